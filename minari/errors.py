@@ -1,0 +1,139 @@
+"""The exceptions of the library, as a tree.
+
+Every exception derives from :class:`MinariError` and from the
+built-in exception that programs written for earlier releases already catch, so
+``except ValueError`` and ``except FileNotFoundError`` go on working::
+
+    MinariError
+    ├── DatasetIdError            (ValueError)         a malformed id or namespace
+    ├── NamespaceError            (ValueError)         a namespace that exists, is missing or is not empty
+    ├── DatasetExistsError        (ValueError)         the id, or the path, is taken
+    ├── DatasetNotFoundError      (FileNotFoundError)  no such dataset
+    ├── DataPathError             (ValueError)         a folder that holds no dataset
+    ├── DatasetCorruptError       (ValueError)         files that are damaged, or disagree with each other
+    ├── DatasetBusyError          (BlockingIOError)    another program is writing the dataset
+    ├── DatasetVersionError       (ValueError)         a format version that this release cannot read
+    ├── UnknownFormatError        (ValueError)         no storage format of that name
+    ├── MissingDependencyError    (ImportError)        an optional package is not installed
+    ├── MetadataError             (ValueError)         metadata that cannot be stored or must not be changed
+    ├── EpisodeError              (ValueError)         an episode whose data do not fit together
+    │   └── EpisodeTypeError      (TypeError too)      a value of a kind that cannot be stored
+    ├── EpisodeIndexError         (IndexError)         no episode of that number
+    ├── SpaceError                (ValueError)         a space, or its description, that is not understood
+    │   └── UnknownSpaceError     (NotImplementedError too)  a space without a codec
+    ├── EnvironmentSpecError      (ValueError)         an environment that cannot be described or recovered
+    ├── CombineError              (ValueError)         datasets that cannot become one
+    ├── ScoreError                (ValueError)         a reference score that is missing or contradictory
+    └── RemoteError               (ValueError)         a remote that is unknown or out of reach
+"""
+
+from __future__ import annotations
+
+
+__all__ = [
+    "CombineError",
+    "DataPathError",
+    "DatasetBusyError",
+    "DatasetCorruptError",
+    "DatasetExistsError",
+    "DatasetIdError",
+    "DatasetNotFoundError",
+    "DatasetVersionError",
+    "EnvironmentSpecError",
+    "EpisodeError",
+    "EpisodeIndexError",
+    "EpisodeTypeError",
+    "MetadataError",
+    "MinariError",
+    "MissingDependencyError",
+    "NamespaceError",
+    "RemoteError",
+    "ScoreError",
+    "SpaceError",
+    "UnknownFormatError",
+    "UnknownSpaceError",
+]
+
+
+class MinariError(Exception):
+    """Whatever this library raises on purpose."""
+
+
+class DatasetIdError(MinariError, ValueError):
+    """A dataset id or a namespace does not follow the grammar ``(namespace/)*name-vN``."""
+
+
+class NamespaceError(MinariError, ValueError):
+    """A namespace exists already, does not exist, or is not empty."""
+
+
+class DatasetExistsError(MinariError, ValueError):
+    """The dataset id, or the folder, already holds a dataset, and datasets are never overwritten."""
+
+
+class DatasetNotFoundError(MinariError, FileNotFoundError):
+    """There is no dataset of that id where it was looked for."""
+
+
+class DataPathError(MinariError, ValueError):
+    """A folder that should hold a dataset does not exist or holds none."""
+
+
+class DatasetCorruptError(MinariError, ValueError):
+    """The files of a dataset are damaged, foreign, or disagree with each other."""
+
+
+class DatasetBusyError(MinariError, BlockingIOError):
+    """Another program is writing the dataset at this moment."""
+
+
+class DatasetVersionError(MinariError, ValueError):
+    """The dataset follows a format version that this release cannot read."""
+
+
+class UnknownFormatError(MinariError, ValueError):
+    """No storage format is registered under that name."""
+
+
+class MissingDependencyError(MinariError, ImportError):
+    """An optional package is needed and not installed; the message has the install line."""
+
+
+class MetadataError(MinariError, ValueError):
+    """Metadata that cannot be stored, or a key that must not be changed."""
+
+
+class EpisodeError(MinariError, ValueError):
+    """The parts of an episode do not fit together, or do not fit their space."""
+
+
+class EpisodeTypeError(EpisodeError, TypeError):
+    """An episode holds a value of a kind that cannot be stored."""
+
+
+class EpisodeIndexError(MinariError, IndexError):
+    """The dataset has no episode of that number."""
+
+
+class SpaceError(MinariError, ValueError):
+    """A space, or its description in JSON, is not understood."""
+
+
+class UnknownSpaceError(SpaceError, NotImplementedError):
+    """No codec is registered for a space of that type."""
+
+
+class EnvironmentSpecError(MinariError, ValueError):
+    """An environment cannot be described, or cannot be recovered from its description."""
+
+
+class CombineError(MinariError, ValueError):
+    """The datasets cannot be combined into one."""
+
+
+class ScoreError(MinariError, ValueError):
+    """A reference score is missing, or given in two ways at once."""
+
+
+class RemoteError(MinariError, ValueError):
+    """A remote is unknown, or does not answer."""
