@@ -1,0 +1,1 @@
+"""What a dataset is: its id, its metadata, its storage and its episodes."""

@@ -1,0 +1,213 @@
+"""Where each leaf of each episode lies in an HDF5 file, kept beside it.
+
+With the index an episode is read without HDF5: look up, map, view. It lives in two files beside the
+data, ``.index.json`` (what the leaves are, and the size and time of the data file it belongs to) and
+a table of integers, one row an episode. Where size and time do not agree with the data file, another
+program has changed it, and the index starts anew: episodes are then located through HDF5 when they
+are first read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from minari.spaces import Path
+
+
+INDEX_NAME: Final = ".index.json"
+_VERSION: Final = 1
+_UNKNOWN: Final = -1  # in the first column: the episode has not been located yet
+_FIXED: Final = 2  # columns before those of the leaves: which schema, and the number of steps
+
+
+@dataclass(frozen=True, slots=True)
+class LeafPlace:
+    """What a leaf is like in the file, apart from where it begins and how many rows it has.
+
+    Attributes:
+        path: of its column.
+        dtype: of its numbers; None where the leaf has to be read through HDF5.
+        shape: of one row.
+    """
+
+    path: Path
+    dtype: np.dtype[Any] | None
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A leaf of one episode: what it is like, its byte offset, and its number of rows."""
+
+    place: LeafPlace
+    offset: int
+    rows: int
+
+
+Schema = tuple[LeafPlace, ...]
+
+
+class EpisodeIndex:
+    """The places of the leaves of the episodes of one file.
+
+    Args:
+        data_file: the HDF5 file; the index lies beside it.
+    """
+
+    def __init__(self, data_file: FilePath) -> None:
+        self._data_file = data_file
+        self._header_file = data_file.with_name(INDEX_NAME)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._schemas: list[Schema] = []
+        self._schema_numbers: dict[Schema, int] = {}
+        self._rows: npt.NDArray[np.int64] = np.full((0, _FIXED), _UNKNOWN, dtype=np.int64)
+        self._count = 0
+        self.total: int | None = None  # episodes in the file, where that is known
+        self._stamp: tuple[int, int] | None = None
+        self._table_name: str | None = None
+        self._saved_rows = 0
+        self._unsaved = False
+
+    @property
+    def count(self) -> int:
+        """The number of episodes up to the last one that is known."""
+        return self._count
+
+    def refresh(self) -> bool:
+        """Look whether the data file is still the one that the index describes; read it anew if not.
+
+        Returns:
+            Whether anything changed, so that a map of the file has to be made again.
+        """
+        stat = self._data_file.stat()
+        stamp = (stat.st_size, stat.st_mtime_ns)
+        if stamp == self._stamp:
+            return False
+        self._forget()
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            self._load(stamp)
+        self._stamp = stamp
+        return True
+
+    def _load(self, stamp: tuple[int, int]) -> None:
+        header = json.loads(self._header_file.read_text(encoding="utf-8"))
+        if header["version"] != _VERSION or tuple(header["stamp"]) != stamp:
+            return
+        width, count = header["width"], header["episodes"]
+        table = np.fromfile(self._data_file.with_name(header["table"]), dtype="<i8", count=width * count)
+        rows = table.reshape(count, width)
+        schemas = [tuple(_place_from_json(item) for item in schema) for schema in header["schemas"]]
+        if (rows[:, 0] < _UNKNOWN).any() or (rows[:, 0] >= len(schemas)).any():
+            return
+        self._rows, self._count, self._saved_rows = rows, count, count
+        self._schemas = schemas
+        self._schema_numbers = {schema: number for number, schema in enumerate(schemas)}
+        self._table_name, self.total = header["table"], header["total"]
+
+    def find(self, index: int) -> tuple[Schema, list[int]] | None:
+        """The leaves of an episode, and offset and rows of each in turn; None where not known."""
+        if index >= self._count:
+            return None
+        row: list[int] = self._rows[index].tolist()
+        return None if row[0] == _UNKNOWN else (self._schemas[row[0]], row[_FIXED:])
+
+    def lengths(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64] | None:
+        """The numbers of steps of these episodes; None where one of them is not known."""
+        if len(indices) and indices.max() >= self._count:
+            return None
+        if (self._rows[indices, 0] == _UNKNOWN).any():
+            return None
+        return self._rows[indices, 1]
+
+    def add(self, index: int, total_steps: int, leaves: Sequence[Located]) -> None:
+        """Remember where an episode lies."""
+        schema = tuple(leaf.place for leaf in leaves)
+        number = self._schema_numbers.setdefault(schema, len(self._schemas))
+        if number == len(self._schemas):
+            self._schemas.append(schema)
+        self._reserve(index + 1, _FIXED + 2 * len(leaves))
+        self._rows[index, :_FIXED] = number, total_steps
+        places = [value for leaf in leaves for value in (leaf.offset, leaf.rows)]
+        self._rows[index, _FIXED : _FIXED + len(places)] = places
+        if index < self._saved_rows:
+            self._table_name = None  # a saved row has changed: the table is written anew
+        self._count = max(self._count, index + 1)
+        self._unsaved = True
+
+    def _reserve(self, rows: int, width: int) -> None:
+        old_rows, old_width = self._rows.shape
+        if rows > old_rows or width > old_width:
+            grown_rows = max(old_rows, rows if rows <= old_rows else max(rows, 2 * old_rows))
+            grown = np.full((grown_rows, max(width, old_width)), _UNKNOWN, dtype=np.int64)
+            grown[: self._count, :old_width] = self._rows[: self._count]
+            self._rows = grown
+
+    def save(self, stat: os.stat_result | None = None) -> None:
+        """Write what is new, if anything; a folder that cannot be written to is no error.
+
+        Args:
+            stat: what the data file is like now, where the caller has just changed it.
+        """
+        if stat is not None:
+            self._stamp, self._unsaved = (stat.st_size, stat.st_mtime_ns), True
+        if self._unsaved and self._stamp is not None:
+            with contextlib.suppress(OSError):
+                self._write()
+            self._unsaved = False
+
+    def _write(self) -> None:
+        width = self._rows.shape[1]
+        old_table = self._saved_table()
+        appending = old_table is not None and old_table == self._table_name and self._saved_width == width
+        name = self._table_name if appending and self._table_name else f".index.{secrets.token_hex(4)}.i8"
+        table = self._data_file.with_name(name)
+        first = self._saved_rows if appending else 0
+        with open(table, "r+b" if appending else "xb") as file:
+            file.seek(first * width * 8)
+            file.write(np.ascontiguousarray(self._rows[first : self._count], dtype="<i8").data)
+        header = {
+            "version": _VERSION,
+            "stamp": self._stamp,
+            "table": name,
+            "width": width,
+            "episodes": self._count,
+            "total": self.total,
+            "schemas": [[_place_to_json(place) for place in schema] for schema in self._schemas],
+        }
+        temporary = self._header_file.with_name(f".index.{secrets.token_hex(4)}.json")
+        temporary.write_text(json.dumps(header), encoding="utf-8")
+        os.replace(temporary, self._header_file)
+        if old_table is not None and old_table != name:
+            with contextlib.suppress(OSError):
+                self._data_file.with_name(old_table).unlink()
+        self._table_name, self._saved_rows = name, self._count
+
+    def _saved_table(self) -> str | None:
+        self._saved_width = 0
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            header = json.loads(self._header_file.read_text(encoding="utf-8"))
+            self._saved_width = header["width"]
+            name: str = header["table"]
+            return name if FilePath(name).name == name else None
+        return None
+
+
+def _place_to_json(place: LeafPlace) -> list[Any]:
+    return [list(place.path), place.dtype.str if place.dtype is not None else None, list(place.shape)]
+
+
+def _place_from_json(item: list[Any]) -> LeafPlace:
+    path, dtype, shape = item
+    return LeafPlace(tuple(path), np.dtype(dtype) if dtype is not None else None, tuple(shape))

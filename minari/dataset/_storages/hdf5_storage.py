@@ -1,0 +1,189 @@
+"""The HDF5 format: ``main_data.hdf5`` with one group an episode.
+
+Reading goes through the index and a map of the file. h5py is loaded only for what needs it:
+writing, metadata of episodes, text, JPEG, and files that another program wrote.
+"""
+
+from __future__ import annotations
+
+import importlib
+import mmap
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from itertools import islice
+from pathlib import Path as FilePath
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from minari.dataset._storages.hdf5_index import EpisodeIndex, LeafPlace, Located
+from minari.dataset._storages.hdf5_names import DATA_FILE_NAME, spell
+from minari.dataset.metadata import DatasetMetadata
+from minari.dataset.minari_storage import EpisodeWriter, MinariStorage
+from minari.errors import DatasetCorruptError
+from minari.spaces import Column, Columns
+
+
+_EPISODES_AT_A_TIME = 16  # read through HDF5 before the file is closed again
+
+
+def _h5() -> Any:
+    """The module that imports h5py, which takes longer to load than a mapped episode to read."""
+    return importlib.import_module("minari.dataset._storages.hdf5_file")
+
+
+class HDF5Storage(MinariStorage):
+    """Episodes in one HDF5 file, read as views of its memory map wherever that is possible."""
+
+    FORMAT: ClassVar[str] = "hdf5"
+
+    def __init__(self, data_path: FilePath, metadata: DatasetMetadata) -> None:
+        super().__init__(data_path, metadata)
+        self._file = self.data_path / DATA_FILE_NAME
+        self._index = EpisodeIndex(self._file)
+        self._map: mmap.mmap | None = None
+        codecs = (self._codec.observations, self._codec.actions)
+        self._known_paths = {spell(path): path for codec in codecs for path in codec.paths()}
+
+    @classmethod
+    def _read_metadata_of_old_releases(cls, data_path: FilePath) -> dict[str, Any] | None:
+        """The metadata that releases before 0.5 kept in the HDF5 file; None where there is no file."""
+        file = data_path / DATA_FILE_NAME
+        return importlib.import_module("minari.dataset._storages.hdf5_old").read_metadata(file) if file.exists() else None
+
+    def _count_episodes(self) -> int:
+        self._refresh()
+        if self._index.total is None:
+            self._index.total = _h5().count_episodes(self._file)
+        return self._index.total
+
+    # Reading
+
+    def _refresh(self) -> None:
+        """Notice that the file has grown or changed, by this program or another."""
+        try:
+            if self._index.refresh():
+                self._map = None
+        except FileNotFoundError:
+            raise DatasetCorruptError(
+                f"The metadata speak of {self.total_episodes} episodes, and the file {self._file} that "
+                f"should hold them is missing; copy or download the dataset again."
+            ) from None
+
+    def _mapped(self) -> mmap.mmap:
+        if self._map is None:
+            with open(self._file, "rb") as file:
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return self._map
+
+    def _file_size(self) -> int:
+        return self._file.stat().st_size if self._file.exists() else 0
+
+    def _read_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
+        self._refresh()
+        remaining = iter(indices)
+        while batch := list(islice(remaining, _EPISODES_AT_A_TIME)):
+            self._locate(batch)
+            through_hdf5 = self._read_through_hdf5(batch)
+            for index in batch:
+                columns = self._views(index)
+                columns.update(through_hdf5.get(index, {}))
+                yield index, columns
+        self._index.save()
+
+    def _locate(self, batch: Sequence[int]) -> None:
+        unknown = [index for index in batch if self._index.find(index) is None]
+        if unknown:
+            h5 = _h5()
+            found = h5.with_episode_groups(self._file, unknown, self._located)
+            for index, (total_steps, leaves) in zip(unknown, found, strict=True):
+                self._index.add(index, total_steps, leaves)
+
+    def _located(self, index: int, group: Any) -> tuple[int, list[Located]]:
+        h5 = _h5()
+        total_steps = group.attrs.get("total_steps")
+        if total_steps is None:
+            total_steps = len(group["rewards"])
+        return int(total_steps), h5.locate(group, self._known_paths)
+
+    def _views(self, index: int) -> dict[Any, Column]:
+        schema, places = self._placed(index)
+        mapped = self._mapped()
+        columns: dict[Any, Column] = {}
+        position = 0
+        for place in schema:
+            if place.dtype is not None:
+                columns[place.path] = self._view(mapped, place, places[position], places[position + 1], index)
+            position += 2
+        return columns
+
+    def _placed(self, index: int) -> tuple[Sequence[LeafPlace], list[int]]:
+        found = self._index.find(index)
+        if found is None:
+            raise DatasetCorruptError(f"Episode {index} is not in {self._file}.")
+        return found
+
+    def _view(
+        self, mapped: mmap.mmap, place: LeafPlace, offset: int, rows: int, index: int
+    ) -> Column:
+        try:
+            return np.ndarray((rows, *place.shape), place.dtype, mapped, offset)
+        except (TypeError, ValueError) as error:
+            raise DatasetCorruptError(
+                f"Episode {index} lies beyond the end of {self._file} ({error}); the file is cut off, so "
+                f"copy or download it again."
+            ) from error
+
+    def _read_through_hdf5(self, batch: Sequence[int]) -> dict[int, dict[Any, Column]]:
+        wanted = {}
+        for index in batch:
+            paths = [place.path for place in self._placed(index)[0] if place.dtype is None]
+            if paths:
+                wanted[index] = paths
+        if not wanted:
+            return {}
+        read_column = _h5().read_column
+        columns = _h5().with_episode_groups(
+            self._file,
+            wanted,
+            lambda index, group: {path: read_column(group, path) for path in wanted[index]},
+        )
+        return dict(zip(wanted, columns, strict=True))
+
+    def _read_episode_metadata(self, indices: Iterable[int]) -> Iterator[dict[str, Any]]:
+        remaining = iter(indices)
+        h5 = _h5()
+        while batch := list(islice(remaining, _EPISODES_AT_A_TIME)):
+            yield from h5.with_episode_groups(
+                self._file, batch, lambda index, group: {**h5.read_metadata(group), "id": index}
+            )
+
+    def _read_lengths(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        self._refresh()
+        lengths = self._index.lengths(indices)
+        return super()._read_lengths(indices) if lengths is None else lengths
+
+    # Writing
+
+    def _writer(self) -> AbstractContextManager[EpisodeWriter]:
+        writer_module = importlib.import_module("minari.dataset._storages.hdf5_writer")
+        writer: AbstractContextManager[EpisodeWriter] = writer_module.open_writer(self)
+        return writer
+
+    def _is_mapped(self, indices: Sequence[int]) -> bool:
+        """Whether every leaf of these episodes lies in the file as it is."""
+        self._refresh()
+        self._locate(indices)
+        return all(place.dtype is not None for index in indices for place in self._placed(index)[0])
+
+    def _remember(
+        self, placed: Iterable[tuple[int, int, Sequence[Located]]], status: os.stat_result, total: int
+    ) -> None:
+        """Take over what a writer has changed."""
+        for index, total_steps, leaves in placed:
+            self._index.add(index, total_steps, leaves)
+        self._index.total = total
+        self._index.save(status)
+        self._map = None

@@ -1,0 +1,98 @@
+"""Frames as JPEG, for datasets that ask for it.
+
+Which leaves are frames follows the released format: uint8 boxes of two or three dimensions, the
+first two at least 32, with the bounds 0 and 255.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+from minari.errors import DatasetCorruptError, MissingDependencyError
+from minari.spaces import Column, Leaf, SpaceCodec, codec_for, object_column
+
+
+_SMALLEST_SIDE = 32
+
+
+def is_image_space(space: gym.Space[Any]) -> bool:
+    """Whether the values of a space are frames, which ``jpeg_encoding`` stores as JPEG.
+
+    Example:
+        >>> is_image_space(gym.spaces.Box(0, 255, (64, 64, 3), np.uint8))
+        True
+        >>> is_image_space(gym.spaces.Box(0, 255, (4, 64, 64), np.uint8))  # a stack of four frames
+        False
+    """
+    if not isinstance(space, gym.spaces.Box):
+        return False
+    return _is_image(next(codec_for(space).leaves()))
+
+
+def _is_image(leaf: Leaf) -> bool:
+    return (
+        leaf.dtype == np.uint8
+        and leaf.low is not None
+        and leaf.high is not None
+        and len(leaf.shape) in (2, 3)
+        and min(leaf.shape[:2]) >= _SMALLEST_SIDE
+        and (len(leaf.shape) == 2 or leaf.shape[2] in (1, 3))
+        and bool((leaf.low == 0).all() and (leaf.high == 255).all())
+    )
+
+
+def image_leaves(*codecs: SpaceCodec) -> list[Leaf]:
+    """The leaves that are stored as JPEG where JPEG is asked for."""
+    return [leaf for codec in codecs for leaf in codec.leaves() if _is_image(leaf)]
+
+
+def encode_frames(frames: npt.NDArray[np.uint8]) -> Column:
+    """JPEG byte strings of frames of shape (T, H, W) or (T, H, W, 1 or 3)."""
+    image = _pillow()
+    encoded = []
+    for frame in frames:
+        stream = io.BytesIO()
+        image.fromarray(frame.squeeze(-1) if frame.shape[2:] == (1,) else frame).save(stream, format="JPEG")
+        encoded.append(stream.getvalue())
+    return object_column(encoded)
+
+
+def is_encoded(column: Column, leaf: Leaf) -> bool:
+    """Whether a stored column holds JPEG byte strings rather than arrays like the leaf."""
+    if leaf.dtype != np.uint8 or column.shape[1:] == leaf.shape or not len(column):
+        return False
+    return column.dtype == object or (column.dtype == np.uint8 and column.ndim == 2)
+
+
+def decode_frames(column: Column, leaf: Leaf) -> npt.NDArray[np.uint8]:
+    """Frames of the leaf's shape from JPEG byte strings, or rows of a uint8 matrix.
+
+    Raises:
+        DatasetCorruptError: a row is no JPEG, or an image of another size.
+    """
+    image = _pillow()
+    frames = np.empty((len(column), *leaf.shape), dtype=np.uint8)
+    for row, encoded in enumerate(column):
+        try:
+            frame = np.asarray(image.open(io.BytesIO(bytes(encoded))))
+            frames[row] = frame.reshape(leaf.shape)
+        except (OSError, ValueError) as error:
+            raise DatasetCorruptError(
+                f"Frame {row} of {leaf.path} is no JPEG image of shape {leaf.shape} ({error})."
+            ) from error
+    return frames
+
+
+def _pillow() -> Any:
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise MissingDependencyError(
+            'JPEG frames need Pillow, which is not installed; run pip install "minari[image]".'
+        ) from error
+    return Image

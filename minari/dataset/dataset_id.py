@@ -1,0 +1,184 @@
+"""The grammar of dataset ids, ``(namespace/)*name-vN``, parsed once into a value.
+
+A part holds letters, digits, ``_`` and ``-``, so that an id that was parsed is always a safe
+relative path: nothing in it is empty, absolute, hidden or points upwards.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import total_ordering
+
+from minari.errors import DatasetIdError
+
+
+__all__ = [
+    "DatasetId",
+    "DatasetIdTypeError",
+    "dataset_id_sort_key",
+    "gen_dataset_id",
+    "is_dataset_id",
+    "is_part",
+    "parse_dataset_id",
+    "parse_namespace",
+]
+
+_PART = re.compile(r"[\w-]+")
+# One spelling for each version: `a-v01` would be another folder than the `a-v1` it stands for.
+_VERSION = re.compile(r"0|[1-9][0-9]{0,17}")
+_GRAMMAR = "(namespace/)*name-vN, with letters, digits, '_' and '-' in the parts and N counting from 0"
+
+
+class DatasetIdTypeError(DatasetIdError, TypeError):
+    """A dataset id or a namespace is not a string."""
+
+
+@total_ordering
+@dataclass(frozen=True, slots=True)
+class DatasetId:
+    """A dataset id that is known to follow the grammar.
+
+    >>> DatasetId.parse("D4RL/door/human-v2")
+    DatasetId(namespace='D4RL/door', name='human', version=2)
+    >>> str(DatasetId(None, "cartpole", 0))
+    'cartpole-v0'
+    >>> sorted(map(DatasetId.parse, ["x/a-v0", "a-v10", "a-v2"]))[-1].namespace
+    'x'
+
+    Ids are ordered by namespace, name and version, those without a namespace first.
+
+    Attributes:
+        namespace: the parts before the name, joined by ``/``; None without any.
+        name: without the version.
+        version: counting from 0.
+
+    Raises:
+        DatasetIdError: a part does not follow the grammar.
+    """
+
+    namespace: str | None
+    name: str
+    version: int
+
+    def __post_init__(self) -> None:
+        if self.namespace is not None:
+            parse_namespace(self.namespace)
+        if not is_part(self.name):
+            raise DatasetIdError(f"The dataset name {self.name!r} is malformed; expected {_GRAMMAR}.")
+        if not _is_count(self.version):
+            raise DatasetIdError(
+                f"The version of a dataset must be an integer from 0, got {self.version!r} for {self.name!r}."
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> DatasetId:
+        """Read an id.
+
+        Raises:
+            DatasetIdError: the text does not follow the grammar; it is a ``TypeError`` too
+                where ``text`` is not a string.
+        """
+        if not isinstance(text, str):
+            raise DatasetIdTypeError(f"A dataset id must be a string, got {text!r}.")
+        parts = text.split("/")
+        if not all(map(is_part, parts)):
+            raise DatasetIdError(f"The dataset id {text!r} is malformed; expected {_GRAMMAR}.")
+        name, _, version = parts[-1].rpartition("-v")
+        if name and version.isdecimal() and not _VERSION.fullmatch(version):
+            raise DatasetIdError(
+                f"The version of the dataset id {text!r} must be a plain number, as in '-v1'."
+            )
+        if not name or not _VERSION.fullmatch(version):
+            raise DatasetIdError(
+                f"The dataset id {text!r} has no version; end it with '-v' and a number such as '{text}-v0'."
+            )
+        return cls("/".join(parts[:-1]) or None, name, int(version))
+
+    @property
+    def sort_key(self) -> tuple[str, str, int]:
+        """What ids are ordered by; no namespace counts as the empty one."""
+        return self.namespace or "", self.name, self.version
+
+    def __lt__(self, other: DatasetId) -> bool:
+        return self.sort_key < other.sort_key
+
+    def __str__(self) -> str:
+        prefix = "" if self.namespace is None else f"{self.namespace}/"
+        return f"{prefix}{self.name}-v{self.version}"
+
+
+def is_part(name: object) -> bool:
+    """Whether a name may be a part of an id: letters, digits, ``_`` and ``-``, at least one."""
+    return isinstance(name, str) and _PART.fullmatch(name) is not None
+
+
+def _is_count(number: object) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and number >= 0
+
+
+def is_dataset_id(text: str) -> bool:
+    """Whether the text follows the grammar of dataset ids."""
+    try:
+        DatasetId.parse(text)
+    except DatasetIdError:
+        return False
+    return True
+
+
+def parse_dataset_id(dataset_id: str) -> tuple[str | None, str, int]:
+    """The namespace (None without one), the name and the version of an id.
+
+    >>> parse_dataset_id("D4RL/door/human-v2")
+    ('D4RL/door', 'human', 2)
+
+    Raises:
+        DatasetIdError: the id does not follow the grammar.
+    """
+    parsed = DatasetId.parse(dataset_id)
+    return parsed.namespace, parsed.name, parsed.version
+
+
+def gen_dataset_id(namespace: str | None, dataset_name: str, version: int | None = None) -> str:
+    """Put an id together; without a version, the part of the id before it.
+
+    >>> gen_dataset_id("D4RL/door", "human", 2)
+    'D4RL/door/human-v2'
+    >>> gen_dataset_id(None, "cartpole")
+    'cartpole'
+
+    Raises:
+        DatasetIdError: a part does not follow the grammar.
+    """
+    text = str(DatasetId(namespace, dataset_name, version or 0))
+    return text.removesuffix("-v0") if version is None else text
+
+
+def dataset_id_sort_key(dataset_id: str) -> tuple[str, str, int]:
+    """What listings are sorted by: namespace (empty without one), name, version as a number.
+
+    Raises:
+        DatasetIdError: the id does not follow the grammar.
+    """
+    return DatasetId.parse(dataset_id).sort_key
+
+
+def parse_namespace(namespace: str) -> tuple[str, ...]:
+    """The parts of a namespace, the outermost first.
+
+    >>> parse_namespace("D4RL/door")
+    ('D4RL', 'door')
+
+    Raises:
+        DatasetIdError: a part is empty or holds anything but letters, digits, ``_`` and ``-``; it
+            is a ``TypeError`` too where ``namespace`` is not a string.
+    """
+    if not isinstance(namespace, str):
+        raise DatasetIdTypeError(f"A namespace must be a string, got {namespace!r}.")
+    parts = tuple(namespace.split("/"))
+    if not all(map(is_part, parts)):
+        raise DatasetIdError(
+            f"The namespace {namespace!r} is malformed; "
+            "expected parts of letters, digits, '_' and '-', joined by '/'."
+        )
+    return parts

@@ -1,0 +1,105 @@
+"""One episode as a reader gets it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, eq=False)
+class EpisodeData:
+    """One episode of T steps.
+
+    Arrays may be read-only views of the dataset's file, which is what makes reading fast; ask for
+    :meth:`copy` where the values are to be changed in place.
+
+    Attributes:
+        id: the number of the episode in its dataset.
+        observations: the T+1 observations, from the reset to the last step: arrays with time first,
+            nested in dicts and tuples as the observation space is; a list where a space has no
+            fixed shape (``Text``, ``Sequence``, ``Graph``, ``OneOf``).
+        actions: the T actions, likewise.
+        rewards: array of shape (T,).
+        terminations: boolean array of shape (T,).
+        truncations: boolean array of shape (T,).
+        infos: the T+1 infos, each leaf with time first; empty where none were recorded.
+    """
+
+    id: int
+    observations: Any
+    actions: Any
+    rewards: npt.NDArray[Any]
+    terminations: npt.NDArray[np.bool_]
+    truncations: npt.NDArray[np.bool_]
+    infos: dict[str, Any]
+
+    def __len__(self) -> int:
+        """The number of steps, T."""
+        return len(self.rewards)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both have the same values, NaN being equal to NaN."""
+        if not isinstance(other, EpisodeData):
+            return NotImplemented
+        return all(same_values(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return (
+            f"EpisodeData(id={self.id!r}, total_steps={len(self)}, "
+            f"observations={_describe(self.observations)}, actions={_describe(self.actions)}, "
+            f"rewards=ndarray of {len(self.rewards)} floats, "
+            f"terminations=ndarray of {len(self.terminations)} bools, "
+            f"truncations=ndarray of {len(self.truncations)} bools, "
+            f"infos=dict with the following keys: {list(self.infos or {})})"
+        )
+
+    def copy(self) -> EpisodeData:
+        """The same episode with arrays of its own, which may be changed in place."""
+        return EpisodeData(**{f.name: _copied(getattr(self, f.name)) for f in fields(self)})
+
+
+def same_values(a: Any, b: Any) -> bool:
+    """Whether two nested values agree in structure, values, shapes and dtypes; NaN equals NaN."""
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        if not (isinstance(a, np.ndarray) and isinstance(b, np.ndarray)):
+            return False
+        if a.dtype != b.dtype or a.shape != b.shape:
+            return False
+        if a.dtype == object:
+            return all(map(same_values, a.ravel().tolist(), b.ravel().tolist()))
+        return np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same_values(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        return type(a) is type(b) and len(a) == len(b) and all(map(same_values, a, b))
+    if isinstance(a, (float, np.floating)) and isinstance(b, (float, np.floating)) and a != a:
+        return bool(b != b)
+    return bool(a == b)
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"ndarray of shape {value.shape} and dtype {value.dtype}"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_describe(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, tuple):
+        return "(" + ", ".join(map(_describe, value)) + ")"
+    return repr(value)
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if isinstance(value, dict):
+        return {key: _copied(part) for key, part in value.items()}
+    if isinstance(value, tuple):
+        parts = map(_copied, value)
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    if isinstance(value, list):
+        return [_copied(part) for part in value]
+    return value

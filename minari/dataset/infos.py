@@ -1,0 +1,284 @@
+"""Info dicts of any shape <-> columns.
+
+Infos have no space, so what was given decides how it is kept:
+
+- numbers and arrays of one shape become an array with one row a step, strings become text, a dict
+  becomes a group;
+- where a key is absent from some steps, its rows there are filled (0, False or "") and a boolean
+  mask ``_<key>`` beside it says which rows are real, as in Gymnasium's vector environments;
+- arrays whose shape changes from step to step become two columns below the key, ``_ragged_values``
+  (all numbers in a row) and ``_ragged_shapes``;
+- whatever else JSON can hold (None, mixed types, lists of strings) becomes one column below the
+  key, ``_json``, of one JSON text a step.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from minari.errors import EpisodeError, EpisodeTypeError
+from minari.spaces.columns import Column, Columns, Path, object_column, path_name
+
+
+class _Absent:
+    """Stands for a step that has no such key."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<absent>"
+
+    def __reduce__(self) -> str:
+        return "ABSENT"  # so that copies and pickles are the same object
+
+    def __deepcopy__(self, memo: Any) -> _Absent:
+        return self
+
+
+ABSENT: Final = _Absent()
+
+_RAGGED_VALUES, _RAGGED_SHAPES, _JSON = "_ragged_values", "_ragged_shapes", "_json"
+_RESERVED = frozenset({_RAGGED_VALUES, _RAGGED_SHAPES, _JSON})
+
+
+def append_info(
+    infos: dict[str, Any],
+    info: Mapping[str, Any],
+    recorded: int,
+    keep: Callable[[Any], Any] = lambda value: value,
+) -> dict[str, Any]:
+    """Append the info dict of one step to the infos of the steps before it, in place.
+
+    Keys that are new, missing, or of another kind than before are all fine.
+
+    Args:
+        infos: for each key a list of values, or nested infos.
+        info: what the step returned.
+        recorded: the number of steps that ``infos`` hold.
+        keep: what is done to a value before it is kept, such as copying it.
+
+    Returns:
+        ``infos``.
+    """
+    for key in infos if infos.keys() == info.keys() else [*infos, *(key for key in info if key not in infos)]:
+        values, value = infos.get(key), info.get(key, ABSENT)
+        if isinstance(value, Mapping) and value and (values is None or isinstance(values, dict)):
+            infos[key] = append_info({} if values is None else values, value, recorded, keep)
+        elif value is ABSENT and isinstance(values, dict):
+            append_info(values, {}, recorded, keep)
+        elif isinstance(values, list):
+            values.append(keep(value))
+        else:
+            infos[key] = [*_rows_so_far(values, recorded), keep(value)]
+    return infos
+
+
+def _rows_so_far(values: Any, recorded: int) -> list[Any]:
+    """The values of the steps so far as a list, whatever they were kept as."""
+    if values is None:
+        return [ABSENT] * recorded
+    if isinstance(values, dict):
+        parts = {key: _rows_so_far(part, recorded) for key, part in values.items()}
+        rows = ({k: v[row] for k, v in parts.items() if v[row] is not ABSENT} for row in range(recorded))
+        return [row or ABSENT for row in rows]
+    return list(values)
+
+
+def encode_infos(infos: Mapping[str, Any] | None, rows: int, path: Path = ("infos",)) -> dict[Path, Column]:
+    """Make columns of infos.
+
+    Args:
+        infos: for each key a list or array with one value a step (:data:`ABSENT` where the step
+            has none), or a dict of such infos, or a tuple of them.
+        rows: the number of steps, T+1.
+        path: where the columns go.
+
+    Raises:
+        EpisodeError: a key does not have ``rows`` values.
+        EpisodeTypeError: a value can be neither an array, text nor JSON.
+    """
+    columns: dict[Path, Column] = {}
+    for key, values in (infos or {}).items():
+        _encode_key(columns, infos or {}, key, values, rows, path)
+    return columns
+
+
+def _encode_key(
+    columns: dict[Path, Column], infos: Mapping[str, Any], key: Any, values: Any, rows: int, path: Path
+) -> None:
+    here = (*path, _checked_key(key, path))
+    if isinstance(values, Mapping) and values:
+        columns.update(encode_infos(values, rows, here))
+        _add_mask(columns, infos, key, _presence(values, rows), path)
+        return
+    if isinstance(values, tuple) and values and all(isinstance(part, (list, np.ndarray)) for part in values):
+        for position, part in enumerate(values):
+            columns.update(_encode_values(part, rows, (*here, position)))
+        return
+    if isinstance(values, Mapping):  # an empty dict in every step
+        values = [{}] * rows
+    columns.update(_encode_values(values, rows, here))
+    _add_mask(columns, infos, key, _presence(values, rows), path)
+
+
+def _add_mask(
+    columns: dict[Path, Column], infos: Mapping[str, Any], key: str, mask: Column, path: Path
+) -> None:
+    """Write the mask of a key, where it says anything."""
+    if mask.all():
+        return
+    mask_key = f"_{key}"
+    if mask_key in infos and not np.array_equal(np.asarray(infos[mask_key]), mask):
+        raise EpisodeError(
+            f"The info {path_name((*path, key))!r} is absent from some steps, and the mask that says so would "
+            f"overwrite the info {mask_key!r}; rename one of the two in a StepDataCallback."
+        )
+    columns[(*path, mask_key)] = mask
+
+
+def _checked_key(key: Any, path: Path) -> str:
+    if not isinstance(key, str) or key in _RESERVED or not key.strip("/.") or "\0" in key:
+        raise EpisodeTypeError(
+            f"The infos under {path_name(path)!r} have the key {key!r}, expected a string that is not "
+            f"empty, '.', '..' or one of {sorted(_RESERVED)}; rename it in a StepDataCallback."
+        )
+    return key
+
+
+def _presence(values: Any, rows: int) -> Column:
+    """Which steps have the key: for a dict, those in which any part of it is there."""
+    if isinstance(values, Mapping):
+        parts = [_presence(part, rows) for part in values.values()]
+        return np.logical_or.reduce(parts) if parts else np.ones(rows, dtype=np.bool_)
+    if isinstance(values, (np.ndarray, tuple)):
+        return np.ones(rows, dtype=np.bool_)
+    return np.fromiter((value is not ABSENT for value in values), dtype=np.bool_, count=rows)
+
+
+def _encode_values(values: Any, rows: int, path: Path) -> dict[Path, Column]:
+    if isinstance(values, str) or not isinstance(values, (Sequence, np.ndarray)):
+        raise EpisodeTypeError(
+            f"The info {path_name(path)!r} is {values!r}, expected a list or array with one value a step."
+        )
+    if len(values) != rows:
+        raise EpisodeError(
+            f"The info {path_name(path)!r} has {len(values)} values, expected {rows}: one for the "
+            f"reset and one for each step."
+        )
+    if isinstance(values, np.ndarray) and values.dtype.kind in "biufc":
+        return {path: values}
+    present = [value for value in values if value is not ABSENT]
+    if present and all(isinstance(value, str) and "\0" not in value for value in present):
+        return {path: object_column([str(value) if value is not ABSENT else "" for value in values])}
+    arrays = _as_arrays(present)
+    if arrays is not None:
+        return _encode_arrays(values, arrays, path)
+    texts = [_to_json(None if value is ABSENT else value, row, path) for row, value in enumerate(values)]
+    return {(*path, _JSON): object_column(texts)}
+
+
+def _as_arrays(present: list[Any]) -> list[Column] | None:
+    """The values as numeric arrays of one dtype, or None where one of them is not such a thing."""
+    arrays = []
+    for value in present:
+        try:
+            array = np.asarray(value)
+        except ValueError:
+            return None
+        is_empty_list = isinstance(value, (list, tuple)) and array.size == 0
+        if array.dtype.kind not in "biufc" or is_empty_list:
+            return None
+        arrays.append(array)
+    if not arrays:
+        return None
+    dtypes = {array.dtype for array in arrays}
+    if len(dtypes) > 1:
+        common = np.result_type(*dtypes)
+        if {dtype.kind == "b" for dtype in dtypes} == {True, False}:
+            return None  # True and 1 are different things
+        converted = [array.astype(common) for array in arrays]
+        if not all(map(_same_values, converted, arrays)):
+            return None
+        arrays = converted
+    return arrays
+
+
+def _same_values(a: Column, b: Column) -> bool:
+    return np.array_equal(a, b, equal_nan=a.dtype.kind in "fc" and b.dtype.kind in "fc")
+
+
+def _encode_arrays(values: Sequence[Any], arrays: list[Column], path: Path) -> dict[Path, Column]:
+    dtype, shapes = arrays[0].dtype, {array.shape for array in arrays}
+    present = iter(arrays)
+    if len(shapes) == 1:
+        column = np.zeros((len(values), *shapes.pop()), dtype=dtype)
+        for row, value in enumerate(values):
+            if value is not ABSENT:
+                column[row] = next(present)
+        return {path: column}
+    depth = max(map(len, shapes))
+    dims = np.full((len(values), depth), -1, dtype=np.int64)  # -1: no such dimension
+    for row, value in enumerate(values):
+        shape = (0,) if value is ABSENT else next(present).shape
+        dims[row, : len(shape)] = shape
+    flat = np.concatenate([array.ravel() for array in arrays])
+    return {(*path, _RAGGED_VALUES): flat, (*path, _RAGGED_SHAPES): dims}
+
+
+def _to_json(value: Any, row: int, path: Path) -> str:
+    try:
+        return json.dumps(value, default=_plain)
+    except (TypeError, ValueError) as error:
+        raise EpisodeTypeError(
+            f"The info {path_name(path)!r} at step {row} is {value!r} ({type(value).__name__}), which "
+            f"is neither a number, an array, text nor JSON; change or drop it in a StepDataCallback, or "
+            f"call discard_info({path_name(path[1:])!r}) on the collector."
+        ) from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    raise TypeError
+
+
+def decode_infos(columns: Columns) -> dict[str, Any]:
+    """Infos nested as they were given, each leaf with one row a step.
+
+    Text, ragged and JSON infos are object arrays, so that a mask can pick the rows that are real.
+    """
+    tree: dict[str | int, Any] = {}
+    for path, column in columns.items():
+        if path[0] != "infos":
+            continue
+        node = tree
+        for part in path[1:-1]:
+            node = node.setdefault(part, {})
+        node[path[-1]] = column
+    return {key: _decode_node(node) for key, node in tree.items() if isinstance(key, str)}
+
+
+def _decode_node(node: Any) -> Any:
+    if not isinstance(node, dict):
+        return node
+    if node.keys() == {_JSON}:
+        return object_column([json.loads(text) for text in node[_JSON]])
+    if node.keys() == {_RAGGED_VALUES, _RAGGED_SHAPES}:
+        return object_column(list(_ragged_rows(node[_RAGGED_VALUES], node[_RAGGED_SHAPES])))
+    decoded = {key: _decode_node(child) for key, child in node.items()}
+    if decoded.keys() == set(range(len(decoded))):
+        return tuple(decoded[position] for position in range(len(decoded)))
+    return decoded
+
+
+def _ragged_rows(flat: Column, dims: Column) -> Iterator[Column]:
+    start = 0
+    for row in dims.tolist():
+        shape = tuple(dim for dim in row if dim >= 0)
+        size = int(np.prod(shape, dtype=np.int64))
+        yield flat[start : start + size].reshape(shape)
+        start += size

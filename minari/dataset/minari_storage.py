@@ -1,0 +1,404 @@
+"""MinariStorage: what every storage format can do, written once over a handful of hooks."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path as FilePath
+from typing import Any, ClassVar, TypeAlias
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+from minari.dataset import storing
+from minari.dataset._storages.images import decode_frames, image_leaves, is_encoded, is_image_space
+from minari.dataset._storages.registry import get_minari_storage
+from minari.dataset.encoding import EpisodeCodec
+from minari.dataset.env_spec import env_spec_to_json, spaces_of
+from minari.dataset.episode_buffer import EpisodeBuffer
+from minari.dataset.metadata import METADATA_FILE_NAME, DatasetMetadata
+from minari.dataset.stored_metadata import exists, read_metadata, stamp_of
+from minari.dataset.versions import frames_were_jpeg
+from minari.errors import (
+    DatasetCorruptError,
+    DatasetExistsError,
+    EpisodeIndexError,
+    MetadataError,
+    SpaceError,
+)
+from minari.serialization import serialize_space
+from minari.spaces import Columns, EpisodeColumns
+from minari.storage.publishing import write_atomically
+
+
+__all__ = ["METADATA_FILE_NAME", "EpisodeWriter", "MinariStorage", "PathLike", "is_image_space"]
+
+PathLike: TypeAlias = str | os.PathLike[str]
+
+_OWN_KEYS = ("id", "total_steps")  # of the episode metadata; the library's, not the user's
+
+
+class EpisodeWriter(ABC):
+    """The hooks of a format for changing a dataset, for the time of one transaction.
+
+    Nothing of what a writer is given can be seen before :meth:`commit`; without it everything is
+    undone when the context of the writer ends.
+    """
+
+    @abstractmethod
+    def append(self, first_index: int, episodes: Sequence[EpisodeColumns]) -> None:
+        """Add episodes as number ``first_index`` and following."""
+
+    @abstractmethod
+    def replace(self, index: int, episode: EpisodeColumns) -> None:
+        """Put an episode in the place of one that is there."""
+
+    @abstractmethod
+    def update_metadata(self, index: int, metadata: Mapping[str, Any]) -> None:
+        """Set metadata of an episode that is there, leaving the other keys as they are."""
+
+    def copy_from(self, first_index: int, storage: MinariStorage, indices: Sequence[int]) -> bool:
+        """Add episodes of another storage as they are stored; False where this format cannot."""
+        return False
+
+    @abstractmethod
+    def size(self) -> int:
+        """The number of bytes that the data will take."""
+
+    @abstractmethod
+    def commit(self, metadata: DatasetMetadata) -> None:
+        """Make everything visible at once, together with the new metadata."""
+
+
+class MinariStorage(ABC):
+    """The episodes and metadata of one dataset, in one folder.
+
+    Obtained from :meth:`new` or :meth:`read`. A format is a subclass with ``FORMAT`` and the hooks
+    ``_read_columns``, ``_read_episode_metadata``, ``_writer`` and ``_count_episodes``.
+    """
+
+    FORMAT: ClassVar[str]
+
+    def __init__(self, data_path: FilePath, metadata: DatasetMetadata) -> None:
+        self._data_path = data_path
+        self._metadata = metadata
+        self._metadata_stamp = stamp_of(data_path)
+        self._codec = EpisodeCodec(metadata.observation_space, metadata.action_space)
+        codecs = (self._codec.observations, self._codec.actions)
+        self._image_leaves = image_leaves(*codecs)
+        self._frame_leaves = [
+            leaf for codec in codecs for leaf in codec.leaves() if leaf.dtype == np.uint8 and leaf.shape
+        ]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"data_path": self.data_path}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["data_path"], read_metadata(state["data_path"]))  # type: ignore[misc]
+
+    # The hooks of a format
+
+    @abstractmethod
+    def _read_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
+        """The columns of each episode, in the order of the indices, as they are stored."""
+
+    @abstractmethod
+    def _read_episode_metadata(self, indices: Iterable[int]) -> Iterator[dict[str, Any]]:
+        """The metadata of each episode, nested, with ``id`` and ``total_steps``."""
+
+    @abstractmethod
+    def _writer(self) -> AbstractContextManager[EpisodeWriter]:
+        """A writer, which nobody else can have at the same time."""
+
+    @abstractmethod
+    def _count_episodes(self) -> int:
+        """How many episodes the data hold, whatever the metadata say."""
+
+    def _read_lengths(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The number of steps of each episode."""
+        lengths = (metadata["total_steps"] for metadata in self._read_episode_metadata(indices.tolist()))
+        return np.fromiter(lengths, dtype=np.int64, count=len(indices))
+
+    # Opening
+
+    @classmethod
+    def read(cls, data_path: PathLike) -> MinariStorage:
+        """Open the storage in a folder.
+
+        Args:
+            data_path: the ``data`` folder of a dataset.
+
+        Raises:
+            DataPathError: the folder does not exist or holds no dataset.
+            DatasetCorruptError: the metadata are damaged, or disagree with the data.
+            UnknownFormatError: the format of the dataset is not known.
+        """
+        path = FilePath(data_path)
+        metadata = read_metadata(path)
+        storage = get_minari_storage(metadata.data_format)(path, metadata)
+        found = storage._count_episodes() if metadata.total_episodes else 0
+        if found != metadata.total_episodes:
+            raise DatasetCorruptError(
+                f"The metadata of {path} speak of {metadata.total_episodes} episodes and the data hold "
+                f"{found}; the files do not belong together, so copy or download the dataset again."
+            )
+        return storage
+
+    @classmethod
+    def read_raw_metadata(cls, data_path: PathLike) -> dict[str, Any]:
+        """The metadata as they are stored: spaces and environment specs as JSON strings.
+
+        Raises:
+            DataPathError: the folder does not exist or holds no dataset.
+            DatasetCorruptError: the metadata are damaged.
+        """
+        return read_metadata(FilePath(data_path)).raw
+
+    @classmethod
+    def new(
+        cls,
+        data_path: PathLike,
+        observation_space: gym.Space[Any] | None = None,
+        action_space: gym.Space[Any] | None = None,
+        env_spec: Any = None,
+        data_format: str = "hdf5",
+        *,
+        jpeg_encoding: bool = False,
+    ) -> MinariStorage:
+        """Make an empty storage.
+
+        Args:
+            data_path: a folder that holds no dataset; made where it does not exist.
+            observation_space: of the episodes; by default that of the environment.
+            action_space: likewise.
+            env_spec: the ``EnvSpec`` of the environment, where there is one.
+            data_format: one of :func:`minari.dataset._storages.get_storage_keys`.
+            jpeg_encoding: store frames as JPEG, which loses detail, rather than as they are.
+
+        Raises:
+            DatasetExistsError: the folder holds a dataset.
+            UnknownFormatError: no format has that name.
+            SpaceError: a space is missing and there is no environment to ask.
+        """
+        path = FilePath(data_path)
+        storage_type = get_minari_storage(data_format)
+        if observation_space is None or action_space is None:
+            if env_spec is None:
+                raise SpaceError(
+                    "Without an env_spec both the observation space and the action space are needed; give "
+                    "observation_space and action_space."
+                )
+            env_observation_space, env_action_space = spaces_of(env_spec)
+            observation_space = observation_space or env_observation_space
+            action_space = action_space or env_action_space
+        if exists(path):
+            raise DatasetExistsError(f"{path} already holds a dataset; delete it or give another path.")
+        raw: dict[str, Any] = {
+            "total_episodes": 0,
+            "total_steps": 0,
+            "data_format": data_format,
+            "jpeg_encoding": bool(jpeg_encoding),
+            "observation_space": serialize_space(observation_space),
+            "action_space": serialize_space(action_space),
+        }
+        if env_spec is not None:
+            raw["env_spec"] = env_spec_to_json(env_spec)
+        metadata = DatasetMetadata.from_raw(raw, path / METADATA_FILE_NAME)
+        path.mkdir(parents=True, exist_ok=True)
+        write_atomically(path / METADATA_FILE_NAME, metadata.to_json())
+        return storage_type(path, metadata)
+
+    # What it is
+
+    @property
+    def data_path(self) -> FilePath:
+        """The folder of the data."""
+        return self._data_path
+
+    @property
+    def _current(self) -> DatasetMetadata:
+        """The metadata as they are on disk now."""
+        stamp = stamp_of(self._data_path)
+        if stamp != self._metadata_stamp:
+            self._metadata = read_metadata(self._data_path)
+            self._metadata_stamp = stamp
+        return self._metadata
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The metadata, with spaces as spaces, and authors and emails as sets."""
+        return self._current.public()
+
+    @property
+    def observation_space(self) -> gym.Space[Any]:
+        """The space of the observations."""
+        return self._metadata.observation_space
+
+    @property
+    def action_space(self) -> gym.Space[Any]:
+        """The space of the actions."""
+        return self._metadata.action_space
+
+    @property
+    def jpeg_encoding(self) -> bool:
+        """Whether frames are stored as JPEG."""
+        declared = self._metadata.jpeg_encoding
+        return frames_were_jpeg(self._metadata.minari_version) if declared is None else declared
+
+    @property
+    def total_episodes(self) -> int:
+        """The number of episodes."""
+        return self._current.total_episodes
+
+    @property
+    def total_steps(self) -> int:
+        """The number of steps of all episodes."""
+        return self._current.total_steps
+
+    def get_size(self) -> float:
+        """The size of the dataset in MB, to one decimal."""
+        files = (entry for entry in self._data_path.rglob("*") if not entry.name.startswith("."))
+        return round(sum(entry.stat().st_size for entry in files if entry.is_file()) / 1e6, 1)
+
+    # Reading
+
+    def get_episodes(self, episode_indices: Iterable[int]) -> Iterator[dict[str, Any]]:
+        """The episodes of these numbers, in that order, one at a time.
+
+        Yields:
+            Dicts with the fields of :class:`minari.EpisodeData`. Arrays may be read-only views of
+            the file.
+
+        Raises:
+            EpisodeIndexError: there is no episode of that number.
+        """
+        for index, columns in self._read_columns(self._checked(episode_indices)):
+            yield self._codec.decode(index, self._with_frames(columns))
+
+    def get_episode_metadata(self, episode_indices: Iterable[int]) -> Iterator[dict[str, Any]]:
+        """The metadata of these episodes: id, total_steps, seed, options, statistics, and so on.
+
+        Raises:
+            EpisodeIndexError: there is no episode of that number.
+        """
+        for metadata in self._read_episode_metadata(self._checked(episode_indices)):
+            for key in ("id", "total_steps", "seed"):
+                if key in metadata:
+                    metadata[key] = int(metadata[key])
+            yield metadata
+
+    def get_episode_lengths(self, episode_indices: Iterable[int] | None = None) -> npt.NDArray[np.int64]:
+        """The number of steps of each of these episodes, or of all."""
+        if episode_indices is None:
+            episode_indices = range(self.total_episodes)
+        indices = np.fromiter(self._checked(episode_indices), dtype=np.int64)
+        return self._read_lengths(indices) if len(indices) else indices
+
+    def apply(
+        self, function: Callable[[dict[str, Any]], Any], episode_indices: Iterable[int] | None = None
+    ) -> Iterator[Any]:
+        """What a function returns for each of these episodes, or for all; computed as it is asked for."""
+        if episode_indices is None:
+            episode_indices = range(self.total_episodes)
+        return map(function, self.get_episodes(episode_indices))
+
+    def _checked(self, indices: Iterable[int]) -> Iterator[int]:
+        total = self.total_episodes
+        for index in indices:
+            if not isinstance(index, (int, np.integer)) or not 0 <= index < total:
+                raise EpisodeIndexError(
+                    f"There is no episode {index!r} in {self._data_path}, expected a number from 0 to {total - 1}."
+                )
+            yield int(index)
+
+    def _with_frames(self, columns: Columns) -> Columns:
+        """The columns with JPEG byte strings turned into frames; which they are, their looks tell."""
+        encoded = [
+            leaf
+            for leaf in self._frame_leaves
+            if leaf.path in columns and is_encoded(columns[leaf.path], leaf)
+        ]
+        if not encoded:
+            return columns
+        return {**columns, **{leaf.path: decode_frames(columns[leaf.path], leaf) for leaf in encoded}}
+
+    # Writing
+
+    def update_metadata(self, metadata: Mapping[str, Any]) -> None:
+        """Set metadata of the dataset, leaving the other keys as they are.
+
+        Raises:
+            MetadataError: a key that must not be changed, or a value that JSON cannot hold; the
+                stored metadata are then as they were.
+        """
+        with self._writer() as writer:
+            writer.commit(self._current.updated(metadata))
+
+    def update_episode_metadata(
+        self, metadatas: Iterable[Mapping[str, Any]], episode_indices: Iterable[int] | None = None
+    ) -> None:
+        """Set metadata of episodes, leaving their other keys as they are.
+
+        Args:
+            metadatas: one dict for each episode; nested dicts are allowed.
+            episode_indices: the episodes, by default all.
+
+        Raises:
+            MetadataError: the numbers of both differ, or a value cannot be stored.
+        """
+        if episode_indices is None:
+            episode_indices = range(self.total_episodes)
+        indices, new = list(self._checked(episode_indices)), list(metadatas)
+        if len(indices) != len(new):
+            raise MetadataError(
+                f"There are {len(new)} metadata for {len(indices)} episodes; give one dict for each episode."
+            )
+        with self._writer() as writer:
+            for index, metadata in zip(indices, new, strict=True):
+                if not metadata.keys().isdisjoint(_OWN_KEYS):
+                    raise MetadataError(
+                        f"The episode metadata {_OWN_KEYS} follow from the data; leave them out of the update."
+                    )
+                writer.update_metadata(index, metadata)
+            writer.commit(self._current)
+
+    def update_episodes(
+        self,
+        episodes: Iterable[EpisodeBuffer],
+        *,
+        metadatas: Iterable[Mapping[str, Any] | None] | None = None,
+    ) -> None:
+        """Append episodes; all of them, or none where one is refused.
+
+        An episode whose ``id`` is that of one that is stored continues it: its observations, infos,
+        actions and so on, one each a step, are appended to those.
+
+        Args:
+            episodes: the episodes, taken one by one.
+            metadatas: what is to be kept with each, beside its seed and options.
+
+        Raises:
+            EpisodeError: an episode does not fit the spaces, or its parts do not fit together.
+        """
+        storing.append_buffers(self, episodes, metadatas)
+
+    def update_from_storage(
+        self, storage: MinariStorage, episode_indices: Iterable[int] | None = None
+    ) -> None:
+        """Append episodes of another storage with all their metadata.
+
+        Stored bytes are copied as they are wherever both formats are the same.
+
+        Args:
+            storage: where they come from.
+            episode_indices: which episodes, by default all.
+
+        Raises:
+            CombineError: the episodes do not fit the spaces of this storage.
+        """
+        if episode_indices is None:
+            episode_indices = range(storage.total_episodes)
+        storing.append_stored(self, storage, list(storage._checked(episode_indices)))

@@ -1,0 +1,271 @@
+"""Namespaces: the folders that datasets are grouped in, each with metadata of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from minari.dataset.dataset_id import parse_namespace
+from minari.dataset.metadata import json_value
+from minari.errors import DatasetCorruptError, NamespaceError
+from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root
+from minari.storage.publishing import (
+    NAMESPACE_METADATA_FILENAME,
+    catalogue_folders,
+    dataset_exists,
+    ensure_namespace_directories,
+    write_atomically,
+)
+from minari.storage.remotes import get_cloud_storage
+
+
+__all__ = [
+    "NAMESPACE_METADATA_FILENAME",
+    "create_namespace",
+    "delete_namespace",
+    "download_namespace_metadata",
+    "get_namespace_metadata",
+    "list_local_namespaces",
+    "list_remote_namespaces",
+    "namespace_hierarchy",
+    "update_namespace_metadata",
+    "upload_namespace",
+    "validate_namespace",
+]
+
+Root = str | os.PathLike[str] | None
+
+
+def validate_namespace(namespace: str | None) -> None:
+    """Make sure that a namespace follows the grammar: parts of letters, digits, ``_`` and ``-``.
+
+    Raises:
+        DatasetIdError: it does not; where it is not a string, the error is a ``TypeError`` too.
+    """
+    parse_namespace(namespace)  # type: ignore[arg-type]  # None is what it checks for
+
+
+def namespace_hierarchy(namespace: str | None) -> Iterator[str]:
+    """The namespace with those around it, the outermost first; none of None.
+
+    >>> list(namespace_hierarchy("D4RL/door"))
+    ['D4RL', 'D4RL/door']
+
+    Raises:
+        DatasetIdError: the namespace is malformed.
+    """
+    parts = () if namespace is None else parse_namespace(namespace)
+    for end in range(1, len(parts) + 1):
+        yield "/".join(parts[:end])
+
+
+def create_namespace(
+    namespace: str, description: str | None = None, *, root: Root = None, **kwargs: Any
+) -> None:
+    """Make a local namespace, and those around it where missing.
+
+    Args:
+        namespace: such as ``"D4RL/door"``.
+        description: kept in its metadata.
+        root: the folder of the local datasets, where it is not the usual one.
+        **kwargs: further metadata, of types that JSON holds.
+
+    Raises:
+        DatasetIdError: the namespace is malformed.
+        NamespaceError: it exists, or a dataset has its name.
+        MetadataError: JSON cannot hold the metadata; nothing is made.
+    """
+    folder = _folder(namespace, root)
+    if _metadata_file(folder).exists():
+        raise NamespaceError(f"The namespace {namespace!r} already exists; update its metadata instead.")
+    if dataset_exists(folder):
+        raise NamespaceError(f"{namespace!r} is a dataset and cannot be a namespace; choose another name.")
+    metadata = dict(kwargs) if description is None else {**kwargs, "description": description}
+    text = _metadata_text(metadata)
+    ensure_namespace_directories(get_datasets_root(root), namespace)
+    write_atomically(_metadata_file(folder), text)
+
+
+def update_namespace_metadata(
+    namespace: str, description: str | None = None, *, root: Root = None, **kwargs: Any
+) -> None:
+    """Replace all metadata of a local namespace.
+
+    Args:
+        namespace: one that exists.
+        description: what it holds; None is written as such.
+        root: the folder of the local datasets, where it is not the usual one.
+        **kwargs: further metadata, of types that JSON holds.
+
+    Raises:
+        DatasetIdError: the namespace is malformed.
+        NamespaceError: it does not exist.
+        MetadataError: JSON cannot hold the metadata; the old are kept.
+    """
+    file = _existing_metadata_file(namespace, root)
+    write_atomically(file, _metadata_text({**kwargs, "description": description}))
+
+
+def get_namespace_metadata(namespace: str, *, root: Root = None) -> dict[str, Any]:
+    """The metadata of a local namespace.
+
+    Raises:
+        DatasetIdError: the namespace is malformed.
+        NamespaceError: it does not exist.
+        DatasetCorruptError: its metadata file is damaged.
+    """
+    return _read_metadata(_existing_metadata_file(namespace, root))
+
+
+def delete_namespace(namespace: str, *, root: Root = None) -> None:
+    """Delete a local namespace that holds nothing but its metadata.
+
+    Warns:
+        UserWarning: it does not exist.
+
+    Raises:
+        DatasetIdError: the namespace is malformed.
+        NamespaceError: it holds datasets, namespaces or other files.
+    """
+    folder = _folder(namespace, root)
+    file = _metadata_file(folder)
+    if not file.exists():
+        warnings.warn(f"There is no namespace {namespace!r} to delete.", UserWarning, stacklevel=2)
+        return
+    others = sorted(path.name for path in folder.iterdir() if path.name != NAMESPACE_METADATA_FILENAME)
+    if others:
+        raise NamespaceError(
+            f"The namespace {namespace!r} is not empty, it holds {', '.join(others)}; delete these first."
+        )
+    text = file.read_text(encoding="utf-8")
+    file.unlink()
+    try:
+        folder.rmdir()
+    except OSError:  # something arrived meanwhile, and belongs to the namespace
+        write_atomically(file, text)
+        raise
+
+
+def list_local_namespaces(*, root: Root = None) -> list[str]:
+    """The local namespaces, sorted."""
+    folders = catalogue_folders(get_datasets_root(root))
+    return sorted(namespace for namespace, folder in folders if _metadata_file(folder).is_file())
+
+
+def list_remote_namespaces() -> list[str]:
+    """The namespaces of the remote, sorted.
+
+    Raises:
+        RemoteError: the remote is unknown, or does not answer.
+    """
+    return sorted(get_cloud_storage().list_namespaces())
+
+
+def download_namespace_metadata(namespace: str, overwrite: bool = False, *, root: Root = None) -> None:
+    """Fetch the metadata of a remote namespace; the local namespace is made where missing.
+
+    Args:
+        namespace: one that the remote has.
+        overwrite: whether to replace local metadata.
+        root: the folder of the local datasets, where it is not the usual one.
+
+    Warns:
+        UserWarning: there are local metadata, which are kept.
+
+    Raises:
+        DatasetIdError: the namespace is malformed.
+        NamespaceError: the remote does not have it.
+        DatasetCorruptError: what the remote sent is no metadata.
+        RemoteError: the remote is unknown, or does not answer.
+    """
+    folder = _folder(namespace, root)
+    if _metadata_file(folder).exists() and not overwrite:
+        warnings.warn(
+            f"The namespace {namespace!r} has local metadata, which are kept; overwrite=True replaces them.",
+            UserWarning,
+            stacklevel=2,
+        )
+        return
+    remote = get_cloud_storage()
+    if namespace not in remote.list_namespaces():
+        raise NamespaceError(
+            f"The remote has no namespace {namespace!r}; `list_remote_namespaces` tells which it has."
+        )
+    datasets_root = get_datasets_root(root)
+    with tempfile.TemporaryDirectory(prefix=".namespace.", dir=datasets_root) as received_root:
+        received = Path(received_root, namespace)
+        received.mkdir(parents=True)
+        remote.download_namespace_metadata(namespace, Path(received_root))
+        metadata = _read_metadata(_metadata_file(received))
+    ensure_namespace_directories(datasets_root, namespace)
+    write_atomically(_metadata_file(folder), _metadata_text(metadata))
+
+
+def upload_namespace(namespace: str, token: str, *, root: Root = None) -> None:
+    """Send a local namespace to the remote, with those around it that the remote does not have.
+
+    Args:
+        namespace: one that exists here.
+        token: of the Hub, or the path of a service-account key.
+        root: the folder of the local datasets, where it is not the usual one.
+
+    Warns:
+        UserWarning: the remote has it, and nothing is done.
+
+    Raises:
+        DatasetIdError: the namespace is malformed.
+        NamespaceError: it does not exist here.
+        RemoteError: the remote is unknown, or does not answer.
+    """
+    _existing_metadata_file(namespace, root)
+    remote = get_cloud_storage(token=token)
+    known = set(remote.list_namespaces())
+    if namespace in known:
+        warnings.warn(
+            f"The remote has the namespace {namespace!r} already; nothing is uploaded.",
+            UserWarning,
+            stacklevel=2,
+        )
+        return
+    for level in namespace_hierarchy(namespace):
+        if level not in known:
+            remote.upload_namespace(level)
+
+
+def _folder(namespace: str, root: Root) -> Path:
+    validate_namespace(namespace)
+    return get_dataset_path(namespace, root=root)
+
+
+def _metadata_file(folder: Path) -> Path:
+    return folder / NAMESPACE_METADATA_FILENAME
+
+
+def _existing_metadata_file(namespace: str, root: Root) -> Path:
+    file = _metadata_file(_folder(namespace, root))
+    if not file.exists():
+        raise NamespaceError(
+            f"There is no local namespace {namespace!r}; create it or download its metadata first."
+        )
+    return file
+
+
+def _read_metadata(file: Path) -> dict[str, Any]:
+    try:
+        metadata = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise DatasetCorruptError(
+            f"The metadata file {file} is damaged, it is not valid JSON: {error}."
+        ) from error
+    if not isinstance(metadata, dict):
+        raise DatasetCorruptError(f"The metadata file {file} must hold a JSON object, got {metadata!r}.")
+    return metadata
+
+
+def _metadata_text(metadata: dict[str, Any]) -> str:
+    return json.dumps({key: json_value(value, key) for key, value in metadata.items()})

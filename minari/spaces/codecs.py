@@ -1,0 +1,369 @@
+"""One codec a space: the values of many steps <-> flat columns with time first.
+
+A codec is found by the type of the space, so that a user's own space can have one:
+
+>>> import gymnasium as gym
+>>> from minari.spaces import ArrayCodec, register_codec
+>>> class Angle(gym.spaces.Box):
+...     '''A space that is stored like any other box.'''
+>>> register_codec(Angle)(ArrayCodec)
+<class 'minari.spaces.codecs.ArrayCodec'>
+
+Such a space also needs a description in JSON, see :mod:`minari.serialization`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import singledispatch
+from typing import Any, TypeVar
+
+import numpy as np
+from gymnasium import spaces
+
+from minari.errors import EpisodeError, EpisodeTypeError, UnknownSpaceError
+from minari.spaces.columns import Column, Columns, Leaf, Path, object_column, path_name
+
+
+CodecFactory = Callable[[spaces.Space[Any], Path], "SpaceCodec"]
+F = TypeVar("F", bound=CodecFactory)
+
+
+class SpaceCodec(ABC):
+    """Turns the values that a space has over many steps into columns, and back.
+
+    Args:
+        space: the space.
+        path: where its columns go; every path that the codec makes begins with it.
+    """
+
+    def __init__(self, space: spaces.Space[Any], path: Path = ()) -> None:
+        self.space = space
+        self.path = path
+
+    @property
+    def name(self) -> str:
+        """The path for messages."""
+        return path_name(self.path) or "the value"
+
+    @abstractmethod
+    def encode(self, values: Any) -> dict[Path, Column]:
+        """Make columns of the values.
+
+        Args:
+            values: a list with one value a step, or, for a ``Dict``, ``Tuple`` or array, the
+                values column by column: a dict or tuple of such values, an array with time first.
+
+        Raises:
+            EpisodeError: the values do not have the shape or kind that the space asks for.
+        """
+
+    @abstractmethod
+    def decode(self, columns: Columns) -> Any:
+        """What a reader gets: arrays with time first, nested as the space is, or a list of steps."""
+
+    @abstractmethod
+    def steps(self, decoded: Any, count: int) -> list[Any]:
+        """The values of ``count`` steps as the environment gave them, from what ``decode`` returned."""
+
+    @abstractmethod
+    def count(self, columns: Columns) -> int | None:
+        """How many steps the columns hold; None where the space is empty and nothing tells."""
+
+    @abstractmethod
+    def paths(self) -> Iterator[Path]:
+        """The paths of all columns that the codec makes."""
+
+    def leaves(self) -> Iterator[Leaf]:
+        """The leaves that are arrays with one row a step."""
+        return iter(())
+
+    @abstractmethod
+    def layout(self) -> Any:
+        """What the columns look like, bounds aside: equal for spaces whose episodes can be mixed."""
+
+
+@singledispatch
+def _find_codec(space: Any, path: Path) -> SpaceCodec:
+    raise EpisodeTypeError(f"Expected a gymnasium space for {path_name(path)}, got {space!r}.")
+
+
+def codec_for(space: spaces.Space[Any], path: Path = ()) -> SpaceCodec:
+    """The codec of a space.
+
+    Raises:
+        UnknownSpaceError: the type of the space has no codec and no shape and dtype to go by.
+    """
+    return _find_codec(space, path)
+
+
+def register_codec(space_type: type) -> Callable[[F], F]:
+    """Register the codec of a space type; its subclasses use it as well.
+
+    Returns:
+        A decorator for a :class:`SpaceCodec` class, or a function of a space and a path.
+    """
+
+    def register(factory: F) -> F:
+        _find_codec.register(space_type, factory)
+        return factory
+
+    return register
+
+
+@register_codec(spaces.Space)
+def _codec_of_unknown_space(space: spaces.Space[Any], path: Path) -> SpaceCodec:
+    if space.shape is not None and space.dtype is not None:
+        return ArrayCodec(space, path)
+    raise UnknownSpaceError(
+        f"No codec is known for the space {space!r}; register one with minari.spaces.register_codec."
+    )
+
+
+class ArrayCodec(SpaceCodec):
+    """A space whose value is an array of one shape and dtype: Box, Discrete, and so on.
+
+    An array keeps the dtype it was given, so that nothing is lost; Python numbers take the dtype
+    of the space where that holds them exactly. What is refused are kinds that the space cannot
+    mean: text, ragged lists, fractions where the space has integers.
+    """
+
+    def __init__(self, space: spaces.Space[Any], path: Path = ()) -> None:
+        super().__init__(space, path)
+        self.dtype = np.dtype(space.dtype)
+        self.shape = tuple(space.shape or ())
+
+    def encode(self, values: Any) -> dict[Path, Column]:
+        try:
+            column = np.asarray(values)
+        except ValueError:  # rows of different shapes
+            raise EpisodeError(self._first_odd_row(values)) from None
+        if column.dtype.kind not in "biufc":
+            raise EpisodeTypeError(
+                f"The {self.name} hold {column.dtype} values, expected {self.dtype} of shape "
+                f"{self.shape} for each step; convert them to numbers."
+            )
+        if column.shape == (0,):
+            return {self.path: np.empty((0, *self.shape), self.dtype)}
+        if column.ndim == 0 or column.shape[1:] != self.shape:
+            raise EpisodeError(
+                f"The {self.name} have the shape {column.shape[1:]} a step, expected {self.shape} "
+                f"as in the space {self.space}."
+            )
+        return {self.path: self._with_fitting_dtype(column, weak=_are_python_numbers(values))}
+
+    def _with_fitting_dtype(self, column: Column, weak: bool) -> Column:
+        given, declared = column.dtype, self.dtype
+        if given == declared:
+            return column
+        whole_wanted = declared.kind in "biu" and given.kind not in "biu"
+        if not (weak or whole_wanted):
+            return column
+        with np.errstate(all="ignore"):
+            converted = column.astype(declared)
+            exact = np.array_equal(converted, column, equal_nan=declared.kind in "fc")
+        if exact:
+            return converted
+        if whole_wanted:
+            row = int(np.nonzero((converted != column).reshape(len(column), -1).any(axis=1))[0][0])
+            raise EpisodeTypeError(
+                f"The {self.name} at step {row} are {column[row]!r}, expected whole numbers of dtype "
+                f"{declared}; convert them, or declare a space of floats."
+            )
+        return column
+
+    def _first_odd_row(self, values: Sequence[Any]) -> str:
+        for row, value in enumerate(values):
+            try:
+                shape: Any = np.shape(value)
+            except ValueError:
+                shape = "ragged"
+            if shape != self.shape:
+                return (
+                    f"The {self.name} at step {row} have the shape {shape}, expected {self.shape} "
+                    f"as in the space {self.space}."
+                )
+        return f"The {self.name} cannot be made into an array of shape {self.shape} a step."
+
+    def decode(self, columns: Columns) -> Column:
+        return columns[self.path]
+
+    def steps(self, decoded: Any, count: int) -> list[Any]:
+        return list(decoded)
+
+    def count(self, columns: Columns) -> int | None:
+        return len(columns[self.path])
+
+    def leaves(self) -> Iterator[Leaf]:
+        low, high = getattr(self.space, "low", None), getattr(self.space, "high", None)
+        yield Leaf(self.path, self.dtype, self.shape, low, high)
+
+    def paths(self) -> Iterator[Path]:
+        yield self.path
+
+    def layout(self) -> Any:
+        return (self.dtype, self.shape)
+
+
+def _are_python_numbers(values: Any) -> bool:
+    while isinstance(values, (list, tuple)):
+        if not values:
+            return True
+        values = values[0]
+    return type(values) in (bool, int, float)
+
+
+for _space_type in (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary):
+    register_codec(_space_type)(ArrayCodec)
+
+
+@register_codec(spaces.Text)
+class TextCodec(SpaceCodec):
+    """Text: one string a step."""
+
+    def encode(self, values: Any) -> dict[Path, Column]:
+        texts = list(values)
+        for row, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise EpisodeTypeError(
+                    f"The {self.name} at step {row} are {text!r}, expected a string as in {self.space}."
+                )
+            if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+                raise EpisodeTypeError(
+                    f"The {self.name} at step {row} are {text!r}, which holds a NUL character or half a "
+                    f"surrogate pair; UTF-8 text on disk cannot, so leave it out."
+                )
+        return {self.path: object_column([str(text) for text in texts])}
+
+    def decode(self, columns: Columns) -> list[str]:
+        texts: list[str] = columns[self.path].tolist()
+        return texts
+
+    def steps(self, decoded: Any, count: int) -> list[Any]:
+        return list(decoded)
+
+    def count(self, columns: Columns) -> int | None:
+        return len(columns[self.path])
+
+    def paths(self) -> Iterator[Path]:
+        yield self.path
+
+    def layout(self) -> Any:
+        return "text"
+
+
+@register_codec(spaces.Dict)
+class DictCodec(SpaceCodec):
+    """A ``Dict``: the columns of its subspaces, each under its key."""
+
+    def __init__(self, space: spaces.Dict, path: Path = ()) -> None:
+        super().__init__(space, path)
+        self.codecs = {key: codec_for(sub, (*path, key)) for key, sub in space.spaces.items()}
+
+    def encode(self, values: Any) -> dict[Path, Column]:
+        columns: dict[Path, Column] = {}
+        parts = values if isinstance(values, Mapping) else self._transposed(values)
+        if parts.keys() != self.codecs.keys():
+            raise EpisodeError(
+                f"The {self.name} have the keys {sorted(parts, key=str)}, expected "
+                f"{sorted(self.codecs)} as in the space."
+            )
+        for key, codec in self.codecs.items():
+            columns.update(codec.encode(parts[key]))
+        return columns
+
+    def _transposed(self, values: Any) -> dict[str, list[Any]]:
+        rows = list(values)
+        for row, value in enumerate(rows):
+            if not isinstance(value, Mapping) or value.keys() != self.codecs.keys():
+                raise EpisodeError(
+                    f"The {self.name} at step {row} are {_brief(value)}, expected a dict with the keys "
+                    f"{sorted(self.codecs)}."
+                )
+        return {key: [value[key] for value in rows] for key in self.codecs}
+
+    def decode(self, columns: Columns) -> dict[str, Any]:
+        return {key: codec.decode(columns) for key, codec in self.codecs.items()}
+
+    def steps(self, decoded: Any, count: int) -> list[Any]:
+        parts = {key: codec.steps(decoded[key], count) for key, codec in self.codecs.items()}
+        return [{key: values[step] for key, values in parts.items()} for step in range(count)]
+
+    def count(self, columns: Columns) -> int | None:
+        return _common_count(self, self.codecs.values(), columns)
+
+    def leaves(self) -> Iterator[Leaf]:
+        for codec in self.codecs.values():
+            yield from codec.leaves()
+
+    def paths(self) -> Iterator[Path]:
+        for codec in self.codecs.values():
+            yield from codec.paths()
+
+    def layout(self) -> Any:
+        return {key: codec.layout() for key, codec in self.codecs.items()}
+
+
+@register_codec(spaces.Tuple)
+class TupleCodec(SpaceCodec):
+    """A ``Tuple``: the columns of its subspaces, each under its position."""
+
+    def __init__(self, space: spaces.Tuple, path: Path = ()) -> None:
+        super().__init__(space, path)
+        self.codecs = tuple(codec_for(sub, (*path, i)) for i, sub in enumerate(space.spaces))
+
+    def encode(self, values: Any) -> dict[Path, Column]:
+        parts = values if isinstance(values, tuple) else self._transposed(values)
+        if len(parts) != len(self.codecs):
+            raise EpisodeError(
+                f"The {self.name} are a tuple of {len(parts)} parts, expected {len(self.codecs)} as in the space."
+            )
+        columns: dict[Path, Column] = {}
+        for codec, part in zip(self.codecs, parts, strict=True):
+            columns.update(codec.encode(part))
+        return columns
+
+    def _transposed(self, values: Any) -> tuple[list[Any], ...]:
+        rows = list(values)
+        for row, value in enumerate(rows):
+            if not isinstance(value, (tuple, list)) or len(value) != len(self.codecs):
+                raise EpisodeError(
+                    f"The {self.name} at step {row} are {_brief(value)}, expected a tuple of "
+                    f"{len(self.codecs)} parts."
+                )
+        return tuple([value[i] for value in rows] for i in range(len(self.codecs)))
+
+    def decode(self, columns: Columns) -> tuple[Any, ...]:
+        return tuple(codec.decode(columns) for codec in self.codecs)
+
+    def steps(self, decoded: Any, count: int) -> list[Any]:
+        parts = [codec.steps(part, count) for codec, part in zip(self.codecs, decoded, strict=True)]
+        return [tuple(values[step] for values in parts) for step in range(count)]
+
+    def count(self, columns: Columns) -> int | None:
+        return _common_count(self, self.codecs, columns)
+
+    def leaves(self) -> Iterator[Leaf]:
+        for codec in self.codecs:
+            yield from codec.leaves()
+
+    def paths(self) -> Iterator[Path]:
+        for codec in self.codecs:
+            yield from codec.paths()
+
+    def layout(self) -> Any:
+        return tuple(codec.layout() for codec in self.codecs)
+
+
+def _common_count(parent: SpaceCodec, codecs: Any, columns: Columns) -> int | None:
+    counts = {codec.name: codec.count(columns) for codec in codecs}
+    known = {name: count for name, count in counts.items() if count is not None}
+    if len(set(known.values())) > 1:
+        raise EpisodeError(f"The parts of the {parent.name} differ in length: {known}; every step needs each.")
+    return next(iter(known.values()), None)
+
+
+def _brief(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

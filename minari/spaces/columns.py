@@ -1,0 +1,67 @@
+"""The types that episodes are made of between a collector, a storage format and a reader."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+
+#: Where a column lies: a string is the key of a ``Dict``, an int the position in a ``Tuple``.
+Path: TypeAlias = tuple[str | int, ...]
+
+#: An array with time first. Text and encoded frames are object arrays of ``str`` and ``bytes``.
+Column: TypeAlias = npt.NDArray[Any]
+
+#: The columns of an episode, by path; the first part of a path is ``"observations"``,
+#: ``"actions"``, ``"rewards"``, ``"terminations"``, ``"truncations"`` or ``"infos"``.
+Columns: TypeAlias = Mapping[Path, Column]
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeColumns:
+    """One episode as a storage format takes it: checked, flat, and with time first.
+
+    Attributes:
+        total_steps: the number of steps, T.
+        columns: observations and infos with T+1 rows, the rest with T.
+        metadata: the seed and the options where there are any, statistics, and whatever else
+            describes the episode; nested mappings are allowed.
+    """
+
+    total_steps: int
+    columns: Columns
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A place in a space that has one row a step.
+
+    Attributes:
+        path: the way from the root of the space.
+        dtype: of one row.
+        shape: of one row, without time.
+        low, high: the bounds of a ``Box``, None for other leaves.
+    """
+
+    path: Path
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    low: npt.NDArray[Any] | None = None
+    high: npt.NDArray[Any] | None = None
+
+
+def path_name(path: Path) -> str:
+    """The path as a person would write it: ``observations/camera/0``."""
+    return "/".join(str(part) for part in path)
+
+
+def object_column(values: list[Any]) -> Column:
+    """A one-dimensional object array of the values as they are, even where they are sequences."""
+    column = np.empty(len(values), dtype=object)
+    column[:] = values
+    return column

@@ -1,0 +1,202 @@
+"""Codecs of the spaces whose values differ in size from step to step: Sequence, Graph, OneOf.
+
+Each keeps the elements of all steps one after the other, through the codec of the element space,
+and beside them a column that says how many belong to each step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector.utils import batch_space, concatenate, create_empty_array, iterate
+
+from minari.errors import EpisodeTypeError
+from minari.spaces.codecs import SpaceCodec, codec_for, register_codec
+from minari.spaces.columns import Column, Columns, Path
+
+
+def _bounds(lengths: Column) -> list[tuple[int, int]]:
+    """Where the elements of each step begin and end."""
+    ends = np.cumsum(lengths)
+    return list(zip((ends - lengths).tolist(), ends.tolist(), strict=True))
+
+
+@register_codec(spaces.Sequence)
+class SequenceCodec(SpaceCodec):
+    """A ``Sequence``: ``_lengths``, one a step, and ``_values``, the elements of all steps."""
+
+    def __init__(self, space: spaces.Sequence, path: Path = ()) -> None:
+        super().__init__(space, path)
+        self.stack = space.stack
+        self.feature_space = space.feature_space
+        self.lengths_path = (*path, "_lengths")
+        self.element = codec_for(space.feature_space, (*path, "_values"))
+
+    def encode(self, values: Any) -> dict[Path, Column]:
+        steps = [self._elements(value, row) for row, value in enumerate(values)]
+        lengths = np.array([len(step) for step in steps], dtype=np.int64)
+        elements = [element for step in steps for element in step]
+        return {self.lengths_path: lengths, **self.element.encode(elements)}
+
+    def _elements(self, value: Any, row: int) -> Sequence[Any]:
+        if self.stack:
+            try:
+                return list(iterate(batch_space(self.feature_space, 1), value))
+            except (TypeError, ValueError, KeyError) as error:
+                raise EpisodeTypeError(
+                    f"The {self.name} at step {row} are {value!r}, expected stacked elements of "
+                    f"{self.feature_space} ({error})."
+                ) from error
+        if not isinstance(value, (tuple, list)):
+            raise EpisodeTypeError(
+                f"The {self.name} at step {row} are {value!r}, expected a tuple of elements of "
+                f"{self.feature_space}."
+            )
+        return value
+
+    def decode(self, columns: Columns) -> list[Any]:
+        lengths = columns[self.lengths_path]
+        elements = self.element.steps(self.element.decode(columns), int(lengths.sum()))
+        parts = [elements[start:end] for start, end in _bounds(lengths)]
+        return [self._stacked(part) for part in parts] if self.stack else [tuple(part) for part in parts]
+
+    def _stacked(self, elements: list[Any]) -> Any:
+        # The same calls that Sequence.sample makes, so that a value comes back in the same form.
+        empty = create_empty_array(self.feature_space, n=len(elements))
+        return concatenate(self.feature_space, elements, empty)
+
+    def steps(self, decoded: Any, count: int) -> list[Any]:
+        return list(decoded)
+
+    def count(self, columns: Columns) -> int | None:
+        return len(columns[self.lengths_path])
+
+    def paths(self) -> Iterator[Path]:
+        yield self.lengths_path
+        yield from self.element.paths()
+
+    def layout(self) -> Any:
+        return ("sequence", self.stack, self.element.layout())
+
+
+@register_codec(spaces.Graph)
+class GraphCodec(SpaceCodec):
+    """A ``Graph``: counts of nodes, edges and links a step (-1 for None), and their values."""
+
+    PARTS = ("nodes", "edges", "edge_links")
+
+    def __init__(self, space: spaces.Graph, path: Path = ()) -> None:
+        super().__init__(space, path)
+        self.count_paths: dict[str, Path] = {
+            "nodes": (*path, "_node_counts"),
+            "edges": (*path, "_edge_counts"),
+            "edge_links": (*path, "_link_counts"),
+        }
+        link = spaces.Box(0, np.iinfo(np.int32).max, (2,), np.int32)
+        self.codecs = {
+            "nodes": codec_for(space.node_space, (*path, "_nodes")),
+            "edges": codec_for(space.edge_space or spaces.Discrete(1), (*path, "_edges")),
+            "edge_links": codec_for(link, (*path, "_edge_links")),
+        }
+
+    def encode(self, values: Any) -> dict[Path, Column]:
+        graphs = list(values)
+        for row, graph in enumerate(graphs):
+            if not isinstance(graph, spaces.GraphInstance):
+                raise EpisodeTypeError(
+                    f"The {self.name} at step {row} are {graph!r}, expected a gymnasium.spaces.GraphInstance."
+                )
+        columns: dict[Path, Column] = {}
+        for part in self.PARTS:
+            given = [getattr(graph, part) for graph in graphs]
+            counts = [-1 if value is None else len(value) for value in given]
+            columns[self.count_paths[part]] = np.array(counts, dtype=np.int64)
+            present = [value for value in given if value is not None]
+            values_of_part = np.concatenate(present) if present else []
+            columns.update(self.codecs[part].encode(values_of_part))
+        return columns
+
+    def decode(self, columns: Columns) -> list[spaces.GraphInstance]:
+        parts = {part: self._decode_part(part, columns) for part in self.PARTS}
+        return [
+            spaces.GraphInstance(nodes=nodes, edges=edges, edge_links=links)
+            for nodes, edges, links in zip(*parts.values(), strict=True)
+        ]
+
+    def _decode_part(self, part: str, columns: Columns) -> list[Any]:
+        counts = columns[self.count_paths[part]]
+        values = self.codecs[part].decode(columns)
+        bounds = _bounds(np.maximum(counts, 0))
+        return [
+            None if count < 0 else values[start:end]
+            for count, (start, end) in zip(counts.tolist(), bounds, strict=True)
+        ]
+
+    def steps(self, decoded: Any, count: int) -> list[Any]:
+        return list(decoded)
+
+    def count(self, columns: Columns) -> int | None:
+        return len(columns[self.count_paths["nodes"]])
+
+    def paths(self) -> Iterator[Path]:
+        yield from self.count_paths.values()
+        for codec in self.codecs.values():
+            yield from codec.paths()
+
+    def layout(self) -> Any:
+        return ("graph", *(codec.layout() for codec in self.codecs.values()))
+
+
+@register_codec(spaces.OneOf)
+class OneOfCodec(SpaceCodec):
+    """A ``OneOf``: ``_choice``, one a step, and ``_option_i``, the values of the steps that chose i."""
+
+    def __init__(self, space: spaces.OneOf, path: Path = ()) -> None:
+        super().__init__(space, path)
+        self.choice_path = (*path, "_choice")
+        self.options = tuple(codec_for(sub, (*path, f"_option_{i}")) for i, sub in enumerate(space.spaces))
+
+    def encode(self, values: Any) -> dict[Path, Column]:
+        chosen: list[list[Any]] = [[] for _ in self.options]
+        choices = []
+        for row, value in enumerate(values):
+            if not (isinstance(value, (tuple, list)) and len(value) == 2 and self._is_choice(value[0])):
+                raise EpisodeTypeError(
+                    f"The {self.name} at step {row} are {value!r}, expected a pair of a number below "
+                    f"{len(self.options)} and a value of that option."
+                )
+            choices.append(int(value[0]))
+            chosen[choices[-1]].append(value[1])
+        columns: dict[Path, Column] = {self.choice_path: np.array(choices, dtype=np.int64)}
+        for codec, option_values in zip(self.options, chosen, strict=True):
+            columns.update(codec.encode(option_values))
+        return columns
+
+    def _is_choice(self, number: Any) -> bool:
+        return isinstance(number, (int, np.integer)) and 0 <= number < len(self.options)
+
+    def decode(self, columns: Columns) -> list[tuple[Any, Any]]:
+        choices = columns[self.choice_path]
+        counts = np.bincount(choices, minlength=len(self.options)).tolist()
+        values = [
+            iter(codec.steps(codec.decode(columns), count))
+            for codec, count in zip(self.options, counts, strict=True)
+        ]
+        return [(choice, next(values[choice])) for choice in choices]
+
+    def steps(self, decoded: Any, count: int) -> list[Any]:
+        return list(decoded)
+
+    def count(self, columns: Columns) -> int | None:
+        return len(columns[self.choice_path])
+
+    def paths(self) -> Iterator[Path]:
+        yield self.choice_path
+        for codec in self.options:
+            yield from codec.paths()
+
+    def layout(self) -> Any:
+        return ("one of", *(codec.layout() for codec in self.options))

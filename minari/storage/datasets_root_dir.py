@@ -1,0 +1,54 @@
+"""Where the local datasets lie and which remote is asked: every environment variable, every default.
+
+The variables are read at each call, so that a program may set them after the import.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from minari.dataset.dataset_id import parse_namespace
+
+
+__all__ = ["get_dataset_path", "get_datasets_root", "get_default_remote"]
+
+_ROOT_VARIABLE = "MINARI_DATASETS_PATH"
+_REMOTE_VARIABLE = "MINARI_REMOTE"
+
+
+def get_datasets_root(root: str | os.PathLike[str] | None = None) -> Path:
+    """The folder that holds all local datasets; it is not created.
+
+    Args:
+        root: the folder; by default the variable ``MINARI_DATASETS_PATH``, or else
+            ``~/.minari/datasets``.
+    """
+    chosen = root if root is not None else os.environ.get(_ROOT_VARIABLE) or "~/.minari/datasets"
+    return Path(chosen).expanduser()
+
+
+def get_dataset_path(dataset_id: str | None = None, *, root: str | os.PathLike[str] | None = None) -> Path:
+    """The folder of a dataset or of a namespace, which need not exist; the root when none is given.
+
+    The root itself is created where it does not exist, so that it can be listed and written to.
+
+    >>> get_dataset_path("D4RL/door/human-v2").parts[-3:]
+    ('D4RL', 'door', 'human-v2')
+
+    Args:
+        dataset_id: the id of a dataset, or a namespace.
+        root: as for :func:`get_datasets_root`.
+
+    Raises:
+        DatasetIdError: the id follows neither grammar.
+    """
+    parts = () if dataset_id is None else parse_namespace(dataset_id)
+    folder = get_datasets_root(root)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder.joinpath(*parts)
+
+
+def get_default_remote() -> str:
+    """The remote that is asked when none is named: ``MINARI_REMOTE``, or else Farama's."""
+    return os.environ.get(_REMOTE_VARIABLE) or "hf://farama-minari"
