@@ -131,6 +131,7 @@ def delete_namespace(namespace: str, *, root: Root = None) -> None:
     Raises:
         DatasetIdError: the namespace is malformed.
         NamespaceError: it holds datasets, namespaces or other files.
+        OSError: the folder cannot be deleted; the namespace is as before.
     """
     folder = _folder(namespace, root)
     file = _metadata_file(folder)

@@ -24,12 +24,8 @@ class EpisodeCodec:
         self.observations = codec_for(observation_space, ("observations",))
         self.actions = codec_for(action_space, ("actions",))
 
-    def encode(self, buffer: EpisodeBuffer, metadata: Mapping[str, Any] | None = None) -> EpisodeColumns:
+    def encode(self, buffer: EpisodeBuffer) -> EpisodeColumns:
         """Make the columns of an episode, and check everything about them.
-
-        Args:
-            buffer: the episode.
-            metadata: what else is to be kept with it, beside its seed and its options.
 
         Raises:
             EpisodeError: the parts differ in length, or do not have the shape or kind that the
@@ -47,7 +43,7 @@ class EpisodeCodec:
             TRUNCATIONS: _flags("truncations", buffer.truncations, total_steps),
             **encode_infos(buffer.infos, total_steps + 1),
         }
-        return EpisodeColumns(total_steps, columns, _metadata(buffer, metadata))
+        return EpisodeColumns(total_steps, columns, _metadata(buffer))
 
     def decode(self, episode_id: int, columns: Columns) -> dict[str, Any]:
         """The fields of an :class:`~minari.EpisodeData`."""
@@ -112,7 +108,7 @@ def _flags(name: str, values: Any, rows: int) -> Column:
     return flags.astype(np.bool_)
 
 
-def _metadata(buffer: EpisodeBuffer, metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+def _metadata(buffer: EpisodeBuffer) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     if buffer.seed is not None:
         if isinstance(buffer.seed, (bool, np.bool_)) or not isinstance(buffer.seed, (int, np.integer)):
@@ -122,5 +118,4 @@ def _metadata(buffer: EpisodeBuffer, metadata: Mapping[str, Any] | None) -> dict
         if not isinstance(buffer.options, Mapping):
             raise EpisodeTypeError(f"The options of the episode are {buffer.options!r}, expected a dict or None.")
         kept["options"] = dict(buffer.options)
-    kept.update(metadata or {})
     return kept

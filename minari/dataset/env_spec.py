@@ -89,7 +89,7 @@ def _spec_of(env: Described | None) -> EnvSpec | None:
         if env.spec is None or isinstance(env.spec, EnvSpec):
             return env.spec
         warnings.warn(
-            f"The spec of {env} is not an EnvSpec and is left out, got {env.spec!r}.",
+            f"The spec of the {type(env).__name__} is not an EnvSpec and is left out, got {env.spec!r}.",
             UserWarning,
             stacklevel=3,
         )

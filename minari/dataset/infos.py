@@ -88,6 +88,15 @@ def _rows_so_far(values: Any, recorded: int) -> list[Any]:
     return list(values)
 
 
+def discard_info(infos: dict[str, Any] | None, name: str) -> None:
+    """Drop one info, by its keys joined by ``/``."""
+    *parents, key = name.split("/")
+    for parent in parents:
+        infos = (infos or {}).get(parent)
+    if isinstance(infos, dict):
+        infos.pop(key, None)
+
+
 def encode_infos(infos: Mapping[str, Any] | None, rows: int, path: Path = ("infos",)) -> dict[Path, Column]:
     """Make columns of infos.
 

@@ -369,7 +369,7 @@ class MinariStorage(ABC):
         self,
         episodes: Iterable[EpisodeBuffer],
         *,
-        metadatas: Iterable[Mapping[str, Any] | None] | None = None,
+        describe: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None,
     ) -> None:
         """Append episodes; all of them, or none where one is refused.
 
@@ -378,12 +378,13 @@ class MinariStorage(ABC):
 
         Args:
             episodes: the episodes, taken one by one.
-            metadatas: what is to be kept with each, beside its seed and options.
+            describe: called with the fields of each episode's :class:`minari.EpisodeData`; returns
+                what is to be kept with it beside its seed and options, such as statistics.
 
         Raises:
             EpisodeError: an episode does not fit the spaces, or its parts do not fit together.
         """
-        storing.append_buffers(self, episodes, metadatas)
+        storing.append_buffers(self, episodes, describe)
 
     def update_from_storage(
         self, storage: MinariStorage, episode_indices: Iterable[int] | None = None

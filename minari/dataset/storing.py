@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import repeat
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -19,6 +18,9 @@ from minari.spaces import Column, EpisodeColumns, Path, object_column
 if TYPE_CHECKING:
     from minari.dataset.minari_storage import EpisodeWriter, MinariStorage
 
+#: What is to be kept with an episode, from the fields of its ``EpisodeData``.
+Describe: TypeAlias = Callable[[dict[str, Any]], Mapping[str, Any]]
+
 _BATCH_BYTES = 64 * 2**20  # episodes are encoded and written that much at a time
 _COPIED_AT_A_TIME = 256
 
@@ -26,13 +28,13 @@ _COPIED_AT_A_TIME = 256
 def append_buffers(
     storage: MinariStorage,
     buffers: Iterable[EpisodeBuffer | Mapping[str, Any]],
-    metadatas: Iterable[Mapping[str, Any] | None] | None,
+    describe: Describe | None,
 ) -> None:
     """Append episodes, all or none; see :meth:`MinariStorage.update_episodes`."""
     with storage._writer() as writer:
         session = _Session(storage, writer)
-        for buffer, metadata in zip(buffers, metadatas or repeat(None), strict=metadatas is not None):
-            session.add(buffer, metadata)
+        for buffer in buffers:
+            session.add(buffer, describe)
         session.commit()
 
 
@@ -63,12 +65,12 @@ class _Session:
         self._batch: list[EpisodeColumns] = []
         self._batch_bytes = 0
 
-    def add(self, buffer: EpisodeBuffer | Mapping[str, Any], metadata: Mapping[str, Any] | None) -> None:
+    def add(self, buffer: EpisodeBuffer | Mapping[str, Any], describe: Describe | None) -> None:
         """Take an episode; it is checked here, and written when the batch is full."""
         if isinstance(buffer, Mapping):
             buffer = EpisodeBuffer(**buffer)
         if buffer.id is not None and buffer.id < self._stored_episodes:
-            self._continue(buffer, metadata)
+            self._continue(buffer, describe)
             return
         if buffer.id not in (None, self._episodes):
             raise EpisodeError(
@@ -76,10 +78,16 @@ class _Session:
                 f"next episode, or that of one already stored, which it continues."
             )
         try:
-            episode = self._storage._codec.encode(buffer, metadata)
+            episode = self._encoded(self._episodes, buffer, describe)
         except EpisodeError as error:
             raise type(error)(f"Episode {self._episodes} cannot be stored. {error}") from error
         self._take(self._with_jpeg(episode))
+
+    def _encoded(self, index: int, buffer: EpisodeBuffer, describe: Describe | None) -> EpisodeColumns:
+        episode = self._storage._codec.encode(buffer)
+        if describe is not None:
+            episode.metadata.update(describe(self._storage._codec.decode(index, episode.columns)))
+        return episode
 
     def _take(self, episode: EpisodeColumns) -> None:
         self._batch.append(episode)
@@ -96,15 +104,15 @@ class _Session:
         frames = {leaf.path: encode_frames(episode.columns[leaf.path]) for leaf in leaves}
         return EpisodeColumns(episode.total_steps, {**episode.columns, **frames}, episode.metadata)
 
-    def _continue(self, buffer: EpisodeBuffer, metadata: Mapping[str, Any] | None) -> None:
+    def _continue(self, buffer: EpisodeBuffer, describe: Describe | None) -> None:
         index = int(buffer.id or 0)
         stored = next(iter(self._storage.get_episodes([index])))
         known = next(iter(self._storage.get_episode_metadata([index])))
-        whole = continued(stored, known, buffer)
-        kept = {key: value for key, value in known.items() if key not in ("id", "total_steps", "seed", "options")}
-        episode = self._storage._codec.encode(whole, {**kept, **(metadata or {})})
-        self._writer.replace(index, self._with_jpeg(episode))
-        self._steps += episode.total_steps - len(stored["rewards"])
+        whole = self._encoded(index, continued(stored, known, buffer), describe)
+        for key in known.keys() - {"id", "total_steps"}:
+            whole.metadata.setdefault(key, known[key])
+        self._writer.replace(index, self._with_jpeg(whole))
+        self._steps += whole.total_steps - len(stored["rewards"])
 
     def copy(self, source: MinariStorage, indices: Sequence[int]) -> None:
         """Take episodes of another storage, byte for byte where the format can."""

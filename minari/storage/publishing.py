@@ -23,6 +23,7 @@ __all__ = [
     "catalogue_folders",
     "dataset_exists",
     "ensure_namespace_directories",
+    "publish_directory",
     "remove_directory",
     "staged_directory",
     "write_atomically",
@@ -82,25 +83,40 @@ def staged_directory(destination: Path) -> Iterator[Path]:
     """
     _refuse_taken(destination)
     created = _make_parents(destination.parent)
-    staging: Path | None = None
+    staging = destination.with_name(f".{destination.name}.{os.urandom(6).hex()}.partial")
     try:
-        staging = Path(
-            tempfile.mkdtemp(prefix=f".{destination.name}.", suffix=".partial", dir=destination.parent)
-        )
-        # mkdtemp keeps others out, which a dataset should not.
-        staging.chmod(0o777 & ~_umask())
+        staging.mkdir()
         yield staging
-        _refuse_taken(destination)
-        try:
-            staging.rename(destination)
-        except OSError as error:
-            if os.path.lexists(destination):
-                raise _taken(destination) from error
-            raise
+        _move_into_place(staging, destination)
     except BaseException:
-        if staging is not None:
-            shutil.rmtree(staging, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
         _remove_empty(created)
+        raise
+
+
+def publish_directory(folder: Path, destination: Path) -> None:
+    """Move a finished folder to where it is to be, on the same file system.
+
+    Raises:
+        DatasetExistsError: the destination exists, or lies inside another dataset.
+        OSError: the folder cannot be moved. In either case it stays where it is.
+    """
+    _refuse_taken(destination)
+    created = _make_parents(destination.parent)
+    try:
+        _move_into_place(folder, destination)
+    except BaseException:
+        _remove_empty(created)
+        raise
+
+
+def _move_into_place(folder: Path, destination: Path) -> None:
+    _refuse_taken(destination)
+    try:
+        folder.rename(destination)
+    except OSError as error:
+        if os.path.lexists(destination):
+            raise _taken(destination) from error
         raise
 
 
@@ -120,13 +136,6 @@ def _taken(destination: Path) -> DatasetExistsError:
     return DatasetExistsError(
         f"{destination} already exists ({kind}) and is never overwritten; choose another name or version."
     )
-
-
-def _umask() -> int:
-    # There is no way to read it without setting it.
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
 
 
 def _make_parents(folder: Path) -> list[Path]:

@@ -195,7 +195,7 @@ def _as_number(value: Any) -> Any:
             list(value) if isinstance(value, tuple) else value
         )
         plain = array.dtype.kind in "biufc" and (array.size > 0 or isinstance(value, np.ndarray))
-        if plain and exact and array.nbytes < 60_000:  # an attribute holds less than 64 KiB
+        if plain and exact:
             return array if array.ndim else array[()]
     return None
 

@@ -1,0 +1,130 @@
+"""The commands on whole datasets: list, combine, delete, download, upload."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+import minari
+from minari.cli.plain import plain
+from minari.cli.progress import progress_bars
+from minari.cli.running import UsageError
+from minari.cli.tables import collapsed, dataset_rows, dataset_table
+from minari.cli.terminal import complain, show, tell
+from minari.dataset.dataset_id import DatasetId
+from minari.dataset.stored_metadata import read_metadata
+from minari.errors import DatasetNotFoundError, MinariError
+from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root, get_default_remote
+from minari.storage.publishing import dataset_exists
+
+
+def list_datasets(place: str, every: bool, prefix: str | None, as_json: bool) -> None:
+    """Print the datasets of this machine or of a remote."""
+    if place == "local":
+        datasets = minari.list_local_datasets(latest_version=not every, prefix=prefix)
+        title, nothing = f"Local Minari datasets ('{get_datasets_root()}')", f"in {get_datasets_root()}"
+    else:
+        address = get_default_remote() if place == "remote" else place
+        with progress_bars():
+            datasets = minari.list_remote_datasets(
+                remote_path=address,
+                prefix=prefix,
+                latest_version=not every,
+                compatible_minari_version=not every,
+            )
+        title, nothing = f"Remote Minari datasets ('{address}')", f"on {address}"
+    if as_json:
+        print(json.dumps(plain(datasets), indent=2))
+        return
+    if not datasets:
+        wanted = f" whose id begins with '{prefix}'" if prefix else ""
+        tell(f"There are no datasets {nothing}{wanted}.")
+        return
+    rows = dataset_rows(datasets)
+    # Who names a prefix wants to see what is behind it.
+    lines = rows if every or prefix else collapsed(rows)
+    show(dataset_table(lines, title))
+    if len(lines) < len(rows):
+        tell("Namespaces of several datasets are one line each; --prefix NAMESPACE/ or --all shows what is in them.")
+
+
+def combine(dataset_ids: Sequence[str], new_id: str) -> None:
+    """Make one dataset out of several."""
+    _refuse_unknown(dataset_ids, "combined")
+    with progress_bars():
+        new = minari.combine_datasets([minari.load_dataset(dataset_id) for dataset_id in dataset_ids], new_id)
+    tell(
+        f"Dataset {new_id} combined from {', '.join(dataset_ids)}: "
+        f"{new.total_episodes} episodes, {new.total_steps} steps, at {get_dataset_path(new_id)}"
+    )
+
+
+def delete(dataset_ids: Sequence[str], without_asking: bool) -> None:
+    """Delete datasets from this machine, when the user agrees."""
+    dataset_ids = list(dict.fromkeys(dataset_ids))
+    _refuse_unknown(dataset_ids, "deleted")
+    rows = dataset_rows({dataset_id: _metadata_if_readable(dataset_id) for dataset_id in dataset_ids})
+    show(dataset_table(rows, "Delete local Minari datasets"))
+    if not without_asking:
+        typer.confirm("Are you sure you want to delete these local datasets?", abort=True)
+    for dataset_id in dataset_ids:
+        minari.delete_dataset(dataset_id)
+        tell(f"Dataset {dataset_id} deleted!")
+
+
+def _refuse_unknown(dataset_ids: Sequence[str], done: str) -> None:
+    """Make sure that all datasets are here before anything is done to one of them."""
+    paths = {dataset_id: get_dataset_path(str(DatasetId.parse(dataset_id))) for dataset_id in dataset_ids}
+    unknown = [dataset_id for dataset_id, path in paths.items() if not dataset_exists(path)]
+    if unknown:
+        raise DatasetNotFoundError(
+            f"Not found in {get_datasets_root()}: {', '.join(unknown)}; nothing was {done}. "
+            "`minari list local --all` shows which datasets there are."
+        )
+
+
+def _metadata_if_readable(dataset_id: str) -> Mapping[str, Any]:
+    """The metadata of a local dataset; none of a damaged one, which can be deleted all the same."""
+    try:
+        return read_metadata(get_dataset_path(dataset_id) / "data").raw
+    except (MinariError, OSError) as error:
+        complain(f"Warning: The dataset {dataset_id} is damaged: {error}")
+        return {}
+
+
+def download(dataset: str, force: bool) -> None:
+    """Bring a dataset from its remote."""
+    dataset_id = dataset.partition("://")[2].partition("/")[2] if "://" in dataset else dataset
+    path = get_dataset_path(str(DatasetId.parse(dataset_id)))
+    if dataset_exists(path) and not force:
+        tell(f"Dataset {dataset_id} is at {path} already; --force downloads it again.")
+        return
+    tell(f"Downloading {dataset_id} from Farama servers...")
+    with progress_bars():
+        minari.download_dataset(dataset, force_download=force)
+    tell(f"Dataset {dataset_id} downloaded to {path}")
+
+
+def upload(dataset_ids: Sequence[str], key_path: str) -> None:
+    """Send datasets to the remote."""
+    _refuse_unknown(dataset_ids, "uploaded")
+    token = _token(key_path)
+    for dataset_id in dataset_ids:
+        with progress_bars():
+            minari.upload_dataset(dataset_id, token)
+        tell(f"Dataset {dataset_id} uploaded to {get_default_remote()}")
+
+
+def _token(key_path: str) -> str:
+    """What the remote is given: the Hub wants the token itself, a bucket the path of the key file."""
+    file = Path(key_path).expanduser()
+    if file.is_file():
+        is_hub = get_default_remote().startswith("hf://")
+        return file.read_text(encoding="utf-8").strip() if is_hub else str(file)
+    if key_path.startswith("hf_"):  # the token itself, as the Hub spells them
+        return key_path
+    raise UsageError(f"There is no file {key_path}; --key-path names the file that holds the token or key.")

@@ -1,0 +1,166 @@
+"""The commands with their arguments and options: what a user types, and nothing of what it does.
+
+Only Typer is imported here. What a command does is in a module of its own, which
+:func:`minari.cli.running.carry_out` loads when the command runs.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from minari.cli.running import carry_out
+
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="Record, list, show, combine and share datasets of reinforcement-learning episodes.",
+    epilog="Example: minari record CartPole-v1 --dataset-id cartpole/random-v0 --episodes 100",
+    pretty_exceptions_enable=False,
+)
+
+DatasetIds = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids such as cartpole/random-v0.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        carry_out("version", "print_version")
+        raise typer.Exit
+
+
+@app.callback()
+def _options_of_all(
+    version: Annotated[
+        bool,
+        typer.Option("--version", "-v", is_eager=True, callback=_print_version, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command("record", epilog="Example: minari record CartPole-v1 --dataset-id cartpole/random-v0 --episodes 20 --seed 0")
+def _record(
+    env_id: Annotated[str, typer.Argument(metavar="ENV_ID", help="What gymnasium.make is given.")],
+    dataset_id: Annotated[str, typer.Option(help="The id of the dataset to make, such as cartpole/random-v0.")],
+    episodes: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="How many episodes to record; 10 if nothing is said.")
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="How many steps to record; the last episode is truncated there."),
+    ] = None,
+    policy: Annotated[
+        str,
+        typer.Option(
+            metavar="MODULE:NAME",
+            help="What chooses the actions: 'random', or a function of the observation that returns an action, "
+            "or a class of such, which is called with the environment first.",
+        ),
+    ] = "random",
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="Episode number i is reset with SEED + i, and the random policy draws from SEED."),
+    ] = None,
+    env_kwargs: Annotated[
+        str | None, typer.Option(metavar="JSON", help="Arguments for the environment, as a JSON object.")
+    ] = None,
+    record_infos: Annotated[bool, typer.Option("--record-infos", help="Keep the info dicts as well.")] = False,
+    append: Annotated[
+        bool, typer.Option("--append", help="Add to a dataset of the same environment that exists already.")
+    ] = False,
+    author: Annotated[
+        list[str] | None, typer.Option(help="Who made the dataset; may be given several times.")
+    ] = None,
+    author_email: Annotated[
+        list[str] | None, typer.Option(help="Where to reach them; may be given several times.")
+    ] = None,
+    algorithm_name: Annotated[
+        str | None, typer.Option(help="What chose the actions; if nothing is said, the policy's name.")
+    ] = None,
+    description: Annotated[str | None, typer.Option(help="What the dataset is, in Markdown.")] = None,
+    code_permalink: Annotated[str | None, typer.Option(help="Where the code that made it can be found.")] = None,
+    eval_env: Annotated[
+        str | None,
+        typer.Option(metavar="ENV_ID", help="The environment to evaluate policies in, if it is another one."),
+    ] = None,
+) -> None:
+    """Run an environment and save what happens as a dataset.
+
+    Ctrl-C ends the recording and keeps what there is; --append goes on with it.
+    """
+    carry_out("record", "record", **locals())
+
+
+@app.command("list", epilog="Example: minari list local --prefix D4RL/")
+def _list(
+    place: Annotated[
+        str,
+        typer.Argument(metavar="PLACE", help="'local', 'remote', or the address of a remote such as hf://farama-minari."),
+    ],
+    every: Annotated[
+        bool, typer.Option("--all", "-a", help="All versions of each dataset, and every dataset of a long list.")
+    ] = False,
+    prefix: Annotated[str | None, typer.Option("--prefix", "-p", help="Only ids that begin with this.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the datasets of this machine or of a remote."""
+    carry_out("catalogue", "list_datasets", **locals())
+
+
+@app.command("show", epilog="Example: minari show D4RL/door/human-v2")
+def _show(
+    dataset: Annotated[str, typer.Argument(metavar="ID", help="The id of a local dataset, or the path of its folder.")],
+    as_json: Json = False,
+) -> None:
+    """Describe a dataset and its environment, with the returns and lengths of its episodes."""
+    carry_out("show", "show_dataset", **locals())
+
+
+@app.command("combine", epilog="Example: minari combine cartpole/a-v0 cartpole/b-v0 --dataset-id cartpole/all-v0")
+def _combine(
+    dataset_ids: DatasetIds,
+    new_id: Annotated[str, typer.Option("--dataset-id", help="The id of the new dataset.")],
+) -> None:
+    """Make one dataset out of several of the same environment."""
+    carry_out("catalogue", "combine", **locals())
+
+
+@app.command("delete", epilog="Example: minari delete cartpole/random-v0")
+def _delete(
+    dataset_ids: DatasetIds,
+    without_asking: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete datasets from this machine."""
+    carry_out("catalogue", "delete", **locals())
+
+
+@app.command("download", epilog="Example: minari download D4RL/door/human-v2")
+def _download(
+    dataset: Annotated[
+        str, typer.Argument(metavar="ID", help="An id, or an address such as hf://farama-minari/D4RL/door/human-v2.")
+    ],
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace the dataset if it is here already.")] = False,
+) -> None:
+    """Download a dataset from a remote."""
+    carry_out("catalogue", "download", **locals())
+
+
+@app.command("upload", epilog="Example: minari upload cartpole/random-v0 --key-path token.txt")
+def _upload(
+    dataset_ids: DatasetIds,
+    key_path: Annotated[str, typer.Option(metavar="PATH", help="The file with the token, or the service-account key.")],
+) -> None:
+    """Upload datasets to the remote."""
+    carry_out("catalogue", "upload", **locals())
+
+
+@app.command("recover", epilog="Example: minari recover 3f2a --dataset-id cartpole/random-v0")
+def _recover(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Of the recording, as listed.")] = None,
+    dataset_id: Annotated[str | None, typer.Option(help="The id of the dataset to make of it.")] = None,
+) -> None:
+    """List the recordings that a killed program left behind, or make a dataset of one."""
+    carry_out("recover", "recover", **locals())

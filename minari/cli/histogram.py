@@ -1,0 +1,116 @@
+"""The distribution of some numbers as bars of block characters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+__all__ = ["Distribution", "histogram_lines"]
+
+_BINS = 10
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+_FULL = "█"
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """Numbers in a few words: how many there are and how they lie.
+
+    >>> Distribution.of(np.array([1.0, 3.0])).summary()
+    'min 1  mean 2  max 3  std 1'
+
+    Attributes:
+        count: how many numbers, those that are not finite left out.
+        minimum, mean, maximum, std: of these; NaN where there are none.
+    """
+
+    count: int
+    minimum: float
+    mean: float
+    maximum: float
+    std: float
+
+    @classmethod
+    def of(cls, values: npt.NDArray[np.float64]) -> Distribution:
+        """Describe an array of shape (n,)."""
+        finite = values[np.isfinite(values)]
+        if not finite.size:
+            return cls(0, np.nan, np.nan, np.nan, np.nan)
+        mean, std = float(finite.mean()), float(finite.std())
+        return cls(finite.size, float(finite.min()), mean, float(finite.max()), std)
+
+    def summary(self) -> str:
+        """The numbers in one line."""
+        numbers = (("min", self.minimum), ("mean", self.mean), ("max", self.maximum), ("std", self.std))
+        return "  ".join(f"{name} {_short(value)}" for name, value in numbers)
+
+
+def histogram_lines(values: npt.NDArray[np.float64], width: int, *, ascii_only: bool = False) -> list[str]:
+    """Bars that show how many of some numbers lie where, one line each.
+
+    Numbers that are all whole are counted by whole numbers, others in intervals of which each but
+    the last leaves its upper end to the next. Numbers that are not finite are counted on a line of
+    their own, without a bar.
+
+    >>> for line in histogram_lines(np.array([1.0, 1.0, 2.0]), 16):
+    ...     print(line)
+    1 ████████████ 2
+    2 ██████ 1
+
+    Args:
+        values: of shape (n,).
+        width: how many characters a line may have.
+        ascii_only: draw with ``#``.
+    """
+    finite = values[np.isfinite(values)]
+    lines: list[str] = []
+    if finite.size:
+        labels, counts = _whole_bins(finite) if _are_whole(finite) else _bins(finite)
+        label_width, number_width = max(map(len, labels)), len(str(max(counts)))
+        room = max(width - label_width - number_width - 2, 1)
+        for label, count in zip(labels, counts, strict=True):
+            bar = _bar(count / max(counts), room, ascii_only)
+            lines.append(f"{label:>{label_width}} {bar} {count}" if bar else f"{label:>{label_width}} {count}")
+    if finite.size < values.size:
+        lines.append(f"not finite: {values.size - finite.size}")
+    return lines
+
+
+def _are_whole(values: npt.NDArray[np.float64]) -> bool:
+    # Beyond 2**53 every float is whole, and not all whole numbers are floats.
+    return bool(np.all(values == np.round(values)) and np.abs(values).max() < 2**53)
+
+
+def _whole_bins(values: npt.NDArray[np.float64]) -> tuple[list[str], list[int]]:
+    low, high = int(values.min()), int(values.max())
+    step = -(-(high - low + 1) // _BINS)
+    starts = range(low, high + 1, step)
+    places = ((values - low) // step).astype(np.int64)
+    counts = np.bincount(places, minlength=len(starts)).tolist()
+    if step == 1:
+        return [str(start) for start in starts], counts
+    return [f"{start} to {min(start + step - 1, high)}" for start in starts], counts
+
+
+def _bins(values: npt.NDArray[np.float64]) -> tuple[list[str], list[int]]:
+    if values.min() == values.max():
+        return [_short(float(values[0]))], [values.size]
+    counts, edges = np.histogram(values, bins=_BINS)
+    pairs = zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
+    return [f"{_short(low)} to {_short(high)}" for low, high in pairs], counts.tolist()
+
+
+def _bar(share: float, room: int, ascii_only: bool) -> str:
+    """A bar that can be seen for every share above zero."""
+    if ascii_only:
+        return "#" * max(round(share * room), share > 0)
+    eighths = max(round(share * room * 8), share > 0)
+    return _FULL * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
+
+
+def _short(value: float) -> str:
+    """Four digits that count, and no more than are needed."""
+    return f"{value:.4g}" if abs(value) < 1000 or abs(value) >= 1e9 else f"{value:.0f}"

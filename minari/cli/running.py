@@ -1,0 +1,81 @@
+"""Carries out a command: loads the module that does it, and tells what goes wrong in one line.
+
+The modules of the commands are loaded when their command runs and not before, so that ``minari
+--help`` and a mistyped option answer without waiting for libraries that they have no use for. Their
+names are therefore given as text, to one function, and nothing imports them.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+import typer
+
+from minari.cli.terminal import complain
+from minari.errors import MinariError
+
+
+__all__ = ["UsageError", "carry_out"]
+
+_INTERRUPTED = 130  # 128 and the number of the signal, as shells have it
+
+
+class UsageError(MinariError, ValueError):
+    """Options that contradict each other, or have a value that means nothing."""
+
+
+def carry_out(module: str, function: str, /, **arguments: Any) -> None:
+    """Call a function of one of the modules beside this one.
+
+    Args:
+        module: its name, without the package.
+        function: its name.
+        **arguments: what it is called with.
+
+    Raises:
+        typer.Exit: it failed, and that was said on standard error.
+    """
+    with _failures_told(), _warnings_told():
+        getattr(import_module(f"minari.cli.{module}"), function)(**arguments)
+
+
+@contextmanager
+def _failures_told() -> Iterator[None]:
+    try:
+        yield
+    except (typer.Exit, typer.Abort, BrokenPipeError):
+        raise  # Typer ends the process properly for each of them.
+    except KeyboardInterrupt:
+        complain("Interrupted.")
+        raise typer.Exit(_INTERRUPTED) from None
+    except Exception as error:
+        if os.environ.get("MINARI_DEBUG", "0") not in ("", "0"):
+            raise
+        complain(f"Error: {_sentence(error)}")
+        raise typer.Exit(2 if isinstance(error, UsageError) else 1) from None
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, MinariError):
+        return str(error)
+    if isinstance(error, OSError):
+        place = f": {error.filename}" if error.filename is not None else ""
+        return f"{error.strerror or error}{place}"
+    return f"{type(error).__name__}: {error} (this was not expected; MINARI_DEBUG=1 shows where it comes from)"
+
+
+@contextmanager
+def _warnings_told() -> Iterator[None]:
+    """Warnings as lines without the place in the code that they come from."""
+
+    def tell(message: Warning | str, *_: object, **__: object) -> None:
+        complain(f"Warning: {message}")
+
+    with warnings.catch_warnings():
+        warnings.showwarning = tell
+        yield

@@ -1,0 +1,126 @@
+"""The table of datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from rich.table import Table
+
+from minari.cli.terminal import printable
+from minari.dataset.dataset_id import parse_dataset_id
+
+
+__all__ = ["LONG_LIST", "DatasetRow", "collapsed", "dataset_rows", "dataset_table"]
+
+#: A list of more datasets than this collapses.
+LONG_LIST = 100
+
+_UNKNOWN = "–"
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRow:
+    """One dataset, or a namespace of many, as a line of the table.
+
+    Attributes:
+        name: the id, or what stands for the namespace.
+        namespace: of the dataset, empty without one.
+        datasets: how many the line stands for.
+        episodes: how many they hold; None where that is not known.
+        steps: likewise.
+        size: in MB; None where that is not known.
+        authors: their names, in order.
+    """
+
+    name: str
+    namespace: str
+    datasets: int
+    episodes: int | None
+    steps: int | None
+    size: float | None
+    authors: tuple[str, ...]
+
+
+def dataset_rows(datasets: Mapping[str, Mapping[str, Any]]) -> list[DatasetRow]:
+    """A line for each dataset, from its metadata, whatever is missing or wrong in them."""
+    return [_row(dataset_id, metadata) for dataset_id, metadata in datasets.items()]
+
+
+def _row(dataset_id: str, metadata: Mapping[str, Any]) -> DatasetRow:
+    episodes, steps = (_number(metadata.get(key)) for key in ("total_episodes", "total_steps"))
+    authors = metadata.get("author") or ()
+    return DatasetRow(
+        name=dataset_id,
+        namespace=parse_dataset_id(dataset_id)[0] or "",
+        datasets=1,
+        episodes=None if episodes is None else int(episodes),
+        steps=None if steps is None else int(steps),
+        size=_number(metadata.get("dataset_size")),
+        authors=tuple(sorted(map(str, [authors] if isinstance(authors, str) else authors))),
+    )
+
+
+def _number(value: object) -> float | None:
+    return None if isinstance(value, bool) or not isinstance(value, (int, float)) else value
+
+
+def collapsed(rows: Sequence[DatasetRow]) -> list[DatasetRow]:
+    """Of a long list, one line for each namespace that has several datasets; a short one as it is."""
+    if len(rows) <= LONG_LIST:
+        return list(rows)
+    lines: list[DatasetRow] = []
+    for namespace, members in groupby(rows, key=lambda row: row.namespace):
+        group = list(members)
+        lines += group if len(group) == 1 or not namespace else [_united(namespace, group)]
+    return lines
+
+
+def _united(namespace: str, group: Sequence[DatasetRow]) -> DatasetRow:
+    return DatasetRow(
+        name=f"{namespace}/… ({len(group)} datasets)",
+        namespace=namespace,
+        datasets=len(group),
+        episodes=sum(row.episodes or 0 for row in group),
+        steps=sum(row.steps or 0 for row in group),
+        size=_total_size(group),
+        authors=tuple(sorted({author for row in group for author in row.authors})),
+    )
+
+
+def _total_size(rows: Iterable[DatasetRow]) -> float:
+    return sum(row.size or 0.0 for row in rows)
+
+
+def dataset_table(rows: Sequence[DatasetRow], title: str) -> Table:
+    """The table of datasets, with their number and their size under it; a rule parts the namespaces."""
+    count = sum(row.datasets for row in rows)
+    caption = f"Number of datasets: {count}, total size: {_total_size(rows):.1f} MB"
+    table = Table(title=printable(title), caption=caption)
+    lines = [[printable(cell) for cell in _cells(row)] for row in rows]
+    headers = ("Name", "# Episodes", "# Steps", "Size")
+    for column, header in enumerate(headers):
+        # What is narrower than its widest cell would be cut.
+        width = max([len(header), *(len(line[column]) for line in lines)])
+        table.add_column(header, justify="right" if column else "left", min_width=width, no_wrap=True)
+    table.add_column("Author", overflow="fold")
+    for line, row, following in zip(lines, rows, [*rows[1:], None], strict=True):
+        table.add_row(*line, end_section=following is not None and _field(row) != _field(following))
+    return table
+
+
+def _field(row: DatasetRow) -> str:
+    """The outermost namespace."""
+    return row.namespace.partition("/")[0]
+
+
+def _cells(row: DatasetRow) -> tuple[str, ...]:
+    return (
+        row.name,
+        _UNKNOWN if row.episodes is None else str(row.episodes),
+        _UNKNOWN if row.steps is None else str(row.steps),
+        _UNKNOWN if row.size is None else f"{row.size:.1f} MB",
+        ", ".join(row.authors) or _UNKNOWN,
+    )

@@ -1,0 +1,297 @@
+"""DataCollector: records an environment while it is used."""
+
+from __future__ import annotations
+
+import secrets
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, SupportsFloat
+
+import gymnasium as gym
+from gymnasium.wrappers import Autoreset
+
+from minari.data_collector.callbacks import EpisodeMetadataCallback, StepDataCallback
+from minari.data_collector.episode_buffer import EpisodeBuffer
+from minari.data_collector.pending import PendingEpisodes
+from minari.data_collector.recorder import EpisodeRecorder, kept
+from minari.data_collector.space_check import first_outside
+from minari.dataset.creation import DatasetDescription, EnvLike
+from minari.dataset.minari_dataset import MinariDataset
+from minari.dataset.minari_storage import PathLike
+from minari.dataset.publication import free_dataset_path
+from minari.dataset.step_data import StepData
+
+
+__all__ = ["AUTOSEED_BIT_SIZE", "DataCollector", "EpisodeBuffer"]
+
+#: Environments that use NumPy's legacy seeding take no more than 32 bits.
+AUTOSEED_BIT_SIZE = 32
+
+_AUTOSEED_OPTION = "minari_autoseed"
+
+
+class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
+    """Records the episodes of an environment, to make a dataset of them.
+
+    The environment is used as always: its values are returned untouched. Recording a step copies
+    its values and nothing else; spaces are checked when an episode ends. When many steps have come
+    together they are written to a hidden folder of the catalogue, from where they can be recovered
+    when the program dies (``minari recover``).
+
+    Args:
+        env: the environment.
+        step_data_callback: a class like :class:`~minari.StepDataCallback`; says what is recorded of a step.
+        episode_metadata_callback: a class like :class:`~minari.EpisodeMetadataCallback`; describes episodes.
+        record_infos: whether the info dicts are recorded.
+        observation_space: of what is recorded, where the callback changes it.
+        action_space: likewise.
+        data_format: of the dataset, by default ``"hdf5"``.
+        jpeg_encoding: store frames as JPEG, which loses detail.
+        buffer_steps: how many steps may be in memory before they are written to disk. Frames are
+            written earlier, after 64 MiB.
+        root: of the catalogue; by default that of ``MINARI_DATASETS_PATH``.
+
+    Warns:
+        UserWarning: an observation or action lies outside its space; it is recorded all the same.
+
+    Example:
+        >>> import gymnasium as gym, minari
+        >>> env = minari.DataCollector(gym.make("CartPole-v1"))
+        >>> observation, info = env.reset(seed=1)
+        >>> over = False
+        >>> while not over:
+        ...     observation, reward, terminated, truncated, info = env.step(env.action_space.sample())
+        ...     over = terminated or truncated
+        >>> dataset = env.create_dataset(
+        ...     "docs/collected-v0", algorithm_name="random", author="Ada", author_email="ada@example.org",
+        ...     description="one episode", code_permalink="https://example.org", eval_env="CartPole-v1",
+        ... )
+        >>> dataset.total_episodes
+        1
+    """
+
+    def __init__(
+        self,
+        env: gym.Env[Any, Any],
+        step_data_callback: type[StepDataCallback] = StepDataCallback,
+        episode_metadata_callback: type[EpisodeMetadataCallback] = EpisodeMetadataCallback,
+        record_infos: bool = False,
+        observation_space: gym.Space[Any] | None = None,
+        action_space: gym.Space[Any] | None = None,
+        data_format: str | None = None,
+        *,
+        jpeg_encoding: bool = False,
+        buffer_steps: int = 10_000,
+        root: PathLike | None = None,
+        max_buffer_steps: int | None = None,
+        max_buffer_episodes: int | None = None,
+    ) -> None:
+        super().__init__(env)
+        self._step_data_callback = step_data_callback()
+        self._observation_space = env.observation_space if observation_space is None else observation_space
+        self._action_space = env.action_space if action_space is None else action_space
+        if max_buffer_steps is not None:
+            _deprecated("max_buffer_steps", "buffer_steps")
+            buffer_steps = max_buffer_steps
+        if max_buffer_episodes is not None:
+            _deprecated("max_buffer_episodes", "buffer_steps")
+        self._root = root
+        self._pending = PendingEpisodes(
+            observation_space=self._observation_space,
+            action_space=self._action_space,
+            env_spec=env.spec,
+            data_format=data_format or "hdf5",
+            jpeg_encoding=jpeg_encoding,
+            describe=episode_metadata_callback(),
+            buffer_steps=buffer_steps,
+            root=root,
+        )
+        self._recorder = EpisodeRecorder(self._observation_space, self._action_space, record_infos)
+        self._resets_itself = _has_wrapper(env, Autoreset)
+        self._last_step_data: StepData | None = None
+        self._done = False  # whether the last step ended an episode of the environment
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Reset the environment; a running episode ends here, truncated unless it has terminated.
+
+        Args:
+            seed: for the environment; chosen at random, and recorded, where none is given.
+            options: for the environment; ``{"minari_autoseed": False}`` resets without a seed.
+
+        Returns:
+            What the environment returned.
+        """
+        self._end_episode()
+        given = options
+        if options is not None and _AUTOSEED_OPTION in options:
+            options = {key: value for key, value in options.items() if key != _AUTOSEED_OPTION} or None
+        if seed is None and (given is None or given.get(_AUTOSEED_OPTION, True)):
+            seed = secrets.randbits(AUTOSEED_BIT_SIZE)
+        recorded_options = kept(options)
+        observation, info = self.env.reset(seed=seed, options=options)
+        step_data = self._step_data_callback(env=self.env, obs=observation, info=info)
+        self._recorder.start(step_data, seed, recorded_options)
+        self._last_step_data, self._done = step_data, False
+        return observation, info
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Step the environment and record what it returns.
+
+        After the end of an episode a step without a reset begins a new one, from the last observation;
+        an environment with Gymnasium's ``Autoreset`` is reset by that step, which is recorded as such.
+
+        Returns:
+            What the environment returned.
+        """
+        if not self._recorder.started:
+            if self._last_step_data is None:
+                raise gym.error.ResetNeeded("Cannot record a step before the first reset; call reset() first.")
+            if self._resets_itself and self._done:
+                return self._step_that_resets(action)
+            self._recorder.start(self._last_step_data, None, None)
+        result = self.env.step(action)
+        observation, reward, terminated, truncated, info = result
+        step_data = self._step_data_callback(
+            env=self.env,
+            obs=observation,
+            info=info,
+            action=action,
+            rew=reward,
+            terminated=terminated,
+            truncated=truncated,
+        )
+        self._recorder.add(step_data)
+        self._last_step_data = step_data
+        if terminated or truncated or step_data["terminated"] or step_data["truncated"]:
+            self._done = bool(terminated or truncated)
+            self._end_episode()
+        return result
+
+    def _step_that_resets(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        result = self.env.step(action)
+        step_data = self._step_data_callback(env=self.env, obs=result[0], info=result[4])
+        self._recorder.start(step_data, None, None)
+        self._last_step_data, self._done = step_data, False
+        return result
+
+    def _end_episode(self) -> None:
+        """Move the running episode, if it has a step, to those that are finished."""
+        if not self._recorder.started:
+            return
+        if len(self._recorder) == 0:
+            self._recorder.take()
+            return
+        self._recorder.truncate()
+        buffer = self._recorder.take()
+        for name, space, values in (
+            ("Observation", self._observation_space, buffer.observations),
+            ("Action", self._action_space, buffer.actions),
+        ):
+            outside = first_outside(space, values) if space is not None else None
+            if outside is not None:
+                step, path = outside
+                warnings.warn(
+                    f"{name} is not in {name.lower()} space, in episode {self._pending.total_episodes} first at step "
+                    f"{step}{f' at {path}' if path else ''}; it is recorded as it is.\nSpace: {space}",
+                    UserWarning,
+                    stacklevel=3,
+                )
+        self._pending.add(buffer)
+
+    def create_dataset(
+        self,
+        dataset_id: str,
+        eval_env: EnvLike | None = None,
+        algorithm_name: str | None = None,
+        author: str | Iterable[str] | None = None,
+        author_email: str | Iterable[str] | None = None,
+        code_permalink: str | None = None,
+        ref_min_score: float | None = None,
+        ref_max_score: float | None = None,
+        expert_policy: Callable[[Any], Any] | None = None,
+        num_episodes_average_score: int = 100,
+        description: str | None = None,
+        requirements: Sequence[str] | None = None,
+    ) -> MinariDataset:
+        """Save all that was recorded as a dataset; the collector is empty afterwards.
+
+        A running episode ends here, truncated. Where this fails, what was recorded stays recorded.
+        The arguments are those of :func:`minari.create_dataset_from_buffers`.
+
+        Raises:
+            DatasetIdError: the id is malformed.
+            DatasetExistsError: there is a dataset of this id already.
+            EpisodeError: nothing was recorded, or an episode cannot be stored.
+        """
+        free_dataset_path(dataset_id, self._root)
+        description_of_dataset = DatasetDescription(
+            eval_env=eval_env,
+            algorithm_name=algorithm_name,
+            author=author,
+            author_email=author_email,
+            code_permalink=code_permalink,
+            ref_min_score=ref_min_score,
+            ref_max_score=ref_max_score,
+            expert_policy=expert_policy,
+            num_episodes_average_score=num_episodes_average_score,
+            description=description,
+            requirements=requirements,
+        )
+        metadata = description_of_dataset.metadata(dataset_id, self.env.spec)
+        self._interrupt_episode()
+        return self._pending.publish(dataset_id, metadata)
+
+    def add_to_dataset(self, dataset: MinariDataset) -> None:
+        """Append all that was recorded to a dataset; the collector is empty afterwards.
+
+        A running episode ends here, truncated. Where this fails, what was recorded stays recorded.
+
+        Raises:
+            EpisodeError: an episode cannot be stored.
+            CombineError: the spaces of the dataset are others.
+        """
+        self._interrupt_episode()
+        self._pending.append_to(dataset)
+
+    def _interrupt_episode(self) -> None:
+        """End the running episode; further steps without a reset begin a new one."""
+        if len(self._recorder):
+            self._end_episode()
+
+    def discard_info(self, name: str) -> None:
+        """Drop an info from all that was recorded, such as one that cannot be stored.
+
+        Args:
+            name: the key; keys of nested infos are joined by ``/``.
+        """
+        self._recorder.discard_info(name)
+        self._pending.discard_info(name)
+
+    @property
+    def total_episodes(self) -> int:
+        """The number of finished episodes that are recorded and not yet saved."""
+        return self._pending.total_episodes
+
+    @property
+    def total_steps(self) -> int:
+        """The number of steps of the finished episodes that are recorded and not yet saved."""
+        return self._pending.total_steps
+
+    def close(self) -> None:
+        """Close the environment. What was written to disk and not saved can be recovered."""
+        super().close()
+        self._pending.leave()
+
+
+def _has_wrapper(env: gym.Env[Any, Any], wrapper: type) -> bool:
+    while isinstance(env, gym.Wrapper):
+        if isinstance(env, wrapper):
+            return True
+        env = env.env
+    return False
+
+
+def _deprecated(old: str, new: str) -> None:
+    warnings.warn(f"{old} is the older name of {new}; use that.", DeprecationWarning, stacklevel=3)

@@ -1,0 +1,178 @@
+"""The finished episodes of a collector, on their way to a dataset."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.envs.registration import EnvSpec
+
+from minari.dataset._storages import get_minari_storage
+from minari.dataset.episode_buffer import EpisodeBuffer
+from minari.dataset.infos import discard_info
+from minari.dataset.minari_dataset import MinariDataset
+from minari.dataset.minari_storage import MinariStorage, PathLike
+from minari.errors import EpisodeError, MinariError
+from minari.storage.recordings import Recording, new_recording
+
+
+_BUFFER_BYTES = 64 * 2**20
+
+
+class PendingEpisodes:
+    """Keeps finished episodes in memory, and writes them to a recording when there are many.
+
+    Args:
+        observation_space: of the episodes.
+        action_space: of the episodes.
+        env_spec: of the environment.
+        data_format: of the storage.
+        jpeg_encoding: store frames as JPEG.
+        describe: gives the metadata of an episode.
+        buffer_steps: how many steps may be in memory.
+        root: of the catalogue.
+    """
+
+    def __init__(
+        self,
+        *,
+        observation_space: gym.Space[Any],
+        action_space: gym.Space[Any],
+        env_spec: EnvSpec | None,
+        data_format: str,
+        jpeg_encoding: bool,
+        describe: Callable[[dict[str, Any]], Mapping[str, Any]],
+        buffer_steps: int,
+        root: PathLike | None,
+    ) -> None:
+        get_minari_storage(data_format)  # an unknown format is refused before anything is recorded
+        self._spaces = observation_space, action_space
+        self._env_spec, self._data_format, self._jpeg_encoding = env_spec, data_format, jpeg_encoding
+        self._describe, self._buffer_steps, self._root = describe, buffer_steps, root
+        self._recording: Recording | None = None
+        self._empty()
+
+    def _empty(self) -> None:
+        self._buffers: list[EpisodeBuffer] = []
+        self._steps = self._bytes = 0
+        self._next_flush = self._buffer_steps
+
+    @property
+    def total_episodes(self) -> int:
+        """The number of episodes, in memory and written."""
+        written = self._recording.storage.total_episodes if self._recording else 0
+        return written + len(self._buffers)
+
+    @property
+    def total_steps(self) -> int:
+        """The number of steps, in memory and written."""
+        written = self._recording.storage.total_steps if self._recording else 0
+        return written + self._steps
+
+    def add(self, buffer: EpisodeBuffer) -> None:
+        """Take a finished episode. What goes wrong with writing is reported when the dataset is saved."""
+        self._buffers.append(buffer)
+        self._steps += len(buffer)
+        self._bytes += _size(buffer.observations) + _size(buffer.actions) + _size(buffer.infos)
+        if self._steps >= self._next_flush or self._bytes >= _BUFFER_BYTES:
+            try:
+                self.flush()
+            except (MinariError, OSError) as error:
+                # A step must go on: the episodes stay in memory, and the next try waits for as many again.
+                self._next_flush = 2 * self._steps
+                self._bytes = 0
+                warnings.warn(
+                    f"The recorded episodes cannot be written yet and stay in memory: {error}",
+                    UserWarning,
+                    stacklevel=4,
+                )
+
+    def flush(self) -> None:
+        """Write the episodes in memory to the recording."""
+        if not self._buffers:
+            return
+        if self._recording is None:
+            self._recording = new_recording(
+                *self._spaces,
+                self._env_spec,
+                self._data_format,
+                jpeg_encoding=self._jpeg_encoding,
+                root=self._root,
+            )
+        self._recording.storage.update_episodes(self._buffers, describe=self._describe)
+        self._empty()
+
+    def publish(self, dataset_id: str, metadata: Mapping[str, Any]) -> MinariDataset:
+        """Make a dataset of all episodes.
+
+        Raises:
+            EpisodeError: there is none, or one cannot be stored; all are then still there.
+        """
+        if self.total_episodes == 0:
+            raise EpisodeError(
+                f"Nothing has been recorded for the dataset {dataset_id}, expected at least one step after a "
+                f"reset; run the environment first."
+            )
+        had_recording = self._recording is not None
+        try:
+            self.flush()
+            recording = self._recording
+            if recording is None:
+                raise EpisodeError(f"Nothing has been recorded for the dataset {dataset_id}.")
+            dataset = recording.publish(dataset_id, metadata)
+        except BaseException:
+            if not had_recording:
+                self._remove_if_empty()
+            raise
+        self._recording = None
+        return dataset
+
+    def _remove_if_empty(self) -> None:
+        if self._recording is not None and self._recording.storage.total_episodes == 0:
+            self._recording.discard()
+            self._recording = None
+
+    def append_to(self, dataset: MinariDataset) -> None:
+        """Append all episodes to a dataset."""
+        if self._recording is None:
+            dataset._append(lambda: dataset.storage.update_episodes(self._buffers, describe=self._describe))
+            self._empty()
+            return
+        self.flush()
+        recorded: MinariStorage = self._recording.storage
+        dataset._append(lambda: dataset.storage.update_from_storage(recorded))
+        self._recording.discard()
+        self._recording = None
+
+    def discard_info(self, name: str) -> None:
+        """Drop an info from the episodes in memory; those that are written could be stored with it."""
+        for buffer in self._buffers:
+            discard_info(buffer.infos, name)
+
+    def leave(self) -> None:
+        """Say where the episodes are that were written and not saved."""
+        if self._recording is not None:
+            self.flush()
+            warnings.warn(
+                f"{self.total_episodes} recorded episodes were not saved as a dataset. They are kept: run "
+                f"`minari recover {self._recording.name} --dataset-id ID` to make a dataset of them.",
+                UserWarning,
+                stacklevel=3,
+            )
+            self._recording = None
+
+
+def _size(values: Any) -> int:
+    """About how many bytes the arrays among nested values take."""
+    if isinstance(values, np.ndarray):
+        return values.nbytes
+    if isinstance(values, dict):
+        return sum(map(_size, values.values()))
+    if isinstance(values, tuple):
+        return sum(map(_size, values))
+    if isinstance(values, list) and values and isinstance(values[0], np.ndarray):
+        return len(values) * values[0].nbytes
+    return 0

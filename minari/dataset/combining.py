@@ -1,0 +1,157 @@
+"""Datasets out of datasets: combine and split."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from gymnasium.envs.registration import EnvSpec
+
+from minari.dataset.env_spec import (
+    merge_max_episode_steps,
+    specs_equal_up_to_max_episode_steps,
+)
+from minari.dataset.minari_dataset import MinariDataset
+from minari.dataset.minari_storage import MinariStorage, PathLike
+from minari.dataset.publication import new_dataset
+from minari.dataset.versions import combine_versions
+from minari.errors import CombineError
+from minari.storage.datasets_root_dir import get_dataset_path
+
+
+def validate_datasets_to_combine(datasets_to_combine: Sequence[MinariDataset]) -> EnvSpec | None:
+    """Check that datasets come from one environment.
+
+    Returns:
+        Its spec, with the largest ``max_episode_steps`` of them, or None where one has no limit; None
+        where no dataset has a spec.
+
+    Raises:
+        CombineError: there is no dataset, or they come from different environments, or some have a
+            spec and some have none.
+    """
+    if not datasets_to_combine:
+        raise CombineError("There are no datasets to combine; give at least one.")
+    for dataset in datasets_to_combine:
+        if not isinstance(dataset, MinariDataset):
+            raise CombineError(f"Expected datasets to combine, got {dataset!r}; load it with minari.load_dataset.")
+    specs = {dataset.id: dataset.env_spec for dataset in datasets_to_combine}
+    known = [spec for spec in specs.values() if spec is not None]
+    if not known:
+        return None
+    if len(known) < len(specs):
+        without = [name for name, spec in specs.items() if spec is None]
+        raise CombineError(f"The datasets {without} have no env_spec and the others have one; combine like with like.")
+    first = known[0]
+    for name, other in specs.items():
+        if other is not None and not specs_equal_up_to_max_episode_steps(first, other):
+            raise CombineError(
+                f"The datasets were recorded in different environments: {datasets_to_combine[0].id} in {first}, "
+                f"{name} in {other}."
+            )
+    return replace(first, max_episode_steps=merge_max_episode_steps(known))
+
+
+def combine_datasets(
+    datasets_to_combine: list[MinariDataset],
+    new_dataset_id: str | None = None,
+    *,
+    root: PathLike | None = None,
+    new_dataset_name: str | None = None,
+) -> MinariDataset:
+    """Make one dataset of the episodes of several, in their order.
+
+    Of a view exactly its episodes are taken. Episodes keep their seeds, options and other metadata;
+    what is stored is copied as it is.
+
+    Args:
+        datasets_to_combine: recorded in one environment, up to its ``max_episode_steps``.
+        new_dataset_id: of the new dataset.
+        root: of the catalogue; by default that of ``MINARI_DATASETS_PATH``.
+        new_dataset_name: the older name of ``new_dataset_id``.
+
+    Raises:
+        CombineError: the datasets do not go together.
+        DatasetIdError: the id is malformed.
+        DatasetExistsError: there is a dataset of this id already.
+
+    Example:
+        >>> import minari, numpy as np
+        >>> parts = [
+        ...     minari.create_dataset_from_arrays(
+        ...         f"docs/part-v{i}", observations=np.arange(3.0), actions=np.zeros(2),
+        ...         rewards=np.ones(2), terminations=np.array([False, True]),
+        ...     )
+        ...     for i in range(2)
+        ... ]
+        >>> both = minari.combine_datasets(parts, "docs/both-v0")
+        >>> both.total_episodes, both.combined_datasets
+        (2, ['docs/part-v0', 'docs/part-v1'])
+    """
+    if new_dataset_name is not None:
+        warnings.warn(
+            "new_dataset_name is the older name of new_dataset_id; use that.", DeprecationWarning, stacklevel=2
+        )
+    new_id = new_dataset_id or new_dataset_name or ""
+    env_spec = validate_datasets_to_combine(datasets_to_combine)
+    first = datasets_to_combine[0].storage
+    with new_dataset(new_id, root) as data_path:
+        storage = MinariStorage.new(
+            data_path,
+            first.observation_space,
+            first.action_space,
+            env_spec,
+            first.FORMAT,
+            jpeg_encoding=all(dataset.storage.jpeg_encoding for dataset in datasets_to_combine),
+        )
+        storage.update_metadata(_combined_metadata(datasets_to_combine, new_id))
+        for dataset in datasets_to_combine:
+            storage.update_from_storage(dataset.storage, dataset.episode_indices)
+    return MinariDataset(get_dataset_path(new_id, root=root) / "data")
+
+
+def _combined_metadata(datasets: Sequence[MinariDataset], new_id: str) -> dict[str, Any]:
+    all_raw = [dataset.storage.read_raw_metadata(dataset.storage.data_path) for dataset in datasets]
+    metadata: dict[str, Any] = {
+        "dataset_id": new_id,
+        "combined_datasets": [dataset.id for dataset in datasets],
+        "minari_version": combine_versions([dataset.minari_version for dataset in datasets]),
+    }
+    for key in ("author", "author_email", "requirements"):
+        united = {name for raw in all_raw for name in raw.get(key) or ()}
+        if united or key != "requirements":
+            metadata[key] = sorted(united)
+    eval_specs = {raw.get("eval_env_spec") for raw in all_raw}
+    if len(eval_specs) == 1 and None not in eval_specs:
+        metadata["eval_env_spec"] = eval_specs.pop()
+    return metadata
+
+
+def split_dataset(
+    dataset: MinariDataset, sizes: Sequence[int], seed: int | None = None
+) -> list[MinariDataset]:
+    """Views of a dataset at random, without an episode in common.
+
+    Args:
+        dataset: what is split.
+        sizes: how many episodes each view gets.
+        seed: for the permutation of the episodes.
+
+    Raises:
+        CombineError: a size is no whole number of episodes, or they add up to more than there are.
+    """
+    if any(isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 0 for size in sizes):
+        raise CombineError(f"The sizes are {list(sizes)}, expected numbers of episodes from 0.")
+    if sum(sizes) > dataset.total_episodes:
+        raise CombineError(
+            f"The sizes {list(sizes)} add up to {sum(sizes)}, which exceeds the {dataset.total_episodes} episodes "
+            f"of {dataset.id}; ask for less."
+        )
+    order = np.random.default_rng(seed).permutation(dataset.episode_indices)
+    ends = np.cumsum(sizes)
+    return [
+        MinariDataset(dataset.storage, order[end - size : end]) for size, end in zip(sizes, ends, strict=True)
+    ]

@@ -1,0 +1,257 @@
+"""Datasets from recorded episodes, and the metadata that go with them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec
+
+from minari.dataset.dataset_id import DatasetId
+from minari.dataset.env_spec import env_spec_to_json, make_environment, spaces_of
+from minari.dataset.episode_buffer import EpisodeBuffer
+from minari.dataset.minari_dataset import MinariDataset
+from minari.dataset.minari_storage import MinariStorage, PathLike
+from minari.dataset.publication import free_dataset_path, new_dataset
+from minari.dataset.scores import RandomPolicy, get_average_reference_score
+from minari.dataset.versions import FORMAT_VERSION
+from minari.errors import EnvironmentSpecError, EpisodeError, MetadataError, ScoreError, SpaceError
+from minari.storage.datasets_root_dir import get_dataset_path
+
+
+EnvLike = str | gym.Env[Any, Any] | EnvSpec
+Policy = Callable[[Any], Any]
+
+_WORTH_GIVING = {
+    "code_permalink": "link the code that made the dataset, so that it can be made again",
+    "author": "name the author, so that people know whose work it is",
+    "author_email": "give an email address, so that people can ask about it",
+    "algorithm_name": "name the policy or algorithm that chose the actions",
+    "description": "describe the dataset, so that people know what it is good for",
+    "eval_env": "give the environment that policies are to be evaluated in, where it is not the one recorded",
+}
+
+
+@dataclass(frozen=True)
+class DatasetDescription:
+    """What a person says of a dataset when it is created; see ``DataCollector.create_dataset``."""
+
+    eval_env: EnvLike | None = None
+    algorithm_name: str | None = None
+    author: str | Iterable[str] | None = None
+    author_email: str | Iterable[str] | None = None
+    code_permalink: str | None = None
+    ref_min_score: float | None = None
+    ref_max_score: float | None = None
+    expert_policy: Policy | None = None
+    num_episodes_average_score: int = 100
+    description: str | None = None
+    requirements: Sequence[str] | None = None
+
+    def metadata(self, dataset_id: str, env_spec: EnvSpec | None) -> dict[str, Any]:
+        """The metadata to store, once the reference scores have been estimated where that is asked for.
+
+        Warns:
+            UserWarning: for each thing worth giving that was left out.
+
+        Raises:
+            ScoreError: the maximum score is given in two ways, or there is no environment to estimate in.
+            EnvironmentSpecError: the environment for evaluation is not known.
+        """
+        if self.expert_policy is not None and self.ref_max_score is not None:
+            raise ScoreError("Both expert_policy and ref_max_score are given, expected one of them; leave one out.")
+        for name, advice in _WORTH_GIVING.items():
+            if getattr(self, name) is None:
+                warnings.warn(f"`{name}` is set to None; {advice}.", UserWarning, stacklevel=4)
+        metadata: dict[str, Any] = {"dataset_id": dataset_id, "minari_version": FORMAT_VERSION}
+        if self.eval_env is not None:
+            metadata["eval_env_spec"] = env_spec_to_json(self.eval_env)
+        for name in ("code_permalink", "algorithm_name", "description"):
+            if getattr(self, name) is not None:
+                metadata[name] = getattr(self, name)
+        metadata["author"] = _names("author", self.author)
+        metadata["author_email"] = _names("author_email", self.author_email)
+        if self.requirements is not None:
+            metadata["requirements"] = list(self.requirements)
+        return {**metadata, **self._scores(env_spec)}
+
+    def _scores(self, env_spec: EnvSpec | None) -> dict[str, Any]:
+        low, high = self.ref_min_score, self.ref_max_score
+        if self.expert_policy is not None or (high is not None and low is None):
+            env = self._environment_for_scores(env_spec)
+            try:
+                if self.expert_policy is not None:
+                    high = get_average_reference_score(env, self.expert_policy, self.num_episodes_average_score)
+                if low is None:
+                    low = get_average_reference_score(env, RandomPolicy(env), self.num_episodes_average_score)
+            finally:
+                env.close()
+        scores = {"ref_max_score": high, "ref_min_score": low}
+        given = {name: score for name, score in scores.items() if score is not None}
+        return {**given, "num_episodes_average_score": self.num_episodes_average_score} if given else {}
+
+    def _environment_for_scores(self, env_spec: EnvSpec | None) -> gym.Env[Any, Any]:
+        spec = self.eval_env if self.eval_env is not None else env_spec
+        if isinstance(spec, gym.Env):
+            spec = spec.spec
+        if isinstance(spec, str):
+            spec = gym.spec(spec)
+        if spec is None:
+            raise ScoreError(
+                "Reference scores are to be estimated and there is no environment to play in; give eval_env, or "
+                "give both ref_min_score and ref_max_score."
+            )
+        return make_environment(spec)
+
+
+def _names(key: str, names: str | Iterable[str] | None) -> list[str]:
+    if names is None:
+        return []
+    listed = [names] if isinstance(names, str) else sorted(names)
+    if not all(isinstance(name, str) for name in listed):
+        raise MetadataError(f"{key} is {names!r}, expected a string or a set of strings.")
+    return listed
+
+
+def generate_dataset_metadata(
+    dataset_id: str,
+    env_spec: EnvSpec | None,
+    eval_env: EnvLike | None,
+    algorithm_name: str | None,
+    author: str | Iterable[str] | None,
+    author_email: str | Iterable[str] | None,
+    code_permalink: str | None,
+    ref_min_score: float | None,
+    ref_max_score: float | None,
+    expert_policy: Policy | None,
+    num_episodes_average_score: int,
+    description: str | None,
+    requirements: Sequence[str] | None,
+) -> dict[str, Any]:
+    """The metadata of a new dataset, in the argument order that older programs use."""
+    given = {name: value for name, value in locals().items() if name in _DESCRIPTION_FIELDS}
+    return DatasetDescription(**given).metadata(str(DatasetId.parse(dataset_id)), env_spec)
+
+
+_DESCRIPTION_FIELDS = frozenset(item.name for item in fields(DatasetDescription))
+
+
+def create_dataset_from_buffers(
+    dataset_id: str,
+    buffer: Iterable[EpisodeBuffer],
+    env: EnvLike | None = None,
+    eval_env: EnvLike | None = None,
+    algorithm_name: str | None = None,
+    author: str | Iterable[str] | None = None,
+    author_email: str | Iterable[str] | None = None,
+    code_permalink: str | None = None,
+    action_space: gym.Space[Any] | None = None,
+    observation_space: gym.Space[Any] | None = None,
+    ref_min_score: float | None = None,
+    ref_max_score: float | None = None,
+    expert_policy: Policy | None = None,
+    num_episodes_average_score: int = 100,
+    description: str | None = None,
+    data_format: str | None = None,
+    requirements: Sequence[str] | None = None,
+    *,
+    jpeg_encoding: bool = False,
+    extra_metadata: Mapping[str, Any] | None = None,
+    root: PathLike | None = None,
+) -> MinariDataset:
+    """Make a dataset of episodes that are in memory.
+
+    Args:
+        dataset_id: ``(namespace/)*name-vN``.
+        buffer: the episodes.
+        env: the environment that they come from: its id, itself or its spec.
+        eval_env: the environment to evaluate policies in.
+        algorithm_name: of what chose the actions.
+        author: one name, or several.
+        author_email: one address, or several.
+        code_permalink: where the code is that made the dataset.
+        action_space: by default that of the environment.
+        observation_space: by default that of the environment.
+        ref_min_score: mean return of a random policy; estimated where it is missing and the maximum
+            is given.
+        ref_max_score: mean return of an expert.
+        expert_policy: estimates ``ref_max_score``, which must then not be given.
+        num_episodes_average_score: how many episodes the scores are estimated over.
+        description: Markdown.
+        data_format: of the storage, by default ``"hdf5"``.
+        requirements: what ``pip install`` needs for the environment.
+        jpeg_encoding: store frames as JPEG, which loses detail.
+        extra_metadata: whatever else is to be kept with the dataset.
+        root: of the catalogue; by default that of ``MINARI_DATASETS_PATH``.
+
+    Returns:
+        The dataset.
+
+    Raises:
+        DatasetIdError: the id is malformed.
+        DatasetExistsError: there is a dataset of this id already.
+        SpaceError: a space is missing and there is no environment.
+        EpisodeError: there is no episode, or one does not fit the spaces. No dataset is made.
+
+    Example:
+        >>> import minari, numpy as np
+        >>> from gymnasium import spaces
+        >>> episode = minari.data_collector.EpisodeBuffer(
+        ...     observations=np.zeros((3, 2), np.float32), actions=[0, 1], rewards=[1.0, 2.0],
+        ...     terminations=[False, True], truncations=[False, False],
+        ... )
+        >>> dataset = minari.create_dataset_from_buffers(
+        ...     "docs/buffers-v0", [episode],
+        ...     observation_space=spaces.Box(-1, 1, (2,)), action_space=spaces.Discrete(2),
+        ... )
+        >>> dataset[0].rewards
+        array([1., 2.])
+    """
+    given = {name: value for name, value in locals().items() if name in _DESCRIPTION_FIELDS}
+    if env is None and (observation_space is None or action_space is None):
+        raise SpaceError("Without an env both observation_space and action_space are needed; give them.")
+    free_dataset_path(dataset_id, root)
+    env_spec = _spec_of(env)
+    if observation_space is None or action_space is None:
+        env_observation_space, env_action_space = _spaces_of(env, env_spec)
+        observation_space = observation_space or env_observation_space
+        action_space = action_space or env_action_space
+    metadata = DatasetDescription(**given).metadata(dataset_id, env_spec)
+    with new_dataset(dataset_id, root) as data_path:
+        storage = MinariStorage.new(
+            data_path,
+            observation_space,
+            action_space,
+            env_spec,
+            data_format or "hdf5",
+            jpeg_encoding=jpeg_encoding,
+        )
+        storage.update_metadata({**metadata, **(extra_metadata or {})})
+        storage.update_episodes(buffer)
+        if storage.total_episodes == 0:
+            raise EpisodeError(f"There is no episode for the dataset {dataset_id}, expected at least one.")
+    return MinariDataset(get_dataset_path(dataset_id, root=root) / "data")
+
+
+def _spec_of(env: EnvLike | None) -> EnvSpec | None:
+    if isinstance(env, gym.Env):
+        return env.spec
+    if isinstance(env, str):
+        try:
+            return gym.spec(env)
+        except (gym.error.Error, ImportError, ValueError) as error:
+            raise EnvironmentSpecError(
+                f"No environment is registered as {env!r} ({error}); import the package that registers it first."
+            ) from error
+    return env
+
+
+def _spaces_of(env: EnvLike | None, spec: EnvSpec | None) -> tuple[gym.Space[Any], gym.Space[Any]]:
+    if isinstance(env, gym.Env):
+        return env.observation_space, env.action_space
+    if spec is None:
+        raise SpaceError("The spaces are not known; give observation_space and action_space.")
+    return spaces_of(spec)

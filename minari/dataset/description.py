@@ -1,0 +1,109 @@
+"""What a dataset and its environment are, as short texts for a page or a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from gymnasium.envs.registration import EnvSpec
+
+from minari.dataset.env_spec import spaces_of
+from minari.dataset.versions import is_compatible
+from minari.errors import EnvironmentSpecError
+from minari.serialization import deserialize_space
+
+
+__all__ = ["describe_env_spec", "get_dataset_spec_dict", "get_env_spec_dict"]
+
+_NOT_PROVIDED = "Not provided"
+# The fields of a spec that say what is made and how, and whether they are shown as code.
+_SPEC_FIELDS = {
+    "entry_point": True,
+    "max_episode_steps": False,
+    "reward_threshold": False,
+    "nondeterministic": True,
+    "order_enforce": True,
+    "disable_env_checker": True,
+    "kwargs": True,
+    "additional_wrappers": True,
+    "vector_entry_point": True,
+}
+
+
+def get_dataset_spec_dict(dataset_spec: Mapping[str, Any]) -> dict[str, str]:
+    """Describe a dataset by its metadata; the values are Markdown.
+
+    >>> description = get_dataset_spec_dict(
+    ...     {"dataset_id": "toy/a-v0", "total_episodes": 2, "total_steps": 9, "minari_version": "0.5.4"}
+    ... )
+    >>> description["Total Steps"], description["Author"], description["Minari Version"]
+    ('9', 'Not provided', '`0.5.4` (supported)')
+
+    Args:
+        dataset_spec: the metadata of the dataset, as ``MinariStorage.metadata`` has them or as they
+            are stored. Of what is missing it says so; a space that is missing has no entry.
+
+    Raises:
+        SpaceError: a stored space is damaged or of a type that is not registered.
+    """
+    description = {
+        "Total Steps": _text(dataset_spec.get("total_steps")),
+        "Total Episodes": _text(dataset_spec.get("total_episodes")),
+    }
+    for key, title in (("observation_space", "Observation"), ("action_space", "Action")):
+        space = dataset_spec.get(key)
+        if space is not None:
+            space = deserialize_space(space) if isinstance(space, (str, dict)) else space
+            description[f"Dataset {title} Space"] = _code(space)
+    permalink = dataset_spec.get("code_permalink")
+    version = dataset_spec.get("minari_version")
+    return {
+        **description,
+        "Algorithm": _text(dataset_spec.get("algorithm_name")),
+        "Author": _names(dataset_spec.get("author")),
+        "Email": _names(dataset_spec.get("author_email")),
+        "Code Permalink": f"[{permalink}]({permalink})" if permalink else _NOT_PROVIDED,
+        "Minari Version": f"{_code(version)} ({'supported' if is_compatible(version) else 'not supported'})",
+        "Download": _code(f"minari download {dataset_spec.get('dataset_id')}"),
+    }
+
+
+def get_env_spec_dict(env_spec: EnvSpec) -> dict[str, str]:
+    """Describe an environment by its spec; the values are Markdown.
+
+    The environment is made for its spaces. Where that is impossible, because it is not installed
+    for example, the spaces have no entry.
+
+    >>> import gymnasium
+    >>> description = get_env_spec_dict(gymnasium.spec("CartPole-v1"))
+    >>> description["ID"], description["Action Space"], description["max_episode_steps"]
+    ('CartPole-v1', '`Discrete(2)`', '500')
+    """
+    fields = describe_env_spec(env_spec)
+    try:
+        observation_space, action_space = spaces_of(env_spec)
+    except EnvironmentSpecError:
+        return fields
+    described_spaces = {"Observation Space": _code(observation_space), "Action Space": _code(action_space)}
+    return {"ID": fields.pop("ID"), **described_spaces, **fields}
+
+
+def describe_env_spec(env_spec: EnvSpec) -> dict[str, str]:
+    """What :func:`get_env_spec_dict` says, without the spaces: no code of the environment is run."""
+    values = {name: getattr(env_spec, name, None) for name in _SPEC_FIELDS}
+    fields = {name: _code(value) if _SPEC_FIELDS[name] else str(value) for name, value in values.items()}
+    return {"ID": env_spec.id, **fields}
+
+
+def _code(value: object) -> str:
+    return f"`{value}`"
+
+
+def _text(value: object) -> str:
+    return _NOT_PROVIDED if value is None else str(value)
+
+
+def _names(names: str | Iterable[str] | None) -> str:
+    """Names in order, whether they come alone, in a list or in a set."""
+    listed = [names] if isinstance(names, str) else sorted(names or ())
+    return ", ".join(listed) or _NOT_PROVIDED

@@ -1,0 +1,390 @@
+"""MinariDataset: the episodes of a storage, or a selection of them, for training code."""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from importlib import metadata as installed
+from typing import TYPE_CHECKING, Any, overload
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+from gymnasium.envs.registration import EnvSpec
+from packaging.requirements import InvalidRequirement, Requirement
+
+from minari.dataset.dataset_id import gen_dataset_id, parse_dataset_id
+from minari.dataset.env_spec import make_environment, parse_env_spec
+from minari.dataset.episode_buffer import EpisodeBuffer
+from minari.dataset.episode_data import EpisodeData
+from minari.dataset.minari_storage import MinariStorage, PathLike
+from minari.dataset.publication import new_dataset
+from minari.dataset.versions import FORMAT_VERSION, check_readable
+from minari.errors import EnvironmentSpecError, EpisodeError, EpisodeIndexError
+from minari.storage.datasets_root_dir import get_dataset_path
+
+
+__all__ = ["EpisodeData", "MinariDataset", "MinariDatasetSpec", "gen_dataset_id", "parse_dataset_id"]
+
+if TYPE_CHECKING:
+    from minari.data_collector import DataCollector
+
+logger = logging.getLogger(__name__)
+
+# What describes one copy of a dataset, and is made anew for another.
+_OF_ONE_COPY = frozenset(
+    {"total_episodes", "total_steps", "dataset_size", "dataset_id", "minari_version", "data_format"}
+    | {"observation_space", "action_space", "jpeg_encoding"}
+)
+
+
+@dataclass(frozen=True)
+class MinariDatasetSpec:
+    """What a dataset is, without its data.
+
+    Attributes:
+        env_spec: of the environment that was recorded; None where there is none.
+        total_episodes: of the dataset, or of the view.
+        total_steps: likewise.
+        dataset_id: as in the catalogue.
+        combined_datasets: the ids of the datasets that it was combined from.
+        observation_space: of the episodes.
+        action_space: of the episodes.
+        data_path: the folder of the data.
+        minari_version: the format version that it follows.
+        namespace, dataset_name, version: the parts of the id.
+    """
+
+    env_spec: EnvSpec | None
+    total_episodes: int
+    total_steps: int
+    dataset_id: str
+    combined_datasets: list[str]
+    observation_space: gym.Space[Any]
+    action_space: gym.Space[Any]
+    data_path: str
+    minari_version: str
+    namespace: str | None = field(init=False)
+    dataset_name: str = field(init=False)
+    version: int | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        namespace, name, version = parse_dataset_id(self.dataset_id)
+        object.__setattr__(self, "namespace", namespace)
+        object.__setattr__(self, "dataset_name", name)
+        object.__setattr__(self, "version", version)
+
+
+class MinariDataset:
+    """The episodes of a dataset, or a view of some of them.
+
+    Views share the storage and cost next to nothing: filters, splits, slices and index lists can
+    be taken of each other as one likes. An index always counts inside the view, and
+    ``episode.id`` is the number in the whole dataset.
+
+    Args:
+        data: a storage, or the ``data`` folder of a dataset.
+        episode_indices: the episodes of the view, by default all.
+
+    Example:
+        >>> import minari
+        >>> dataset = minari.create_dataset_from_arrays(
+        ...     "docs/views-v0",
+        ...     observations=np.arange(7.0), actions=np.zeros(5), rewards=np.arange(5.0),
+        ...     terminations=np.array([0, 0, 1, 0, 1]),
+        ... )
+        >>> [len(episode) for episode in dataset], dataset[1:].total_steps
+        ([3, 2], 2)
+        >>> dataset.filter_episodes(lambda episode: episode.rewards.sum() > 3).episode_indices
+        array([1])
+    """
+
+    def __init__(
+        self, data: MinariStorage | PathLike, episode_indices: npt.ArrayLike | None = None
+    ) -> None:
+        self._storage = data if isinstance(data, MinariStorage) else MinariStorage.read(data)
+        self._raw = self._storage._current
+        check_readable(self._raw.minari_version, str(self._storage.data_path))
+        self._generator = np.random.default_rng()
+        self._total_steps: int | None = None
+        self._indices = self._checked_indices(
+            np.arange(self._storage.total_episodes) if episode_indices is None else episode_indices
+        )
+
+    def _checked_indices(self, indices: npt.ArrayLike) -> npt.NDArray[np.int_]:
+        array = np.asarray(indices)
+        if array.size == 0:
+            array = array.astype(np.int_)
+        if array.ndim != 1 or array.dtype.kind not in "iu":
+            raise EpisodeIndexError(f"The episode indices are {indices!r}, expected a one-dimensional list of ints.")
+        total = self._storage.total_episodes
+        if array.size and (array.min() < 0 or array.max() >= total):
+            raise EpisodeIndexError(
+                f"The episode indices go from {array.min()} to {array.max()}, expected numbers from 0 to {total - 1}."
+            )
+        return array.astype(np.int_)
+
+    # What it is
+
+    @property
+    def id(self) -> str:
+        """The id of the dataset; the name of its folder where it was never given one."""
+        return self._raw.dataset_id or self._storage.data_path.resolve().parent.name
+
+    @property
+    def storage(self) -> MinariStorage:
+        """Where the episodes are."""
+        return self._storage
+
+    @property
+    def total_episodes(self) -> int:
+        """The number of episodes, in this view."""
+        return len(self._indices)
+
+    @property
+    def total_steps(self) -> int:
+        """The number of steps of all episodes, in this view."""
+        if self._total_steps is None:
+            self._total_steps = int(self._storage.get_episode_lengths(self._indices).sum())
+        return self._total_steps
+
+    @property
+    def episode_indices(self) -> npt.NDArray[np.int_]:
+        """The numbers, in the whole dataset, of the episodes of this view; can be set."""
+        return self._indices
+
+    @episode_indices.setter
+    def episode_indices(self, indices: npt.ArrayLike) -> None:
+        self._indices = self._checked_indices(indices)
+        self._total_steps = None
+
+    @property
+    def observation_space(self) -> gym.Space[Any]:
+        """The space of the observations."""
+        return self._storage.observation_space
+
+    @property
+    def action_space(self) -> gym.Space[Any]:
+        """The space of the actions."""
+        return self._storage.action_space
+
+    @property
+    def env_spec(self) -> EnvSpec | None:
+        """The spec of the environment that was recorded, which need not be installed.
+
+        Raises:
+            EnvironmentSpecError: the stored spec is damaged.
+        """
+        text = self._raw.env_spec_json
+        return None if text is None else parse_env_spec(text)
+
+    @property
+    def eval_env_spec(self) -> EnvSpec | None:
+        """The spec of the environment that policies are evaluated in, where one was given."""
+        text = self._raw.eval_env_spec_json
+        return None if text is None else parse_env_spec(text)
+
+    @property
+    def combined_datasets(self) -> list[str]:
+        """The ids of the datasets that this one was combined from."""
+        return self._raw.combined_datasets
+
+    @property
+    def minari_version(self) -> str:
+        """The format version, or a specifier of versions, that the dataset follows."""
+        return self._raw.minari_version or FORMAT_VERSION
+
+    @property
+    def spec(self) -> MinariDatasetSpec:
+        """What the dataset, or the view, is."""
+        return MinariDatasetSpec(
+            env_spec=self.env_spec,
+            total_episodes=self.total_episodes,
+            total_steps=self.total_steps,
+            dataset_id=self.id,
+            combined_datasets=self.combined_datasets,
+            observation_space=self.observation_space,
+            action_space=self.action_space,
+            data_path=str(self._storage.data_path),
+            minari_version=self.minari_version,
+        )
+
+    def __repr__(self) -> str:
+        return f"MinariDataset(id={self.id!r}, total_episodes={self.total_episodes}, total_steps={self.total_steps})"
+
+    # Episodes
+
+    def set_seed(self, seed: int) -> None:
+        """Seed :meth:`sample_episodes`."""
+        self._generator = np.random.default_rng(seed)
+
+    def sample_episodes(self, n_episodes: int) -> list[EpisodeData]:
+        """Episodes drawn at random, none of them twice in one call.
+
+        Raises:
+            EpisodeError: there are fewer than ``n_episodes``.
+        """
+        if n_episodes > self.total_episodes:
+            raise EpisodeError(
+                f"{n_episodes} episodes were asked for and the dataset has {self.total_episodes}; sampling is "
+                f"without replacement, so ask for at most as many as there are."
+            )
+        return list(self._read(self._generator.choice(self._indices, size=n_episodes, replace=False)))
+
+    def iterate_episodes(self, episode_indices: Iterable[int] | None = None) -> Iterator[EpisodeData]:
+        """The episodes one by one, without holding them all.
+
+        Args:
+            episode_indices: numbers in the whole dataset; by default those of this view.
+        """
+        return self._read(self._indices if episode_indices is None else episode_indices)
+
+    def _read(self, indices: Iterable[int]) -> Iterator[EpisodeData]:
+        for episode in self._storage.get_episodes(indices):
+            yield EpisodeData(**episode)
+
+    def __iter__(self) -> Iterator[EpisodeData]:
+        return self.iterate_episodes()
+
+    def __len__(self) -> int:
+        return self.total_episodes
+
+    @overload
+    def __getitem__(self, idx: int | np.integer[Any]) -> EpisodeData: ...
+
+    @overload
+    def __getitem__(self, idx: slice | list[int] | npt.NDArray[Any]) -> MinariDataset: ...
+
+    def __getitem__(self, idx: Any) -> EpisodeData | MinariDataset:
+        """The episode at a position of this view, or a view for a slice, a list of positions or a mask.
+
+        Raises:
+            EpisodeIndexError: there is no such position.
+        """
+        try:
+            if isinstance(idx, (slice, list, np.ndarray)) and np.ndim(idx if not isinstance(idx, slice) else [0]):
+                positions = idx if isinstance(idx, slice) or len(idx) else np.array([], dtype=np.int_)
+                return self._view(self._indices[positions])
+            number = int(self._indices[idx])
+        except (IndexError, TypeError, ValueError) as error:
+            raise EpisodeIndexError(
+                f"There is no episode {idx!r} in a dataset of {self.total_episodes}, expected an int below that, "
+                f"a slice, a list of ints or a mask."
+            ) from error
+        return next(self._read([number]))
+
+    def _view(self, indices: npt.ArrayLike) -> MinariDataset:
+        return MinariDataset(self._storage, indices)
+
+    def filter_episodes(self, condition: Callable[[EpisodeData], bool]) -> MinariDataset:
+        """A view of the episodes for which the condition is true."""
+        return self._view([episode.id for episode in self if condition(episode)])
+
+    # Changing and saving
+
+    def update_dataset_from_buffer(self, buffer: list[EpisodeBuffer]) -> None:
+        """Append episodes to the dataset, and to this view.
+
+        Raises:
+            EpisodeError: an episode does not fit the spaces; nothing is then appended.
+        """
+        self._append(lambda: self._storage.update_episodes(buffer))
+
+    def _append(self, change: Callable[[], None]) -> None:
+        """Run what appends to the storage, and take the new episodes into this view."""
+        before = self._storage.total_episodes
+        change()
+        new = np.arange(before, self._storage.total_episodes)
+        self.episode_indices = np.concatenate([self._indices, new])
+
+    def save(self, dataset_id: str, *, root: PathLike | None = None) -> MinariDataset:
+        """Make a dataset of its own of this view, with all metadata of the episodes and the dataset.
+
+        Args:
+            dataset_id: of the new dataset.
+            root: of the catalogue; by default that of ``MINARI_DATASETS_PATH``.
+
+        Raises:
+            DatasetIdError: the id is malformed.
+            DatasetExistsError: there is a dataset of this id already.
+            EpisodeError: the view is empty.
+        """
+        if not len(self):
+            raise EpisodeError(f"The view of {self.id} has no episode, expected at least one to save.")
+        kept = {key: value for key, value in self._raw.raw.items() if key not in _OF_ONE_COPY}
+        with new_dataset(dataset_id, root) as data_path:
+            storage = MinariStorage.new(
+                data_path,
+                self.observation_space,
+                self.action_space,
+                data_format=self._storage.FORMAT,
+                jpeg_encoding=self._storage.jpeg_encoding,
+            )
+            storage.update_metadata({**kept, "dataset_id": dataset_id, "minari_version": FORMAT_VERSION})
+            storage.update_from_storage(self._storage, self._indices)
+        return MinariDataset(get_dataset_path(dataset_id, root=root) / "data")
+
+    def recover_environment(self, eval_env: bool = False, **kwargs: Any) -> gym.Env[Any, Any]:
+        """The environment that the data come from.
+
+        Args:
+            eval_env: the environment to evaluate policies in; the one that was recorded where no other
+                was given.
+            **kwargs: for :func:`gymnasium.make`.
+
+        Raises:
+            EnvironmentSpecError: the dataset names no environment, or it cannot be made.
+        """
+        requirements = self._raw.raw.get("requirements") or []
+        for requirement in requirements:
+            _warn_if_unmet(requirement)
+        spec = self.eval_env_spec if eval_env else None
+        if spec is None:
+            if eval_env:
+                logger.info("%s names no environment for evaluation; the one it was recorded in is used.", self.id)
+            spec = self.env_spec
+        if spec is None:
+            raise EnvironmentSpecError(
+                f"The environment of {self.id} cannot be recovered: it was created without one, so its env_spec is None."
+            )
+        return make_environment(spec, requirements, **kwargs)
+
+    # Names of older releases
+
+    @property
+    def name(self) -> str:
+        """The id, as it was called up to 0.3."""
+        _deprecated("MinariDataset.name", "MinariDataset.id")
+        return self.id
+
+    def update_dataset_from_collector_env(self, collector_env: DataCollector) -> None:
+        """Append what a collector has recorded, as up to 0.4."""
+        _deprecated("MinariDataset.update_dataset_from_collector_env", "DataCollector.add_to_dataset")
+        collector_env.add_to_dataset(self)
+
+
+def _deprecated(old: str, new: str) -> None:
+    warnings.warn(f"{old} is the older name of {new}; use that.", DeprecationWarning, stacklevel=3)
+
+
+def _warn_if_unmet(text: str) -> None:
+    try:
+        requirement = Requirement(text)
+    except InvalidRequirement:
+        warnings.warn(f"The requirement {text!r} of the dataset is not understood.", UserWarning, stacklevel=3)
+        return
+    name = re.sub(r"\s.*", "", requirement.name)
+    try:
+        version = installed.version(name)
+    except installed.PackageNotFoundError:
+        warnings.warn(
+            f'The package {name} is not installed; run pip install "{text}".', UserWarning, stacklevel=3
+        )
+        return
+    if not requirement.specifier.contains(version, prereleases=True):
+        warnings.warn(
+            f'The package {name} has version {version}; run pip install "{text}".', UserWarning, stacklevel=3
+        )

@@ -1,0 +1,85 @@
+"""Reference scores: what a random and an expert policy reach, and returns on the scale between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+from minari.errors import ScoreError
+
+
+if TYPE_CHECKING:
+    from minari.dataset.minari_dataset import MinariDataset
+
+_SEED = 123  # reference scores are the same whenever they are estimated
+
+
+class RandomPolicy:
+    """Samples the action space, whatever the observation.
+
+    Args:
+        env: the environment whose action space is sampled, with a seed of its own.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        self.action_space = env.action_space
+        self.action_space.seed(_SEED)
+
+    def __call__(self, observation: Any) -> Any:
+        """An action at random."""
+        return self.action_space.sample()
+
+
+def get_average_reference_score(
+    env: gym.Env[Any, Any], policy: Callable[[Any], Any], num_episodes: int
+) -> float:
+    """The mean return of a policy.
+
+    Args:
+        env: the environment, seeded once at the beginning.
+        policy: gives the action for an observation.
+        num_episodes: how many episodes are played.
+
+    Raises:
+        ScoreError: ``num_episodes`` is less than one.
+    """
+    if num_episodes < 1:
+        raise ScoreError(f"num_episodes is {num_episodes}, expected at least 1 episode to take a mean of.")
+    returns = []
+    seed: int | None = _SEED
+    for _ in range(num_episodes):
+        observation, _ = env.reset(seed=seed)
+        seed, total, over = None, 0.0, False
+        while not over:
+            observation, reward, terminated, truncated, _ = env.step(policy(observation))
+            total += float(reward)
+            over = terminated or truncated
+        returns.append(total)
+    return float(np.mean(returns))
+
+
+def get_normalized_score(dataset: MinariDataset, returns: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Returns on a scale where the random policy has 0 and the expert 1, as D4RL introduced it.
+
+    Args:
+        dataset: has ``ref_min_score`` and ``ref_max_score`` among its metadata.
+        returns: of episodes, of any shape.
+
+    Returns:
+        ``(returns - ref_min_score) / (ref_max_score - ref_min_score)``, of the same shape.
+
+    Raises:
+        ScoreError: the dataset has no reference scores.
+    """
+    metadata = dataset.storage.metadata
+    low, high = metadata.get("ref_min_score"), metadata.get("ref_max_score")
+    if low is None or high is None:
+        raise ScoreError(
+            f"The dataset {dataset.id} has no ref_min_score and ref_max_score, so a normalized score cannot be "
+            f"computed; give them, or an expert_policy, when it is created."
+        )
+    return np.asarray((np.asarray(returns) - low) / (high - low))

@@ -1,0 +1,162 @@
+"""Recordings under way: hidden folders of the catalogue that become datasets, or can be recovered.
+
+A collector writes its episodes here while it runs. When the program dies, what was written by then
+is whole, and can be made a dataset later.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec
+
+from minari.dataset.metadata import METADATA_FILE_NAME
+from minari.dataset.minari_dataset import MinariDataset
+from minari.dataset.minari_storage import MinariStorage, PathLike
+from minari.dataset.publication import free_dataset_path, make_namespace
+from minari.dataset.versions import FORMAT_VERSION
+from minari.errors import DatasetNotFoundError, EpisodeError, MinariError
+from minari.storage.datasets_root_dir import get_datasets_root
+from minari.storage.publishing import publish_directory, remove_directory, write_atomically
+
+
+RECORDINGS_FOLDER = ".recordings"
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """Episodes that are written and not yet a dataset.
+
+    Attributes:
+        name: of the recording, as ``minari recover`` takes it.
+        storage: its episodes.
+        root: of the catalogue that it lies in.
+    """
+
+    name: str
+    storage: MinariStorage
+    root: Path
+
+    @property
+    def path(self) -> Path:
+        """The folder of the data."""
+        return self.storage.data_path
+
+    @property
+    def episodes(self) -> int:
+        """The number of episodes."""
+        return self.storage.total_episodes
+
+    @property
+    def steps(self) -> int:
+        """The number of steps of all episodes."""
+        return self.storage.total_steps
+
+    @property
+    def modified(self) -> float:
+        """When it was last written to, in seconds since the epoch."""
+        return (self.path / METADATA_FILE_NAME).stat().st_mtime
+
+    @property
+    def env_id(self) -> str | None:
+        """The id of the environment that was recorded."""
+        spec = MinariDataset(self.storage).env_spec
+        return None if spec is None else spec.id
+
+    def publish(self, dataset_id: str, metadata: Mapping[str, Any]) -> MinariDataset:
+        """Make a dataset of it, by moving it to its place.
+
+        Raises:
+            DatasetIdError: the id is malformed.
+            DatasetExistsError: there is a dataset of this id already. The recording stays as it is.
+        """
+        destination = free_dataset_path(dataset_id, self.root)
+        file = self.path / METADATA_FILE_NAME
+        before = file.read_bytes()
+        try:
+            self.storage.update_metadata(metadata)
+            make_namespace(dataset_id, self.root)
+            publish_directory(self.path.parent, destination)
+        except BaseException:
+            write_atomically(file, before)
+            raise
+        with suppress(OSError):  # other recordings may be there
+            self.path.parent.parent.rmdir()
+        return MinariDataset(destination / "data")
+
+    def discard(self) -> None:
+        """Delete it."""
+        remove_directory(self.path.parent)
+        with suppress(OSError):
+            self.path.parent.parent.rmdir()
+
+
+def new_recording(
+    observation_space: gym.Space[Any],
+    action_space: gym.Space[Any],
+    env_spec: EnvSpec | None,
+    data_format: str,
+    *,
+    jpeg_encoding: bool,
+    root: PathLike | None = None,
+) -> Recording:
+    """Begin a recording in the catalogue."""
+    folder = get_datasets_root(root)
+    env_name = re.sub(r"[^\w-]", "-", env_spec.id) if env_spec else "recording"
+    name = f"{env_name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{secrets.token_hex(2)}"
+    storage = MinariStorage.new(
+        folder / RECORDINGS_FOLDER / name / "data",
+        observation_space,
+        action_space,
+        env_spec,
+        data_format,
+        jpeg_encoding=jpeg_encoding,
+    )
+    return Recording(name, storage, folder)
+
+
+def list_recordings(root: PathLike | None = None) -> list[Recording]:
+    """The recordings of the catalogue, the oldest first, those under way included."""
+    folder = get_datasets_root(root)
+    found = []
+    for path in sorted((folder / RECORDINGS_FOLDER).glob("*/data")):
+        with suppress(MinariError, OSError):  # one that died before its first episode
+            found.append(Recording(path.parent.name, MinariStorage.read(path), folder))
+    return sorted(found, key=lambda recording: recording.modified)
+
+
+def find_recording(name: str, root: PathLike | None = None) -> Recording:
+    """A recording by its name.
+
+    Raises:
+        DatasetNotFoundError: there is none of that name.
+    """
+    recordings = {recording.name: recording for recording in list_recordings(root)}
+    if name not in recordings:
+        raise DatasetNotFoundError(
+            f"There is no recording {name!r} in {get_datasets_root(root)}, expected one of {list(recordings)}."
+        )
+    return recordings[name]
+
+
+def recover_recording(name: str, dataset_id: str, root: PathLike | None = None) -> MinariDataset:
+    """Make a dataset of a recording that a program left behind.
+
+    Raises:
+        DatasetNotFoundError: there is no recording of that name.
+        EpisodeError: no episode had been written.
+    """
+    recording = find_recording(name, root)
+    if recording.episodes == 0:
+        raise EpisodeError(f"The recording {name} holds no episode, so there is nothing to recover; delete it.")
+    metadata = {"dataset_id": dataset_id, "minari_version": FORMAT_VERSION, "author": [], "author_email": []}
+    return recording.publish(dataset_id, metadata)

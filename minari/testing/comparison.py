@@ -1,0 +1,127 @@
+"""Whether what a storage returns is what was put in, value for value.
+
+Nothing here goes through the codecs of the library, so a codec that is wrong in both directions is
+found out. What differs raises :class:`AssertionError`, which says where.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+
+__all__ = ["assert_episode", "assert_metadata", "assert_same", "assert_steps"]
+
+
+def assert_episode(
+    episode: Mapping[str, Any],
+    observation_space: gym.Space[Any],
+    action_space: gym.Space[Any],
+    truth: Mapping[str, Any],
+) -> None:
+    """Require that an episode has the values of a list of steps.
+
+    Args:
+        episode: the fields of an :class:`minari.EpisodeData`.
+        observation_space: of the dataset.
+        action_space: likewise.
+        truth: ``observations`` and ``actions`` as lists of single values, and ``rewards``,
+            ``terminations``, ``truncations`` and, where they are to be compared, ``infos``, as they
+            are expected.
+    """
+    assert_steps(observation_space, episode["observations"], truth["observations"], "observations")
+    assert_steps(action_space, episode["actions"], truth["actions"], "actions")
+    for field in ("rewards", "terminations", "truncations", "infos"):
+        if field in truth:
+            assert_same(episode[field], truth[field], field)
+
+
+def assert_steps(space: gym.Space[Any], columns: Any, values: Sequence[Any], where: str = "values") -> None:
+    """Require that columns, nested as a space is and with time first, hold these single values.
+
+    Args:
+        space: that the values are of.
+        columns: what a storage returned.
+        values: one value a step, as ``space.sample()`` makes them.
+        where: what it is, for the message.
+    """
+    if isinstance(space, spaces.Dict):
+        assert isinstance(columns, dict), f"{where}: a {type(columns).__name__}, expected a dict"
+        assert columns.keys() == space.spaces.keys(), f"{where}: keys {list(columns)}"
+        for key, part in space.spaces.items():
+            assert_steps(part, columns[key], [value[key] for value in values], f"{where}/{key}")
+    elif isinstance(space, spaces.Tuple):
+        assert isinstance(columns, tuple), f"{where}: a {type(columns).__name__}, expected a tuple"
+        assert len(columns) == len(space.spaces), f"{where}: {len(columns)} parts"
+        for i, part in enumerate(space.spaces):
+            assert_steps(part, columns[i], [value[i] for value in values], f"{where}/{i}")
+    elif isinstance(space, (spaces.Text, spaces.Sequence, spaces.Graph, spaces.OneOf)):
+        assert isinstance(columns, list), f"{where}: a {type(columns).__name__}, expected a list"
+        assert len(columns) == len(values), f"{where}: {len(columns)} steps, expected {len(values)}"
+        for step, (actual, expected) in enumerate(zip(columns, values, strict=True)):
+            assert_same(actual, expected, f"{where}[{step}]")
+    else:
+        rows = [np.asarray(value, dtype=space.dtype) for value in values]
+        assert_same(columns, np.stack(rows), where)
+
+
+def assert_same(actual: Any, expected: Any, where: str = "value") -> None:
+    """Require the same structure, dtypes, shapes and values; NaN equals NaN, 0-d arrays their scalars."""
+    if isinstance(expected, (dict, list, tuple)) or isinstance(actual, (dict, list, tuple)):
+        assert type(actual) is type(expected), f"{where}: {actual!r}, expected {expected!r}"
+    if isinstance(expected, dict):
+        assert actual.keys() == expected.keys(), f"{where}: keys {list(actual)}, expected {list(expected)}"
+        for key in expected:
+            assert_same(actual[key], expected[key], f"{where}/{key}")
+    elif isinstance(expected, (list, tuple)):
+        assert len(actual) == len(expected), f"{where}: {len(actual)} parts, expected {len(expected)}"
+        for i, (a, b) in enumerate(zip(actual, expected, strict=True)):
+            assert_same(a, b, f"{where}[{i}]")
+    elif isinstance(expected, (np.ndarray, np.generic)):
+        _assert_same_array(actual, np.asarray(expected), where)
+    elif isinstance(expected, float) and expected != expected:
+        assert actual != actual, f"{where}: {actual!r}, expected NaN"
+    else:
+        same = type(actual) is type(expected) and actual == expected
+        assert same, f"{where}: {actual!r}, expected {expected!r}"
+
+
+def _assert_same_array(actual: Any, expected: Any, where: str) -> None:
+    assert isinstance(actual, (np.ndarray, np.generic)), f"{where}: {actual!r}, expected {expected!r}"
+    array = np.asarray(actual)
+    found, wanted = (array.dtype, array.shape), (expected.dtype, expected.shape)
+    assert found == wanted, f"{where}: dtype and shape {found}, expected {wanted}"
+    if expected.dtype == object:
+        for i, (a, b) in enumerate(zip(array.ravel(), expected.ravel(), strict=True)):
+            assert_same(a, b, f"{where}[{i}]")
+    else:
+        same = np.array_equal(array, expected, equal_nan=expected.dtype.kind in "fc")
+        assert same, f"{where}: {array!r}, expected {expected!r}"
+
+
+def assert_metadata(actual: Mapping[str, Any], expected: Mapping[str, Any], where: str = "metadata") -> None:
+    """Require at least these metadata of an episode.
+
+    Numbers and lists may come back as NumPy's, which is all that the formats promise.
+    """
+    for key, value in expected.items():
+        assert key in actual, f"{where}: no {key!r}, only {list(actual)}"
+        if isinstance(value, Mapping) and value:
+            assert actual[key].keys() == value.keys(), f"{where}/{key}: {actual[key]!r}, expected {value!r}"
+            assert_metadata(actual[key], value, f"{where}/{key}")
+        elif value is None or isinstance(value, (str, Mapping)):
+            assert actual[key] == value, f"{where}/{key}: {actual[key]!r}, expected {value!r}"
+        else:
+            assert_same(_plain(actual[key]), _plain(value), f"{where}/{key}")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value

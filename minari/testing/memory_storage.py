@@ -1,0 +1,113 @@
+"""A storage format that keeps its episodes in memory: the plainest one there can be.
+
+It is what other formats are compared with, and a fast stand-in where a test is about something else.
+``metadata.json`` lies on disk as always; the episodes are gone when the process ends.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, TypeAlias
+
+from minari.dataset._storages.registry import register_storage
+from minari.dataset.metadata import METADATA_FILE_NAME, DatasetMetadata
+from minari.dataset.minari_storage import EpisodeWriter, MinariStorage
+from minari.errors import DatasetBusyError
+from minari.spaces import Columns, EpisodeColumns
+from minari.storage.publishing import write_atomically
+
+
+# A folder is known by its number on its device, which it keeps when it is renamed, as it is when a
+# dataset is published.
+_Folder: TypeAlias = tuple[int, int]
+
+_stored: dict[_Folder, tuple[EpisodeColumns, ...]] = {}
+_locks: dict[_Folder, threading.Lock] = {}
+
+
+def register_memory_storage() -> None:
+    """Make the format ``"memory"`` known.
+
+    Example:
+        >>> from minari.dataset._storages import get_minari_storage
+        >>> register_memory_storage()
+        >>> get_minari_storage("memory")
+        <class 'minari.testing.memory_storage.MemoryStorage'>
+    """
+    register_storage("memory", f"{__name__}:{MemoryStorage.__name__}", "minari")
+
+
+class MemoryStorage(MinariStorage):
+    """Episodes in a tuple, which a commit replaces."""
+
+    FORMAT: ClassVar[str] = "memory"
+
+    @property
+    def _folder(self) -> _Folder:
+        status = self.data_path.stat()
+        return status.st_dev, status.st_ino
+
+    @property
+    def _episodes(self) -> tuple[EpisodeColumns, ...]:
+        return _stored.get(self._folder, ())
+
+    def _read_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
+        episodes = self._episodes
+        for index in indices:
+            yield index, dict(episodes[index].columns)
+
+    def _read_episode_metadata(self, indices: Iterable[int]) -> Iterator[dict[str, Any]]:
+        episodes = self._episodes
+        for index in indices:
+            episode = episodes[index]
+            yield {**copy.deepcopy(episode.metadata), "id": index, "total_steps": episode.total_steps}
+
+    def _count_episodes(self) -> int:
+        return len(self._episodes)
+
+    @contextmanager
+    def _writer(self) -> Iterator[EpisodeWriter]:
+        lock = _locks.setdefault(self._folder, threading.Lock())
+        if not lock.acquire(blocking=False):
+            raise DatasetBusyError(f"{self.data_path} is being written; try again when that is done.")
+        try:
+            yield _MemoryWriter(self)
+        finally:
+            lock.release()
+
+
+class _MemoryWriter(EpisodeWriter):
+    def __init__(self, storage: MemoryStorage) -> None:
+        self._storage = storage
+        # A new dataset may lie in a folder that has the number of one that was deleted.
+        self._episodes = list(storage._episodes[: storage.total_episodes])
+
+    def append(self, first_index: int, episodes: Sequence[EpisodeColumns]) -> None:
+        self._episodes[first_index:] = map(_frozen, episodes)
+
+    def replace(self, index: int, episode: EpisodeColumns) -> None:
+        self._episodes[index] = _frozen(episode)
+
+    def update_metadata(self, index: int, metadata: Mapping[str, Any]) -> None:
+        old = self._episodes[index]
+        new = copy.deepcopy({**old.metadata, **metadata})
+        self._episodes[index] = EpisodeColumns(old.total_steps, old.columns, new)
+
+    def size(self) -> int:
+        return sum(column.nbytes for episode in self._episodes for column in episode.columns.values())
+
+    def commit(self, metadata: DatasetMetadata) -> None:
+        write_atomically(self._storage.data_path / METADATA_FILE_NAME, metadata.to_json())
+        _stored[self._storage._folder] = tuple(self._episodes)
+
+
+def _frozen(episode: EpisodeColumns) -> EpisodeColumns:
+    """The episode with arrays of its own, which nobody can change."""
+    columns = {path: column.copy() for path, column in episode.columns.items()}
+    for column in columns.values():
+        column.flags.writeable = False
+    return EpisodeColumns(episode.total_steps, columns, copy.deepcopy(episode.metadata))
