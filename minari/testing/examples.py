@@ -12,7 +12,7 @@ from gymnasium import spaces
 from minari.dataset.episode_buffer import EpisodeBuffer
 
 
-__all__ = ["INFOS", "SPACES", "Truth", "as_buffer", "as_continuation", "draw_truth"]
+__all__ = ["INFOS", "SPACES", "Truth", "as_buffer", "as_continuation", "draw_truth", "nested"]
 
 Space = gym.Space[Any]
 
@@ -157,27 +157,42 @@ def draw_truth(
     }
 
 
+def nested(space: Space, values: Sequence[Any]) -> Any:
+    """The values of some steps column by column, nested as the space is, with lists as leaves."""
+    if isinstance(space, spaces.Dict):
+        return {key: nested(part, [value[key] for value in values]) for key, part in space.spaces.items()}
+    if isinstance(space, spaces.Tuple):
+        return tuple(nested(part, [value[i] for value in values]) for i, part in enumerate(space.spaces))
+    return list(values)
+
+
 def as_buffer(truth: Truth, **fields: Any) -> EpisodeBuffer:
     """The episode as a buffer; further fields, such as the seed, replace or join those of the truth."""
     return EpisodeBuffer(**{**truth, **fields})
 
 
-def as_continuation(truth: Truth, index: int) -> tuple[Truth, EpisodeBuffer]:
-    """What a stored episode and further steps are together, and the buffer that brings those.
-
-    The further steps are as many as the episode has, mirrored.
+def as_continuation(truth: Truth, more: Truth, index: int, *of: Space) -> tuple[Truth, EpisodeBuffer]:
+    """An episode and further steps: what both are together, and a buffer that continues the episode.
 
     Args:
         truth: the stored episode.
-        index: its number.
+        more: an episode; its first observation and info are left out.
+        index: the number of the stored episode.
+        of: the observation space and the action space.
     """
-    steps = len(truth["rewards"])
-    more = {name: values[::-1] for name, values in truth.items() if name not in ("infos", "observations")}
-    more["observations"] = truth["observations"][:0:-1]
+    infos = {name: values[1:] for name, values in more["infos"].items()}
     whole: Truth = {
-        name: [*truth[name], *more[name]] if name in ("observations", "actions") else np.concatenate([truth[name], more[name]])
-        for name in more
+        "observations": [*truth["observations"], *more["observations"][1:]],
+        "actions": [*truth["actions"], *more["actions"]],
+        "infos": {name: np.concatenate([truth["infos"][name], infos[name]]) for name in infos},
     }
-    infos = {name: values[:steps] for name, values in truth["infos"].items()}
-    whole["infos"] = {name: np.concatenate([truth["infos"][name], infos[name]]) for name in infos}
-    return whole, EpisodeBuffer(id=index, **more, infos=infos)
+    rest = ("rewards", "terminations", "truncations")
+    whole.update({name: np.concatenate([truth[name], more[name]]) for name in rest})
+    buffer = EpisodeBuffer(
+        id=index,
+        observations=nested(of[0], more["observations"][1:]),
+        actions=nested(of[1], more["actions"]),
+        **{name: more[name] for name in rest},
+        infos=infos,
+    )
+    return whole, buffer

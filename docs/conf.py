@@ -1,0 +1,28 @@
+"""Configuration of Sphinx: sphinx-build -W -b html docs docs/_build/html."""
+
+from __future__ import annotations
+
+import minari
+
+
+project = "Minari"
+author = "the Minari contributors"
+project_copyright = "the Minari contributors"
+version = release = minari.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_autodoc_typehints"]
+exclude_patterns = ["_build"]
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True}
+autoclass_content = "both"
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+typehints_document_rtype = True
+always_use_bars_union = True
+
+html_theme = "furo"
+html_title = f"Minari {release}"

@@ -1,0 +1,125 @@
+"""Conformance: any selection of episodes, in any order, long and short ones."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium import spaces
+
+from minari.dataset.minari_storage import MinariStorage
+from minari.errors import EpisodeIndexError
+from minari.testing._suite import ACTIONS, OBSERVATIONS, Suite, refused
+from minari.testing.comparison import assert_episode, assert_same
+from minari.testing.examples import as_buffer
+
+
+class ReadingSuite(Suite):
+    """Which episodes are asked for, and how."""
+
+    cases: ClassVar[dict[str, Any]] = {"steps": (1, 32_767, 32_768, 100_000)}
+
+    def test_any_iterable_of_indices(self, tmp_path: Path) -> None:
+        """Lists, ranges, arrays, sets, generators; repeated ones; the order is kept."""
+        storage, truths = self.filled(tmp_path, range(1, 41))
+        wanted = [3, 39, 0, 3, 17, 16, 15, 3]
+        for indices, expected in (
+            (wanted, wanted),
+            (tuple(wanted), wanted),
+            (np.array(wanted), wanted),
+            (np.array(wanted, np.uint8), wanted),
+            ((index for index in wanted), wanted),
+            (iter(wanted), wanted),
+            (range(39, -1, -3), list(range(39, -1, -3))),
+            ({7}, [7]),
+            ({5: "a", 2: "b"}, [5, 2]),
+            ([], []),
+        ):
+            copies = [indices] if not hasattr(indices, "__next__") else []
+            episodes = list(storage.get_episodes(indices))  # type: ignore[arg-type]
+            assert [episode["id"] for episode in episodes] == expected
+            for episode, index in zip(episodes, expected, strict=True):
+                assert_episode(episode, OBSERVATIONS, ACTIONS, truths[index])
+            for again in copies:
+                metadatas = list(storage.get_episode_metadata(again))  # type: ignore[arg-type]
+                assert [metadata["id"] for metadata in metadatas] == expected
+                lengths = storage.get_episode_lengths(again)  # type: ignore[arg-type]
+                assert lengths.tolist() == [index + 1 for index in expected]
+        lengths = storage.get_episode_lengths()
+        assert lengths.dtype == np.int64
+        assert lengths.tolist() == list(range(1, 41))
+
+    def test_no_such_episode(self, tmp_path: Path) -> None:
+        """Numbers out of range, and what is no number, are refused."""
+        storage, _ = self.filled(tmp_path, [2, 2])
+        for index in (2, -1, 10**12, 0.0, "0", None):
+            for read in (storage.get_episodes, storage.get_episode_metadata):
+                with refused(EpisodeIndexError, repr(index), "from 0 to 1"):
+                    list(read([0, index]))  # type: ignore[operator]
+            with refused(EpisodeIndexError, repr(index)):
+                storage.get_episode_lengths([index])  # type: ignore[list-item]
+
+    def test_empty_storage(self, tmp_path: Path) -> None:
+        """A storage without episodes gives none, also when it is opened anew."""
+        storage = self.new(tmp_path)
+        self.assert_holds(storage, [])
+        assert list(storage.apply(len)) == []
+        assert storage.get_episode_lengths().tolist() == []
+        with refused(EpisodeIndexError, "no episode 0"):
+            list(storage.get_episodes([0]))
+
+    def test_long_episodes(self, tmp_path: Path, steps: int) -> None:
+        """Episodes around the limits of small integers, between short ones."""
+        space = spaces.Box(-np.inf, np.inf, (), np.float64)
+        truths = [
+            {
+                "observations": np.arange(count + 1.0),
+                "actions": np.arange(count) % 5,
+                "rewards": np.arange(count) / 7,
+                "terminations": np.arange(count) == count - 1,
+                "truncations": np.zeros(count, np.bool_),
+                "infos": {"n": np.arange(count + 1, dtype=np.int32)},
+            }
+            for count in (2, steps, 3)
+        ]
+        storage = self.new(tmp_path, space)
+        storage.update_episodes([as_buffer(truth) for truth in truths])
+        assert storage.total_steps == steps + 5
+        for opened in (storage, MinariStorage.read(storage.data_path)):
+            for episode in opened.get_episodes([2, 1, 0, 1]):
+                assert_same(episode, {**truths[episode["id"]], "id": episode["id"]}, "episode")
+
+    def test_apply(self, tmp_path: Path) -> None:
+        """A function over episodes is computed as it is asked for."""
+        storage, truths = self.filled(tmp_path, [2, 3, 4])
+        seen: list[int] = []
+
+        def total(episode: dict[str, Any]) -> float:
+            seen.append(episode["id"])
+            return float(episode["rewards"].sum())
+
+        results = iter(storage.apply(total, (index for index in (2, 0))))
+        assert next(results) == truths[2]["rewards"].sum()
+        assert seen == [2]
+        assert list(results) == [truths[0]["rewards"].sum()]
+        assert len(list(storage.apply(total))) == 3
+
+    def test_what_is_read_cannot_change_what_is_stored(self, tmp_path: Path) -> None:
+        """Arrays are read-only, or copies."""
+        storage, truths = self.filled(tmp_path, [3])
+        (episode,) = storage.get_episodes([0])
+        for array in (episode["rewards"], episode["observations"]["x"]):
+            if array.flags.writeable:
+                array[...] = 9
+        (metadata,) = storage.get_episode_metadata([0])
+        metadata["id"] = 9
+        self.assert_holds(storage, truths)
+
+    def test_pickle(self, tmp_path: Path) -> None:
+        """A storage goes through pickle, as it does on its way to a worker."""
+        storage, truths = self.filled(tmp_path, [3, 2])
+        self.assert_holds(pickle.loads(pickle.dumps(storage)), truths)
+        list(storage.get_episodes([0]))
+        self.assert_holds(pickle.loads(pickle.dumps(storage)), truths)

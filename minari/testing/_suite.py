@@ -1,0 +1,83 @@
+"""What the parts of the conformance suite have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from minari.dataset.minari_storage import MinariStorage
+from minari.testing.comparison import assert_episode
+from minari.testing.examples import Truth, as_buffer, draw_truth
+
+
+OBSERVATIONS = spaces.Dict({"x": spaces.Box(-1.0, 1.0, (2,), np.float32), "t": spaces.Text(4)})
+ACTIONS = spaces.Discrete(5)
+
+
+class Suite:
+    """The base of every part: makes storages, and lists the cases of a test that has several."""
+
+    data_format: ClassVar[str]
+
+    #: Name of an argument of tests -> the values that they are run with.
+    cases: ClassVar[dict[str, Iterable[Any]]] = {}
+
+    def pytest_generate_tests(self, metafunc: Any) -> None:
+        """Run a test once for each of its cases; pytest looks for this method."""
+        for name, values in self.cases.items():
+            if name in metafunc.fixturenames:
+                metafunc.parametrize(name, list(values))
+
+    def new(
+        self,
+        folder: Path,
+        observation_space: gym.Space[Any] = OBSERVATIONS,
+        action_space: gym.Space[Any] = ACTIONS,
+        **options: Any,
+    ) -> MinariStorage:
+        """An empty storage of the format under test in a folder of its own."""
+        number = len(list(folder.iterdir()))
+        options.setdefault("data_format", self.data_format)
+        return MinariStorage.new(folder / f"{number}" / "data", observation_space, action_space, **options)
+
+    def filled(self, folder: Path, lengths: Iterable[int]) -> tuple[MinariStorage, list[Truth]]:
+        """A storage with episodes of these lengths, and what they are."""
+        storage = self.new(folder)
+        truths = [self.draw(length, seed) for seed, length in enumerate(lengths)]
+        storage.update_episodes([as_buffer(truth) for truth in truths])
+        return storage, truths
+
+    def draw(self, length: int, seed: int, **infos: Any) -> Truth:
+        """An episode of the spaces that :meth:`new` takes unless told otherwise."""
+        return draw_truth(OBSERVATIONS, ACTIONS, length, seed, infos)
+
+    def assert_holds(
+        self, storage: MinariStorage, truths: Iterable[Truth], *spaces_of: gym.Space[Any]
+    ) -> None:
+        """Require exactly these episodes, of the storage as it is and of one opened anew."""
+        expected = list(truths)
+        for opened in (storage, MinariStorage.read(storage.data_path)):
+            assert opened.total_episodes == len(expected)
+            assert opened.total_steps == sum(len(truth["rewards"]) for truth in expected)
+            episodes = list(opened.get_episodes(range(len(expected))))
+            assert [episode["id"] for episode in episodes] == list(range(len(expected)))
+            for episode, truth in zip(episodes, expected, strict=True):
+                assert_episode(episode, *(spaces_of or (OBSERVATIONS, ACTIONS)), truth)
+
+
+@contextmanager
+def refused(error: type[Exception], *words: str) -> Iterator[None]:
+    """Require that the block raises an error whose message has these words."""
+    try:
+        yield
+    except error as raised:
+        missing = [word for word in words if word not in str(raised)]
+        assert not missing, f"the message {str(raised)!r} does not have {missing}"
+    else:
+        raise AssertionError(f"{error.__name__} was expected, and nothing was raised")

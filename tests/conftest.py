@@ -1,0 +1,101 @@
+"""Fixtures of the whole suite.
+
+No test sees the user's own datasets: `datasets_root` applies to every test and points the library at an
+empty temporary folder. Recorded datasets are never opened where they lie: `copy_fixture`, `copy_release`
+and `real_root` copy them into that folder first.
+
+`tests/support` is importable from every test as ``support``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from support.official import OfficialDataset, fixtures_directory
+from support.toys import ToyEnv
+
+
+# Examples write files, and the time that takes says nothing about the library.
+settings.register_profile(
+    "quick", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("thorough", parent=settings.get_profile("quick"), max_examples=500)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+@pytest.fixture(autouse=True)
+def datasets_root(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty root for the local datasets of one test, and no remote but the default one."""
+    root = tmp_path_factory.mktemp("datasets")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(root))
+    monkeypatch.delenv("MINARI_REMOTE", raising=False)
+    return root
+
+
+@pytest.fixture(scope="session")
+def fixtures_dir() -> Path:
+    """The folder with datasets of official releases and the real dataset; read-only."""
+    folder = fixtures_directory()
+    if folder is None:
+        pytest.skip(
+            "no recorded datasets: set MINARI_FIXTURES to the folder that holds `official` and `real`"
+        )
+    return folder
+
+
+@pytest.fixture
+def copy_release(fixtures_dir: Path, datasets_root: Path) -> Callable[[str], Path]:
+    """A function ``copy_release("0.4.3")``: all datasets of that release, now in the temporary root."""
+
+    def copy(release: str) -> Path:
+        return shutil.copytree(fixtures_dir / "official" / release, datasets_root, dirs_exist_ok=True)
+
+    return copy
+
+
+@pytest.fixture
+def copy_fixture(fixtures_dir: Path, datasets_root: Path) -> Callable[[str, str], Path]:
+    """A function ``copy_fixture("0.5.4", "toy/dict-v0")``: that one dataset, now in the temporary root.
+
+    It brings the dataset's namespaces along and returns its folder, the one that holds ``data``.
+    """
+
+    def copy(release: str, dataset_id: str) -> Path:
+        source = OfficialDataset(release, dataset_id, fixtures_dir / "official" / release)
+        return _copy_dataset(source.root, dataset_id, datasets_root)
+
+    return copy
+
+
+@pytest.fixture
+def real_root(fixtures_dir: Path, datasets_root: Path) -> Path:
+    """The temporary root, holding a copy of the real dataset ``D4RL/door/human-v2`` and its namespaces."""
+    return shutil.copytree(
+        fixtures_dir / "real" / "minari-door-human-v2" / "minari_cache", datasets_root, dirs_exist_ok=True
+    )
+
+
+@pytest.fixture
+def make_toy_env() -> type[ToyEnv]:
+    """The deterministic environment ``ToyEnv(observation_space, action_space, episode_length=4)``."""
+    return ToyEnv
+
+
+def _copy_dataset(source: Path, dataset_id: str, destination: Path) -> Path:
+    folder = Path(*dataset_id.split("/"))
+    shutil.copytree(source / folder, destination / folder)
+    for namespace in folder.parents:
+        file = source / namespace / "namespace_metadata.json"
+        if file.exists():
+            shutil.copy(file, destination / namespace)
+    return destination / folder

@@ -1,0 +1,1 @@
+"""What several tests share: true values to compare with, toy environments, recorded datasets."""

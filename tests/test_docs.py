@@ -1,0 +1,262 @@
+"""Runs every Python, console and bash block of the README and of the pages in ``docs/``.
+
+A page is one program: its blocks run from top to bottom, in one namespace, with an empty datasets
+root of their own.
+
+- What a ``python`` block prints must be the ``text`` block that directly follows it, where one does.
+- A ``console`` block holds commands after ``$`` and what they print, which must be what they do
+  print. A ``bash`` block holds commands alone.
+- ``MINARI_UPDATE_DOCS=1 pytest tests/test_docs.py`` puts what is printed into the pages.
+- ``minari`` commands are run, questions answered with yes. Of ``pip install`` only the names of the
+  extras are checked, and ``pytest`` is not run from within pytest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import io
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # pytest brings it
+
+REPOSITORY = Path(__file__).parents[1]
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+RUNNABLE = ("python", "console", "bash")
+MINARI = [sys.executable, "-c", "import sys; sys.argv[0] = 'minari'; from minari.cli import app; app()"]
+SHOWN_ROOT = "~/.minari/datasets"
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: its language, its text, the line where the text starts, what directly follows it."""
+
+    language: str
+    text: str
+    line: int
+    follower: Block | None = None
+
+
+def blocks_of(markdown: str) -> list[Block]:
+    """The fenced blocks of a page; a block is a follower when only blank lines lie in between."""
+    lines = markdown.splitlines()
+    found: list[tuple[Block, int]] = []
+    start = 0
+    while start < len(lines):
+        fence = re.match(r"(`{3,}|~{3,})(\S*)", lines[start])
+        if fence is None:
+            start += 1
+            continue
+        end = next(i for i in range(start + 1, len(lines)) if lines[i].strip() == fence[1])
+        found.append((Block(fence[2], "\n".join(lines[start + 1 : end]), start + 2), end))
+        start = end + 1
+    blocks: list[Block] = []
+    for block, end in reversed(found):
+        between = "" if not blocks else "".join(lines[end + 1 : blocks[0].line - 2])
+        follower = blocks[0] if blocks and not between.strip() else None
+        blocks.insert(0, Block(block.language, block.text, block.line, follower))
+    return blocks
+
+
+def normalized(output: str) -> list[str]:
+    """The lines of an output without what may differ: sizes, and the widths of columns."""
+    output = re.sub(r"\d+(\.\d+)? ?[kKMG]i?B\b", "SIZE", output)
+    output = re.sub(r"([─━═╌╍])\1+", r"\1", output)
+    lines = (re.sub(r"\s+", " ", line).strip() for line in output.splitlines())
+    return [line for line in lines if line]
+
+
+def compare(shown: str, printed: str, where: str) -> None:
+    """Fail with a diff unless the page shows what was printed."""
+    expected, actual = normalized(shown), normalized(printed)
+    if expected != actual:
+        diff = "\n".join(difflib.unified_diff(expected, actual, "shown", "printed", lineterm=""))
+        pytest.fail(f"{where}: the page shows something else than is printed\n{diff}\n\nin full:\n{printed}")
+
+
+class Page:
+    """A page under way.
+
+    Attributes:
+        printed: the blocks that show an output, each with the text it should have.
+    """
+
+    def __init__(self, path: Path, root: Path) -> None:
+        self.path = path
+        self.root = root
+        self.printed: list[tuple[Block, str]] = []
+        self.namespace: dict[str, Any] = {"__name__": "__main__"}
+        self.environment = os.environ | {
+            "COLUMNS": "110",
+            "NO_COLOR": "1",
+            "PYTHONUTF8": "1",
+            "PYTHONWARNINGS": "ignore",
+            "TERM": "dumb",
+        }
+
+    def run(self, block: Block) -> None:
+        where = f"{self.path.name}:{block.line}"
+        if block.language == "python":
+            printed = self.run_python(block)
+            if block.follower is not None and block.follower.language == "text":
+                self.printed.append((block.follower, printed))
+        elif block.language == "bash":
+            for command in block.text.replace("\\\n", " ").splitlines():
+                self.run_commands(command, where)
+        else:
+            transcript = ""
+            for part in filter(None, re.split(r"^(?=\$ )", block.text, flags=re.MULTILINE)):
+                command = re.match(r"\$ ((?:.*\\\n)*.*)", part)
+                assert command is not None, f"{where}: a console block begins with a command"
+                shown = self.run_commands(command[1].replace("\\\n", " "), where)
+                transcript += f"$ {command[1]}\n{shown.strip()}\n"
+            self.printed.append((block, transcript))
+
+    def run_python(self, block: Block) -> str:
+        # The blank lines give tracebacks the line numbers of the page.
+        source = "\n" * (block.line - 1) + block.text
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile(source, str(self.path), "exec"), self.namespace)
+        return self.as_shown(printed.getvalue())
+
+    def run_commands(self, line: str, where: str) -> str:
+        return "".join(self.run_command(shlex.split(command), where) for command in line.split("&&"))
+
+    def run_command(self, words: list[str], where: str) -> str:
+        if words[:2] == ["pip", "install"]:
+            assert extras_named_in(words[2:]) <= known_extras(), f"{where}: an extra that does not exist"
+            return ""
+        if words == ["pytest"]:
+            return ""
+        assert words[0] == "minari", f"{where}: no way to check {words[0]}"
+        done = subprocess.run(
+            MINARI + words[1:],
+            cwd=self.root,
+            env=self.environment,
+            input="y\n",
+            capture_output=True,
+            encoding="utf-8",
+            timeout=300,
+        )
+        assert done.returncode == 0, f"{where}: {shlex.join(words)}\n{done.stdout}{done.stderr}"
+        return self.as_shown(done.stdout)
+
+    def as_shown(self, output: str) -> str:
+        """An output as a reader sees it: in their own folder, and with the answers they typed."""
+        output = re.sub(r"(\[[yY]/[nN]\]:) *", r"\1 y\n", output.replace(str(self.root), SHOWN_ROOT))
+        return "\n".join(line.rstrip() for line in output.splitlines())
+
+    def rewrite(self) -> None:
+        """Put what was printed in the place of what the page shows, wherever the two differ."""
+        lines = self.path.read_text(encoding="utf-8").splitlines()
+        for block, printed in sorted(self.printed, key=lambda pair: -pair[0].line):
+            if normalized(block.text) != normalized(printed):
+                start = block.line - 1
+                lines[start : start + len(block.text.splitlines())] = printed.strip("\n").splitlines()
+        self.path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def extras_named_in(arguments: list[str]) -> set[str]:
+    named = (re.search(r"\[(.*)\]$", argument) for argument in arguments)
+    return {extra.strip() for match in named if match for extra in match[1].split(",")}
+
+
+def known_extras() -> set[str]:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return set(project["optional-dependencies"])
+
+
+def has_runnable_blocks(page: Path) -> bool:
+    return any(block.language in RUNNABLE for block in blocks_of(page.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("path", [p for p in PAGES if has_runnable_blocks(p)], ids=lambda path: path.name)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_the_blocks_of_a_page_run(path: Path, datasets_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(datasets_root)
+    page = Page(path, datasets_root)
+    for block in blocks_of(path.read_text(encoding="utf-8")):
+        if block.language in RUNNABLE:
+            page.run(block)
+    if "MINARI_UPDATE_DOCS" in os.environ:
+        page.rewrite()
+        return
+    for block, printed in page.printed:
+        compare(block.text, printed, f"{path.name}:{block.line}")
+
+
+def test_the_readme_holds_the_two_commands() -> None:
+    lines = (REPOSITORY / "README.md").read_text(encoding="utf-8").splitlines()
+    record = "pip install . && minari record CartPole-v1 --dataset-id cartpole/random-v0 --episodes 100"
+    start = lines.index(record)
+    assert lines[start + 1] == 'pip install -e ".[testing]" && pytest'
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_relative_links_lead_somewhere(path: Path) -> None:
+    targets = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", path.read_text(encoding="utf-8"))
+    missing = [target for target in targets if not (path.parent / target).exists()]
+    assert not missing
+
+
+class TestTheRunnerItself:
+    def test_it_finds_blocks_and_what_follows_them(self) -> None:
+        page = "a\n```python\nx\n```\n\n```text\nprinted\n```\nb\n```console\n$ minari\n```\n"
+        python, text, console = blocks_of(page)
+        assert (python.language, python.text, python.line) == ("python", "x", 3)
+        assert python.follower == text
+        assert text.follower is None
+        assert console.text == "$ minari"
+
+    def test_it_sees_a_number_that_is_wrong(self) -> None:
+        with pytest.raises(pytest.fail.Exception, match="something else"):
+            compare("│ a-v0 │ 3 │ 0.1 MB │", "│ a-v0 │ 4 │ 0.1 MB │", "here")
+
+    def test_it_forgives_sizes_and_widths(self) -> None:
+        compare("├───┤\n│ a  │ 0.1 MB │", "├──────┤\n│ a    │ 12.0 MB │", "here")
+
+    def test_it_sees_python_that_prints_something_else(self, tmp_path: Path) -> None:
+        block, shown = blocks_of("```python\nprint(1)\n```\n```text\n2\n```")
+        page = Page(tmp_path / "page.md", tmp_path)
+        page.run(block)
+        assert page.printed == [(shown, "1")]
+        with pytest.raises(pytest.fail.Exception, match="something else"):
+            compare(shown.text, "1", "here")
+
+    def test_it_runs_the_commands_of_a_console_block(self, tmp_path: Path) -> None:
+        (block,) = blocks_of(
+            "```console\n$ pip install minari[all] && \\\n pip install minari\n$ pytest\n2 passed\n```"
+        )
+        page = Page(tmp_path / "page.md", tmp_path)
+        page.run(block)
+        assert page.printed == [
+            (block, "$ pip install minari[all] && \\\n pip install minari\n\n$ pytest\n\n")
+        ]
+
+    def test_it_rewrites_a_page(self, tmp_path: Path) -> None:
+        page = Page(tmp_path / "page.md", tmp_path)
+        page.path.write_text("```python\nprint(f'{1}\\n2')\n```\n\n```text\n3\n```\nend\n", encoding="utf-8")
+        page.run(blocks_of(page.path.read_text(encoding="utf-8"))[0])
+        page.rewrite()
+        assert page.path.read_text(encoding="utf-8").endswith("\n```text\n1\n2\n```\nend\n")
+
+    def test_it_refuses_extras_and_commands_that_do_not_exist(self, tmp_path: Path) -> None:
+        page = Page(tmp_path / "page.md", tmp_path)
+        with pytest.raises(AssertionError, match="an extra"):
+            page.run_command(["pip", "install", "minari[nothing]"], "here")
+        with pytest.raises(AssertionError, match="no way to check curl"):
+            page.run_command(["curl", "https://example.org"], "here")
