@@ -64,9 +64,7 @@ def namespace_hierarchy(namespace: str | None) -> Iterator[str]:
         yield "/".join(parts[:end])
 
 
-def create_namespace(
-    namespace: str, description: str | None = None, *, root: Root = None, **kwargs: Any
-) -> None:
+def create_namespace(namespace: str, description: str | None = None, *, root: Root = None, **kwargs: Any) -> None:
     """Make a local namespace, and those around it where missing.
 
     Args:
@@ -194,9 +192,7 @@ def download_namespace_metadata(namespace: str, overwrite: bool = False, *, root
         return
     remote = get_cloud_storage()
     if namespace not in remote.list_namespaces():
-        raise NamespaceError(
-            f"The remote has no namespace {namespace!r}; `list_remote_namespaces` tells which it has."
-        )
+        raise NamespaceError(f"The remote has no namespace {namespace!r}; `list_remote_namespaces` tells which it has.")
     datasets_root = get_datasets_root(root)
     with tempfile.TemporaryDirectory(prefix=".namespace.", dir=datasets_root) as received_root:
         received = Path(received_root, namespace)
@@ -250,9 +246,7 @@ def _metadata_file(folder: Path) -> Path:
 def _existing_metadata_file(namespace: str, root: Root) -> Path:
     file = _metadata_file(_folder(namespace, root))
     if not file.exists():
-        raise NamespaceError(
-            f"There is no local namespace {namespace!r}; create it or download its metadata first."
-        )
+        raise NamespaceError(f"There is no local namespace {namespace!r}; create it or download its metadata first.")
     return file
 
 
@@ -260,9 +254,7 @@ def _read_metadata(file: Path) -> dict[str, Any]:
     try:
         metadata = json.loads(file.read_bytes())
     except ValueError as error:
-        raise DatasetCorruptError(
-            f"The metadata file {file} is damaged, it is not valid JSON: {error}."
-        ) from error
+        raise DatasetCorruptError(f"The metadata file {file} is damaged, it is not valid JSON: {error}.") from error
     if not isinstance(metadata, dict):
         raise DatasetCorruptError(f"The metadata file {file} must hold a JSON object, got {metadata!r}.")
     return metadata

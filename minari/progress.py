@@ -80,9 +80,7 @@ def observe_progress(observer: ProgressObserver) -> Iterator[None]:
         _observer.reset(token)
 
 
-def track(
-    items: Iterable[T], description: str, *, total: int | None = None, unit: str = "episodes"
-) -> Iterator[T]:
+def track(items: Iterable[T], description: str, *, total: int | None = None, unit: str = "episodes") -> Iterator[T]:
     """Yield the items one by one, reporting each to the observer of the moment.
 
     Args:

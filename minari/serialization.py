@@ -203,9 +203,7 @@ class SpaceReader:
         description = _parsed(space_dict)
         type_name = description.get("type")
         if not isinstance(type_name, str):
-            raise SpaceError(
-                f"The description of a space needs a 'type' that is a string, got {type_name!r}."
-            )
+            raise SpaceError(f"The description of a space needs a 'type' that is a string, got {type_name!r}.")
         if type_name not in self.registry:
             raise UnknownSpaceError(
                 f"A space of the type {type_name!r} is described, which is not known; import the package it "
@@ -266,11 +264,7 @@ def _read_discrete(description: Description) -> Space:
     n, start = description["n"], description.get("start", 0)
     dtype: np.dtype[Any] = np.dtype(description.get("dtype", "int64"))
     # The first releases of Gymnasium 1 know no other dtype.
-    return (
-        spaces.Discrete(n, start=start)
-        if dtype == np.int64
-        else spaces.Discrete(n, start=start, dtype=dtype.type)
-    )
+    return spaces.Discrete(n, start=start) if dtype == np.int64 else spaces.Discrete(n, start=start, dtype=dtype.type)
 
 
 @deserialize_space.register("MultiDiscrete")

@@ -111,9 +111,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         self._last_step_data: StepData | None = None
         self._done = False  # whether the last step ended an episode of the environment
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset the environment; a running episode ends here, truncated unless it has terminated.
 
         Args:
@@ -193,8 +191,8 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
             if outside is not None:
                 step, path = outside
                 warnings.warn(
-                    f"{name} is not in {name.lower()} space, in episode {self._pending.total_episodes} first at step "
-                    f"{step}{f' at {path}' if path else ''}; it is recorded as it is.\nSpace: {space}",
+                    f"{name} is not in {name.lower()} space, in episode {self._pending.total_episodes} first at "
+                    f"step {step}{f' at {path}' if path else ''}; it is recorded as it is.\nSpace: {space}",
                     UserWarning,
                     stacklevel=3,
                 )

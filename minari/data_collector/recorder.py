@@ -131,7 +131,7 @@ class _DictColumn:
 class _TupleColumn:
     """One column for each part of a ``Tuple``."""
 
-    def __init__(self, space: gym.spaces.Tuple) -> None:
+    def __init__(self, space: gym.spaces.Tuple[Any]) -> None:
         self._columns = tuple(growing_column(sub) for sub in space.spaces)
 
     def append(self, value: Any) -> None:
@@ -155,8 +155,7 @@ def growing_column(space: gym.Space[Any]) -> GrowingColumn:
 
 
 _IMMUTABLE = frozenset(
-    {bool, int, float, complex, str, bytes, type(None)}
-    | {np.dtype(code).type for code in "?bhilqBHILQefdF"}
+    {bool, int, float, complex, str, bytes, type(None)} | {np.dtype(code).type for code in "?bhilqBHILQefdF"}
 )
 
 
@@ -181,9 +180,7 @@ class EpisodeRecorder:
         record_infos: whether the infos are recorded, beside what a callback adds.
     """
 
-    def __init__(
-        self, observation_space: gym.Space[Any], action_space: gym.Space[Any], record_infos: bool
-    ) -> None:
+    def __init__(self, observation_space: gym.Space[Any], action_space: gym.Space[Any], record_infos: bool) -> None:
         self._observations = growing_column(observation_space)
         self._actions = growing_column(action_space)
         self._record_infos = record_infos

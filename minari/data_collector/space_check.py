@@ -26,7 +26,9 @@ def first_outside(space: gym.Space[Any], values: Any, path: tuple[str | int, ...
     if isinstance(space, gym.spaces.Dict) and isinstance(values, Mapping):
         found = [first_outside(sub, values[key], (*path, key)) for key, sub in space.spaces.items()]
     elif isinstance(space, gym.spaces.Tuple) and isinstance(values, tuple):
-        found = [first_outside(sub, part, (*path, i)) for i, (sub, part) in enumerate(zip(space.spaces, values, strict=True))]
+        found = [
+            first_outside(sub, part, (*path, i)) for i, (sub, part) in enumerate(zip(space.spaces, values, strict=True))
+        ]
     else:
         outside = _first_row_outside(space, values)
         return None if outside is None else (outside, path_name(path))
@@ -48,7 +50,12 @@ def _contains(space: gym.Space[Any], value: Any) -> bool:
 
 
 def _rows_inside(space: gym.Space[Any], values: Any) -> npt.NDArray[np.bool_] | None:
-    if type(space) not in (gym.spaces.Box, gym.spaces.Discrete, gym.spaces.MultiDiscrete, gym.spaces.MultiBinary):
+    if type(space) not in (
+        gym.spaces.Box,
+        gym.spaces.Discrete,
+        gym.spaces.MultiDiscrete,
+        gym.spaces.MultiBinary,
+    ):
         return None
     try:
         array = np.asarray(values)
@@ -59,7 +66,7 @@ def _rows_inside(space: gym.Space[Any], values: Any) -> npt.NDArray[np.bool_] | 
     if isinstance(space, gym.spaces.Box):
         if isinstance(values, np.ndarray) and not np.can_cast(array.dtype, space.dtype):
             return np.zeros(len(array), dtype=np.bool_)
-        within = (array >= space.low) & (array <= space.high)
+        within: Any = (array >= space.low) & (array <= space.high)
     elif array.dtype.kind not in "biu":
         return np.zeros(len(array), dtype=np.bool_)
     elif isinstance(space, gym.spaces.Discrete):

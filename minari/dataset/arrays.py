@@ -23,7 +23,7 @@ FinalObservation = Literal["error", "repeat", "drop_last_step"]
 _CHOICES = ("error", "repeat", "drop_last_step")
 
 
-def create_dataset_from_arrays(
+def create_dataset_from_arrays(  # noqa: D417 (what it shares with the other is described there)
     dataset_id: str,
     observations: Any,
     actions: Any,
@@ -217,7 +217,7 @@ class _Steps:
                 truncations[-1] = True
             yield EpisodeBuffer(
                 observations=self._episode_observations(number, start, end),
-                actions=_map(lambda column: column[steps], self.actions),
+                actions=_part(self.actions, steps),
                 rewards=self.rewards[steps],
                 terminations=self.terminations[steps],
                 truncations=truncations,
@@ -226,15 +226,17 @@ class _Steps:
 
     def _episode_observations(self, number: int, start: int, end: int) -> Any:
         if self.has_final:  # each episode before this one has a row more than steps
-            return _map(lambda column: column[start + number : end + number + 1], self.observations)
-        before = _map(lambda column: column[start:end], self.observations)
+            return _part(self.observations, slice(start + number, end + number + 1))
+        before = _part(self.observations, slice(start, end))
         if self.next_observations is not None:
             return _map(lambda a, b: np.concatenate([a, b[end - 1 : end]]), before, self.next_observations)
         if self.final_observation == "repeat":
             return _map(lambda column: np.concatenate([column, column[-1:]]), before)
         return before
 
-    def _episode_infos(self, infos: Mapping[str, Any], number: int, start: int, end: int, dropped: int) -> dict[str, Any]:
+    def _episode_infos(
+        self, infos: Mapping[str, Any], number: int, start: int, end: int, dropped: int
+    ) -> dict[str, Any]:
         episode: dict[str, Any] = {}
         for key, values in infos.items():
             if isinstance(values, Mapping):
@@ -272,6 +274,10 @@ def _map(function: Any, *trees: Any) -> Any:
     if isinstance(first, tuple):
         return tuple(_map(function, *parts) for parts in zip(*trees, strict=True))
     return function(*trees)
+
+
+def _part(tree: Any, rows: slice) -> Any:
+    return _map(lambda column: column[rows], tree)
 
 
 def _rows(tree: Any, name: str, allowed: tuple[int, ...]) -> int:

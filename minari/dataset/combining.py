@@ -93,7 +93,9 @@ def combine_datasets(
     """
     if new_dataset_name is not None:
         warnings.warn(
-            "new_dataset_name is the older name of new_dataset_id; use that.", DeprecationWarning, stacklevel=2
+            "new_dataset_name is the older name of new_dataset_id; use that.",
+            DeprecationWarning,
+            stacklevel=2,
         )
     new_id = new_dataset_id or new_dataset_name or ""
     env_spec = validate_datasets_to_combine(datasets_to_combine)
@@ -130,9 +132,7 @@ def _combined_metadata(datasets: Sequence[MinariDataset], new_id: str) -> dict[s
     return metadata
 
 
-def split_dataset(
-    dataset: MinariDataset, sizes: Sequence[int], seed: int | None = None
-) -> list[MinariDataset]:
+def split_dataset(dataset: MinariDataset, sizes: Sequence[int], seed: int | None = None) -> list[MinariDataset]:
     """Views of a dataset at random, without an episode in common.
 
     Args:
@@ -152,6 +152,4 @@ def split_dataset(
         )
     order = np.random.default_rng(seed).permutation(dataset.episode_indices)
     ends = np.cumsum(sizes)
-    return [
-        MinariDataset(dataset.storage, order[end - size : end]) for size, end in zip(sizes, ends, strict=True)
-    ]
+    return [MinariDataset(dataset.storage, order[end - size : end]) for size, end in zip(sizes, ends, strict=True)]

@@ -217,8 +217,9 @@ def create_dataset_from_buffers(
     env_spec = _spec_of(env)
     if observation_space is None or action_space is None:
         env_observation_space, env_action_space = _spaces_of(env, env_spec)
-        observation_space = observation_space or env_observation_space
-        action_space = action_space or env_action_space
+        # Not `or`: an empty Dict space counts as false.
+        observation_space = env_observation_space if observation_space is None else observation_space
+        action_space = env_action_space if action_space is None else action_space
     metadata = DatasetDescription(**given).metadata(dataset_id, env_spec)
     with new_dataset(dataset_id, root) as data_path:
         storage = MinariStorage.new(

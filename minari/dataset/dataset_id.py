@@ -86,9 +86,7 @@ class DatasetId:
             raise DatasetIdError(f"The dataset id {text!r} is malformed; expected {_GRAMMAR}.")
         name, _, version = parts[-1].rpartition("-v")
         if name and version.isdecimal() and not _VERSION.fullmatch(version):
-            raise DatasetIdError(
-                f"The version of the dataset id {text!r} must be a plain number, as in '-v1'."
-            )
+            raise DatasetIdError(f"The version of the dataset id {text!r} must be a plain number, as in '-v1'.")
         if not name or not _VERSION.fullmatch(version):
             raise DatasetIdError(
                 f"The dataset id {text!r} has no version; end it with '-v' and a number such as '{text}-v0'."
@@ -178,7 +176,6 @@ def parse_namespace(namespace: str) -> tuple[str, ...]:
     parts = tuple(namespace.split("/"))
     if not all(map(is_part, parts)):
         raise DatasetIdError(
-            f"The namespace {namespace!r} is malformed; "
-            "expected parts of letters, digits, '_' and '-', joined by '/'."
+            f"The namespace {namespace!r} is malformed; expected parts of letters, digits, '_' and '-', joined by '/'."
         )
     return parts

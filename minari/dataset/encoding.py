@@ -98,9 +98,7 @@ def _flags(name: str, values: Any, rows: int) -> Column:
     if flags.ndim > 1 and flags.size == len(flags):
         flags = flags.reshape(len(flags))
     if flags.ndim != 1 or len(flags) != rows:
-        raise EpisodeError(
-            f"The episode has {name} of shape {flags.shape}, expected ({rows},) for its {rows} rewards."
-        )
+        raise EpisodeError(f"The episode has {name} of shape {flags.shape}, expected ({rows},) for its {rows} rewards.")
     if flags.dtype.kind == "b":
         return flags
     if flags.dtype.kind not in "iuf" or not np.isin(flags, (0, 1)).all():

@@ -69,9 +69,7 @@ def env_spec_to_json(env: Described | None) -> str | None:
         return None
     description, omissions = _described(spec)
     for omission in omissions:
-        warnings.warn(
-            f"The spec of the environment {spec.id} is stored {omission}.", UserWarning, stacklevel=2
-        )
+        warnings.warn(f"The spec of the environment {spec.id} is stored {omission}.", UserWarning, stacklevel=2)
     return json.dumps(description)
 
 
@@ -94,9 +92,7 @@ def _spec_of(env: Described | None) -> EnvSpec | None:
             stacklevel=3,
         )
         return None
-    raise EnvironmentSpecError(
-        f"Expected an environment, an EnvSpec or the id of an environment, got {env!r}."
-    )
+    raise EnvironmentSpecError(f"Expected an environment, an EnvSpec or the id of an environment, got {env!r}.")
 
 
 def _described(spec: EnvSpec) -> tuple[dict[str, Any], list[str]]:
@@ -177,9 +173,7 @@ def parse_env_spec(json_text: str) -> EnvSpec:
     except (TypeError, ValueError) as error:
         raise EnvironmentSpecError(f"The environment spec is not valid JSON: {error}.") from error
     if not isinstance(description, dict) or not isinstance(description.get("id"), str):
-        raise EnvironmentSpecError(
-            f"The environment spec must be a JSON object with an 'id', got {description!r}."
-        )
+        raise EnvironmentSpecError(f"The environment spec must be a JSON object with an 'id', got {description!r}.")
     known = {key: value for key, value in description.items() if key in _SPEC_FIELDS}
     known["kwargs"] = known.get("kwargs") or {}
     wrappers = known.pop("additional_wrappers", None) or []
@@ -188,9 +182,7 @@ def parse_env_spec(json_text: str) -> EnvSpec:
         known["additional_wrappers"] = tuple(map(_parsed_wrapper, wrappers))
         return EnvSpec(**known)
     except (TypeError, ValueError, AttributeError, gymnasium.error.Error) as error:
-        raise EnvironmentSpecError(
-            f"The spec of the environment {description['id']!r} is damaged: {error}."
-        ) from error
+        raise EnvironmentSpecError(f"The spec of the environment {description['id']!r} is damaged: {error}.") from error
 
 
 def _parsed_wrapper(description: Mapping[str, Any]) -> WrapperSpec:
@@ -218,9 +210,7 @@ def make_environment(spec: EnvSpec, requirements: Iterable[str] = (), /, **kwarg
         packages = " ".join(f'"{requirement}"' for requirement in requirements)
         if packages:
             remedy = f"the dataset asks for these packages: pip install {packages}"
-        raise EnvironmentSpecError(
-            f"The environment {spec.id} cannot be made: {reason}; {remedy}."
-        ) from error
+        raise EnvironmentSpecError(f"The environment {spec.id} cannot be made: {reason}; {remedy}.") from error
 
 
 def _diagnosis(spec: EnvSpec, error: Exception) -> tuple[str, str]:

@@ -48,8 +48,8 @@ class EpisodeBuffer:
     id: int | None = None
     seed: int | None = None
     options: dict[str, Any] | None = None
-    observations: None | list[Any] | dict[str, Any] | tuple[Any, ...] | Any = None
-    actions: None | list[Any] | dict[str, Any] | tuple[Any, ...] | Any = None
+    observations: Any = None
+    actions: Any = None
     rewards: Any = field(default_factory=list)
     terminations: Any = field(default_factory=list)
     truncations: Any = field(default_factory=list)

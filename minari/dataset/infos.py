@@ -134,19 +134,18 @@ def _encode_key(
     _add_mask(columns, infos, key, _presence(values, rows), path)
 
 
-def _add_mask(
-    columns: dict[Path, Column], infos: Mapping[str, Any], key: str, mask: Column, path: Path
-) -> None:
+def _add_mask(columns: dict[Path, Column], infos: Mapping[str, Any], key: str, mask: Column, path: Path) -> None:
     """Write the mask of a key, where it says anything."""
     if mask.all():
         return
-    mask_key = f"_{key}"
+    mask_key, here = f"_{key}", path_name((*path, key))
     if mask_key in infos and not np.array_equal(np.asarray(infos[mask_key]), mask):
         raise EpisodeError(
-            f"The info {path_name((*path, key))!r} is absent from some steps, and the mask that says so would "
-            f"overwrite the info {mask_key!r}; rename one of the two in a StepDataCallback."
+            f"The info {here!r} is absent from some steps, and the mask that says so would overwrite the "
+            f"info {mask_key!r}; rename one of the two in a StepDataCallback."
         )
-    columns[(*path, mask_key)] = mask
+    mask_path: Path = (*path, mask_key)
+    columns[mask_path] = mask
 
 
 def _checked_key(key: Any, path: Path) -> str:
@@ -220,7 +219,7 @@ def _same_values(a: Column, b: Column) -> bool:
     return np.array_equal(a, b, equal_nan=a.dtype.kind in "fc" and b.dtype.kind in "fc")
 
 
-def _encode_arrays(values: Sequence[Any], arrays: list[Column], path: Path) -> dict[Path, Column]:
+def _encode_arrays(values: Any, arrays: list[Column], path: Path) -> dict[Path, Column]:
     dtype, shapes = arrays[0].dtype, {array.shape for array in arrays}
     present = iter(arrays)
     if len(shapes) == 1:

@@ -30,9 +30,7 @@ _SPACES = ("observation_space", "action_space")
 _NAME_SETS = ("author", "author_email")
 _SET_ONCE = (*_SPACES, "env_spec", "data_format", "jpeg_encoding", "dataset_id", "minari_version")
 _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
-    **dict.fromkeys(
-        ("data_format", "env_spec", "eval_env_spec", "dataset_id", "minari_version"), (str, "a string")
-    ),
+    **dict.fromkeys(("data_format", "env_spec", "eval_env_spec", "dataset_id", "minari_version"), (str, "a string")),
     **dict.fromkeys(_SPACES, ((str, dict), "the description of a space")),
     "jpeg_encoding": (bool, "true or false"),
     "combined_datasets": (list, "a list of dataset ids"),

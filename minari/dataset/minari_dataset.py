@@ -102,9 +102,7 @@ class MinariDataset:
         array([1])
     """
 
-    def __init__(
-        self, data: MinariStorage | PathLike, episode_indices: npt.ArrayLike | None = None
-    ) -> None:
+    def __init__(self, data: MinariStorage | PathLike, episode_indices: npt.ArrayLike | None = None) -> None:
         self._storage = data if isinstance(data, MinariStorage) else MinariStorage.read(data)
         self._raw = self._storage._current
         check_readable(self._raw.minari_version, str(self._storage.data_path))
@@ -348,7 +346,7 @@ class MinariDataset:
             spec = self.env_spec
         if spec is None:
             raise EnvironmentSpecError(
-                f"The environment of {self.id} cannot be recovered: it was created without one, so its env_spec is None."
+                f"The environment of {self.id} cannot be recovered: it was created without one and has no env_spec."
             )
         return make_environment(spec, requirements, **kwargs)
 
@@ -380,11 +378,7 @@ def _warn_if_unmet(text: str) -> None:
     try:
         version = installed.version(name)
     except installed.PackageNotFoundError:
-        warnings.warn(
-            f'The package {name} is not installed; run pip install "{text}".', UserWarning, stacklevel=3
-        )
+        warnings.warn(f'The package {name} is not installed; run pip install "{text}".', UserWarning, stacklevel=3)
         return
     if not requirement.specifier.contains(version, prereleases=True):
-        warnings.warn(
-            f'The package {name} has version {version}; run pip install "{text}".', UserWarning, stacklevel=3
-        )
+        warnings.warn(f'The package {name} has version {version}; run pip install "{text}".', UserWarning, stacklevel=3)

@@ -192,8 +192,9 @@ class MinariStorage(ABC):
                     "observation_space and action_space."
                 )
             env_observation_space, env_action_space = spaces_of(env_spec)
-            observation_space = observation_space or env_observation_space
-            action_space = action_space or env_action_space
+            # Not `or`: an empty Dict space counts as false.
+            observation_space = env_observation_space if observation_space is None else observation_space
+            action_space = env_action_space if action_space is None else action_space
         if exists(path):
             raise DatasetExistsError(f"{path} already holds a dataset; delete it or give another path.")
         raw: dict[str, Any] = {
@@ -316,11 +317,7 @@ class MinariStorage(ABC):
 
     def _with_frames(self, columns: Columns) -> Columns:
         """The columns with JPEG byte strings turned into frames; which they are, their looks tell."""
-        encoded = [
-            leaf
-            for leaf in self._frame_leaves
-            if leaf.path in columns and is_encoded(columns[leaf.path], leaf)
-        ]
+        encoded = [leaf for leaf in self._frame_leaves if leaf.path in columns and is_encoded(columns[leaf.path], leaf)]
         if not encoded:
             return columns
         return {**columns, **{leaf.path: decode_frames(columns[leaf.path], leaf) for leaf in encoded}}
@@ -386,9 +383,7 @@ class MinariStorage(ABC):
         """
         storing.append_buffers(self, episodes, describe)
 
-    def update_from_storage(
-        self, storage: MinariStorage, episode_indices: Iterable[int] | None = None
-    ) -> None:
+    def update_from_storage(self, storage: MinariStorage, episode_indices: Iterable[int] | None = None) -> None:
         """Append episodes of another storage with all their metadata.
 
         Stored bytes are copied as they are wherever both formats are the same.

@@ -34,9 +34,7 @@ class RandomPolicy:
         return self.action_space.sample()
 
 
-def get_average_reference_score(
-    env: gym.Env[Any, Any], policy: Callable[[Any], Any], num_episodes: int
-) -> float:
+def get_average_reference_score(env: gym.Env[Any, Any], policy: Callable[[Any], Any], num_episodes: int) -> float:
     """The mean return of a policy.
 
     Args:
@@ -79,7 +77,7 @@ def get_normalized_score(dataset: MinariDataset, returns: npt.ArrayLike) -> npt.
     low, high = metadata.get("ref_min_score"), metadata.get("ref_max_score")
     if low is None or high is None:
         raise ScoreError(
-            f"The dataset {dataset.id} has no ref_min_score and ref_max_score, so a normalized score cannot be "
-            f"computed; give them, or an expert_policy, when it is created."
+            f"The dataset {dataset.id} has no ref_min_score and ref_max_score, so a normalized score cannot "
+            f"be computed; give them, or an expert_policy, when it is created."
         )
     return np.asarray((np.asarray(returns) - low) / (high - low))

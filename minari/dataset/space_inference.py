@@ -59,9 +59,7 @@ def _observation_leaf(column: npt.NDArray[Any]) -> gym.Space[Any]:
         characters = sorted(set("".join(column))) or ["a"]
         lengths = [len(text) for text in column]
         return spaces.Text(max(1, *lengths), min_length=min(lengths), charset="".join(characters))
-    raise SpaceError(
-        f"No space can be inferred for values of dtype {dtype} and shape {shape} a step; give the space."
-    )
+    raise SpaceError(f"No space can be inferred for values of dtype {dtype} and shape {shape} a step; give the space.")
 
 
 def _action_leaf(column: npt.NDArray[Any]) -> gym.Space[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from minari.dataset._storages.registry import get_minari_storage
 from minari.dataset._storages.transaction import recover_abandoned
@@ -30,7 +31,8 @@ def read_metadata(data_path: Path) -> DatasetMetadata:
         pass
     except NotADirectoryError:
         raise DataPathError(f"The data path {data_path} is a file, expected the folder of a dataset.") from None
-    raw = get_minari_storage(_OLD_FORMAT)._read_metadata_of_old_releases(data_path)
+    storage: Any = get_minari_storage(_OLD_FORMAT)
+    raw = storage._read_metadata_of_old_releases(data_path)
     if raw is None:
         raise DataPathError(
             f"No data found in data path {data_path}; expected a folder with {METADATA_FILE_NAME} in it."

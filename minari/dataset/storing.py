@@ -142,9 +142,7 @@ class _Session:
         self._writer.commit(self._metadata.updated(totals, allow_protected=True))
 
 
-def _stored_episodes(
-    source: MinariStorage, indices: Sequence[int], decode_frames: bool
-) -> Iterator[EpisodeColumns]:
+def _stored_episodes(source: MinariStorage, indices: Sequence[int], decode_frames: bool) -> Iterator[EpisodeColumns]:
     """The episodes as they are stored; encoded frames stay encoded unless asked otherwise."""
     metadatas = source.get_episode_metadata(indices)
     for (_, columns), metadata in zip(source._read_columns(indices), metadatas, strict=True):

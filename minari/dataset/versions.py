@@ -116,9 +116,7 @@ def combine_versions(version_texts: Sequence[str | None]) -> str:
     try:
         intervals = [_interval(text) for text in texts]
     except ValueError as error:
-        raise DatasetVersionError(
-            f"One of the versions {texts} is not a version (PEP 440): {error}."
-        ) from error
+        raise DatasetVersionError(f"One of the versions {texts} is not a version (PEP 440): {error}.") from error
     if not texts or any(_is_exact(text) for text in texts):
         return FORMAT_VERSION
     shared = reduce(lambda left, right: left & right, intervals)

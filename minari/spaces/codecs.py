@@ -26,7 +26,7 @@ from minari.errors import EpisodeError, EpisodeTypeError, UnknownSpaceError
 from minari.spaces.columns import Column, Columns, Leaf, Path, object_column, path_name
 
 
-CodecFactory = Callable[[spaces.Space[Any], Path], "SpaceCodec"]
+CodecFactory = Callable[[Any, Path], "SpaceCodec"]
 F = TypeVar("F", bound=CodecFactory)
 
 
@@ -309,7 +309,7 @@ class DictCodec(SpaceCodec):
 class TupleCodec(SpaceCodec):
     """A ``Tuple``: the columns of its subspaces, each under its position."""
 
-    def __init__(self, space: spaces.Tuple, path: Path = ()) -> None:
+    def __init__(self, space: spaces.Tuple[Any], path: Path = ()) -> None:
         super().__init__(space, path)
         self.codecs = tuple(codec_for(sub, (*path, i)) for i, sub in enumerate(space.spaces))
 
@@ -329,8 +329,7 @@ class TupleCodec(SpaceCodec):
         for row, value in enumerate(rows):
             if not isinstance(value, (tuple, list)) or len(value) != len(self.codecs):
                 raise EpisodeError(
-                    f"The {self.name} at step {row} are {_brief(value)}, expected a tuple of "
-                    f"{len(self.codecs)} parts."
+                    f"The {self.name} at step {row} are {_brief(value)}, expected a tuple of {len(self.codecs)} parts."
                 )
         return tuple([value[i] for value in rows] for i in range(len(self.codecs)))
 
@@ -360,7 +359,7 @@ def _common_count(parent: SpaceCodec, codecs: Any, columns: Columns) -> int | No
     counts = {codec.name: codec.count(columns) for codec in codecs}
     known = {name: count for name, count in counts.items() if count is not None}
     if len(set(known.values())) > 1:
-        raise EpisodeError(f"The parts of the {parent.name} differ in length: {known}; every step needs each.")
+        raise EpisodeError(f"The parts of the {parent.name} differ in length: {known}; every step needs each of them.")
     return next(iter(known.values()), None)
 
 

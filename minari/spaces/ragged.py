@@ -52,8 +52,7 @@ class SequenceCodec(SpaceCodec):
                 ) from error
         if not isinstance(value, (tuple, list)):
             raise EpisodeTypeError(
-                f"The {self.name} at step {row} are {value!r}, expected a tuple of elements of "
-                f"{self.feature_space}."
+                f"The {self.name} at step {row} are {value!r}, expected a tuple of elements of {self.feature_space}."
             )
         return value
 
@@ -65,7 +64,7 @@ class SequenceCodec(SpaceCodec):
 
     def _stacked(self, elements: list[Any]) -> Any:
         # The same calls that Sequence.sample makes, so that a value comes back in the same form.
-        empty = create_empty_array(self.feature_space, n=len(elements))
+        empty: Any = create_empty_array(self.feature_space, n=len(elements))
         return concatenate(self.feature_space, elements, empty)
 
     def steps(self, decoded: Any, count: int) -> list[Any]:
@@ -115,7 +114,7 @@ class GraphCodec(SpaceCodec):
             counts = [-1 if value is None else len(value) for value in given]
             columns[self.count_paths[part]] = np.array(counts, dtype=np.int64)
             present = [value for value in given if value is not None]
-            values_of_part = np.concatenate(present) if present else []
+            values_of_part: Any = np.concatenate(present) if present else []
             columns.update(self.codecs[part].encode(values_of_part))
         return columns
 
@@ -154,7 +153,7 @@ class GraphCodec(SpaceCodec):
 class OneOfCodec(SpaceCodec):
     """A ``OneOf``: ``_choice``, one a step, and ``_option_i``, the values of the steps that chose i."""
 
-    def __init__(self, space: spaces.OneOf, path: Path = ()) -> None:
+    def __init__(self, space: spaces.OneOf[Any], path: Path = ()) -> None:
         super().__init__(space, path)
         self.choice_path = (*path, "_choice")
         self.options = tuple(codec_for(sub, (*path, f"_option_{i}")) for i, sub in enumerate(space.spaces))
@@ -176,14 +175,13 @@ class OneOfCodec(SpaceCodec):
         return columns
 
     def _is_choice(self, number: Any) -> bool:
-        return isinstance(number, (int, np.integer)) and 0 <= number < len(self.options)
+        return isinstance(number, (int, np.integer)) and bool(0 <= number < len(self.options))
 
     def decode(self, columns: Columns) -> list[tuple[Any, Any]]:
         choices = columns[self.choice_path]
         counts = np.bincount(choices, minlength=len(self.options)).tolist()
         values = [
-            iter(codec.steps(codec.decode(columns), count))
-            for codec, count in zip(self.options, counts, strict=True)
+            iter(codec.steps(codec.decode(columns), count)) for codec, count in zip(self.options, counts, strict=True)
         ]
         return [(choice, next(values[choice])) for choice in choices]
 

@@ -15,5 +15,10 @@ def upload_dataset(dataset_id: str, token: str) -> Any:
     get_cloud_storage()
 
 
-def list_remote_datasets(remote_path: str | None = None, prefix: str | None = None, latest_version: bool = False, compatible_minari_version: bool = False) -> Any:
+def list_remote_datasets(
+    remote_path: str | None = None,
+    prefix: str | None = None,
+    latest_version: bool = False,
+    compatible_minari_version: bool = False,
+) -> Any:
     get_cloud_storage()

@@ -112,7 +112,9 @@ def list_local_datasets(
         try:
             metadata = MinariStorage.read_raw_metadata(folders[dataset_id] / "data")
         except (MinariError, OSError) as error:
-            warnings.warn(f"The dataset {dataset_id} is left out, it cannot be read: {error}", UserWarning, stacklevel=2)
+            warnings.warn(
+                f"The dataset {dataset_id} is left out, it cannot be read: {error}", UserWarning, stacklevel=2
+            )
             continue
         if compatible_minari_version and not is_compatible(metadata.get("minari_version")):
             continue

@@ -38,7 +38,8 @@ class PendingBytes:
 
     def bytes(self) -> memoryview:
         """The bytes of the array, without a copy where it lies in one piece."""
-        return memoryview(np.ascontiguousarray(self.array).reshape(-1).view(np.uint8))
+        array: Any = np.ascontiguousarray(self.array).reshape(-1).view(np.uint8)
+        return memoryview(array)
 
 
 def open_for_reading(path: FilePath) -> h5py.File:
@@ -235,8 +236,7 @@ def locate(group: h5py.Group, known: Mapping[str, Path]) -> list[Located]:
         known: spelled name -> path, for the leaves that the spaces tell about.
     """
     return [
-        _locate_dataset(known.get(name) or unspell(name), dataset, group.file)
-        for name, dataset in _datasets(group)
+        _locate_dataset(known.get(name) or unspell(name), dataset, group.file) for name, dataset in _datasets(group)
     ]
 
 
@@ -265,9 +265,9 @@ def _byte_offset(dataset: h5py.Dataset) -> int | None:
     if properties.get_layout() == h5d.CONTIGUOUS and properties.get_external_count() == 0:
         offset: int | None = dataset.id.get_offset()
         return offset
-    if properties.get_layout() == h5d.CHUNKED and properties.get_nfilters() == 0:
-        if dataset.chunks == dataset.shape and dataset.id.get_num_chunks() == 1:
-            return int(dataset.id.get_chunk_info(0).byte_offset)
+    is_plain_chunk = properties.get_layout() == h5d.CHUNKED and properties.get_nfilters() == 0
+    if is_plain_chunk and dataset.chunks == dataset.shape and dataset.id.get_num_chunks() == 1:
+        return int(dataset.id.get_chunk_info(0).byte_offset)
     return None
 
 
@@ -292,9 +292,7 @@ def read_root_attributes(path: FilePath) -> dict[str, Any]:
         return dict(file.attrs)
 
 
-def with_episode_groups(
-    path: FilePath, indices: Iterable[int], read: Callable[[int, h5py.Group], Any]
-) -> list[Any]:
+def with_episode_groups(path: FilePath, indices: Iterable[int], read: Callable[[int, h5py.Group], Any]) -> list[Any]:
     """What ``read`` returns for the group of each episode; the file is closed again afterwards."""
     with open_for_reading(path) as file:
         results = []

@@ -129,7 +129,8 @@ class EpisodeIndex:
             return None
         if (self._rows[indices, 0] == _UNKNOWN).any():
             return None
-        return self._rows[indices, 1]
+        lengths: npt.NDArray[np.int64] = self._rows[indices, 1]
+        return lengths
 
     def add(self, index: int, total_steps: int, leaves: Sequence[Located]) -> None:
         """Remember where an episode lies."""
@@ -174,7 +175,7 @@ class EpisodeIndex:
         name = self._table_name if appending and self._table_name else f".index.{secrets.token_hex(4)}.i8"
         table = self._data_file.with_name(name)
         first = self._saved_rows if appending else 0
-        with open(table, "r+b" if appending else "xb") as file:
+        with table.open("r+b" if appending else "xb") as file:
             file.seek(first * width * 8)
             file.write(np.ascontiguousarray(self._rows[first : self._count], dtype="<i8").data)
         header = {
@@ -188,7 +189,7 @@ class EpisodeIndex:
         }
         temporary = self._header_file.with_name(f".index.{secrets.token_hex(4)}.json")
         temporary.write_text(json.dumps(header), encoding="utf-8")
-        os.replace(temporary, self._header_file)
+        temporary.replace(self._header_file)
         if old_table is not None and old_table != name:
             with contextlib.suppress(OSError):
                 self._data_file.with_name(old_table).unlink()

@@ -18,9 +18,7 @@ def spell(path: Path) -> str:
 
 def unspell(name: str) -> Path:
     """The path of a column that no space tells about."""
-    return tuple(
-        int(match[1]) if (match := _POSITION.fullmatch(part)) else part for part in name.split("/") if part
-    )
+    return tuple(int(match[1]) if (match := _POSITION.fullmatch(part)) else part for part in name.split("/") if part)
 
 
 def group_name(index: int) -> str:

@@ -51,7 +51,9 @@ class HDF5Storage(MinariStorage):
     def _read_metadata_of_old_releases(cls, data_path: FilePath) -> dict[str, Any] | None:
         """The metadata that releases before 0.5 kept in the HDF5 file; None where there is no file."""
         file = data_path / DATA_FILE_NAME
-        return importlib.import_module("minari.dataset._storages.hdf5_old").read_metadata(file) if file.exists() else None
+        return (
+            importlib.import_module("minari.dataset._storages.hdf5_old").read_metadata(file) if file.exists() else None
+        )
 
     def _count_episodes(self) -> int:
         self._refresh()
@@ -74,7 +76,7 @@ class HDF5Storage(MinariStorage):
 
     def _mapped(self) -> mmap.mmap:
         if self._map is None:
-            with open(self._file, "rb") as file:
+            with self._file.open("rb") as file:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         return self._map
 
@@ -125,16 +127,15 @@ class HDF5Storage(MinariStorage):
             raise DatasetCorruptError(f"Episode {index} is not in {self._file}.")
         return found
 
-    def _view(
-        self, mapped: mmap.mmap, place: LeafPlace, offset: int, rows: int, index: int
-    ) -> Column:
+    def _view(self, mapped: mmap.mmap, place: LeafPlace, offset: int, rows: int, index: int) -> Column:
         try:
-            return np.ndarray((rows, *place.shape), place.dtype, mapped, offset)
+            view: Column = np.ndarray((rows, *place.shape), place.dtype, mapped, offset)
         except (TypeError, ValueError) as error:
             raise DatasetCorruptError(
                 f"Episode {index} lies beyond the end of {self._file} ({error}); the file is cut off, so "
                 f"copy or download it again."
             ) from error
+        return view
 
     def _read_through_hdf5(self, batch: Sequence[int]) -> dict[int, dict[Any, Column]]:
         wanted = {}

@@ -65,7 +65,7 @@ class _NewFile:
     def __init__(self, path: FilePath) -> None:
         self._path = path
         self._temporary = path.with_name(f".{path.name}.partial")
-        self._file: BinaryIO = open(self._temporary, "a+b", buffering=0)  # noqa: SIM115 (closed in close)
+        self._file: BinaryIO = self._temporary.open("a+b", buffering=0)
         try:
             lock_file(self._file, path)
         except BaseException:
@@ -76,7 +76,7 @@ class _NewFile:
 
     def open(self) -> h5py.File:
         file = h5py.File(self._temporary, "w", libver=LIBRARY_VERSIONS, locking=False)
-        self._descriptor = open(self._temporary, "r+b", buffering=0)  # noqa: SIM115 (closed in close)
+        self._descriptor = self._temporary.open("r+b", buffering=0)
         return file
 
     def write_at(self, offset: int, view: memoryview) -> None:
@@ -87,7 +87,7 @@ class _NewFile:
 
     def commit(self, texts: Mapping[str, str]) -> os.stat_result:
         os.fsync(self._file.fileno())
-        os.replace(self._temporary, self._path)
+        self._temporary.replace(self._path)
         for name, text in texts.items():
             write_atomically(self._path.with_name(name), text)
         self._committed = True

@@ -90,7 +90,7 @@ def decode_frames(column: Column, leaf: Leaf) -> npt.NDArray[np.uint8]:
 
 def _pillow() -> Any:
     try:
-        from PIL import Image
+        from PIL import Image  # noqa: PLC0415 (optional)
     except ImportError as error:
         raise MissingDependencyError(
             'JPEG frames need Pillow, which is not installed; run pip install "minari[image]".'

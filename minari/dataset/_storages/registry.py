@@ -61,7 +61,7 @@ def get_minari_storage(storage_type: str) -> type[MinariStorage]:
         module = importlib.import_module(module_name)
     except ImportError as error:
         raise MissingDependencyError(
-            f'The format {storage_type!r} needs {error.name or module_name}, which is not installed; '
+            f"The format {storage_type!r} needs {error.name or module_name}, which is not installed; "
             f'run pip install "{requirement}".'
         ) from error
     storage: type[MinariStorage] = getattr(module, class_name)

@@ -43,7 +43,7 @@ class FileTransaction(io.RawIOBase):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path, self._journal = path, path.with_name(JOURNAL_NAME)
-        self._file: BinaryIO = open(path, "r+b", buffering=0)  # noqa: SIM115 (closed in close)
+        self._file: BinaryIO = path.open("r+b", buffering=0)
         try:
             lock_file(self._file, path)
             self._apply_journal()
@@ -178,7 +178,7 @@ def recover_abandoned(folder: Path, timeout: float = 10.0) -> None:
         try:
             header, payload = _read_journal(journal)
             path = folder / header["file"]
-            with open(path, "r+b", buffering=0) as file:
+            with path.open("r+b", buffering=0) as file:
                 lock_file(file, path)
                 if journal.exists():  # else its writer, alive and done, has taken it away meanwhile
                     _apply(header, payload, journal, file)

@@ -1,0 +1,215 @@
+"""``minari record``: an environment, a policy, and a dataset of what they do."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import typer
+
+import minari
+from minari.cli.policies import RANDOM, find_policy, seed_policies
+from minari.cli.progress import progress_bars
+from minari.cli.recording_bar import recording_bar
+from minari.cli.rollout import Goal, Tally, roll_out
+from minari.cli.running import UsageError
+from minari.cli.terminal import complain, tell
+from minari.dataset.dataset_id import DatasetId
+from minari.dataset.env_spec import env_spec_to_json, specs_equal_up_to_max_episode_steps
+from minari.dataset.publication import free_dataset_path
+from minari.errors import CombineError, EnvironmentSpecError
+from minari.storage.datasets_root_dir import get_dataset_path
+
+
+__all__ = ["record"]
+
+_DEFAULT_EPISODES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the user asked for; the fields are the options of the command."""
+
+    env_id: str
+    dataset_id: str
+    episodes: int | None
+    steps: int | None
+    policy: str
+    seed: int | None
+    env_kwargs: str | None
+    record_infos: bool
+    append: bool
+    author: list[str] | None
+    author_email: list[str] | None
+    algorithm_name: str | None
+    description: str | None
+    code_permalink: str | None
+    eval_env: str | None
+
+    @property
+    def goal(self) -> Goal:
+        """How much to record."""
+        is_open = self.episodes is None and self.steps is None
+        return Goal(_DEFAULT_EPISODES if is_open else self.episodes, self.steps)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What the user says of the dataset; None where nothing is said."""
+        names = ("author", "author_email", "algorithm_name", "description", "code_permalink", "eval_env")
+        return {name: getattr(self, name) or None for name in names}
+
+
+def record(**options: Any) -> None:
+    """Record a dataset, and say what was recorded.
+
+    Whatever can be refused is refused before the first step. What was recorded before a failure, or
+    before the user broke it off, becomes a dataset all the same.
+    """
+    plan = Plan(**options)
+    sys.path.insert(0, str(Path.cwd()))  # where users have their own environments and policies
+    _check_options(plan)
+    env = _make_environment(plan)
+    try:
+        dataset = _existing_dataset(plan, env) if plan.append else None
+        first_episode = dataset.total_episodes if dataset else 0
+        if plan.seed is not None:
+            seed_policies(env, plan.seed + first_episode)
+        policy = find_policy(plan.policy, env)
+    except BaseException:
+        env.close()
+        raise
+    collector = minari.DataCollector(env, record_infos=plan.record_infos)
+    try:
+        with recording_bar(f"Recording {plan.dataset_id}", plan.goal) as report:
+            tally = roll_out(
+                collector, policy, plan.goal, seed=plan.seed, first_episode=first_episode, report=report
+            )
+        if tally.steps:
+            _save(plan, collector, dataset)
+    finally:
+        collector.close()
+    _conclude(plan, tally)
+
+
+def _check_options(plan: Plan) -> None:
+    """Refuse what can be seen to be wrong without the environment."""
+    if plan.episodes is not None and plan.steps is not None:
+        raise UsageError("Both --episodes and --steps are given, expected one of them; leave one out.")
+    DatasetId.parse(plan.dataset_id)
+    if not plan.append:
+        free_dataset_path(plan.dataset_id)
+    elif any(plan.metadata.values()):
+        given = ", ".join(f"--{name.replace('_', '-')}" for name, value in plan.metadata.items() if value)
+        raise UsageError(f"With --append the dataset keeps its own metadata; leave out {given}.")
+    if plan.eval_env is not None:
+        env_spec_to_json(plan.eval_env)
+
+
+def _make_environment(plan: Plan) -> gym.Env[Any, Any]:
+    arguments = _env_arguments(plan.env_kwargs)
+    try:
+        return gym.make(plan.env_id, **arguments)
+    except Exception as error:  # an environment is foreign code and may raise anything
+        kind = "" if isinstance(error, gym.error.Error) else f"{type(error).__name__}: "
+        raise EnvironmentSpecError(f"The environment {plan.env_id} cannot be made: {kind}{error}") from error
+
+
+def _env_arguments(text: str | None) -> dict[str, Any]:
+    try:
+        arguments = json.loads(text or "{}")
+    except ValueError as error:
+        raise UsageError(f"--env-kwargs is {text!r}, which is not valid JSON: {error}.") from error
+    if not isinstance(arguments, dict):
+        raise UsageError(f"--env-kwargs is {text!r}, expected a JSON object such as '{{\"g\": 9.81}}'.")
+    return arguments
+
+
+def _existing_dataset(plan: Plan, env: gym.Env[Any, Any]) -> minari.MinariDataset:
+    """The dataset to add to, which must be of the same environment."""
+    dataset = minari.load_dataset(plan.dataset_id)
+    spec = dataset.env_spec
+    if spec is not None and env.spec is not None and not specs_equal_up_to_max_episode_steps(spec, env.spec):
+        raise CombineError(
+            f"The dataset {plan.dataset_id} was recorded in another environment ({spec}) and this one is "
+            f"{env.spec}; record a dataset of its own."
+        )
+    for name in ("observation_space", "action_space"):
+        theirs, ours = getattr(dataset, name), getattr(env, name)
+        if theirs != ours:
+            raise CombineError(f"The {name} of the dataset {plan.dataset_id} is {theirs}, not {ours}.")
+    return dataset
+
+
+def _save(plan: Plan, collector: minari.DataCollector, dataset: minari.MinariDataset | None) -> None:
+    with progress_bars():
+        if dataset is not None:
+            collector.add_to_dataset(dataset)
+            return
+        metadata = {**plan.metadata, "algorithm_name": plan.algorithm_name or plan.policy}
+        with _advice_left_out():
+            collector.create_dataset(plan.dataset_id, **metadata)
+    missing = [name.replace("_", " ") for name, value in metadata.items() if value is None and name != "eval_env"]
+    if missing:
+        complain(f"Hint: the dataset has no {', '.join(missing)}; `minari record --help` shows how to give them.")
+
+
+@contextmanager
+def _advice_left_out() -> Iterator[None]:
+    """Leave out the warnings about metadata that were not given, which become one hint."""
+    tell_warning = warnings.showwarning
+
+    def tell_others(message: Warning | str, *arguments: Any, **options: Any) -> None:
+        if not re.match(r"`\w+` is set to None", str(message)):
+            tell_warning(message, *arguments, **options)
+
+    warnings.showwarning = tell_others
+    try:
+        yield
+    finally:
+        warnings.showwarning = tell_warning
+
+
+def _conclude(plan: Plan, tally: Tally) -> None:
+    """Say what was recorded, and how to go on where that is less than was asked for."""
+    is_cut = tally.episodes > tally.finished
+    if tally.steps:
+        verb = "extended" if plan.append else "recorded"
+        tell(
+            f"Dataset {plan.dataset_id} {verb}: {tally.episodes} episodes, {tally.steps} steps, "
+            f"mean return {tally.mean_return:.6g}, at {get_dataset_path(plan.dataset_id)}"
+        )
+    if tally.reaches(plan.goal) or (tally.failure is None and tally.signal is None):
+        return
+    if tally.failure is not None and tally.signal is None:
+        complain(f"Error: The recording failed: {type(tally.failure).__name__}: {tally.failure}")
+    kept = f"{tally.episodes} episodes are kept" if tally.steps else "nothing was recorded"
+    cut = ", the last of them truncated where it was" if is_cut else ""
+    complain(f"The recording ended early: {kept}{cut}. To go on: {_continuation(plan, tally)}")
+    raise typer.Exit(1 if tally.signal is None else 128 + tally.signal)
+
+
+def _continuation(plan: Plan, tally: Tally) -> str:
+    """The command that records the rest."""
+    goal = plan.goal
+    if tally.steps:
+        plan = replace(plan, append=True)
+    words = ["minari", "record", plan.env_id, "--dataset-id", plan.dataset_id]
+    if goal.steps is not None:
+        words += ["--steps", str(goal.steps - tally.steps)]
+    else:
+        words += ["--episodes", str((goal.episodes or 0) - tally.finished)]
+    words += ["--policy", plan.policy] if plan.policy != RANDOM else []
+    words += ["--seed", str(plan.seed)] if plan.seed is not None else []
+    words += ["--env-kwargs", plan.env_kwargs] if plan.env_kwargs is not None else []
+    words += ["--record-infos"] if plan.record_infos else []
+    words += ["--append"] if plan.append else []
+    return shlex.join(words)

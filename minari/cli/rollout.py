@@ -1,0 +1,133 @@
+"""Runs episodes until there are enough of them, something fails, or the user has had enough."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, TypeAlias
+
+import gymnasium as gym
+
+
+__all__ = ["Goal", "Policy", "Tally", "roll_out"]
+
+Policy: TypeAlias = Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """How much to record; one of the two is given.
+
+    Attributes:
+        episodes: how many episodes.
+        steps: how many steps; the last episode ends where it stands.
+    """
+
+    episodes: int | None
+    steps: int | None
+
+
+class Tally:
+    """How far a recording has come, and what ended it.
+
+    Attributes:
+        episodes: how many have begun and have at least one step.
+        finished: how many of them have come to their end.
+        steps: of all episodes.
+        return_sum: of all episodes.
+        failure: what the environment or the policy raised.
+        signal: the number of the signal that asked for an end.
+    """
+
+    def __init__(self) -> None:
+        self.episodes = 0
+        self.finished = 0
+        self.steps = 0
+        self.return_sum = 0.0
+        self.failure: BaseException | None = None
+        self.signal: int | None = None
+
+    @property
+    def mean_return(self) -> float:
+        """Of the episodes that have begun; 0 before the first step."""
+        return self.return_sum / max(self.episodes, 1)
+
+    def reaches(self, goal: Goal) -> bool:
+        """Whether there is enough."""
+        if goal.steps is not None:
+            return self.steps >= goal.steps
+        return self.finished >= (goal.episodes or 0)
+
+
+def roll_out(
+    env: gym.Env[Any, Any],
+    policy: Policy,
+    goal: Goal,
+    *,
+    seed: int | None,
+    first_episode: int,
+    report: Callable[[Tally], None],
+) -> Tally:
+    """Run episodes. Nothing that goes wrong with one of them is raised: the tally holds it.
+
+    A first Ctrl-C, or a request of the system to terminate, is heeded after the step under way, so
+    that no step is recorded by halves; a second one breaks that step off.
+
+    Args:
+        env: the environment, which records what happens.
+        policy: chooses an action for an observation.
+        goal: when to stop.
+        seed: episode number ``i`` is reset with ``seed + i``; None leaves the seeds to the environment.
+        first_episode: the number of the first episode.
+        report: is called after each step.
+    """
+    tally = Tally()
+    with _signals_noted_in(tally):
+        try:
+            while not tally.reaches(goal) and tally.signal is None:
+                number = first_episode + tally.finished
+                observation, _ = env.reset(seed=None if seed is None else seed + number)
+                _run_episode(env, policy, observation, goal, tally, report)
+        except (Exception, KeyboardInterrupt) as error:  # foreign code may raise anything
+            tally.failure = error
+    return tally
+
+
+def _run_episode(
+    env: gym.Env[Any, Any],
+    policy: Policy,
+    observation: Any,
+    goal: Goal,
+    tally: Tally,
+    report: Callable[[Tally], None],
+) -> None:
+    begun = over = False
+    while not over and tally.signal is None and not (goal.steps is not None and tally.steps >= goal.steps):
+        observation, reward, terminated, truncated, _ = env.step(policy(observation))
+        over = bool(terminated or truncated)
+        tally.episodes += not begun
+        begun = True
+        tally.finished += over
+        tally.steps += 1
+        tally.return_sum += float(reward)
+        report(tally)
+
+
+@contextmanager
+def _signals_noted_in(tally: Tally) -> Iterator[None]:
+    def note(number: int, frame: FrameType | None) -> None:
+        if tally.signal is not None:
+            raise KeyboardInterrupt
+        tally.signal = number
+
+    # One that is ignored, as in a job in the background, stays so.
+    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
+    previous = {number: signal.signal(number, note) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
