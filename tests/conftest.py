@@ -26,9 +26,7 @@ from support.toys import ToyEnv
 
 
 # Examples write files, and the time that takes says nothing about the library.
-settings.register_profile(
-    "quick", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+settings.register_profile("quick", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", parent=settings.get_profile("quick"), max_examples=500)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
@@ -47,9 +45,7 @@ def fixtures_dir() -> Path:
     """The folder with datasets of official releases and the real dataset; read-only."""
     folder = fixtures_directory()
     if folder is None:
-        pytest.skip(
-            "no recorded datasets: set MINARI_FIXTURES to the folder that holds `official` and `real`"
-        )
+        pytest.skip("no recorded datasets: set MINARI_FIXTURES to the folder that holds `official` and `real`")
     return folder
 
 

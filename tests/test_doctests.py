@@ -28,9 +28,7 @@ def load(name: str) -> object:
 
 @pytest.mark.parametrize("name", MODULES)
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_the_examples_of_a_module_run(
-    name: str, datasets_root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_examples_of_a_module_run(name: str, datasets_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(datasets_root)
     result = doctest.testmod(load(name), optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     assert result.failed == 0

@@ -70,9 +70,7 @@ def test_the_core_dependencies_are_few(metadata: Message) -> None:
 
 
 def test_the_extras_of_earlier_releases_are_still_there(metadata: Message) -> None:
-    assert {"all", "arrow", "create", "gcs", "hdf5", "hf", "testing"} <= set(
-        metadata.get_all("Provides-Extra", [])
-    )
+    assert {"all", "arrow", "create", "gcs", "hdf5", "hf", "testing"} <= set(metadata.get_all("Provides-Extra", []))
 
 
 def test_the_version_is_the_one_of_the_package(metadata: Message) -> None:

@@ -47,7 +47,8 @@ def list_datasets(place: str, every: bool, prefix: str | None, as_json: bool) ->
     rows = dataset_rows(datasets)
     # Who names a prefix wants to see what is behind it.
     lines = rows if every or prefix else collapsed(rows)
-    show(dataset_table(lines, title))
+    tell(title)
+    show(dataset_table(lines))
     if len(lines) < len(rows):
         tell("Namespaces of several datasets are one line each; --prefix NAMESPACE/ or --all shows what is in them.")
 
@@ -68,7 +69,8 @@ def delete(dataset_ids: Sequence[str], without_asking: bool) -> None:
     dataset_ids = list(dict.fromkeys(dataset_ids))
     _refuse_unknown(dataset_ids, "deleted")
     rows = dataset_rows({dataset_id: _metadata_if_readable(dataset_id) for dataset_id in dataset_ids})
-    show(dataset_table(rows, "Delete local Minari datasets"))
+    tell("Delete local Minari datasets")
+    show(dataset_table(rows))
     if not without_asking:
         typer.confirm("Are you sure you want to delete these local datasets?", abort=True)
     for dataset_id in dataset_ids:

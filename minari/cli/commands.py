@@ -17,7 +17,7 @@ __all__ = ["app"]
 
 app = typer.Typer(
     help="Record, list, show, combine and share datasets of reinforcement-learning episodes.",
-    epilog="Example: minari record CartPole-v1 --dataset-id cartpole/random-v0 --episodes 100",
+    epilog="Example: minari record CartPole-v1 --dataset-id cartpole/a-v0",
     pretty_exceptions_enable=False,
 )
 
@@ -41,10 +41,12 @@ def _options_of_all(
     pass
 
 
-@app.command("record", epilog="Example: minari record CartPole-v1 --dataset-id cartpole/random-v0 --episodes 20 --seed 0")
+@app.command("record", epilog="Example: minari record CartPole-v1 --dataset-id cartpole/a-v0 --seed 0")
 def _record(
     env_id: Annotated[str, typer.Argument(metavar="ENV_ID", help="What gymnasium.make is given.")],
-    dataset_id: Annotated[str, typer.Option(help="The id of the dataset to make, such as cartpole/random-v0.")],
+    dataset_id: Annotated[
+        str, typer.Option(metavar="ID", help="The id of the dataset to make, such as cartpole/random-v0.")
+    ],
     episodes: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="How many episodes to record; 10 if nothing is said.")
     ] = None,
@@ -62,7 +64,11 @@ def _record(
     ] = "random",
     seed: Annotated[
         int | None,
-        typer.Option(min=0, help="Episode number i is reset with SEED + i, and the random policy draws from SEED."),
+        typer.Option(
+            min=0,
+            metavar="SEED",
+            help="Episode number i is reset with SEED + i, and the random policy draws from SEED.",
+        ),
     ] = None,
     env_kwargs: Annotated[
         str | None, typer.Option(metavar="JSON", help="Arguments for the environment, as a JSON object.")
@@ -72,16 +78,18 @@ def _record(
         bool, typer.Option("--append", help="Add to a dataset of the same environment that exists already.")
     ] = False,
     author: Annotated[
-        list[str] | None, typer.Option(help="Who made the dataset; may be given several times.")
+        list[str] | None, typer.Option(metavar="NAME", help="Who made the dataset; may be given several times.")
     ] = None,
     author_email: Annotated[
-        list[str] | None, typer.Option(help="Where to reach them; may be given several times.")
+        list[str] | None, typer.Option(metavar="ADDRESS", help="Where to reach them; may be given several times.")
     ] = None,
     algorithm_name: Annotated[
-        str | None, typer.Option(help="What chose the actions; if nothing is said, the policy's name.")
+        str | None, typer.Option(metavar="NAME", help="What chose the actions; if nothing is said, the policy's name.")
     ] = None,
-    description: Annotated[str | None, typer.Option(help="What the dataset is, in Markdown.")] = None,
-    code_permalink: Annotated[str | None, typer.Option(help="Where the code that made it can be found.")] = None,
+    description: Annotated[str | None, typer.Option(metavar="TEXT", help="What the dataset is, in Markdown.")] = None,
+    code_permalink: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Where the code that made it can be found.")
+    ] = None,
     eval_env: Annotated[
         str | None,
         typer.Option(metavar="ENV_ID", help="The environment to evaluate policies in, if it is another one."),
@@ -98,12 +106,16 @@ def _record(
 def _list(
     place: Annotated[
         str,
-        typer.Argument(metavar="PLACE", help="'local', 'remote', or the address of a remote such as hf://farama-minari."),
+        typer.Argument(
+            metavar="PLACE", help="'local', 'remote', or the address of a remote such as hf://farama-minari."
+        ),
     ],
     every: Annotated[
         bool, typer.Option("--all", "-a", help="All versions of each dataset, and every dataset of a long list.")
     ] = False,
-    prefix: Annotated[str | None, typer.Option("--prefix", "-p", help="Only ids that begin with this.")] = None,
+    prefix: Annotated[
+        str | None, typer.Option("--prefix", "-p", metavar="PREFIX", help="Only ids that begin with this.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List the datasets of this machine or of a remote."""
@@ -119,10 +131,10 @@ def _show(
     carry_out("show", "show_dataset", **locals())
 
 
-@app.command("combine", epilog="Example: minari combine cartpole/a-v0 cartpole/b-v0 --dataset-id cartpole/all-v0")
+@app.command("combine", epilog="Example: minari combine toy/a-v0 toy/b-v0 --dataset-id toy/both-v0")
 def _combine(
     dataset_ids: DatasetIds,
-    new_id: Annotated[str, typer.Option("--dataset-id", help="The id of the new dataset.")],
+    new_id: Annotated[str, typer.Option("--dataset-id", metavar="ID", help="The id of the new dataset.")],
 ) -> None:
     """Make one dataset out of several of the same environment."""
     carry_out("catalogue", "combine", **locals())
@@ -160,7 +172,7 @@ def _upload(
 @app.command("recover", epilog="Example: minari recover 3f2a --dataset-id cartpole/random-v0")
 def _recover(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="Of the recording, as listed.")] = None,
-    dataset_id: Annotated[str | None, typer.Option(help="The id of the dataset to make of it.")] = None,
+    dataset_id: Annotated[str | None, typer.Option(metavar="ID", help="The id of the dataset to make of it.")] = None,
 ) -> None:
     """List the recordings that a killed program left behind, or make a dataset of one."""
     carry_out("recover", "recover", **locals())

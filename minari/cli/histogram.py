@@ -42,10 +42,13 @@ class Distribution:
         mean, std = float(finite.mean()), float(finite.std())
         return cls(finite.size, float(finite.min()), mean, float(finite.max()), std)
 
+    def numbers(self) -> dict[str, float]:
+        """The numbers by their names, in the order in which they are shown."""
+        return {"min": self.minimum, "mean": self.mean, "max": self.maximum, "std": self.std}
+
     def summary(self) -> str:
         """The numbers in one line."""
-        numbers = (("min", self.minimum), ("mean", self.mean), ("max", self.maximum), ("std", self.std))
-        return "  ".join(f"{name} {_short(value)}" for name, value in numbers)
+        return "  ".join(f"{name} {_short(value)}" for name, value in self.numbers().items())
 
 
 def histogram_lines(values: npt.NDArray[np.float64], width: int, *, ascii_only: bool = False) -> list[str]:
@@ -57,8 +60,8 @@ def histogram_lines(values: npt.NDArray[np.float64], width: int, *, ascii_only: 
 
     >>> for line in histogram_lines(np.array([1.0, 1.0, 2.0]), 16):
     ...     print(line)
-    1 ████████████ 2
-    2 ██████ 1
+    1 │███████████ 2
+    2 │█████▌ 1
 
     Args:
         values: of shape (n,).
@@ -70,10 +73,10 @@ def histogram_lines(values: npt.NDArray[np.float64], width: int, *, ascii_only: 
     if finite.size:
         labels, counts = _whole_bins(finite) if _are_whole(finite) else _bins(finite)
         label_width, number_width = max(map(len, labels)), len(str(max(counts)))
-        room = max(width - label_width - number_width - 2, 1)
+        room = max(width - label_width - number_width - 3, 1)
+        axis = "|" if ascii_only else "│"
         for label, count in zip(labels, counts, strict=True):
-            bar = _bar(count / max(counts), room, ascii_only)
-            lines.append(f"{label:>{label_width}} {bar} {count}" if bar else f"{label:>{label_width}} {count}")
+            lines.append(f"{label:>{label_width}} {axis}{_bar(count / max(counts), room, ascii_only)} {count}")
     if finite.size < values.size:
         lines.append(f"not finite: {values.size - finite.size}")
     return lines

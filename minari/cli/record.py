@@ -7,9 +7,9 @@ import re
 import shlex
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,18 @@ from minari.cli.terminal import complain, tell
 from minari.dataset.dataset_id import DatasetId
 from minari.dataset.env_spec import env_spec_to_json, specs_equal_up_to_max_episode_steps
 from minari.dataset.publication import free_dataset_path
-from minari.errors import CombineError, EnvironmentSpecError
+from minari.errors import CombineError, DatasetNotFoundError, EnvironmentSpecError, EpisodeError, MinariError
 from minari.storage.datasets_root_dir import get_dataset_path
+from minari.storage.publishing import dataset_exists
 
 
 __all__ = ["record"]
 
 _DEFAULT_EPISODES = 10
+
+
+class RecordingError(MinariError, RuntimeError):
+    """The environment or the policy failed while it was recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +95,7 @@ def record(**options: Any) -> None:
     collector = minari.DataCollector(env, record_infos=plan.record_infos)
     try:
         with recording_bar(f"Recording {plan.dataset_id}", plan.goal) as report:
-            tally = roll_out(
-                collector, policy, plan.goal, seed=plan.seed, first_episode=first_episode, report=report
-            )
+            tally = roll_out(collector, policy, plan.goal, seed=plan.seed, first_episode=first_episode, report=report)
         if tally.steps:
             _save(plan, collector, dataset)
     finally:
@@ -135,12 +138,16 @@ def _env_arguments(text: str | None) -> dict[str, Any]:
 
 def _existing_dataset(plan: Plan, env: gym.Env[Any, Any]) -> minari.MinariDataset:
     """The dataset to add to, which must be of the same environment."""
+    path = get_dataset_path(plan.dataset_id)
+    if not dataset_exists(path):
+        raise DatasetNotFoundError(f"There is no dataset at {path} to add to; leave out --append to make it.")
     dataset = minari.load_dataset(plan.dataset_id)
     spec = dataset.env_spec
     if spec is not None and env.spec is not None and not specs_equal_up_to_max_episode_steps(spec, env.spec):
+        theirs = spec.id if spec.id != env.spec.id else f"{spec.id} with other arguments or wrappers"
         raise CombineError(
-            f"The dataset {plan.dataset_id} was recorded in another environment ({spec}) and this one is "
-            f"{env.spec}; record a dataset of its own."
+            f"The dataset {plan.dataset_id} was recorded in {theirs}, not in {plan.env_id} as it would be made "
+            "now; record a dataset of its own."
         )
     for name in ("observation_space", "action_space"):
         theirs, ours = getattr(dataset, name), getattr(env, name)
@@ -150,16 +157,32 @@ def _existing_dataset(plan: Plan, env: gym.Env[Any, Any]) -> minari.MinariDatase
 
 
 def _save(plan: Plan, collector: minari.DataCollector, dataset: minari.MinariDataset | None) -> None:
-    with progress_bars():
-        if dataset is not None:
-            collector.add_to_dataset(dataset)
-            return
-        metadata = {**plan.metadata, "algorithm_name": plan.algorithm_name or plan.policy}
-        with _advice_left_out():
-            collector.create_dataset(plan.dataset_id, **metadata)
+    if dataset is not None:
+        _store(collector, lambda: collector.add_to_dataset(dataset))
+        return
+    metadata = {**plan.metadata, "algorithm_name": plan.algorithm_name or plan.policy}
+    with _advice_left_out():
+        _store(collector, lambda: collector.create_dataset(plan.dataset_id, **metadata))
     missing = [name.replace("_", " ") for name, value in metadata.items() if value is None and name != "eval_env"]
     if missing:
         complain(f"Hint: the dataset has no {', '.join(missing)}; `minari record --help` shows how to give them.")
+
+
+def _store(collector: minari.DataCollector, store: Callable[[], object]) -> None:
+    """Store what was recorded, without the infos that cannot be: from here nobody could take them out."""
+    left_out: set[str] = set()
+    while True:
+        try:
+            with progress_bars():
+                store()
+            return
+        except EpisodeError as error:
+            unfit = re.search(r"discard_info\('([^']*)'\)", str(error))
+            if unfit is None or unfit[1] in left_out:
+                raise
+            left_out.add(unfit[1])
+            collector.discard_info(unfit[1])
+            complain(f"Warning: The info {unfit[1]!r} is left out: {str(error).partition(';')[0]}.")
 
 
 @contextmanager
@@ -180,28 +203,27 @@ def _advice_left_out() -> Iterator[None]:
 
 def _conclude(plan: Plan, tally: Tally) -> None:
     """Say what was recorded, and how to go on where that is less than was asked for."""
-    is_cut = tally.episodes > tally.finished
     if tally.steps:
         verb = "extended" if plan.append else "recorded"
         tell(
             f"Dataset {plan.dataset_id} {verb}: {tally.episodes} episodes, {tally.steps} steps, "
             f"mean return {tally.mean_return:.6g}, at {get_dataset_path(plan.dataset_id)}"
         )
-    if tally.reaches(plan.goal) or (tally.failure is None and tally.signal is None):
+    if tally.reaches(plan.goal):
         return
-    if tally.failure is not None and tally.signal is None:
-        complain(f"Error: The recording failed: {type(tally.failure).__name__}: {tally.failure}")
     kept = f"{tally.episodes} episodes are kept" if tally.steps else "nothing was recorded"
-    cut = ", the last of them truncated where it was" if is_cut else ""
+    cut = ", the last of them truncated" if tally.episodes > tally.finished else ""
     complain(f"The recording ended early: {kept}{cut}. To go on: {_continuation(plan, tally)}")
-    raise typer.Exit(1 if tally.signal is None else 128 + tally.signal)
+    if tally.signal is not None:
+        raise typer.Exit(128 + tally.signal)
+    raise RecordingError(
+        f"The environment or the policy failed with {type(tally.failure).__name__}: {tally.failure}"
+    ) from tally.failure
 
 
 def _continuation(plan: Plan, tally: Tally) -> str:
     """The command that records the rest."""
     goal = plan.goal
-    if tally.steps:
-        plan = replace(plan, append=True)
     words = ["minari", "record", plan.env_id, "--dataset-id", plan.dataset_id]
     if goal.steps is not None:
         words += ["--steps", str(goal.steps - tally.steps)]
@@ -211,5 +233,9 @@ def _continuation(plan: Plan, tally: Tally) -> str:
     words += ["--seed", str(plan.seed)] if plan.seed is not None else []
     words += ["--env-kwargs", plan.env_kwargs] if plan.env_kwargs is not None else []
     words += ["--record-infos"] if plan.record_infos else []
-    words += ["--append"] if plan.append else []
+    if plan.append or tally.steps:
+        return shlex.join([*words, "--append"])
+    for name, value in plan.metadata.items():
+        for text in value if isinstance(value, list) else [value] if value else []:
+            words += [f"--{name.replace('_', '-')}", text]
     return shlex.join(words)

@@ -94,11 +94,11 @@ def _total_size(rows: Iterable[DatasetRow]) -> float:
     return sum(row.size or 0.0 for row in rows)
 
 
-def dataset_table(rows: Sequence[DatasetRow], title: str) -> Table:
+def dataset_table(rows: Sequence[DatasetRow]) -> Table:
     """The table of datasets, with their number and their size under it; a rule parts the namespaces."""
     count = sum(row.datasets for row in rows)
     caption = f"Number of datasets: {count}, total size: {_total_size(rows):.1f} MB"
-    table = Table(title=printable(title), caption=caption)
+    table = Table(caption=caption)
     lines = [[printable(cell) for cell in _cells(row)] for row in rows]
     headers = ("Name", "# Episodes", "# Steps", "Size")
     for column, header in enumerate(headers):

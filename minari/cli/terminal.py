@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import unicodedata
-from contextlib import suppress
-from typing import TextIO
+from io import TextIOWrapper
 
 from rich.console import Console, RenderableType
 from rich.measure import Measurement
 from rich.text import Text
 
 
-__all__ = ["complain", "open_console", "printable", "show", "tell"]
+__all__ = ["complain", "open_console", "page_width", "printable", "show", "tell"]
 
 _ANY_WIDTH = 100_000  # columns: more than any table has
+_PAGE_WIDTH = 110  # columns, where nothing says how wide the output is
+_ESCAPE_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
 
 def open_console(*, stderr: bool = False, width: int | None = None) -> Console:
     """A console that prints texts as they are: no markup, no emoji, no colours of its own choice."""
-    stream: TextIO = sys.stderr if stderr else sys.stdout
-    with suppress(AttributeError):  # not a file, as under a test
+    stream = sys.stderr if stderr else sys.stdout
+    if isinstance(stream, TextIOWrapper):
         # A name that the encoding of the terminal lacks must not end the command.
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+        stream.reconfigure(errors="replace")
     return Console(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
 
 
@@ -47,14 +49,29 @@ def show(renderable: RenderableType) -> None:
     """
     console = open_console()
     needed = Measurement.get(console, console.options.update(width=_ANY_WIDTH), renderable)
-    has_width = console.is_terminal or "COLUMNS" in os.environ
-    width = max(console.width, needed.minimum) if has_width else needed.maximum
+    width = max(console.width, needed.minimum) if _has_width(console) else needed.maximum
     open_console(width=width).print(renderable)
 
 
+def page_width() -> int:
+    """How wide running text may be, in columns."""
+    console = open_console()
+    return console.width if _has_width(console) else _PAGE_WIDTH
+
+
+def _has_width(console: Console) -> bool:
+    return console.is_terminal or "COLUMNS" in os.environ
+
+
 def printable(text: str) -> str:
-    """A text without the control characters by which a dataset's metadata could direct a terminal."""
+    r"""A text without the control characters by which a dataset's metadata could direct a terminal.
+
+    Colours are left out, and of other control characters it is shown that something was there.
+
+    >>> printable("\x1b[31mred\x1b[0m and \x07")
+    'red and �'
+    """
     return "".join(
-        letter if letter in "\n\t" or unicodedata.category(letter) not in ("Cc", "Cs") else "\N{REPLACEMENT CHARACTER}"
-        for letter in text
+        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(letter) == "Cc" and letter not in "\n\t" else letter
+        for letter in _ESCAPE_SEQUENCE.sub("", text)
     )

@@ -13,7 +13,7 @@ from gymnasium.wrappers import Autoreset
 from minari.data_collector.callbacks import EpisodeMetadataCallback, StepDataCallback
 from minari.data_collector.episode_buffer import EpisodeBuffer
 from minari.data_collector.pending import PendingEpisodes
-from minari.data_collector.recorder import EpisodeRecorder, kept
+from minari.data_collector.recorder import EpisodeRecorder, kept, last_row
 from minari.data_collector.space_check import first_outside
 from minari.dataset.creation import DatasetDescription, EnvLike
 from minari.dataset.minari_dataset import MinariDataset
@@ -86,6 +86,11 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         max_buffer_steps: int | None = None,
         max_buffer_episodes: int | None = None,
     ) -> None:
+        if isinstance(env, gym.vector.VectorEnv):
+            raise TypeError(
+                f"DataCollector records a single environment, got the vector environment {env}; "
+                f"make a DataCollector of each of its environments."
+            )
         super().__init__(env)
         self._step_data_callback = step_data_callback()
         self._observation_space = env.observation_space if observation_space is None else observation_space
@@ -182,21 +187,17 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
             self._recorder.take()
             return
         self._recorder.truncate()
-        buffer = self._recorder.take()
-        for name, space, values in (
-            ("Observation", self._observation_space, buffer.observations),
-            ("Action", self._action_space, buffer.actions),
-        ):
-            outside = first_outside(space, values) if space is not None else None
-            if outside is not None:
-                step, path = outside
-                warnings.warn(
-                    f"{name} is not in {name.lower()} space, in episode {self._pending.total_episodes} first at "
-                    f"step {step}{f' at {path}' if path else ''}; it is recorded as it is.\nSpace: {space}",
-                    UserWarning,
-                    stacklevel=3,
-                )
-        self._pending.add(buffer)
+        number, buffer = self._pending.total_episodes, self._recorder.take()
+        if self._last_step_data is not None:  # the caller may change what was returned, so the copy counts
+            last: Any = {**self._last_step_data, "observation": last_row(buffer.observations)}
+            self._last_step_data = last
+        # What is to be said comes last, as a warning may be an exception: the episode is safe by then.
+        notes = self._recorder.take_notes()
+        notes += _values_outside("Observation", self._observation_space, buffer.observations, number)
+        notes += _values_outside("Action", self._action_space, buffer.actions, number)
+        notes += self._pending.add(buffer)
+        for note in notes:
+            warnings.warn(note, UserWarning, stacklevel=3)
 
     def create_dataset(
         self,
@@ -278,9 +279,27 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         return self._pending.total_steps
 
     def close(self) -> None:
-        """Close the environment. What was written to disk and not saved can be recovered."""
+        """Close the environment. What was written to disk and not saved can be recovered.
+
+        Warns:
+            UserWarning: names the recording, where there is one that was not saved.
+        """
         super().close()
-        self._pending.leave()
+        if self._pending.is_written:
+            self._interrupt_episode()
+            self._pending.leave()
+
+
+def _values_outside(name: str, space: gym.Space[Any] | None, values: Any, episode: int) -> list[str]:
+    """Says where the values of an episode first lie outside their space, if anywhere."""
+    outside = None if space is None else first_outside(space, values)
+    if outside is None:
+        return []
+    step, path = outside
+    return [
+        f"{name} is not in {name.lower()} space, in episode {episode} first at step {step}"
+        f"{f' at {path}' if path else ''}; it is recorded as it is.\nSpace: {space}"
+    ]
 
 
 def _has_wrapper(env: gym.Env[Any, Any], wrapper: type) -> bool:

@@ -15,7 +15,8 @@ from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.infos import discard_info
 from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.minari_storage import MinariStorage, PathLike
-from minari.errors import EpisodeError, MinariError
+from minari.errors import CombineError, EpisodeError
+from minari.spaces import codec_for
 from minari.storage.recordings import Recording, new_recording
 
 
@@ -63,47 +64,62 @@ class PendingEpisodes:
     @property
     def total_episodes(self) -> int:
         """The number of episodes, in memory and written."""
-        written = self._recording.storage.total_episodes if self._recording else 0
+        written = self._recording.episodes if self._recording else 0
         return written + len(self._buffers)
 
     @property
     def total_steps(self) -> int:
         """The number of steps, in memory and written."""
-        written = self._recording.storage.total_steps if self._recording else 0
+        written = self._recording.steps if self._recording else 0
         return written + self._steps
 
-    def add(self, buffer: EpisodeBuffer) -> None:
-        """Take a finished episode. What goes wrong with writing is reported when the dataset is saved."""
+    @property
+    def is_written(self) -> bool:
+        """Whether episodes have been written to disk."""
+        return self._recording is not None
+
+    def add(self, buffer: EpisodeBuffer) -> list[str]:
+        """Take a finished episode.
+
+        Returns:
+            What went wrong with writing, in a sentence. It is raised when the dataset is saved.
+        """
         self._buffers.append(buffer)
         self._steps += len(buffer)
         self._bytes += _size(buffer.observations) + _size(buffer.actions) + _size(buffer.infos)
         if self._steps >= self._next_flush or self._bytes >= _BUFFER_BYTES:
             try:
                 self.flush()
-            except (MinariError, OSError) as error:
-                # A step must go on: the episodes stay in memory, and the next try waits for as many again.
+            except Exception as error:  # whatever it is, also in a callback: the step must go on
+                # The episodes stay in memory, and the next try waits for as many again.
                 self._next_flush = 2 * self._steps
                 self._bytes = 0
-                warnings.warn(
-                    f"The recorded episodes cannot be written yet and stay in memory: {error}",
-                    UserWarning,
-                    stacklevel=4,
-                )
+                return [f"The recorded episodes cannot be written yet and stay in memory: {error}"]
+        return []
 
     def flush(self) -> None:
-        """Write the episodes in memory to the recording."""
-        if not self._buffers:
-            return
-        if self._recording is None:
-            self._recording = new_recording(
-                *self._spaces,
-                self._env_spec,
-                self._data_format,
-                jpeg_encoding=self._jpeg_encoding,
-                root=self._root,
-            )
-        self._recording.storage.update_episodes(self._buffers, describe=self._describe)
+        """Write the episodes in memory to the recording, all of them or none."""
+        if self._buffers:
+            self._written()
+
+    def _written(self) -> Recording:
+        """The recording, with the episodes in memory written to it."""
+        recording = self._recording or new_recording(
+            *self._spaces,
+            self._env_spec,
+            self._data_format,
+            jpeg_encoding=self._jpeg_encoding,
+            root=self._root,
+        )
+        try:
+            recording.storage.update_episodes(self._buffers, describe=self._describe)
+        except BaseException:
+            if self._recording is None:
+                recording.discard()
+            raise
+        self._recording = recording
         self._empty()
+        return recording
 
     def publish(self, dataset_id: str, metadata: Mapping[str, Any]) -> MinariDataset:
         """Make a dataset of all episodes.
@@ -116,27 +132,13 @@ class PendingEpisodes:
                 f"Nothing has been recorded for the dataset {dataset_id}, expected at least one step after a "
                 f"reset; run the environment first."
             )
-        had_recording = self._recording is not None
-        try:
-            self.flush()
-            recording = self._recording
-            if recording is None:
-                raise EpisodeError(f"Nothing has been recorded for the dataset {dataset_id}.")
-            dataset = recording.publish(dataset_id, metadata)
-        except BaseException:
-            if not had_recording:
-                self._remove_if_empty()
-            raise
+        dataset = self._written().publish(dataset_id, metadata)
         self._recording = None
         return dataset
 
-    def _remove_if_empty(self) -> None:
-        if self._recording is not None and self._recording.storage.total_episodes == 0:
-            self._recording.discard()
-            self._recording = None
-
     def append_to(self, dataset: MinariDataset) -> None:
         """Append all episodes to a dataset."""
+        _check_same_layout(self._spaces, dataset)
         if self._recording is None:
             dataset._append(lambda: dataset.storage.update_episodes(self._buffers, describe=self._describe))
             self._empty()
@@ -153,16 +155,30 @@ class PendingEpisodes:
             discard_info(buffer.infos, name)
 
     def leave(self) -> None:
-        """Say where the episodes are that were written and not saved."""
-        if self._recording is not None:
+        """Write what is in memory too, and say where the recording is, if there is one."""
+        if self._recording is None:
+            return
+        lost = ""
+        try:
             self.flush()
-            warnings.warn(
-                f"{self.total_episodes} recorded episodes were not saved as a dataset. They are kept: run "
-                f"`minari recover {self._recording.name} --dataset-id ID` to make a dataset of them.",
-                UserWarning,
-                stacklevel=3,
+        except Exception as error:  # closing goes on, and what is written already can be recovered
+            lost = f" {len(self._buffers)} more could not be written: {error}"
+        warnings.warn(
+            f"{self._recording.episodes} recorded episodes were not saved as a dataset. They are kept: run "
+            f"`minari recover {self._recording.name} --dataset-id ID` to make a dataset of them.{lost}",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _check_same_layout(spaces: tuple[gym.Space[Any], gym.Space[Any]], dataset: MinariDataset) -> None:
+    theirs = dataset.observation_space, dataset.action_space
+    for name, ours, other in zip(("observations", "actions"), spaces, theirs, strict=True):
+        if codec_for(ours).layout() != codec_for(other).layout():
+            raise CombineError(
+                f"The recorded {name} are of the space {ours}, expected one laid out like {other} as in the "
+                f"dataset {dataset.id}."
             )
-            self._recording = None
 
 
 def _size(values: Any) -> int:

@@ -7,7 +7,6 @@ objects. Whatever is odd about a value, it is kept, and looked at when the episo
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -17,6 +16,7 @@ import numpy.typing as npt
 
 from minari.dataset.episode_buffer import STEP_KEYS, EpisodeBuffer
 from minari.dataset.infos import ABSENT, append_info, discard_info
+from minari.errors import EpisodeError
 
 
 _FIRST_ROWS = 64
@@ -27,6 +27,9 @@ class GrowingColumn(Protocol):
 
     def append(self, value: Any) -> None:
         """Keep the value of one more step."""
+
+    def cut(self, rows: int) -> None:
+        """Forget the values after the first ``rows``."""
 
     def take(self) -> Any:
         """The values so far, column by column; the column is empty afterwards."""
@@ -77,6 +80,11 @@ class _ArrayColumn:
             self._odd = list(self._data[: self._count])
         self._odd.append(kept(value))
 
+    def cut(self, rows: int) -> None:
+        self._count = min(self._count, rows)
+        if self._odd is not None:
+            del self._odd[rows:]
+
     def take(self) -> Any:
         if self._odd is not None:
             values: Any = self._odd
@@ -98,6 +106,9 @@ class _ValueColumn:
     def append(self, value: Any) -> None:
         self._values.append(value if type(value) in _IMMUTABLE else kept(value))
 
+    def cut(self, rows: int) -> None:
+        del self._values[rows:]
+
     def take(self) -> Any:
         values, self._values = self._values, []
         return values
@@ -106,23 +117,25 @@ class _ValueColumn:
 class _DictColumn:
     """One column for each key of a ``Dict``."""
 
-    def __init__(self, space: gym.spaces.Dict) -> None:
-        self._columns = {key: growing_column(sub) for key, sub in space.spaces.items()}
-        self._warned = False
+    def __init__(self, space: gym.spaces.Dict, notes: list[str]) -> None:
+        self._columns = {key: growing_column(sub, notes) for key, sub in space.spaces.items()}
+        self._notes, self._noted = notes, False
 
     def append(self, value: Any) -> None:
         if not isinstance(value, Mapping):
             value = {}
         for key, column in self._columns.items():
             column.append(value.get(key, ABSENT))
-        if len(value) > len(self._columns) and not self._warned:
-            self._warned = True
-            warnings.warn(
-                f"The keys {sorted(value.keys() - self._columns.keys())} are not in the space "
-                f"{sorted(self._columns)} and are not recorded; give DataCollector a space that has them.",
-                UserWarning,
-                stacklevel=2,
+        if len(value) > len(self._columns) and not self._noted:
+            self._noted = True
+            self._notes.append(
+                f"The keys {sorted(value.keys() - self._columns.keys(), key=str)} are not in the space "
+                f"{sorted(self._columns)} and are not recorded; give DataCollector a space that has them."
             )
+
+    def cut(self, rows: int) -> None:
+        for column in self._columns.values():
+            column.cut(rows)
 
     def take(self) -> Any:
         return {key: column.take() for key, column in self._columns.items()}
@@ -131,24 +144,33 @@ class _DictColumn:
 class _TupleColumn:
     """One column for each part of a ``Tuple``."""
 
-    def __init__(self, space: gym.spaces.Tuple[Any]) -> None:
-        self._columns = tuple(growing_column(sub) for sub in space.spaces)
+    def __init__(self, space: gym.spaces.Tuple[Any], notes: list[str]) -> None:
+        self._columns = tuple(growing_column(sub, notes) for sub in space.spaces)
 
     def append(self, value: Any) -> None:
         parts = value if isinstance(value, (tuple, list)) and len(value) == len(self._columns) else None
         for position, column in enumerate(self._columns):
             column.append(ABSENT if parts is None else parts[position])
 
+    def cut(self, rows: int) -> None:
+        for column in self._columns:
+            column.cut(rows)
+
     def take(self) -> Any:
         return tuple(column.take() for column in self._columns)
 
 
-def growing_column(space: gym.Space[Any]) -> GrowingColumn:
-    """The column for the values of a space."""
+def growing_column(space: gym.Space[Any], notes: list[str]) -> GrowingColumn:
+    """The column for the values of a space.
+
+    Args:
+        space: the space.
+        notes: where the column says what it leaves out.
+    """
     if isinstance(space, gym.spaces.Dict):
-        return _DictColumn(space)
+        return _DictColumn(space, notes)
     if isinstance(space, gym.spaces.Tuple):
-        return _TupleColumn(space)
+        return _TupleColumn(space, notes)
     if space.dtype is not None and space.shape:
         return _ArrayColumn(np.dtype(space.dtype), tuple(space.shape))
     return _ValueColumn()
@@ -171,6 +193,15 @@ def kept(value: Any) -> Any:
         return value
 
 
+def last_row(values: Any) -> Any:
+    """A copy of the value of the last step, from values column by column."""
+    if isinstance(values, dict):
+        return {key: last_row(part) for key, part in values.items()}
+    if isinstance(values, tuple):
+        return tuple(map(last_row, values))
+    return kept(values[-1])
+
+
 class EpisodeRecorder:
     """Collects the steps of one episode at a time.
 
@@ -181,8 +212,9 @@ class EpisodeRecorder:
     """
 
     def __init__(self, observation_space: gym.Space[Any], action_space: gym.Space[Any], record_infos: bool) -> None:
-        self._observations = growing_column(observation_space)
-        self._actions = growing_column(action_space)
+        self._notes: list[str] = []
+        self._observations = growing_column(observation_space, self._notes)
+        self._actions = growing_column(action_space, self._notes)
         self._record_infos = record_infos
         self._rewards: list[Any] = []
         self._terminations: list[Any] = []
@@ -190,7 +222,7 @@ class EpisodeRecorder:
         self._infos: dict[str, Any] = {}
         self._seed: int | None = None
         self._options: dict[str, Any] | None = None
-        self._started = False
+        self._started = self._noted = False
 
     @property
     def started(self) -> bool:
@@ -202,27 +234,59 @@ class EpisodeRecorder:
 
     def start(self, step_data: Mapping[str, Any], seed: int | None, options: dict[str, Any] | None) -> None:
         """Begin an episode with what a reset returned."""
+        missing = STEP_KEYS - step_data.keys()
+        if missing:
+            raise EpisodeError(
+                f"The StepDataCallback left out {sorted(missing)}, expected each of {sorted(STEP_KEYS)}; change "
+                f"what super().__call__ returns."
+            )
         self.take()
-        self._started, self._seed, self._options = True, seed, options
         self._observations.append(step_data["observation"])
         self._add_infos(step_data, recorded=0)
+        self._started, self._seed, self._options = True, seed, options
 
     def add(self, step_data: Mapping[str, Any]) -> None:
-        """Add one step."""
-        self._add_infos(step_data, recorded=len(self._rewards) + 1)
-        self._observations.append(step_data["observation"])
-        self._actions.append(step_data["action"])
-        self._rewards.append(kept(step_data["reward"]))
-        self._terminations.append(step_data["terminated"])
-        self._truncations.append(step_data["truncated"])
+        """Add one step, or nothing of it where an interruption comes in between."""
+        steps = len(self._rewards)
+        try:
+            self._add_infos(step_data, recorded=steps + 1)
+            self._observations.append(step_data["observation"])
+            self._actions.append(step_data["action"])
+            self._terminations.append(kept(step_data["terminated"]))
+            self._truncations.append(kept(step_data["truncated"]))
+            self._rewards.append(kept(step_data["reward"]))
+        except BaseException:
+            self._cut(steps)
+            raise
+
+    def _cut(self, steps: int) -> None:
+        self._observations.cut(steps + 1)
+        self._actions.cut(steps)
+        for values in (self._rewards, self._terminations, self._truncations):
+            del values[steps:]
+        _cut_infos(self._infos, steps + 1)
 
     def _add_infos(self, step_data: Mapping[str, Any], recorded: int) -> None:
         info = step_data["info"] if self._record_infos else {}
+        if not isinstance(info, Mapping):
+            info = self._without_info(info)
         if len(step_data) > len(STEP_KEYS):
             added = {key: value for key, value in step_data.items() if key not in STEP_KEYS}
             info = {**info, **added}
         if info or self._infos:
             append_info(self._infos, info, recorded, kept)
+
+    def _without_info(self, info: Any) -> dict[str, Any]:
+        if not (info is None or self._noted):
+            self._noted = True
+            self._notes.append(f"The info of a step is {info!r}, expected a dict; it is not recorded.")
+        return {}
+
+    def take_notes(self) -> list[str]:
+        """What was left out of the steps so far, in a sentence each; none is given twice."""
+        notes = list(self._notes)
+        self._notes.clear()
+        return notes
 
     def discard_info(self, name: str) -> None:
         """Drop one info of the running episode."""
@@ -249,3 +313,11 @@ class EpisodeRecorder:
         self._seed = self._options = None
         self._started = False
         return buffer
+
+
+def _cut_infos(infos: dict[str, Any], rows: int) -> None:
+    for values in infos.values():
+        if isinstance(values, dict):
+            _cut_infos(values, rows)
+        else:
+            del values[rows:]

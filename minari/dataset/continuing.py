@@ -1,4 +1,4 @@
-"""Appends further steps to an episode that is stored already."""
+"""Appends further steps to an episode that is stored already, column by column."""
 
 from __future__ import annotations
 
@@ -7,44 +7,94 @@ from typing import Any
 
 import numpy as np
 
-from minari.dataset.episode_buffer import EpisodeBuffer
+from minari.dataset.episode_data import same_values
+from minari.dataset.infos import ABSENT, decode_infos, encode_infos, rows_so_far
 from minari.errors import EpisodeError
+from minari.spaces import Column, Columns, EpisodeColumns, Path, path_name
 
 
-def continued(stored: Mapping[str, Any], metadata: Mapping[str, Any], more: EpisodeBuffer) -> EpisodeBuffer:
-    """The whole episode: what is stored, followed by what a buffer has.
+def continued(stored: EpisodeColumns, more: EpisodeColumns, more_infos: Mapping[str, Any] | None) -> EpisodeColumns:
+    """The whole episode: what is stored, followed by further steps.
 
     Args:
-        stored: the fields of an :class:`~minari.EpisodeData`.
-        metadata: of the stored episode; its seed and options stay.
-        more: the further steps, with as many observations and infos as actions.
+        stored: the episode so far; its metadata stay.
+        more: the columns of the further steps without infos; observations have as many rows as
+            actions.
+        more_infos: the infos of the further steps.
 
     Raises:
-        EpisodeError: the two are nested differently.
+        EpisodeError: the two cannot be joined.
     """
-    infos = more.infos
-    if not stored["infos"] and not infos:
-        infos = {}
-    return EpisodeBuffer(
-        seed=metadata.get("seed"),
-        options=metadata.get("options"),
-        observations=_joined(stored["observations"], more.observations, "observations"),
-        actions=_joined(stored["actions"], more.actions, "actions"),
-        rewards=_joined(stored["rewards"], more.rewards, "rewards"),
-        terminations=_joined(stored["terminations"], more.terminations, "terminations"),
-        truncations=_joined(stored["truncations"], more.truncations, "truncations"),
-        infos=_joined(stored["infos"], infos, "infos"),
-    )
+    total_steps = stored.total_steps + more.total_steps
+    columns = {path: _joined(stored.columns, column, path) for path, column in more.columns.items()}
+    old_infos = decode_infos(stored.columns)
+    if old_infos or more_infos:
+        infos = _joined_infos(old_infos, more_infos or {}, stored.total_steps + 1, more.total_steps)
+        columns.update(encode_infos(infos, total_steps + 1))
+    return EpisodeColumns(total_steps, columns, dict(stored.metadata))
 
 
-def _joined(first: Any, second: Any, name: str) -> Any:
-    if isinstance(first, Mapping) and isinstance(second, Mapping) and first.keys() == second.keys():
-        return {key: _joined(first[key], second[key], f"{name}/{key}") for key in first}
-    if isinstance(first, tuple) and isinstance(second, tuple) and len(first) == len(second):
-        return tuple(_joined(a, b, f"{name}/{i}") for i, (a, b) in enumerate(zip(first, second, strict=True)))
-    if isinstance(second, (list, np.ndarray)) and not isinstance(first, (Mapping, tuple)):
-        return [*first, *second]
-    raise EpisodeError(
-        f"The {name} of the steps that continue an episode are not nested like those that are stored; "
-        f"give the same keys and parts."
-    )
+def _joined(stored: Columns, more: Column, path: Path) -> Column:
+    first = stored.get(path)
+    if first is None or first.shape[1:] != more.shape[1:]:
+        raise EpisodeError(
+            f"The stored {path_name(path)!r} and those of the steps that continue the episode have different "
+            f"shapes, {None if first is None else first.shape} and {more.shape}; the stored data are damaged."
+        )
+    if not len(first) or not len(more):
+        return first if len(first) else more.copy()  # an empty column says nothing about the dtype
+    return np.concatenate([first, more])
+
+
+def _joined_infos(first: Mapping[str, Any], second: Mapping[str, Any], rows: int, more: int) -> dict[str, Any]:
+    first, second = _without_masks(first), _without_masks(second)
+    joined: dict[str, Any] = {}
+    for key in [*first, *(key for key in second if key not in first)]:
+        a, b = first.get(key, ABSENT), second.get(key, ABSENT)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            joined[key] = _joined_infos(a, b, rows, more)
+        elif isinstance(a, tuple) and isinstance(b, tuple) and len(a) == len(b):
+            joined[key] = tuple([*x, *y] for x, y in zip(a, b, strict=True))
+        else:
+            joined[key] = [*_rows(a, rows), *_rows(b, more)]
+    return joined
+
+
+def _rows(values: Any, count: int) -> list[Any]:
+    if values is ABSENT:
+        return [ABSENT] * count
+    if isinstance(values, tuple):
+        return [tuple(step) for step in zip(*values, strict=True)]
+    return rows_so_far(values, count)
+
+
+def _without_masks(infos: Mapping[str, Any]) -> dict[str, Any]:
+    """Infos whose absent rows are marked in place rather than by a mask beside them.
+
+    A mask is told from an info of the same name by the rows that it hides: they hold the filling.
+    """
+    plain = dict(infos)
+    for key, values in infos.items():
+        mask = infos.get(f"_{key}")
+        if not _is_mask(mask) or isinstance(values, tuple):
+            continue
+        if isinstance(values, Mapping):
+            del plain[f"_{key}"]  # its parts have masks of their own
+        elif len(values) == len(mask) and all(map(_is_filling, _hidden(values, mask))):
+            del plain[f"_{key}"]
+            plain[key] = [value if there else ABSENT for value, there in zip(values, mask, strict=True)]
+    return {key: _without_masks(values) if isinstance(values, Mapping) else values for key, values in plain.items()}
+
+
+def _is_mask(column: Any) -> bool:
+    return isinstance(column, np.ndarray) and column.dtype == np.bool_ and column.ndim == 1 and not column.all()
+
+
+def _hidden(values: Any, mask: Column) -> list[Any]:
+    return [value for value, there in zip(values, mask, strict=True) if not there]
+
+
+def _is_filling(value: Any) -> bool:
+    if isinstance(value, (np.ndarray, np.generic)):
+        return same_values(np.asarray(value), np.zeros_like(value))
+    return value is None or value == ""

@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 from minari.dataset.episode_buffer import EpisodeBuffer
+from minari.dataset.episode_metadata import checked_metadata
 from minari.dataset.infos import decode_infos, encode_infos
 from minari.errors import DatasetCorruptError, EpisodeError, EpisodeTypeError
 from minari.spaces import Column, Columns, EpisodeColumns, SpaceCodec, codec_for, path_name
@@ -30,20 +31,35 @@ class EpisodeCodec:
         Raises:
             EpisodeError: the parts differ in length, or do not have the shape or kind that the
                 spaces ask for, or the episode has no step.
+            MetadataError: the options cannot be stored.
         """
+        steps = self._encode_steps(buffer, first_observations=1)
+        columns = {**steps.columns, **encode_infos(buffer.infos, steps.total_steps + 1)}
+        return EpisodeColumns(steps.total_steps, columns, checked_metadata(_metadata(buffer)))
+
+    def encode_further_steps(self, buffer: EpisodeBuffer) -> EpisodeColumns:
+        """Make the columns of steps that continue an episode, but for the infos.
+
+        Raises:
+            EpisodeError: as :meth:`encode` does, but there are as many observations as actions.
+        """
+        return self._encode_steps(buffer, first_observations=0)
+
+    def _encode_steps(self, buffer: EpisodeBuffer, first_observations: int) -> EpisodeColumns:
         rewards = _rewards(buffer.rewards)
         total_steps = len(rewards)
         if total_steps == 0:
             raise EpisodeError("The episode has no step, expected at least one; leave it out.")
         columns: dict[Any, Column] = {
-            **_encode_space(self.observations, buffer.observations, total_steps + 1, total_steps),
+            **_encode_space(
+                self.observations, buffer.observations, total_steps + first_observations, total_steps
+            ),
             **_encode_space(self.actions, buffer.actions, total_steps, total_steps),
             REWARDS: rewards,
             TERMINATIONS: _flags("terminations", buffer.terminations, total_steps),
             TRUNCATIONS: _flags("truncations", buffer.truncations, total_steps),
-            **encode_infos(buffer.infos, total_steps + 1),
         }
-        return EpisodeColumns(total_steps, columns, _metadata(buffer))
+        return EpisodeColumns(total_steps, columns)
 
     def decode(self, episode_id: int, columns: Columns) -> dict[str, Any]:
         """The fields of an :class:`~minari.EpisodeData`."""

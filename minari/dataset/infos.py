@@ -3,25 +3,27 @@
 Infos have no space, so what was given decides how it is kept:
 
 - numbers and arrays of one shape become an array with one row a step, strings become text, a dict
-  becomes a group;
+  becomes a group, and so does a key with slashes: ``a/b`` is the same as ``b`` in a dict ``a``;
 - where a key is absent from some steps, its rows there are filled (0, False or "") and a boolean
   mask ``_<key>`` beside it says which rows are real, as in Gymnasium's vector environments;
 - arrays whose shape changes from step to step become two columns below the key, ``_ragged_values``
   (all numbers in a row) and ``_ragged_shapes``;
-- whatever else JSON can hold (None, mixed types, lists of strings) becomes one column below the
-  key, ``_json``, of one JSON text a step.
+- whatever else JSON can hold (None, mixed types, lists of strings, texts that UTF-8 cannot hold)
+  becomes one column below the key, ``_json``, of one JSON text a step.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 
+from minari.dataset.episode_data import same_values
 from minari.errors import EpisodeError, EpisodeTypeError
-from minari.spaces.columns import Column, Columns, Path, object_column, path_name
+from minari.spaces.columns import Column, Columns, Path, is_utf8_text, object_column, path_name
 
 
 class _Absent:
@@ -43,6 +45,7 @@ ABSENT: Final = _Absent()
 
 _RAGGED_VALUES, _RAGGED_SHAPES, _JSON = "_ragged_values", "_ragged_shapes", "_json"
 _RESERVED = frozenset({_RAGGED_VALUES, _RAGGED_SHAPES, _JSON})
+_POSITION = re.compile(r"_index_\d+")  # how a position in a tuple is called on disk
 
 
 def append_info(
@@ -73,28 +76,29 @@ def append_info(
         elif isinstance(values, list):
             values.append(keep(value))
         else:
-            infos[key] = [*_rows_so_far(values, recorded), keep(value)]
+            infos[key] = [*rows_so_far(values, recorded), keep(value)]
     return infos
 
 
-def _rows_so_far(values: Any, recorded: int) -> list[Any]:
-    """The values of the steps so far as a list, whatever they were kept as."""
+def rows_so_far(values: Any, recorded: int) -> list[Any]:
+    """The values of the steps so far as a list, whatever they were kept as: a list, a dict, or None."""
     if values is None:
         return [ABSENT] * recorded
     if isinstance(values, dict):
-        parts = {key: _rows_so_far(part, recorded) for key, part in values.items()}
+        parts = {key: rows_so_far(part, recorded) for key, part in values.items()}
         rows = ({k: v[row] for k, v in parts.items() if v[row] is not ABSENT} for row in range(recorded))
         return [row or ABSENT for row in rows]
     return list(values)
 
 
 def discard_info(infos: dict[str, Any] | None, name: str) -> None:
-    """Drop one info, by its keys joined by ``/``."""
-    *parents, key = name.split("/")
+    """Drop one info, by its keys joined by ``/``; a key that is no string is found by how it prints."""
+    *parents, last = name.split("/")
     for parent in parents:
-        infos = (infos or {}).get(parent)
+        infos = infos.get(parent) if isinstance(infos, dict) else None
     if isinstance(infos, dict):
-        infos.pop(key, None)
+        for key in [key for key in infos if key == name or str(key) == last]:
+            del infos[key]
 
 
 def encode_infos(infos: Mapping[str, Any] | None, rows: int, path: Path = ("infos",)) -> dict[Path, Column]:
@@ -111,50 +115,64 @@ def encode_infos(infos: Mapping[str, Any] | None, rows: int, path: Path = ("info
         EpisodeTypeError: a value can be neither an array, text nor JSON.
     """
     columns: dict[Path, Column] = {}
-    for key, values in (infos or {}).items():
-        _encode_key(columns, infos or {}, key, values, rows, path)
+    _encode_infos(columns, infos or {}, rows, path)
+    for column_path in columns:
+        for depth in range(len(path) + 1, len(column_path)):
+            if column_path[:depth] in columns:
+                raise EpisodeError(
+                    f"The infos have both {path_name(column_path[:depth])!r} and {path_name(column_path)!r}, "
+                    f"which would be a value and a dict in one place; rename one of the two."
+                )
     return columns
 
 
-def _encode_key(
-    columns: dict[Path, Column], infos: Mapping[str, Any], key: Any, values: Any, rows: int, path: Path
-) -> None:
-    here = (*path, _checked_key(key, path))
+def _encode_infos(columns: dict[Path, Column], infos: Mapping[str, Any], rows: int, path: Path) -> None:
+    for key, values in infos.items():
+        *outer, name = _checked_key(key, path)
+        parent = (*path, *outer)
+        _encode_key(columns, (*parent, name), values, rows)
+        mask = _presence(values, rows)
+        if not mask.all():
+            _put(columns, (*parent, f"_{name}"), mask)
+
+
+def _put(columns: dict[Path, Column], path: Path, column: Column) -> None:
+    """Add a column where there is none, or the same one: infos may bring their masks along."""
+    if not same_values(columns.setdefault(path, column), column):
+        raise EpisodeError(
+            f"The infos give {path_name(path)!r} twice, with slashes and nested, or as a value and as the "
+            f"mask that says which steps have {str(path[-1])[1:]!r}; rename one of the two."
+        )
+
+
+def _encode_key(columns: dict[Path, Column], path: Path, values: Any, rows: int) -> None:
     if isinstance(values, Mapping) and values:
-        columns.update(encode_infos(values, rows, here))
-        _add_mask(columns, infos, key, _presence(values, rows), path)
-        return
-    if isinstance(values, tuple) and values and all(isinstance(part, (list, np.ndarray)) for part in values):
-        for position, part in enumerate(values):
-            columns.update(_encode_values(part, rows, (*here, position)))
+        _encode_infos(columns, values, rows, path)
         return
     if isinstance(values, Mapping):  # an empty dict in every step
         values = [{}] * rows
-    columns.update(_encode_values(values, rows, here))
-    _add_mask(columns, infos, key, _presence(values, rows), path)
+    parts = {path: values}
+    if isinstance(values, tuple) and values and all(isinstance(part, (list, np.ndarray)) for part in values):
+        parts = {(*path, position): part for position, part in enumerate(values)}
+    for part_path, part in parts.items():
+        for column_path, column in _encode_values(part, rows, part_path).items():
+            _put(columns, column_path, column)
 
 
-def _add_mask(columns: dict[Path, Column], infos: Mapping[str, Any], key: str, mask: Column, path: Path) -> None:
-    """Write the mask of a key, where it says anything."""
-    if mask.all():
-        return
-    mask_key, here = f"_{key}", path_name((*path, key))
-    if mask_key in infos and not np.array_equal(np.asarray(infos[mask_key]), mask):
-        raise EpisodeError(
-            f"The info {here!r} is absent from some steps, and the mask that says so would overwrite the "
-            f"info {mask_key!r}; rename one of the two in a StepDataCallback."
-        )
-    mask_path: Path = (*path, mask_key)
-    columns[mask_path] = mask
-
-
-def _checked_key(key: Any, path: Path) -> str:
-    if not isinstance(key, str) or key in _RESERVED or not key.strip("/.") or "\0" in key:
+def _checked_key(key: Any, path: Path) -> list[str]:
+    """The key at its slashes."""
+    parts = key.split("/") if isinstance(key, str) else []
+    if not parts or not is_utf8_text(key) or any(map(_is_reserved, parts)):
         raise EpisodeTypeError(
-            f"The infos under {path_name(path)!r} have the key {key!r}, expected a string that is not "
-            f"empty, '.', '..' or one of {sorted(_RESERVED)}; rename it in a StepDataCallback."
+            f"The infos under {path_name(path)!r} have the key {key!r}, expected a string that, also "
+            f"between slashes, is not empty, '.', '..', '_index_' with a number, or one of "
+            f"{sorted(_RESERVED)}; rename it in a StepDataCallback."
         )
-    return key
+    return parts
+
+
+def _is_reserved(part: str) -> bool:
+    return not part.strip(".") or part in _RESERVED or _POSITION.fullmatch(part) is not None
 
 
 def _presence(values: Any, rows: int) -> Column:
@@ -180,7 +198,7 @@ def _encode_values(values: Any, rows: int, path: Path) -> dict[Path, Column]:
     if isinstance(values, np.ndarray) and values.dtype.kind in "biufc":
         return {path: values}
     present = [value for value in values if value is not ABSENT]
-    if present and all(isinstance(value, str) and "\0" not in value for value in present):
+    if present and all(isinstance(value, str) and is_utf8_text(value) for value in present):
         return {path: object_column([str(value) if value is not ABSENT else "" for value in values])}
     arrays = _as_arrays(present)
     if arrays is not None:

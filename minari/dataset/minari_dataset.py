@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import logging
-import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from importlib import metadata as installed
 from typing import TYPE_CHECKING, Any, overload
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 from gymnasium.envs.registration import EnvSpec
-from packaging.requirements import InvalidRequirement, Requirement
 
 from minari.dataset.dataset_id import gen_dataset_id, parse_dataset_id
 from minari.dataset.env_spec import make_environment, parse_env_spec
@@ -22,6 +19,8 @@ from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.episode_data import EpisodeData
 from minari.dataset.minari_storage import MinariStorage, PathLike
 from minari.dataset.publication import new_dataset
+from minari.dataset.requirements import warn_about_unmet
+from minari.dataset.statistics import DatasetStatistics, statistics_of
 from minari.dataset.versions import FORMAT_VERSION, check_readable
 from minari.errors import EnvironmentSpecError, EpisodeError, EpisodeIndexError
 from minari.storage.datasets_root_dir import get_dataset_path
@@ -281,6 +280,10 @@ class MinariDataset:
         """A view of the episodes for which the condition is true."""
         return self._view([episode.id for episode in self if condition(episode)])
 
+    def statistics(self) -> DatasetStatistics:
+        """Returns and lengths of the episodes of this view, computed from their rewards."""
+        return statistics_of(self._storage, self._indices)
+
     # Changing and saving
 
     def update_dataset_from_buffer(self, buffer: list[EpisodeBuffer]) -> None:
@@ -337,8 +340,7 @@ class MinariDataset:
             EnvironmentSpecError: the dataset names no environment, or it cannot be made.
         """
         requirements = self._raw.raw.get("requirements") or []
-        for requirement in requirements:
-            _warn_if_unmet(requirement)
+        warn_about_unmet(requirements, stacklevel=2)
         spec = self.eval_env_spec if eval_env else None
         if spec is None:
             if eval_env:
@@ -366,19 +368,3 @@ class MinariDataset:
 
 def _deprecated(old: str, new: str) -> None:
     warnings.warn(f"{old} is the older name of {new}; use that.", DeprecationWarning, stacklevel=3)
-
-
-def _warn_if_unmet(text: str) -> None:
-    try:
-        requirement = Requirement(text)
-    except InvalidRequirement:
-        warnings.warn(f"The requirement {text!r} of the dataset is not understood.", UserWarning, stacklevel=3)
-        return
-    name = re.sub(r"\s.*", "", requirement.name)
-    try:
-        version = installed.version(name)
-    except installed.PackageNotFoundError:
-        warnings.warn(f'The package {name} is not installed; run pip install "{text}".', UserWarning, stacklevel=3)
-        return
-    if not requirement.specifier.contains(version, prereleases=True):
-        warnings.warn(f'The package {name} has version {version}; run pip install "{text}".', UserWarning, stacklevel=3)

@@ -19,6 +19,7 @@ from minari.dataset._storages.registry import get_minari_storage
 from minari.dataset.encoding import EpisodeCodec
 from minari.dataset.env_spec import env_spec_to_json, spaces_of
 from minari.dataset.episode_buffer import EpisodeBuffer
+from minari.dataset.episode_metadata import checked_metadata
 from minari.dataset.metadata import METADATA_FILE_NAME, DatasetMetadata
 from minari.dataset.stored_metadata import exists, read_metadata, stamp_of
 from minari.dataset.versions import frames_were_jpeg
@@ -38,8 +39,6 @@ __all__ = ["METADATA_FILE_NAME", "EpisodeWriter", "MinariStorage", "PathLike", "
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
-_OWN_KEYS = ("id", "total_steps")  # of the episode metadata; the library's, not the user's
-
 
 class EpisodeWriter(ABC):
     """The hooks of a format for changing a dataset, for the time of one transaction.
@@ -58,7 +57,10 @@ class EpisodeWriter(ABC):
 
     @abstractmethod
     def update_metadata(self, index: int, metadata: Mapping[str, Any]) -> None:
-        """Set metadata of an episode that is there, leaving the other keys as they are."""
+        """Set metadata of an episode that is there, leaving the other keys as they are.
+
+        Where a key has a dict, the whole dict is replaced.
+        """
 
     def copy_from(self, first_index: int, storage: MinariStorage, indices: Sequence[int]) -> bool:
         """Add episodes of another storage as they are stored; False where this format cannot."""
@@ -340,7 +342,8 @@ class MinariStorage(ABC):
         """Set metadata of episodes, leaving their other keys as they are.
 
         Args:
-            metadatas: one dict for each episode; nested dicts are allowed.
+            metadatas: one dict for each episode; where it has nested dicts, they replace what the key
+                had before.
             episode_indices: the episodes, by default all.
 
         Raises:
@@ -355,11 +358,7 @@ class MinariStorage(ABC):
             )
         with self._writer() as writer:
             for index, metadata in zip(indices, new, strict=True):
-                if not metadata.keys().isdisjoint(_OWN_KEYS):
-                    raise MetadataError(
-                        f"The episode metadata {_OWN_KEYS} follow from the data; leave them out of the update."
-                    )
-                writer.update_metadata(index, metadata)
+                writer.update_metadata(index, checked_metadata(metadata))
             writer.commit(self._current)
 
     def update_episodes(

@@ -1,4 +1,4 @@
-"""Episodes into a storage: encoded, checked and handed to the writer of its format in batches."""
+"""Episodes into a storage: encoded, checked and handed to the writer of its format."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from minari.dataset._storages.images import encode_frames, is_encoded
+from minari.dataset._storages.images import decode_frames, encode_frames, is_encoded
 from minari.dataset.continuing import continued
 from minari.dataset.episode_buffer import EpisodeBuffer
-from minari.errors import CombineError, EpisodeError
+from minari.dataset.episode_metadata import checked_metadata
+from minari.errors import CombineError, EpisodeError, MetadataError
 from minari.progress import track
 from minari.spaces import Column, EpisodeColumns, Path, object_column
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 #: What is to be kept with an episode, from the fields of its ``EpisodeData``.
 Describe: TypeAlias = Callable[[dict[str, Any]], Mapping[str, Any]]
 
-_BATCH_BYTES = 64 * 2**20  # episodes are encoded and written that much at a time
 _COPIED_AT_A_TIME = 256
 
 
@@ -55,64 +55,68 @@ def append_stored(storage: MinariStorage, source: MinariStorage, indices: Sequen
 
 
 class _Session:
-    """One transaction: counts what goes in, and writes it in batches."""
+    """One transaction: counts what goes in, and hands it to the writer of the format."""
 
     def __init__(self, storage: MinariStorage, writer: EpisodeWriter) -> None:
         self._storage, self._writer = storage, writer
         self._metadata = storage._current  # read only now, when nobody else can write
         self._episodes = self._stored_episodes = self._metadata.total_episodes
         self._steps = self._metadata.total_steps
-        self._batch: list[EpisodeColumns] = []
-        self._batch_bytes = 0
+        self._continued: dict[int, EpisodeColumns] = {}
 
     def add(self, buffer: EpisodeBuffer | Mapping[str, Any], describe: Describe | None) -> None:
-        """Take an episode; it is checked here, and written when the batch is full."""
+        """Check an episode and write it; buffers may be filled anew as soon as this returns."""
         if isinstance(buffer, Mapping):
             buffer = EpisodeBuffer(**buffer)
-        if buffer.id is not None and buffer.id < self._stored_episodes:
-            self._continue(buffer, describe)
-            return
-        if buffer.id not in (None, self._episodes):
+        index = self._episodes if buffer.id is None else buffer.id
+        if not 0 <= index <= self._episodes or self._stored_episodes <= index < self._episodes:
             raise EpisodeError(
                 f"The episode has the id {buffer.id}, expected None or {self._episodes}, the number of the "
                 f"next episode, or that of one already stored, which it continues."
             )
         try:
-            episode = self._encoded(self._episodes, buffer, describe)
-        except EpisodeError as error:
-            raise type(error)(f"Episode {self._episodes} cannot be stored. {error}") from error
-        self._take(self._with_jpeg(episode))
+            if index < self._stored_episodes:
+                self._continue(index, buffer, describe)
+            else:
+                episode = self._storage._codec.encode(buffer)
+                self._take(self._with_jpeg(self._described(index, episode, describe)))
+        except (EpisodeError, MetadataError) as error:
+            raise type(error)(f"Episode {index} cannot be stored. {error}") from error
 
-    def _encoded(self, index: int, buffer: EpisodeBuffer, describe: Describe | None) -> EpisodeColumns:
-        episode = self._storage._codec.encode(buffer)
-        if describe is not None:
-            episode.metadata.update(describe(self._storage._codec.decode(index, episode.columns)))
-        return episode
-
-    def _take(self, episode: EpisodeColumns) -> None:
-        self._batch.append(episode)
-        self._batch_bytes += sum(column.nbytes for column in episode.columns.values())
-        self._episodes += 1
-        self._steps += episode.total_steps
-        if self._batch_bytes > _BATCH_BYTES:
-            self._flush()
+    def _described(self, index: int, episode: EpisodeColumns, describe: Describe | None) -> EpisodeColumns:
+        if describe is None:
+            return episode
+        fields = self._storage._codec.decode(index, self._storage._with_frames(episode.columns))
+        metadata = {**episode.metadata, **checked_metadata(describe(fields))}
+        return EpisodeColumns(episode.total_steps, episode.columns, metadata)
 
     def _with_jpeg(self, episode: EpisodeColumns) -> EpisodeColumns:
         leaves = self._storage._image_leaves if self._storage.jpeg_encoding else []
-        if not leaves:
-            return episode
         frames = {leaf.path: encode_frames(episode.columns[leaf.path]) for leaf in leaves}
         return EpisodeColumns(episode.total_steps, {**episode.columns, **frames}, episode.metadata)
 
-    def _continue(self, buffer: EpisodeBuffer, describe: Describe | None) -> None:
-        index = int(buffer.id or 0)
-        stored = next(iter(self._storage.get_episodes([index])))
-        known = next(iter(self._storage.get_episode_metadata([index])))
-        whole = self._encoded(index, continued(stored, known, buffer), describe)
-        for key in known.keys() - {"id", "total_steps"}:
-            whole.metadata.setdefault(key, known[key])
-        self._writer.replace(index, self._with_jpeg(whole))
-        self._steps += whole.total_steps - len(stored["rewards"])
+    def _continue(self, index: int, buffer: EpisodeBuffer, describe: Describe | None) -> None:
+        stored = self._continued.get(index)
+        if stored is None:
+            (stored,) = _stored_episodes(self._storage, [index], decode_frames=False)
+        more = self._with_jpeg(self._storage._codec.encode_further_steps(buffer))
+        whole = continued(self._with_same_frames(stored, more), more, buffer.infos)
+        self._continued[index] = self._described(index, whole, describe)
+        self._steps += more.total_steps
+
+    def _with_same_frames(self, stored: EpisodeColumns, more: EpisodeColumns) -> EpisodeColumns:
+        """The stored episode with frames decoded where the further steps are not encoded."""
+        frames = {
+            leaf.path: decode_frames(stored.columns[leaf.path], leaf)
+            for leaf in self._storage._frame_leaves
+            if is_encoded(stored.columns[leaf.path], leaf) and not is_encoded(more.columns[leaf.path], leaf)
+        }
+        return EpisodeColumns(stored.total_steps, {**stored.columns, **frames}, stored.metadata)
+
+    def _take(self, episode: EpisodeColumns) -> None:
+        self._writer.append(self._episodes, [episode])
+        self._episodes += 1
+        self._steps += episode.total_steps
 
     def copy(self, source: MinariStorage, indices: Sequence[int]) -> None:
         """Take episodes of another storage, byte for byte where the format can."""
@@ -124,16 +128,11 @@ class _Session:
             return
         for episode in _stored_episodes(source, indices, decode_frames=not same_images):
             self._take(episode if same_images else self._with_jpeg(episode))
-        self._flush()
-
-    def _flush(self) -> None:
-        if self._batch:
-            self._writer.append(self._episodes - len(self._batch), self._batch)
-            self._batch, self._batch_bytes = [], 0
 
     def commit(self) -> None:
-        """Write the rest, and make it all visible."""
-        self._flush()
+        """Make it all visible."""
+        for index, episode in self._continued.items():
+            self._writer.replace(index, episode)
         totals = {
             "total_episodes": self._episodes,
             "total_steps": self._steps,
@@ -155,6 +154,9 @@ def _stored_episodes(source: MinariStorage, indices: Sequence[int], decode_frame
 def _as_bytes(source: MinariStorage, columns: dict[Path, Column]) -> dict[Path, Column]:
     for leaf in source._frame_leaves:
         if is_encoded(columns[leaf.path], leaf):
-            rows = [np.asarray(row, dtype=np.uint8).tobytes() for row in columns[leaf.path]]
+            rows = [
+                row if isinstance(row, bytes) else np.asarray(row, dtype=np.uint8).tobytes()
+                for row in columns[leaf.path]
+            ]
             columns[leaf.path] = object_column(rows)
     return columns

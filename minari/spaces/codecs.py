@@ -23,7 +23,7 @@ import numpy as np
 from gymnasium import spaces
 
 from minari.errors import EpisodeError, EpisodeTypeError, UnknownSpaceError
-from minari.spaces.columns import Column, Columns, Leaf, Path, object_column, path_name
+from minari.spaces.columns import Column, Columns, Leaf, Path, is_utf8_text, object_column, path_name
 
 
 CodecFactory = Callable[[Any, Path], "SpaceCodec"]
@@ -190,6 +190,8 @@ class ArrayCodec(SpaceCodec):
         return columns[self.path]
 
     def steps(self, decoded: Any, count: int) -> list[Any]:
+        if isinstance(self.space, spaces.Box) and not self.shape:
+            return [decoded[step, ...] for step in range(count)]  # a Box has arrays, also of no dimension
         return list(decoded)
 
     def count(self, columns: Columns) -> int | None:
@@ -229,7 +231,7 @@ class TextCodec(SpaceCodec):
                 raise EpisodeTypeError(
                     f"The {self.name} at step {row} are {text!r}, expected a string as in {self.space}."
                 )
-            if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+            if not is_utf8_text(text):
                 raise EpisodeTypeError(
                     f"The {self.name} at step {row} are {text!r}, which holds a NUL character or half a "
                     f"surrogate pair; UTF-8 text on disk cannot, so leave it out."

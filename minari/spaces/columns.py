@@ -60,6 +60,11 @@ def path_name(path: Path) -> str:
     return "/".join(str(part) for part in path)
 
 
+def is_utf8_text(text: str) -> bool:
+    """Whether UTF-8 on disk can hold a text: it has no NUL character and no half of a surrogate pair."""
+    return "\0" not in text and (text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text))
+
+
 def object_column(values: list[Any]) -> Column:
     """A one-dimensional object array of the values as they are, even where they are sequences."""
     column = np.empty(len(values), dtype=object)

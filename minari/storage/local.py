@@ -27,12 +27,16 @@ __all__ = [
     "parse_dataset_id",
 ]
 
-Downloader = Callable[[str], object]
+Downloader = Callable[..., object]
 _downloaders: list[Downloader] = []
 
 
 def register_downloader(downloader: Downloader) -> None:
-    """Say what brings a dataset that is not here; the remotes do, which this module knows nothing of."""
+    """Say what brings a dataset that is not here; the remotes do, which this module knows nothing of.
+
+    Args:
+        downloader: called with the id, and with the catalogue's ``root`` by keyword.
+    """
     _downloaders[:] = [downloader]
 
 
@@ -55,7 +59,7 @@ def load_dataset(dataset_id: str, download: bool = False, *, root: PathLike | No
             raise DatasetNotFoundError(
                 f"Dataset {dataset_id} not found locally at {path}. Use download=True to download the dataset."
             )
-        _downloaders[0](dataset_id)
+        _downloaders[0](dataset_id, root=root)
     return MinariDataset(path / "data")
 
 

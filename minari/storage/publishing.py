@@ -173,9 +173,7 @@ def ensure_namespace_directories(root: Path, namespace: str | None) -> None:
     for part in parse_namespace(namespace):
         folders.append((folders[-1] if folders else root) / part)
         if dataset_exists(folders[-1]):
-            raise DatasetExistsError(
-                f"{folders[-1]} is a dataset and cannot be a namespace; choose another namespace."
-            )
+            raise DatasetExistsError(f"{folders[-1]} is a dataset and cannot be a namespace; choose another namespace.")
     created = _make_parents(folders[-1])
     written: list[Path] = []
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import shutil
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -89,15 +90,13 @@ class Recording:
         except BaseException:
             write_atomically(file, before)
             raise
-        with suppress(OSError):  # other recordings may be there
-            self.path.parent.parent.rmdir()
+        _remove_folder_if_empty(self.path.parent.parent)
         return MinariDataset(destination / "data")
 
     def discard(self) -> None:
         """Delete it."""
         remove_directory(self.path.parent)
-        with suppress(OSError):
-            self.path.parent.parent.rmdir()
+        _remove_folder_if_empty(self.path.parent.parent)
 
 
 def new_recording(
@@ -113,15 +112,21 @@ def new_recording(
     folder = get_datasets_root(root)
     env_name = re.sub(r"[^\w-]", "-", env_spec.id) if env_spec else "recording"
     name = f"{env_name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{secrets.token_hex(2)}"
-    storage = MinariStorage.new(
-        folder / RECORDINGS_FOLDER / name / "data",
-        observation_space,
-        action_space,
-        env_spec,
-        data_format,
-        jpeg_encoding=jpeg_encoding,
-    )
+    path = folder / RECORDINGS_FOLDER / name
+    try:
+        storage = MinariStorage.new(
+            path / "data", observation_space, action_space, env_spec, data_format, jpeg_encoding=jpeg_encoding
+        )
+    except BaseException:
+        shutil.rmtree(path, ignore_errors=True)
+        _remove_folder_if_empty(path.parent)
+        raise
     return Recording(name, storage, folder)
+
+
+def _remove_folder_if_empty(folder: Path) -> None:
+    with suppress(OSError):  # other recordings may be there
+        folder.rmdir()
 
 
 def list_recordings(root: PathLike | None = None) -> list[Recording]:

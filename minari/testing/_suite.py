@@ -30,9 +30,10 @@ class Suite:
 
     def pytest_generate_tests(self, metafunc: Any) -> None:
         """Run a test once for each of its cases; pytest looks for this method."""
-        for name, values in self.cases.items():
-            if name in metafunc.fixturenames:
-                metafunc.parametrize(name, list(values))
+        for part in type(self).__mro__:
+            for name, values in vars(part).get("cases", {}).items():
+                if name in metafunc.fixturenames:
+                    metafunc.parametrize(name, list(values))
 
     def new(
         self,
@@ -57,9 +58,7 @@ class Suite:
         """An episode of the spaces that :meth:`new` takes unless told otherwise."""
         return draw_truth(OBSERVATIONS, ACTIONS, length, seed, infos)
 
-    def assert_holds(
-        self, storage: MinariStorage, truths: Iterable[Truth], *spaces_of: gym.Space[Any]
-    ) -> None:
+    def assert_holds(self, storage: MinariStorage, truths: Iterable[Truth], *spaces_of: gym.Space[Any]) -> None:
         """Require exactly these episodes, of the storage as it is and of one opened anew."""
         expected = list(truths)
         for opened in (storage, MinariStorage.read(storage.data_path)):

@@ -75,7 +75,11 @@ class ValuesSuite(Suite):
         """A list of Python numbers becomes what the space says; the rest becomes floats and flags."""
         storage = self.new(tmp_path, spaces.Box(-1.0, 1.0, (2,), np.float32))
         lists: dict[str, Any] = {
-            "observations": [[0, 1], [0.5, 0.25]], "actions": [3], "rewards": [0.25], "terminations": [1], "truncations": [0]
+            "observations": [[0, 1], [0.5, 0.25]],
+            "actions": [3],
+            "rewards": [0.25],
+            "terminations": [1],
+            "truncations": [0],
         }
         storage.update_episodes([EpisodeBuffer(**lists)])
         (episode,) = storage.get_episodes([0])

@@ -103,8 +103,10 @@ INFOS: dict[str, tuple[Sequence[dict[str, Any]], dict[str, Any]]] = {
     "numbers": ([{"x": 0.5}, {"x": 1.5}, {"x": -1.0}], {"x": np.array([0.5, 1.5, -1.0])}),
     "flags": ([{"x": True}, {"x": False}, {"x": True}], {"x": np.array([True, False, True])}),
     "numbers-of-numpy": ([{"x": np.float32(i)} for i in range(3)], {"x": np.arange(3, dtype=np.float32)}),
-    "arrays": ([{"x": np.full((2, 2), i, np.int16)} for i in range(3)], {"x": np.arange(3, dtype=np.int16)
-              .repeat(4).reshape(3, 2, 2)}),
+    "arrays": (
+        [{"x": np.full((2, 2), i, np.int16)} for i in range(3)],
+        {"x": np.arange(3, dtype=np.int16).repeat(4).reshape(3, 2, 2)},
+    ),
     "complex": ([{"x": np.complex64(i + 1j)} for i in range(3)], {"x": np.complex64([1j, 1 + 1j, 2 + 1j])}),
     "not-a-number": ([{"x": np.nan}, {"x": np.inf}, {"x": -0.0}], {"x": np.array([np.nan, np.inf, -0.0])}),
     "text": ([{"x": ""}, {"x": "漢🎉"}, {"x": "a\nb"}], {"x": _objects("", "漢🎉", "a\nb")}),
@@ -114,8 +116,14 @@ INFOS: dict[str, tuple[Sequence[dict[str, Any]], dict[str, Any]]] = {
         {"n": {"x": np.arange(3), "deep": {"t": _objects("0", "1", "2")}}},
     ),
     "slash": ([{"a/b": i, "a": {"c": i}} for i in range(3)], {"a": {"b": np.arange(3), "c": np.arange(3)}}),
-    "absent-at-first": ([{}, {"x": 1.5}, {"x": 2.5}], {"x": np.array([0, 1.5, 2.5]), "_x": np.array([False, True, True])}),
-    "absent-later": ([{"x": np.ones(2)}, {}, {}], {"x": np.array([[1.0, 1], [0, 0], [0, 0]]), "_x": np.array([True, False, False])}),
+    "absent-at-first": (
+        [{}, {"x": 1.5}, {"x": 2.5}],
+        {"x": np.array([0, 1.5, 2.5]), "_x": np.array([False, True, True])},
+    ),
+    "absent-later": (
+        [{"x": np.ones(2)}, {}, {}],
+        {"x": np.array([[1.0, 1], [0, 0], [0, 0]]), "_x": np.array([True, False, False])},
+    ),
     "absent-text": ([{"t": "a"}, {}, {"t": "b"}], {"t": _objects("a", "", "b"), "_t": np.array([True, False, True])}),
     "absent-nested": (
         [{"n": {"x": 1}}, {}, {"n": {"x": 2, "y": True}}],

@@ -7,16 +7,14 @@ It is what other formats are compared with, and a fast stand-in where a test is 
 from __future__ import annotations
 
 import copy
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
+from minari.dataset._storages.file_lock import folder_lock
 from minari.dataset._storages.registry import register_storage
 from minari.dataset.metadata import METADATA_FILE_NAME, DatasetMetadata
 from minari.dataset.minari_storage import EpisodeWriter, MinariStorage
-from minari.errors import DatasetBusyError
 from minari.spaces import Columns, EpisodeColumns
 from minari.storage.publishing import write_atomically
 
@@ -26,7 +24,6 @@ from minari.storage.publishing import write_atomically
 _Folder: TypeAlias = tuple[int, int]
 
 _stored: dict[_Folder, tuple[EpisodeColumns, ...]] = {}
-_locks: dict[_Folder, threading.Lock] = {}
 
 
 def register_memory_storage() -> None:
@@ -71,13 +68,8 @@ class MemoryStorage(MinariStorage):
 
     @contextmanager
     def _writer(self) -> Iterator[EpisodeWriter]:
-        lock = _locks.setdefault(self._folder, threading.Lock())
-        if not lock.acquire(blocking=False):
-            raise DatasetBusyError(f"{self.data_path} is being written; try again when that is done.")
-        try:
+        with folder_lock(self.data_path):
             yield _MemoryWriter(self)
-        finally:
-            lock.release()
 
 
 class _MemoryWriter(EpisodeWriter):

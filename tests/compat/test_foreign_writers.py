@@ -30,9 +30,7 @@ def replace_a_leaf_by_one_of_the_same_size(file: h5py.File, truth: Truth) -> Non
 
 def compress_a_leaf(file: h5py.File, truth: Truth) -> None:
     del file["episode_0/observations"]
-    file["episode_0"].create_dataset(
-        "observations", data=truth[0]["observations"], chunks=(2, 1), compression="gzip"
-    )
+    file["episode_0"].create_dataset("observations", data=truth[0]["observations"], chunks=(2, 1), compression="gzip")
 
 
 def exchange_two_episodes(file: h5py.File, truth: Truth) -> None:

@@ -179,9 +179,7 @@ def test_splitting(dataset: Any) -> None:
         minari.split_dataset(dataset, sizes=[20, 6], seed=123)
 
 
-def test_combining_the_parts_of_a_split_keeps_everything(
-    dataset: Any, original: list[dict[str, Any]]
-) -> None:
+def test_combining_the_parts_of_a_split_keeps_everything(dataset: Any, original: list[dict[str, Any]]) -> None:
     import minari
 
     parts = minari.split_dataset(dataset, sizes=[20, 5], seed=123)

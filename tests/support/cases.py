@@ -51,11 +51,7 @@ SPACES: dict[str, Space] = {
     "tuple-nested": spaces.Tuple((spaces.Tuple((spaces.Tuple((_VECTOR,)), spaces.Discrete(2))), _VECTOR)),
     "tuple-of-eleven": spaces.Tuple([spaces.Discrete(20, start=20 * place) for place in range(11)]),
     "dict-of-tuples": spaces.Dict(
-        {
-            "pair": spaces.Tuple(
-                (spaces.Text(3), spaces.Dict({"in": spaces.Tuple((spaces.Discrete(3), _VECTOR))}))
-            )
-        }
+        {"pair": spaces.Tuple((spaces.Text(3), spaces.Dict({"in": spaces.Tuple((spaces.Discrete(3), _VECTOR))})))}
     ),
     "tuple-of-dicts": spaces.Tuple(
         (

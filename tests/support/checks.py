@@ -12,9 +12,7 @@ from support.values import Path, assert_identical
 FIELDS = ("observations", "actions", "rewards", "terminations", "truncations", "infos")
 
 
-def assert_holds(
-    dump: dict[str, Any], truth: list[dict[str, Any]], *, lossy: dict[Path, float] | None = None
-) -> None:
+def assert_holds(dump: dict[str, Any], truth: list[dict[str, Any]], *, lossy: dict[Path, float] | None = None) -> None:
     """Require that a dump (see `support.operations.dump`) is exactly the given episodes.
 
     Args:
@@ -44,9 +42,7 @@ def assert_metadata(metadata: dict[str, Any], expected: dict[str, Any]) -> None:
     if "rewards_sum" in metadata:
         rewards = np.asarray(expected["rewards"])
         for name in ("sum", "mean", "std", "max", "min"):
-            assert np.isclose(
-                metadata[f"rewards_{name}"], getattr(rewards, name)(), rtol=1e-12, atol=1e-12
-            ), name
+            assert np.isclose(metadata[f"rewards_{name}"], getattr(rewards, name)(), rtol=1e-12, atol=1e-12), name
 
 
 def assert_same_options(actual: Any, expected: Any, path: str = "options") -> None:

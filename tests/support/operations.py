@@ -65,7 +65,7 @@ def record(
         how: ``collector``, ``buffers`` (whole columns) or ``steps`` (buffers filled step by step).
         data_format: The storage format.
         jpeg_encoding: Whether frames become JPEG.
-        **play: For `_play`.
+        **play: What the toy environment does (`episode_length`, `smooth_images`) and how it is played (`_play`).
     """
     witness = _toy(case, play)
     if how == "collector":
@@ -190,9 +190,7 @@ def sample(dataset_id: str, n_episodes: int, seed: int, calls: int) -> list[list
 
 def filter_by_return(dataset_id: str, at_least: float) -> list[int]:
     """Which episodes have a return of `at_least`."""
-    view = minari.load_dataset(dataset_id).filter_episodes(
-        lambda episode: bool(episode.rewards.sum() >= at_least)
-    )
+    view = minari.load_dataset(dataset_id).filter_episodes(lambda episode: bool(episode.rewards.sum() >= at_least))
     return [int(index) for index in view.episode_indices]
 
 
@@ -202,6 +200,14 @@ def listing() -> dict[str, dict[str, Any]]:
         dataset_id: {"total_episodes": int(one["total_episodes"]), "total_steps": int(one["total_steps"])}
         for dataset_id, one in minari.list_local_datasets().items()
     }
+
+
+def save_view(dataset_id: str, new_dataset_id: str, indices: list[int] | None = None) -> None:
+    """Make a dataset of its own out of some episodes, or all. 0.5.4 cannot do this."""
+    dataset = minari.load_dataset(dataset_id)
+    if indices is not None:
+        dataset = minari.MinariDataset(dataset.storage, episode_indices=np.array(indices))
+    dataset.save(new_dataset_id)
 
 
 def delete(dataset_id: str) -> None:
@@ -234,7 +240,8 @@ def _unasked_metadata_left_out() -> Iterator[None]:
 def _toy(case: str, play: dict[str, Any]) -> Witness:
     observation_space, action_space = spaces_of(case)
     smooth = play.pop("smooth_images", False)
-    env = ToyEnv(observation_space, action_space, infos=bool(play.get("infos")), smooth_images=smooth)
+    length = play.pop("episode_length", 4)
+    env = ToyEnv(observation_space, action_space, length, infos=bool(play.get("infos")), smooth_images=smooth)
     return Witness(env)
 
 

@@ -80,9 +80,7 @@ class ToyEnv(gym.Env[Any, Any]):
         self._rng = np.random.default_rng(0)
         self._time = 0
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
         if seed is not None:
             self._rng = np.random.default_rng(seed)
@@ -113,9 +111,7 @@ def gradient(shape: tuple[int, ...], phase: int) -> np.ndarray:
     """A picture whose brightness runs smoothly over it, another one for each phase and for each colour."""
     rows, columns = np.mgrid[: shape[0], : shape[1]]
     ramp = (rows / shape[0] + columns / shape[1]) / 2
-    colours = [
-        np.abs((ramp + phase / 256 + colour / 3) % 2 - 1) for colour in range(shape[2] if shape[2:] else 1)
-    ]
+    colours = [np.abs((ramp + phase / 256 + colour / 3) % 2 - 1) for colour in range(shape[2] if shape[2:] else 1)]
     picture = np.stack(colours, -1) if shape[2:] else colours[0]
     return (picture * 255).astype(np.uint8)
 
@@ -134,13 +130,9 @@ class Witness(gym.Wrapper[Any, Any, Any, Any]):
     def spec(self) -> EnvSpec | None:
         return self.env.spec
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         observation, info = self.env.reset(seed=seed, options=options)
-        fields: dict[str, Any] = {
-            field: [] for field in ("actions", "rewards", "terminations", "truncations")
-        }
+        fields: dict[str, Any] = {field: [] for field in ("actions", "rewards", "terminations", "truncations")}
         self.episodes.append({"seed": seed, "observations": [observation], **fields, "infos": [info]})
         return observation, info
 

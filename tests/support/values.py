@@ -46,9 +46,7 @@ def leaves(value: Any, path: Path = ()) -> dict[Path, Any]:
     return found
 
 
-def assert_identical(
-    actual: Any, expected: Any, path: Path = (), *, lossy: dict[Path, float] | None = None
-) -> None:
+def assert_identical(actual: Any, expected: Any, path: Path = (), *, lossy: dict[Path, float] | None = None) -> None:
     """Require the same structure, types, dtypes, shapes and bits.
 
     Args:

@@ -1,34 +1,38 @@
-"""The lock that keeps two programs from writing one file at the same time.
+"""Locks that keep two programs from writing one dataset at the same time.
 
-On POSIX it is the lock that HDF5 libraries take as well, so that they and this library keep out of
-each other's way. It goes when the file is closed, also by a process that is killed.
+They are the system's own locks on open files, so they go with a process that is killed.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, Final
 
 from minari.errors import DatasetBusyError
 
 
+LOCK_NAME: Final = ".lock"
+
 if sys.platform == "win32":
     import msvcrt
 
-    def _lock(file: BinaryIO) -> None:
-        file.seek(0x7FFFFFFE)  # a byte far from the data, since locked bytes cannot be read on Windows
+    def _lock(file: Any) -> None:
+        # A byte far from the data, since locked bytes cannot be read on Windows.
+        file.seek(0x7FFFFFFE)
         msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
 
 else:
     import fcntl
 
-    def _lock(file: BinaryIO) -> None:
+    def _lock(file: Any) -> None:
         fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def lock_file(file: BinaryIO, path: Path) -> None:
-    """Lock an open file until it is closed.
+def lock_file(file: Any, path: Path) -> None:
+    """Lock an open file until it is closed; on POSIX in the way that HDF5 libraries do.
 
     Raises:
         DatasetBusyError: another program has it locked.
@@ -37,6 +41,21 @@ def lock_file(file: BinaryIO, path: Path) -> None:
         _lock(file)
     except OSError as error:
         raise DatasetBusyError(
-            f"{path} is open in another program that reads or writes it through HDF5; "
+            f"{path} is in use by another program, which writes the dataset or reads it through HDF5; "
             f"try again when that has closed it."
         ) from error
+
+
+@contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Be the only writer of a dataset.
+
+    Args:
+        folder: of its data, where a hidden file is locked.
+
+    Raises:
+        DatasetBusyError: another program is writing the dataset.
+    """
+    with (folder / LOCK_NAME).open("a+b") as file:
+        lock_file(file, folder)
+        yield

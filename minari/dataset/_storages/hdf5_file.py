@@ -18,8 +18,8 @@ from h5py import h5a, h5d, h5g, h5p, h5s, h5t
 
 from minari.dataset._storages.hdf5_index import LeafPlace, Located
 from minari.dataset._storages.hdf5_names import group_name, spell, unspell
-from minari.errors import DatasetCorruptError, MetadataError
-from minari.spaces import Column, EpisodeColumns, Path, object_column
+from minari.errors import DatasetCorruptError, EpisodeError
+from minari.spaces import Column, EpisodeColumns, Path, is_utf8_text, object_column, path_name
 
 
 #: New objects are written so that every HDF5 library from 1.10 on can read them.
@@ -97,8 +97,13 @@ class EpisodeGroupWriter:
             if (name,) not in episode.columns:
                 made[name] = h5g.create(group, name.encode(), gcpl=self._groups)
         for path, column in episode.columns.items():
-            parent = self._parent(made, path)
-            leaf = self._write_column(parent, path, column)
+            try:
+                leaf = self._write_column(self._parent(made, path), path, column)
+            except ValueError as error:
+                raise EpisodeError(
+                    f"The {path_name(path)!r} cannot be written as HDF5 ({error}); the keys of a space must "
+                    f"not be empty or '.', nor have slashes that make one the same as another."
+                ) from error
             located.append(leaf)
             if leaf.place.dtype is not None and column.nbytes:
                 pending.append(PendingBytes(leaf.offset, column))
@@ -141,10 +146,10 @@ class EpisodeGroupWriter:
     def update_metadata(self, index: int, metadata: Mapping[str, Any]) -> None:
         """Set attributes of an episode that is there."""
         attributes = self._file[group_name(index)].attrs
+        for name in list(attributes):
+            if name.removesuffix(_JSON_SUFFIX).split("/")[0] in metadata:
+                del attributes[name]
         for name, value in flatten_metadata(metadata):
-            for stale in (name, name.removesuffix(_JSON_SUFFIX), name + _JSON_SUFFIX):
-                if stale in attributes:
-                    del attributes[stale]
             attributes[name] = value
 
 
@@ -168,47 +173,36 @@ def flatten_metadata(metadata: Mapping[str, Any], prefix: str = "") -> Iterator[
 
     Nested keys are joined by ``/``. What HDF5 has no type for, and JSON has, becomes a JSON text
     under a name that ends in ``:json``.
-
-    Raises:
-        MetadataError: a value that is neither.
     """
     for key, value in metadata.items():
         name = f"{prefix}{key}"
-        if not isinstance(key, str) or not key:
-            raise MetadataError(f"The episode metadata have the key {key!r} under {prefix!r}, expected a string.")
+        as_it_is = None if name.endswith(_JSON_SUFFIX) else _attribute_value(value)
         if isinstance(value, Mapping) and value:
             yield from flatten_metadata(value, f"{name}/")
-        elif isinstance(value, str) and "\0" not in value:
-            yield name, value
-        elif (number := _as_number(value)) is not None:
-            yield name, number
+        elif as_it_is is not None:
+            yield name, as_it_is
         else:
-            yield name + _JSON_SUFFIX, _to_json(name, value)
+            yield name + _JSON_SUFFIX, json.dumps(value, default=lambda item: item.tolist())
 
 
-def _as_number(value: Any) -> Any:
-    if isinstance(value, (bool, float, np.generic, np.ndarray, int, list, tuple)):
+def _attribute_value(value: Any) -> Any:
+    """What an attribute holds for a value, None where it would not come back as it was."""
+    if isinstance(value, str):
+        return str(value) if is_utf8_text(value) else None
+    if isinstance(value, (float, np.generic, np.ndarray)):
+        return np.asarray(value)[()]
+    if isinstance(value, (int, list, tuple)):
         try:
             array = np.asarray(value)
         except (ValueError, OverflowError):
             return None
-        exact = isinstance(value, (np.generic, np.ndarray)) or array.tolist() == (
-            list(value) if isinstance(value, tuple) else value
-        )
-        plain = array.dtype.kind in "biufc" and (array.size > 0 or isinstance(value, np.ndarray))
-        if plain and exact:
-            return array if array.ndim else array[()]
+        is_exact = array.dtype.kind in "biuf" and array.size and array.tolist() == _as_list(value)
+        return array[()] if is_exact else None
     return None
 
 
-def _to_json(name: str, value: Any) -> str:
-    try:
-        return json.dumps(value, default=lambda item: item.tolist())
-    except (TypeError, ValueError, AttributeError) as error:
-        raise MetadataError(
-            f"The episode metadata {name!r} are {value!r} ({type(value).__name__}), expected a number, an "
-            f"array, a string, or what JSON can hold."
-        ) from error
+def _as_list(value: Any) -> Any:
+    return [_as_list(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def read_metadata(group: h5py.Group) -> dict[str, Any]:
@@ -218,10 +212,13 @@ def read_metadata(group: h5py.Group) -> dict[str, Any]:
         if name.endswith(_JSON_SUFFIX):
             name, value = name.removesuffix(_JSON_SUFFIX), json.loads(value)
         *parents, key = name.split("/")
-        node = metadata
+        node: Any = metadata
         for parent in parents:
-            node = node.setdefault(parent, {})
-        node[key] = value
+            node = node.setdefault(parent, {}) if isinstance(node, dict) else None
+        if isinstance(node, dict):
+            node[key] = value
+        else:  # another program has written both a value and something below it
+            metadata[name] = value
     if "rewards_sum" not in metadata and isinstance(group.get("rewards"), h5py.Dataset):
         # Before 0.5 the statistics were attributes of the rewards.
         metadata.update({f"rewards_{name}": value for name, value in group["rewards"].attrs.items()})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import mmap
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path as FilePath
@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from minari.dataset._storages.hdf5_index import EpisodeIndex, LeafPlace, Located
 from minari.dataset._storages.hdf5_names import DATA_FILE_NAME, spell
+from minari.dataset._storages.transaction import has_journal, recover_abandoned
 from minari.dataset.metadata import DatasetMetadata
 from minari.dataset.minari_storage import EpisodeWriter, MinariStorage
 from minari.errors import DatasetCorruptError
@@ -84,22 +85,26 @@ class HDF5Storage(MinariStorage):
         return self._file.stat().st_size if self._file.exists() else 0
 
     def _read_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
-        self._refresh()
         remaining = iter(indices)
-        while batch := list(islice(remaining, _EPISODES_AT_A_TIME)):
+        batch = list(islice(remaining, _EPISODES_AT_A_TIME))
+        if batch:
+            self._refresh()
+        while batch:
             self._locate(batch)
-            through_hdf5 = self._read_through_hdf5(batch)
-            for index in batch:
-                columns = self._views(index)
+            # While an episode is with the caller, the index may be read anew; so look everything up first.
+            found = [(index, *self._placed(index)) for index in batch]
+            mapped, through_hdf5 = self._mapped(), self._read_through_hdf5(batch)
+            for index, schema, places in found:
+                columns = self._views(mapped, index, schema, places)
                 columns.update(through_hdf5.get(index, {}))
                 yield index, columns
+            batch = list(islice(remaining, _EPISODES_AT_A_TIME))
         self._index.save()
 
     def _locate(self, batch: Sequence[int]) -> None:
         unknown = [index for index in batch if self._index.find(index) is None]
         if unknown:
-            h5 = _h5()
-            found = h5.with_episode_groups(self._file, unknown, self._located)
+            found = self._through_hdf5(unknown, self._located)
             for index, (total_steps, leaves) in zip(unknown, found, strict=True):
                 self._index.add(index, total_steps, leaves)
 
@@ -110,9 +115,9 @@ class HDF5Storage(MinariStorage):
             total_steps = len(group["rewards"])
         return int(total_steps), h5.locate(group, self._known_paths)
 
-    def _views(self, index: int) -> dict[Any, Column]:
-        schema, places = self._placed(index)
-        mapped = self._mapped()
+    def _views(
+        self, mapped: mmap.mmap, index: int, schema: Sequence[LeafPlace], places: Sequence[int]
+    ) -> dict[Any, Column]:
         columns: dict[Any, Column] = {}
         position = 0
         for place in schema:
@@ -137,6 +142,23 @@ class HDF5Storage(MinariStorage):
             ) from error
         return view
 
+    def _through_hdf5(self, indices: Iterable[int], read: Callable[[int, Any], Any]) -> list[Any]:
+        """What ``read`` returns for the HDF5 group of each episode."""
+        tries = 3
+        while True:
+            recover_abandoned(self.data_path)
+            before = self._file.stat().st_mtime_ns
+            try:
+                results: list[Any] = _h5().with_episode_groups(self._file, indices, read)
+            except DatasetCorruptError:
+                # The file may have been changing under the reader; then it is whole again a moment later.
+                tries -= 1
+                is_settled = self._file.stat().st_mtime_ns == before and not has_journal(self.data_path)
+                if is_settled or not tries:
+                    raise
+            else:
+                return results
+
     def _read_through_hdf5(self, batch: Sequence[int]) -> dict[int, dict[Any, Column]]:
         wanted = {}
         for index in batch:
@@ -146,20 +168,17 @@ class HDF5Storage(MinariStorage):
         if not wanted:
             return {}
         read_column = _h5().read_column
-        columns = _h5().with_episode_groups(
-            self._file,
-            wanted,
-            lambda index, group: {path: read_column(group, path) for path in wanted[index]},
+        columns = self._through_hdf5(
+            wanted, lambda index, group: {path: read_column(group, path) for path in wanted[index]}
         )
         return dict(zip(wanted, columns, strict=True))
 
     def _read_episode_metadata(self, indices: Iterable[int]) -> Iterator[dict[str, Any]]:
+        self._refresh()
         remaining = iter(indices)
         h5 = _h5()
         while batch := list(islice(remaining, _EPISODES_AT_A_TIME)):
-            yield from h5.with_episode_groups(
-                self._file, batch, lambda index, group: {**h5.read_metadata(group), "id": index}
-            )
+            yield from self._through_hdf5(batch, lambda index, group: {**h5.read_metadata(group), "id": index})
 
     def _read_lengths(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         self._refresh()

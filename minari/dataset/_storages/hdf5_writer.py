@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 import h5py
 from h5py import h5o
 
-from minari.dataset._storages.file_lock import lock_file
+from minari.dataset._storages.file_lock import folder_lock
 from minari.dataset._storages.hdf5_file import (
     LIBRARY_VERSIONS,
     EpisodeGroupWriter,
@@ -20,7 +20,7 @@ from minari.dataset._storages.hdf5_file import (
 )
 from minari.dataset._storages.hdf5_index import Located
 from minari.dataset._storages.hdf5_names import group_name
-from minari.dataset._storages.transaction import FileTransaction
+from minari.dataset._storages.transaction import FileTransaction, write_all
 from minari.dataset.metadata import METADATA_FILE_NAME, DatasetMetadata
 from minari.dataset.minari_storage import EpisodeWriter, MinariStorage
 from minari.errors import DatasetCorruptError
@@ -65,43 +65,34 @@ class _NewFile:
     def __init__(self, path: FilePath) -> None:
         self._path = path
         self._temporary = path.with_name(f".{path.name}.partial")
-        self._file: BinaryIO = self._temporary.open("a+b", buffering=0)
-        try:
-            lock_file(self._file, path)
-        except BaseException:
-            self._file.close()
-            raise
-        self._descriptor: BinaryIO | None = None
-        self._committed = False
+        self._bytes: BinaryIO | None = None
 
     def open(self) -> h5py.File:
         file = h5py.File(self._temporary, "w", libver=LIBRARY_VERSIONS, locking=False)
-        self._descriptor = self._temporary.open("r+b", buffering=0)
+        self._bytes = self._temporary.open("r+b", buffering=0)
         return file
 
     def write_at(self, offset: int, view: memoryview) -> None:
-        if self._descriptor is not None:
-            self._descriptor.seek(offset)
-            while view:
-                view = view[self._descriptor.write(view[: 1 << 30]) :]
+        if self._bytes is not None:
+            self._bytes.seek(offset)
+            write_all(self._bytes, view)
 
     def commit(self, texts: Mapping[str, str]) -> os.stat_result:
-        os.fsync(self._file.fileno())
+        if self._bytes is not None:
+            os.fsync(self._bytes.fileno())
+            self._bytes.close()
         self._temporary.replace(self._path)
         for name, text in texts.items():
             write_atomically(self._path.with_name(name), text)
-        self._committed = True
         return self._path.stat()
 
     def discard(self) -> None:
         pass
 
     def close(self) -> None:
-        if self._descriptor is not None:
-            self._descriptor.close()
-        if not self._committed:
-            self._temporary.unlink(missing_ok=True)
-        self._file.close()
+        if self._bytes is not None:
+            self._bytes.close()
+        self._temporary.unlink(missing_ok=True)
 
 
 class HDF5Writer(EpisodeWriter):
@@ -111,6 +102,7 @@ class HDF5Writer(EpisodeWriter):
         self._storage, self._target = storage, target
         self._opened: tuple[h5py.File, EpisodeGroupWriter] | None = None
         self._placed: list[tuple[int, int, Sequence[Located]]] = []
+        self._replaced: list[str] = []
 
     def _open(self) -> tuple[h5py.File, EpisodeGroupWriter]:
         if self._opened is None:
@@ -128,7 +120,9 @@ class HDF5Writer(EpisodeWriter):
 
     def replace(self, index: int, episode: EpisodeColumns) -> None:
         file, _ = self._open()
-        del file[group_name(index)]
+        # Deleted last, so that nothing is written over the old arrays: a reader may have views of them.
+        self._replaced.append(f"replaced_{len(self._replaced)}")
+        file.move(group_name(index), self._replaced[-1])
         self.append(index, [episode])
 
     def update_metadata(self, index: int, metadata: Mapping[str, Any]) -> None:
@@ -163,9 +157,12 @@ class HDF5Writer(EpisodeWriter):
         if self._opened is None:
             write_atomically(self._storage.data_path / METADATA_FILE_NAME, texts[METADATA_FILE_NAME])
             return
-        self._opened[0].close()
-        self._opened = None
+        file, _ = self._opened
+        for name in self._replaced:
+            del file[name]
+        file.close()
         status = self._target.commit(texts)
+        self._opened = None
         self._storage._remember(self._placed, status, metadata.total_episodes)
 
     def abandon(self) -> None:
@@ -183,23 +180,19 @@ def open_writer(storage: HDF5Storage) -> Iterator[HDF5Writer]:
     Raises:
         DatasetBusyError: another program is writing the dataset.
     """
-    target = _target(storage)
-    try:
+    with folder_lock(storage.data_path):
+        target = _target(storage)
         writer = HDF5Writer(storage, target)
         try:
             yield writer
         finally:
             writer.abandon()
-    finally:
-        target.close()
+            target.close()
 
 
 def _target(storage: HDF5Storage) -> _Target:
     if storage.total_episodes == 0:
-        new = _NewFile(storage._file)
-        if storage.total_episodes == 0:
-            return new
-        new.close()  # somebody has written the first episodes meanwhile
+        return _NewFile(storage._file)
     try:
         return _ExistingFile(storage._file)
     except FileNotFoundError:

@@ -41,14 +41,18 @@ def _is_image(leaf: Leaf) -> bool:
         and leaf.high is not None
         and len(leaf.shape) in (2, 3)
         and min(leaf.shape[:2]) >= _SMALLEST_SIDE
-        and (len(leaf.shape) == 2 or leaf.shape[2] in (1, 3))
         and bool((leaf.low == 0).all() and (leaf.high == 255).all())
     )
 
 
 def image_leaves(*codecs: SpaceCodec) -> list[Leaf]:
-    """The leaves that are stored as JPEG where JPEG is asked for."""
-    return [leaf for codec in codecs for leaf in codec.leaves() if _is_image(leaf)]
+    """The leaves that are stored as JPEG where JPEG is asked for.
+
+    JPEG knows grey and colour images; frames with another number of channels, such as stacked ones,
+    stay as they are.
+    """
+    leaves = (leaf for codec in codecs for leaf in codec.leaves() if _is_image(leaf))
+    return [leaf for leaf in leaves if len(leaf.shape) == 2 or leaf.shape[2] in (1, 3)]
 
 
 def encode_frames(frames: npt.NDArray[np.uint8]) -> Column:

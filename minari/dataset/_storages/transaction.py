@@ -9,6 +9,7 @@ then; a journal that is found later belongs to a writer that died, and is applie
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -50,7 +51,8 @@ class FileTransaction(io.RawIOBase):
         except BaseException:
             self._file.close()
             raise
-        self._old_end = self._file.seek(0, os.SEEK_END)
+        self._status = os.fstat(self._file.fileno())
+        self._old_end = self._status.st_size
         self._end = self._old_end
         self._position = 0
         self._pages: dict[int, bytearray] = {}
@@ -115,7 +117,7 @@ class FileTransaction(io.RawIOBase):
             done += length
         if done < len(view):
             self._file.seek(offset + done)
-            _write_all(self._file, view[done:])
+            write_all(self._file, view[done:])
         self._end = max(self._end, offset + len(view))
 
     def commit(self, texts: Mapping[str, str]) -> os.stat_result:
@@ -133,9 +135,9 @@ class FileTransaction(io.RawIOBase):
             for page, data in sorted(self._pages.items())
         ]
         _write_journal(self._journal, self.path.name, changes, self._end, texts)
+        self._old_end = self._end  # from here on the change is made, if not now then by whoever comes next
         self._apply_journal()
         self._pages.clear()
-        self._old_end = self._end
         return os.fstat(self._file.fileno())
 
     def discard(self) -> None:
@@ -143,6 +145,8 @@ class FileTransaction(io.RawIOBase):
         self._pages.clear()
         self._discarding = True
         self._file.truncate(self._old_end)
+        if self._old_end == self._status.st_size:  # as it was before, for whoever goes by its time as well
+            os.utime(self.path, ns=(self._status.st_atime_ns, self._status.st_mtime_ns))
 
     def close(self) -> None:
         if not self.closed:
@@ -165,6 +169,11 @@ class FileTransaction(io.RawIOBase):
         return min((page + 1) * _PAGE, self._old_end)
 
 
+def has_journal(folder: Path) -> bool:
+    """Whether a change to a file in this folder is under way, or was left unfinished."""
+    return (folder / JOURNAL_NAME).exists()
+
+
 def recover_abandoned(folder: Path, timeout: float = 10.0) -> None:
     """Apply the journal that a killed writer left in a folder; wait for a writer that is alive.
 
@@ -176,19 +185,24 @@ def recover_abandoned(folder: Path, timeout: float = 10.0) -> None:
     deadline = time.monotonic() + timeout
     while journal.exists():
         try:
-            header, payload = _read_journal(journal)
-            path = folder / header["file"]
+            path = folder / _read_journal(journal)[0]["file"]
             with path.open("r+b", buffering=0) as file:
                 lock_file(file, path)
-                if journal.exists():  # else its writer, alive and done, has taken it away meanwhile
-                    _apply(header, payload, journal, file)
+                _apply(*_read_journal(journal), journal, file)  # read again, now that no writer is alive
         except FileNotFoundError:
-            continue
+            if journal.exists():
+                raise DatasetCorruptError(
+                    f"{folder} has an unfinished change ({journal.name}) to a file that is missing; copy or "
+                    f"download the dataset again."
+                ) from None
+            return  # its writer was alive, and is done
         except DatasetBusyError:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
-        except PermissionError as error:
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
             raise DatasetCorruptError(
                 f"{folder} has an unfinished change ({journal.name}), which must be applied before it is "
                 f"read; open the dataset once as a user who may write to it."
@@ -198,7 +212,7 @@ def recover_abandoned(folder: Path, timeout: float = 10.0) -> None:
 def _apply(header: dict[str, Any], payload: memoryview, journal: Path, file: BinaryIO) -> None:
     for offset, length in header["changes"]:
         file.seek(offset)
-        _write_all(file, payload[:length])
+        write_all(file, payload[:length])
         payload = payload[length:]
     file.truncate(header["end"])
     os.fsync(file.fileno())
@@ -232,7 +246,8 @@ def _read_journal(journal: Path) -> tuple[dict[str, Any], memoryview]:
     )
 
 
-def _write_all(file: BinaryIO, view: memoryview) -> None:
+def write_all(file: BinaryIO, view: memoryview) -> None:
+    """Write all bytes to an unbuffered file, which may take several calls."""
     for chunk in _chunks(view):
         while chunk:
             chunk = chunk[file.write(chunk) :]

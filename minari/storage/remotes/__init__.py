@@ -1,14 +1,23 @@
-"""Remotes."""
+"""Remotes: the places that datasets are shared from, each named by an address such as ``file:///folder``."""
 
 from __future__ import annotations
 
-from typing import Any
+from minari.storage.remotes.cloud_storage import CloudStorage, RemoteDatasetNotFoundError
+from minari.storage.remotes.registry import (
+    DEFAULT_REMOTE,
+    get_cloud_storage,
+    get_remote_schemes,
+    register_remote,
+    split_address,
+)
 
-from minari.errors import RemoteError
 
-
-DEFAULT_REMOTE = "hf://farama-minari"
-
-
-def get_cloud_storage(remote_path: str | None = None, token: str | None = None) -> Any:
-    raise RemoteError("no remote")
+__all__ = [
+    "DEFAULT_REMOTE",
+    "CloudStorage",
+    "RemoteDatasetNotFoundError",
+    "get_cloud_storage",
+    "get_remote_schemes",
+    "register_remote",
+    "split_address",
+]

@@ -1,0 +1,190 @@
+"""``minari show``: what a dataset is, where it comes from, and how its episodes went."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import RenderableType
+from rich.markdown import Markdown
+from rich.table import Table
+from rich.text import Text
+
+from minari.cli.histogram import Distribution, histogram_lines
+from minari.cli.plain import plain
+from minari.cli.progress import progress_bars
+from minari.cli.terminal import complain, open_console, page_width, printable
+from minari.dataset.dataset_id import DatasetId, is_dataset_id
+from minari.dataset.description import describe_env_spec, get_dataset_spec_dict
+from minari.dataset.env_spec import parse_env_spec
+from minari.dataset.metadata import DatasetMetadata
+from minari.dataset.minari_dataset import MinariDataset
+from minari.dataset.minari_storage import MinariStorage
+from minari.dataset.stored_metadata import read_metadata
+from minari.errors import DataPathError, DatasetNotFoundError, MinariError
+from minari.progress import track
+from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root
+from minari.storage.publishing import dataset_exists
+
+
+__all__ = ["show_dataset"]
+
+_BESIDE_VALUES = 32  # columns that the table of specs takes for names and lines
+_WIDEST = 70  # columns of a histogram: longer bars say no more
+_SIDE_BY_SIDE = 90  # columns, from which both histograms stand beside each other
+
+
+@dataclass(frozen=True, slots=True)
+class Episodes:
+    """How the episodes of a dataset went; both of shape (n,)."""
+
+    returns: npt.NDArray[np.float64]
+    lengths: npt.NDArray[np.float64]
+
+
+def show_dataset(dataset: str, as_json: bool) -> None:
+    """Describe a dataset.
+
+    What the metadata say is shown even where the episodes cannot be read. The environment is not
+    made: a dataset that someone else wrote names the code that this would run.
+    """
+    data_path = _data_path(dataset)
+    metadata = read_metadata(data_path)
+    episodes: Episodes | None = None
+    described = metadata.raw
+    try:
+        opened = MinariDataset(data_path)
+        described |= {name: getattr(opened, name) for name in ("observation_space", "action_space")}
+        episodes = _episodes(opened.storage)
+    except (MinariError, OSError) as error:
+        complain(f"Warning: The episodes cannot be read: {error}")
+    if not described.get("dataset_id"):
+        described["dataset_id"] = data_path.resolve().parent.name
+    if as_json:
+        print(json.dumps(plain({**described, "data_path": str(data_path), **_summaries(episodes)}), indent=2))
+        return
+    _print_page(described, _env_description(metadata), episodes)
+
+
+def _data_path(dataset: str) -> Path:
+    """The folder of the data of a dataset that is given by its id or by its folder."""
+    if is_dataset_id(dataset) and dataset_exists(get_dataset_path(dataset)):
+        return get_dataset_path(dataset) / "data"
+    folder = Path(dataset).expanduser()
+    if folder.is_dir():
+        return folder / "data" if (folder / "data").is_dir() else folder
+    if folder.is_absolute() or dataset.startswith((".", "~")):
+        raise DataPathError(f"There is no folder {folder}; give the folder of a dataset, or the id of a local one.")
+    raise DatasetNotFoundError(
+        f"There is no dataset {DatasetId.parse(dataset)} in {get_datasets_root()}; "
+        "`minari list local --all` shows which there are."
+    )
+
+
+def _episodes(storage: MinariStorage) -> Episodes:
+    """Returns and lengths out of the metadata of the episodes; returns that are not there are added up."""
+    count = storage.total_episodes
+    lengths = storage.get_episode_lengths(np.arange(count))
+    with progress_bars():
+        stored = track(storage.get_episode_metadata(range(count)), "reading the metadata", total=count)
+        returns = np.array([metadata.get("rewards_sum", np.nan) for metadata in stored], dtype=np.float64)
+        missing = np.flatnonzero(np.isnan(returns)).tolist()
+        found = track(storage.get_episodes(missing), "adding up the rewards", total=len(missing))
+        for index, episode in zip(missing, found, strict=True):
+            returns[index] = np.sum(episode["rewards"])
+    return Episodes(returns, lengths.astype(np.float64))
+
+
+def _summaries(episodes: Episodes | None) -> dict[str, Any]:
+    if episodes is None:
+        return {}
+    return {
+        "episode_returns": Distribution.of(episodes.returns).numbers(),
+        "episode_lengths": Distribution.of(episodes.lengths).numbers(),
+    }
+
+
+def _env_description(metadata: DatasetMetadata) -> dict[str, str]:
+    if metadata.env_spec_json is None:
+        return {}
+    try:
+        return describe_env_spec(parse_env_spec(metadata.env_spec_json))
+    except MinariError as error:
+        complain(f"Warning: {error}")
+        return {}
+
+
+def _print_page(described: Mapping[str, Any], env: Mapping[str, str], episodes: Episodes | None) -> None:
+    dataset_id = str(described["dataset_id"])
+    # The line with the download command stays whole, so that it can be copied.
+    console = open_console(width=max(page_width(), len(f"minari download {dataset_id}") + _BESIDE_VALUES))
+    console.print(_heading(dataset_id))
+    if described.get("description"):
+        console.print(_heading("\nDescription"), Markdown(printable(str(described["description"]))))
+    specs = {**get_dataset_spec_dict(described), **_further(described)}
+    console.print(_heading("\nDataset Specs"), _spec_table(specs))
+    if env:
+        console.print(_heading("\nEnvironment Specs"), _spec_table(env))
+    if episodes is not None and episodes.lengths.size:
+        console.print()
+        console.print(_histograms(episodes, console.width, console.options.ascii_only))
+
+
+def _further(described: Mapping[str, Any]) -> dict[str, str]:
+    """What not every dataset has."""
+    further: dict[str, str] = {}
+    if described.get("dataset_size") is not None:
+        further["Size"] = f"{described['dataset_size']} MB ({described.get('data_format') or 'hdf5'})"
+    scores = [described.get(f"ref_{name}_score") for name in ("min", "max")]
+    if any(score is not None for score in scores):
+        further["Reference Scores"] = f"min {scores[0]}, max {scores[1]}"
+    for key, title in (("requirements", "Requirements"), ("combined_datasets", "Combined From")):
+        if described.get(key):
+            further[title] = ", ".join(map(str, described[key]))
+    return further
+
+
+def _heading(text: str) -> Text:
+    return Text(printable(text), style="bold")
+
+
+def _spec_table(specs: Mapping[str, str]) -> Table:
+    table = Table(show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in specs.items():
+        table.add_row(name, _without_markdown(printable(value)))
+    return table
+
+
+def _without_markdown(value: str) -> str:
+    """The text of a cell, which is Markdown as far as links and code go."""
+    linked = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", value)
+    return " ".join(linked.replace("`", "").split())
+
+
+def _histograms(episodes: Episodes, width: int, ascii_only: bool) -> RenderableType:
+    is_wide = width >= _SIDE_BY_SIDE
+    room = min((width - 4) // 2 if is_wide else width, _WIDEST)
+    parts = [
+        _histogram("Episode Returns", episodes.returns, room, ascii_only),
+        _histogram("Episode Lengths", episodes.lengths, room, ascii_only),
+    ]
+    grid = Table.grid(padding=(0, 4, 0, 0))
+    rows = [parts] if is_wide else [[part] for part in parts]
+    for row in rows:
+        grid.add_row(*row)
+    return grid
+
+
+def _histogram(title: str, values: npt.NDArray[np.float64], width: int, ascii_only: bool) -> Text:
+    lines = histogram_lines(values, width, ascii_only=ascii_only)
+    return Text.assemble(
+        (f"{title}\n", "bold"), f"{Distribution.of(values).summary()}\n", "\n".join(lines), no_wrap=True
+    )

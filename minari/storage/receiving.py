@@ -1,0 +1,82 @@
+"""Takes in what a remote sends: looks at it out of sight, and moves it to its place."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from minari.dataset.dataset_id import DatasetId
+from minari.dataset.minari_storage import MinariStorage, PathLike
+from minari.errors import DatasetExistsError, NamespaceError, RemoteError
+from minari.namespace import get_namespace_metadata, namespace_hierarchy
+from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root
+from minari.storage.publishing import (
+    NAMESPACE_METADATA_FILENAME,
+    dataset_exists,
+    ensure_namespace_directories,
+    publish_directory,
+    write_atomically,
+)
+from minari.storage.remotes import CloudStorage
+
+
+def receive_dataset(remote: CloudStorage, dataset_id: str, root: PathLike | None, *, replace: bool = False) -> None:
+    """Download one dataset with the metadata of its namespaces; it appears when it is complete.
+
+    Args:
+        remote: where it is.
+        dataset_id: of the dataset.
+        root: of the local datasets; by default that of ``MINARI_DATASETS_PATH``.
+        replace: put it in the place of the one that is here. Without, that one stays.
+
+    Raises:
+        RemoteError: the remote does not answer, or sends something else.
+        DatasetCorruptError: what has come is damaged.
+        DatasetExistsError: something that is no dataset is in its place.
+    """
+    destination = get_dataset_path(dataset_id, root=root)
+    nearest = next(folder for folder in destination.parents if folder.is_dir())  # for it is on the same disk
+    hidden = tempfile.TemporaryDirectory(prefix=f".{destination.name}.", suffix=".download", dir=nearest)
+    with hidden as staging:
+        remote.download_dataset(dataset_id, Path(staging))
+        received = get_dataset_path(dataset_id, root=staging)
+        if not dataset_exists(received):
+            raise RemoteError(f"The remote was asked for {dataset_id} and sent something else; ask it again.")
+        MinariStorage.read_raw_metadata(received / "data")
+        _bring_namespaces(remote, DatasetId.parse(dataset_id).namespace, staging, root)
+        _put(received, destination, Path(staging, "replaced"), replace)
+
+
+def _bring_namespaces(remote: CloudStorage, namespace: str | None, staging: str, root: PathLike | None) -> None:
+    """Download the metadata of a namespace and of those around it, where there are none here."""
+    brought: dict[Path, bytes] = {}
+    for level in namespace_hierarchy(namespace):
+        file = get_dataset_path(level, root=root) / NAMESPACE_METADATA_FILENAME
+        if file.exists():
+            continue
+        try:
+            remote.download_namespace_metadata(level, Path(staging))
+        except NamespaceError:
+            continue  # a folder on the remote that was never made a namespace; here it becomes one
+        get_namespace_metadata(level, root=staging)  # raises where they are damaged
+        brought[file] = (get_dataset_path(level, root=staging) / NAMESPACE_METADATA_FILENAME).read_bytes()
+    ensure_namespace_directories(get_datasets_root(root), namespace)
+    for file, content in brought.items():
+        write_atomically(file, content)
+
+
+def _put(received: Path, destination: Path, aside: Path, replace: bool) -> None:
+    """Move a dataset to its place; the one that it replaces is moved aside, and back if that fails."""
+    try:
+        if replace and dataset_exists(destination):
+            publish_directory(destination, aside)
+        publish_directory(received, destination)
+    except DatasetExistsError:
+        if not dataset_exists(destination):
+            raise
+        # Another program has brought it meanwhile, as workers do that start together.
+    except BaseException:
+        if os.path.lexists(aside):
+            publish_directory(aside, destination)
+        raise

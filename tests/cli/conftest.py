@@ -1,0 +1,154 @@
+"""Runs the command line as users do: in a process of its own, its two streams apart."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gymnasium.spaces import Box, Discrete
+
+import minari
+
+
+REPOSITORY = Path(__file__).parents[2]
+#: What would make Rich and Typer believe that they write to a terminal, or know how wide it is.
+TERMINAL_VARIABLES = (
+    "CI",
+    "COLUMNS",
+    "FORCE_COLOR",
+    "GITHUB_ACTIONS",
+    "MINARI_DEBUG",
+    "PY_COLORS",
+    "TTY_COMPATIBLE",
+    "PYTHONWARNINGS",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines on standard output that are not empty."""
+        return [line.rstrip() for line in self.out.splitlines() if line.strip()]
+
+    @property
+    def complaints(self) -> list[str]:
+        """The lines on standard error."""
+        return self.err.splitlines()
+
+
+Minari = Callable[..., Run]
+
+
+def environment(root: Path, **variables: str) -> dict[str, str]:
+    """The environment of a command: the datasets root of the test, and no terminal."""
+    inherited = {name: value for name, value in os.environ.items() if name not in TERMINAL_VARIABLES}
+    python_path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
+    return {
+        **inherited,
+        "MINARI_DATASETS_PATH": str(root),
+        "PYTHONPATH": python_path,
+        "PYTHONUTF8": "1",
+        **variables,
+    }
+
+
+@pytest.fixture
+def run(datasets_root: Path, tmp_path: Path) -> Minari:
+    """A function ``run("list", "local", COLUMNS="60")``: keywords are environment variables, save ``answer``.
+
+    It works in an empty folder and checks what holds for every command: no traceback and no control
+    characters.
+    """
+
+    def run_minari(*arguments: str, answer: str = "", **variables: str) -> Run:
+        done = subprocess.run(
+            [sys.executable, "-m", "minari", *arguments],
+            cwd=tmp_path,
+            env=environment(datasets_root, **variables),
+            input=answer,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=120,
+        )
+        if "MINARI_DEBUG" not in variables:
+            assert "Traceback" not in done.stdout + done.stderr
+        assert not [letter for letter in done.stdout + done.stderr if ord(letter) < 32 and letter != "\n"]
+        return Run(done.returncode, done.stdout, done.stderr)
+
+    return run_minari
+
+
+@pytest.fixture
+def make_dataset() -> Callable[..., minari.MinariDataset]:
+    """A function ``make_dataset("toy/a-v0", [3, 5], author="Ada")``: episodes of these lengths, reward 1 a step."""
+
+    def make(dataset_id: str, lengths: list[int] | None = None, **metadata: object) -> minari.MinariDataset:
+        lengths = [3, 5] if lengths is None else lengths
+        ends = np.cumsum(lengths) - 1
+        steps = sum(lengths)
+        spaces = {"observation_space": Box(0, np.inf, (1,)), "action_space": Discrete(2)}
+        described = {
+            "author": "Ada",
+            "author_email": "ada@example.org",
+            "algorithm_name": "counting",
+            "code_permalink": "https://example.org/code",
+            "description": "Episodes that count.",
+            **metadata,
+        }
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return minari.create_dataset_from_arrays(
+                dataset_id,
+                observations=np.arange(steps + len(lengths), dtype=np.float32)[:, None],
+                actions=np.zeros(steps, np.int64),
+                rewards=np.ones(steps),
+                terminations=np.isin(np.arange(steps), ends),
+                **spaces,
+                **described,
+            )
+
+    return make
+
+
+@pytest.fixture
+def start(datasets_root: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """A function that starts a command like ``run`` and does not wait for its end."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start_minari(*arguments: str) -> subprocess.Popen[str]:
+        # A test run in the background may have Ctrl-C ignored, which children inherit.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "minari", *arguments],
+                cwd=tmp_path,
+                env=environment(datasets_root),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                encoding="utf-8",
+            )
+        finally:
+            signal.signal(signal.SIGINT, before)
+        started.append(process)
+        return process
+
+    yield start_minari
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
