@@ -35,6 +35,9 @@ class _Bars:
 def progress_bars() -> Iterator[None]:
     """Show the operations inside the ``with`` block; nothing remains of the bars afterwards."""
     console = open_console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -42,8 +45,5 @@ def progress_bars() -> Iterator[None]:
         TextColumn("{task.fields[unit]}", markup=False),
         TimeRemainingColumn(),
     )
-    with (
-        Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
-        observe_progress(_Bars(progress)),
-    ):
+    with Progress(*columns, console=console, transient=True) as progress, observe_progress(_Bars(progress)):
         yield

@@ -123,7 +123,7 @@ def _make_environment(plan: Plan) -> gym.Env[Any, Any]:
         return gym.make(plan.env_id, **arguments)
     except Exception as error:  # an environment is foreign code and may raise anything
         kind = "" if isinstance(error, gym.error.Error) else f"{type(error).__name__}: "
-        raise EnvironmentSpecError(f"The environment {plan.env_id} cannot be made: {kind}{error}") from error
+        raise EnvironmentSpecError(f"The environment {plan.env_id!r} cannot be made: {kind}{error}") from error
 
 
 def _env_arguments(text: str | None) -> dict[str, Any]:

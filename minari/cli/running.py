@@ -16,7 +16,7 @@ from typing import Any
 
 import typer
 
-from minari.cli.terminal import complain
+from minari.cli.terminal import complain, printable
 from minari.errors import MinariError
 
 
@@ -74,7 +74,8 @@ def _warnings_told() -> Iterator[None]:
     """Warnings as lines without the place in the code that they come from."""
 
     def tell(message: Warning | str, *_: object, **__: object) -> None:
-        complain(f"Warning: {message}")
+        # Gymnasium begins its own with a coloured "WARN:".
+        complain(f"Warning: {printable(str(message)).removeprefix('WARN: ')}")
 
     with warnings.catch_warnings():
         warnings.showwarning = tell

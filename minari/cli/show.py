@@ -77,7 +77,7 @@ def _data_path(dataset: str) -> Path:
     if is_dataset_id(dataset) and dataset_exists(get_dataset_path(dataset)):
         return get_dataset_path(dataset) / "data"
     folder = Path(dataset).expanduser()
-    if folder.is_dir():
+    if dataset and folder.is_dir():
         return folder / "data" if (folder / "data").is_dir() else folder
     if folder.is_absolute() or dataset.startswith((".", "~")):
         raise DataPathError(f"There is no folder {folder}; give the folder of a dataset, or the id of a local one.")

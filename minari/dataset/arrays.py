@@ -15,8 +15,9 @@ from minari.dataset.creation import EnvLike, Policy, create_dataset_from_buffers
 from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.minari_storage import PathLike
+from minari.dataset.publication import free_dataset_path
 from minari.dataset.space_inference import infer_action_space, infer_observation_space
-from minari.errors import EpisodeError
+from minari.errors import EpisodeError, EpisodeTypeError
 
 
 FinalObservation = Literal["error", "repeat", "drop_last_step"]
@@ -95,6 +96,7 @@ def create_dataset_from_arrays(  # noqa: D417 (what it shares with the other is 
     """
     if final_observation not in _CHOICES:
         raise EpisodeError(f"final_observation is {final_observation!r}, expected one of {_CHOICES}.")
+    free_dataset_path(dataset_id, root)
     steps = _Steps.of(observations, actions, rewards, terminations, truncations, infos, next_observations)
     steps.settle_final_observations(final_observation)
     if env is None and observation_space is None:
@@ -163,7 +165,7 @@ class _Steps:
         infos: Mapping[str, Any] | None,
         next_observations: Any,
     ) -> _Steps:
-        reward = np.asarray(rewards).reshape(-1)
+        reward = _one_a_step("rewards", rewards)
         count = len(reward)
         if count == 0:
             raise EpisodeError("The arrays have no step, expected at least one.")
@@ -176,17 +178,19 @@ class _Steps:
             assumptions.append("the last episode, which no termination or truncation ends, is truncated")
         ends = np.nonzero(terminated | truncated)[0] + 1
         starts = np.concatenate([[0], ends[:-1]])
-        tree = _as_arrays(observations)
+        tree, action_tree = _as_arrays("observations", observations), _as_arrays("actions", actions)
         rows = _rows(tree, "observations", (count, count + len(ends)))
-        _rows(_as_arrays(actions), "actions", (count,))
-        info_tree = _as_arrays(dict(infos or {}))
-        for key, values in info_tree.items():
-            _rows(values, f"infos/{key}", (count, count + len(ends)))
-        after = None if next_observations is None else _as_arrays(next_observations)
+        _rows(action_tree, "actions", (count,))
+        info_tree = _checked_infos("infos", {} if infos is None else infos, (count, count + len(ends)))
+        after = None if next_observations is None else _as_arrays("next_observations", next_observations)
         if after is not None:
             _rows(after, "next_observations", (count,))
+            if _layout(after) != _layout(tree):
+                raise EpisodeError(
+                    f"The next_observations are {_layout(after)} a step, expected {_layout(tree)} as the observations."
+                )
         return cls(
-            tree, _as_arrays(actions), reward, terminated, truncated, info_tree, after, starts, ends,
+            tree, action_tree, reward, terminated, truncated, info_tree, after, starts, ends,
             has_final=rows > count, assumptions=assumptions,
         )  # fmt: skip
 
@@ -252,19 +256,64 @@ class _Steps:
         return episode
 
 
+def _one_a_step(name: str, values: npt.ArrayLike) -> npt.NDArray[Any]:
+    """An array of shape (N,) from one of that shape or (N, 1)."""
+    array = _as_array(name, values)
+    if array.ndim == 0 or array.size != len(array):
+        raise EpisodeError(f"The {name} have the shape {array.shape}, expected one value a step, (N,).")
+    return array.reshape(len(array))
+
+
 def _flags(name: str, values: npt.ArrayLike, count: int) -> npt.NDArray[np.bool_]:
-    flags = np.asarray(values)
-    if flags.size != count or flags.dtype.kind not in "biuf":
-        raise EpisodeError(f"The {name} have the shape {flags.shape}, expected ({count},) as the rewards.")
-    return flags.reshape(-1).astype(np.bool_)
+    flags = _one_a_step(name, values)
+    if len(flags) != count:
+        raise EpisodeError(f"The {name} have {len(flags)} rows, expected {count} as the rewards.")
+    if flags.dtype.kind not in "biuf" or not np.isin(flags, (0, 1)).all():
+        raise EpisodeTypeError(f"The {name} are {flags.dtype} values, expected booleans.")
+    return flags.astype(np.bool_)
 
 
-def _as_arrays(values: Any) -> Any:
+def _checked_infos(name: str, infos: Any, allowed: tuple[int, ...]) -> dict[str, Any]:
+    """Nested infos as arrays, each with one of the numbers of rows that are allowed."""
+    if not isinstance(infos, Mapping):
+        raise EpisodeError(f"The {name} are {type(infos).__name__} values, expected a dict of arrays.")
+    checked: dict[str, Any] = {}
+    for key, values in infos.items():
+        here = f"{name}/{key}"
+        if isinstance(values, Mapping):
+            checked[key] = _checked_infos(here, values, allowed)
+            continue
+        checked[key] = _as_array(here, values)
+        if _rows(checked[key], here, allowed) == allowed[0] and f"_{key}" in infos:
+            raise EpisodeError(
+                f"The info {here!r} has no row for the resets, and the mask that says so would overwrite the "
+                f"info '_{key}'; rename one of the two."
+            )
+    return checked
+
+
+def _as_array(name: str, values: Any) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise EpisodeError(f"The {name} differ in shape from step to step, expected an array, time first.") from None
+
+
+def _as_arrays(name: str, values: Any) -> Any:
     if isinstance(values, Mapping):
-        return {key: _as_arrays(part) for key, part in values.items()}
+        return {key: _as_arrays(f"{name}/{key}", part) for key, part in values.items()}
     if isinstance(values, tuple):
-        return tuple(_as_arrays(part) for part in values)
-    return np.asarray(values)
+        return tuple(_as_arrays(f"{name}/{i}", part) for i, part in enumerate(values))
+    return _as_array(name, values)
+
+
+def _layout(tree: Any) -> Any:
+    """How arrays are nested, and what they hold of each step; texts may differ in length."""
+    if isinstance(tree, Mapping):
+        return {key: _layout(part) for key, part in tree.items()}
+    if isinstance(tree, tuple):
+        return tuple(map(_layout, tree))
+    return "text" if tree.dtype.kind in "UO" else f"{tree.dtype} of shape {tree.shape[1:]}"
 
 
 def _map(function: Any, *trees: Any) -> Any:

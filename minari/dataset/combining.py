@@ -38,15 +38,15 @@ def validate_datasets_to_combine(datasets_to_combine: Sequence[MinariDataset]) -
     for dataset in datasets_to_combine:
         if not isinstance(dataset, MinariDataset):
             raise CombineError(f"Expected datasets to combine, got {dataset!r}; load it with minari.load_dataset.")
-    specs = {dataset.id: dataset.env_spec for dataset in datasets_to_combine}
-    known = [spec for spec in specs.values() if spec is not None]
+    specs = [(dataset.id, dataset.env_spec) for dataset in datasets_to_combine]
+    known = [spec for _, spec in specs if spec is not None]
     if not known:
         return None
     if len(known) < len(specs):
-        without = [name for name, spec in specs.items() if spec is None]
+        without = [name for name, spec in specs if spec is None]
         raise CombineError(f"The datasets {without} have no env_spec and the others have one; combine like with like.")
     first = known[0]
-    for name, other in specs.items():
+    for name, other in specs:
         if other is not None and not specs_equal_up_to_max_episode_steps(first, other):
             raise CombineError(
                 f"The datasets were recorded in different environments: {datasets_to_combine[0].id} in {first}, "

@@ -12,7 +12,8 @@ from gymnasium.envs.registration import EnvSpec
 
 from minari.dataset.dataset_id import DatasetId
 from minari.dataset.env_spec import env_spec_to_json, make_environment, spaces_of
-from minari.dataset.episode_buffer import EpisodeBuffer
+from minari.dataset.episode_buffer import EpisodeBuffer, as_episode_buffers
+from minari.dataset.metadata import json_value
 from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.minari_storage import MinariStorage, PathLike
 from minari.dataset.publication import free_dataset_path, new_dataset
@@ -65,17 +66,19 @@ class DatasetDescription:
             raise ScoreError("Both expert_policy and ref_max_score are given, expected one of them; leave one out.")
         for name, advice in _WORTH_GIVING.items():
             if getattr(self, name) is None:
-                warnings.warn(f"`{name}` is set to None; {advice}.", UserWarning, stacklevel=4)
+                warnings.warn(f"`{name}` is set to None; {advice}.", UserWarning, stacklevel=3)
         metadata: dict[str, Any] = {"dataset_id": dataset_id, "minari_version": FORMAT_VERSION}
         if self.eval_env is not None:
             metadata["eval_env_spec"] = env_spec_to_json(self.eval_env)
         for name in ("code_permalink", "algorithm_name", "description"):
             if getattr(self, name) is not None:
                 metadata[name] = getattr(self, name)
-        metadata["author"] = _names("author", self.author)
-        metadata["author_email"] = _names("author_email", self.author_email)
+        metadata["author"] = sorted(_names("author", self.author))
+        metadata["author_email"] = sorted(_names("author_email", self.author_email))
         if self.requirements is not None:
-            metadata["requirements"] = list(self.requirements)
+            metadata["requirements"] = _names("requirements", self.requirements)
+        # Checked before the policies play, which may take long.
+        metadata = {name: json_value(value, name) for name, value in metadata.items()}
         return {**metadata, **self._scores(env_spec)}
 
     def _scores(self, env_spec: EnvSpec | None) -> dict[str, Any]:
@@ -110,9 +113,9 @@ class DatasetDescription:
 def _names(key: str, names: str | Iterable[str] | None) -> list[str]:
     if names is None:
         return []
-    listed = [names] if isinstance(names, str) else sorted(names)
+    listed = [names] if isinstance(names, str) else list(names) if isinstance(names, Iterable) else [names]
     if not all(isinstance(name, str) for name in listed):
-        raise MetadataError(f"{key} is {names!r}, expected a string or a set of strings.")
+        raise MetadataError(f"{key} is {names!r}, expected a string or several strings.")
     return listed
 
 
@@ -213,6 +216,7 @@ def create_dataset_from_buffers(
     given = {name: value for name, value in locals().items() if name in _DESCRIPTION_FIELDS}
     if env is None and (observation_space is None or action_space is None):
         raise SpaceError("Without an env both observation_space and action_space are needed; give them.")
+    episodes = as_episode_buffers(buffer, stacklevel=2)
     free_dataset_path(dataset_id, root)
     env_spec = _spec_of(env)
     if observation_space is None or action_space is None:
@@ -231,7 +235,7 @@ def create_dataset_from_buffers(
             jpeg_encoding=jpeg_encoding,
         )
         storage.update_metadata({**metadata, **(extra_metadata or {})})
-        storage.update_episodes(buffer)
+        storage.update_episodes(episodes)
         if storage.total_episodes == 0:
             raise EpisodeError(f"There is no episode for the dataset {dataset_id}, expected at least one.")
     return MinariDataset(get_dataset_path(dataset_id, root=root) / "data")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 
 from minari.dataset.infos import append_info
 from minari.dataset.step_data import StepData
-from minari.errors import EpisodeError
+from minari.errors import EpisodeError, EpisodeTypeError
 
 
 STEP_KEYS = frozenset(StepData.__annotations__)
@@ -88,6 +89,44 @@ class EpisodeBuffer:
         new.terminations.append(step_data["terminated"])
         new.truncations.append(step_data["truncated"])
         return replace(new, actions=_appended(self.actions, step_data["action"], "action"))
+
+
+def as_episode_buffers(buffers: Iterable[Any], stacklevel: int) -> Iterable[EpisodeBuffer]:
+    """Episodes as a caller gives them; up to 0.4 they were plain dicts with the fields of a buffer.
+
+    Args:
+        buffers: the episodes. Those of a list are looked at before any of them is stored.
+        stacklevel: of the warning, 1 being the caller of this function.
+
+    Warns:
+        DeprecationWarning: once, where there are dicts.
+
+    Raises:
+        EpisodeTypeError: an episode is neither a buffer nor such a dict.
+    """
+    if isinstance(buffers, EpisodeBuffer):
+        raise EpisodeTypeError("The episodes are a single EpisodeBuffer, expected a list of them; put it in a list.")
+    if not isinstance(buffers, Iterable) or isinstance(buffers, Mapping):
+        raise EpisodeTypeError(f"The episodes are {type(buffers).__name__} values, expected a list of EpisodeBuffer.")
+    if not isinstance(buffers, Sequence):
+        return buffers
+    if any(isinstance(buffer, Mapping) for buffer in buffers):
+        warnings.warn(
+            "Episodes as plain dicts are the older form of EpisodeBuffer(**episode); use that.",
+            DeprecationWarning,
+            stacklevel=stacklevel + 1,
+        )
+    return [_as_buffer(number, buffer) for number, buffer in enumerate(buffers)]
+
+
+def _as_buffer(number: int, buffer: Any) -> EpisodeBuffer:
+    if isinstance(buffer, EpisodeBuffer):
+        return buffer
+    names = [field.name for field in fields(EpisodeBuffer)]
+    if isinstance(buffer, Mapping) and set(buffer) <= set(names):
+        return EpisodeBuffer(**buffer)
+    got = f"a dict with the keys {sorted(buffer, key=str)}" if isinstance(buffer, Mapping) else repr(buffer)
+    raise EpisodeTypeError(f"Episode {number} is {got}, expected an EpisodeBuffer, whose fields are {names}.")
 
 
 def _is_structure(value: Any) -> bool:

@@ -15,7 +15,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from minari.dataset.dataset_id import gen_dataset_id, parse_dataset_id
 from minari.dataset.env_spec import make_environment, parse_env_spec
-from minari.dataset.episode_buffer import EpisodeBuffer
+from minari.dataset.episode_buffer import EpisodeBuffer, as_episode_buffers
 from minari.dataset.episode_data import EpisodeData
 from minari.dataset.minari_storage import MinariStorage, PathLike
 from minari.dataset.publication import new_dataset
@@ -224,7 +224,7 @@ class MinariDataset:
         Raises:
             EpisodeError: there are fewer than ``n_episodes``.
         """
-        if n_episodes > self.total_episodes:
+        if not 0 <= n_episodes <= self.total_episodes:
             raise EpisodeError(
                 f"{n_episodes} episodes were asked for and the dataset has {self.total_episodes}; sampling is "
                 f"without replacement, so ask for at most as many as there are."
@@ -292,7 +292,8 @@ class MinariDataset:
         Raises:
             EpisodeError: an episode does not fit the spaces; nothing is then appended.
         """
-        self._append(lambda: self._storage.update_episodes(buffer))
+        episodes = as_episode_buffers(buffer, stacklevel=2)
+        self._append(lambda: self._storage.update_episodes(episodes))
 
     def _append(self, change: Callable[[], None]) -> None:
         """Run what appends to the storage, and take the new episodes into this view."""

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from minari.dataset import storing
 from minari.dataset._storages.images import decode_frames, image_leaves, is_encoded, is_image_space
 from minari.dataset._storages.registry import get_minari_storage
+from minari.dataset._storages.transaction import recover_abandoned
 from minari.dataset.encoding import EpisodeCodec
 from minari.dataset.env_spec import env_spec_to_json, spaces_of
 from minari.dataset.episode_buffer import EpisodeBuffer
@@ -101,6 +102,12 @@ class MinariStorage(ABC):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["data_path"], read_metadata(state["data_path"]))  # type: ignore[misc]
 
+    @property
+    def _has_small_jpeg(self) -> bool:
+        """Whether frames too small for today's format may be JPEG, as 0.5.3 wrote them."""
+        small = len(self._frame_leaves) > len(self._image_leaves)
+        return small and self._metadata.jpeg_encoding is None and self.jpeg_encoding
+
     # The hooks of a format
 
     @abstractmethod
@@ -139,15 +146,26 @@ class MinariStorage(ABC):
             UnknownFormatError: the format of the dataset is not known.
         """
         path = FilePath(data_path)
+        stamp = stamp_of(path)  # taken first: what another program writes from now on is noticed later
         metadata = read_metadata(path)
         storage = get_minari_storage(metadata.data_format)(path, metadata)
-        found = storage._count_episodes() if metadata.total_episodes else 0
-        if found != metadata.total_episodes:
-            raise DatasetCorruptError(
-                f"The metadata of {path} speak of {metadata.total_episodes} episodes and the data hold "
-                f"{found}; the files do not belong together, so copy or download the dataset again."
-            )
+        storage._metadata_stamp = stamp
+        storage._check_total()
         return storage
+
+    def _check_total(self) -> None:
+        """Hold the metadata against the data, which another program may be changing."""
+        while True:
+            told = self.total_episodes
+            found = self._count_episodes() if told else 0
+            recover_abandoned(self._data_path)  # waits until a change under way is made
+            if found == told:
+                return
+            if self.total_episodes == told:
+                raise DatasetCorruptError(
+                    f"The metadata of {self._data_path} speak of {told} episodes and the data hold "
+                    f"{found}; the files do not belong together, so copy or download the dataset again."
+                )
 
     @classmethod
     def read_raw_metadata(cls, data_path: PathLike) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def _observation_leaf(column: npt.NDArray[Any]) -> gym.Space[Any]:
     if dtype.kind == "f":
         return spaces.Box(-np.inf, np.inf, shape, dtype.type)
     if dtype.kind == "b":
-        return spaces.Box(False, True, shape, np.bool_)
+        return spaces.Box(0, 1, shape, np.bool_)
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
         return spaces.Box(limits.min, limits.max, shape, dtype.type)
@@ -64,7 +64,7 @@ def _observation_leaf(column: npt.NDArray[Any]) -> gym.Space[Any]:
 
 def _action_leaf(column: npt.NDArray[Any]) -> gym.Space[Any]:
     if column.dtype.kind in "iu" and column.ndim == 1:
-        low, high = int(column.min()), int(column.max())
-        start = min(low, 0)
-        return spaces.Discrete(high - start + 1, start=start, dtype=column.dtype.type)
+        start, count = min(int(column.min()), 0), int(column.max()) + 1
+        if count - start <= np.iinfo(np.int64).max:
+            return spaces.Discrete(count - start, start=start)
     return _observation_leaf(column)

@@ -98,7 +98,7 @@ class _Session:
     def _continue(self, index: int, buffer: EpisodeBuffer, describe: Describe | None) -> None:
         stored = self._continued.get(index)
         if stored is None:
-            (stored,) = _stored_episodes(self._storage, [index], decode_frames=False)
+            (stored,) = _stored_episodes(self._storage, [index], all_frames=False)
         more = self._with_jpeg(self._storage._codec.encode_further_steps(buffer))
         whole = continued(self._with_same_frames(stored, more), more, buffer.infos)
         self._continued[index] = self._described(index, whole, describe)
@@ -121,12 +121,13 @@ class _Session:
     def copy(self, source: MinariStorage, indices: Sequence[int]) -> None:
         """Take episodes of another storage, byte for byte where the format can."""
         same_images = source.jpeg_encoding == self._storage.jpeg_encoding or not source._image_leaves
-        if same_images and self._writer.copy_from(self._episodes, source, indices):
+        copyable = same_images and not source._has_small_jpeg
+        if copyable and self._writer.copy_from(self._episodes, source, indices):
             lengths = source.get_episode_lengths(indices)
             self._episodes += len(indices)
             self._steps += int(lengths.sum())
             return
-        for episode in _stored_episodes(source, indices, decode_frames=not same_images):
+        for episode in _stored_episodes(source, indices, all_frames=not same_images):
             self._take(episode if same_images else self._with_jpeg(episode))
 
     def commit(self) -> None:
@@ -141,22 +142,27 @@ class _Session:
         self._writer.commit(self._metadata.updated(totals, allow_protected=True))
 
 
-def _stored_episodes(source: MinariStorage, indices: Sequence[int], decode_frames: bool) -> Iterator[EpisodeColumns]:
+def _stored_episodes(source: MinariStorage, indices: Sequence[int], all_frames: bool) -> Iterator[EpisodeColumns]:
     """The episodes as they are stored; encoded frames stay encoded unless asked otherwise."""
     metadatas = source.get_episode_metadata(indices)
     for (_, columns), metadata in zip(source._read_columns(indices), metadatas, strict=True):
-        stored = source._with_frames(columns) if decode_frames else _as_bytes(source, dict(columns))
+        stored = source._with_frames(columns) if all_frames else _as_bytes(source, dict(columns))
         total_steps = metadata.pop("total_steps")
         del metadata["id"]
         yield EpisodeColumns(total_steps, stored, metadata)
 
 
 def _as_bytes(source: MinariStorage, columns: dict[Path, Column]) -> dict[Path, Column]:
+    """JPEG byte strings as ``bytes``; frames of a size that the format does not encode are decoded."""
     for leaf in source._frame_leaves:
-        if is_encoded(columns[leaf.path], leaf):
-            rows = [
-                row if isinstance(row, bytes) else np.asarray(row, dtype=np.uint8).tobytes()
-                for row in columns[leaf.path]
-            ]
-            columns[leaf.path] = object_column(rows)
+        if not is_encoded(columns[leaf.path], leaf):
+            continue
+        if leaf not in source._image_leaves:
+            columns[leaf.path] = decode_frames(columns[leaf.path], leaf)
+        else:
+            columns[leaf.path] = object_column([_bytes_of(row) for row in columns[leaf.path]])
     return columns
+
+
+def _bytes_of(row: Any) -> bytes:
+    return row if isinstance(row, bytes) else np.asarray(row, dtype=np.uint8).tobytes()

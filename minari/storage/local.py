@@ -98,7 +98,7 @@ def list_local_datasets(
     Args:
         latest_version: only the newest version of each.
         compatible_minari_version: only those of a format version that this release reads.
-        prefix: only ids that begin with it.
+        prefix: only what lies in this namespace, or the dataset of this id.
         root: of the catalogue; by default that of ``MINARI_DATASETS_PATH``.
 
     Returns:
@@ -111,7 +111,7 @@ def list_local_datasets(
     folders = dict(catalogue_folders(get_datasets_root(root)))
     ids = [name for name, folder in folders.items() if is_dataset_id(name) and dataset_exists(folder)]
     for dataset_id in sorted(ids, key=dataset_id_sort_key):
-        if prefix and not dataset_id.startswith(prefix):
+        if prefix and not has_prefix(dataset_id, prefix):
             continue
         try:
             metadata = MinariStorage.read_raw_metadata(folders[dataset_id] / "data")
@@ -124,6 +124,11 @@ def list_local_datasets(
             continue
         found[dataset_id] = metadata
     return newest_versions(found) if latest_version else found
+
+
+def has_prefix(dataset_id: str, prefix: str) -> bool:
+    """Whether an id begins with these whole parts: ``D4RL/door`` or ``D4RL/door/`` or all of it."""
+    return f"{dataset_id}/".startswith(f"{prefix.rstrip('/')}/")
 
 
 def newest_versions(datasets: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

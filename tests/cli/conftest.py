@@ -68,6 +68,12 @@ def environment(root: Path, **variables: str) -> dict[str, str]:
 
 
 @pytest.fixture
+def process_environment(datasets_root: Path) -> dict[str, str]:
+    """The environment variables of a command: the datasets root of the test, and no terminal."""
+    return environment(datasets_root)
+
+
+@pytest.fixture
 def run(datasets_root: Path, tmp_path: Path) -> Minari:
     """A function ``run("list", "local", COLUMNS="60")``: keywords are environment variables, save ``answer``.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,10 @@ from minari.cli import app
 
 Minari = Callable[..., Any]
 COMMANDS = ("record", "list", "show", "combine", "delete", "download", "upload", "recover")
+
+
+def output_of(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", timeout=120)
 
 
 @pytest.mark.parametrize("option", ["--version", "-v"])
@@ -59,11 +64,11 @@ def test_a_mistyped_command_is_refused(run: Minari, arguments: list[str], compla
     assert complaint in done.err
 
 
-def test_the_console_script_is_the_same_command_line() -> None:
+def test_the_console_script_is_the_same_command_line(process_environment: dict[str, str]) -> None:
     script = shutil.which("minari", path=str(Path(sys.executable).parent))
     if script is None:
         pytest.skip("minari is not installed in this environment")
-    done = subprocess.run([script, "--version"], capture_output=True, encoding="utf-8", timeout=120)
+    done = output_of([script, "--version"], process_environment)
     assert (done.returncode, done.stdout) == (0, f"Minari version: {minari.__version__}\n")
 
 
@@ -72,6 +77,12 @@ def test_the_app_can_be_run_inside_a_process() -> None:
     assert done.exit_code == 1
     assert done.output.startswith("Error: There is no dataset nothing-v0 in ")
     assert done.output.count("\n") == 1
+
+
+def test_what_a_command_does_is_loaded_when_it_runs(process_environment: dict[str, str]) -> None:
+    program = "import sys, minari.cli; print([name for name in sys.modules if name.startswith('minari.cli.')])"
+    done = output_of([sys.executable, "-c", program], process_environment)
+    assert sorted(ast.literal_eval(done.stdout)) == ["minari.cli.commands", "minari.cli.running", "minari.cli.terminal"]
 
 
 class TestFailures:
@@ -90,13 +101,13 @@ class TestFailures:
         done = run("delete", "a-v0", MINARI_DATASETS_PATH=str(file / "root"))
         assert (done.code, done.complaints) == (1, [f"Error: Not a directory: {file / 'root'}"])
 
-    def test_something_unexpected_is_one_line_too(self, datasets_root: Path) -> None:
+    def test_something_unexpected_is_one_line_too(self, process_environment: dict[str, str]) -> None:
         program = (
             "import sys, minari.cli.catalogue as c; from minari.cli import main\n"
             "def broken(**_): raise KeyError('odd\\nkey')\n"
             "c.list_datasets = broken; sys.argv = ['minari', 'list', 'local']; main()"
         )
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", timeout=120)
+        done = output_of([sys.executable, "-c", program], process_environment)
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr.startswith("Error: KeyError: 'odd\\nkey' (this was not expected; MINARI_DEBUG=1 shows")
         assert done.stderr.count("\n") == 1

@@ -53,9 +53,7 @@ def test_the_table_says_what_is_there(run: Minari, make_dataset: MakeDataset, da
     assert done.lines[-1].strip() == "Number of datasets: 2, total size: 0.0 MB"
 
 
-def test_only_the_newest_version_is_shown_unless_all_are_asked_for(
-    run: Minari, make_dataset: MakeDataset
-) -> None:
+def test_only_the_newest_version_is_shown_unless_all_are_asked_for(run: Minari, make_dataset: MakeDataset) -> None:
     for version in (2, 10, 9):
         make_dataset(f"toy/a-v{version}", [1])
     assert list(rows(run("list", "local").lines)) == ["toy/a-v10"]

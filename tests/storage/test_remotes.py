@@ -120,9 +120,7 @@ class TestAddresses:
         with pytest.raises(MissingDependencyError, match=r'package_that_is_absent.*pip install "a-package"'):
             get_cloud_storage("far://x")
 
-    def test_an_entry_point(
-        self, registered: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_an_entry_point(self, registered: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch) -> None:
         def entry_points(group: str) -> list[Any]:
             assert group == "minari.remotes"
             point = types.SimpleNamespace(name="s3", value="elsewhere_of_a_package:Elsewhere", dist=None, module="m")
@@ -232,10 +230,17 @@ class TestFileStorage(RemoteConformance):
         assert not (arrival / "x-v0/data/again").is_symlink()
         assert tree(arrival / "x-v0") == tree(folder)
 
-    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in the folders of this system")
-    def test_a_pipe_is_refused_and_not_waited_for(
+    def test_a_link_to_a_folder_is_refused_and_not_walked_for_ever(
         self, remote: CloudStorage, share: Path, datasets_root: Path
     ) -> None:
+        folder = write_dataset(datasets_root, "x-v0")
+        (folder / "data" / "again").symlink_to(".")
+        with pytest.raises(RemoteError, match="link to a folder"):
+            remote.upload_dataset("x-v0")
+        assert tree(share) == {}
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in the folders of this system")
+    def test_a_pipe_is_refused_and_not_waited_for(self, remote: CloudStorage, share: Path, datasets_root: Path) -> None:
         folder = write_dataset(datasets_root, "x-v0")
         os.mkfifo(folder / "data" / "pipe")
         assert stat.S_ISFIFO((folder / "data" / "pipe").stat().st_mode)
@@ -269,9 +274,7 @@ class TestFileStorage(RemoteConformance):
             remote.upload_dataset("x-v0")
         assert tree(share) == {}
 
-    def test_a_full_disk_leaves_nothing(
-        self, remote: CloudStorage, share: Path, datasets_root: Path
-    ) -> None:
+    def test_a_full_disk_leaves_nothing(self, remote: CloudStorage, share: Path, datasets_root: Path) -> None:
         def full() -> None:
             raise OSError(28, "No space left on device")
 
@@ -315,9 +318,7 @@ class TestFileStorage(RemoteConformance):
         remote.upload_dataset("x-v0")
         assert remote.list_datasets() == ["x-v0"]
 
-    def test_a_folder_that_went_away(
-        self, remote: CloudStorage, share: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_folder_that_went_away(self, remote: CloudStorage, share: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def refuse(*_: object) -> None:
             raise PermissionError(13, "Permission denied", str(share))
 

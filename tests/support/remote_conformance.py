@@ -50,7 +50,12 @@ class RemoteConformance:
     def test_a_dataset_comes_back_as_it_went(
         self, remote: CloudStorage, address: str, datasets_root: Path, arrival: Path
     ) -> None:
-        files = {"data/main_data.hdf5": BIG, "data/0/part-0.arrow": b"", "data/1/Größe é.arrow": b"x", "README.md": b"?"}
+        files = {
+            "data/main_data.hdf5": BIG,
+            "data/0/part-0.arrow": b"",
+            "data/1/Größe é.arrow": b"x",
+            "README.md": b"?",
+        }
         folder = write_dataset(datasets_root, "a/b/x-v0", files=files, author=["Ann"])
         remote.upload_dataset("a/b/x-v0")
         again = get_cloud_storage(address)
@@ -176,7 +181,7 @@ class RemoteConformance:
         assert list(remote.list_datasets()) == []
 
     @pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
-    @pytest.mark.parametrize("name", ["a\\b", "..\\b", "C:b"])
+    @pytest.mark.parametrize("name", ["a\\b", "a\\..\\b", "C:b"])
     def test_names_that_lead_out_elsewhere_are_not_sent(
         self, name: str, remote: CloudStorage, datasets_root: Path
     ) -> None:

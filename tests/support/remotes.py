@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from minari.dataset.versions import FORMAT_VERSION
 from minari.progress import ProgressTask
+from minari.storage.remotes.file import FileStorage
 
 
 NAMESPACE_FILE = "namespace_metadata.json"
@@ -86,3 +88,36 @@ class Interference:
 def interrupt() -> None:
     """What Ctrl-C does."""
     raise KeyboardInterrupt
+
+
+class SpyStorage(FileStorage):
+    """A folder as a remote that counts what it is asked for and can be told to fail."""
+
+    calls: ClassVar[Counter[str]] = Counter()
+    failures: ClassVar[dict[str, Exception]] = {}
+
+    def _note(self, call: str) -> None:
+        self.calls[call] += 1
+        if call in self.failures:
+            raise self.failures[call]
+
+    def list_datasets(self, prefix: str | None = None) -> list[str]:
+        self._note(f"list_datasets {prefix}")
+        return super().list_datasets(prefix)
+
+    def get_dataset_metadata(self, dataset_id: str) -> dict[str, Any]:
+        self._note(f"get_dataset_metadata {dataset_id}")
+        return super().get_dataset_metadata(dataset_id)
+
+    def download_dataset(self, dataset_id: str, path: Path) -> None:
+        self._note(f"download_dataset {dataset_id}")
+        super().download_dataset(dataset_id, path)
+
+    def upload_dataset(self, dataset_id: str, *, root: Any = None) -> None:
+        self._note(f"upload_dataset {dataset_id}")
+        super().upload_dataset(dataset_id, root=root)
+
+    @classmethod
+    def downloads(cls) -> list[str]:
+        """The ids that were asked for, in order."""
+        return [call.split()[1] for call in cls.calls if call.startswith("download_dataset")]

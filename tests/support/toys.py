@@ -35,18 +35,16 @@ def draw(space: spaces.Space[Any], rng: np.random.Generator) -> Any:
 
 def _draw_box(space: spaces.Box, rng: np.random.Generator) -> np.ndarray:
     """Elements between the bounds, every fourth one the lower or the upper bound itself."""
-    low, high = np.broadcast_to(space.low, space.shape), np.broadcast_to(space.high, space.shape)
-    value = np.empty(space.shape, space.dtype)
-    for place in np.ndindex(space.shape):
-        choice = rng.integers(0, 8)
-        if choice < 2:
-            value[place] = (low, high)[choice][place]
-        elif np.issubdtype(space.dtype, np.floating):
-            span = (max(float(low[place]), -100.0), min(float(high[place]), 100.0))
-            value[place] = np.clip(space.dtype.type(rng.uniform(*span)), low[place], high[place])
-        else:
-            value[place] = int(low[place]) + int(rng.random() * (int(high[place]) - int(low[place])))
-    return value
+    low, high = (np.broadcast_to(bound, space.shape) for bound in (space.low, space.high))
+    if space.dtype.kind == "f":
+        # Unbounded elements stay within a hundred; the bounds themselves still come up as infinities.
+        inside = rng.uniform(np.clip(low, -100, 100), np.clip(high, -100, 100))
+    elif space.dtype.kind == "b":
+        inside = rng.integers(0, 2, space.shape)
+    else:
+        inside = rng.integers(low, high, dtype=space.dtype, endpoint=True)
+    choice = rng.integers(0, 8, space.shape)
+    return np.asarray(np.where(choice == 0, low, np.where(choice == 1, high, inside)), space.dtype)
 
 
 class ToyEnv(gym.Env[Any, Any]):

@@ -46,6 +46,16 @@ def lock_file(file: Any, path: Path) -> None:
         ) from error
 
 
+def is_locked(path: Path) -> bool:
+    """Whether another program has a file locked at this moment."""
+    try:
+        with path.open("rb") as file:
+            lock_file(file, path)
+    except DatasetBusyError:
+        return True
+    return False
+
+
 @contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
     """Be the only writer of a dataset.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
@@ -16,9 +17,10 @@ import h5py
 import numpy as np
 from h5py import h5a, h5d, h5g, h5p, h5s, h5t
 
+from minari.dataset._storages.file_lock import is_locked
 from minari.dataset._storages.hdf5_index import LeafPlace, Located
 from minari.dataset._storages.hdf5_names import group_name, spell, unspell
-from minari.errors import DatasetCorruptError, EpisodeError
+from minari.errors import DatasetBusyError, DatasetCorruptError, EpisodeError
 from minari.spaces import Column, EpisodeColumns, Path, is_utf8_text, object_column, path_name
 
 
@@ -46,7 +48,8 @@ def open_for_reading(path: FilePath) -> h5py.File:
     """Open a file without a lock, so that reading never keeps anyone from writing.
 
     Raises:
-        DatasetCorruptError: the file is not HDF5, or is damaged.
+        DatasetBusyError: another program is changing the file in place.
+        DatasetCorruptError: the file is missing, not HDF5, or damaged.
     """
     try:
         return h5py.File(path, "r", locking=False)
@@ -56,6 +59,13 @@ def open_for_reading(path: FilePath) -> h5py.File:
             f"copy or download the dataset again."
         ) from None
     except OSError as error:
+        # What this process has open through h5py already has to be opened in the same way again.
+        with suppress(OSError):
+            return h5py.File(path, "r")
+        if is_locked(path):
+            raise DatasetBusyError(
+                f"{path} is being changed by another program; try again when that has closed it."
+            ) from error
         raise DatasetCorruptError(
             f"{path} cannot be read as HDF5 ({error}); it is cut off, damaged or another kind of file, so "
             f"copy or download it again."

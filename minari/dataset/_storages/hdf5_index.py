@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import secrets
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
@@ -78,6 +79,7 @@ class EpisodeIndex:
         self._stamp: tuple[int, int] | None = None
         self._table_name: str | None = None
         self._saved_rows = 0
+        self._checksum = 0  # of the saved rows
         self._unsaved = False
 
     @property
@@ -107,11 +109,11 @@ class EpisodeIndex:
             return
         width, count = header["width"], header["episodes"]
         table = np.fromfile(self._data_file.with_name(header["table"]), dtype="<i8", count=width * count)
-        rows = table.reshape(count, width)
+        rows, checksum = table.reshape(count, width), zlib.crc32(table)
         schemas = [tuple(_place_from_json(item) for item in schema) for schema in header["schemas"]]
-        if (rows[:, 0] < _UNKNOWN).any() or (rows[:, 0] >= len(schemas)).any():
-            return
-        self._rows, self._count, self._saved_rows = rows, count, count
+        if checksum != header["checksum"] or (rows[:, 0] >= len(schemas)).any():
+            return  # cut off by a crash, or two readers wrote it at once
+        self._rows, self._count, self._saved_rows, self._checksum = rows, count, count, checksum
         self._schemas = schemas
         self._schema_numbers = {schema: number for number, schema in enumerate(schemas)}
         self._table_name, self.total = header["table"], header["total"]
@@ -175,15 +177,18 @@ class EpisodeIndex:
         name = self._table_name if appending and self._table_name else f".index.{secrets.token_hex(4)}.i8"
         table = self._data_file.with_name(name)
         first = self._saved_rows if appending else 0
+        new_rows = np.ascontiguousarray(self._rows[first : self._count], dtype="<i8")
+        checksum = zlib.crc32(new_rows, self._checksum if appending else 0)
         with table.open("r+b" if appending else "xb") as file:
             file.seek(first * width * 8)
-            file.write(np.ascontiguousarray(self._rows[first : self._count], dtype="<i8").data)
+            file.write(new_rows.data)
         header = {
             "version": _VERSION,
             "stamp": self._stamp,
             "table": name,
             "width": width,
             "episodes": self._count,
+            "checksum": checksum,
             "total": self.total,
             "schemas": [[_place_to_json(place) for place in schema] for schema in self._schemas],
         }
@@ -193,7 +198,7 @@ class EpisodeIndex:
         if old_table is not None and old_table != name:
             with contextlib.suppress(OSError):
                 self._data_file.with_name(old_table).unlink()
-        self._table_name, self._saved_rows = name, self._count
+        self._table_name, self._saved_rows, self._checksum = name, self._count, checksum
 
     def _saved_table(self) -> str | None:
         self._saved_width = 0

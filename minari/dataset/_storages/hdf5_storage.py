@@ -9,11 +9,13 @@ from __future__ import annotations
 import importlib
 import mmap
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from itertools import islice
 from pathlib import Path as FilePath
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -23,11 +25,15 @@ from minari.dataset._storages.hdf5_names import DATA_FILE_NAME, spell
 from minari.dataset._storages.transaction import has_journal, recover_abandoned
 from minari.dataset.metadata import DatasetMetadata
 from minari.dataset.minari_storage import EpisodeWriter, MinariStorage
-from minari.errors import DatasetCorruptError
+from minari.dataset.stored_metadata import stamp_of
+from minari.errors import DatasetBusyError, DatasetCorruptError
 from minari.spaces import Column, Columns
 
 
 _EPISODES_AT_A_TIME = 16  # read through HDF5 before the file is closed again
+_PATIENCE = 30.0  # seconds to wait for a moment in which nobody commits
+
+T = TypeVar("T")
 
 
 def _h5() -> Any:
@@ -59,7 +65,7 @@ class HDF5Storage(MinariStorage):
     def _count_episodes(self) -> int:
         self._refresh()
         if self._index.total is None:
-            self._index.total = _h5().count_episodes(self._file)
+            self._index.total = self._at_one_moment(lambda: int(_h5().count_episodes(self._file)))
         return self._index.total
 
     # Reading
@@ -90,21 +96,50 @@ class HDF5Storage(MinariStorage):
         if batch:
             self._refresh()
         while batch:
-            self._locate(batch)
-            # While an episode is with the caller, the index may be read anew; so look everything up first.
-            found = [(index, *self._placed(index)) for index in batch]
-            mapped, through_hdf5 = self._mapped(), self._read_through_hdf5(batch)
-            for index, schema, places in found:
-                columns = self._views(mapped, index, schema, places)
-                columns.update(through_hdf5.get(index, {}))
-                yield index, columns
+            yield from self._read_batch(batch)
             batch = list(islice(remaining, _EPISODES_AT_A_TIME))
         self._index.save()
 
-    def _locate(self, batch: Sequence[int]) -> None:
+    def _read_batch(self, batch: Sequence[int]) -> list[tuple[int, Columns]]:
+        if all(map(self._is_mapped, batch)):
+            return self._columns(batch)
+        return self._at_one_moment(lambda: self._columns(batch))
+
+    def _is_mapped(self, index: int) -> bool:
+        """Whether every leaf of an episode is known to lie in the file as it is."""
+        found = self._index.find(index)
+        return found is not None and all(place.dtype is not None for place in found[0])
+
+    def _columns(self, batch: Sequence[int]) -> list[tuple[int, Columns]]:
+        self._locate(batch)
+        mapped, through_hdf5 = self._mapped(), self._read_through_hdf5(batch)
+        return [(index, {**self._views(mapped, index), **through_hdf5.get(index, {})}) for index in batch]
+
+    def _at_one_moment(self, read: Callable[[], T]) -> T:
+        """What ``read`` finds in the file while no change to it is being committed.
+
+        Reading through HDF5 takes no lock, so it is done again where a commit came in between.
+        """
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            recover_abandoned(self.data_path)  # waits for a commit under way
+            before, result, error = stamp_of(self.data_path), None, None
+            try:
+                self._refresh()
+                result = read()
+            except DatasetCorruptError as raised:
+                error = raised
+            if stamp_of(self.data_path) == before and not has_journal(self.data_path):
+                if error is not None:
+                    raise error
+                return cast("T", result)
+            if time.monotonic() > deadline:
+                raise DatasetBusyError(f"{self._file} is being changed all the time; try again later.") from error
+
+    def _locate(self, batch: Iterable[int]) -> None:
         unknown = [index for index in batch if self._index.find(index) is None]
         if unknown:
-            found = self._through_hdf5(unknown, self._located)
+            found = _h5().with_episode_groups(self._file, unknown, self._located)
             for index, (total_steps, leaves) in zip(unknown, found, strict=True):
                 self._index.add(index, total_steps, leaves)
 
@@ -115,9 +150,8 @@ class HDF5Storage(MinariStorage):
             total_steps = len(group["rewards"])
         return int(total_steps), h5.locate(group, self._known_paths)
 
-    def _views(
-        self, mapped: mmap.mmap, index: int, schema: Sequence[LeafPlace], places: Sequence[int]
-    ) -> dict[Any, Column]:
+    def _views(self, mapped: mmap.mmap, index: int) -> dict[Any, Column]:
+        schema, places = self._placed(index)
         columns: dict[Any, Column] = {}
         position = 0
         for place in schema:
@@ -142,23 +176,6 @@ class HDF5Storage(MinariStorage):
             ) from error
         return view
 
-    def _through_hdf5(self, indices: Iterable[int], read: Callable[[int, Any], Any]) -> list[Any]:
-        """What ``read`` returns for the HDF5 group of each episode."""
-        tries = 3
-        while True:
-            recover_abandoned(self.data_path)
-            before = self._file.stat().st_mtime_ns
-            try:
-                results: list[Any] = _h5().with_episode_groups(self._file, indices, read)
-            except DatasetCorruptError:
-                # The file may have been changing under the reader; then it is whole again a moment later.
-                tries -= 1
-                is_settled = self._file.stat().st_mtime_ns == before and not has_journal(self.data_path)
-                if is_settled or not tries:
-                    raise
-            else:
-                return results
-
     def _read_through_hdf5(self, batch: Sequence[int]) -> dict[int, dict[Any, Column]]:
         wanted = {}
         for index in batch:
@@ -168,17 +185,20 @@ class HDF5Storage(MinariStorage):
         if not wanted:
             return {}
         read_column = _h5().read_column
-        columns = self._through_hdf5(
-            wanted, lambda index, group: {path: read_column(group, path) for path in wanted[index]}
+        columns = _h5().with_episode_groups(
+            self._file, wanted, lambda index, group: {path: read_column(group, path) for path in wanted[index]}
         )
         return dict(zip(wanted, columns, strict=True))
 
     def _read_episode_metadata(self, indices: Iterable[int]) -> Iterator[dict[str, Any]]:
-        self._refresh()
-        remaining = iter(indices)
         h5 = _h5()
+
+        def read(index: int, group: Any) -> dict[str, Any]:
+            return {**h5.read_metadata(group), "id": index}
+
+        remaining = iter(indices)
         while batch := list(islice(remaining, _EPISODES_AT_A_TIME)):
-            yield from self._through_hdf5(batch, lambda index, group: {**h5.read_metadata(group), "id": index})
+            yield from self._at_one_moment(partial(h5.with_episode_groups, self._file, batch, read))
 
     def _read_lengths(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         self._refresh()
@@ -192,11 +212,10 @@ class HDF5Storage(MinariStorage):
         writer: AbstractContextManager[EpisodeWriter] = writer_module.open_writer(self)
         return writer
 
-    def _is_mapped(self, indices: Sequence[int]) -> bool:
+    def _are_mapped(self, indices: Sequence[int]) -> bool:
         """Whether every leaf of these episodes lies in the file as it is."""
-        self._refresh()
-        self._locate(indices)
-        return all(place.dtype is not None for index in indices for place in self._placed(index)[0])
+        self._at_one_moment(lambda: self._locate(indices))
+        return all(map(self._is_mapped, indices))
 
     def _remember(
         self, placed: Iterable[tuple[int, int, Sequence[Located]]], status: os.stat_result, total: int

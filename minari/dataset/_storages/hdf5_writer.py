@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     from minari.dataset._storages.hdf5_storage import HDF5Storage
 
 
+# The first bytes of a file have the version of the superblock at 8, and from version 3 on at 11 whether
+# somebody has it open for writing. Programs that write in place set the mark and take it away at the end.
+_MARKED_SUPERBLOCK = b"\x03"
+
+
 class _Target(Protocol):
     """The file that is written to, whose changes appear at ``commit`` or not at all."""
 
@@ -50,6 +55,14 @@ class _ExistingFile(FileTransaction):
     """A file with episodes in it."""
 
     def open(self) -> h5py.File:
+        self.seek(0)
+        head = self.read(12) or b""
+        if head[8:9] == _MARKED_SUPERBLOCK and head[11] & 1:
+            raise DatasetCorruptError(
+                f"{self.path} was open for writing in another program that died, so it may be damaged; look "
+                f"at it and remove the mark with h5clear --status, or copy or download it again."
+            )
+        self.seek(0)
         try:
             return h5py.File(self, "r+", libver=LIBRARY_VERSIONS)
         except OSError as error:
@@ -134,7 +147,7 @@ class HDF5Writer(EpisodeWriter):
             return False
         # Arrays that lie there in one piece are read and written faster than HDF5 copies them; what is
         # compressed, encoded or text is copied as it is.
-        if storage._is_mapped(indices):
+        if storage._are_mapped(indices):
             return False
         file, _ = self._open()
         with open_for_reading(storage._file) as source:

@@ -17,6 +17,8 @@ ENTRY_POINT_GROUP = "minari.storages"
 #: Format -> where its class is ("module:class"), and what to install when an import in it fails.
 _formats: dict[str, tuple[str, str]] = {
     "hdf5": ("minari.dataset._storages.hdf5_storage:HDF5Storage", "minari"),
+    "arrow": ("minari.dataset._storages.arrow_storage:ArrowStorage", "minari[arrow]"),
+    "parquet": ("minari.dataset._storages.arrow_storage:ParquetStorage", "minari[arrow]"),
 }
 
 

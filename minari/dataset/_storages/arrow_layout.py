@@ -1,0 +1,280 @@
+"""Episodes as Arrow tables: which column goes where, and as what.
+
+The table of an episode of T steps has T+1 rows and the columns ``observations``, ``actions``,
+``rewards``, ``terminations``, ``truncations`` and, where there are any, ``infos``. What has T values is
+filled up with one more row. A ``Dict`` is a struct with its keys, a ``Tuple`` a struct with ``"0"``,
+``"1"``, ...; a dict among the infos whose keys look like that carries the field metadata ``kind`` =
+``"dict"``. Numbers of one a step are plain, except that those of a ``Box`` without dimensions are
+lists of one; arrays are lists of fixed size, flattened.
+
+Field metadata say what the Arrow type does not: ``shape``, that of one row, as ``"d1,d2"``, and
+``dtype``, the NumPy name of the type that the values had. So a column may be stored with the type
+that its neighbours have (a ``Discrete`` as int64, rewards as float64) wherever that holds every
+value. Complex numbers are stored as two real ones, in one more dimension.
+
+What has no row for each step (the elements of a ``Sequence``, arrays that change in shape), and
+arrays without elements, are in one more column, ``ragged``: a struct nested like the table itself.
+Its fields are lists, of which the first row has the whole column and all others are empty. Arrays
+without elements are nulls there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+
+from minari.spaces import Column, EpisodeColumns, Leaf, Path, SpaceCodec
+
+
+FIELDS: Final = ("observations", "actions", "rewards", "terminations", "truncations", "infos")
+RAGGED: Final = "ragged"
+
+_WITH_FIRST_ROW = ("observations", "infos")  # T+1 rows
+_MOST_ELEMENTS = 2**31 - 1  # of a list, and bytes of text, with Arrow's usual offsets
+_EXACT_IN_FLOAT64 = 2**53
+
+#: An Arrow array, and the metadata of its field.
+_Part: TypeAlias = tuple[Any, dict[str, str]]
+
+
+class TableLayout:
+    """Turns the columns of episodes into tables, and back.
+
+    Args:
+        codecs: of the spaces of the observations and of the actions.
+    """
+
+    def __init__(self, codecs: Iterable[SpaceCodec]) -> None:
+        codecs = tuple(codecs)
+        self._leaves = {leaf.path: leaf for codec in codecs for leaf in codec.leaves()}
+        self._paths = {tuple(map(str, path)): path for codec in codecs for path in codec.paths()}
+
+    # Columns into a table
+
+    def encode(self, episode: EpisodeColumns, like: Any = None) -> Any:
+        """Make the table of an episode.
+
+        Args:
+            episode: the episode.
+            like: the schema of another episode of the dataset. The fields are put in its order, and
+                take its types where these hold the values, since other programs read the tables of
+                all episodes as one.
+        """
+        rows = episode.total_steps + 1
+        tree: dict[str | int, Any] = {}
+        for path, column in episode.columns.items():
+            has_rows = len(column) == _row_count(path, rows) and 0 not in column.shape[1:]
+            *parents, name = path if has_rows else (RAGGED, *path)
+            node = tree
+            for parent in parents:
+                node = node.setdefault(parent, {})
+            node[name] = column
+        model = None if like is None else pa.struct(list(like))
+        names = [name for name in (*FIELDS, RAGGED) if name in tree]
+        parts = [self._encode((name,), tree[name], rows, _child(model, name)) for name in names]
+        return pa.Table.from_arrays([array for array, _ in parts], schema=pa.schema(_fields(names, parts)))
+
+    def _encode(self, place: Path, node: Any, rows: int, like: Any) -> _Part:
+        if not isinstance(node, dict):
+            return _whole(node, rows) if place[0] == RAGGED else self._by_row(place, node, rows, like)
+        names = sorted(node)
+        if like is not None and pa.types.is_struct(like):
+            names.sort(key=lambda name: like.get_field_index(str(name)) % (like.num_fields + 1))  # new ones last
+        parts = [self._encode((*place, name), node[name], rows, _child(like, name)) for name in names]
+        struct = pa.StructArray.from_arrays([array for array, _ in parts], fields=_fields(names, parts))
+        is_ambiguous = isinstance(names[0], str) and _are_positions(names)
+        return struct, {"kind": "dict"} if is_ambiguous else {}
+
+    def _by_row(self, path: Path, column: Column, rows: int, like: Any) -> _Part:
+        missing = rows - len(column)
+        if column.dtype == object:
+            return _objects([*column, *[None] * missing]), {}
+        leaf = self._leaves.get(path)
+        stored = _stored(column, _dtype_of(like) or _usual_dtype(path, leaf))
+        if missing:
+            stored = np.concatenate([stored, np.zeros((missing, *stored.shape[1:]), stored.dtype)])
+        is_box = leaf is not None and leaf.low is not None
+        return _numbers(stored, column.dtype, as_lists=is_box or stored.ndim > 1)
+
+    # A table into columns
+
+    def decode(self, table: Any) -> dict[Path, Column]:
+        """The columns of an episode, as views of the table where its values are as they are stored.
+
+        Raises:
+            ValueError, TypeError: the values do not have the shape or type that is expected.
+        """
+        columns: dict[Path, Column] = {}
+        for field, chunks in zip(table.schema, table.columns, strict=True):
+            array = chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
+            path: Path = () if field.name == RAGGED else (field.name,)
+            self._decode(columns, path, field, array)
+        return columns
+
+    def _decode(self, columns: dict[Path, Column], place: Path, field: Any, array: Any) -> None:
+        if pa.types.is_struct(array.type):
+            metadata = field.metadata or {}
+            fields = [array.type[i] for i in range(array.type.num_fields)]
+            is_tuple = metadata.get(b"kind") != b"dict" and _are_positions([child.name for child in fields])
+            for i, child in enumerate(fields):
+                name = int(child.name) if is_tuple else child.name
+                self._decode(columns, (*place, name), child, array.field(i))
+            return
+        path = self._paths.get(tuple(map(str, place)), place)
+        if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
+            array = array.flatten()
+        elif place[0] not in _WITH_FIRST_ROW:
+            array = array.slice(0, len(array) - 1)
+        columns[path] = _column(field.metadata or {}, array, self._leaves.get(path))
+
+
+def _row_count(path: Path, rows: int) -> int:
+    return rows if path[0] in _WITH_FIRST_ROW else rows - 1
+
+
+def _are_positions(names: list[Any]) -> bool:
+    return bool(names) and set(names) == set(map(str, range(len(names))))
+
+
+def _child(like: Any, name: str | int) -> Any:
+    """The type of a field of a struct type, where there are such."""
+    if like is None or not pa.types.is_struct(like):
+        return None
+    position = like.get_field_index(str(name))
+    return None if position < 0 else like[position].type
+
+
+def _fields(names: Iterable[str | int], parts: Iterable[_Part]) -> list[Any]:
+    return [
+        pa.field(str(name), array.type, metadata=metadata or None)
+        for name, (array, metadata) in zip(names, parts, strict=True)
+    ]
+
+
+# Types: those that values have, those that Arrow has, and those that other episodes have.
+
+
+def _base(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """What Arrow can store of a NumPy type: the type itself, or one that it can be seen as several of."""
+    if dtype.kind == "c" and dtype.itemsize <= 16:
+        return np.dtype(f"f{dtype.itemsize // 2}")
+    return np.dtype(np.uint8) if dtype.itemsize > 8 else dtype  # extended precision, which differs by system
+
+
+def _usual_dtype(path: Path, leaf: Leaf | None) -> np.dtype[Any] | None:
+    """The type with which other programs store this column."""
+    if leaf is not None:
+        is_discrete = leaf.low is None and not leaf.shape and leaf.dtype.kind in "iu"
+        return np.dtype(np.int64) if is_discrete else leaf.dtype
+    return np.dtype(np.float64) if path == ("rewards",) else None
+
+
+def _dtype_of(arrow_type: Any) -> np.dtype[Any] | None:
+    if arrow_type is not None and pa.types.is_fixed_size_list(arrow_type):
+        arrow_type = arrow_type.value_type
+    is_number = arrow_type is not None and (
+        pa.types.is_integer(arrow_type) or pa.types.is_floating(arrow_type) or pa.types.is_boolean(arrow_type)
+    )
+    return np.dtype(arrow_type.to_pandas_dtype()) if is_number else None
+
+
+def _stored(column: Column, wanted: np.dtype[Any] | None) -> Column:
+    """The column with a type that Arrow has, if possible the one wanted."""
+    column = np.ascontiguousarray(column, column.dtype.newbyteorder("="))
+    base = _base(column.dtype)
+    if base != column.dtype:
+        return column.reshape(*column.shape, 1).view(base)
+    if wanted is None or wanted == column.dtype or not np.can_cast(column.dtype, wanted):
+        return column
+    are_inexact = wanted.kind == "f" and column.dtype.kind in "iu" and _exceeds(column, _EXACT_IN_FLOAT64)
+    return column if are_inexact else column.astype(wanted)
+
+
+def _exceeds(column: Column, limit: int) -> bool:
+    return bool(column.min() < -limit or column.max() > limit)
+
+
+# Arrow arrays of columns.
+
+
+def _numbers(stored: Column, dtype: np.dtype[Any], as_lists: bool) -> _Part:
+    metadata = {"dtype": dtype.name}
+    values = pa.array(stored.reshape(-1))
+    if not as_lists:
+        return values, metadata
+    shape = stored.shape[1:]
+    metadata["shape"] = ",".join(map(str, shape))
+    return pa.FixedSizeListArray.from_arrays(values, int(np.prod(shape, dtype=np.int64))), metadata
+
+
+def _objects(values: list[Any]) -> Any:
+    """Text or byte strings; None where there is none."""
+    given = [value for value in values if value is not None]
+    size = sum(map(len, given))
+    if given and isinstance(given[0], bytes):
+        return pa.array(values, pa.binary() if size <= _MOST_ELEMENTS else pa.large_binary())
+    return pa.array(values, pa.string() if 4 * size <= _MOST_ELEMENTS else pa.large_string())
+
+
+def _whole(column: Column, rows: int) -> _Part:
+    """A list that has the whole column in its first row."""
+    if column.dtype == object:
+        values, metadata = _objects(column.tolist()), {}
+    elif 0 in column.shape[1:]:
+        values = pa.nulls(len(column))
+        metadata = {"dtype": column.dtype.name, "shape": ",".join(map(str, column.shape[1:]))}
+    else:
+        stored = _stored(column, None)
+        values, metadata = _numbers(stored, column.dtype, as_lists=stored.ndim > 1)
+    offsets = np.full(rows + 1, len(values), np.int64)
+    offsets[0] = 0
+    if len(values) > _MOST_ELEMENTS:
+        return pa.LargeListArray.from_arrays(pa.array(offsets), values), metadata
+    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), values), metadata
+
+
+# Columns of Arrow arrays.
+
+
+def _column(metadata: dict[bytes, bytes], array: Any, leaf: Leaf | None) -> Column:
+    if _is_text_or_bytes(array.type):
+        texts: Column = array.to_numpy(zero_copy_only=False)
+        return texts
+    dtype = np.dtype(metadata[b"dtype"].decode()) if b"dtype" in metadata else None
+    if pa.types.is_null(array.type):
+        return np.empty((len(array), *_shape(metadata.get(b"shape", b""), 0)), dtype)
+    values = array
+    shape: tuple[int, ...] = ()
+    if pa.types.is_fixed_size_list(array.type):
+        size, values = array.type.list_size, array.flatten()
+        shape = _shape(metadata[b"shape"], size) if b"shape" in metadata else leaf.shape if leaf else (size,)
+    elif dtype is None and leaf is not None:
+        dtype = leaf.dtype  # the first releases stored a Discrete as int32, whatever its type
+    numbers: Column = values.to_numpy(zero_copy_only=False).reshape(len(array), *shape)
+    if dtype is None or numbers.dtype == dtype:
+        return numbers
+    if _base(dtype) != dtype:
+        return numbers.view(dtype).reshape(numbers.shape[:-1])
+    return numbers.astype(dtype)
+
+
+def _is_text_or_bytes(arrow_type: Any) -> bool:
+    types = pa.types
+    return bool(
+        types.is_string(arrow_type)
+        or types.is_large_string(arrow_type)
+        or types.is_binary(arrow_type)
+        or types.is_large_binary(arrow_type)
+    )
+
+
+def _shape(text: bytes, size: int) -> tuple[int, ...]:
+    """The shape of a row of that many numbers: as text, or, in 0.5.0 and 0.5.1, one byte a dimension."""
+    try:
+        shape = tuple(int(length) for length in text.split(b",") if length)
+    except ValueError:
+        return tuple(text)
+    return shape if np.prod(shape, dtype=np.int64) == size else tuple(text)

@@ -1,0 +1,265 @@
+"""Programs that are killed while they write: what is found afterwards is whole, and can be written to.
+
+A child process is killed at the n-th place where the state of the disk changes, for every n until it gets
+through. Writes are torn apart too: some kills come when half of the bytes are there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from minari.dataset._storages import hdf5_file, hdf5_writer, transaction
+from minari.dataset.minari_storage import MinariStorage
+from minari.testing.comparison import assert_episode, assert_metadata
+from minari.testing.examples import Truth, as_buffer, as_continuation, draw_truth
+
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the child processes are forks")
+
+#: Every fifth place, or all of them, which takes a minute.
+STRIDES = [5, pytest.param(1, marks=pytest.mark.slow)]
+
+OBSERVATIONS = spaces.Dict({"x": spaces.Box(-1.0, 1.0, (40,), np.float32), "t": spaces.Text(4)})
+ACTIONS = spaces.Discrete(5)
+
+
+def draw(steps: int, seed: int) -> Truth:
+    return draw_truth(OBSERVATIONS, ACTIONS, steps, seed, {"n": np.arange(steps + 1.0)})
+
+
+BEFORE = [draw(3, 0), draw(200, 1), draw(2, 2)]
+MORE = [draw(5, 3), draw(300, 4)]
+SOURCE = [draw(2, 5), draw(3, 6)]
+
+
+@pytest.fixture
+def memory_path() -> Iterator[Path]:
+    """A folder on a file system in memory where there is one, since nothing here depends on a slow disk."""
+    shared = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=shared if os.access(shared, os.W_OK) else None) as folder:
+        yield Path(folder)
+
+
+class Killer:
+    """Kills this process when the state of the disk is about to change for the n-th time, or has just done."""
+
+    def __init__(self, at: int) -> None:
+        self.left = at
+
+    def tick(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def around(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            self.tick()
+            result = function(*args, **kwargs)
+            self.tick()
+            return result
+
+        return wrapped
+
+    def write_all(self, file: Any, view: memoryview) -> None:
+        half = len(view) // 2
+        for part in (view[:half], view[half:]):
+            self.tick()
+            while part:
+                part = part[file.write(part) :]
+        self.tick()
+
+    def lie_in_wait(self) -> None:
+        transaction.write_all = hdf5_writer.write_all = self.write_all
+        for owner, name in (
+            (os, "fsync"),
+            (Path, "replace"),
+            (Path, "unlink"),
+            (Path, "open"),
+            (Path, "write_text"),
+            (hdf5_file.EpisodeGroupWriter, "write"),
+        ):
+            setattr(owner, name, self.around(getattr(owner, name)))
+
+
+def killed(at: int, work: Callable[[], None]) -> bool:
+    """Do something in a child process that is killed; False when it got through."""
+    child = os.fork()
+    if child == 0:
+        try:
+            Killer(at).lie_in_wait()
+            work()
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        return True
+    assert os.WEXITSTATUS(status) == 0, "the child failed"
+    return False
+
+
+def assert_holds(data_path: Path, truths: list[Truth]) -> None:
+    storage = MinariStorage.read(data_path)
+    assert storage.total_episodes == len(truths)
+    assert storage.total_steps == sum(len(truth["rewards"]) for truth in truths)
+    for episode, truth in zip(storage.get_episodes(range(len(truths))), truths, strict=True):
+        assert_episode(episode, OBSERVATIONS, ACTIONS, truth)
+    assert len(list(storage.get_episode_metadata(range(len(truths))))) == len(truths)
+
+
+CONTINUED, CONTINUATION = as_continuation(BEFORE[1], draw(4, 7), 1, OBSERVATIONS, ACTIONS)
+
+#: What the child does, to how many stored episodes, and what the dataset holds when it got through.
+WORK: dict[str, tuple[list[Truth], Callable[[MinariStorage, MinariStorage], None], list[Truth]]] = {
+    "first episodes": ([], lambda s, _: s.update_episodes(map(as_buffer, MORE)), MORE),
+    "append": (BEFORE, lambda s, _: s.update_episodes(map(as_buffer, MORE)), BEFORE + MORE),
+    "continue": (
+        BEFORE,
+        lambda s, _: s.update_episodes([as_buffer(MORE[0]), CONTINUATION]),
+        [BEFORE[0], CONTINUED, BEFORE[2], MORE[0]],
+    ),
+    "copy": (BEFORE, lambda s, source: s.update_from_storage(source), BEFORE + SOURCE),
+}
+
+
+@pytest.mark.parametrize("stride", STRIDES)
+@pytest.mark.parametrize("work", WORK)
+def test_killed_while_writing(memory_path: Path, work: str, stride: int) -> None:
+    before, change, after = WORK[work]
+    master, source = (
+        MinariStorage.new(memory_path / name / "data", OBSERVATIONS, ACTIONS) for name in ("master", "source")
+    )
+    if before:
+        master.update_episodes(map(as_buffer, before))
+    source.update_episodes(map(as_buffer, SOURCE))
+    outcomes = []
+    for at in range(1, 1000, stride):
+        data_path = shutil.copytree(master.data_path, memory_path / f"{at}" / "data")
+        was_killed = killed(at, lambda: change(MinariStorage.read(data_path), source))  # noqa: B023
+        found = after if MinariStorage.read(data_path).total_steps == total_steps(after) else before
+        outcomes.append(found is after)
+        assert_holds(data_path, found)
+        MinariStorage.read(data_path).update_episodes([as_buffer(SOURCE[0])])
+        assert_holds(data_path, [*found, SOURCE[0]])
+        shutil.rmtree(data_path)
+        if not was_killed:
+            break
+    assert outcomes[-1], "the child that got through changed nothing"
+    assert outcomes == sorted(outcomes), "once the change is made, it stays made"
+    assert len(outcomes) * stride > 20, "there are more places than that where the disk changes"
+    assert outcomes.count(True) > 1, "the change is made before the last place"
+
+
+def total_steps(truths: list[Truth]) -> int:
+    return sum(len(truth["rewards"]) for truth in truths)
+
+
+@pytest.mark.parametrize("stride", STRIDES)
+def test_killed_while_metadata_change(memory_path: Path, stride: int) -> None:
+    """Metadata of the dataset and of episodes: the old ones, or the new ones."""
+    master = MinariStorage.new(memory_path / "master" / "data", OBSERVATIONS, ACTIONS)
+    master.update_episodes(map(as_buffer, BEFORE))
+    old: dict[str, Any] = {"k": 1, "name": "old"}
+    new: dict[str, Any] = {"k": np.arange(3000.0), "name": "new"}
+    master.update_episode_metadata([old] * 3)
+    master.update_metadata({"note": "old"})
+    for at in range(1, 1000, stride):
+        data_path = shutil.copytree(master.data_path, memory_path / f"{at}" / "data")
+
+        def change(data_path: Path = data_path) -> None:
+            storage = MinariStorage.read(data_path)
+            storage.update_episode_metadata([new] * 3)
+            storage.update_metadata({"note": "new"})
+
+        was_killed = killed(at, change)
+        storage = MinariStorage.read(data_path)
+        metadatas = list(storage.get_episode_metadata(range(3)))
+        expected = new if metadatas[0]["name"] == "new" else old
+        for metadata in metadatas:
+            assert_metadata(metadata, expected)
+        note = storage.metadata["note"]
+        assert note in ("old", "new")
+        assert_holds(data_path, BEFORE)
+        shutil.rmtree(data_path)
+        if not was_killed:
+            assert expected is new
+            assert note == "new"
+            break
+
+
+def test_killed_at_any_time(tmp_path: Path) -> None:
+    """A program that appends all the time is killed out of the blue, again and again."""
+    data_path = tmp_path / "data"
+    truth = draw(20, 9)
+    MinariStorage.new(data_path, OBSERVATIONS, ACTIONS)
+    rng, total = np.random.default_rng(1), 0
+    for _ in range(12):
+        child = os.fork()
+        if child == 0:
+            storage = MinariStorage.read(data_path)
+            while True:
+                storage.update_episodes([as_buffer(truth)] * 2)
+        time.sleep(rng.uniform(0.02, 0.15))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        found = MinariStorage.read(data_path).total_episodes
+        assert found >= total
+        assert found % 2 == 0, "half of a call is there"
+        total = found
+        assert_holds(data_path, [truth] * total)
+    assert total > 20
+
+
+def test_journal_of_a_killed_writer_waits_for_a_reader_that_may_write(tmp_path: Path) -> None:
+    """A reader without permission cannot finish the change, and says so; nobody sees half of it."""
+    if os.getuid() != 0:
+        pytest.skip("becomes another user, which needs root")
+    data_path = tmp_path / "data"
+    storage = MinariStorage.new(data_path, OBSERVATIONS, ACTIONS)
+    storage.update_episodes(map(as_buffer, BEFORE))
+    at = 1
+    while not (data_path / transaction.JOURNAL_NAME).exists():
+        assert killed(at, lambda: MinariStorage.read(data_path).update_episodes(map(as_buffer, MORE)))
+        at += 1
+    message = read_as_nobody(data_path)
+    assert "unfinished change" in message, message
+    MinariStorage.read(data_path)
+    assert not (data_path / transaction.JOURNAL_NAME).exists()
+    assert read_as_nobody(data_path) == "5 episodes"
+
+
+def read_as_nobody(data_path: Path) -> str:
+    """What a user without permission to write gets, as a text."""
+    for folder in (data_path, *data_path.parents):
+        if folder.stat().st_uid == 0 and folder != Path("/"):
+            folder.chmod(folder.stat().st_mode | 0o055)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setuid(65534)
+            storage = MinariStorage.read(data_path)
+            message = f"{len(list(storage.get_episodes(range(storage.total_episodes))))} episodes"
+        except Exception as error:
+            message = f"{type(error).__name__}: {error}"
+        os.write(writing, message.encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        message = pipe.read()
+    os.waitpid(child, 0)
+    return message
