@@ -20,6 +20,7 @@ from minari.dataset.stored_metadata import read_metadata
 from minari.errors import DatasetNotFoundError, MinariError
 from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root, get_default_remote
 from minari.storage.publishing import dataset_exists
+from minari.storage.remotes import get_cloud_storage, split_address
 
 
 def list_datasets(place: str, every: bool, prefix: str | None, as_json: bool) -> None:
@@ -41,8 +42,8 @@ def list_datasets(place: str, every: bool, prefix: str | None, as_json: bool) ->
         print(json.dumps(plain(datasets), indent=2))
         return
     if not datasets:
-        wanted = f" whose id begins with '{prefix}'" if prefix else ""
-        tell(f"There are no datasets {nothing}{wanted}.")
+        namespace = f"of the namespace '{prefix}' " if prefix else ""
+        tell(f"There are no datasets {namespace}{nothing}.")
         return
     rows = dataset_rows(datasets)
     # Who names a prefix wants to see what is behind it.
@@ -50,7 +51,7 @@ def list_datasets(place: str, every: bool, prefix: str | None, as_json: bool) ->
     tell(title)
     show(dataset_table(lines))
     if len(lines) < len(rows):
-        tell("Namespaces of several datasets are one line each; --prefix NAMESPACE/ or --all shows what is in them.")
+        tell("Namespaces of several datasets are one line each; --prefix NAMESPACE or --all shows what is in them.")
 
 
 def combine(dataset_ids: Sequence[str], new_id: str) -> None:
@@ -100,7 +101,7 @@ def _metadata_if_readable(dataset_id: str) -> Mapping[str, Any]:
 
 def download(dataset: str, force: bool) -> None:
     """Bring a dataset from its remote."""
-    dataset_id = dataset.partition("://")[2].partition("/")[2] if "://" in dataset else dataset
+    dataset_id = split_address(dataset)[1] if "://" in dataset else dataset
     path = get_dataset_path(str(DatasetId.parse(dataset_id)))
     if dataset_exists(path) and not force:
         tell(f"Dataset {dataset_id} is at {path} already; --force downloads it again.")
@@ -111,14 +112,19 @@ def download(dataset: str, force: bool) -> None:
     tell(f"Dataset {dataset_id} downloaded to {path}")
 
 
-def upload(dataset_ids: Sequence[str], key_path: str) -> None:
+def upload(dataset_ids: Sequence[str], key_path: str | None) -> None:
     """Send datasets to the remote."""
     _refuse_unknown(dataset_ids, "uploaded")
-    token = _token(key_path)
+    address = get_default_remote()
+    token = None if key_path is None else _token(key_path)
+    remote = get_cloud_storage(address, token)
     for dataset_id in dataset_ids:
+        if dataset_id in remote.list_datasets(prefix=dataset_id):
+            tell(f"Dataset {dataset_id} is on {address} already.")
+            continue
         with progress_bars():
             minari.upload_dataset(dataset_id, token)
-        tell(f"Dataset {dataset_id} uploaded to {get_default_remote()}")
+        tell(f"Dataset {dataset_id} uploaded to {address}")
 
 
 def _token(key_path: str) -> str:

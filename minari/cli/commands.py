@@ -114,7 +114,7 @@ def _list(
         bool, typer.Option("--all", "-a", help="All versions of each dataset, and every dataset of a long list.")
     ] = False,
     prefix: Annotated[
-        str | None, typer.Option("--prefix", "-p", metavar="PREFIX", help="Only ids that begin with this.")
+        str | None, typer.Option("--prefix", "-p", metavar="NAMESPACE", help="Only what is in this namespace.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -163,7 +163,10 @@ def _download(
 @app.command("upload", epilog="Example: minari upload cartpole/random-v0 --key-path token.txt")
 def _upload(
     dataset_ids: DatasetIds,
-    key_path: Annotated[str, typer.Option(metavar="PATH", help="The file with the token, or the service-account key.")],
+    key_path: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="The file with the token, or the service-account key, if one is needed."),
+    ] = None,
 ) -> None:
     """Upload datasets to the remote."""
     carry_out("catalogue", "upload", **locals())

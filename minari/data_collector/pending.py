@@ -14,7 +14,7 @@ from minari.dataset._storages import get_minari_storage
 from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.infos import discard_info
 from minari.dataset.minari_dataset import MinariDataset
-from minari.dataset.minari_storage import MinariStorage, PathLike
+from minari.dataset.minari_storage import PathLike
 from minari.errors import CombineError, EpisodeError
 from minari.spaces import codec_for
 from minari.storage.recordings import Recording, new_recording
@@ -53,10 +53,14 @@ class PendingEpisodes:
         self._spaces = observation_space, action_space
         self._env_spec, self._data_format, self._jpeg_encoding = env_spec, data_format, jpeg_encoding
         self._describe, self._buffer_steps, self._root = describe, buffer_steps, root
-        self._recording: Recording | None = None
-        self._empty()
+        self._start_again(None)
 
-    def _empty(self) -> None:
+    def _start_again(self, recording: Recording | None) -> None:
+        """With nothing in memory, and nothing on disk but what the recording has."""
+        self._recording = recording
+        # Counted here, since others may take a recording away at any time.
+        self._written_episodes = recording.episodes if recording else 0
+        self._written_steps = recording.steps if recording else 0
         self._buffers: list[EpisodeBuffer] = []
         self._steps = self._bytes = 0
         self._next_flush = self._buffer_steps
@@ -64,14 +68,12 @@ class PendingEpisodes:
     @property
     def total_episodes(self) -> int:
         """The number of episodes, in memory and written."""
-        written = self._recording.episodes if self._recording else 0
-        return written + len(self._buffers)
+        return self._written_episodes + len(self._buffers)
 
     @property
     def total_steps(self) -> int:
         """The number of steps, in memory and written."""
-        written = self._recording.steps if self._recording else 0
-        return written + self._steps
+        return self._written_steps + self._steps
 
     @property
     def is_written(self) -> bool:
@@ -104,6 +106,7 @@ class PendingEpisodes:
 
     def _written(self) -> Recording:
         """The recording, with the episodes in memory written to it."""
+        self._forget_what_is_gone()
         recording = self._recording or new_recording(
             *self._spaces,
             self._env_spec,
@@ -117,9 +120,21 @@ class PendingEpisodes:
             if self._recording is None:
                 recording.discard()
             raise
-        self._recording = recording
-        self._empty()
+        self._start_again(recording)
         return recording
+
+    def _forget_what_is_gone(self) -> None:
+        """Notice that someone has recovered or deleted the recording; a new one begins then."""
+        if self._recording is None or self._recording.path.exists():
+            return
+        gone, episodes = self._recording.name, self._written_episodes
+        self._recording, self._written_episodes, self._written_steps = None, 0, 0
+        warnings.warn(
+            f"The recording {gone} with {episodes} episodes is gone; `minari recover` may have made a dataset of "
+            f"it while it was under way. A new one begins with the {len(self._buffers)} episodes after it.",
+            UserWarning,
+            stacklevel=2,
+        )
 
     def publish(self, dataset_id: str, metadata: Mapping[str, Any]) -> MinariDataset:
         """Make a dataset of all episodes.
@@ -127,27 +142,28 @@ class PendingEpisodes:
         Raises:
             EpisodeError: there is none, or one cannot be stored; all are then still there.
         """
+        self._forget_what_is_gone()
         if self.total_episodes == 0:
             raise EpisodeError(
                 f"Nothing has been recorded for the dataset {dataset_id}, expected at least one step after a "
                 f"reset; run the environment first."
             )
         dataset = self._written().publish(dataset_id, metadata)
-        self._recording = None
+        self._start_again(None)
         return dataset
 
     def append_to(self, dataset: MinariDataset) -> None:
         """Append all episodes to a dataset."""
         _check_same_layout(self._spaces, dataset)
+        self._forget_what_is_gone()
         if self._recording is None:
             dataset._append(lambda: dataset.storage.update_episodes(self._buffers, describe=self._describe))
-            self._empty()
+            self._start_again(None)
             return
-        self.flush()
-        recorded: MinariStorage = self._recording.storage
-        dataset._append(lambda: dataset.storage.update_from_storage(recorded))
-        self._recording.discard()
-        self._recording = None
+        recording = self._written()
+        dataset._append(lambda: dataset.storage.update_from_storage(recording.storage))
+        self._start_again(None)
+        recording.discard()
 
     def discard_info(self, name: str) -> None:
         """Drop an info from the episodes in memory; those that are written could be stored with it."""
@@ -164,7 +180,7 @@ class PendingEpisodes:
         except Exception as error:  # closing goes on, and what is written already can be recovered
             lost = f" {len(self._buffers)} more could not be written: {error}"
         warnings.warn(
-            f"{self._recording.episodes} recorded episodes were not saved as a dataset. They are kept: run "
+            f"{self._written_episodes} recorded episodes were not saved as a dataset. They are kept: run "
             f"`minari recover {self._recording.name} --dataset-id ID` to make a dataset of them.{lost}",
             UserWarning,
             stacklevel=3,

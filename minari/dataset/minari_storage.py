@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path as FilePath
 from typing import Any, ClassVar, TypeAlias
@@ -14,13 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from minari.dataset import storing
-from minari.dataset._storages.images import decode_frames, image_leaves, is_encoded, is_image_space
+from minari.dataset._storages.images import image_leaves, is_image_space, with_decoded_frames
 from minari.dataset._storages.registry import get_minari_storage
 from minari.dataset._storages.transaction import recover_abandoned
 from minari.dataset.encoding import EpisodeCodec
 from minari.dataset.env_spec import env_spec_to_json, spaces_of
 from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.episode_metadata import checked_metadata
+from minari.dataset.episode_writer import EpisodeWriter
 from minari.dataset.metadata import METADATA_FILE_NAME, DatasetMetadata
 from minari.dataset.stored_metadata import exists, read_metadata, stamp_of
 from minari.dataset.versions import frames_were_jpeg
@@ -32,48 +33,13 @@ from minari.errors import (
     SpaceError,
 )
 from minari.serialization import serialize_space
-from minari.spaces import Columns, EpisodeColumns
+from minari.spaces import Columns
 from minari.storage.publishing import write_atomically
 
 
 __all__ = ["METADATA_FILE_NAME", "EpisodeWriter", "MinariStorage", "PathLike", "is_image_space"]
 
 PathLike: TypeAlias = str | os.PathLike[str]
-
-
-class EpisodeWriter(ABC):
-    """The hooks of a format for changing a dataset, for the time of one transaction.
-
-    Nothing of what a writer is given can be seen before :meth:`commit`; without it everything is
-    undone when the context of the writer ends.
-    """
-
-    @abstractmethod
-    def append(self, first_index: int, episodes: Sequence[EpisodeColumns]) -> None:
-        """Add episodes as number ``first_index`` and following."""
-
-    @abstractmethod
-    def replace(self, index: int, episode: EpisodeColumns) -> None:
-        """Put an episode in the place of one that is there."""
-
-    @abstractmethod
-    def update_metadata(self, index: int, metadata: Mapping[str, Any]) -> None:
-        """Set metadata of an episode that is there, leaving the other keys as they are.
-
-        Where a key has a dict, the whole dict is replaced.
-        """
-
-    def copy_from(self, first_index: int, storage: MinariStorage, indices: Sequence[int]) -> bool:
-        """Add episodes of another storage as they are stored; False where this format cannot."""
-        return False
-
-    @abstractmethod
-    def size(self) -> int:
-        """The number of bytes that the data will take."""
-
-    @abstractmethod
-    def commit(self, metadata: DatasetMetadata) -> None:
-        """Make everything visible at once, together with the new metadata."""
 
 
 class MinariStorage(ABC):
@@ -336,11 +302,7 @@ class MinariStorage(ABC):
             yield int(index)
 
     def _with_frames(self, columns: Columns) -> Columns:
-        """The columns with JPEG byte strings turned into frames; which they are, their looks tell."""
-        encoded = [leaf for leaf in self._frame_leaves if leaf.path in columns and is_encoded(columns[leaf.path], leaf)]
-        if not encoded:
-            return columns
-        return {**columns, **{leaf.path: decode_frames(columns[leaf.path], leaf) for leaf in encoded}}
+        return with_decoded_frames(columns, self._frame_leaves)
 
     # Writing
 

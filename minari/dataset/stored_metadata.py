@@ -49,6 +49,6 @@ def stamp_of(data_path: Path) -> tuple[int, int, int] | None:
     """What changes whenever the metadata file does; None where there is none."""
     try:
         status = (data_path / METADATA_FILE_NAME).stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return status.st_ino, status.st_size, status.st_mtime_ns

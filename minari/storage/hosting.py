@@ -45,7 +45,8 @@ def list_remote_datasets(
     Args:
         remote_path: the address of the remote, such as ``file:///folder``; by default that of
             ``MINARI_REMOTE``.
-        prefix: only ids that begin with it.
+        prefix: only ids that begin with this text; unlike in :func:`minari.list_local_datasets`, it may
+            end inside a part of an id.
         latest_version: only the newest version of each.
         compatible_minari_version: only those of a format version that this release reads.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ import minari
 
 Minari = Callable[..., Any]
 MakeDataset = Callable[..., minari.MinariDataset]
-UNKNOWN_REMOTE = {"MINARI_REMOTE": "s3://bucket"}
 
 
 def assert_refused(done: Any, *parts: str, code: int = 1) -> None:
@@ -97,16 +97,70 @@ class TestDelete:
         assert not (datasets_root / "toy" / "a-v0").exists()
 
 
-class TestDownload:
-    def test_an_unknown_remote(self, run: Minari) -> None:
-        done = run("download", "toy/a-v0", **UNKNOWN_REMOTE)
-        assert_refused(done)
-        assert done.lines == ["Downloading toy/a-v0 from Farama servers..."]
+@pytest.fixture
+def shared(tmp_path: Path, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of a folder with the datasets ``toy/a-v0`` and ``toy/a-v1``, which are not here."""
+    folder = tmp_path / "shared"
+    with monkeypatch.context() as context:
+        context.setenv("MINARI_DATASETS_PATH", str(folder))
+        make_dataset("toy/a-v0", [3])
+        make_dataset("toy/a-v1", [3, 5])
+    return folder.as_uri()
 
-    def test_an_address_names_remote_and_dataset(self, run: Minari) -> None:
-        done = run("download", "s3://bucket/toy/a-v0")
+
+class TestRemoteList:
+    def test_a_folder(self, run: Minari, shared: str) -> None:
+        by_address = run("list", shared)
+        assert (by_address.code, by_address.err) == (0, "")
+        assert by_address.lines[0] == f"Remote Minari datasets ('{shared}')"
+        assert [line for line in by_address.lines if "toy/a-v1" in line] != []
+        assert "toy/a-v0" not in by_address.out
+        assert run("list", "remote", MINARI_REMOTE=shared).out == by_address.out
+        every = run("list", shared, "--all", "--json")
+        assert list(json.loads(every.out)) == ["toy/a-v0", "toy/a-v1"]
+        assert run("list", shared, "-p", "nothing").lines == [
+            f"There are no datasets of the namespace 'nothing' on {shared}."
+        ]
+
+
+class TestDownload:
+    @pytest.mark.parametrize("by_address", [False, True])
+    def test_a_dataset(self, run: Minari, shared: str, datasets_root: Path, by_address: bool) -> None:
+        named = f"{shared}/toy/a-v1" if by_address else "toy/a-v1"
+        done = run("download", named, MINARI_REMOTE="s3://bucket" if by_address else shared)
+        assert (done.code, done.err) == (0, "")
+        assert done.lines == [
+            "Downloading toy/a-v1 from Farama servers...",
+            f"Dataset toy/a-v1 downloaded to {datasets_root / 'toy' / 'a-v1'}",
+        ]
+        assert [len(episode) for episode in minari.load_dataset("toy/a-v1")] == [3, 5]
+
+    def test_what_is_here_is_downloaded_again_only_by_force(
+        self, run: Minari, shared: str, make_dataset: MakeDataset, datasets_root: Path
+    ) -> None:
+        make_dataset("toy/a-v1", [1])
+        done = run("download", "toy/a-v1", MINARI_REMOTE=shared)
+        assert (done.code, done.err) == (0, "")
+        path = datasets_root / "toy" / "a-v1"
+        assert done.lines == [f"Dataset toy/a-v1 is at {path} already; --force downloads it again."]
+        assert len(minari.load_dataset("toy/a-v1")) == 1
+        for option in ("--force", "-f"):
+            assert run("download", option, "toy/a-v1", MINARI_REMOTE=shared).code == 0
+            assert len(minari.load_dataset("toy/a-v1")) == 2
+            minari.delete_dataset("toy/a-v1")
+
+    def test_an_older_version_is_a_warning(self, run: Minari, shared: str) -> None:
+        done = run("download", "toy/a-v0", MINARI_REMOTE=shared)
+        assert done.code == 0
+        (complaint,) = done.complaints
+        assert complaint.startswith("Warning: ")
+        assert "toy/a-v1" in complaint
+
+    @pytest.mark.parametrize("dataset", ["toy/a-v7", "toy/x-v0", "s3://bucket/toy/a-v0"])
+    def test_what_there_is_not(self, run: Minari, shared: str, dataset: str) -> None:
+        done = run("download", dataset, MINARI_REMOTE=shared)
         assert_refused(done)
-        assert done.lines == ["Downloading toy/a-v0 from Farama servers..."]
+        assert minari.list_local_datasets() == {}
 
     @pytest.mark.parametrize("dataset", ["toy/a", "s3://bucket", "", "../a-v0"])
     def test_a_malformed_id(self, run: Minari, dataset: str) -> None:
@@ -114,47 +168,27 @@ class TestDownload:
         assert_refused(done)
         assert done.out == ""
 
-    def test_what_is_here_is_not_downloaded_again(
-        self, run: Minari, make_dataset: MakeDataset, datasets_root: Path
-    ) -> None:
-        make_dataset("toy/a-v0")
-        done = run("download", "toy/a-v0", **UNKNOWN_REMOTE)
-        assert (done.code, done.err) == (0, "")
-        path = datasets_root / "toy" / "a-v0"
-        assert done.lines == [f"Dataset toy/a-v0 is at {path} already; --force downloads it again."]
-        for option in ("--force", "-f"):
-            assert_refused(run("download", option, "toy/a-v0", **UNKNOWN_REMOTE))
-            assert minari.load_dataset("toy/a-v0").total_episodes == 2
-
-    def test_the_lines_when_it_succeeds(
-        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], datasets_root: Path
-    ) -> None:
-        from minari.cli import catalogue
-
-        asked: list[tuple[str, bool]] = []
-        monkeypatch.setattr(
-            catalogue.minari, "download_dataset", lambda name, force_download: asked.append((name, force_download))
-        )
-        catalogue.download("hf://someone/toy/a-v0", True)
-        assert asked == [("hf://someone/toy/a-v0", True)]
-        assert capsys.readouterr().out.splitlines() == [
-            "Downloading toy/a-v0 from Farama servers...",
-            f"Dataset toy/a-v0 downloaded to {datasets_root / 'toy' / 'a-v0'}",
-        ]
-
 
 class TestUpload:
-    def test_an_unknown_remote(self, run: Minari, make_dataset: MakeDataset, tmp_path: Path) -> None:
-        make_dataset("toy/a-v0")
-        key = tmp_path / "key"
-        key.write_text("secret\n")
-        assert_refused(run("upload", "toy/a-v0", "--key-path", str(key), **UNKNOWN_REMOTE))
+    def test_datasets(self, run: Minari, shared: str, make_dataset: MakeDataset, tmp_path: Path) -> None:
+        make_dataset("mine/a-v0", [4])
+        make_dataset("toy/a-v1", [1])
+        done = run("upload", "mine/a-v0", "toy/a-v1", MINARI_REMOTE=shared)
+        assert (done.code, done.err) == (0, "")
+        assert done.lines == [
+            f"Dataset mine/a-v0 uploaded to {shared}",
+            f"Dataset toy/a-v1 is on {shared} already.",
+        ]
+        sent = minari.open_dataset(tmp_path / "shared" / "mine" / "a-v0")
+        assert [len(episode) for episode in sent] == [4]
+        assert len(minari.open_dataset(tmp_path / "shared" / "toy" / "a-v1")) == 2
 
     def test_what_is_missing_is_refused(self, run: Minari, make_dataset: MakeDataset, tmp_path: Path) -> None:
         make_dataset("toy/a-v0")
         key = str(tmp_path / "key")
         assert_refused(run("upload", "toy/a-v0", "toy/x-v0", "--key-path", key), "toy/x-v0", "nothing was uploaded")
         assert_refused(run("upload", "toy/a-v0", "--key-path", key), key, code=2)
+        assert_refused(run("upload", "toy/a-v0", MINARI_REMOTE="s3://bucket"))
 
     @pytest.mark.parametrize(
         ("remote", "expected"), [("hf://someone", "secret"), ("gcp://bucket", "{key}"), (None, "secret")]
@@ -170,12 +204,17 @@ class TestUpload:
     ) -> None:
         from minari.cli import catalogue
 
+        class Remote:
+            def list_datasets(self, prefix: str) -> list[str]:
+                return []
+
         make_dataset("toy/a-v0")
         key = tmp_path / "key"
         key.write_text("secret\n")
         if remote is not None:
             monkeypatch.setenv("MINARI_REMOTE", remote)
         sent: list[tuple[str, str]] = []
+        monkeypatch.setattr(catalogue, "get_cloud_storage", lambda address, token: Remote())
         monkeypatch.setattr(catalogue.minari, "upload_dataset", lambda name, token: sent.append((name, token)))
         catalogue.upload(["toy/a-v0"], str(key))
         assert sent == [("toy/a-v0", expected.format(key=key))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import warnings
@@ -235,6 +236,28 @@ class TestDownload:
             download_dataset("x-v0", True)
         assert seen == ["mine"]
         assert minari.list_local_datasets()["x-v0"]["description"] == "theirs"
+
+    def test_one_that_arrives_meanwhile_is_not_replaced(self, share: Path, datasets_root: Path) -> None:
+        write_dataset(share, "x-v0", description="theirs")
+        arrive = Interference(lambda: write_dataset(datasets_root, "x-v0", description="mine"))
+        with observe_progress(arrive):
+            download_dataset("x-v0")
+        assert minari.list_local_datasets()["x-v0"]["description"] == "mine"
+        assert [path.name for path in datasets_root.iterdir()] == ["x-v0"]
+
+    @pytest.mark.skipif(os.name == "nt", reason="Windows asks for a privilege to make links")
+    def test_a_namespace_on_another_disk(self, share: Path, datasets_root: Path, tmp_path: Path) -> None:
+        disk = tmp_path / "large disk"
+        disk.mkdir()
+        (datasets_root / "a").symlink_to(disk)
+        write_dataset(share, "a/b/x-v0", files={"data/big": bytes(2 << 20)})
+        seen: list[str] = []
+        # What is under way lies on the disk where it will end up, as a move to another one is no rename.
+        look = Interference(lambda: seen.extend(path.name for path in (*disk.iterdir(), *datasets_root.iterdir())), 2)
+        with observe_progress(look):
+            download_dataset("a/b/x-v0")
+        assert [name[:6] for name in seen] == [".x-v0.", "a"]
+        assert tree(disk / "b/x-v0") == tree(share / "a/b/x-v0")
 
     @pytest.mark.parametrize("force", [False, True])
     @pytest.mark.parametrize("kind", ["file", "folder", "namespace"])

@@ -36,7 +36,7 @@ class TestListing:
         shutil.copytree(share, datasets_root, dirs_exist_ok=True)
         for latest in (False, True):
             for compatible in (False, True):
-                for prefix in (None, "", "n/", "x-v1", "nothing"):
+                for prefix in (None, "", "n", "n/", "n/m", "x-v10", "nothing"):
                     remote = list_remote_datasets(None, prefix, latest, compatible)
                     local = minari.list_local_datasets(latest, compatible, prefix)
                     assert list(remote.items()) == list(local.items())
@@ -48,6 +48,12 @@ class TestListing:
     def test_the_metadata_are_those_stored(self, share: Path) -> None:
         folder = write_dataset(share, "x-v0", author=["Ann"], extra={"deep": [1]})
         assert list_remote_datasets() == {"x-v0": json.loads((folder / "data/metadata.json").read_text())}
+
+    def test_a_prefix_is_any_text(self, share: Path) -> None:
+        for dataset_id in ("x-v1", "x-v10", "xx-v0", "x/y-v0"):
+            write_dataset(share, dataset_id)
+        assert list(list_remote_datasets(prefix="x-v1")) == ["x-v1", "x-v10"]
+        assert list(list_remote_datasets(prefix="x")) == ["x-v1", "x-v10", "xx-v0", "x/y-v0"]
 
     def test_a_remote_by_its_address(self, tmp_path: Path) -> None:
         write_dataset(tmp_path, "x-v0")

@@ -60,14 +60,16 @@ class TestList:
         expected = ["b-v2", "b-v10", "c-v0", "B/a-v0", "a/x-v0", "a/b/a-v0", "aa/a-v1"]
         assert list(list_local_datasets()) == expected == sorted(ids, key=dataset_id_sort_key)
 
-    def test_a_prefix(self, datasets_root: Path) -> None:
-        for dataset_id in ("a/x-v1", "a/x-v10", "ab/x-v0", "x-v0"):
+    def test_a_prefix_is_whole_parts_of_an_id(self, datasets_root: Path) -> None:
+        for dataset_id in ("a/x-v1", "a/x-v10", "a/b/x-v0", "ab/x-v0", "x-v0"):
             write_dataset(datasets_root, dataset_id)
-        assert list(list_local_datasets(prefix="a/")) == ["a/x-v1", "a/x-v10"]
-        assert list(list_local_datasets(prefix="a")) == ["a/x-v1", "a/x-v10", "ab/x-v0"]
-        assert list(list_local_datasets(prefix="a/x-v10")) == ["a/x-v10"]
-        assert len(list_local_datasets(prefix="")) == 4
-        assert list_local_datasets(prefix="nothing") == {}
+        for prefix in ("a", "a/"):
+            assert list(list_local_datasets(prefix=prefix)) == ["a/x-v1", "a/x-v10", "a/b/x-v0"]
+        assert list(list_local_datasets(prefix="a/x-v1")) == ["a/x-v1"]
+        assert list(list_local_datasets(prefix="a/b")) == ["a/b/x-v0"]
+        assert len(list_local_datasets(prefix="")) == 5
+        for prefix in ("nothing", "a/x", "a/x-v", "/"):
+            assert list_local_datasets(prefix=prefix) == {}
 
     def test_the_latest_version(self, datasets_root: Path) -> None:
         for dataset_id in ("x-v9", "x-v10", "a/x-v3", "a/x-y-v0", "b/x-v1"):

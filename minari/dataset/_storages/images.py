@@ -7,14 +7,15 @@ first two at least 32, with the bounds 0 and 255.
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from minari.errors import DatasetCorruptError, MissingDependencyError
-from minari.spaces import Column, Leaf, SpaceCodec, codec_for, object_column
+from minari.errors import DatasetCorruptError, EpisodeTypeError, MissingDependencyError
+from minari.spaces import Column, Columns, Leaf, SpaceCodec, codec_for, object_column
 
 
 _SMALLEST_SIDE = 32
@@ -56,10 +57,21 @@ def image_leaves(*codecs: SpaceCodec) -> list[Leaf]:
 
 
 def encode_frames(frames: npt.NDArray[np.uint8]) -> Column:
-    """JPEG byte strings of frames of shape (T, H, W) or (T, H, W, 1 or 3)."""
+    """JPEG byte strings of frames of shape (T, H, W) or (T, H, W, 1 or 3).
+
+    Raises:
+        EpisodeTypeError: the frames are of another dtype, and do not fit uint8.
+        MissingDependencyError: Pillow is not installed.
+    """
     image = _pillow()
+    pixels = frames.astype(np.uint8, copy=False)
+    if pixels is not frames and not np.array_equal(pixels, frames):
+        raise EpisodeTypeError(
+            f"The frames are {frames.dtype} values that are not whole numbers from 0 to 255, which JPEG "
+            f"needs; convert them to uint8."
+        )
     encoded = []
-    for frame in frames:
+    for frame in pixels:
         stream = io.BytesIO()
         image.fromarray(frame.squeeze(-1) if frame.shape[2:] == (1,) else frame).save(stream, format="JPEG")
         encoded.append(stream.getvalue())
@@ -90,6 +102,14 @@ def decode_frames(column: Column, leaf: Leaf) -> npt.NDArray[np.uint8]:
                 f"Frame {row} of {leaf.path} is no JPEG image of shape {leaf.shape} ({error})."
             ) from error
     return frames
+
+
+def with_decoded_frames(columns: Columns, leaves: Iterable[Leaf]) -> Columns:
+    """The columns with JPEG byte strings turned into frames; which they are, their looks tell."""
+    encoded = [leaf for leaf in leaves if leaf.path in columns and is_encoded(columns[leaf.path], leaf)]
+    if not encoded:
+        return columns
+    return {**columns, **{leaf.path: decode_frames(columns[leaf.path], leaf) for leaf in encoded}}
 
 
 def _pillow() -> Any:

@@ -239,7 +239,7 @@ def _read_journal(journal: Path) -> tuple[dict[str, Any], memoryview]:
     if content[: len(_MAGIC)] == _MAGIC and len(content) >= start:
         header_length, payload_length, checksum = _LENGTHS.unpack(content[len(_MAGIC) : start])
         header, payload = view[start : start + header_length], view[start + header_length :]
-        if len(payload) == payload_length and zlib.crc32(payload, zlib.crc32(header)) == checksum:
+        if len(header) > 0 and len(payload) == payload_length and zlib.crc32(payload, zlib.crc32(header)) == checksum:
             return json.loads(bytes(header)), payload
     raise DatasetCorruptError(
         f"The journal {journal} is damaged; move it away to read the dataset as it was before the change."

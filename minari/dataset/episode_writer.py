@@ -1,0 +1,49 @@
+"""EpisodeWriter: how a storage format takes changes, one transaction at a time."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from minari.dataset.metadata import DatasetMetadata
+from minari.spaces import EpisodeColumns
+
+
+if TYPE_CHECKING:
+    from minari.dataset.minari_storage import MinariStorage
+
+
+class EpisodeWriter(ABC):
+    """The hooks of a format for changing a dataset, for the time of one transaction.
+
+    Nothing of what a writer is given can be seen before :meth:`commit`; without it everything is
+    undone when the context of the writer ends.
+    """
+
+    @abstractmethod
+    def append(self, first_index: int, episodes: Sequence[EpisodeColumns]) -> None:
+        """Add episodes as number ``first_index`` and following."""
+
+    @abstractmethod
+    def replace(self, index: int, episode: EpisodeColumns) -> None:
+        """Put an episode in the place of one that is there."""
+
+    @abstractmethod
+    def update_metadata(self, index: int, metadata: Mapping[str, Any]) -> None:
+        """Set metadata of an episode that is there, leaving the other keys as they are.
+
+        Where a key has a dict, the whole dict is replaced.
+        """
+
+    def copy_from(self, first_index: int, storage: MinariStorage, indices: Sequence[int]) -> bool:
+        """Add episodes of another storage as they are stored; False where this format cannot."""
+        return False
+
+    @abstractmethod
+    def size(self) -> int:
+        """The number of bytes that the data will take."""
+
+    @abstractmethod
+    def commit(self, metadata: DatasetMetadata) -> None:
+        """Make everything visible at once, together with the new metadata."""

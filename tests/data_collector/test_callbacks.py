@@ -1,0 +1,196 @@
+"""Callbacks: what they change and add is what is recorded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+import minari
+from minari import DataCollector, EpisodeMetadataCallback, StepDataCallback
+from minari.errors import EpisodeError
+from support.scripted import ScriptedEnv, play
+from support.values import assert_identical
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:`.*` is set to None")
+
+
+class WithMore(StepDataCallback):
+    """Adds to the step what the environment keeps to itself."""
+
+    def __call__(self, env: gym.Env[Any, Any], **kwargs: Any) -> Any:
+        step_data = super().__call__(env, **kwargs)
+        step_data["time"] = env.unwrapped.time
+        step_data["state"] = {"double": np.array([2.0 * env.unwrapped.time]), "deep": {"odd": env.unwrapped.time % 2}}
+        return step_data
+
+
+@pytest.mark.parametrize("record_infos", [False, True])
+def test_what_a_callback_adds_is_recorded_among_the_infos(record_infos: bool) -> None:
+    env = ScriptedEnv(inform=lambda time: {"own": time})
+    collector = DataCollector(env, step_data_callback=WithMore, record_infos=record_infos)
+    play(collector)
+    collector.create_dataset("test/more-v0")
+    (episode,) = minari.load_dataset("test/more-v0")
+    assert episode.infos.keys() == {"time", "state"} | ({"own"} if record_infos else set())
+    assert_identical(episode.infos["time"], np.arange(6))
+    assert_identical(episode.infos["state"]["double"], 2.0 * np.arange(6)[:, None])
+    assert_identical(episode.infos["state"]["deep"]["odd"], np.arange(6) % 2)
+
+
+def test_an_addition_that_only_steps_have_is_masked_at_the_reset() -> None:
+    class OnlySteps(StepDataCallback):
+        def __call__(self, env: gym.Env[Any, Any], **kwargs: Any) -> Any:
+            step_data = super().__call__(env, **kwargs)
+            if step_data["action"] is not None:
+                step_data["force"] = -1.0 * step_data["action"]
+            return step_data
+
+    collector = DataCollector(ScriptedEnv(), step_data_callback=OnlySteps)
+    play(collector, action=2)
+    (episode,) = collector.create_dataset("test/more-v0")
+    assert episode.infos["force"].tolist() == [0.0] + [-2.0] * 5
+    assert episode.infos["_force"].tolist() == [False] + [True] * 5
+
+
+class Halving(StepDataCallback):
+    """Records a part of the observation and another action; the environment sees nothing of it."""
+
+    def __call__(self, env: gym.Env[Any, Any], **kwargs: Any) -> Any:
+        step_data = super().__call__(env, **kwargs)
+        step_data["observation"] = {"x": step_data["observation"][:1] / 2}
+        if step_data["action"] is not None:
+            step_data["action"] = np.array([step_data["action"], 0.5], np.float32)
+            step_data["reward"] *= 10
+        return step_data
+
+
+def test_changed_observations_and_actions_have_spaces_of_their_own() -> None:
+    observation_space = spaces.Dict(x=spaces.Box(-9, 9, (1,)))
+    action_space = spaces.Box(-9, 9, (2,))
+    collector = DataCollector(
+        ScriptedEnv(), Halving, observation_space=observation_space, action_space=action_space
+    )
+    observation, _ = collector.reset()
+    assert observation.shape == (2,)
+    assert collector.observation_space == observation_space
+    for _ in range(5):
+        observation, reward, *_ = collector.step(1)
+    assert (observation.tolist(), reward) == ([5.0, 5.0], 5.0)
+    collector.create_dataset("test/changed-v0")
+    dataset = minari.load_dataset("test/changed-v0")
+    assert (dataset.observation_space, dataset.action_space) == (observation_space, action_space)
+    (episode,) = dataset
+    assert_identical(episode.observations["x"], np.arange(6, dtype=np.float32)[:, None] / 2)
+    assert_identical(episode.actions, np.array([[1.0, 0.5]] * 5, np.float32))
+    assert episode.rewards.tolist() == [10.0, 20.0, 30.0, 40.0, 50.0]
+
+
+def test_a_callback_may_end_an_episode_earlier() -> None:
+    class Shorter(StepDataCallback):
+        def __call__(self, env: gym.Env[Any, Any], **kwargs: Any) -> Any:
+            step_data = super().__call__(env, **kwargs)
+            if step_data["action"] is not None and env.unwrapped.time == 2:
+                step_data["truncated"] = True
+            return step_data
+
+    collector = DataCollector(ScriptedEnv(), Shorter)
+    play(collector)
+    first, second = collector.create_dataset("test/shorter-v0")
+    assert first.observations[:, 0].tolist() == [0, 1, 2]
+    assert second.observations[:, 0].tolist() == [2, 3, 4, 5]
+    assert (first.truncations.tolist(), second.terminations.tolist()) == ([False, True], [False, False, True])
+
+
+def test_a_callback_that_leaves_something_out_is_told_so() -> None:
+    class Forgetful(StepDataCallback):
+        def __call__(self, env: gym.Env[Any, Any], **kwargs: Any) -> Any:
+            return {"observation": kwargs["obs"]}
+
+    with pytest.raises(EpisodeError, match=r"left out \['action', 'info', 'reward', 'terminated', 'truncated'\]"):
+        DataCollector(ScriptedEnv(), Forgetful).reset()
+
+
+def test_a_callback_that_raises_leaves_what_was_recorded() -> None:
+    class Failing(StepDataCallback):
+        def __call__(self, env: gym.Env[Any, Any], **kwargs: Any) -> Any:
+            if env.unwrapped.time == 3:
+                raise RuntimeError("the sensor is gone")
+            return super().__call__(env, **kwargs)
+
+    collector = DataCollector(ScriptedEnv(), Failing)
+    with pytest.raises(RuntimeError, match="the sensor is gone"):
+        play(collector)
+    (episode,) = collector.create_dataset("test/failing-v0")
+    assert episode.observations[:, 0].tolist() == [0, 1, 2]
+
+
+class Graded(EpisodeMetadataCallback):
+    """Keeps numbers, texts, arrays and nested values with each episode."""
+
+    def __call__(self, episode: dict[str, Any]) -> dict[str, Any]:
+        assert set(episode) == {
+            "id", "observations", "actions", "rewards", "terminations", "truncations", "infos",
+        }  # fmt: skip
+        assert episode["observations"].shape == (6, 2)
+        return {
+            **super().__call__(episode),
+            "success": bool(episode["terminations"][-1]),
+            "grade": "gut 🎲",
+            "path": episode["observations"].sum(axis=1),
+            "nested": {"count": np.int64(len(episode["rewards"])), "list": [1, 2]},
+        }
+
+
+def test_metadata_callbacks() -> None:
+    collector = DataCollector(ScriptedEnv(), episode_metadata_callback=Graded)
+    play(collector, 2, seed=3)
+    collector.create_dataset("test/graded-v0")
+    storage = minari.load_dataset("test/graded-v0").storage
+    for metadata in storage.get_episode_metadata(range(2)):
+        assert metadata["success"] in (True, np.True_)
+        assert metadata["grade"] == "gut 🎲"
+        assert_identical(metadata["path"], 2 * np.arange(6, dtype=np.float32))
+        assert (metadata["nested"]["count"], list(metadata["nested"]["list"])) == (5, [1, 2])
+        assert (metadata["seed"], metadata["total_steps"]) == (3, 5)
+        assert [metadata[f"rewards_{name}"] for name in ("sum", "mean", "min", "max")] == [15.0, 3.0, 1.0, 5.0]
+        assert metadata["rewards_std"] == pytest.approx(np.std([1, 2, 3, 4, 5]))
+
+
+@pytest.mark.parametrize("buffer_steps", [10_000, 1])
+def test_a_metadata_callback_that_raises_stops_no_step_and_loses_nothing(buffer_steps: int) -> None:
+    class Failing(EpisodeMetadataCallback):
+        broken = True
+
+        def __call__(self, episode: dict[str, Any]) -> dict[str, Any]:
+            if self.broken:
+                raise KeyError("grade")
+            return super().__call__(episode)
+
+    collector = DataCollector(ScriptedEnv(), episode_metadata_callback=Failing, buffer_steps=buffer_steps)
+    if buffer_steps == 1:
+        with pytest.warns(UserWarning, match="cannot be written yet"):
+            play(collector, 2)
+    else:
+        play(collector, 2)
+    with pytest.raises(KeyError, match="grade"):
+        collector.create_dataset("test/failing-v0")
+    Failing.broken = False
+    assert len(collector.create_dataset("test/failing-v0")) == 2
+
+
+def test_metadata_that_cannot_be_stored_are_named(datasets_root: Any) -> None:
+    class Odd(EpisodeMetadataCallback):
+        def __call__(self, episode: dict[str, Any]) -> dict[str, Any]:
+            return {"policy": object()}
+
+    collector = DataCollector(ScriptedEnv(), episode_metadata_callback=Odd)
+    play(collector)
+    with pytest.raises(ValueError, match="policy"):
+        collector.create_dataset("test/odd-v0")
+    assert list(datasets_root.iterdir()) == []
+    assert collector.total_episodes == 1

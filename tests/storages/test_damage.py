@@ -1,0 +1,433 @@
+"""Files that are missing, cut, foreign or disagree: a clear error, or nothing at all where nothing is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from minari.dataset._storages.hdf5_index import INDEX_NAME
+from minari.dataset._storages.transaction import JOURNAL_NAME
+from minari.dataset.minari_storage import METADATA_FILE_NAME, MinariStorage
+from minari.errors import DataPathError, DatasetBusyError, DatasetCorruptError, MinariError
+from minari.testing._suite import ACTIONS, OBSERVATIONS
+from minari.testing.comparison import assert_episode
+from minari.testing.examples import Truth, as_buffer, draw_truth
+
+
+TRUTHS = [draw_truth(OBSERVATIONS, ACTIONS, steps, steps) for steps in (2, 3, 40, 5)]
+
+
+@pytest.fixture
+def data_path(tmp_path: Path) -> Path:
+    storage = MinariStorage.new(tmp_path / "data", OBSERVATIONS, ACTIONS)
+    storage.update_episodes(map(as_buffer, TRUTHS))
+    return storage.data_path
+
+
+def assert_holds(data_path: Path, truths: list[Truth]) -> None:
+    storage = MinariStorage.read(data_path)
+    assert storage.total_episodes == len(truths)
+    for episode, truth in zip(storage.get_episodes(range(len(truths))), truths, strict=True):
+        assert_episode(episode, OBSERVATIONS, ACTIONS, truth)
+
+
+def index_files(data_path: Path) -> list[Path]:
+    return sorted(data_path.glob(".index.*"))
+
+
+def read_all(data_path: Path) -> None:
+    storage = MinariStorage.read(data_path)
+    list(storage.get_episodes(range(storage.total_episodes)))
+    list(storage.get_episode_metadata(range(storage.total_episodes)))
+
+
+# The data file
+
+
+def test_cut_anywhere(data_path: Path) -> None:
+    """A file that was not copied to its end is noticed, whether or not its index came along."""
+    file = data_path / "main_data.hdf5"
+    content = file.read_bytes()
+    index = {path: path.read_bytes() for path in index_files(data_path)}
+    for length in [*range(0, len(content), len(content) // 23), len(content) - 1]:
+        file.write_bytes(content[:length])
+        for path, data in index.items():
+            path.write_bytes(data)
+        with pytest.raises(DatasetCorruptError, match=r"main_data\.hdf5"):
+            read_all(data_path)
+    file.write_bytes(content)
+    assert_holds(data_path, TRUTHS)
+
+
+def test_cut_file_whose_index_fits(data_path: Path) -> None:
+    """Even where somebody made the index fit, nothing is read from beyond the end."""
+    file, header_file = data_path / "main_data.hdf5", data_path / INDEX_NAME
+    os.truncate(file, file.stat().st_size // 2)
+    header = json.loads(header_file.read_text())
+    header["stamp"] = [file.stat().st_size, file.stat().st_mtime_ns]
+    header_file.write_text(json.dumps(header))
+    with pytest.raises(DatasetCorruptError, match="cut off"):
+        read_all(data_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x89HDF\r\n\x1a\n", b"\x89HDF\r\n\x1a\n" + bytes(5000)])
+def test_garbage(data_path: Path, content: bytes) -> None:
+    (data_path / "main_data.hdf5").write_bytes(content)
+    with pytest.raises(DatasetCorruptError, match="cannot be read as HDF5"):
+        read_all(data_path)
+
+
+def test_garbage_is_not_written_to(data_path: Path) -> None:
+    storage = MinariStorage.read(data_path)
+    file = data_path / "main_data.hdf5"
+    file.write_bytes(b"hello" * 100)
+    with pytest.raises(DatasetCorruptError, match="cannot be read as HDF5"):
+        storage.update_episodes([as_buffer(TRUTHS[0])])
+    assert file.read_bytes() == b"hello" * 100
+
+
+def test_missing_file(data_path: Path) -> None:
+    storage = MinariStorage.read(data_path)
+    (data_path / "main_data.hdf5").unlink()
+    for use in (
+        lambda: read_all(data_path),
+        lambda: list(storage.get_episodes([0])),
+        lambda: list(storage.get_episode_metadata([0])),
+        lambda: storage.update_episodes([as_buffer(TRUTHS[0])]),
+    ):
+        with pytest.raises(DatasetCorruptError, match=r"main_data\.hdf5 .* missing"):
+            use()
+
+
+def test_foreign_hdf5_file(data_path: Path) -> None:
+    """A file of something else: with another number of groups, and with as many."""
+    with h5py.File(data_path / "main_data.hdf5", "w") as file:
+        file["weights"] = np.zeros(3)
+    with pytest.raises(DatasetCorruptError, match="speak of 4 episodes and the data hold 1"):
+        read_all(data_path)
+    with h5py.File(data_path / "main_data.hdf5", "w") as file:
+        for i in range(4):
+            file.create_group(f"layer_{i}")
+    with pytest.raises(DatasetCorruptError, match="Episode 0"):
+        read_all(data_path)
+
+
+def test_episode_of_other_spaces(data_path: Path) -> None:
+    with h5py.File(data_path / "main_data.hdf5", "r+") as file:
+        del file["episode_1/observations/t"]
+    with pytest.raises(DatasetCorruptError, match="Episode 1 has no 'observations/t'"):
+        read_all(data_path)
+
+
+# The metadata
+
+
+@pytest.mark.parametrize("change", [-1, 1])
+def test_metadata_that_disagree(data_path: Path, change: int) -> None:
+    file = data_path / METADATA_FILE_NAME
+    metadata = json.loads(file.read_text())
+    metadata["total_episodes"] += change
+    file.write_text(json.dumps(metadata))
+    with pytest.raises(DatasetCorruptError, match=f"speak of {4 + change} episodes and the data hold 4"):
+        MinariStorage.read(data_path)
+
+
+def test_metadata_cut_anywhere(data_path: Path) -> None:
+    file = data_path / METADATA_FILE_NAME
+    content = file.read_bytes()
+    for length in range(0, len(content), 37):
+        file.write_bytes(content[:length])
+        with pytest.raises(DatasetCorruptError, match=r"metadata\.json is damaged"):
+            MinariStorage.read(data_path)
+
+
+def test_no_metadata(data_path: Path, tmp_path: Path) -> None:
+    (data_path / METADATA_FILE_NAME).unlink()
+    with pytest.raises(DataPathError, match="No data found in data path"):
+        MinariStorage.read(data_path)
+    with pytest.raises(DataPathError, match="doesn't exist"):
+        MinariStorage.read(tmp_path / "nowhere")
+    with pytest.raises(DataPathError, match="is a file"):
+        MinariStorage.read(data_path / "main_data.hdf5")
+
+
+# The journal
+
+
+def test_damaged_journal(data_path: Path) -> None:
+    """A journal is written whole or not at all, so one that is cut means a damaged disk: nothing is guessed."""
+    journal = data_path / JOURNAL_NAME
+    for content in (b"", b"minari journal 1\n", b"minari journal 1\n" + bytes(20), b"x" * 100):
+        journal.write_bytes(content)
+        with pytest.raises(DatasetCorruptError, match=r"journal .* damaged; move it away"):
+            MinariStorage.read(data_path)
+    journal.unlink()
+    assert_holds(data_path, TRUTHS)
+
+
+def test_journal_of_a_file_that_is_gone(data_path: Path) -> None:
+    with uncommitted(data_path):
+        (data_path / "main_data.hdf5").unlink()
+        with pytest.raises(DatasetCorruptError, match=r"unfinished change .* missing"):
+            MinariStorage.read(data_path)
+
+
+@contextlib.contextmanager
+def uncommitted(data_path: Path) -> Iterator[Path]:
+    """A folder in which a writer was killed when the journal was there."""
+    child = os.fork()
+    if child == 0:
+        from minari.dataset._storages import transaction
+
+        transaction._apply = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        try:
+            MinariStorage.read(data_path).update_episodes([as_buffer(TRUTHS[0])])
+        finally:
+            os._exit(1)
+    os.waitpid(child, 0)
+    journal = data_path / JOURNAL_NAME
+    assert journal.exists()
+    yield journal
+
+
+def test_journal_cut_anywhere_is_found_out(data_path: Path) -> None:
+    with uncommitted(data_path) as journal:
+        content = journal.read_bytes()
+        for length in range(0, len(content), len(content) // 19):
+            journal.write_bytes(content[:length])
+            with pytest.raises(DatasetCorruptError, match="journal"):
+                MinariStorage.read(data_path)
+        flipped = bytearray(content)
+        flipped[-1] ^= 1
+        journal.write_bytes(flipped)
+        with pytest.raises(DatasetCorruptError, match="journal"):
+            MinariStorage.read(data_path)
+        journal.write_bytes(content)
+        assert_holds(data_path, [*TRUTHS, TRUTHS[0]])
+        assert not journal.exists()
+
+
+# Other programs
+
+
+def append_as_another_program(data_path: Path, truth: Truth) -> None:
+    """What a program does that writes the format through h5py, without this library."""
+    with h5py.File(data_path / "main_data.hdf5", "a") as file:
+        index = len(file)
+        group = file.create_group(f"episode_{index}")
+        group.attrs["id"], group.attrs["total_steps"] = index, len(truth["rewards"])
+        group["observations/x"] = np.stack([value["x"] for value in truth["observations"]])
+        group.create_dataset("observations/t", data=[value["t"] for value in truth["observations"]])
+        group["actions"] = np.stack(truth["actions"])
+        for name in ("rewards", "terminations", "truncations"):
+            group.create_dataset(name, data=truth[name], chunks=True, compression="gzip")
+        group.create_group("infos")
+    metadata = json.loads((data_path / METADATA_FILE_NAME).read_text())
+    metadata["total_episodes"] += 1
+    metadata["total_steps"] += len(truth["rewards"])
+    (data_path / METADATA_FILE_NAME).write_text(json.dumps(metadata))
+
+
+def test_another_program_appends(data_path: Path) -> None:
+    """The index is noticed to be out of date, by those that are open as well."""
+    storage = MinariStorage.read(data_path)
+    iterator = storage.get_episodes(range(4))
+    first = next(iterator)
+    append_as_another_program(data_path, TRUTHS[1])
+    assert_holds(data_path, [*TRUTHS, TRUTHS[1]])
+    assert storage.total_episodes == 5
+    assert_episode(next(storage.get_episodes([4])), OBSERVATIONS, ACTIONS, TRUTHS[1])
+    for episode, truth in zip([first, *iterator], TRUTHS, strict=True):
+        assert_episode(episode, OBSERVATIONS, ACTIONS, truth)
+    storage.update_episodes([as_buffer(TRUTHS[2])])
+    append_as_another_program(data_path, TRUTHS[3])
+    assert_holds(data_path, [*TRUTHS, *TRUTHS[1:]])
+
+
+def test_a_reader_through_hdf5_is_waited_for(data_path: Path) -> None:
+    """Writing would pull the file away under a program that reads it through HDF5; reading goes on."""
+    with h5py.File(data_path / "main_data.hdf5", "r"):
+        assert_holds(data_path, TRUTHS)
+        with pytest.raises(DatasetBusyError, match="in use by another program"):
+            MinariStorage.read(data_path).update_episodes([as_buffer(TRUTHS[0])])
+    MinariStorage.read(data_path).update_episodes([as_buffer(TRUTHS[0])])
+    assert_holds(data_path, [*TRUTHS, TRUTHS[0]])
+
+
+WRITES_IN_PLACE = """
+import os, signal, sys, h5py
+file = h5py.File(sys.argv[1], "r+")
+file["episode_0"].attrs["k"] = 1
+file.flush()
+print("writing", flush=True)
+sys.stdin.readline()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_another_program_writes_in_place_and_dies(data_path: Path) -> None:
+    """As long as it writes, others are told to wait; when it died, that the file may be damaged."""
+    storage = MinariStorage.read(data_path)
+    child = subprocess.Popen(
+        [sys.executable, "-c", WRITES_IN_PLACE, data_path / "main_data.hdf5"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with child:
+        assert child.stdout
+        assert child.stdout.readline() == b"writing\n"
+        for use in (
+            lambda: list(storage.get_episode_metadata([0])),
+            lambda: storage.update_episodes([as_buffer(TRUTHS[0])]),
+        ):
+            with pytest.raises(DatasetBusyError):
+                use()
+        child.communicate(b"\n")
+    with pytest.raises(DatasetCorruptError, match="h5clear"):
+        list(storage.get_episode_metadata([0]))
+    with pytest.raises(DatasetCorruptError, match="h5clear"):
+        storage.update_episodes([as_buffer(TRUTHS[0])])
+
+
+# The index
+
+
+def swap_with_other(path: Path, tmp_path: Path) -> None:
+    other = MinariStorage.new(tmp_path / "other" / "data", OBSERVATIONS, ACTIONS)
+    other.update_episodes(map(as_buffer, reversed(TRUTHS)))
+    for old in index_files(path):
+        old.unlink()
+    for file in index_files(other.data_path):
+        shutil.copy2(file, path)
+
+
+INDEX_DAMAGE: dict[str, Callable[[Path, Path], object]] = {
+    "deleted": lambda path, _: [file.unlink() for file in index_files(path)],
+    "header deleted": lambda path, _: (path / INDEX_NAME).unlink(),
+    "table deleted": lambda path, _: table(path).unlink(),
+    "header cut": lambda path, _: os.truncate(path / INDEX_NAME, 50),
+    "table cut": lambda path, _: os.truncate(table(path), 50),
+    "table of zeros": lambda path, _: table(path).write_bytes(bytes(table(path).stat().st_size)),
+    "table of noise": lambda path, _: table(path).write_bytes(os.urandom(table(path).stat().st_size)),
+    "one byte wrong": lambda path, _: flip(table(path), 5 * 8),
+    "no json": lambda path, _: (path / INDEX_NAME).write_text("hello"),
+    "other json": lambda path, _: (path / INDEX_NAME).write_text("[1, 2]"),
+    "other keys": lambda path, _: (path / INDEX_NAME).write_text('{"version": 1}'),
+    "of another file": swap_with_other,
+    "a folder": lambda path, _: ((path / INDEX_NAME).unlink(), (path / INDEX_NAME).mkdir()),
+}
+
+
+def table(data_path: Path) -> Path:
+    (file,) = data_path.glob(".index.*.i8")
+    return file
+
+
+def flip(path: Path, position: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[position] ^= 8
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", INDEX_DAMAGE)
+def test_index_that_cannot_be_used(data_path: Path, tmp_path: Path, damage: str) -> None:
+    """The index only makes reading faster: without it, or with a wrong one, the data are the same."""
+    INDEX_DAMAGE[damage](data_path, tmp_path)
+    assert_holds(data_path, TRUTHS)
+    assert_holds(data_path, TRUTHS)
+    MinariStorage.read(data_path).update_episodes([as_buffer(TRUTHS[0])])
+    assert_holds(data_path, [*TRUTHS, TRUTHS[0]])
+
+
+# What the system refuses
+
+
+def as_nobody(work: Callable[[], str]) -> str:
+    """What a function returns when it is run by a user without any rights, or the error."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgid(65534)
+            os.setuid(65534)
+            message = work()
+        except BaseException as error:
+            message = f"{type(error).__name__}: {error}"
+        os.write(writing, message.encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        message = pipe.read()
+    os.waitpid(child, 0)
+    return message
+
+
+@pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="becomes another user, which needs root")
+def test_folder_that_may_only_be_read(data_path: Path) -> None:
+    """Reading works without an index, and without writing one; writing is refused and changes nothing."""
+    for folder in (data_path, *data_path.parents[:-1]):
+        folder.chmod(folder.stat().st_mode | 0o055)
+    for file in index_files(data_path):
+        file.unlink()
+
+    def read() -> str:
+        assert_holds(data_path, TRUTHS)
+        read_all(data_path)
+        return "read"
+
+    assert as_nobody(read) == "read"
+    assert not index_files(data_path)
+
+    def write() -> str:
+        MinariStorage.read(data_path).update_episodes([as_buffer(TRUTHS[0])])
+        return "written"
+
+    assert "PermissionError" in as_nobody(write)
+    assert_holds(data_path, TRUTHS)
+
+
+def test_disk_that_is_full(data_path: Path) -> None:
+    """No room at any point of the change: an error, and the old data, or all is well."""
+    sizes = {file: file.stat().st_size for file in data_path.iterdir()}
+    outcomes = []
+    big = draw_truth(OBSERVATIONS, ACTIONS, 3000, 5)
+    largest = max(sizes.values())
+    for limit in [*range(largest, largest + 12_000, 900), *range(largest, largest + 400_000, 17_000)]:
+        copy = shutil.copytree(data_path, data_path.with_name(f"copy-{limit}"))
+        child = os.fork()
+        if child == 0:
+            code = 2
+            try:
+                storage = MinariStorage.read(copy)
+                signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+                storage.update_episodes([as_buffer(big)])
+                code = 0
+            except (OSError, MinariError):
+                code = 1
+            finally:
+                os._exit(code)
+        _, status = os.waitpid(child, 0)
+        assert os.WIFEXITED(status)
+        code = os.WEXITSTATUS(status)
+        assert code in (0, 1), "another kind of error than one of the system"
+        assert_holds(copy, [*TRUTHS, big] if code == 0 else TRUTHS)
+        MinariStorage.read(copy).update_episodes([as_buffer(TRUTHS[0])])
+        assert_holds(copy, [*TRUTHS, big, TRUTHS[0]] if code == 0 else [*TRUTHS, TRUTHS[0]])
+        if code == 1:
+            assert not list(copy.glob("*.partial")), "a temporary file is left"
+        outcomes.append(code)
+        shutil.rmtree(copy)
+    assert {0, 1} == set(outcomes)

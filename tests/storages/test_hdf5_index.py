@@ -1,0 +1,234 @@
+"""Where the leaves of episodes lie, kept beside the data file."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from minari.dataset._storages.hdf5_index import INDEX_NAME, EpisodeIndex, LeafPlace, Located
+
+
+X = LeafPlace(("observations", "x"), np.dtype("<f4"), (3,))
+T = LeafPlace(("observations", 0), None, ())
+EXTRA = [LeafPlace(("infos", f"i{i}"), np.dtype(">i2"), (i, 2)) for i in range(4)]
+
+
+@pytest.fixture
+def data_file(tmp_path: Path) -> Path:
+    file = tmp_path / "main_data.hdf5"
+    file.write_bytes(b"data")
+    return file
+
+
+def places(index: int) -> list[Located]:
+    """Other leaves for every third episode."""
+    leaves = [Located(X, 1000 * index, index + 1), Located(T, 0, index + 1)]
+    return leaves + [Located(place, index, 7) for place in EXTRA[: index % 3]]
+
+
+def opened(data_file: Path) -> EpisodeIndex:
+    index = EpisodeIndex(data_file)
+    index.refresh()
+    return index
+
+
+def fill(index: EpisodeIndex, numbers: Any) -> None:
+    for number in numbers:
+        index.add(number, number, places(number))
+
+
+def assert_finds(index: EpisodeIndex, number: int) -> None:
+    found = index.find(number)
+    assert found is not None
+    schema, values = found
+    expected = places(number)
+    assert list(schema) == [leaf.place for leaf in expected]
+    assert values[: 2 * len(expected)] == [value for leaf in expected for value in (leaf.offset, leaf.rows)]
+
+
+def table(data_file: Path) -> Path:
+    (file,) = data_file.parent.glob(".index.*.i8")
+    return file
+
+
+def test_kept_and_found_again(data_file: Path) -> None:
+    index = opened(data_file)
+    fill(index, range(40))
+    index.total = 40
+    for read in (index, opened(data_file)):
+        if read is index:
+            index.save()
+        assert read.count == read.total == 40
+        for number in range(40):
+            assert_finds(read, number)
+        assert read.find(40) is None
+        lengths = read.lengths(np.array([5, 0, 39, 5]))
+        assert lengths is not None
+        assert lengths.tolist() == [5, 0, 39, 5]
+        assert read.lengths(np.array([40])) is None
+
+
+def test_only_some_are_known(data_file: Path) -> None:
+    index = opened(data_file)
+    fill(index, [30, 7])
+    index.save()
+    read = opened(data_file)
+    for number in (30, 7):
+        assert_finds(read, number)
+    assert [number for number in range(40) if read.find(number)] == [7, 30]
+    assert read.lengths(np.array([7, 8])) is None
+    assert read.lengths(np.array([7, 30])) is not None
+    assert read.lengths(np.array([], np.int64)) is not None
+
+
+def test_saved_rows_are_appended_to(data_file: Path) -> None:
+    """Saving after each episode writes what is new, and not all rows again."""
+    index = opened(data_file)
+    fill(index, [2])  # the widest, so that the table need not grow sideways
+    index.save()
+    first = table(data_file)
+    for number in range(3, 30):
+        fill(index, [number])
+        index.save()
+    assert table(data_file) == first
+    for number in range(2, 30):
+        assert_finds(opened(data_file), number)
+    later = opened(data_file)
+    fill(later, range(30, 33))
+    later.save()
+    assert table(data_file) == first
+    for number in range(2, 33):
+        assert_finds(opened(data_file), number)
+
+
+def test_changed_rows_are_written_anew(data_file: Path) -> None:
+    """A table that somebody may be reading is never changed where it has been written."""
+    index = opened(data_file)
+    fill(index, range(9))
+    index.save()
+    first = table(data_file)
+    index.add(4, 99, [Located(X, 5, 6)])
+    index.save()
+    assert table(data_file) != first
+    read = opened(data_file)
+    assert read.find(4) is not None
+    assert_finds(read, 5)
+    lengths = read.lengths(np.array([4]))
+    assert lengths is not None
+    assert lengths.tolist() == [99]
+
+
+def test_data_file_that_has_changed(data_file: Path) -> None:
+    """Another size or time: the file is not the one that the index describes."""
+    index = opened(data_file)
+    fill(index, range(3))
+    index.save()
+    assert index.refresh() is False
+    for change in (lambda: data_file.write_bytes(b"other"), lambda: os.utime(data_file, (1, 1))):
+        change()
+        assert opened(data_file).count == 0
+        assert index.refresh() is True
+        assert index.count == 0
+        assert index.total is None
+        fill(index, range(3))
+        index.save()
+        assert opened(data_file).count == 3
+    fill(index, range(3, 5))
+    data_file.write_bytes(b"written by this program")
+    index.save(data_file.stat())
+    assert index.refresh() is False
+    assert opened(data_file).count == 5
+
+
+def test_two_readers_that_save_at_once(data_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each appends rows with schema numbers of its own to one table; the mixture is noticed and not used."""
+    start = opened(data_file)
+    fill(start, [0])
+    start.save()
+    ours, theirs = opened(data_file), opened(data_file)
+    ours._reserve(1, 12)
+    theirs._reserve(1, 12)
+    ours.save()
+    fill(ours, [1])
+    fill(theirs, [2, 3])
+    replace = Path.replace
+
+    def interleaved(self: Path, target: Path) -> Path:
+        monkeypatch.setattr(Path, "replace", replace)
+        theirs._table_name, theirs._saved_rows = ours._table_name, ours._saved_rows
+        theirs.save()
+        return self.replace(target)
+
+    monkeypatch.setattr(Path, "replace", interleaved)
+    ours.save()
+    for number in range(4):
+        read = opened(data_file)
+        if read.find(number) is not None:
+            assert_finds(read, number)
+
+
+def test_a_checksum_guards_every_byte(data_file: Path) -> None:
+    index = opened(data_file)
+    fill(index, range(3))
+    index.save()
+    file = table(data_file)
+    content = file.read_bytes()
+    for position in range(0, len(content), 7):
+        changed = bytearray(content)
+        changed[position] ^= 1
+        file.write_bytes(changed)
+        assert opened(data_file).count == 0
+    file.write_bytes(content)
+    assert opened(data_file).count == 3
+
+
+@pytest.mark.parametrize("key", ["version", "stamp", "table", "width", "episodes", "schemas", "checksum", "total"])
+def test_header_without_a_key(data_file: Path, key: str) -> None:
+    index = opened(data_file)
+    fill(index, range(3))
+    index.save()
+    header_file = data_file.with_name(INDEX_NAME)
+    header = json.loads(header_file.read_text())
+    del header[key]
+    header_file.write_text(json.dumps(header))
+    assert opened(data_file).count == 0
+
+
+def test_table_outside_the_folder_is_not_touched(data_file: Path, tmp_path: Path) -> None:
+    """A header that names a file elsewhere does not make that file go."""
+    outside = tmp_path.parent / f"{tmp_path.name}-outside.i8"
+    outside.write_bytes(b"precious")
+    index = opened(data_file)
+    fill(index, range(3))
+    index.save()
+    header_file = data_file.with_name(INDEX_NAME)
+    header = json.loads(header_file.read_text())
+    header_file.write_text(json.dumps({**header, "table": f"../{outside.name}"}))
+    index.add(0, 1, places(0))
+    index.save()
+    assert outside.read_bytes() == b"precious"
+
+
+def test_folder_that_cannot_be_written_to(data_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No index then; what is known stays known."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError
+
+    index = opened(data_file)
+    fill(index, range(3))
+    monkeypatch.setattr(Path, "open", refuse)
+    index.save()
+    monkeypatch.undo()
+    assert list(data_file.parent.iterdir()) == [data_file]
+    assert_finds(index, 2)
+
+
+def test_missing_data_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        EpisodeIndex(tmp_path / "nothing.hdf5").refresh()
