@@ -231,7 +231,7 @@ def upload_namespace(namespace: str, token: str, *, root: Root = None) -> None:
         return
     for level in namespace_hierarchy(namespace):
         if level not in known:
-            remote.upload_namespace(level)
+            remote.upload_namespace(level, root=root)
 
 
 def _folder(namespace: str, root: Root) -> Path:

@@ -61,7 +61,7 @@ class Remote:
         if self.is_down:
             raise RemoteError("the remote does not answer")
 
-    def upload_namespace(self, namespace: str) -> None:
+    def upload_namespace(self, namespace: str, *, root: object = None) -> None:
         self.uploaded.append(namespace)
 
 

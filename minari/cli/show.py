@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +24,9 @@ from minari.dataset.description import describe_env_spec, get_dataset_spec_dict
 from minari.dataset.env_spec import parse_env_spec
 from minari.dataset.metadata import DatasetMetadata
 from minari.dataset.minari_dataset import MinariDataset
-from minari.dataset.minari_storage import MinariStorage
+from minari.dataset.statistics import DatasetStatistics
 from minari.dataset.stored_metadata import read_metadata
 from minari.errors import DataPathError, DatasetNotFoundError, MinariError
-from minari.progress import track
 from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root
 from minari.storage.publishing import dataset_exists
 
@@ -40,14 +38,6 @@ _WIDEST = 70  # columns of a histogram: longer bars say no more
 _SIDE_BY_SIDE = 90  # columns, from which both histograms stand beside each other
 
 
-@dataclass(frozen=True, slots=True)
-class Episodes:
-    """How the episodes of a dataset went; both of shape (n,)."""
-
-    returns: npt.NDArray[np.float64]
-    lengths: npt.NDArray[np.float64]
-
-
 def show_dataset(dataset: str, as_json: bool) -> None:
     """Describe a dataset.
 
@@ -56,12 +46,13 @@ def show_dataset(dataset: str, as_json: bool) -> None:
     """
     data_path = _data_path(dataset)
     metadata = read_metadata(data_path)
-    episodes: Episodes | None = None
+    episodes: DatasetStatistics | None = None
     described = metadata.raw
     try:
         opened = MinariDataset(data_path)
         described |= {name: getattr(opened, name) for name in ("observation_space", "action_space")}
-        episodes = _episodes(opened.storage)
+        with progress_bars():
+            episodes = opened.statistics()
     except (MinariError, OSError) as error:
         complain(f"Warning: The episodes cannot be read: {error}")
     if not described.get("dataset_id"):
@@ -87,26 +78,12 @@ def _data_path(dataset: str) -> Path:
     )
 
 
-def _episodes(storage: MinariStorage) -> Episodes:
-    """Returns and lengths out of the metadata of the episodes; returns that are not there are added up."""
-    count = storage.total_episodes
-    lengths = storage.get_episode_lengths(np.arange(count))
-    with progress_bars():
-        stored = track(storage.get_episode_metadata(range(count)), "reading the metadata", total=count)
-        returns = np.array([metadata.get("rewards_sum", np.nan) for metadata in stored], dtype=np.float64)
-        missing = np.flatnonzero(np.isnan(returns)).tolist()
-        found = track(storage.get_episodes(missing), "adding up the rewards", total=len(missing))
-        for index, episode in zip(missing, found, strict=True):
-            returns[index] = np.sum(episode["rewards"])
-    return Episodes(returns, lengths.astype(np.float64))
-
-
-def _summaries(episodes: Episodes | None) -> dict[str, Any]:
+def _summaries(episodes: DatasetStatistics | None) -> dict[str, Any]:
     if episodes is None:
         return {}
     return {
         "episode_returns": Distribution.of(episodes.returns).numbers(),
-        "episode_lengths": Distribution.of(episodes.lengths).numbers(),
+        "episode_lengths": Distribution.of(episodes.lengths.astype(np.float64)).numbers(),
     }
 
 
@@ -120,7 +97,7 @@ def _env_description(metadata: DatasetMetadata) -> dict[str, str]:
         return {}
 
 
-def _print_page(described: Mapping[str, Any], env: Mapping[str, str], episodes: Episodes | None) -> None:
+def _print_page(described: Mapping[str, Any], env: Mapping[str, str], episodes: DatasetStatistics | None) -> None:
     dataset_id = str(described["dataset_id"])
     # The line with the download command stays whole, so that it can be copied.
     console = open_console(width=max(page_width(), len(f"minari download {dataset_id}") + _BESIDE_VALUES))
@@ -169,12 +146,12 @@ def _without_markdown(value: str) -> str:
     return " ".join(linked.replace("`", "").split())
 
 
-def _histograms(episodes: Episodes, width: int, ascii_only: bool) -> RenderableType:
+def _histograms(episodes: DatasetStatistics, width: int, ascii_only: bool) -> RenderableType:
     is_wide = width >= _SIDE_BY_SIDE
     room = min((width - 4) // 2 if is_wide else width, _WIDEST)
     parts = [
         _histogram("Episode Returns", episodes.returns, room, ascii_only),
-        _histogram("Episode Lengths", episodes.lengths, room, ascii_only),
+        _histogram("Episode Lengths", episodes.lengths.astype(np.float64), room, ascii_only),
     ]
     grid = Table.grid(padding=(0, 4, 0, 0))
     rows = [parts] if is_wide else [[part] for part in parts]

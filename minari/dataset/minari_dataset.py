@@ -103,7 +103,7 @@ class MinariDataset:
 
     def __init__(self, data: MinariStorage | PathLike, episode_indices: npt.ArrayLike | None = None) -> None:
         self._storage = data if isinstance(data, MinariStorage) else MinariStorage.read(data)
-        self._raw = self._storage._current
+        self._raw = self._storage._current  # for what never changes: id, environment, version
         check_readable(self._raw.minari_version, str(self._storage.data_path))
         self._generator = np.random.default_rng()
         self._total_steps: int | None = None
@@ -181,13 +181,13 @@ class MinariDataset:
     @property
     def eval_env_spec(self) -> EnvSpec | None:
         """The spec of the environment that policies are evaluated in, where one was given."""
-        text = self._raw.eval_env_spec_json
+        text = self._storage._current.eval_env_spec_json
         return None if text is None else parse_env_spec(text)
 
     @property
     def combined_datasets(self) -> list[str]:
         """The ids of the datasets that this one was combined from."""
-        return self._raw.combined_datasets
+        return self._storage._current.combined_datasets
 
     @property
     def minari_version(self) -> str:
@@ -316,7 +316,7 @@ class MinariDataset:
         """
         if not len(self):
             raise EpisodeError(f"The view of {self.id} has no episode, expected at least one to save.")
-        kept = {key: value for key, value in self._raw.raw.items() if key not in _OF_ONE_COPY}
+        kept = {key: value for key, value in self._storage._current.raw.items() if key not in _OF_ONE_COPY}
         with new_dataset(dataset_id, root) as data_path:
             storage = MinariStorage.new(
                 data_path,
@@ -340,7 +340,7 @@ class MinariDataset:
         Raises:
             EnvironmentSpecError: the dataset names no environment, or it cannot be made.
         """
-        requirements = self._raw.raw.get("requirements") or []
+        requirements = self._storage._current.raw.get("requirements") or []
         warn_about_unmet(requirements, stacklevel=2)
         spec = self.eval_env_spec if eval_env else None
         if spec is None:

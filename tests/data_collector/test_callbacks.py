@@ -72,9 +72,7 @@ class Halving(StepDataCallback):
 def test_changed_observations_and_actions_have_spaces_of_their_own() -> None:
     observation_space = spaces.Dict(x=spaces.Box(-9, 9, (1,)))
     action_space = spaces.Box(-9, 9, (2,))
-    collector = DataCollector(
-        ScriptedEnv(), Halving, observation_space=observation_space, action_space=action_space
-    )
+    collector = DataCollector(ScriptedEnv(), Halving, observation_space=observation_space, action_space=action_space)
     observation, _ = collector.reset()
     assert observation.shape == (2,)
     assert collector.observation_space == observation_space

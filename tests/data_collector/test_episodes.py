@@ -13,7 +13,14 @@ import pytest
 import minari
 from minari import DataCollector
 from minari.data_collector.data_collector import AUTOSEED_BIT_SIZE
-from minari.errors import CombineError, DatasetBusyError, DatasetExistsError, DatasetIdError, EpisodeError, MetadataError
+from minari.errors import (
+    CombineError,
+    DatasetBusyError,
+    DatasetExistsError,
+    DatasetIdError,
+    EpisodeError,
+    MetadataError,
+)
 from support.scripted import ScriptedEnv, listing, place, play
 
 

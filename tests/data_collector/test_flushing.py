@@ -165,7 +165,9 @@ def test_closing_goes_on_when_the_last_episodes_cannot_be_written() -> None:
     play(collector, 2)
     infos["odd"] = object()
     play(collector)
-    with pytest.warns(UserWarning, match=r"2 recorded episodes were not saved.*1 more could not be written.*'infos/odd'"):
+    with pytest.warns(
+        UserWarning, match=r"2 recorded episodes were not saved.*1 more could not be written.*'infos/odd'"
+    ):
         collector.close()
     collector.discard_info("odd")
     assert len(collector.create_dataset("test/closed-v0")) == 3

@@ -178,9 +178,7 @@ CHANGING: dict[str, tuple[Callable[[int], Any], Callable[[int], Any]]] = {
 @pytest.mark.parametrize("name", CHANGING)
 def test_infos_of_changing_kinds_and_shapes(name: str) -> None:
     given, expected = CHANGING[name]
-    collector = DataCollector(
-        ScriptedEnv(inform=lambda time: {"odd": given(time), "usual": time}), record_infos=True
-    )
+    collector = DataCollector(ScriptedEnv(inform=lambda time: {"odd": given(time), "usual": time}), record_infos=True)
     play(collector, 2)
     collector.create_dataset("test/changing-v0")
     for episode in minari.load_dataset("test/changing-v0"):

@@ -20,21 +20,24 @@ without elements are nulls there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
 from minari.spaces import Column, EpisodeColumns, Leaf, Path, SpaceCodec
+from minari.spaces.codecs import DictCodec, TupleCodec
+from minari.spaces.ragged import GraphCodec, OneOfCodec, SequenceCodec
 
 
 FIELDS: Final = ("observations", "actions", "rewards", "terminations", "truncations", "infos")
 RAGGED: Final = "ragged"
 
 _WITH_FIRST_ROW = ("observations", "infos")  # T+1 rows
+_RAGGED_INFO = "_ragged_values"  # all elements of an info whose shape changes
 _MOST_ELEMENTS = 2**31 - 1  # of a list, and bytes of text, with Arrow's usual offsets
-_EXACT_IN_FLOAT64 = 2**53
 
 #: An Arrow array, and the metadata of its field.
 _Part: TypeAlias = tuple[Any, dict[str, str]]
@@ -51,6 +54,7 @@ class TableLayout:
         codecs = tuple(codecs)
         self._leaves = {leaf.path: leaf for codec in codecs for leaf in codec.leaves()}
         self._paths = {tuple(map(str, path)): path for codec in codecs for path in codec.paths()}
+        self._elements = {path for codec in codecs for path in _paths_of_elements(codec)}
 
     # Columns into a table
 
@@ -66,8 +70,7 @@ class TableLayout:
         rows = episode.total_steps + 1
         tree: dict[str | int, Any] = {}
         for path, column in episode.columns.items():
-            has_rows = len(column) == _row_count(path, rows) and 0 not in column.shape[1:]
-            *parents, name = path if has_rows else (RAGGED, *path)
+            *parents, name = path if self._has_rows(path, column, rows) else (RAGGED, *path)
             node = tree
             for parent in parents:
                 node = node.setdefault(parent, {})
@@ -76,6 +79,12 @@ class TableLayout:
         names = [name for name in (*FIELDS, RAGGED) if name in tree]
         parts = [self._encode((name,), tree[name], rows, _child(model, name)) for name in names]
         return pa.Table.from_arrays([array for array, _ in parts], schema=pa.schema(_fields(names, parts)))
+
+    def _has_rows(self, path: Path, column: Column, rows: int) -> bool:
+        """Whether a column has elements, and one row of them for each step."""
+        is_ragged = path in self._elements or (path[0] == "infos" and path[-1] == _RAGGED_INFO)
+        count = rows if path[0] in _WITH_FIRST_ROW else rows - 1
+        return not is_ragged and len(column) == count and 0 not in column.shape[1:]
 
     def _encode(self, place: Path, node: Any, rows: int, like: Any) -> _Part:
         if not isinstance(node, dict):
@@ -131,8 +140,17 @@ class TableLayout:
         columns[path] = _column(field.metadata or {}, array, self._leaves.get(path))
 
 
-def _row_count(path: Path, rows: int) -> int:
-    return rows if path[0] in _WITH_FIRST_ROW else rows - 1
+def _paths_of_elements(codec: SpaceCodec) -> Iterator[Path]:
+    """The columns below a space whose values differ in size, but for those that count."""
+    if isinstance(codec, DictCodec | TupleCodec):
+        parts: Iterable[SpaceCodec] = codec.codecs.values() if isinstance(codec, DictCodec) else codec.codecs
+        for part in parts:
+            yield from _paths_of_elements(part)
+    elif isinstance(codec, SequenceCodec):
+        yield from codec.element.paths()
+    elif isinstance(codec, GraphCodec | OneOfCodec):
+        for part in codec.codecs.values() if isinstance(codec, GraphCodec) else codec.options:
+            yield from part.paths()
 
 
 def _are_positions(names: list[Any]) -> bool:
@@ -187,14 +205,16 @@ def _stored(column: Column, wanted: np.dtype[Any] | None) -> Column:
     base = _base(column.dtype)
     if base != column.dtype:
         return column.reshape(*column.shape, 1).view(base)
-    if wanted is None or wanted == column.dtype or not np.can_cast(column.dtype, wanted):
-        return column
-    are_inexact = wanted.kind == "f" and column.dtype.kind in "iu" and _exceeds(column, _EXACT_IN_FLOAT64)
-    return column if are_inexact else column.astype(wanted)
+    return column if wanted is None or not _holds(wanted, column) else column.astype(wanted, copy=False)
 
 
-def _exceeds(column: Column, limit: int) -> bool:
-    return bool(column.min() < -limit or column.max() > limit)
+def _holds(dtype: np.dtype[Any], column: Column) -> bool:
+    """Whether every value of the column has an equal one of that type."""
+    if column.dtype.kind in "iu" and dtype.kind in "iuf":
+        most = 2 ** (np.finfo(dtype).nmant + 1) if dtype.kind == "f" else np.iinfo(dtype).max
+        least = -most if dtype.kind == "f" else np.iinfo(dtype).min
+        return bool(least <= column.min() and column.max() <= most)
+    return np.can_cast(column.dtype, dtype)
 
 
 # Arrow arrays of columns.
@@ -207,7 +227,7 @@ def _numbers(stored: Column, dtype: np.dtype[Any], as_lists: bool) -> _Part:
         return values, metadata
     shape = stored.shape[1:]
     metadata["shape"] = ",".join(map(str, shape))
-    return pa.FixedSizeListArray.from_arrays(values, int(np.prod(shape, dtype=np.int64))), metadata
+    return pa.FixedSizeListArray.from_arrays(values, math.prod(shape)), metadata
 
 
 def _objects(values: list[Any]) -> Any:
@@ -277,4 +297,4 @@ def _shape(text: bytes, size: int) -> tuple[int, ...]:
         shape = tuple(int(length) for length in text.split(b",") if length)
     except ValueError:
         return tuple(text)
-    return shape if np.prod(shape, dtype=np.int64) == size else tuple(text)
+    return shape if math.prod(shape) == size else tuple(text)

@@ -116,5 +116,5 @@ def _typed(value: Any, name: str, shape: list[int]) -> Any:
     dtype = np.dtype(name)
     if dtype.kind != "c":
         return np.array(value, dtype).reshape(shape)[()]
-    pairs = np.array(value, np.float64).reshape(*shape, 2)
-    return (pairs[..., 0] + 1j * pairs[..., 1]).astype(dtype)[()]
+    pairs = np.array(value, f"f{dtype.itemsize // 2}").reshape(*shape, 2)
+    return pairs.view(dtype)[..., 0]

@@ -107,7 +107,7 @@ class EpisodeIndex:
         header = json.loads(self._header_file.read_text(encoding="utf-8"))
         if header["version"] != _VERSION or tuple(header["stamp"]) != stamp:
             return
-        width, count = header["width"], header["episodes"]
+        width, count, total = header["width"], header["episodes"], header["total"]
         table = np.fromfile(self._data_file.with_name(header["table"]), dtype="<i8", count=width * count)
         rows, checksum = table.reshape(count, width), zlib.crc32(table)
         schemas = [tuple(_place_from_json(item) for item in schema) for schema in header["schemas"]]
@@ -116,7 +116,7 @@ class EpisodeIndex:
         self._rows, self._count, self._saved_rows, self._checksum = rows, count, count, checksum
         self._schemas = schemas
         self._schema_numbers = {schema: number for number, schema in enumerate(schemas)}
-        self._table_name, self.total = header["table"], header["total"]
+        self._table_name, self.total = header["table"], total
 
     def find(self, index: int) -> tuple[Schema, list[int]] | None:
         """The leaves of an episode, and offset and rows of each in turn; None where not known."""

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minari.errors import DatasetCorruptError, EpisodeTypeError, MissingDependencyError
-from minari.spaces import Column, Columns, Leaf, SpaceCodec, codec_for, object_column
+from minari.spaces import Column, Columns, Leaf, SpaceCodec, codec_for, object_column, path_name
 
 
 _SMALLEST_SIDE = 32
@@ -93,14 +93,17 @@ def decode_frames(column: Column, leaf: Leaf) -> npt.NDArray[np.uint8]:
     """
     image = _pillow()
     frames = np.empty((len(column), *leaf.shape), dtype=np.uint8)
+    pixels = frames[..., 0] if leaf.shape[2:] == (1,) else frames
     for row, encoded in enumerate(column):
         try:
             frame = np.asarray(image.open(io.BytesIO(bytes(encoded))))
-            frames[row] = frame.reshape(leaf.shape)
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise DatasetCorruptError(f"Frame {row} of {path_name(leaf.path)} is no JPEG image ({error}).") from error
+        if frame.shape != pixels.shape[1:]:
             raise DatasetCorruptError(
-                f"Frame {row} of {leaf.path} is no JPEG image of shape {leaf.shape} ({error})."
-            ) from error
+                f"Frame {row} of {path_name(leaf.path)} has the shape {frame.shape}, expected {leaf.shape}."
+            )
+        pixels[row] = frame
     return frames
 
 

@@ -1,0 +1,392 @@
+"""MinariDataset: views of views, sampling, changing, saving, opening and recovering."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import minari
+from minari import EpisodeData, MinariDataset
+from minari.errors import (
+    DataPathError,
+    DatasetExistsError,
+    DatasetIdError,
+    DatasetVersionError,
+    EpisodeError,
+    EpisodeIndexError,
+    EpisodeTypeError,
+)
+from support.scripted import PLANE, buffer_of, listing
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:`.*` is set to None")
+
+LENGTHS = [3, 1, 4, 1, 5, 9, 2, 6]
+ACTIONS = gym.spaces.Discrete(3)
+
+
+def create(dataset_id: str = "test/views-v0", lengths: list[int] = LENGTHS, **more: Any) -> MinariDataset:
+    """A dataset of episodes of these lengths; episode i has the seed i and observations from 10 i on."""
+    episodes = [
+        buffer_of(
+            length, start=10 * number, seed=number, options={"number": number}, infos={"k": np.arange(length + 1)}
+        )
+        for number, length in enumerate(lengths)
+    ]
+    return minari.create_dataset_from_buffers(
+        dataset_id, episodes, observation_space=PLANE, action_space=ACTIONS, **more
+    )
+
+
+@pytest.fixture
+def dataset() -> MinariDataset:
+    return create()
+
+
+def ids(view: Any) -> list[int]:
+    """The numbers of the episodes of a view, as reading them gives them."""
+    return [episode.id for episode in view]
+
+
+def assert_is_view(view: MinariDataset, numbers: list[int]) -> None:
+    """Require that a view is consistent in all that it says, and holds the data of just these episodes."""
+    assert isinstance(view, MinariDataset)
+    assert view.episode_indices.tolist() == numbers
+    assert view.total_episodes == len(view) == view.spec.total_episodes == len(numbers)
+    assert view.total_steps == view.spec.total_steps == sum(LENGTHS[number] for number in numbers)
+    assert ids(view) == ids(view.iterate_episodes()) == numbers
+    for episode, number in zip(view, numbers, strict=True):
+        assert episode.observations[0, 0] == 10 * number
+        assert len(episode) == LENGTHS[number]
+
+
+# Views
+
+
+def test_the_whole_dataset(dataset: MinariDataset) -> None:
+    assert_is_view(dataset, list(range(8)))
+    assert dataset.id == "test/views-v0"
+    assert repr(dataset) == "MinariDataset(id='test/views-v0', total_episodes=8, total_steps=31)"
+    assert all(isinstance(episode, EpisodeData) for episode in dataset)
+
+
+@pytest.mark.parametrize(
+    ("key", "numbers"),
+    [
+        (slice(1, 3), [1, 2]),
+        (slice(None, None, -1), [7, 6, 5, 4, 3, 2, 1, 0]),
+        (slice(-2, None), [6, 7]),
+        (slice(90, 99), []),
+        ([0, 2], [0, 2]),
+        ([2, 2, -1], [2, 2, 7]),
+        ([], []),
+        (np.array([5, 1]), [5, 1]),
+        (np.array([5, 1], np.uint8), [5, 1]),
+        (np.array([], int), []),
+        ([True, False] * 4, [0, 2, 4, 6]),
+        (np.array(LENGTHS) > 3, [2, 4, 5, 7]),
+        (np.zeros(8, bool), []),
+    ],
+)
+def test_slices_lists_and_masks_give_views(dataset: MinariDataset, key: Any, numbers: list[int]) -> None:
+    assert_is_view(dataset[key], numbers)
+
+
+def test_a_number_gives_an_episode(dataset: MinariDataset) -> None:
+    for key in (3, -5, np.int64(3), np.int8(-5), np.uint64(3), np.array(3)):
+        assert dataset[key].id == 3
+    assert dataset[2:][1].id == 3
+
+
+@pytest.mark.parametrize(
+    "key",
+    [8, -9, 2**70, "a", 1.0, None, (0, 1), [9], [0.5], ["a"], [True], np.zeros((2, 2), int), slice("a"), {}],
+)
+def test_what_is_no_index_is_refused(dataset: MinariDataset, key: Any) -> None:
+    with pytest.raises(EpisodeIndexError, match="in a dataset of 8") as caught:
+        dataset[key]
+    assert isinstance(caught.value, IndexError)
+
+
+def test_an_empty_view(dataset: MinariDataset) -> None:
+    empty = dataset[:0]
+    assert_is_view(empty, [])
+    assert_is_view(empty[:3], [])
+    assert_is_view(empty.filter_episodes(lambda episode: True), [])
+    assert empty.sample_episodes(0) == []
+    for use in (lambda: empty[0], lambda: empty.sample_episodes(1), lambda: empty.save("test/empty-v0")):
+        with pytest.raises((EpisodeIndexError, EpisodeError)):
+            use()
+
+
+def test_views_of_views(dataset: MinariDataset) -> None:
+    part = minari.split_dataset(dataset, sizes=[6, 2], seed=0)[0]
+    order = part.episode_indices.tolist()
+    longer = part.filter_episodes(lambda episode: len(episode) > 1)
+    expected = [number for number in order if LENGTHS[number] > 1]
+    assert_is_view(longer, expected)
+    assert_is_view(longer[::-1][[0, -1]], [expected[-1], expected[0]])
+    assert longer[1].id == expected[1]
+    assert_is_view(dataset, list(range(8)))
+
+
+operations = st.lists(
+    st.one_of(
+        st.tuples(st.just("slice"), st.slices(9)),
+        st.tuples(st.just("pick"), st.lists(st.integers(0, 7), max_size=6)),
+        st.tuples(st.just("filter"), st.integers(0, 9)),
+    ),
+    max_size=4,
+)
+
+
+@given(operations)
+def test_views_compose_as_lists_do(steps: list[tuple[str, Any]]) -> None:
+    numbers = list(range(8))
+    view = shared_dataset()
+    for kind, argument in steps:
+        if kind == "slice":
+            view, numbers = view[argument], numbers[argument]
+        elif kind == "pick":
+            picks = [pick for pick in argument if pick < len(numbers)]
+            view, numbers = view[picks], [numbers[pick] for pick in picks]
+        else:
+            view = view.filter_episodes(lambda episode, longer=argument: len(episode) > longer)
+            numbers = [number for number in numbers if LENGTHS[number] > argument]
+    assert_is_view(view, numbers)
+
+
+def shared_dataset() -> MinariDataset:
+    """One dataset for all examples of a property."""
+    try:
+        return minari.load_dataset("test/shared-v0")
+    except FileNotFoundError:
+        return create("test/shared-v0")
+
+
+def test_indices_can_be_set(dataset: MinariDataset) -> None:
+    assert dataset.total_steps == 31
+    for indices in ([4, 0, 4], np.array([4, 0, 4], np.int32), (4, 0, 4)):
+        dataset.episode_indices = indices
+        assert_is_view(dataset, [4, 0, 4])
+    dataset.episode_indices = []
+    assert_is_view(dataset, [])
+    assert_is_view(MinariDataset(dataset.storage, [1]), [1])
+    assert_is_view(MinariDataset(dataset.storage.data_path, episode_indices=np.array([1, 7])), [1, 7])
+
+
+@pytest.mark.parametrize("indices", [[8], [-1], [0.5], "1", [[0, 1]], 3, ["a"], [None]])
+def test_indices_that_are_none_are_refused(dataset: MinariDataset, indices: Any) -> None:
+    with pytest.raises(EpisodeIndexError, match="The episode indices"):
+        dataset.episode_indices = indices
+    with pytest.raises(EpisodeIndexError):
+        MinariDataset(dataset.storage, indices)
+    assert_is_view(dataset, list(range(8)))
+
+
+def test_iterating_over_numbers_of_the_whole_dataset(dataset: MinariDataset) -> None:
+    view = dataset[4:]
+    assert ids(view.iterate_episodes([0, 7, 0])) == [0, 7, 0]
+    assert ids(view.iterate_episodes(number for number in (3, 1))) == [3, 1]
+    assert ids(view.iterate_episodes(np.array([2]))) == [2]
+    with pytest.raises(EpisodeIndexError, match="no episode 8"):
+        list(view.iterate_episodes([0, 8]))
+
+
+# Sampling
+
+
+@pytest.mark.parametrize("seed", [0, 1, 123])
+def test_sampling_is_numpys_choice(dataset: MinariDataset, seed: int) -> None:
+    view = dataset[1:]
+    view.set_seed(seed)
+    generator = np.random.default_rng(seed)
+    for size in (3, 7, 1, 3):
+        drawn = ids(view.sample_episodes(size))
+        assert drawn == generator.choice(np.arange(1, 8), size=size, replace=False).tolist()
+        assert len(set(drawn)) == size
+
+
+def test_each_view_draws_for_itself(dataset: MinariDataset) -> None:
+    other = minari.load_dataset(dataset.id)
+    for one in (dataset, other):
+        one.set_seed(5)
+    assert [ids(dataset.sample_episodes(4)) for _ in range(3)] == [ids(other.sample_episodes(4)) for _ in range(3)]
+    unseeded = {tuple(ids(minari.load_dataset(dataset.id).sample_episodes(8))) for _ in range(4)}
+    assert len(unseeded) > 1  # all equal with a probability of 1 in 6e13
+
+
+@pytest.mark.parametrize("size", [9, 100, -1])
+def test_more_than_there_are_cannot_be_drawn(dataset: MinariDataset, size: int) -> None:
+    with pytest.raises(EpisodeError, match=f"^{size} episodes were asked for and the dataset has 8"):
+        dataset.sample_episodes(size)
+
+
+def test_the_spec_as_a_dict(dataset: MinariDataset) -> None:
+    spec = dataclasses.asdict(dataset.spec)
+    for key in ("observation_space", "action_space", "env_spec"):
+        del spec[key]
+    assert json.loads(json.dumps(spec)) == {
+        "total_episodes": 8, "total_steps": 31, "dataset_id": "test/views-v0", "combined_datasets": [],
+        "data_path": str(dataset.storage.data_path), "minari_version": "0.5.4",
+        "namespace": "test", "dataset_name": "views", "version": 0,
+    }  # fmt: skip
+
+
+def test_statistics_of_a_view(dataset: MinariDataset) -> None:
+    statistics = dataset[[4, 0]].statistics()
+    assert statistics.lengths.tolist() == [5, 3]
+    assert statistics.returns.tolist() == [10.0, 3.0]
+
+
+# Changing
+
+
+def test_appending_to_a_dataset_and_to_a_view_of_it(dataset: MinariDataset) -> None:
+    view = dataset[[5, 1]]
+    view.update_dataset_from_buffer([buffer_of(2, seed=77), buffer_of(3)])
+    assert view.episode_indices.tolist() == [5, 1, 8, 9]
+    assert view.total_steps == 9 + 1 + 2 + 3
+    assert (len(dataset), dataset.storage.total_episodes, dataset.storage.total_steps) == (8, 10, 36)
+    loaded = minari.load_dataset(dataset.id)
+    assert (len(loaded), loaded.total_steps) == (10, 36)
+    assert next(iter(loaded.storage.get_episode_metadata([8])))["seed"] == 77
+    assert len(minari.load_dataset(dataset.id)[8]) == 2
+
+
+def test_reading_goes_on_while_the_dataset_grows(dataset: MinariDataset) -> None:
+    iterator = iter(dataset)
+    next(iterator)
+    dataset.update_dataset_from_buffer([buffer_of(2)])
+    assert ids(iterator) == [1, 2, 3, 4, 5, 6, 7]
+    assert ids(dataset) == list(range(9))
+
+
+@pytest.mark.parametrize(
+    "buffers",
+    [
+        lambda: [buffer_of(2), buffer_of(2, rewards=[1.0])],
+        lambda: [buffer_of(2), buffer_of(0)],
+        lambda: [buffer_of(2, actions=np.zeros((2, 3)))],
+        lambda: [buffer_of(2, id=99)],
+        lambda: [buffer_of(2), "episode"],
+        lambda: [buffer_of(2, seed=float("nan"))],
+        lambda: buffer_of(2),
+        lambda: None,
+    ],
+)
+def test_episodes_that_are_refused_change_nothing(
+    dataset: MinariDataset, buffers: Callable[[], Any], datasets_root: Path
+) -> None:
+    before = listing(datasets_root)
+    with pytest.raises(EpisodeError) as caught:
+        dataset.update_dataset_from_buffer(buffers())
+    assert isinstance(caught.value, ValueError)
+    assert listing(datasets_root) == before
+    assert_is_view(dataset, list(range(8)))
+
+
+# Saving a view
+
+
+def test_saving_a_view_keeps_all_metadata(dataset: MinariDataset) -> None:
+    dataset.storage.update_metadata({"author": {"Ann", "Bo"}, "description": "ä", "mine": {"deep": [1, 2.5]}})
+    dataset.storage.update_episode_metadata([{"grade": f"g{number}"} for number in range(8)])
+    saved = dataset[[6, 0, 6]].save("test/deep/saved-v3")
+    loaded = minari.load_dataset("test/deep/saved-v3")
+    assert ids(saved) == ids(loaded) == [0, 1, 2]
+    assert (loaded.id, saved.id, loaded.spec.version) == ("test/deep/saved-v3", "test/deep/saved-v3", 3)
+    for episode, original in zip(loaded, dataset[[6, 0, 6]], strict=True):
+        assert dataclasses.replace(episode, id=original.id) == original
+    metadata = loaded.storage.metadata
+    assert (metadata["author"], metadata["description"], metadata["mine"]) == ({"Ann", "Bo"}, "ä", {"deep": [1, 2.5]})
+    assert [m["grade"] for m in loaded.storage.get_episode_metadata(range(3))] == ["g6", "g0", "g6"]
+    assert [m["seed"] for m in loaded.storage.get_episode_metadata(range(3))] == [6, 0, 6]
+    assert [m["options"] for m in loaded.storage.get_episode_metadata(range(3))] == [{"number": n} for n in (6, 0, 6)]
+    assert minari.namespace.list_local_namespaces() == ["test", "test/deep"]
+
+
+def test_saving_elsewhere(dataset: MinariDataset, tmp_path: Path) -> None:
+    saved = dataset[:2].save("away-v0", root=tmp_path)
+    assert saved.storage.data_path == tmp_path / "away-v0" / "data"
+    assert len(minari.load_dataset("away-v0", root=tmp_path)) == 2
+    assert list(minari.list_local_datasets()) == ["test/views-v0"]
+    minari.delete_dataset("away-v0", root=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("dataset_id", "error"),
+    [("test/views-v0", DatasetExistsError), ("views", DatasetIdError), ("test/views-v0/x-v0", DatasetExistsError)],
+)
+def test_saving_that_is_refused(
+    dataset: MinariDataset, dataset_id: str, error: type[Exception], datasets_root: Path
+) -> None:
+    before = listing(datasets_root)
+    with pytest.raises(error):
+        dataset.save(dataset_id)
+    assert listing(datasets_root) == before
+
+
+# Opening
+
+
+def test_opening_a_folder_that_is_in_no_catalogue(dataset: MinariDataset, tmp_path: Path) -> None:
+    moved = tmp_path / "some where" / "else"
+    moved.parent.mkdir()
+    dataset.storage.data_path.parent.rename(moved)
+    for path in (moved, moved / "data", str(moved), f"{moved}/"):
+        opened = minari.open_dataset(path)
+        assert_is_view(opened, list(range(8)))
+        assert opened.id == "test/views-v0"
+    assert_is_view(MinariDataset(str(moved / "data")), list(range(8)))
+
+
+def test_opening_what_is_no_dataset(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path, text in ((tmp_path / "no", "doesn't exist"), (tmp_path, "No data found"), (tmp_path / "file", "a file")):
+        with pytest.raises(DataPathError, match=text) as caught:
+            minari.open_dataset(path)
+        assert isinstance(caught.value, ValueError)
+
+
+def test_a_folder_without_an_id_is_called_as_the_folder_is(tmp_path: Path) -> None:
+    storage = minari.dataset.minari_storage.MinariStorage.new(tmp_path / "loose" / "data", PLANE, ACTIONS)
+    storage.update_episodes([buffer_of(2)])
+    opened = minari.open_dataset(tmp_path / "loose")
+    assert (opened.id, len(opened)) == ("loose", 1)
+
+
+def test_a_format_of_the_future_is_refused(dataset: MinariDataset) -> None:
+    file = dataset.storage.data_path / "metadata.json"
+    file.write_text(file.read_text().replace('"0.5.4"', '"1.7.0"'))
+    with pytest.raises(DatasetVersionError, match=r"1\.7\.0"):
+        minari.load_dataset(dataset.id)
+
+
+# What is given as an episode
+
+
+def test_buffers_of_a_generator_are_taken_one_by_one() -> None:
+    dataset = create(lengths=[1])
+    dataset.storage.update_episodes(buffer_of(length) for length in (2, 3))
+    assert [len(episode) for episode in minari.load_dataset(dataset.id)] == [1, 2, 3]
+
+
+def test_what_is_no_episode_is_named(dataset: MinariDataset) -> None:
+    with pytest.raises(EpisodeTypeError, match=r"Episode 1 is 5, expected an EpisodeBuffer"):
+        dataset.update_dataset_from_buffer([buffer_of(2), 5])  # type: ignore[list-item]
+    with pytest.raises(EpisodeTypeError, match=r"a dict with the keys \['obs'\]"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            dataset.update_dataset_from_buffer([{"obs": 1}])  # type: ignore[list-item]
