@@ -155,29 +155,29 @@ def test_keys_of_infos_that_cannot_be_stored_are_named(key: Any) -> None:
     assert repr(key) in str(caught.value)
 
 
-CHANGING: dict[str, tuple[Callable[[int], Any], Callable[[int], Any]]] = {
-    # what an info dict holds at a time -> what is read at that time
-    "none": (lambda time: None, lambda time: None),
-    "sometimes-none": (lambda time: None if time % 2 else time, lambda time: None if time % 2 else time),
-    "growing-array": (np.arange, np.arange),
-    "changing-rank": (lambda time: np.zeros((2,) * (time % 3)), lambda time: np.zeros((2,) * (time % 3))),
-    "growing-list": (lambda time: ["x"] * time, lambda time: ["x"] * time),
-    "mixed": (lambda time: [time, "a", None, {"b": [1.5]}][time % 4], lambda time: [time, "a", None, {"b": [1.5]}][time % 4]),
-    "number-then-dict": (lambda time: {"x": time} if time > 2 else time, lambda time: {"x": time} if time > 2 else time),
-    "dict-then-number": (lambda time: {"x": time} if time < 2 else time, lambda time: {"x": time} if time < 2 else time),
-    "bool-and-int": (lambda time: time > 2 if time % 2 else time, lambda time: time > 2 if time % 2 else time),
-    "huge": (lambda time: 10**30 + time, lambda time: 10**30 + time),
-    "text": (lambda time: "ä" * time, lambda time: "ä" * time),
-    "nan": (lambda time: np.nan, lambda time: np.nan),
-    "float-and-int": (lambda time: time if time % 2 else time + 0.5, lambda time: time if time % 2 else time + 0.5),
-    "empty-dict": (lambda time: {}, lambda time: {}),
-    "list-of-arrays": (lambda time: [np.zeros(2), np.ones(3)], lambda time: [[0.0, 0.0], [1.0, 1.0, 1.0]]),
-}  # fmt: skip
+#: What an info holds at a time; it is read as it was given.
+CHANGING: dict[str, Callable[[int], Any]] = {
+    "none": lambda time: None,
+    "sometimes-none": lambda time: None if time % 2 else time,
+    "growing-array": np.arange,
+    "changing-rank": lambda time: np.zeros((2,) * (time % 3)),
+    "growing-list": lambda time: ["x"] * time,
+    "mixed": lambda time: [time, "a", None, {"b": [1.5]}][time % 4],
+    "number-then-dict": lambda time: {"x": time} if time > 2 else time,
+    "dict-then-number": lambda time: {"x": time} if time < 2 else time,
+    "bool-and-int": lambda time: time > 2 if time % 2 else time,
+    "huge": lambda time: 10**30 + time,
+    "text": lambda time: "ä" * time,
+    "nan": lambda time: np.nan,
+    "float-and-int": lambda time: time if time % 2 else time + 0.5,
+    "empty-dict": lambda time: {},
+    "lists-of-lists": lambda time: [[0.0, 0.0], [1.0, 1.0, 1.0]],
+}
 
 
 @pytest.mark.parametrize("name", CHANGING)
 def test_infos_of_changing_kinds_and_shapes(name: str) -> None:
-    given, expected = CHANGING[name]
+    given = CHANGING[name]
     collector = DataCollector(ScriptedEnv(inform=lambda time: {"odd": given(time), "usual": time}), record_infos=True)
     play(collector, 2)
     collector.create_dataset("test/changing-v0")
@@ -185,7 +185,7 @@ def test_infos_of_changing_kinds_and_shapes(name: str) -> None:
         assert episode.infos.keys() == {"odd", "usual"}
         assert len(episode.infos["odd"]) == 6
         for time, value in enumerate(episode.infos["odd"]):
-            assert_equal(value, expected(time))
+            assert_equal(value, given(time))
 
 
 def assert_equal(value: Any, expected: Any) -> None:
@@ -261,7 +261,7 @@ def test_keys_that_the_space_does_not_have_are_warned_about_once() -> None:
         (spaces.MultiDiscrete([9, 3]), lambda time: np.array([time, time]), "at step 3"),
         (spaces.MultiBinary(1), lambda time: np.array([time // 2]), "at step 4"),
         (spaces.Text(2), lambda time: "x" * max(1, time), "at step 3"),
-        (spaces.Dict(a=spaces.Discrete(9), b=spaces.Tuple([spaces.Discrete(2)])), lambda time: {"a": 1, "b": (time,)}, "at step 2 at b/0"),
+        (spaces.Dict(b=spaces.Tuple([spaces.Discrete(2)])), lambda time: {"b": (time,)}, "at step 2 at b/0"),
         (spaces.Box(-9, 9, (2,), np.float32), lambda time: np.full(2, 1.0), "at step 0"),
         (spaces.Box(-9, 9, (2,)), lambda time: np.full(2, np.nan if time == 3 else 0, np.float32), "at step 3"),
     ],

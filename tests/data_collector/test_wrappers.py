@@ -172,9 +172,9 @@ def test_an_environment_without_a_spec() -> None:
 
 def test_an_environment_whose_entry_point_is_a_callable() -> None:
     spec = gym.envs.registration.EnvSpec("Scripted-v0", entry_point=lambda: ScriptedEnv())
+    collector = DataCollector(gym.make(spec, disable_env_checker=True))
+    play(collector)
     with pytest.warns(UserWarning, match="Scripted-v0 is stored without its entry_point"):
-        collector = DataCollector(gym.make(spec, disable_env_checker=True))
-        play(collector)
         collector.create_dataset("test/callable-v0")
     dataset = minari.load_dataset("test/callable-v0")
     assert (dataset.env_spec.id, len(dataset)) == ("Scripted-v0", 1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -386,7 +385,8 @@ def test_buffers_of_a_generator_are_taken_one_by_one() -> None:
 def test_what_is_no_episode_is_named(dataset: MinariDataset) -> None:
     with pytest.raises(EpisodeTypeError, match=r"Episode 1 is 5, expected an EpisodeBuffer"):
         dataset.update_dataset_from_buffer([buffer_of(2), 5])  # type: ignore[list-item]
-    with pytest.raises(EpisodeTypeError, match=r"a dict with the keys \['obs'\]"):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            dataset.update_dataset_from_buffer([{"obs": 1}])  # type: ignore[list-item]
+    with (
+        pytest.warns(DeprecationWarning, match="plain dicts"),
+        pytest.raises(EpisodeTypeError, match=r"a dict with the keys"),
+    ):
+        dataset.update_dataset_from_buffer([{"obs": 1}])  # type: ignore[list-item]

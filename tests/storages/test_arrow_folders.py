@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -194,43 +195,46 @@ def killed_at(number: int, change: Callable[[Path], None], data_path: Path) -> b
     return code == 9
 
 
+def kills(change: Callable[[Path], None], whole: Path) -> Iterator[MinariStorage]:
+    """Copies of a dataset, opened before a change in them was interrupted, each at a later moment."""
+    for number in itertools.count(1):
+        storage = MinariStorage.read(shutil.copytree(whole, whole.with_name(f"killed-{number}")))
+        if not killed_at(number, change, storage.data_path):
+            return
+        yield storage
+
+
 @needs_fork
-@pytest.mark.parametrize("step", range(1, 15))
-def test_killed_at_any_moment(tmp_path: Path, step: int) -> None:
+def test_killed_at_any_moment(tmp_path: Path) -> None:
     """Everything or nothing of a change is there, whoever opens the dataset next: a reader or a writer."""
-    data_path = make(tmp_path, "arrow")
-    if not killed_at(step, change, data_path):
-        assert step > 10
-        pytest.skip("the change takes fewer steps")
-    copy = shutil.copytree(data_path, tmp_path / "copy")
-    done = holds(data_path, changed())
-    assert done or holds(data_path, TRUTHS)
-    truths = changed() if done else TRUTHS
-
-    MinariStorage.read(copy).update_episodes([as_buffer(TRUTHS[3])])
-    assert holds(copy, [*truths, TRUTHS[3]])
-    assert not any(entry.name in (".staged", ".changes") for entry in copy.iterdir())
+    outcomes = []
+    for data_path in (storage.data_path for storage in kills(change, make(tmp_path, "arrow"))):
+        copy = shutil.copytree(data_path, data_path.with_name(f"{data_path.name}-copy"))
+        outcomes.append(holds(data_path, changed()))
+        assert outcomes[-1] or holds(data_path, TRUTHS)
+        truths = changed() if outcomes[-1] else TRUTHS
+        MinariStorage.read(copy).update_episodes([as_buffer(TRUTHS[3])])
+        assert holds(copy, [*truths, TRUTHS[3]])
+        assert not any(entry.name in (".staged", ".changes") for entry in copy.iterdir())
+    assert outcomes == sorted(outcomes)  # nothing until one moment, everything from then on
+    assert outcomes.count(False) >= 2
+    assert outcomes.count(True) >= 7
 
 
 @needs_fork
-@pytest.mark.parametrize("step", range(1, 15))
-def test_killed_while_metadata_change(tmp_path: Path, step: int) -> None:
-    data_path = make(tmp_path, "parquet")
-    if not killed_at(step, note, data_path):
-        assert step > 5
-        pytest.skip("the change takes fewer steps")
-    notes = [m.get("note") for m in MinariStorage.read(data_path).get_episode_metadata(range(4))]
-    assert notes in ([None] * 4, [0, 1, 2, 3])
-    assert holds(data_path, TRUTHS)
+def test_killed_while_metadata_change(tmp_path: Path) -> None:
+    outcomes = []
+    for storage in kills(note, make(tmp_path, "parquet")):
+        metadatas = MinariStorage.read(storage.data_path).get_episode_metadata(range(4))
+        outcomes.append([metadata.get("note") for metadata in metadatas])
+        assert holds(storage.data_path, TRUTHS)
+    assert set(map(tuple, outcomes)) == {(None,) * 4, (0, 1, 2, 3)}
 
 
 @needs_fork
 def test_a_storage_that_was_open_when_a_writer_died(tmp_path: Path) -> None:
-    whole = make(tmp_path, "arrow")
-    for step in range(1, 20):
-        data_path = shutil.copytree(whole, tmp_path / str(step))
-        storage = MinariStorage.read(data_path)
-        if killed_at(step, change, data_path) and not (data_path / "1").is_dir():
+    for storage in kills(change, make(tmp_path, "arrow")):
+        if not (storage.data_path / "1").is_dir():
             break
     else:
         raise AssertionError("the folder of the episode was there all the time")

@@ -50,7 +50,9 @@ def append(storage: MinariStorage, observations: Any, actions: Any = None, **fie
 
 def table_of(storage: MinariStorage, index: int = 0) -> Any:
     file = storage.data_path / str(index) / f"part-0.{storage.FORMAT}"
-    return pq.ParquetFile(file).read() if storage.FORMAT == "parquet" else pa.ipc.open_file(file.read_bytes()).read_all()
+    return (
+        pq.ParquetFile(file).read() if storage.FORMAT == "parquet" else pa.ipc.open_file(file.read_bytes()).read_all()
+    )
 
 
 def type_of(storage: MinariStorage, *names: str, index: int = 0) -> str:
@@ -165,9 +167,7 @@ def test_episodes_follow_those_before_them(tmp_path: Path, data_format: str) -> 
         column = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
         names = [field.name for field in column.type][::-1]
         arrays = [column.field(key).cast(pa.int32()) if key == "b" else column.field(key) for key in names]
-        table = table.set_column(
-            table.schema.names.index(name), name, pa.StructArray.from_arrays(arrays, names=names)
-        )
+        table = table.set_column(table.schema.names.index(name), name, pa.StructArray.from_arrays(arrays, names=names))
     file = storage.data_path / "0" / f"part-0.{data_format}"
     if data_format == "parquet":
         pq.write_table(table, file)
@@ -289,7 +289,7 @@ def test_episode_metadata_that_are_refused(tmp_path: Path, data_format: str, val
     if isinstance(value.get("deep"), np.ndarray) and value["deep"].itemsize <= 8:
         pytest.skip("this system has no extended precision")
     storage = store(tmp_path, data_format, np.ones((4, 2), np.float32), VECTOR)
-    with pytest.raises(MetadataError, match="_dtypes|float64"):
+    with pytest.raises(MetadataError, match=r"_dtypes|float64"):
         storage.update_episode_metadata([value])
     (metadata,) = storage.get_episode_metadata([0])
     assert metadata == {"id": 0, "total_steps": 3}

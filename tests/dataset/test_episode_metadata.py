@@ -1,0 +1,71 @@
+"""Metadata of an episode in the form that every format takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from minari.dataset.episode_metadata import checked_metadata
+from minari.errors import MetadataError
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"i": 1, "f": 0.5, "t": True, "s": "a\0", "none": None, "big": 2**100, "nan": float("inf")},
+        {"a": np.arange(3), "n": np.float32(1), "c": np.array([1j])},
+        {"l": [1, "a", None, {"b": [np.int64(3), np.arange(2)]}], "t": (1, 2)},
+        {"d": {"e": {"f": 1}}, "empty": {}},
+        {" ": 1, "größe": 2, "a.b": 3, "id_": 4},
+    ],
+)
+def test_kept_as_it_is(metadata: dict[str, Any]) -> None:
+    assert checked_metadata(metadata) == metadata
+
+
+def test_arrays_of_text_become_lists() -> None:
+    assert checked_metadata({"a": np.array(["x", "y"]), "b": np.str_("z")}) == {"a": ["x", "y"], "b": "z"}
+
+
+def test_slashes_nest() -> None:
+    assert checked_metadata({"a/b/c": 1, "a/b/d": {"e": 2}, "a": {"f/g": 3}, "h/i": {}}) == {
+        "a": {"b": {"c": 1, "d": {"e": 2}}, "f": {"g": 3}},
+        "h": {"i": {}},
+    }
+
+
+def test_what_is_given_is_not_changed() -> None:
+    inner = {"x": 1}
+    checked_metadata({"a": inner, "a/y": 2})
+    assert inner == {"x": 1}
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [{"a": 1, "a/b": 2}, {"a/b": 1, "a": 2}, {"a/b": 1, "a": {"b": 2}}, {"a": {"b": 2}, "a/b": 1}, {"a": 1, "a/b": {}}],
+)
+def test_given_twice(metadata: dict[str, Any]) -> None:
+    with pytest.raises(MetadataError, match="give 'a.*' twice"):
+        checked_metadata(metadata)
+
+
+@pytest.mark.parametrize("key", ["", "/", "a/", "/a", "a//b", "a\0b", "\ud800", 3, None, ("a",)])
+def test_keys_that_are_refused(key: Any) -> None:
+    for metadata in ({key: 1}, {"n": {key: 1}}):
+        with pytest.raises(MetadataError, match="have the key"):
+            checked_metadata(metadata)
+
+
+@pytest.mark.parametrize("value", [object(), b"a", {1}, [object()], 1j, np.datetime64("2020-01-01"), np.array([object()])])
+def test_values_that_are_refused(value: Any) -> None:
+    with pytest.raises(MetadataError, match=r"(?s)'n/a' are .* expected a number"):
+        checked_metadata({"n": {"a": value}})
+
+
+@pytest.mark.parametrize("key", ["id", "total_steps"])
+def test_keys_of_the_library(key: str) -> None:
+    with pytest.raises(MetadataError, match=f"'{key}' follow from the data"):
+        checked_metadata({key: 1})
+    assert checked_metadata({"mine": {key: 1}}) == {"mine": {key: 1}}

@@ -1,0 +1,217 @@
+"""Info dicts of any shape: step by step into columns, and back."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+
+from minari.dataset.infos import ABSENT, append_info, decode_infos, discard_info, encode_infos
+from minari.errors import EpisodeError, EpisodeTypeError
+from minari.testing.comparison import assert_same
+from minari.testing.examples import INFOS
+
+
+def appended(*steps: dict[str, Any]) -> dict[str, Any]:
+    infos: dict[str, Any] = {}
+    for recorded, info in enumerate(steps):
+        infos = append_info(infos, info, recorded)
+    return infos
+
+
+def there_and_back(infos: dict[str, Any], rows: int) -> dict[str, Any]:
+    return decode_infos(encode_infos(infos, rows))
+
+
+def names(infos: dict[str, Any], rows: int = 3) -> set[str]:
+    return {"/".join(map(str, path)) for path in encode_infos(infos, rows)}
+
+
+@pytest.mark.parametrize("name", INFOS)
+def test_there_and_back(name: str) -> None:
+    given, expected = INFOS[name]
+    infos = appended(*given)
+    assert_same(there_and_back(infos, len(given)), expected)
+
+
+@pytest.mark.parametrize("name", [name for name in INFOS if name != "slash"])
+def test_what_was_read_can_be_stored_again(name: str) -> None:
+    """Masks come along and are not doubled."""
+    given, expected = INFOS[name]
+    assert_same(there_and_back(there_and_back(appended(*given), 3), 3), expected)
+
+
+# Step by step
+
+
+def test_absent_keys_are_marked() -> None:
+    assert appended({"a": 1}, {"b": 2}, {"a": 3}) == {"a": [1, ABSENT, 3], "b": [ABSENT, 2, ABSENT]}
+    assert appended({}, {}, {"n": {"x": 1}}) == {"n": {"x": [ABSENT, ABSENT, 1]}}
+    assert appended({"n": {"x": 1}}, {}, {"n": {"y": 2}}) == {
+        "n": {"x": [1, ABSENT, ABSENT], "y": [ABSENT, ABSENT, 2]}
+    }
+
+
+def test_a_key_that_changes_its_kind() -> None:
+    """A dict in some steps and a value in others: values, some of which are dicts."""
+    assert appended({"a": {"x": 1}}, {}, {"a": 2}) == {"a": [{"x": 1}, ABSENT, 2]}
+    assert appended({"a": 1}, {"a": {"x": 2}}) == {"a": [1, {"x": 2}]}
+    assert appended({"a": {"x": {"y": 1}}}, {"a": {"x": 2}}) == {"a": {"x": [{"y": 1}, 2]}}
+    assert appended({"a": {}}, {"a": {"x": 1}}) == {"a": [{}, {"x": 1}]}
+
+
+def test_infos_are_extended_in_place_and_values_kept_as_asked() -> None:
+    infos: dict[str, Any] = {}
+    array = np.zeros(2)
+    assert append_info(infos, {"x": array, "n": {"y": array}}, 0, keep=np.copy) is infos
+    array += 1
+    assert infos["x"][0].tolist() == infos["n"]["y"][0].tolist() == [0, 0]
+    append_info(infos, {"x": array}, 1)
+    assert infos["x"][1] is array
+
+
+def test_infos_that_were_arrays() -> None:
+    """Steps can be appended to infos that came as arrays."""
+    infos = append_info({"x": np.array([1, 2]), "n": {"y": np.array([3.0, 4.0])}}, {"x": 5, "n": {"y": 6.0}}, 2)
+    assert_same(there_and_back(infos, 3), {"x": np.array([1, 2, 5]), "n": {"y": np.array([3.0, 4.0, 6.0])}})
+
+
+def test_absent_is_one_object() -> None:
+    assert copy.deepcopy(ABSENT) is copy.copy(ABSENT) is pickle.loads(pickle.dumps(ABSENT)) is ABSENT
+    assert repr(ABSENT) == "<absent>"
+
+
+def test_discard_info() -> None:
+    infos = {"a": [1], "n": {"x": [1], "y": [2]}}
+    discard_info(infos, "n/x")
+    discard_info(infos, "a")
+    for unknown in ("b", "n/z", "a/b", "n/y/z"):
+        discard_info(infos, unknown)
+    discard_info(None, "a")
+    assert infos == {"n": {"y": [2]}}
+
+
+# Columns
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1, 2.5, 3], np.array([1, 2.5, 3])),
+        ([np.int8(1), np.int32(2), 3], np.array([1, 2, 3])),
+        ([np.float32(0.5), 1, 2], np.array([0.5, 1, 2])),
+        ([np.float32(0.5), np.float16(1), np.nan], np.array([0.5, 1, np.nan])),
+        ([[1, 2], (3, 4), np.array([5, 6])], np.array([[1, 2], [3, 4], [5, 6]])),
+        ([np.uint64(2**64 - 1), np.uint64(0), np.uint64(1)], np.array([2**64 - 1, 0, 1], np.uint64)),
+    ],
+)
+def test_numbers_of_several_kinds(values: list[Any], expected: Any) -> None:
+    """They share an array where one dtype holds them all exactly."""
+    assert_same(there_and_back({"x": values}, 3), {"x": expected})
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [True, 1, 2],
+        [np.uint64(2**64 - 1), -1, 0],
+        [2**53 + 1, 0.5, 0],
+        [1, "1", None],
+        [["a"], ["b", "c"], []],
+        [{"a": [1]}, {}, {"b": None}],
+        [None, None, None],
+        [[], [1], [2]],
+    ],
+)
+def test_what_becomes_json(values: list[Any]) -> None:
+    """Values that no array holds exactly come back as they were."""
+    assert names({"x": values}) == {"infos/x/_json"}
+    read = there_and_back({"x": values}, 3)["x"].tolist()
+    assert read == values
+    assert [type(value) for value in read] == [int if isinstance(v, np.generic) else type(v) for v in values]
+
+
+def test_arrays_inside_json_become_lists() -> None:
+    read = there_and_back({"x": [{"a": np.arange(2)}, np.float64(1), None]}, 3)["x"].tolist()
+    assert read == [{"a": [0, 1]}, 1.0, None]
+
+
+def test_ragged() -> None:
+    infos = {"x": [np.ones(2), ABSENT, np.ones((1, 2))]}
+    assert names(infos) == {"infos/x/_ragged_values", "infos/x/_ragged_shapes", "infos/_x"}
+    read = there_and_back(infos, 3)
+    assert [value.shape for value in read["x"]] == [(2,), (0,), (1, 2)]
+    assert read["_x"].tolist() == [True, False, True]
+
+
+def test_no_mask_where_all_is_there() -> None:
+    assert names({"x": [1, 2, 3], "n": {"y": [1, 2, 3]}, "t": (np.zeros(3),)}) == {
+        "infos/x",
+        "infos/n/y",
+        "infos/t/0",
+    }
+
+
+def test_empty_dicts() -> None:
+    assert there_and_back({"n": {}}, 2)["n"].tolist() == [{}, {}]
+    assert encode_infos({}, 3) == encode_infos(None, 3) == {}
+
+
+def test_a_mask_may_be_brought_along() -> None:
+    mask = np.array([True, False, True])
+    assert_same(
+        there_and_back({"x": [1, ABSENT, 2], "_x": mask}, 3), {"x": np.array([1, 0, 2]), "_x": mask}
+    )
+    assert_same(there_and_back({"_x": mask, "x": [1, ABSENT, 2]}, 3)["_x"], mask)
+
+
+@pytest.mark.parametrize(
+    "infos",
+    [
+        {"x": [1, ABSENT, 2], "_x": [1, 2, 3]},
+        {"_x": ["a", "b", "c"], "x": [1, ABSENT, 2]},
+        {"a/b": [1, 2, 3], "a": {"b": [1, 2, 4]}},
+        {"a": [1, 2, 3], "a/b": [1, 2, 3]},
+        {"a/b": [1, 2, 3], "a": [1, 2, 3]},
+        {"x": [1, ABSENT, 2], "_x": {"y": [1, 2, 3]}},
+    ],
+)
+def test_names_that_clash(infos: dict[str, Any]) -> None:
+    with pytest.raises(EpisodeError, match="rename one of the two"):
+        encode_infos(infos, 3)
+
+
+@pytest.mark.parametrize("key", ["", "/", "a/", "/a", "a//b", ".", "..", "a/../b", "_json", "a/_ragged_values", "_index_3", "a\0", "\ud800", 3, None])
+def test_keys_that_are_refused(key: Any) -> None:
+    with pytest.raises(EpisodeTypeError, match="infos/n' have the key .* rename it in a StepDataCallback"):
+        encode_infos({"n": {key: [1, 2, 3]}}, 3)
+
+
+@pytest.mark.parametrize("key", ["a.b", "_index_", "_index_x", "a b", "größe", "_x", "json", "0", "...a"])
+def test_keys_that_are_fine(key: str) -> None:
+    assert_same(there_and_back({key: np.arange(3)}, 3), {key: np.arange(3)})
+
+
+@pytest.mark.parametrize("values", [[1, 2], np.zeros(4), ["a"], (np.zeros(2), np.zeros(2))])
+def test_wrong_number_of_values(values: Any) -> None:
+    with pytest.raises(EpisodeError, match=r"'infos/n/x(/0)?' has \d values, expected 3"):
+        encode_infos({"n": {"x": values}}, 3)
+
+
+@pytest.mark.parametrize("values", [3, "abc", None, iter([1, 2, 3])])
+def test_what_is_no_list(values: Any) -> None:
+    with pytest.raises(EpisodeTypeError, match="'infos/x' is .* expected a list or array"):
+        encode_infos({"x": values}, 3)
+
+
+@pytest.mark.parametrize("value", [object(), b"bytes", {1, 2}, 1j, np.datetime64("2020-01-01")])
+def test_values_that_cannot_be_stored(value: Any) -> None:
+    with pytest.raises(EpisodeTypeError, match=r"(?s)'infos/n/x' at step 1 is .* discard_info\('n/x'\)"):
+        encode_infos({"n": {"x": ["a", value, None]}}, 3)
+
+
+def test_columns_of_others_are_left_alone() -> None:
+    assert decode_infos({("rewards",): np.zeros(3), ("observations", "infos"): np.zeros(4)}) == {}
