@@ -1,125 +1,224 @@
-"""Programs written for releases before 0.5 run, with one deprecation warning for each older name."""
+"""Programs written for the first releases run, and are told once which name replaces the one they use."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import textwrap
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 import minari
+from minari import DataCollector, MinariDataset
+from support.scripted import PLANE, ScriptedEnv, buffer_of, play
 
 
-def one_warning(call: Callable[[], Any], replacement: str) -> Any:
-    """What a call returns, once it has warned exactly once and named what replaces it."""
+pytestmark = pytest.mark.filterwarnings("ignore:`.*` is set to None")
+
+ACTIONS = spaces.Discrete(3)
+
+
+def warned_once(use: Callable[[], Any], old: str, new: str) -> Any:
+    """What a use returns; it must give one `DeprecationWarning`, here, that names the old and the new."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        result = call()
-    deprecations = [str(warning.message) for warning in caught if warning.category is DeprecationWarning]
-    assert len(deprecations) == 1, deprecations
-    assert replacement in deprecations[0]
+        result = use()
+    (warning,) = [one for one in caught if issubclass(one.category, DeprecationWarning)]
+    assert warning.filename == __file__
+    text = str(warning.message)
+    assert old in text
+    assert new in text
+    assert text.endswith("use that.")
     return result
 
 
-def record(collector: minari.DataCollector, episodes: int = 2) -> None:
-    for seed in range(episodes):
-        collector.reset(seed=seed)
-        for _ in range(3):
-            collector.step(0)
+def played(**arguments: Any) -> DataCollector:
+    collector = DataCollector(ScriptedEnv(), **arguments)
+    play(collector, 2, seed=1)
+    return collector
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
-class TestOlderNames:
-    def test_data_collector_v0(self) -> None:
-        collector = one_warning(
-            lambda: minari.DataCollectorV0(gym.make("CartPole-v1"), record_infos=True), "DataCollector"
+# The collector
+
+
+def test_data_collector_v0() -> None:
+    collector = warned_once(
+        lambda: minari.DataCollectorV0(ScriptedEnv(inform=lambda time: {"k": time}), record_infos=True),
+        "DataCollectorV0",
+        "DataCollector",
+    )
+    assert isinstance(collector, DataCollector)
+    play(collector)
+    assert collector.create_dataset("test/old-v0")[0].infos["k"].tolist() == list(range(6))
+
+
+def test_data_collector_v0_with_the_arguments_of_its_time() -> None:
+    collector = warned_once(
+        lambda: minari.DataCollectorV0(ScriptedEnv(), max_buffer_steps=10, max_buffer_episodes=3),
+        "DataCollectorV0",
+        "DataCollector",
+    )
+    play(collector, 3)
+    assert len(collector.create_dataset("test/old-v0")) == 3
+
+
+def test_max_buffer_steps_is_buffer_steps(datasets_root: Path) -> None:
+    collector = warned_once(
+        lambda: DataCollector(ScriptedEnv(), max_buffer_steps=10), "max_buffer_steps", "buffer_steps"
+    )
+    play(collector)
+    assert not (datasets_root / ".recordings").exists()
+    play(collector)
+    assert (datasets_root / ".recordings").exists()
+    assert len(collector.create_dataset("test/old-v0")) == 2
+
+
+def test_max_buffer_episodes() -> None:
+    collector = warned_once(
+        lambda: DataCollector(ScriptedEnv(), max_buffer_episodes=1), "max_buffer_episodes", "buffer_steps"
+    )
+    play(collector, 3)
+    assert len(collector.create_dataset("test/old-v0")) == 3
+
+
+@pytest.mark.parametrize("by_position", [True, False])
+@pytest.mark.parametrize("name", ["dataset_id", "dataset_name"])
+def test_create_dataset_from_collector_env(name: str, by_position: bool) -> None:
+    collector = played()
+    description: dict[str, Any] = {"algorithm_name": "random", "author": "Ann", "author_email": "a@x"}
+
+    def create() -> MinariDataset:
+        if by_position:
+            return minari.create_dataset_from_collector_env("test/old-v0", collector, **description)
+        return minari.create_dataset_from_collector_env(
+            **{name: "test/old-v0"}, collector_env=collector, code_permalink="https://code", **description
         )
-        record(collector)
-        assert collector.create_dataset("old/v0-v0").total_episodes == 2
 
-    def test_data_collector_v0_with_older_arguments_warns_once(self) -> None:
-        one_warning(
-            lambda: minari.DataCollectorV0(gym.make("CartPole-v1"), max_buffer_steps=50, max_buffer_episodes=2),
-            "DataCollector",
-        )
+    dataset = warned_once(create, "create_dataset_from_collector_env", "DataCollector.create_dataset")
+    assert (dataset.id, len(dataset)) == ("test/old-v0", 2)
+    assert dataset.storage.metadata["author"] == {"Ann"}
+    assert collector.total_episodes == 0
 
-    @pytest.mark.parametrize("name", ["max_buffer_steps", "max_buffer_episodes"])
-    def test_buffer_limits(self, name: str) -> None:
-        collector = one_warning(lambda: minari.DataCollector(gym.make("CartPole-v1"), **{name: 4}), "buffer_steps")
-        record(collector, 5)
-        assert [len(episode) for episode in collector.create_dataset("old/limits-v0")] == [3] * 5
 
-    @pytest.mark.parametrize("name", ["dataset_id", "dataset_name"])
-    def test_create_dataset_from_collector_env(self, name: str) -> None:
-        collector = minari.DataCollector(gym.make("CartPole-v1"))
-        record(collector)
-        arguments: dict[str, Any] = {name: "old/created-v0", "collector_env": collector, "algorithm_name": "zero"}
-        dataset = one_warning(lambda: minari.create_dataset_from_collector_env(**arguments), "create_dataset")
-        assert dataset.id == "old/created-v0"
-        assert dataset.storage.metadata["algorithm_name"] == "zero"
+def test_create_dataset_from_collector_env_needs_both() -> None:
+    for arguments in ({"dataset_id": "test/old-v0"}, {"collector_env": played()}):
+        with pytest.warns(DeprecationWarning, match="older form"), pytest.raises(TypeError, match="needs a dataset_id"):
+            minari.create_dataset_from_collector_env(**arguments)
 
-    def test_update_dataset_from_collector_env(self) -> None:
-        collector = minari.DataCollector(gym.make("CartPole-v1"))
-        record(collector)
-        dataset = collector.create_dataset("old/updated-v0")
-        record(collector, 3)
-        one_warning(lambda: dataset.update_dataset_from_collector_env(collector), "add_to_dataset")
-        assert dataset.total_episodes == minari.load_dataset("old/updated-v0").total_episodes == 5
 
-    def test_name(self) -> None:
-        collector = minari.DataCollector(gym.make("CartPole-v1"))
-        record(collector)
-        dataset = collector.create_dataset("old/named-v0")
-        assert one_warning(lambda: dataset.name, "MinariDataset.id") == "old/named-v0"
+# The dataset
 
-    def test_combine_with_new_dataset_name(self) -> None:
-        collector = minari.DataCollector(gym.make("CartPole-v1"))
-        record(collector)
-        dataset = collector.create_dataset("old/part-v0")
-        both = one_warning(
-            lambda: minari.combine_datasets([dataset, dataset], new_dataset_name="old/both-v0"), "new_dataset_id"
-        )
-        assert (both.id, both.total_episodes) == ("old/both-v0", 4)
 
-    def test_download_with_dataset_name(self) -> None:
-        collector = minari.DataCollector(gym.make("CartPole-v1"))
-        record(collector)
-        collector.create_dataset("old/here-v0")
-        one_warning(lambda: minari.download_dataset(dataset_name="old/here-v0"), "dataset_id")
+def test_update_dataset_from_collector_env() -> None:
+    dataset = played().create_dataset("test/old-v0")
+    collector = played()
+    warned_once(
+        lambda: dataset.update_dataset_from_collector_env(collector),
+        "MinariDataset.update_dataset_from_collector_env",
+        "DataCollector.add_to_dataset",
+    )
+    assert (len(dataset), len(minari.load_dataset("test/old-v0")), collector.total_episodes) == (4, 4, 0)
 
-    def test_buffers_as_plain_dicts(self) -> None:
-        episode = {
-            "observations": np.arange(6, dtype=np.float32).reshape(3, 2),
-            "actions": np.array([0, 1]),
-            "rewards": np.array([1.0, 2.0]),
-            "terminations": np.array([False, True]),
-            "truncations": np.array([False, False]),
-            "infos": {"speed": np.array([0.0, 0.5, 1.0])},
-        }
-        dataset = one_warning(
-            lambda: minari.create_dataset_from_buffers(
-                "old/dicts-v0",
-                [episode, episode],
-                observation_space=gym.spaces.Box(-10, 10, (2,)),
-                action_space=gym.spaces.Discrete(2),
-            ),
-            "EpisodeBuffer",
-        )
-        for stored in dataset:
-            np.testing.assert_array_equal(stored.observations, episode["observations"])
-            np.testing.assert_array_equal(stored.infos["speed"], episode["infos"]["speed"])
-        one_warning(lambda: dataset.update_dataset_from_buffer([episode]), "EpisodeBuffer")
-        assert dataset.total_episodes == 3
 
-    def test_a_dict_with_another_key_is_refused(self) -> None:
-        with pytest.raises(minari.errors.EpisodeError, match="reward"), pytest.warns(DeprecationWarning):
-            minari.create_dataset_from_buffers(
-                "old/wrong-v0",
-                [{"reward": [1.0]}],
-                observation_space=gym.spaces.Discrete(2),
-                action_space=gym.spaces.Discrete(2),
-            )
-        assert minari.list_local_datasets() == {}
+def test_the_name_of_a_dataset() -> None:
+    dataset = played().create_dataset("test/old-v0")
+    assert warned_once(lambda: dataset.name, "MinariDataset.name", "MinariDataset.id") == "test/old-v0"
+
+
+def test_combining_to_a_new_name() -> None:
+    dataset = played().create_dataset("test/old-v0")
+    combined = warned_once(
+        lambda: minari.combine_datasets([dataset, dataset], new_dataset_name="test/both-v0"),
+        "new_dataset_name",
+        "new_dataset_id",
+    )
+    assert (combined.id, len(combined)) == ("test/both-v0", 4)
+
+
+# Episodes as plain dicts
+
+
+def plain(length: int = 3) -> dict[str, Any]:
+    buffer = buffer_of(length)
+    names = ("observations", "actions", "rewards", "terminations", "truncations", "infos")
+    return {name: getattr(buffer, name) for name in names} | {"infos": {"k": np.arange(length + 1)}}
+
+
+def test_creating_from_plain_dicts() -> None:
+    dataset = warned_once(
+        lambda: minari.create_dataset_from_buffers(
+            "test/old-v0", [plain(2), plain(3)], observation_space=PLANE, action_space=ACTIONS
+        ),
+        "plain dicts",
+        "EpisodeBuffer(**episode)",
+    )
+    assert [len(episode) for episode in dataset] == [2, 3]
+    assert dataset[1].infos["k"].tolist() == [0, 1, 2, 3]
+    assert dataset[1].observations[:, 0].tolist() == [0, 1, 2, 3]
+
+
+def test_appending_plain_dicts() -> None:
+    dataset = played().create_dataset("test/old-v0")
+    warned_once(lambda: dataset.update_dataset_from_buffer([plain(2), buffer_of(1)]), "plain dicts", "EpisodeBuffer")
+    assert [len(episode) for episode in minari.load_dataset("test/old-v0")] == [5, 5, 2, 1]
+
+
+# How such a program looks
+
+
+TUTORIAL = """
+    import gymnasium as gym
+    import minari
+    from minari import DataCollectorV0
+
+    env = DataCollectorV0(gym.make("CartPole-v1"), record_infos=True, max_buffer_steps=100000)
+    dataset = None
+    for number in range(6):
+        env.reset(seed=42 + number)
+        while True:
+            observation, reward, terminated, truncated, info = env.step(env.action_space.sample())
+            if terminated or truncated:
+                break
+        if (number + 1) % 2 == 0:
+            if dataset is None:
+                dataset = minari.create_dataset_from_collector_env(
+                    dataset_id="cartpole-test-v0", collector_env=env, algorithm_name="random",
+                    code_permalink="https://example.org", author="Ann", author_email="ann@example.org",
+                )
+            else:
+                dataset.update_dataset_from_collector_env(env)
+    env.close()
+    other = minari.combine_datasets([dataset, dataset], new_dataset_name="cartpole-both-v0")
+    print(dataset.name, len(dataset), other.name, len(other), sorted(minari.list_local_datasets()))
+"""
+
+
+def test_a_program_of_the_first_tutorials(datasets_root: Path) -> None:
+    """Run as people run it: deprecations are shown, as they happen in the program itself."""
+    command = [sys.executable, "-c", textwrap.dedent(TUTORIAL)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(minari.__file__).parents[1], check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "cartpole-test-v0 6 cartpole-both-v0 12 ['cartpole-both-v0', 'cartpole-test-v0']\n"
+    shown = [line for line in done.stderr.splitlines() if "DeprecationWarning" in line]
+    assert len(shown) == 5  # one for each old name, although the loop passes by one of them twice
+    assert all(line.startswith("<string>:") for line in shown)
+
+
+def test_today_nothing_is_deprecated() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DeprecationWarning)
+        collector = DataCollector(gym.make("CartPole-v1"), buffer_steps=10)
+        play(collector, 3)
+        dataset = collector.create_dataset("test/new-v0")
+        play(collector)
+        collector.add_to_dataset(dataset)
+        minari.combine_datasets([dataset], new_dataset_id="test/new-v1")
+        minari.create_dataset_from_buffers("test/new-v2", [buffer_of(2)], observation_space=PLANE, action_space=ACTIONS)
+        assert dataset.id == "test/new-v0"

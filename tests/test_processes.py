@@ -1,156 +1,295 @@
-"""Datasets across processes and threads: pools, forked and spawned workers, pickles, writers beside readers."""
+"""Datasets in other processes and threads: training code has workers, and while it reads somebody records."""
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
+import os
 import pickle
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from multiprocessing.context import BaseContext
+import threading
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 import minari
 from minari.data_collector import EpisodeBuffer
+from minari.errors import DatasetBusyError
+from support.cases import SPACES
+from support.operations import record
+from support.scripted import PLANE, buffer_of
 
 
-EPISODES = 40
-METHODS = [method for method in ("fork", "spawn", "forkserver") if method in multiprocessing.get_all_start_methods()]
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:`.*` is set to None",
+    # Python warns of forks in a process with threads; that these forks work is what is tested here.
+    "ignore:This process .* is multi-threaded:DeprecationWarning",
+)
 
-
-def episode(number: int) -> EpisodeBuffer:
-    """An episode whose every number tells which one it is; text is read through HDF5, arrays are not."""
-    steps = 3 + number % 4
-    return EpisodeBuffer(
-        seed=number,
-        observations={"x": np.full((steps + 1, 2), number, np.float32), "t": [str(number)] * (steps + 1)},
-        actions=np.zeros(steps, np.int64),
-        rewards=np.full(steps, float(number)),
-        terminations=np.zeros(steps, np.bool_),
-        truncations=np.zeros(steps, np.bool_),
-    )
+ACTIONS = spaces.Discrete(3)
+COUNT = 24
 
 
 @pytest.fixture
 def dataset() -> minari.MinariDataset:
-    return minari.create_dataset_from_buffers(
-        "shared/numbers-v0",
-        [episode(number) for number in range(EPISODES)],
-        observation_space=gym.spaces.Dict({"x": gym.spaces.Box(0, 1e6, (2,)), "t": gym.spaces.Text(6)}),
-        action_space=gym.spaces.Discrete(2),
-        author="A",
-        author_email="B",
-        algorithm_name="C",
-        code_permalink="D",
-        description="E",
-        eval_env="CartPole-v1",
-    )
+    buffers = [buffer_of(number + 1, start=100 * number, infos={"k": np.arange(number + 2)}) for number in range(COUNT)]
+    return minari.create_dataset_from_buffers("test/shared-v0", buffers, observation_space=PLANE, action_space=ACTIONS)
 
 
-def numbers(data: minari.EpisodeData) -> tuple[int, float, str, float]:
-    return data.id, float(data.observations["x"].max()), data.observations["t"][0], float(data.rewards.max())
+def check(episode: minari.EpisodeData) -> int:
+    """Require that an episode is the one of its number, and return the number."""
+    number = int(episode.id)
+    times = np.arange(number + 2)
+    assert np.array_equal(episode.observations[:, 0], 100 * number + times)
+    assert np.array_equal(episode.infos["k"], times)
+    assert episode.actions.tolist() == (times[:-1] % 3).tolist()
+    assert len(episode) == number + 1
+    return number
 
 
-def read_item(job: tuple[minari.MinariDataset, int]) -> tuple[int, float, str, float]:
-    whole, position = job
-    return numbers(whole[position])
+def read_all(dataset: minari.MinariDataset, start: int = 0) -> list[int]:
+    """Check every episode, beginning with another one in each worker."""
+    return sorted(check(dataset[(start + offset) % len(dataset)]) for offset in range(len(dataset)))
 
 
-def read_all(whole: minari.MinariDataset) -> list[tuple[int, float, str, float]]:
-    return [numbers(data) for data in whole]
+def read_one(dataset: minari.MinariDataset, index: int) -> int:
+    return check(dataset[index])
 
 
-def expected(ids: list[int]) -> list[tuple[int, float, str, float]]:
-    return [(number, float(number), str(number), float(number)) for number in ids]
+def read_for_a_loader(indices: list[int]) -> list[int]:
+    """What a worker of a loader does that was forked with the dataset in its memory."""
+    return [check(inherited[0][index]) for index in indices]
 
 
-@pytest.fixture(params=METHODS)
-def context(request: pytest.FixtureRequest) -> Iterator[BaseContext]:
-    yield multiprocessing.get_context(request.param)
+inherited: list[minari.MinariDataset] = []
 
 
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-class TestWorkers:
-    def test_a_pool_reads_single_episodes(self, dataset: minari.MinariDataset, context: BaseContext) -> None:
-        dataset[0]  # maps the file before the workers are made
-        with context.Pool(2) as pool:
-            found = pool.map(read_item, [(dataset, position) for position in range(EPISODES)], chunksize=7)
-        assert found == expected(list(range(EPISODES)))
-
-    def test_a_view_goes_to_workers_as_a_view(self, dataset: minari.MinariDataset, context: BaseContext) -> None:
-        view = dataset.filter_episodes(lambda data: data.id % 3 == 0)[::-1]
-        with context.Pool(2) as pool:
-            first, second = pool.map(read_all, [view, view[:2]])
-        ids = [number for number in range(EPISODES) if number % 3 == 0][::-1]
-        assert first == expected(ids)
-        assert second == expected(ids[:2])
-
-
-@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
-def test_pickles(dataset: minari.MinariDataset, protocol: int) -> None:
-    view = dataset[3:7]
-    view.set_seed(5)
-    copy = pickle.loads(pickle.dumps(view, protocol))
-    assert read_all(copy) == read_all(view)
-    assert [data.id for data in copy.sample_episodes(3)] == [data.id for data in view.sample_episodes(3)]
-    assert pickle.loads(pickle.dumps(view[0], protocol)) == view[0]
-    assert pickle.loads(pickle.dumps(view.spec, protocol)).dataset_id == view.id
-    buffer = pickle.loads(pickle.dumps(episode(2), protocol))
-    assert buffer.seed == 2
+# Processes
 
 
 @pytest.mark.parametrize(
-    "name",
-    [
-        "minari.MinariDataset",
-        "minari.dataset.minari_dataset.MinariDataset",
-        "minari.dataset.minari_dataset.EpisodeData",
-        "minari.dataset.episode_data.EpisodeData",
-        "minari.data_collector.EpisodeBuffer",
-        "minari.data_collector.episode_buffer.EpisodeBuffer",
-        "minari.data_collector.callbacks.StepDataCallback",
-        "minari.data_collector.callbacks.step_callback.StepDataCallback",
-        "minari.dataset.minari_dataset.MinariDatasetSpec",
-        "minari.utils.RandomPolicy",
-    ],
+    "method", [m for m in ("fork", "forkserver", "spawn") if m in multiprocessing.get_all_start_methods()]
 )
-def test_pickles_that_name_any_import_path_can_be_opened(name: str) -> None:
-    module, _, attribute = name.rpartition(".")
-    old = f"c{module}\n{attribute}\n.".encode()  # how pickle spells a reference to a class
-    assert pickle.loads(old).__name__ == attribute
+def test_a_dataset_in_the_workers_of_a_pool(dataset: minari.MinariDataset, method: str) -> None:
+    assert check(dataset[3]) == 3  # the file has been opened here before
+    context = multiprocessing.get_context(method)
+    with ProcessPoolExecutor(2, mp_context=context) as pool:
+        whole = list(pool.map(read_all, [dataset] * 4, range(4)))
+        view = list(pool.map(read_one, [dataset[::-2]] * 3, range(3)))
+    assert whole == [list(range(COUNT))] * 4
+    assert view == [23, 21, 19]
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="there are no forks here")
+def test_forked_workers_use_the_dataset_that_they_inherit(dataset: minari.MinariDataset) -> None:
+    """As the loader of torch does: it needs `len`, integers as indices, and no care about open files."""
+    inherited[:] = [dataset]
+    iterator = iter(dataset)
+    next(iterator)
+    sampler = np.random.default_rng(0).permutation(len(dataset))
+    batches = [sampler[start : start + 4].tolist() for start in range(0, COUNT, 4)]
+    with multiprocessing.get_context("fork").Pool(3) as pool:
+        loaded = pool.map(read_for_a_loader, batches)
+        here = [check(episode) for episode in iterator]
+    assert loaded == batches
+    assert here == list(range(1, COUNT))
+
+
+@pytest.mark.parametrize("index", [1, np.int64(1), np.int32(1), np.uint8(1), -1, np.int64(-1)])
+def test_indices_that_a_sampler_may_give(dataset: minari.MinariDataset, index: Any) -> None:
+    assert check(dataset[index]) == int(index) % COUNT
+    with pytest.raises(IndexError):  # how a loop over indices knows the end
+        dataset[COUNT]
+
+
+# Pickles
+
+
+def test_a_dataset_and_its_views_can_be_pickled(dataset: minari.MinariDataset) -> None:
+    view = dataset[[5, 1]]
+    view.set_seed(3)
+    copy = pickle.loads(pickle.dumps(view))
+    assert copy.episode_indices.tolist() == [5, 1]
+    assert (copy.id, copy.spec) == (view.id, view.spec)
+    assert [e.id for e in copy.sample_episodes(2)] == [e.id for e in view.sample_episodes(2)]
+    dataset.update_dataset_from_buffer([buffer_of(2)])
+    assert len(pickle.loads(pickle.dumps(dataset))) == COUNT + 1
+    assert copy.storage.total_episodes == COUNT + 1
+    copy.update_dataset_from_buffer([buffer_of(2)])
+    assert dataset.storage.total_episodes == COUNT + 2
+
+
+def test_pickles_are_small_whatever_the_dataset_holds(dataset: minari.MinariDataset) -> None:
+    noise = np.random.default_rng(0).random((20_001, 2)).astype(np.float32)
+    dataset.update_dataset_from_buffer([buffer_of(20_000, observations=noise)])
+    list(dataset)
+    assert len(pickle.dumps(dataset)) < 20_000
+
+
+@pytest.mark.parametrize("case", ["dict-nested", "tuple-nested", "text-unicode", "dict-of-tuples"])
+def test_episodes_can_be_pickled(case: str) -> None:
+    assert case in SPACES
+    record("test/nested-v0", case, infos=True)
+    for episode in minari.load_dataset("test/nested-v0"):
+        copy = pickle.loads(pickle.dumps(episode))
+        assert copy == episode
+        assert copy.copy() == episode
+
+
+OLD_HOMES = [
+    ("minari.data_collector.episode_buffer", "EpisodeBuffer"),
+    ("minari.data_collector", "EpisodeBuffer"),
+    ("minari.dataset.episode_data", "EpisodeData"),
+    ("minari.dataset.minari_dataset", "EpisodeData"),
+    ("minari.dataset.minari_dataset", "MinariDatasetSpec"),
+    ("minari.dataset.minari_dataset", "MinariDataset"),
+]
+
+
+@pytest.mark.parametrize(("module", "name"), OLD_HOMES)
+def test_pickles_name_classes_where_they_used_to_be(
+    dataset: minari.MinariDataset, module: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {
+        "EpisodeBuffer": EpisodeBuffer(seed=3, rewards=[1.0]),
+        "EpisodeData": dataset[2].copy(),
+        "MinariDatasetSpec": dataset.spec,
+        "MinariDataset": dataset,
+    }
+    kind = getattr(importlib.import_module(module), name)
+    assert isinstance(values[name], kind)
+    with monkeypatch.context() as patched:
+        patched.setattr(kind, "__module__", module)
+        pickled = pickle.dumps(values[name], protocol=2)
+    assert f"c{module}\n{name}\n".encode() in pickled
+    restored = pickle.loads(pickled)
+    if name == "MinariDataset":
+        assert restored.spec == dataset.spec
+    else:
+        assert restored == values[name]
+
+
+# Threads
 
 
 def test_threads_read_at_once(dataset: minari.MinariDataset) -> None:
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda position: numbers(dataset[position]), list(range(EPISODES)) * 5))
-    assert found == expected(list(range(EPISODES)) * 5)
+        read = list(pool.map(lambda start: read_all(dataset, start), range(16)))
+    assert read == [list(range(COUNT))] * 16
 
 
-def test_readers_go_on_while_another_process_appends(dataset: minari.MinariDataset) -> None:
-    program = textwrap.dedent(
-        """
-        import minari, numpy as np
-        dataset = minari.load_dataset("shared/numbers-v0")
-        for number in range(40, 80):
-            data = dataset[0]
-            dataset.update_dataset_from_buffer([minari.data_collector.EpisodeBuffer(
-                observations={"x": np.full((3, 2), number, np.float32), "t": [str(number)] * 3},
-                actions=[0, 0], rewards=[float(number)] * 2, terminations=[False] * 2, truncations=[False] * 2,
-            )])
-        """
-    )
-    with subprocess.Popen([sys.executable, "-c", program]) as writer:
+def test_threads_read_while_another_one_appends(dataset: minari.MinariDataset) -> None:
+    stop = threading.Event()
+    counts: list[int] = []
+
+    def read() -> int:
+        rounds = 0
+        while not stop.is_set():
+            fresh = minari.load_dataset("test/shared-v0")
+            assert read_all(fresh) == list(range(len(fresh)))
+            assert read_all(dataset) == list(range(COUNT))
+            counts.append(len(fresh))
+            rounds += 1
+        return rounds
+
+    with ThreadPoolExecutor(3) as pool:
+        readers = [pool.submit(read) for _ in range(3)]
+        try:
+            grow(minari.load_dataset("test/shared-v0"), 10)
+        finally:
+            stop.set()
+        assert min(reader.result() for reader in readers) > 0
+    assert set(counts) <= set(range(COUNT, COUNT + 11))
+    assert len(minari.load_dataset("test/shared-v0")) == COUNT + 10
+
+
+def grow(dataset: minari.MinariDataset, by: int) -> None:
+    for number in range(len(dataset), len(dataset) + by):
+        dataset.update_dataset_from_buffer(
+            [buffer_of(number + 1, start=100 * number, infos={"k": np.arange(number + 2)})]
+        )
+
+
+# One process appends while others read
+
+
+APPEND = """
+    import sys, minari, test_processes
+    test_processes.grow(minari.load_dataset("test/shared-v0"), int(sys.argv[1]))
+    print("done")
+"""
+
+
+def in_another_process(program: str, *arguments: str) -> subprocess.Popen[str]:
+    paths = [str(Path(__file__).parent), *(path for path in sys.path if path)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    command = [sys.executable, "-c", textwrap.dedent(program), *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def test_reading_while_another_process_appends(dataset: minari.MinariDataset) -> None:
+    """Nobody waits, nobody fails, and whoever opens the dataset finds whole episodes."""
+    with in_another_process(APPEND, "20") as child:
         seen = set()
-        while writer.poll() is None:
-            found = read_all(minari.load_dataset("shared/numbers-v0"))
-            assert found == expected(list(range(len(found))))
-            assert read_all(dataset) == expected(list(range(EPISODES)))
-            seen.add(len(found))
-    assert writer.returncode == 0
-    assert len(seen) > 1, "the reader never saw a change under way"
-    assert read_all(minari.load_dataset("shared/numbers-v0")) == expected(list(range(80)))
+        while child.poll() is None:
+            fresh = minari.load_dataset("test/shared-v0")
+            assert read_all(fresh) == list(range(len(fresh)))
+            assert fresh.total_steps == sum(range(1, len(fresh) + 1))
+            seen.add(len(fresh))
+            assert read_all(dataset) == list(range(COUNT))  # opened before, it stays as it was
+        assert child.stdout is not None
+        assert child.stdout.read() == "done\n"
+    assert seen <= set(range(COUNT, COUNT + 21))
+    grown = minari.load_dataset("test/shared-v0")
+    assert read_all(grown) == list(range(COUNT + 20))
+    assert dataset.storage.total_episodes == COUNT + 20
+
+
+def test_an_iterator_outlives_what_others_append(dataset: minari.MinariDataset) -> None:
+    iterator = iter(dataset)
+    first = [next(iterator) for _ in range(5)]
+    with in_another_process(APPEND, "5") as child:
+        assert child.wait() == 0
+    assert [check(episode) for episode in [*first, *iterator]] == list(range(COUNT))
+
+
+def test_two_processes_append_and_nothing_is_lost(dataset: minari.MinariDataset) -> None:
+    program = """
+        import sys, minari, test_processes
+        from minari.errors import DatasetBusyError
+        dataset = minari.load_dataset("test/shared-v0")
+        for number in range(8):
+            while True:
+                try:
+                    dataset.update_dataset_from_buffer([test_processes.buffer_of(3, seed=int(sys.argv[1]) + number)])
+                    break
+                except DatasetBusyError:
+                    pass
+    """
+    children = [in_another_process(program, start) for start in ("100", "200")]
+    for child in children:
+        with child:
+            assert child.wait() == 0
+    storage = minari.load_dataset("test/shared-v0").storage
+    assert storage.total_episodes == COUNT + 16
+    seeds = [metadata["seed"] for metadata in storage.get_episode_metadata(range(COUNT, COUNT + 16))]
+    assert sorted(seeds) == [*range(100, 108), *range(200, 208)]
+    assert [seed for seed in seeds if seed < 200] == list(range(100, 108))
+
+
+def test_a_writer_that_is_refused_is_told_why(dataset: minari.MinariDataset) -> None:
+    def episodes() -> Any:
+        other = minari.load_dataset("test/shared-v0")
+        with pytest.raises(DatasetBusyError, match="try again"):
+            other.update_dataset_from_buffer([buffer_of(3)])
+        yield buffer_of(COUNT + 1, start=100 * COUNT, infos={"k": np.arange(COUNT + 2)})
+
+    dataset.storage.update_episodes(episodes())
+    assert issubclass(DatasetBusyError, OSError)
+    assert read_all(minari.load_dataset("test/shared-v0")) == list(range(COUNT + 1))

@@ -224,7 +224,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
             DatasetExistsError: there is a dataset of this id already.
             EpisodeError: nothing was recorded, or an episode cannot be stored.
         """
-        free_dataset_path(dataset_id, self._root)
+        free_dataset_path(dataset_id, root=self._root)
         description_of_dataset = DatasetDescription(
             eval_env=eval_env,
             algorithm_name=algorithm_name,

@@ -96,7 +96,7 @@ def create_dataset_from_arrays(  # noqa: D417 (what it shares with the other is 
     """
     if final_observation not in _CHOICES:
         raise EpisodeError(f"final_observation is {final_observation!r}, expected one of {_CHOICES}.")
-    free_dataset_path(dataset_id, root)
+    free_dataset_path(dataset_id, root=root)
     steps = _Steps.of(observations, actions, rewards, terminations, truncations, infos, next_observations)
     steps.settle_final_observations(final_observation)
     if env is None and observation_space is None:

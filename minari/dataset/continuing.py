@@ -75,7 +75,7 @@ def _without_masks(infos: Mapping[str, Any]) -> dict[str, Any]:
     """
     plain = dict(infos)
     for key, values in infos.items():
-        mask = infos.get(f"_{key}")
+        mask: Any = infos.get(f"_{key}")
         if not _is_mask(mask) or isinstance(values, tuple):
             continue
         if isinstance(values, Mapping):

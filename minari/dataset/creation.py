@@ -217,7 +217,7 @@ def create_dataset_from_buffers(
     if env is None and (observation_space is None or action_space is None):
         raise SpaceError("Without an env both observation_space and action_space are needed; give them.")
     episodes = as_episode_buffers(buffer, stacklevel=2)
-    free_dataset_path(dataset_id, root)
+    free_dataset_path(dataset_id, root=root)
     env_spec = _spec_of(env)
     if observation_space is None or action_space is None:
         env_observation_space, env_action_space = _spaces_of(env, env_spec)

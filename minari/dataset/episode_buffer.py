@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -73,7 +73,7 @@ class EpisodeBuffer:
             KeyError: ``step_data`` lacks one of the keys of :class:`StepData`.
             EpisodeError: the observation or action is nested otherwise than those before it.
         """
-        recorded = 0 if self.observations is None else _length(self.observations)
+        recorded = 0 if self.observations is None else _length(self.observations, len(self.rewards) + 1)
         infos = {
             **step_data["info"],
             **{key: value for key, value in step_data.items() if key not in STEP_KEYS},
@@ -134,12 +134,17 @@ def _is_structure(value: Any) -> bool:
     return isinstance(value, Mapping) or (isinstance(value, tuple) and not hasattr(value, "_fields"))
 
 
-def _length(values: Any) -> int:
-    while _is_structure(values):
-        if not values:
-            return 0
-        values = next(iter(values.values() if isinstance(values, Mapping) else values))
-    return len(values)
+def _length(values: Any, unknown: int) -> int:
+    """How many steps the values have; ``unknown`` where they are dicts and tuples without any leaf."""
+    return next((len(leaf) for leaf in _leaves(values)), unknown)
+
+
+def _leaves(values: Any) -> Iterator[Any]:
+    if not _is_structure(values):
+        yield values
+        return
+    for part in values.values() if isinstance(values, Mapping) else values:
+        yield from _leaves(part)
 
 
 def _appended(values: Any, value: Any, what: str) -> Any:

@@ -43,8 +43,8 @@ def _nested(metadata: Mapping[str, Any], prefix: str) -> dict[str, Any]:
         name = f"{prefix}{key}"
         if not isinstance(key, str) or not all(key.split("/")) or not is_utf8_text(key):
             raise MetadataError(
-                f"The episode metadata have the key {key!r}, expected a string that is not empty, also "
-                f"between slashes, and has no NUL character; rename it."
+                f"The episode metadata have the key {key!r}{f' in {prefix[:-1]!r}' if prefix else ''}, expected "
+                f"a string that is not empty, also between slashes, and has no NUL character; rename it."
             )
         *outer, last = key.split("/")
         node = nested

@@ -234,7 +234,9 @@ def _as_arrays(present: list[Any]) -> list[Column] | None:
 
 
 def _same_values(a: Column, b: Column) -> bool:
-    return np.array_equal(a, b, equal_nan=a.dtype.kind in "fc" and b.dtype.kind in "fc")
+    if a.dtype.kind in "fc" and b.dtype.kind in "fc":
+        return np.array_equal(a, b, equal_nan=True)
+    return bool(a.tolist() == b.tolist())  # as Python numbers, since NumPy would round large integers
 
 
 def _encode_arrays(values: Any, arrays: list[Column], path: Path) -> dict[Path, Column]:

@@ -13,7 +13,7 @@ from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root
 from minari.storage.publishing import ensure_namespace_directories, staged_directory
 
 
-def free_dataset_path(dataset_id: str, root: PathLike | None = None) -> Path:
+def free_dataset_path(dataset_id: str, *, root: PathLike | None = None) -> Path:
     """Where a dataset of this id would be.
 
     Raises:
@@ -37,7 +37,7 @@ def new_dataset(dataset_id: str, root: PathLike | None = None) -> Iterator[Path]
         DatasetIdError: the id is malformed.
         DatasetExistsError: there is a dataset of this id already.
     """
-    with staged_directory(free_dataset_path(dataset_id, root)) as folder:
+    with staged_directory(free_dataset_path(dataset_id, root=root)) as folder:
         yield folder / "data"
         make_namespace(dataset_id, root)
 

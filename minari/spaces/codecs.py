@@ -163,6 +163,8 @@ class ArrayCodec(SpaceCodec):
         with np.errstate(all="ignore"):
             converted = column.astype(declared)
             exact = np.array_equal(converted, column, equal_nan=declared.kind in "fc")
+        if weak and given.kind in "iu":
+            exact = bool(converted.tolist() == column.tolist())  # NumPy would round large integers to compare
         if exact:
             return converted
         if whole_wanted:

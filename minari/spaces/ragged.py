@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector.utils import batch_space, concatenate, create_empty_array, iterate
+from gymnasium.vector.utils import batch_space, iterate
 
 from minari.errors import EpisodeTypeError
 from minari.spaces.codecs import SpaceCodec, codec_for, register_codec
@@ -57,15 +57,11 @@ class SequenceCodec(SpaceCodec):
         return value
 
     def decode(self, columns: Columns) -> list[Any]:
-        lengths = columns[self.lengths_path]
-        elements = self.element.steps(self.element.decode(columns), int(lengths.sum()))
-        parts = [elements[start:end] for start, end in _bounds(lengths)]
-        return [self._stacked(part) for part in parts] if self.stack else [tuple(part) for part in parts]
-
-    def _stacked(self, elements: list[Any]) -> Any:
-        # The same calls that Sequence.sample makes, so that a value comes back in the same form.
-        empty: Any = create_empty_array(self.feature_space, n=len(elements))
-        return concatenate(self.feature_space, elements, empty)
+        lengths, decoded = columns[self.lengths_path], self.element.decode(columns)
+        if self.stack:
+            return [_stacked(decoded, start, end) for start, end in _bounds(lengths)]
+        elements = self.element.steps(decoded, int(lengths.sum()))
+        return [tuple(elements[start:end]) for start, end in _bounds(lengths)]
 
     def steps(self, decoded: Any, count: int) -> list[Any]:
         return list(decoded)
@@ -79,6 +75,15 @@ class SequenceCodec(SpaceCodec):
 
     def layout(self) -> Any:
         return ("sequence", self.stack, self.element.layout())
+
+
+def _stacked(decoded: Any, start: int, end: int) -> Any:
+    """Some elements in the form in which ``Sequence.sample`` gives them: batched like a vector environment's."""
+    if isinstance(decoded, dict):
+        return {key: _stacked(part, start, end) for key, part in decoded.items()}
+    if isinstance(decoded, tuple):
+        return tuple(_stacked(part, start, end) for part in decoded)
+    return tuple(decoded[start:end]) if isinstance(decoded, list) else decoded[start:end]
 
 
 @register_codec(spaces.Graph)

@@ -80,7 +80,7 @@ class Recording:
             DatasetIdError: the id is malformed.
             DatasetExistsError: there is a dataset of this id already. The recording stays as it is.
         """
-        destination = free_dataset_path(dataset_id, self.root)
+        destination = free_dataset_path(dataset_id, root=self.root)
         file = self.path / METADATA_FILE_NAME
         before = file.read_bytes()
         try:

@@ -191,7 +191,7 @@ class MetadataSuite(Suite):
         """Never negative, and stored with one decimal."""
         storage = self.new(tmp_path)
         assert storage.get_size() == 0.0
-        truth = self.draw(9, 0, big=np.zeros((10, 30_000)))
+        truth = self.draw(9, 0, big=np.random.default_rng(0).random((10, 30_000)))
         storage.update_episodes([as_buffer(truth)])
         stored = storage.metadata["dataset_size"]
         assert 2.4 <= stored == round(stored, 1)

@@ -187,6 +187,22 @@ class WritingSuite(Suite):
         )
         self.assert_holds(storage, truths * 2)
 
+    def test_arrays_that_are_filled_anew(self, tmp_path: Path) -> None:
+        """A program may use the same arrays for every episode that it yields."""
+        storage = self.new(tmp_path, spaces.Box(-1.0, 1.0, (2,), np.float64))
+        truth = self.draw(3, 0)
+        observations, rewards = np.empty((4, 2)), np.empty(3)
+
+        def episodes() -> Iterator[EpisodeBuffer]:
+            for number in range(5):
+                observations[...] = rewards[...] = number
+                yield as_buffer(truth, observations=observations, rewards=rewards, infos={"n": observations[:, 0]})
+
+        storage.update_episodes(episodes())
+        for number, episode in enumerate(storage.get_episodes(range(5))):
+            for values in (episode["observations"], episode["rewards"], episode["infos"]["n"]):
+                assert (values == number).all()
+
     def test_one_writer_at_a_time(self, tmp_path: Path) -> None:
         """A second one is told, and the first one goes on."""
         for lengths in ([], [2]):

@@ -73,6 +73,8 @@ SPACES: dict[str, Space] = {
     "sequence-stacked-dicts": spaces.Sequence(
         spaces.Dict({"x": _VECTOR, "pair": spaces.Tuple((spaces.Discrete(3), spaces.MultiBinary(2)))}), stack=True
     ),
+    "sequence-stacked-text": spaces.Sequence(spaces.Text(3), stack=True),
+    "sequence-stacked-sequences": spaces.Sequence(spaces.Sequence(spaces.Discrete(3)), stack=True),
     "graph": spaces.Graph(_VECTOR, spaces.Discrete(4)),
     "graph-discrete-nodes": spaces.Graph(spaces.Discrete(3), _VECTOR),
     "graph-without-edges": spaces.Graph(_VECTOR, None),

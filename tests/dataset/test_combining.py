@@ -11,6 +11,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
+from packaging.specifiers import SpecifierSet
 
 import minari
 from minari import DataCollector, MinariDataset
@@ -124,29 +125,16 @@ def test_metadata_of_the_combination() -> None:
     assert (metadata["total_episodes"], metadata["total_steps"]) == (6, 15)
 
 
-@pytest.mark.parametrize(
-    ("versions", "expected"),
-    [
-        (["0.5.4", "0.5.4"], "0.5.4"),
-        (["~=0.4.0", ">=0.4.2"], ">=0.4.2,<0.5"),
-        (["~=0.5", "0.5.3"], "0.5.3"),
-    ],
-)
-def test_versions_are_intersected(versions: list[str], expected: str) -> None:
-    from packaging.specifiers import SpecifierSet
-
+def test_specifiers_of_versions_are_intersected() -> None:
     parts = []
-    for number, version in enumerate(versions):
+    for number, version in enumerate(["~=0.4.0", ">=0.4.2"]):
         dataset = create(f"test/part-v{number}")
         file = dataset.storage.data_path / "metadata.json"
         file.write_text(json.dumps(json.loads(file.read_text()) | {"minari_version": version}))
         parts.append(minari.load_dataset(dataset.id))
-    combined = minari.combine_datasets(parts, "test/all-v0").minari_version
-    if expected[0].isdigit():
-        assert combined == expected
-    else:
-        for candidate in ("0.3.1", "0.4.0", "0.4.2", "0.4.3", "0.5.0"):
-            assert SpecifierSet(combined).contains(candidate) == SpecifierSet(expected).contains(candidate)
+    both = SpecifierSet(minari.combine_datasets(parts, "test/all-v0").minari_version)
+    candidates = ["0.3.1", "0.4.0", "0.4.2", "0.4.3", "0.5.0"]
+    assert [version for version in candidates if both.contains(version)] == ["0.4.2", "0.4.3"]
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,8 @@ _WITH_FIRST_ROW = ("observations", "infos")  # T+1 rows
 _RAGGED_INFO = "_ragged_values"  # all elements of an info whose shape changes
 _MOST_ELEMENTS = 2**31 - 1  # of a list, and bytes of text, with Arrow's usual offsets
 
+_NUMPY_NAMES = {"halffloat": "float16", "float": "float32", "double": "float64"}  # the others are the same
+
 #: An Arrow array, and the metadata of its field.
 _Part: TypeAlias = tuple[Any, dict[str, str]]
 
@@ -106,7 +108,8 @@ class TableLayout:
         if missing:
             stored = np.concatenate([stored, np.zeros((missing, *stored.shape[1:]), stored.dtype)])
         is_box = leaf is not None and leaf.low is not None
-        return _numbers(stored, column.dtype, as_lists=is_box or stored.ndim > 1)
+        as_lists = is_box or stored.ndim > 1 or (like is not None and pa.types.is_fixed_size_list(like))
+        return _numbers(stored, column.dtype, as_lists)
 
     # A table into columns
 
@@ -196,7 +199,7 @@ def _dtype_of(arrow_type: Any) -> np.dtype[Any] | None:
     is_number = arrow_type is not None and (
         pa.types.is_integer(arrow_type) or pa.types.is_floating(arrow_type) or pa.types.is_boolean(arrow_type)
     )
-    return np.dtype(arrow_type.to_pandas_dtype()) if is_number else None
+    return np.dtype(_NUMPY_NAMES.get(str(arrow_type), str(arrow_type))) if is_number else None
 
 
 def _stored(column: Column, wanted: np.dtype[Any] | None) -> Column:

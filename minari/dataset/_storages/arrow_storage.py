@@ -70,12 +70,15 @@ class ArrowStorage(MinariStorage):
             yield self._settled(self._metadata_of, index)
 
     def _settled(self, read: Callable[[int], T], index: int) -> T:
-        """What is read of an episode; once more where its files were perhaps being replaced."""
-        try:
-            return read(index)
-        except DatasetCorruptError:
-            finish_changes(self.data_path)
-            return read(index)
+        """What is read of an episode; again where its files were being replaced meanwhile."""
+        while True:
+            stamp = stamp_of(self.data_path)
+            try:
+                return read(index)
+            except DatasetCorruptError:
+                finish_changes(self.data_path)
+                if stamp == stamp_of(self.data_path):
+                    raise
 
     def _metadata_of(self, index: int) -> dict[str, Any]:
         return {**arrow_metadata.read(self._folder(index) / METADATA_NAME), "id": index}

@@ -109,7 +109,7 @@ class EpisodeIndex:
             return
         width, count, total = header["width"], header["episodes"], header["total"]
         table = np.fromfile(self._data_file.with_name(header["table"]), dtype="<i8", count=width * count)
-        rows, checksum = table.reshape(count, width), zlib.crc32(table)
+        rows, checksum = table.reshape(count, width), zlib.crc32(table.tobytes())
         schemas = [tuple(_place_from_json(item) for item in schema) for schema in header["schemas"]]
         if checksum != header["checksum"] or (rows[:, 0] >= len(schemas)).any():
             return  # cut off by a crash, or two readers wrote it at once
@@ -178,7 +178,7 @@ class EpisodeIndex:
         table = self._data_file.with_name(name)
         first = self._saved_rows if appending else 0
         new_rows = np.ascontiguousarray(self._rows[first : self._count], dtype="<i8")
-        checksum = zlib.crc32(new_rows, self._checksum if appending else 0)
+        checksum = zlib.crc32(new_rows.tobytes(), self._checksum if appending else 0)
         with table.open("r+b" if appending else "xb") as file:
             file.seek(first * width * 8)
             file.write(new_rows.data)
