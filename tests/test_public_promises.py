@@ -1,0 +1,198 @@
+"""What programs written for 0.5 may rely on, besides names: the errors that they catch, and smaller promises."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import json
+import pkgutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+import minari
+from minari import errors
+from minari.storage.datasets_root_dir import get_default_remote
+from support.scripted import PLANE, buffer_of
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:`.*` is set to None")
+
+
+# Errors
+
+
+def test_the_tree_of_errors_is_complete() -> None:
+    """Each error that the library raises on purpose stands in `errors.py`, in its list and in its picture."""
+    defined = {name for name, value in vars(errors).items() if inspect.isclass(value) and issubclass(value, Exception)}
+    assert set(errors.__all__) == defined
+    assert errors.__doc__ is not None
+    drawn = [line.split()[1 + line.count("│")] for line in errors.__doc__.splitlines() if "──" in line]
+    assert {"MinariError", *drawn} == defined
+    for name in drawn:
+        kind = getattr(errors, name)
+        assert issubclass(kind, errors.MinariError)
+        builtin = [base for base in kind.__mro__ if base.__module__ == "builtins"]
+        assert builtin[0] in (
+            ValueError,
+            IndexError,
+            FileNotFoundError,
+            ImportError,
+            BlockingIOError,
+            NotImplementedError,
+            TypeError,
+        )
+
+
+def test_every_exception_of_the_library_is_in_the_tree() -> None:
+    for module in pkgutil.walk_packages(minari.__path__, "minari."):
+        if module.name.endswith("__main__"):
+            continue
+        for name, value in vars(importlib.import_module(module.name)).items():
+            if inspect.isclass(value) and issubclass(value, Exception) and value.__module__.startswith("minari"):
+                assert issubclass(value, errors.MinariError), f"{module.name}.{name}"
+
+
+def failing() -> dict[str, tuple[Callable[[], Any], type[Exception], type[Exception]]]:
+    """Mistakes, what older programs catch of them, and what they are here."""
+    dataset = minari.create_dataset_from_buffers(
+        "test/there-v0", [buffer_of(2)], observation_space=PLANE, action_space=spaces.Discrete(3)
+    )
+    new = {"observation_space": PLANE, "action_space": spaces.Discrete(3)}
+    namespace = minari.namespace
+    return {
+        "load": (lambda: minari.load_dataset("test/none-v0"), FileNotFoundError, errors.DatasetNotFoundError),
+        "delete": (lambda: minari.delete_dataset("test/none-v0"), FileNotFoundError, errors.DatasetNotFoundError),
+        "id": (lambda: minari.load_dataset("no id"), ValueError, errors.DatasetIdError),
+        "version": (lambda: minari.load_dataset("test/there"), ValueError, errors.DatasetIdError),
+        "taken": (
+            lambda: minari.create_dataset_from_buffers("test/there-v0", [buffer_of(2)], **new),
+            ValueError,
+            errors.DatasetExistsError,
+        ),
+        "format": (
+            lambda: minari.create_dataset_from_buffers("x-v0", [], **new, data_format="x"),
+            ValueError,
+            errors.UnknownFormatError,
+        ),
+        "spaces": (lambda: minari.create_dataset_from_buffers("x-v0", []), ValueError, errors.SpaceError),
+        "split": (lambda: minari.split_dataset(dataset, [2]), ValueError, errors.CombineError),
+        "combine": (lambda: minari.combine_datasets([], "x-v0"), ValueError, errors.CombineError),
+        "score": (lambda: minari.get_normalized_score(dataset, [1]), ValueError, errors.ScoreError),
+        "sample": (lambda: dataset.sample_episodes(5), ValueError, errors.EpisodeError),
+        "index": (lambda: dataset[5], IndexError, errors.EpisodeIndexError),
+        "environment": (dataset.recover_environment, ValueError, errors.EnvironmentSpecError),
+        "protected": (
+            lambda: dataset.storage.update_metadata({"dataset_id": "x-v0"}), ValueError, errors.MetadataError,
+        ),
+        "namespace": (lambda: namespace.create_namespace("a b"), ValueError, errors.DatasetIdError),
+        "namespace-there": (lambda: namespace.create_namespace("test"), ValueError, errors.NamespaceError),
+        "namespace-full": (lambda: namespace.delete_namespace("test"), ValueError, errors.NamespaceError),
+        "namespace-none": (lambda: namespace.create_namespace(None), TypeError, errors.DatasetIdError),  # type: ignore[arg-type]
+        "path": (lambda: minari.open_dataset("/no/such/folder"), ValueError, errors.DataPathError),
+    }  # fmt: skip
+
+
+FAILURES = [
+    "load", "delete", "id", "version", "taken", "format", "spaces", "split", "combine", "score", "sample", "index",
+    "environment", "protected", "namespace", "namespace-there", "namespace-full", "namespace-none", "path",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_errors_are_what_older_programs_catch(name: str) -> None:
+    use, older, ours = failing()[name]
+    with pytest.raises(older) as caught:
+        use()
+    assert isinstance(caught.value, ours)
+    assert isinstance(caught.value, errors.MinariError)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert len(text) > 20
+
+
+# Smaller promises
+
+
+@pytest.fixture
+def dataset() -> minari.MinariDataset:
+    return minari.create_dataset_from_buffers(
+        "test/small-v1",
+        [buffer_of(2), buffer_of(3)],
+        env="CartPole-v1",
+        observation_space=PLANE,
+        action_space=spaces.Discrete(3),
+    )
+
+
+def test_the_variables_are_read_at_each_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one", "two"):
+        monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / name))
+        monkeypatch.setenv("MINARI_REMOTE", f"hf://{name}")
+        assert minari.storage.get_dataset_path("x-v0") == tmp_path / name / "x-v0"
+        assert get_default_remote() == f"hf://{name}"
+        assert minari.list_local_datasets() == {}
+        minari.create_dataset_from_buffers(
+            "x-v0", [buffer_of(2)], observation_space=PLANE, action_space=spaces.Discrete(3)
+        )
+        assert list(minari.list_local_datasets()) == ["x-v0"]
+    monkeypatch.delenv("MINARI_REMOTE")
+    assert get_default_remote() == "hf://farama-minari"
+    monkeypatch.delenv("MINARI_DATASETS_PATH")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert minari.storage.get_dataset_path() == tmp_path / ".minari" / "datasets"
+
+
+def test_the_spec_as_a_dict_is_fit_for_json(dataset: minari.MinariDataset) -> None:
+    spec = dataclasses.asdict(dataset.spec)
+    for key in ("observation_space", "action_space", "env_spec"):
+        assert spec.pop(key) is not None
+    assert json.loads(json.dumps(spec)) == spec
+    assert isinstance(spec["data_path"], str)
+    assert (spec["namespace"], spec["dataset_name"], spec["version"]) == ("test", "small", 1)
+
+
+def test_episodes_and_buffers_have_lengths_and_looks(dataset: minari.MinariDataset) -> None:
+    episode = dataset[np.int64(1)]
+    assert (len(episode), len(dataset), len(buffer_of(3))) == (3, 2, 3)
+    assert repr(episode).startswith("EpisodeData(id=1, total_steps=3, observations=ndarray of shape (4, 2)")
+    assert all(one.shape == (3,) for one in (episode.rewards, episode.terminations, episode.truncations))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        episode.id = 3  # type: ignore[misc]
+
+
+def test_open_for_spaces_of_ones_own() -> None:
+    class Ring(spaces.Box):
+        """A space that is registered by its user."""
+
+    @minari.serialization.serialize_space.register(Ring)
+    def _(space: Ring) -> dict[str, Any]:
+        return {"type": "Ring", "n": int(space.shape[0])}
+
+    @minari.serialization.deserialize_space.register("Ring")
+    def _(description: dict[str, Any]) -> Ring:
+        return Ring(0, 1, (description["n"],))
+
+    dataset = minari.create_dataset_from_buffers(
+        "test/ring-v0", [buffer_of(2)], observation_space=Ring(0, 1, (2,)), action_space=spaces.Discrete(3)
+    )
+    assert type(minari.load_dataset("test/ring-v0").observation_space) is Ring
+    assert dataset[0].observations.shape == (3, 2)
+
+
+def test_listing_is_sorted_and_filtered() -> None:
+    for dataset_id in ("b/x-v10", "b/x-v2", "a/z-v0", "x-v0", "b/a/y-v0", "ab/q-v0"):
+        minari.create_dataset_from_buffers(
+            dataset_id, [buffer_of(2)], observation_space=PLANE, action_space=spaces.Discrete(3)
+        )
+    assert list(minari.list_local_datasets()) == ["x-v0", "a/z-v0", "ab/q-v0", "b/x-v2", "b/x-v10", "b/a/y-v0"]
+    assert list(minari.list_local_datasets(latest_version=True, prefix="b/")) == ["b/x-v10", "b/a/y-v0"]
+    assert list(minari.list_local_datasets(False, True, "b")) == ["b/x-v2", "b/x-v10", "b/a/y-v0"]
+    # A prefix is a namespace or an id, as it was.
+    assert list(minari.list_local_datasets(prefix="b/x")) == list(minari.list_local_datasets(prefix="none")) == []
