@@ -54,6 +54,10 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
     Warns:
         UserWarning: an observation or action lies outside its space; it is recorded all the same.
 
+    Raises:
+        TypeError: ``env`` is a vector environment.
+        UnknownFormatError: there is no such format.
+
     Example:
         >>> import gymnasium as gym, minari
         >>> env = minari.DataCollector(gym.make("CartPole-v1"))

@@ -51,9 +51,7 @@ class EpisodeCodec:
         if total_steps == 0:
             raise EpisodeError("The episode has no step, expected at least one; leave it out.")
         columns: dict[Any, Column] = {
-            **_encode_space(
-                self.observations, buffer.observations, total_steps + first_observations, total_steps
-            ),
+            **_encode_space(self.observations, buffer.observations, total_steps + first_observations, total_steps),
             **_encode_space(self.actions, buffer.actions, total_steps, total_steps),
             REWARDS: rewards,
             TERMINATIONS: _flags("terminations", buffer.terminations, total_steps),

@@ -23,7 +23,7 @@ import numpy as np
 
 from minari.dataset.episode_data import same_values
 from minari.errors import EpisodeError, EpisodeTypeError
-from minari.spaces.columns import Column, Columns, Path, is_utf8_text, object_column, path_name
+from minari.spaces.columns import Column, Columns, Path, has_flags, is_utf8_text, object_column, path_name
 
 
 class _Absent:
@@ -215,8 +215,8 @@ def _as_arrays(present: list[Any]) -> list[Column] | None:
             array = np.asarray(value)
         except ValueError:
             return None
-        is_empty_list = isinstance(value, (list, tuple)) and array.size == 0
-        if array.dtype.kind not in "biufc" or is_empty_list:
+        is_list = isinstance(value, (list, tuple))
+        if array.dtype.kind not in "biufc" or (is_list and (array.size == 0 or _rounds_flags(array, value))):
             return None
         arrays.append(array)
     if not arrays:
@@ -231,6 +231,10 @@ def _as_arrays(present: list[Any]) -> list[Column] | None:
             return None
         arrays = converted
     return arrays
+
+
+def _rounds_flags(array: Column, value: Any) -> bool:
+    return array.dtype.kind != "b" and has_flags(value)  # True and 1 are different things
 
 
 def _same_values(a: Column, b: Column) -> bool:

@@ -2,7 +2,17 @@
 
 from minari.spaces import ragged as _ragged  # noqa: F401  (registers its codecs)
 from minari.spaces.codecs import ArrayCodec, SpaceCodec, codec_for, register_codec
-from minari.spaces.columns import Column, Columns, EpisodeColumns, Leaf, Path, is_utf8_text, object_column, path_name
+from minari.spaces.columns import (
+    Column,
+    Columns,
+    EpisodeColumns,
+    Leaf,
+    Path,
+    has_flags,
+    is_utf8_text,
+    object_column,
+    path_name,
+)
 
 
 __all__ = [
@@ -14,6 +24,7 @@ __all__ = [
     "Path",
     "SpaceCodec",
     "codec_for",
+    "has_flags",
     "is_utf8_text",
     "object_column",
     "path_name",

@@ -65,6 +65,13 @@ def is_utf8_text(text: str) -> bool:
     return "\0" not in text and (text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text))
 
 
+def has_flags(value: Any) -> bool:
+    """Whether there is a boolean in nested lists, which NumPy makes a number where it is among numbers."""
+    if isinstance(value, (list, tuple)):
+        return any(map(has_flags, value))
+    return isinstance(value, (bool, np.bool_))
+
+
 def object_column(values: list[Any]) -> Column:
     """A one-dimensional object array of the values as they are, even where they are sequences."""
     column = np.empty(len(values), dtype=object)

@@ -133,10 +133,11 @@ def list_recordings(root: PathLike | None = None) -> list[Recording]:
     """The recordings of the catalogue, the oldest first, those under way included."""
     folder = get_datasets_root(root)
     found = []
-    for path in sorted((folder / RECORDINGS_FOLDER).glob("*/data")):
-        with suppress(MinariError, OSError):  # one that died before its first episode
-            found.append(Recording(path.parent.name, MinariStorage.read(path), folder))
-    return sorted(found, key=lambda recording: recording.modified)
+    for path in (folder / RECORDINGS_FOLDER).glob("*/data"):
+        with suppress(MinariError, OSError):  # one that died before its first episode, or was saved just now
+            recording = Recording(path.parent.name, MinariStorage.read(path), folder)
+            found.append((recording.modified, recording.name, recording))
+    return [recording for _, _, recording in sorted(found, key=lambda item: item[:2])]
 
 
 def find_recording(name: str, root: PathLike | None = None) -> Recording:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -36,6 +38,10 @@ VALUES: dict[str, dict[str, Any]] = {
     "odd-names": {"größe 漢": 1, "a.b": 2, " ": 3, "x:json": "no json", "json": 4, "list:json": [None]},
     "many": {f"key{i}": float(i) for i in range(300)},
 }
+
+
+def _constant(value: Any, _: Any) -> Any:
+    return value
 
 
 class MetadataSuite(Suite):
@@ -141,26 +147,15 @@ class MetadataSuite(Suite):
 
     def test_episode_metadata_set_anew(self, tmp_path: Path) -> None:
         """A key that is set again has the new value and nothing of the old, whatever the kinds."""
-        kinds: list[Any] = [
-            1,
-            "a",
-            None,
-            {"b": 1, "c": {"d": 2}},
-            [1.5],
-            {"c": 5},
-            {"c": {"e": None}},
-            np.arange(3),
-            {},
-        ]
-        storage, _ = self.filled(tmp_path, [2, 2])
-        for first in kinds:
-            for second in kinds:
-                storage.update_episode_metadata([{"k": first}, {"k": second}])
-                storage.update_episode_metadata([{"k": second}], [0])
-                metadatas = MinariStorage.read(storage.data_path).get_episode_metadata([0, 1])
-                for metadata in metadatas:
-                    assert metadata.keys() == {"id", "total_steps", "k"}
-                    assert_metadata(metadata, {"k": second})
+        kinds = [1, "a", None, {"b": 1, "c": {"d": 2}}, [1.5], {"c": 5}, {"c": {"e": None}}, np.arange(3), {}]
+        pairs: list[tuple[Any, Any]] = list(itertools.product(kinds, kinds))
+        storage, _ = self.filled(tmp_path, [1] * len(pairs))
+        storage.update_episode_metadata({"k": first, "stays": 1} for first, _ in pairs)
+        storage.update_episode_metadata({"k": second} for _, second in pairs)
+        metadatas = MinariStorage.read(storage.data_path).get_episode_metadata(range(len(pairs)))
+        for metadata, (_, second) in zip(metadatas, pairs, strict=True):
+            assert metadata.keys() == {"id", "total_steps", "k", "stays"}
+            assert_metadata(metadata, {"k": second, "stays": 1})
 
     def test_episode_metadata_of_some(self, tmp_path: Path) -> None:
         """Any indices, in any order; all episodes by default."""
@@ -177,12 +172,12 @@ class MetadataSuite(Suite):
         for metadatas in ([{"k": 1}], [{"k": 1}] * 3):
             with refused(MetadataError, f"{len(metadatas)} metadata", "2 episodes"):
                 storage.update_episode_metadata(metadatas)
-        for wrong in ({"id": 3}, {"total_steps": 3}, {3: 1}, {"": 1}, {"a": object()}, {"a": {"b": b"c"}}, {"a\0": 1}):
+        of_ours: list[Any] = [{"id": 3}, {"total_steps": 3}]
+        for wrong in [*of_ours, {3: 1}, {"": 1}, {"a": object()}, {"a": {"b": b"c"}}, {"a\0": 1}]:
             with refused(MetadataError):
                 storage.update_episode_metadata([{"k": 1}, wrong])
-            if not wrong.keys() & {"id", "total_steps"}:
-                with refused(MetadataError):
-                    storage.update_episodes([as_buffer(truths[0])], describe=lambda _, wrong=wrong: wrong)  # type: ignore[misc]
+            with refused(MetadataError):
+                storage.update_episodes([as_buffer(truths[0])], describe=partial(_constant, wrong))
         for metadata in storage.get_episode_metadata([0, 1]):
             assert metadata.keys() == {"id", "total_steps"}
         self.assert_holds(storage, truths)

@@ -25,7 +25,7 @@ class ReadingSuite(Suite):
         """Lists, ranges, arrays, sets, generators; repeated ones; the order is kept."""
         storage, truths = self.filled(tmp_path, range(1, 41))
         wanted = [3, 39, 0, 3, 17, 16, 15, 3]
-        for indices, expected in (
+        selections: list[tuple[Any, list[int]]] = [
             (wanted, wanted),
             (tuple(wanted), wanted),
             (np.array(wanted), wanted),
@@ -36,16 +36,17 @@ class ReadingSuite(Suite):
             ({7}, [7]),
             ({5: "a", 2: "b"}, [5, 2]),
             ([], []),
-        ):
+        ]
+        for indices, expected in selections:
             copies = [indices] if not hasattr(indices, "__next__") else []
-            episodes = list(storage.get_episodes(indices))  # type: ignore[arg-type]
+            episodes = list(storage.get_episodes(indices))
             assert [episode["id"] for episode in episodes] == expected
             for episode, index in zip(episodes, expected, strict=True):
                 assert_episode(episode, OBSERVATIONS, ACTIONS, truths[index])
             for again in copies:
-                metadatas = list(storage.get_episode_metadata(again))  # type: ignore[arg-type]
+                metadatas = list(storage.get_episode_metadata(again))
                 assert [metadata["id"] for metadata in metadatas] == expected
-                lengths = storage.get_episode_lengths(again)  # type: ignore[arg-type]
+                lengths = storage.get_episode_lengths(again)
                 assert lengths.tolist() == [index + 1 for index in expected]
         lengths = storage.get_episode_lengths()
         assert lengths.dtype == np.int64
@@ -54,12 +55,13 @@ class ReadingSuite(Suite):
     def test_no_such_episode(self, tmp_path: Path) -> None:
         """Numbers out of range, and what is no number, are refused."""
         storage, _ = self.filled(tmp_path, [2, 2])
-        for index in (2, -1, 10**12, 0.0, "0", None):
+        wrong: tuple[Any, ...] = (2, -1, 10**12, 0.0, "0", None)
+        for index in wrong:
             for read in (storage.get_episodes, storage.get_episode_metadata):
                 with refused(EpisodeIndexError, repr(index), "from 0 to 1"):
-                    list(read([0, index]))  # type: ignore[operator]
+                    list(read([0, index]))
             with refused(EpisodeIndexError, repr(index)):
-                storage.get_episode_lengths([index])  # type: ignore[list-item]
+                storage.get_episode_lengths([index])
 
     def test_empty_storage(self, tmp_path: Path) -> None:
         """A storage without episodes gives none, also when it is opened anew."""

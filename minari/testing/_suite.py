@@ -58,7 +58,13 @@ class Suite:
         """An episode of the spaces that :meth:`new` takes unless told otherwise."""
         return draw_truth(OBSERVATIONS, ACTIONS, length, seed, infos)
 
-    def assert_holds(self, storage: MinariStorage, truths: Iterable[Truth], *spaces_of: gym.Space[Any]) -> None:
+    def assert_holds(
+        self,
+        storage: MinariStorage,
+        truths: Iterable[Truth],
+        observation_space: gym.Space[Any] = OBSERVATIONS,
+        action_space: gym.Space[Any] = ACTIONS,
+    ) -> None:
         """Require exactly these episodes, of the storage as it is and of one opened anew."""
         expected = list(truths)
         for opened in (storage, MinariStorage.read(storage.data_path)):
@@ -67,16 +73,17 @@ class Suite:
             episodes = list(opened.get_episodes(range(len(expected))))
             assert [episode["id"] for episode in episodes] == list(range(len(expected)))
             for episode, truth in zip(episodes, expected, strict=True):
-                assert_episode(episode, *(spaces_of or (OBSERVATIONS, ACTIONS)), truth)
+                assert_episode(episode, observation_space, action_space, truth)
 
 
 @contextmanager
 def refused(error: type[Exception], *words: str) -> Iterator[None]:
     """Require that the block raises an error whose message has these words."""
+    message = None
     try:
         yield
     except error as raised:
-        missing = [word for word in words if word not in str(raised)]
-        assert not missing, f"the message {str(raised)!r} does not have {missing}"
-    else:
-        raise AssertionError(f"{error.__name__} was expected, and nothing was raised")
+        message = str(raised)
+    assert message is not None, f"{error.__name__} was expected, and nothing was raised"
+    missing = [word for word in words if word not in message]
+    assert not missing, f"the message {message!r} does not have {missing}"

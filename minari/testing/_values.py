@@ -24,7 +24,8 @@ class ValuesSuite(Suite):
     def test_space(self, tmp_path: Path, space: str) -> None:
         """A space of observations and of actions; values step by step, or column by column."""
         ours, discrete = SPACES[space], spaces.Discrete(3)
-        for pair in ((ours, discrete), (discrete, ours)):
+        pairs: list[tuple[Any, Any]] = [(ours, discrete), (discrete, ours)]
+        for pair in pairs:
             storage = self.new(tmp_path, *pair)
             truths = [draw_truth(*pair, length, seed) for seed, length in enumerate((3, 1, 5))]
             columns = {"observations": pair[0], "actions": pair[1]}
@@ -114,10 +115,12 @@ class ValuesSuite(Suite):
         }.items():
             with refused(EpisodeError, *words[1]):
                 storage.update_episodes([as_buffer(truth, **{wrong: words[0]})])
-        for observations in ({"x": x, "t": [1, 2, 3, 4]}, {"x": np.full((4, 2), "a"), "t": ["a"] * 4}):
+        of_wrong_kind: list[Any] = [{"x": x, "t": [1, 2, 3, 4]}, {"x": np.full((4, 2), "a"), "t": ["a"] * 4}]
+        for observations in of_wrong_kind:
             with refused(EpisodeTypeError, "observations/"):
                 storage.update_episodes([as_buffer(truth, observations=observations)])
-        for observations in ({"x": x}, [{"x": x[0]}] * 4, {"x": x[:, :1], "t": ["a"] * 4}, None):
+        of_wrong_form: list[Any] = [{"x": x}, [{"x": x[0]}] * 4, {"x": x[:, :1], "t": ["a"] * 4}, None]
+        for observations in of_wrong_form:
             with refused(EpisodeError, "observations"):
                 storage.update_episodes([as_buffer(truth, observations=observations)])
         with refused(EpisodeError, "no step"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -66,10 +67,8 @@ class WritingSuite(Suite):
             storage.update_episodes([good, bad, good])
         with refused(EpisodeError, "rewards"):
             storage.update_episodes([continues, bad])
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             storage.update_episodes(interrupted())
-        except KeyboardInterrupt:
-            pass
         self.assert_holds(storage, truths)
         assert storage.metadata == before
         storage.update_episodes([good, continues])

@@ -116,7 +116,8 @@ def assert_metadata(actual: Mapping[str, Any], expected: Mapping[str, Any], wher
         elif value is None or isinstance(value, (str, Mapping)):
             assert actual[key] == value, f"{where}/{key}: {actual[key]!r}, expected {value!r}"
         else:
-            assert_same(_plain(actual[key]), _plain(value), f"{where}/{key}")
+            same = _same_plain(_plain(actual[key]), _plain(value))
+            assert same, f"{where}/{key}: {actual[key]!r}, expected {value!r}"
 
 
 def _plain(value: Any) -> Any:
@@ -124,4 +125,16 @@ def _plain(value: Any) -> Any:
         return value.tolist()
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
     return value
+
+
+def _same_plain(actual: Any, expected: Any) -> bool:
+    if isinstance(expected, list) and isinstance(actual, list):
+        return len(actual) == len(expected) and all(map(_same_plain, actual, expected))
+    if isinstance(expected, dict) and isinstance(actual, dict):
+        return actual.keys() == expected.keys() and all(_same_plain(actual[key], expected[key]) for key in expected)
+    if isinstance(expected, float) and expected != expected:
+        return bool(actual != actual)
+    return isinstance(actual, bool) == isinstance(expected, bool) and bool(actual == expected)

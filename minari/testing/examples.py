@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,9 @@ Space = gym.Space[Any]
 #: What an episode consists of: ``observations`` and ``actions`` as lists of single values, the rest
 #: as it is read.
 Truth = dict[str, Any]
+
+#: Whether this release of Gymnasium knows other dtypes of a Discrete than int64; the first ones of 1.0 do not.
+DISCRETE_HAS_DTYPE = "dtype" in inspect.signature(spaces.Discrete).parameters
 
 _VECTOR = spaces.Box(-1.0, 1.0, (3,), np.float32)
 _INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
@@ -42,12 +46,12 @@ SPACES: dict[str, Space] = {
     "box-empty-inside": spaces.Box(-1.0, 1.0, (2, 0, 3), np.float32),
     "box-five-dimensions": spaces.Box(-1.0, 1.0, (1, 2, 1, 2, 3), np.float32),
     "box-unbounded": spaces.Box(-np.inf, np.inf, (3,), np.float64),
-    "box-half-bounded": spaces.Box(np.float32([-np.inf, 0, -1]), np.float32([0, np.inf, 1])),
+    "box-half-bounded": spaces.Box(np.array([-np.inf, 0, -1], np.float32), np.array([0, np.inf, 1], np.float32)),
     "discrete": spaces.Discrete(5),
     "discrete-start": spaces.Discrete(4, start=-2),
-    "discrete-dtype": spaces.Discrete(200, dtype=np.uint8),
+    **({"discrete-dtype": spaces.Discrete(200, dtype=np.uint8)} if DISCRETE_HAS_DTYPE else {}),
     "multi-discrete": spaces.MultiDiscrete([3, 4, 5]),
-    "multi-discrete-start": spaces.MultiDiscrete(np.array([[2, 3], [4, 5]]), np.int32, start=[[1, -1], [0, 9]]),
+    "multi-discrete-start": spaces.MultiDiscrete(np.array([[2, 3], [4, 5]]), start=np.array([[1, -1], [0, 9]])),
     "multi-binary": spaces.MultiBinary(5),
     "multi-binary-matrix": spaces.MultiBinary([2, 3]),
     "text": spaces.Text(12),
@@ -109,7 +113,7 @@ INFOS: dict[str, tuple[Sequence[dict[str, Any]], dict[str, Any]]] = {
         [{"x": np.full((2, 2), i, np.int16)} for i in range(3)],
         {"x": np.arange(3, dtype=np.int16).repeat(4).reshape(3, 2, 2)},
     ),
-    "complex": ([{"x": np.complex64(i + 1j)} for i in range(3)], {"x": np.complex64([1j, 1 + 1j, 2 + 1j])}),
+    "complex": ([{"x": np.complex64(i + 1j)} for i in range(3)], {"x": np.array([1j, 1 + 1j, 2 + 1j], np.complex64)}),
     "not-a-number": ([{"x": np.nan}, {"x": np.inf}, {"x": -0.0}], {"x": np.array([np.nan, np.inf, -0.0])}),
     "text": ([{"x": ""}, {"x": "漢🎉"}, {"x": "a\nb"}], {"x": _objects("", "漢🎉", "a\nb")}),
     "text-no-utf8-can-hold": ([{"x": "a\0"}, {"x": "\ud800"}, {"x": ""}], {"x": _objects("a\0", "\ud800", "")}),

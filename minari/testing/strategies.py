@@ -15,15 +15,15 @@ import numpy as np
 import numpy.typing as npt
 from hypothesis import strategies as st
 
-from minari.testing.examples import Truth, draw_truth
+from minari.testing.examples import DISCRETE_HAS_DTYPE, Truth, draw_truth
 
 
 __all__ = ["infos", "metadata", "spaces", "truths"]
 
 Space = gym.Space[Any]
 
-_FLOATS = (np.float16, np.float32, np.float64)
-_INTEGERS = (np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64)
+_FLOATS: tuple[Any, ...] = (np.float16, np.float32, np.float64)
+_INTEGERS: tuple[Any, ...] = (np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64)
 
 #: Letters that UTF-8 on disk can hold.
 _letters = st.characters(codec="utf-8", exclude_characters="\0")
@@ -41,16 +41,19 @@ def _boxes(draw: st.DrawFn) -> Space:
         low, high = draw(st.sampled_from([(-1.0, 1.0), (-np.inf, np.inf), (0.0, np.inf), (-np.inf, 5.0), (2.0, 2.0)]))
         return gym.spaces.Box(low, high, shape, dtype)
     limits = np.iinfo(dtype)
-    ends = sorted(draw(st.tuples(*[st.integers(int(limits.min), int(limits.max))] * 2)))
+    # Beyond 2**53 Gymnasium itself cannot sample.
+    bounds = st.integers(max(int(limits.min), -(2**53)), min(int(limits.max), 2**53))
+    ends = sorted(draw(st.tuples(bounds, bounds)))
     return gym.spaces.Box(ends[0], ends[1], shape, dtype)
 
 
 @st.composite
 def _discretes(draw: st.DrawFn) -> Space:
-    dtype = draw(st.sampled_from((np.int16, np.int64, np.uint8)))
+    dtype: Any = draw(st.sampled_from((np.int64, np.int16, np.uint8) if DISCRETE_HAS_DTYPE else (np.int64,)))
     limits = np.iinfo(dtype)
     n = draw(st.integers(1, 100))
-    return gym.spaces.Discrete(n, start=draw(st.integers(int(limits.min), int(limits.max) - n)), dtype=dtype)
+    start = draw(st.integers(int(limits.min), int(limits.max) - n))
+    return gym.spaces.Discrete(n, start=start, **({"dtype": dtype} if DISCRETE_HAS_DTYPE else {}))
 
 
 @st.composite
@@ -105,7 +108,11 @@ def truths(draw: st.DrawFn, observation_space: Space, action_space: Space, infos
 # Metadata and infos
 
 _numbers = st.one_of(
-    st.booleans(), st.integers(-(2**70), 2**70), st.floats(), st.integers(-9, 9).map(np.int16), st.floats(width=32).map(np.float32)
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.floats(),
+    st.integers(-9, 9).map(np.int16),
+    st.floats(width=32).map(np.float32),
 )
 
 
@@ -126,12 +133,16 @@ def metadata() -> st.SearchStrategy[dict[str, Any]]:
     """Metadata of an episode: whatever may be kept with one."""
     values = st.one_of(_numbers, _arrays, st.text(max_size=9), _plain)
     nested = st.recursive(values, lambda parts: st.dictionaries(names, parts, max_size=3), max_leaves=4)
-    return st.dictionaries(names.filter(lambda name: name not in ("id", "total_steps", "seed", "options")), nested, max_size=4)
+    return st.dictionaries(
+        names.filter(lambda name: name not in ("id", "total_steps", "seed", "options")), nested, max_size=4
+    )
 
 
 def infos(rows: int) -> st.SearchStrategy[list[dict[str, Any]]]:
     """The info dicts of some steps: keys come and go, and change their kind."""
-    kinds = st.sampled_from([_numbers, st.floats(), st.text(max_size=5), _arrays, _plain, st.just(np.zeros(2, np.float32))])
+    kinds = st.sampled_from(
+        [_numbers, st.floats(), st.text(max_size=5), _arrays, _plain, st.just(np.zeros(2, np.float32))]
+    )
     values = st.one_of(kinds.flatmap(lambda kind: st.lists(kind, min_size=rows, max_size=rows)))
     absent = st.lists(st.booleans(), min_size=rows, max_size=rows)
 

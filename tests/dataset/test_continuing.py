@@ -68,7 +68,11 @@ A = np.arange(5)
         ({"a": A[:3]}, None, {"a": np.array([0, 1, 2, 0, 0]), "_a": np.array([True] * 3 + [False] * 2)}),
         ({}, {"a": A[3:]}, {"a": np.array([0, 0, 0, 3, 4]), "_a": np.array([False] * 3 + [True] * 2)}),
         ({"a": A[:3]}, {"a": ["x", None]}, {"a": object_column([0, 1, 2, "x", None])}),
-        ({"a": A[:3]}, {"a": [np.ones(2), np.ones(1)]}, {"a": object_column([*map(np.array, (0.0, 1.0, 2.0)), np.ones(2), np.ones(1)])}),
+        (
+            {"a": A[:3]},
+            {"a": [np.ones(2), np.ones(1)]},
+            {"a": object_column([*map(np.array, (0.0, 1.0, 2.0)), np.ones(2), np.ones(1)])},
+        ),
         (
             {"a": [1, ABSENT, 3]},
             {"a": [4, ABSENT]},
@@ -83,7 +87,11 @@ A = np.arange(5)
             },
         ),
         ({"n": {"a": A[:3]}}, {"n": [1, 2]}, {"n": object_column([{"a": 0}, {"a": 1}, {"a": 2}, 1, 2])}),
-        ({"s": ["a", ABSENT, ""]}, {"s": ["d", "e"]}, {"s": object_column(["a", "", "", "d", "e"]), "_s": np.array([True, False, True, True, True])}),
+        (
+            {"s": ["a", ABSENT, ""]},
+            {"s": ["d", "e"]},
+            {"s": object_column(["a", "", "", "d", "e"]), "_s": np.array([True, False, True, True, True])},
+        ),
     ],
 )
 def test_infos(first: Any, second: Any, expected: dict[str, Any]) -> None:
@@ -114,5 +122,5 @@ def test_damaged_columns() -> None:
         columns = {path: column for path, column in stored.columns.items() if path != ("rewards",)}
         if odd is not None:
             columns[("rewards",)] = odd
-        with pytest.raises(EpisodeError, match="'rewards'.*damaged"):
+        with pytest.raises(EpisodeError, match=r"'rewards'.*damaged"):
             continued(EpisodeColumns(2, columns), more, None)

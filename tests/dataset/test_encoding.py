@@ -121,7 +121,7 @@ def test_flags_that_are_refused(codec: EpisodeCodec, name: str, flags: Any) -> N
 
 
 def test_lengths(codec: EpisodeCodec) -> None:
-    with pytest.raises(EpisodeError, match="2 observations, expected 3 for its 2 rewards .one more than steps"):
+    with pytest.raises(EpisodeError, match=r"2 observations, expected 3 for its 2 rewards .one more than steps"):
         codec.encode(buffer(observations={"x": X[:2], "t": ["a", "b"]}))
     with pytest.raises(EpisodeError, match=r"3 actions, expected 2 for its 2 rewards\."):
         codec.encode(buffer(actions=[0, 1, 2]))

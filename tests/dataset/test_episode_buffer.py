@@ -53,7 +53,8 @@ def test_nested() -> None:
     """Dicts and tuples are nested around the lists, as a space is; a graph is one value."""
     graph = spaces.GraphInstance(np.zeros((1, 2)), None, None)
     buffer = collect(
-        step({"a": 1, "p": (2, {"b": "x"}), "g": graph}), step({"g": graph, "p": (4, {"b": "y"}), "a": 3}, (0, {"c": 5}))
+        step({"a": 1, "p": (2, {"b": "x"}), "g": graph}),
+        step({"g": graph, "p": (4, {"b": "y"}), "a": 3}, (0, {"c": 5})),
     )
     assert buffer.observations == {"a": [1, 3], "p": ([2, 4], {"b": ["x", "y"]}), "g": [graph, graph]}
     assert buffer.actions == ([0], {"c": [5]})
@@ -80,7 +81,13 @@ def test_keys_of_a_callback_become_infos() -> None:
 
 def test_goes_on_from_arrays() -> None:
     """Columns may be arrays at first, as in an episode that was read."""
-    buffer = EpisodeBuffer(observations={"x": np.array([1, 2])}, actions=np.array([7]), rewards=[1.0], terminations=[False], truncations=[False])
+    buffer = EpisodeBuffer(
+        observations={"x": np.array([1, 2])},
+        actions=np.array([7]),
+        rewards=[1.0],
+        terminations=[False],
+        truncations=[False],
+    )
     buffer = buffer.add_step_data(step({"x": 3}, 8))
     assert buffer.observations == {"x": [1, 2, 3]}
     assert buffer.actions == [7, 8]

@@ -47,7 +47,7 @@ def test_what_is_given_is_not_changed() -> None:
     [{"a": 1, "a/b": 2}, {"a/b": 1, "a": 2}, {"a/b": 1, "a": {"b": 2}}, {"a": {"b": 2}, "a/b": 1}, {"a": 1, "a/b": {}}],
 )
 def test_given_twice(metadata: dict[str, Any]) -> None:
-    with pytest.raises(MetadataError, match="give 'a.*' twice"):
+    with pytest.raises(MetadataError, match=r"give 'a.*' twice"):
         checked_metadata(metadata)
 
 
@@ -58,7 +58,9 @@ def test_keys_that_are_refused(key: Any) -> None:
             checked_metadata(metadata)
 
 
-@pytest.mark.parametrize("value", [object(), b"a", {1}, [object()], 1j, np.datetime64("2020-01-01"), np.array([object()])])
+@pytest.mark.parametrize(
+    "value", [object(), b"a", {1}, [object()], 1j, np.datetime64("2020-01-01"), np.array([object()])]
+)
 def test_values_that_are_refused(value: Any) -> None:
     with pytest.raises(MetadataError, match=r"(?s)'n/a' are .* expected a number"):
         checked_metadata({"n": {"a": value}})

@@ -50,9 +50,7 @@ def test_what_was_read_can_be_stored_again(name: str) -> None:
 def test_absent_keys_are_marked() -> None:
     assert appended({"a": 1}, {"b": 2}, {"a": 3}) == {"a": [1, ABSENT, 3], "b": [ABSENT, 2, ABSENT]}
     assert appended({}, {}, {"n": {"x": 1}}) == {"n": {"x": [ABSENT, ABSENT, 1]}}
-    assert appended({"n": {"x": 1}}, {}, {"n": {"y": 2}}) == {
-        "n": {"x": [1, ABSENT, ABSENT], "y": [ABSENT, ABSENT, 2]}
-    }
+    assert appended({"n": {"x": 1}}, {}, {"n": {"y": 2}}) == {"n": {"x": [1, ABSENT, ABSENT], "y": [ABSENT, ABSENT, 2]}}
 
 
 def test_a_key_that_changes_its_kind() -> None:
@@ -117,6 +115,7 @@ def test_numbers_of_several_kinds(values: list[Any], expected: Any) -> None:
     "values",
     [
         [True, 1, 2],
+        [[True, 1], [0, 2], [1, 1]],
         [np.uint64(2**64 - 1), -1, 0],
         [2**53 + 1, 0.5, 0],
         [1, "1", None],
@@ -162,9 +161,7 @@ def test_empty_dicts() -> None:
 
 def test_a_mask_may_be_brought_along() -> None:
     mask = np.array([True, False, True])
-    assert_same(
-        there_and_back({"x": [1, ABSENT, 2], "_x": mask}, 3), {"x": np.array([1, 0, 2]), "_x": mask}
-    )
+    assert_same(there_and_back({"x": [1, ABSENT, 2], "_x": mask}, 3), {"x": np.array([1, 0, 2]), "_x": mask})
     assert_same(there_and_back({"_x": mask, "x": [1, ABSENT, 2]}, 3)["_x"], mask)
 
 
@@ -184,9 +181,28 @@ def test_names_that_clash(infos: dict[str, Any]) -> None:
         encode_infos(infos, 3)
 
 
-@pytest.mark.parametrize("key", ["", "/", "a/", "/a", "a//b", ".", "..", "a/../b", "_json", "a/_ragged_values", "_index_3", "a\0", "\ud800", 3, None])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "/",
+        "a/",
+        "/a",
+        "a//b",
+        ".",
+        "..",
+        "a/../b",
+        "_json",
+        "a/_ragged_values",
+        "_index_3",
+        "a\0",
+        "\ud800",
+        3,
+        None,
+    ],
+)
 def test_keys_that_are_refused(key: Any) -> None:
-    with pytest.raises(EpisodeTypeError, match="infos/n' have the key .* rename it in a StepDataCallback"):
+    with pytest.raises(EpisodeTypeError, match=r"infos/n' have the key .* rename it in a StepDataCallback"):
         encode_infos({"n": {key: [1, 2, 3]}}, 3)
 
 
@@ -203,7 +219,7 @@ def test_wrong_number_of_values(values: Any) -> None:
 
 @pytest.mark.parametrize("values", [3, "abc", None, iter([1, 2, 3])])
 def test_what_is_no_list(values: Any) -> None:
-    with pytest.raises(EpisodeTypeError, match="'infos/x' is .* expected a list or array"):
+    with pytest.raises(EpisodeTypeError, match=r"'infos/x' is .* expected a list or array"):
         encode_infos({"x": values}, 3)
 
 

@@ -142,7 +142,9 @@ def test_text(texts: Any) -> None:
     assert all(type(text) is str for text in decoded)
 
 
-@pytest.mark.parametrize(("text", "reason"), [(3, "a string"), (b"a", "a string"), ("a\0", "NUL"), ("\ud800", "surrogate")])
+@pytest.mark.parametrize(
+    ("text", "reason"), [(3, "a string"), (b"a", "a string"), ("a\0", "NUL"), ("\ud800", "surrogate")]
+)
 def test_what_text_refuses(text: Any, reason: str) -> None:
     with pytest.raises(EpisodeTypeError, match=f"observations at step 1 are .*{reason}"):
         codec_for(spaces.Text(3), ("observations",)).encode(["a", text])
@@ -198,7 +200,7 @@ def test_long_values_are_shortened_in_messages() -> None:
 def test_parts_of_different_length() -> None:
     for space, values in ((DICT, {"x": X, "n": [0, 1, 2]}), (spaces.Tuple((BOX, spaces.Discrete(3))), (X, [0]))):
         codec = codec_for(space, ("observations",))
-        with pytest.raises(EpisodeError, match="parts of the observations differ in length: .*2"):
+        with pytest.raises(EpisodeError, match=r"parts of the observations differ in length: .*2"):
             codec.count(codec.encode(values))
 
 

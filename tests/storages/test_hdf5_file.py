@@ -139,7 +139,9 @@ def test_jpeg_rows(tmp_path: Path) -> None:
 
 def test_nothing_is_left_of_an_episode_that_was_continued(tmp_path: Path) -> None:
     storage, truths = storage_with(tmp_path)
-    _, buffer = as_continuation({**truths[0], "infos": {}}, draw_truth(OBSERVATIONS, ACTIONS, 3, 9), 0, OBSERVATIONS, ACTIONS)
+    _, buffer = as_continuation(
+        {**truths[0], "infos": {}}, draw_truth(OBSERVATIONS, ACTIONS, 3, 9), 0, OBSERVATIONS, ACTIONS
+    )
     storage.update_episodes([buffer, buffer])
     with h5py.File(storage.data_path / "main_data.hdf5") as file:
         assert sorted(file) == ["episode_0", "episode_1", "episode_2"]
@@ -167,7 +169,7 @@ def test_the_data_folder_holds_what_it_should(tmp_path: Path) -> None:
 @pytest.mark.parametrize("keys", [("a", "a/b"), ("a/b", "a"), ("",), (".",), ("a/",), ("a//b",), ("\ud800",)])
 def test_keys_that_hdf5_cannot_have(tmp_path: Path, keys: tuple[str, ...]) -> None:
     box = spaces.Box(-1.0, 1.0, (2,), np.float32)
-    space = spaces.Dict({key: box for key in keys})
+    space = spaces.Dict(dict.fromkeys(keys, box))
     storage = MinariStorage.new(tmp_path / "data", space, ACTIONS)
     with pytest.raises(EpisodeError, match="Episode 0 cannot be stored"):
         storage.update_episodes([as_buffer(draw_truth(space, ACTIONS, 2))])

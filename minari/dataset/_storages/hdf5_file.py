@@ -21,7 +21,7 @@ from minari.dataset._storages.file_lock import is_locked
 from minari.dataset._storages.hdf5_index import LeafPlace, Located
 from minari.dataset._storages.hdf5_names import group_name, spell, unspell
 from minari.errors import DatasetBusyError, DatasetCorruptError, EpisodeError
-from minari.spaces import Column, EpisodeColumns, Path, is_utf8_text, object_column, path_name
+from minari.spaces import Column, EpisodeColumns, Path, has_flags, is_utf8_text, object_column, path_name
 
 
 #: New objects are written so that every HDF5 library from 1.10 on can read them.
@@ -207,7 +207,8 @@ def _attribute_value(value: Any) -> Any:
         except (ValueError, OverflowError):
             return None
         is_exact = array.dtype.kind in "biuf" and array.size and array.tolist() == _as_list(value)
-        return array[()] if is_exact else None
+        rounds_flags = array.dtype.kind != "b" and has_flags(value)
+        return array[()] if is_exact and not rounds_flags else None
     return None
 
 

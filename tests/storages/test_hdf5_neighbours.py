@@ -1,0 +1,218 @@
+"""Other programs at the file, and systems that refuse: no permission, no room."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from minari.dataset.minari_storage import METADATA_FILE_NAME, MinariStorage
+from minari.errors import DatasetBusyError, DatasetCorruptError, MinariError
+from minari.testing._suite import ACTIONS, OBSERVATIONS
+from minari.testing.comparison import assert_episode
+from minari.testing.examples import Truth, as_buffer, draw_truth
+
+
+resource: Any = pytest.importorskip("resource", reason="the limits of processes are those of POSIX")
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="locks, limits and users are those of POSIX")
+
+
+TRUTHS = [draw_truth(OBSERVATIONS, ACTIONS, steps, steps) for steps in (2, 3, 40, 5)]
+
+
+@pytest.fixture
+def data_path(tmp_path: Path) -> Path:
+    storage = MinariStorage.new(tmp_path / "data", OBSERVATIONS, ACTIONS)
+    storage.update_episodes(map(as_buffer, TRUTHS))
+    return storage.data_path
+
+
+def assert_holds(data_path: Path, truths: list[Truth]) -> None:
+    storage = MinariStorage.read(data_path)
+    assert storage.total_episodes == len(truths)
+    for episode, truth in zip(storage.get_episodes(range(len(truths))), truths, strict=True):
+        assert_episode(episode, OBSERVATIONS, ACTIONS, truth)
+
+
+def index_files(data_path: Path) -> list[Path]:
+    return sorted(data_path.glob(".index.*"))
+
+
+def read_all(data_path: Path) -> None:
+    storage = MinariStorage.read(data_path)
+    list(storage.get_episodes(range(storage.total_episodes)))
+    list(storage.get_episode_metadata(range(storage.total_episodes)))
+
+
+# Other programs
+
+
+def append_as_another_program(data_path: Path, truth: Truth) -> None:
+    """What a program does that writes the format through h5py, without this library."""
+    with h5py.File(data_path / "main_data.hdf5", "a") as file:
+        index = len(file)
+        group = file.create_group(f"episode_{index}")
+        group.attrs["id"], group.attrs["total_steps"] = index, len(truth["rewards"])
+        group["observations/x"] = np.stack([value["x"] for value in truth["observations"]])
+        group.create_dataset("observations/t", data=[value["t"] for value in truth["observations"]])
+        group["actions"] = np.stack(truth["actions"])
+        for name in ("rewards", "terminations", "truncations"):
+            group.create_dataset(name, data=truth[name], chunks=True, compression="gzip")
+        group.create_group("infos")
+    metadata = json.loads((data_path / METADATA_FILE_NAME).read_text())
+    metadata["total_episodes"] += 1
+    metadata["total_steps"] += len(truth["rewards"])
+    (data_path / METADATA_FILE_NAME).write_text(json.dumps(metadata))
+
+
+def test_another_program_appends(data_path: Path) -> None:
+    """The index is noticed to be out of date, by those that are open as well."""
+    storage = MinariStorage.read(data_path)
+    iterator = storage.get_episodes(range(4))
+    first = next(iterator)
+    append_as_another_program(data_path, TRUTHS[1])
+    assert_holds(data_path, [*TRUTHS, TRUTHS[1]])
+    assert storage.total_episodes == 5
+    assert_episode(next(storage.get_episodes([4])), OBSERVATIONS, ACTIONS, TRUTHS[1])
+    for episode, truth in zip([first, *iterator], TRUTHS, strict=True):
+        assert_episode(episode, OBSERVATIONS, ACTIONS, truth)
+    storage.update_episodes([as_buffer(TRUTHS[2])])
+    append_as_another_program(data_path, TRUTHS[3])
+    assert_holds(data_path, [*TRUTHS, *TRUTHS[1:]])
+
+
+def test_a_reader_through_hdf5_is_waited_for(data_path: Path) -> None:
+    """Writing would pull the file away under a program that reads it through HDF5; reading goes on."""
+    with h5py.File(data_path / "main_data.hdf5", "r"):
+        assert_holds(data_path, TRUTHS)
+        with pytest.raises(DatasetBusyError, match="in use by another program"):
+            MinariStorage.read(data_path).update_episodes([as_buffer(TRUTHS[0])])
+    MinariStorage.read(data_path).update_episodes([as_buffer(TRUTHS[0])])
+    assert_holds(data_path, [*TRUTHS, TRUTHS[0]])
+
+
+WRITES_IN_PLACE = """
+import os, signal, sys, h5py
+file = h5py.File(sys.argv[1], "r+")
+file["episode_0"].attrs["k"] = 1
+file.flush()
+print("writing", flush=True)
+sys.stdin.readline()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_another_program_writes_in_place_and_dies(data_path: Path) -> None:
+    """As long as it writes, others are told to wait; when it died, that the file may be damaged."""
+    storage = MinariStorage.read(data_path)
+    child = subprocess.Popen(
+        [sys.executable, "-c", WRITES_IN_PLACE, data_path / "main_data.hdf5"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with child:
+        assert child.stdout
+        assert child.stdout.readline() == b"writing\n"
+        for use in (
+            lambda: list(storage.get_episode_metadata([0])),
+            lambda: storage.update_episodes([as_buffer(TRUTHS[0])]),
+        ):
+            with pytest.raises(DatasetBusyError):
+                use()
+        child.communicate(b"\n")
+    with pytest.raises(DatasetCorruptError, match="h5clear"):
+        list(storage.get_episode_metadata([0]))
+    with pytest.raises(DatasetCorruptError, match="h5clear"):
+        storage.update_episodes([as_buffer(TRUTHS[0])])
+
+
+# What the system refuses
+
+
+def as_nobody(work: Callable[[], str]) -> str:
+    """What a function returns when it is run by a user without any rights, or the error."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgid(65534)
+            os.setuid(65534)
+            message = work()
+        except BaseException as error:
+            message = f"{type(error).__name__}: {error}"
+        os.write(writing, message.encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        message = pipe.read()
+    os.waitpid(child, 0)
+    return message
+
+
+@pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="becomes another user, which needs root")
+def test_folder_that_may_only_be_read(data_path: Path) -> None:
+    """Reading works without an index, and without writing one; writing is refused and changes nothing."""
+    for folder in (data_path, *data_path.parents[:-1]):
+        folder.chmod(folder.stat().st_mode | 0o055)
+    for file in index_files(data_path):
+        file.unlink()
+
+    def read() -> str:
+        assert_holds(data_path, TRUTHS)
+        read_all(data_path)
+        return "read"
+
+    assert as_nobody(read) == "read"
+    assert not index_files(data_path)
+
+    def write() -> str:
+        MinariStorage.read(data_path).update_episodes([as_buffer(TRUTHS[0])])
+        return "written"
+
+    assert "PermissionError" in as_nobody(write)
+    assert_holds(data_path, TRUTHS)
+
+
+def test_disk_that_is_full(data_path: Path) -> None:
+    """No room at any point of the change: an error, and the old data, or all is well."""
+    sizes = {file: file.stat().st_size for file in data_path.iterdir()}
+    outcomes = []
+    big = draw_truth(OBSERVATIONS, ACTIONS, 3000, 5)
+    largest = max(sizes.values())
+    for limit in [*range(largest, largest + 12_000, 900), *range(largest, largest + 400_000, 17_000)]:
+        copy = shutil.copytree(data_path, data_path.with_name(f"copy-{limit}"))
+        child = os.fork()
+        if child == 0:
+            code = 2
+            try:
+                storage = MinariStorage.read(copy)
+                signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+                storage.update_episodes([as_buffer(big)])
+                code = 0
+            except (OSError, MinariError):
+                code = 1
+            finally:
+                os._exit(code)
+        _, status = os.waitpid(child, 0)
+        assert os.WIFEXITED(status)
+        code = os.WEXITSTATUS(status)
+        assert code in (0, 1), "another kind of error than one of the system"
+        assert_holds(copy, [*TRUTHS, big] if code == 0 else TRUTHS)
+        MinariStorage.read(copy).update_episodes([as_buffer(TRUTHS[0])])
+        assert_holds(copy, [*TRUTHS, big, TRUTHS[0]] if code == 0 else [*TRUTHS, TRUTHS[0]])
+        if code == 1:
+            assert not list(copy.glob("*.partial")), "a temporary file is left"
+        outcomes.append(code)
+        shutil.rmtree(copy)
+    assert {0, 1} == set(outcomes)
