@@ -7,7 +7,7 @@ built-in exception that programs written for earlier releases already catch, so
     MinariError
     ├── DatasetIdError            (ValueError)         a malformed id or namespace
     ├── NamespaceError            (ValueError)         a namespace that exists, is missing or is not empty
-    ├── DatasetExistsError        (ValueError)         the id, or the path, is taken
+    ├── DatasetExistsError        (ValueError, FileExistsError)  the id, or the path, is taken
     ├── DatasetNotFoundError      (FileNotFoundError)  no such dataset
     ├── DataPathError             (ValueError)         a folder that holds no dataset
     ├── DatasetCorruptError       (ValueError)         files that are damaged, or disagree with each other
@@ -67,7 +67,7 @@ class NamespaceError(MinariError, ValueError):
     """A namespace exists already, does not exist, or is not empty."""
 
 
-class DatasetExistsError(MinariError, ValueError):
+class DatasetExistsError(MinariError, ValueError, FileExistsError):
     """The dataset id, or the folder, already holds a dataset, and datasets are never overwritten."""
 
 

@@ -93,12 +93,13 @@ def rows_so_far(values: Any, recorded: int) -> list[Any]:
 
 def discard_info(infos: dict[str, Any] | None, name: str) -> None:
     """Drop one info, by its keys joined by ``/``; a key that is no string is found by how it prints."""
-    *parents, last = name.split("/")
-    for parent in parents:
-        infos = infos.get(parent) if isinstance(infos, dict) else None
-    if isinstance(infos, dict):
-        for key in [key for key in infos if key == name or str(key) == last]:
-            del infos[key]
+    if not isinstance(infos, dict):
+        return
+    for key in [key for key in infos if str(key) == name]:
+        del infos[key]
+    outer, _, inner = name.partition("/")
+    if inner:
+        discard_info(infos.get(outer), inner)
 
 
 def encode_infos(infos: Mapping[str, Any] | None, rows: int, path: Path = ("infos",)) -> dict[Path, Column]:

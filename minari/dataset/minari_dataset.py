@@ -111,6 +111,13 @@ class MinariDataset:
             np.arange(self._storage.total_episodes) if episode_indices is None else episode_indices
         )
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "_data" in state:  # a pickle of 0.5
+            self.__init__(state["_data"], state["_episode_indices"])  # type: ignore[misc]
+            self._generator = state["_generator"]
+        else:
+            self.__dict__.update(state)
+
     def _checked_indices(self, indices: npt.ArrayLike) -> npt.NDArray[np.int_]:
         array = np.asarray(indices)
         if array.size == 0:

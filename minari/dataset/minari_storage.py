@@ -66,7 +66,8 @@ class MinariStorage(ABC):
         return {"data_path": self.data_path}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["data_path"], read_metadata(state["data_path"]))  # type: ignore[misc]
+        data_path = FilePath(state["data_path"] if "data_path" in state else state["_data_path"])  # as in 0.5
+        self.__init__(data_path, read_metadata(data_path))  # type: ignore[misc]
 
     @property
     def _has_small_jpeg(self) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
@@ -206,7 +207,7 @@ class DatasetOperations(RuleBasedStateMachine):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 class TestDatasetOperations(DatasetOperations.TestCase):  # type: ignore[name-defined,misc]
-    pass
+    settings = settings(max_examples=max(10, settings().max_examples // 2), stateful_step_count=25)
 
 
 def test_the_model_notices_a_wrong_episode() -> None:

@@ -7,8 +7,10 @@ of the columns (a position in a ``Tuple`` is ``_index_0``), and attributes hold 
 from __future__ import annotations
 
 import json
+import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
@@ -44,13 +46,33 @@ class PendingBytes:
         return memoryview(array)
 
 
-def open_for_reading(path: FilePath) -> h5py.File:
-    """Open a file without a lock, so that reading never keeps anyone from writing.
+# HDF5 gives overlapping openings of a file one and the same view of it, which is then as old as the
+# first of them. So threads take turns.
+_turn = threading.RLock()
+
+
+def _renew_turn() -> None:
+    global _turn  # (a thread that held it at a fork does not exist in the child)
+    _turn = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_turn)
+
+
+@contextmanager
+def open_for_reading(path: FilePath) -> Iterator[h5py.File]:
+    """Open a file as it is now, without a lock on it, so that reading never keeps anyone from writing.
 
     Raises:
         DatasetBusyError: another program is changing the file in place.
         DatasetCorruptError: the file is missing, not HDF5, or damaged.
     """
+    with _turn, _opened(path) as file:
+        yield file
+
+
+def _opened(path: FilePath) -> h5py.File:
     try:
         return h5py.File(path, "r", locking=False)
     except FileNotFoundError:
