@@ -98,9 +98,7 @@ graphs = st.builds(
 
 def nested(parts: st.SearchStrategy[Space]) -> st.SearchStrategy[Space]:
     return st.one_of(
-        st.dictionaries(st.text(max_size=4), parts, max_size=3).map(
-            lambda parts: spaces.Dict(OrderedDict(parts))
-        ),
+        st.dictionaries(st.text(max_size=4), parts, max_size=3).map(lambda parts: spaces.Dict(OrderedDict(parts))),
         st.lists(parts, max_size=3).map(spaces.Tuple),
         st.lists(parts, min_size=1, max_size=3).map(spaces.OneOf),
         parts.map(spaces.Sequence),

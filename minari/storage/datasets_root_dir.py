@@ -25,7 +25,8 @@ def get_datasets_root(root: str | os.PathLike[str] | None = None) -> Path:
             ``~/.minari/datasets``.
     """
     chosen = root if root is not None else os.environ.get(_ROOT_VARIABLE) or "~/.minari/datasets"
-    return Path(chosen).expanduser()
+    # Absolute, so that open datasets stay open when the program changes its folder.
+    return Path(chosen).expanduser().absolute()
 
 
 def get_dataset_path(dataset_id: str | None = None, *, root: str | os.PathLike[str] | None = None) -> Path:

@@ -231,3 +231,10 @@ def test_values_that_cannot_be_stored(value: Any) -> None:
 
 def test_columns_of_others_are_left_alone() -> None:
     assert decode_infos({("rewards",): np.zeros(3), ("observations", "infos"): np.zeros(4)}) == {}
+
+
+def test_an_info_is_dropped_by_its_name_however_it_is_nested() -> None:
+    infos = {"a": {"b": [1], "c": [2]}, "a/b": [3], "d": [4], 5: [6]}
+    for name in ("a/b", "d", "5", "unknown", "d/unknown"):
+        discard_info(infos, name)
+    assert infos == {"a": {"c": [2]}}

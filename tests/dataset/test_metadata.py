@@ -159,9 +159,7 @@ def test_values_become_what_json_holds(key: str, value: Any, stored: Any) -> Non
     assert json.loads(updated.to_json())[key] == stored
 
 
-@pytest.mark.parametrize(
-    "value", [object(), b"bytes", 1j, np.datetime64("2020"), Path("x"), np.array([b"x"])]
-)
+@pytest.mark.parametrize("value", [object(), b"bytes", 1j, np.datetime64("2020"), Path("x"), np.array([b"x"])])
 def test_what_json_cannot_hold_is_named(value: Any) -> None:
     for update in ({"mine": value}, {"mine": [1, {"deep": value}]}):
         with pytest.raises(MetadataError, match=r"'mine.*JSON cannot hold"):

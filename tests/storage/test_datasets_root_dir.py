@@ -19,9 +19,7 @@ def test_the_variable_is_read_at_each_call(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("value", [None, ""])
-def test_the_default_root_is_in_the_home(
-    value: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_default_root_is_in_the_home(value: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     if value is None:
@@ -49,9 +47,7 @@ def test_only_the_root_is_created(tmp_path: Path) -> None:
     assert list(root.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "dataset_id", ["", ".", "..", "../x-v0", "/etc", "a/../../x", "a//b", "a\\..\\b", ".a"]
-)
+@pytest.mark.parametrize("dataset_id", ["", ".", "..", "../x-v0", "/etc", "a/../../x", "a//b", "a\\..\\b", ".a"])
 def test_nothing_leads_out_of_the_root(dataset_id: str, tmp_path: Path) -> None:
     with pytest.raises(DatasetIdError):
         get_dataset_path(dataset_id, root=tmp_path / "root")

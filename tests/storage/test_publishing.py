@@ -114,9 +114,7 @@ class TestStagedDirectory:
             overtake()
         assert tree(tmp_path) == {"a-v0": None, "a-v0/data": None, "a-v0/data/file": "fast"}
 
-    def test_the_rename_itself_does_not_overwrite(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_the_rename_itself_does_not_overwrite(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         destination = tmp_path / "a-v0"
         rename = Path.rename
 
@@ -176,9 +174,7 @@ class TestStagedDirectory:
             make_dataset(staging)
         assert tree(tmp_path) == {}
 
-    def test_a_folder_that_cannot_be_made_cleans_up(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_folder_that_cannot_be_made_cleans_up(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         mkdir = Path.mkdir
 
         def full_at_last(path: Path, *args: Any, **kwargs: Any) -> None:

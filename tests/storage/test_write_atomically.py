@@ -31,9 +31,7 @@ def test_it_writes_and_replaces(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("function", ["os.fsync", "pathlib.Path.replace"])
-def test_a_failure_leaves_the_old_text(
-    function: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failure_leaves_the_old_text(function: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "metadata.json"
     file.write_text("old")
     monkeypatch.setattr(function, full_disk)
@@ -50,9 +48,7 @@ def test_a_text_without_bytes_leaves_the_old_one(tmp_path: Path) -> None:
     assert contents(tmp_path) == {"metadata.json": "old"}
 
 
-def test_a_folder_that_cannot_be_flushed_is_no_failure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_cannot_be_flushed_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "open", full_disk)
     write_atomically(tmp_path / "file", "text")
     assert (tmp_path / "file").read_text() == "text"

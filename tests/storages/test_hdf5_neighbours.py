@@ -15,11 +15,12 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from minari.dataset.minari_storage import METADATA_FILE_NAME, MinariStorage
 from minari.errors import DatasetBusyError, DatasetCorruptError, MinariError
 from minari.testing._suite import ACTIONS, OBSERVATIONS
-from minari.testing.comparison import assert_episode
+from minari.testing.comparison import assert_episode, assert_same
 from minari.testing.examples import Truth, as_buffer, draw_truth
 
 
@@ -89,6 +90,20 @@ def test_another_program_appends(data_path: Path) -> None:
     storage.update_episodes([as_buffer(TRUTHS[2])])
     append_as_another_program(data_path, TRUTHS[3])
     assert_holds(data_path, [*TRUTHS, *TRUTHS[1:]])
+
+
+def test_another_program_changes_an_episode(tmp_path: Path) -> None:
+    """Where arrays lie is looked up anew, by a storage that has read them as well."""
+    space = spaces.Box(-1.0, 1.0, (2,), np.float32)
+    storage = MinariStorage.new(tmp_path / "data", space, ACTIONS)
+    storage.update_episodes(as_buffer(draw_truth(space, ACTIONS, 3, seed)) for seed in range(2))
+    next(storage.get_episodes([0]))
+    with h5py.File(storage.data_path / "main_data.hdf5", "r+") as file:
+        del file["episode_0/rewards"]
+        file["episode_0/rewards"] = np.float32([1, 2, 3])
+        file["episode_1/rewards"][...] = 7
+    assert_same(next(storage.get_episodes([0]))["rewards"], np.float32([1, 2, 3]))
+    assert (next(storage.get_episodes([1]))["rewards"] == 7).all()
 
 
 def test_a_reader_through_hdf5_is_waited_for(data_path: Path) -> None:
