@@ -11,9 +11,7 @@ import dataclasses
 import json
 import os
 import signal
-import subprocess
 import sys
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ import minari
 from minari import DataCollector
 from minari.errors import DatasetIdError, EpisodeError, MetadataError, MinariError
 from minari.storage.recordings import list_recordings, recover_recording
+from support.programs import cartpole, run, start
 from support.scripted import PLANE, ScriptedEnv, buffer_of, listing, play
 from support.values import assert_identical
 
@@ -35,28 +34,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:`.*` is set to None")
 
 DOOR = "D4RL/door/human-v2"
 ACTIONS = spaces.Discrete(3)
-
-
-def run(program: str, *arguments: str, flags: tuple[str, ...] = ()) -> str:
-    """What a program prints in an interpreter of its own."""
-    done = start(program, *arguments, flags=flags)
-    out, err = done.communicate(timeout=120)
-    assert done.returncode == 0, err
-    return out
-
-
-def start(program: str, *arguments: str, flags: tuple[str, ...] = ()) -> subprocess.Popen[str]:
-    paths = [str(Path(minari.__file__).parents[1]), str(Path(__file__).parent)]
-    command = [sys.executable, *flags, "-c", textwrap.dedent(program), *arguments]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-
-
-def cartpole(dataset_id: str = "test/cartpole-v0", episodes: int = 3, **arguments: Any) -> minari.MinariDataset:
-    collector = DataCollector(gym.make("CartPole-v1"), **arguments)
-    collector.action_space.seed(1)
-    play(collector, episodes, steps=9, seed=1, options={"low": -0.1, "high": 0.1})
-    return collector.create_dataset(dataset_id)
 
 
 def metadata_of(dataset: minari.MinariDataset) -> list[dict[str, Any]]:

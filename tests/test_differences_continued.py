@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +15,7 @@ import minari
 from minari import DataCollector, StepDataCallback
 from minari.data_collector import EpisodeBuffer
 from minari.errors import DatasetIdError, RemoteError
+from support.programs import cartpole, run
 from support.scripted import PLANE, ScriptedEnv, buffer_of, play
 
 
@@ -26,28 +23,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:`.*` is set to None")
 
 DOOR = "D4RL/door/human-v2"
 ACTIONS = spaces.Discrete(3)
-
-
-def run(program: str, *arguments: str, flags: tuple[str, ...] = ()) -> str:
-    """What a program prints in an interpreter of its own."""
-    done = start(program, *arguments, flags=flags)
-    out, err = done.communicate(timeout=120)
-    assert done.returncode == 0, err
-    return out
-
-
-def start(program: str, *arguments: str, flags: tuple[str, ...] = ()) -> subprocess.Popen[str]:
-    paths = [str(Path(minari.__file__).parents[1]), str(Path(__file__).parent)]
-    command = [sys.executable, *flags, "-c", textwrap.dedent(program), *arguments]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-
-
-def cartpole(dataset_id: str = "test/cartpole-v0", episodes: int = 3, **arguments: Any) -> minari.MinariDataset:
-    collector = DataCollector(gym.make("CartPole-v1"), **arguments)
-    collector.action_space.seed(1)
-    play(collector, episodes, steps=9, seed=1, options={"low": -0.1, "high": 0.1})
-    return collector.create_dataset(dataset_id)
 
 
 def buffer_of_cartpole(length: int) -> EpisodeBuffer:

@@ -11,7 +11,7 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
 from minari.dataset.dataset_id import DatasetId
-from minari.dataset.env_spec import env_spec_to_json, make_environment, spaces_of
+from minari.dataset.env_spec import env_spec_to_json, make_environment, spaces_of, spec_of
 from minari.dataset.episode_buffer import EpisodeBuffer, as_episode_buffers
 from minari.dataset.metadata import json_value
 from minari.dataset.minari_dataset import MinariDataset
@@ -19,7 +19,7 @@ from minari.dataset.minari_storage import MinariStorage, PathLike
 from minari.dataset.publication import free_dataset_path, new_dataset
 from minari.dataset.scores import RandomPolicy, get_average_reference_score
 from minari.dataset.versions import FORMAT_VERSION
-from minari.errors import EnvironmentSpecError, EpisodeError, MetadataError, ScoreError, SpaceError
+from minari.errors import EpisodeError, MetadataError, ScoreError, SpaceError
 from minari.storage.datasets_root_dir import get_dataset_path
 
 
@@ -97,11 +97,7 @@ class DatasetDescription:
         return {**given, "num_episodes_average_score": self.num_episodes_average_score} if given else {}
 
     def _environment_for_scores(self, env_spec: EnvSpec | None) -> gym.Env[Any, Any]:
-        spec = self.eval_env if self.eval_env is not None else env_spec
-        if isinstance(spec, gym.Env):
-            spec = spec.spec
-        if isinstance(spec, str):
-            spec = gym.spec(spec)
+        spec = env_spec if self.eval_env is None else spec_of(self.eval_env)
         if spec is None:
             raise ScoreError(
                 "Reference scores are to be estimated and there is no environment to play in; give eval_env, or "
@@ -218,7 +214,7 @@ def create_dataset_from_buffers(
         raise SpaceError("Without an env both observation_space and action_space are needed; give them.")
     episodes = as_episode_buffers(buffer, stacklevel=2)
     free_dataset_path(dataset_id, root=root)
-    env_spec = _spec_of(env)
+    env_spec = spec_of(env)
     if observation_space is None or action_space is None:
         env_observation_space, env_action_space = _spaces_of(env, env_spec)
         # Not `or`: an empty Dict space counts as false.
@@ -239,19 +235,6 @@ def create_dataset_from_buffers(
         if storage.total_episodes == 0:
             raise EpisodeError(f"There is no episode for the dataset {dataset_id}, expected at least one.")
     return MinariDataset(get_dataset_path(dataset_id, root=root) / "data")
-
-
-def _spec_of(env: EnvLike | None) -> EnvSpec | None:
-    if isinstance(env, gym.Env):
-        return env.spec
-    if isinstance(env, str):
-        try:
-            return gym.spec(env)
-        except (gym.error.Error, ImportError, ValueError) as error:
-            raise EnvironmentSpecError(
-                f"No environment is registered as {env!r} ({error}); import the package that registers it first."
-            ) from error
-    return env
 
 
 def _spaces_of(env: EnvLike | None, spec: EnvSpec | None) -> tuple[gym.Space[Any], gym.Space[Any]]:

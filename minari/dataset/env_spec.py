@@ -27,6 +27,7 @@ __all__ = [
     "merge_max_episode_steps",
     "parse_env_spec",
     "spaces_of",
+    "spec_of",
     "specs_equal_up_to_max_episode_steps",
 ]
 
@@ -64,7 +65,7 @@ def env_spec_to_json(env: Described | None) -> str | None:
     Raises:
         EnvironmentSpecError: no environment of that id is registered, or ``env`` is none of these.
     """
-    spec = _spec_of(env)
+    spec = spec_of(env)
     if spec is None:
         return None
     description, omissions = _described(spec)
@@ -73,7 +74,12 @@ def env_spec_to_json(env: Described | None) -> str | None:
     return json.dumps(description)
 
 
-def _spec_of(env: Described | None) -> EnvSpec | None:
+def spec_of(env: Described | None) -> EnvSpec | None:
+    """The spec of an environment, of an id, or of what is a spec already; None where there is none.
+
+    Raises:
+        EnvironmentSpecError: no environment of that id is registered, or ``env`` is none of these.
+    """
     if env is None or isinstance(env, EnvSpec):
         return env
     if isinstance(env, str):
