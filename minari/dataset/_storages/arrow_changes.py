@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 from minari.dataset._storages.file_lock import folder_lock
+from minari.dataset._storages.unfinished import finish_change
 from minari.dataset.metadata import METADATA_FILE_NAME
-from minari.errors import DatasetBusyError, DatasetCorruptError
 from minari.storage.publishing import write_atomically
 
 
@@ -79,20 +78,12 @@ def finish_changes(folder: Path, timeout: float = 10.0) -> None:
         DatasetBusyError: the writer is still at it after ``timeout`` seconds.
         DatasetCorruptError: the folder may not be written to, which finishing takes.
     """
-    deadline = time.monotonic() + timeout
-    while (folder / _COMMITTED).is_dir():
-        try:
-            with folder_lock(folder):
-                _apply(folder)
-        except DatasetBusyError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-        except PermissionError as error:
-            raise DatasetCorruptError(
-                f"{folder} has an unfinished change ({_COMMITTED}), which must be applied before it is read; "
-                f"open the dataset once as a user who may write to it."
-            ) from error
+
+    def finish() -> None:
+        with folder_lock(folder):
+            _apply(folder)
+
+    finish_change(folder / _COMMITTED, finish, timeout)
 
 
 def _apply(folder: Path) -> None:

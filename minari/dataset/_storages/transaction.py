@@ -9,19 +9,18 @@ then; a journal that is found later belongs to a writer that died, and is applie
 
 from __future__ import annotations
 
-import errno
 import io
 import json
 import os
 import struct
-import time
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from minari.dataset._storages.file_lock import lock_file
-from minari.errors import DatasetBusyError, DatasetCorruptError
+from minari.dataset._storages.unfinished import finish_change
+from minari.errors import DatasetCorruptError
 from minari.storage.publishing import write_atomically
 
 
@@ -182,31 +181,21 @@ def recover_abandoned(folder: Path, timeout: float = 10.0) -> None:
         DatasetCorruptError: the journal is damaged, or cannot be applied for want of permission.
     """
     journal = folder / JOURNAL_NAME
-    deadline = time.monotonic() + timeout
-    while journal.exists():
-        try:
-            path = folder / _read_journal(journal)[0]["file"]
-            with path.open("r+b", buffering=0) as file:
-                lock_file(file, path)
-                _apply(*_read_journal(journal), journal, file)  # read again, now that no writer is alive
-        except FileNotFoundError:
-            if journal.exists():
-                raise DatasetCorruptError(
-                    f"{folder} has an unfinished change ({journal.name}) to a file that is missing; copy or "
-                    f"download the dataset again."
-                ) from None
-            return  # its writer was alive, and is done
-        except DatasetBusyError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-        except OSError as error:
-            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
-                raise
+    finish_change(journal, lambda: _apply_abandoned(journal), timeout)
+
+
+def _apply_abandoned(journal: Path) -> None:
+    try:
+        path = journal.with_name(_read_journal(journal)[0]["file"])
+        with path.open("r+b", buffering=0) as file:
+            lock_file(file, path)
+            _apply(*_read_journal(journal), journal, file)  # read again, now that no writer is alive
+    except FileNotFoundError:
+        if journal.exists():  # otherwise its writer was alive, and is done
             raise DatasetCorruptError(
-                f"{folder} has an unfinished change ({journal.name}), which must be applied before it is "
-                f"read; open the dataset once as a user who may write to it."
-            ) from error
+                f"{journal.parent} has an unfinished change ({journal.name}) to a file that is missing; copy or "
+                f"download the dataset again."
+            ) from None
 
 
 def _apply(header: dict[str, Any], payload: memoryview, journal: Path, file: BinaryIO) -> None:
