@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -182,6 +183,17 @@ def test_locks(tmp_path: Path) -> None:
             lock_file(second, file)
     assert not is_locked(file)
     assert issubclass(DatasetBusyError, BlockingIOError)
+
+
+def test_a_writer_waits_for_readers_that_look_in_for_a_moment(data_path: Path) -> None:
+    """A reader locks the file for an instant to see whether a writer is alive; that is no other program at work."""
+    file = (data_path / "main_data.hdf5").open("rb")
+    lock_file(file, data_path)
+    timer = threading.Timer(0.05, file.close)
+    timer.start()
+    MinariStorage.read(data_path).update_episodes([episode(1)])
+    timer.join()
+    assert MinariStorage.read(data_path).total_episodes == 2
 
 
 def test_folder_lock(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ They are the system's own locks on open files, so they go with a process that is
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,19 +32,31 @@ else:
         fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def lock_file(file: Any, path: Path) -> None:
+def lock_file(file: Any, path: Path, patience: float = 0.0) -> None:
     """Lock an open file until it is closed; on POSIX in the way that HDF5 libraries do.
+
+    Args:
+        file: the open file.
+        path: its path, for the message.
+        patience: for how many seconds to try, since readers have it locked for a moment when they look
+            whether a writer is alive.
 
     Raises:
         DatasetBusyError: another program has it locked.
     """
-    try:
-        _lock(file)
-    except OSError as error:
-        raise DatasetBusyError(
-            f"{path} is in use by another program, which writes the dataset or reads it through HDF5; "
-            f"try again when that has closed it."
-        ) from error
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            _lock(file)
+        except OSError as error:
+            if time.monotonic() >= deadline:
+                raise DatasetBusyError(
+                    f"{path} is in use by another program, which writes the dataset or reads it through HDF5; "
+                    f"try again when that has closed it."
+                ) from error
+            time.sleep(0.005)
+        else:
+            return
 
 
 def is_locked(path: Path) -> bool:

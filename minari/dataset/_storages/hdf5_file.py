@@ -272,6 +272,8 @@ def locate(group: h5py.Group, known: Mapping[str, Path]) -> list[Located]:
 
 def _datasets(group: h5py.Group, prefix: str = "") -> Iterator[tuple[str, h5py.Dataset]]:
     for name, item in group.items():
+        if item is None:
+            raise KeyError(f"{prefix}{name} cannot be opened")
         if isinstance(item, h5py.Dataset):
             yield prefix + name, item
         else:

@@ -93,8 +93,7 @@ class EpisodeIndex:
         Returns:
             Whether anything changed, so that a map of the file has to be made again.
         """
-        stat = self._data_file.stat()
-        stamp = (stat.st_size, stat.st_mtime_ns)
+        stamp = _stamp_of(self._data_file.stat())
         if stamp == self._stamp:
             return False
         self._forget()
@@ -158,16 +157,17 @@ class EpisodeIndex:
             self._rows = grown
 
     def save(self, stat: os.stat_result | None = None) -> None:
-        """Write what is new, if anything; a folder that cannot be written to is no error.
+        """Write what is new, if anything and if it is still true; a folder that is read-only is no error.
 
         Args:
             stat: what the data file is like now, where the caller has just changed it.
         """
         if stat is not None:
-            self._stamp, self._unsaved = (stat.st_size, stat.st_mtime_ns), True
-        if self._unsaved and self._stamp is not None:
+            self._stamp, self._unsaved = _stamp_of(stat), True
+        if self._unsaved:
             with contextlib.suppress(OSError):
-                self._write()
+                if self._stamp == _stamp_of(self._data_file.stat()):
+                    self._write()
             self._unsaved = False
 
     def _write(self) -> None:
@@ -208,6 +208,10 @@ class EpisodeIndex:
             name: str = header["table"]
             return name if FilePath(name).name == name else None
         return None
+
+
+def _stamp_of(status: os.stat_result) -> tuple[int, int]:
+    return status.st_size, status.st_mtime_ns
 
 
 def _place_to_json(place: LeafPlace) -> list[Any]:

@@ -127,9 +127,11 @@ class HDF5Storage(MinariStorage):
             try:
                 self._refresh()
                 result = read()
-            except DatasetCorruptError as raised:
+            except Exception as raised:  # HDF5 has many ways to fail at a file that is half changed
                 error = raised
-            if stamp_of(self.data_path) == before and not has_journal(self.data_path):
+            # A commit writes the journal, changes the file, replaces the metadata and takes the journal away;
+            # asked for in this order, none of it can be missed.
+            if not has_journal(self.data_path) and stamp_of(self.data_path) == before:
                 if error is not None:
                     raise error
                 return cast("T", result)

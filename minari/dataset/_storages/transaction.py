@@ -9,10 +9,12 @@ then; a journal that is found later belongs to a writer that died, and is applie
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import struct
+import time
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -26,6 +28,7 @@ from minari.storage.publishing import write_atomically
 
 JOURNAL_NAME = ".journal"
 _PAGE = 4096
+_PATIENCE = 0.25  # seconds, for readers that are at the file for a moment
 _MAGIC = b"minari journal 1\n"
 _LENGTHS = struct.Struct("<QQI")  # of the header, of the payload, and their checksum
 
@@ -45,7 +48,7 @@ class FileTransaction(io.RawIOBase):
         self.path, self._journal = path, path.with_name(JOURNAL_NAME)
         self._file: BinaryIO = path.open("r+b", buffering=0)
         try:
-            lock_file(self._file, path)
+            lock_file(self._file, path, patience=_PATIENCE)
             self._apply_journal()
         except BaseException:
             self._file.close()
@@ -145,7 +148,7 @@ class FileTransaction(io.RawIOBase):
         self._discarding = True
         self._file.truncate(self._old_end)
         if self._old_end == self._status.st_size:  # as it was before, for whoever goes by its time as well
-            os.utime(self.path, ns=(self._status.st_atime_ns, self._status.st_mtime_ns))
+            _set_time(self.path, self._status.st_mtime_ns)
 
     def close(self) -> None:
         if not self.closed:
@@ -190,8 +193,8 @@ def _apply_abandoned(journal: Path) -> None:
         with path.open("r+b", buffering=0) as file:
             lock_file(file, path)
             _apply(*_read_journal(journal), journal, file)  # read again, now that no writer is alive
-    except FileNotFoundError:
-        if journal.exists():  # otherwise its writer was alive, and is done
+    except FileNotFoundError as error:
+        if Path(error.filename) != journal:  # otherwise its writer was alive, and is done
             raise DatasetCorruptError(
                 f"{journal.parent} has an unfinished change ({journal.name}) to a file that is missing; copy or "
                 f"download the dataset again."
@@ -204,10 +207,18 @@ def _apply(header: dict[str, Any], payload: memoryview, journal: Path, file: Bin
         write_all(file, payload[:length])
         payload = payload[length:]
     file.truncate(header["end"])
+    # The time of a change may be that of a tick of the clock, milliseconds ago, and then the file would look
+    # the same as before to those who go by size and time.
+    _set_time(journal.with_name(header["file"]), time.time_ns())
     os.fsync(file.fileno())
     for name, text in header["texts"].items():
         write_atomically(journal.with_name(name), text)
     journal.unlink()
+
+
+def _set_time(path: Path, nanoseconds: int) -> None:
+    with contextlib.suppress(PermissionError):  # of a user who may write to a file of somebody else
+        os.utime(path, ns=(nanoseconds, nanoseconds))
 
 
 def _write_journal(
