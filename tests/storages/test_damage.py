@@ -19,37 +19,16 @@ from minari.dataset._storages.transaction import JOURNAL_NAME
 from minari.dataset.minari_storage import METADATA_FILE_NAME, MinariStorage
 from minari.errors import DataPathError, DatasetCorruptError
 from minari.testing._suite import ACTIONS, OBSERVATIONS
-from minari.testing.comparison import assert_episode
-from minari.testing.examples import Truth, as_buffer, draw_truth
+from minari.testing.examples import as_buffer
+from support.stored import TRUTHS, assert_holds, index_files, read_all, store
 
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="the writer that is killed is a fork")
 
-TRUTHS = [draw_truth(OBSERVATIONS, ACTIONS, steps, steps) for steps in (2, 3, 40, 5)]
-
 
 @pytest.fixture
 def data_path(tmp_path: Path) -> Path:
-    storage = MinariStorage.new(tmp_path / "data", OBSERVATIONS, ACTIONS)
-    storage.update_episodes(map(as_buffer, TRUTHS))
-    return storage.data_path
-
-
-def assert_holds(data_path: Path, truths: list[Truth]) -> None:
-    storage = MinariStorage.read(data_path)
-    assert storage.total_episodes == len(truths)
-    for episode, truth in zip(storage.get_episodes(range(len(truths))), truths, strict=True):
-        assert_episode(episode, OBSERVATIONS, ACTIONS, truth)
-
-
-def index_files(data_path: Path) -> list[Path]:
-    return sorted(data_path.glob(".index.*"))
-
-
-def read_all(data_path: Path) -> None:
-    storage = MinariStorage.read(data_path)
-    list(storage.get_episodes(range(storage.total_episodes)))
-    list(storage.get_episode_metadata(range(storage.total_episodes)))
+    return store(tmp_path)
 
 
 # The data file

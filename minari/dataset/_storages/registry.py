@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
-from minari.errors import MissingDependencyError, UnknownFormatError
+from minari.errors import UnknownFormatError
+from minari.plugins import Target, find_target, known_targets, load_class
 
 
 if TYPE_CHECKING:
@@ -14,8 +13,7 @@ if TYPE_CHECKING:
 
 ENTRY_POINT_GROUP = "minari.storages"
 
-#: Format -> where its class is ("module:class"), and what to install when an import in it fails.
-_formats: dict[str, tuple[str, str]] = {
+_formats: dict[str, Target] = {
     "hdf5": ("minari.dataset._storages.hdf5_storage:HDF5Storage", "minari"),
     "arrow": ("minari.dataset._storages.arrow_storage:ArrowStorage", "minari[arrow]"),
     "parquet": ("minari.dataset._storages.arrow_storage:ParquetStorage", "minari[arrow]"),
@@ -33,17 +31,9 @@ def register_storage(name: str, target: str, requirement: str) -> None:
     _formats[name] = (target, requirement)
 
 
-def _known_formats() -> dict[str, tuple[str, str]]:
-    found = {
-        point.name: (point.value, point.dist.name if point.dist else point.module)
-        for point in entry_points(group=ENTRY_POINT_GROUP)
-    }
-    return {**found, **_formats}
-
-
 def get_storage_keys() -> list[str]:
     """The names of the formats, sorted."""
-    return sorted(_known_formats())
+    return sorted(known_targets(_formats, ENTRY_POINT_GROUP))
 
 
 def get_minari_storage(storage_type: str) -> type[MinariStorage]:
@@ -53,18 +43,10 @@ def get_minari_storage(storage_type: str) -> type[MinariStorage]:
         UnknownFormatError: no format has that name.
         MissingDependencyError: the package that the format needs is not installed.
     """
-    target, requirement = _formats.get(storage_type) or _known_formats().get(storage_type) or (None, "")
+    target = find_target(storage_type, _formats, ENTRY_POINT_GROUP)
     if target is None:
         raise UnknownFormatError(
             f"No storage implemented for the format {storage_type!r}, expected one of {get_storage_keys()}."
         )
-    module_name, _, class_name = target.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"The format {storage_type!r} needs {error.name or module_name}, which is not installed; "
-            f'run pip install "{requirement}".'
-        ) from error
-    storage: type[MinariStorage] = getattr(module, class_name)
+    storage: type[MinariStorage] = load_class(target, f"The format {storage_type!r} needs")
     return storage

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import re
-from importlib.metadata import entry_points
 
-from minari.errors import MissingDependencyError, RemoteError
+from minari.errors import RemoteError
+from minari.plugins import Target, find_target, known_targets, load_class
 from minari.storage.datasets_root_dir import get_default_remote
 from minari.storage.remotes.cloud_storage import CloudStorage
 
@@ -16,8 +15,7 @@ DEFAULT_REMOTE = "hf://farama-minari"
 
 ENTRY_POINT_GROUP = "minari.remotes"
 
-#: Scheme -> where its class is ("module:class"), and what to install when an import in it fails.
-_remotes: dict[str, tuple[str, str]] = {
+_remotes: dict[str, Target] = {
     "file": ("minari.storage.remotes.file:FileStorage", "minari"),
 }
 #: Schemes with a meaning that is settled, for which a package may bring the class.
@@ -39,17 +37,9 @@ def register_remote(scheme: str, target: str, requirement: str) -> None:
     _remotes[scheme] = (target, requirement)
 
 
-def _known_remotes() -> dict[str, tuple[str, str]]:
-    found = {
-        point.name: (point.value, point.dist.name if point.dist else point.module)
-        for point in entry_points(group=ENTRY_POINT_GROUP)
-    }
-    return {**found, **_remotes}
-
-
 def get_remote_schemes() -> list[str]:
     """The schemes of the remotes that can be used, sorted."""
-    return sorted(_known_remotes())
+    return sorted(known_targets(_remotes, ENTRY_POINT_GROUP))
 
 
 def get_cloud_storage(remote_path: str | None = None, token: str | None = None) -> CloudStorage:
@@ -103,18 +93,10 @@ def _parse(address: str) -> tuple[str, str]:
 
 
 def _remote_class(scheme: str) -> type[CloudStorage]:
-    target, requirement = _remotes.get(scheme) or _known_remotes().get(scheme) or (None, "")
+    target = find_target(scheme, _remotes, ENTRY_POINT_GROUP)
     if target is None:
         raise RemoteError(_no_class(scheme))
-    module_name, _, class_name = target.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"Remotes of the form {scheme}://name need {error.name or module_name}, which is not installed; "
-            f'run pip install "{requirement}".'
-        ) from error
-    remote_class: type[CloudStorage] = getattr(module, class_name)
+    remote_class: type[CloudStorage] = load_class(target, f"Remotes of the form {scheme}://name need")
     return remote_class
 
 

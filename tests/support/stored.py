@@ -1,0 +1,40 @@
+"""A stored dataset for tests that damage, disturb or watch its files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from minari.dataset.minari_storage import MinariStorage
+from minari.testing._suite import ACTIONS, OBSERVATIONS
+from minari.testing.comparison import assert_episode
+from minari.testing.examples import Truth, as_buffer, draw_truth
+
+
+TRUTHS = [draw_truth(OBSERVATIONS, ACTIONS, steps, steps) for steps in (2, 3, 40, 5)]
+
+
+def store(folder: Path) -> Path:
+    """Store these episodes; the folder of the data."""
+    storage = MinariStorage.new(folder / "data", OBSERVATIONS, ACTIONS)
+    storage.update_episodes(map(as_buffer, TRUTHS))
+    return storage.data_path
+
+
+def assert_holds(data_path: Path, truths: list[Truth]) -> None:
+    """The dataset in a folder has exactly these episodes."""
+    storage = MinariStorage.read(data_path)
+    assert storage.total_episodes == len(truths)
+    for episode, truth in zip(storage.get_episodes(range(len(truths))), truths, strict=True):
+        assert_episode(episode, OBSERVATIONS, ACTIONS, truth)
+
+
+def index_files(data_path: Path) -> list[Path]:
+    """What the index of the dataset consists of."""
+    return sorted(data_path.glob(".index.*"))
+
+
+def read_all(data_path: Path) -> None:
+    """Read everything there is."""
+    storage = MinariStorage.read(data_path)
+    list(storage.get_episodes(range(storage.total_episodes)))
+    list(storage.get_episode_metadata(range(storage.total_episodes)))
