@@ -24,6 +24,7 @@ from minari.dataset._storages import hdf5_file, hdf5_writer, transaction
 from minari.dataset.minari_storage import MinariStorage
 from minari.testing.comparison import assert_episode, assert_metadata
 from minari.testing.examples import Truth, as_buffer, as_continuation, draw_truth
+from support.stored import as_nobody
 
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the child processes are forks")
@@ -247,19 +248,9 @@ def read_as_nobody(data_path: Path) -> str:
     for folder in (data_path, *data_path.parents):
         if folder.stat().st_uid == 0 and folder != Path("/"):
             folder.chmod(folder.stat().st_mode | 0o055)
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.setuid(65534)
-            storage = MinariStorage.read(data_path)
-            message = f"{len(list(storage.get_episodes(range(storage.total_episodes))))} episodes"
-        except Exception as error:
-            message = f"{type(error).__name__}: {error}"
-        os.write(writing, message.encode())
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as pipe:
-        message = pipe.read()
-    os.waitpid(child, 0)
-    return message
+
+    def read() -> str:
+        storage = MinariStorage.read(data_path)
+        return f"{len(list(storage.get_episodes(range(storage.total_episodes))))} episodes"
+
+    return as_nobody(read)

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from minari.errors import DatasetBusyError, DatasetCorruptError, MinariError
 from minari.testing._suite import ACTIONS, OBSERVATIONS
 from minari.testing.comparison import assert_episode, assert_same
 from minari.testing.examples import Truth, as_buffer, draw_truth
-from support.stored import TRUTHS, assert_holds, index_files, read_all, store
+from support.stored import TRUTHS, as_nobody, assert_holds, index_files, read_all, store
 
 
 resource: Any = pytest.importorskip("resource", reason="the limits of processes are those of POSIX")
@@ -131,26 +130,6 @@ def test_another_program_writes_in_place_and_dies(data_path: Path) -> None:
 
 
 # What the system refuses
-
-
-def as_nobody(work: Callable[[], str]) -> str:
-    """What a function returns when it is run by a user without any rights, or the error."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.setgid(65534)
-            os.setuid(65534)
-            message = work()
-        except BaseException as error:
-            message = f"{type(error).__name__}: {error}"
-        os.write(writing, message.encode())
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as pipe:
-        message = pipe.read()
-    os.waitpid(child, 0)
-    return message
 
 
 @pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="becomes another user, which needs root")

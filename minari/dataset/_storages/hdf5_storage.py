@@ -102,7 +102,8 @@ class HDF5Storage(MinariStorage):
 
     def _read_batch(self, batch: Sequence[int]) -> list[tuple[int, Columns]]:
         if all(map(self._is_mapped, batch)):
-            return self._columns(batch)
+            mapped = self._mapped()
+            return [(index, self._views(mapped, index)) for index in batch]
         return self._at_one_moment(lambda: self._columns(batch))
 
     def _is_mapped(self, index: int) -> bool:
