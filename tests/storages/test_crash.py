@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from minari.dataset._storages import hdf5_file, hdf5_writer, transaction
+from minari.dataset._storages import hdf5_appending, hdf5_writer, transaction
 from minari.dataset.minari_storage import MinariStorage
 from minari.testing.comparison import assert_episode, assert_metadata
 from minari.testing.examples import Truth, as_buffer, as_continuation, draw_truth
@@ -89,7 +89,7 @@ class Killer:
             (Path, "unlink"),
             (Path, "open"),
             (Path, "write_text"),
-            (hdf5_file.EpisodeGroupWriter, "write"),
+            (hdf5_appending.EpisodeAppender, "add"),
         ):
             setattr(owner, name, self.around(getattr(owner, name)))
 

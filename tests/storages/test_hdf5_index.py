@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minari.dataset._storages.hdf5_index import INDEX_NAME, EpisodeIndex, LeafPlace, Located
+from minari.dataset._storages.hdf5_index import INDEX_NAME, EpisodeIndex, LeafPlace, PlacedEpisodes
 
 
 X = LeafPlace(("observations", "x"), np.dtype("<f4"), (3,))
@@ -25,10 +25,22 @@ def data_file(tmp_path: Path) -> Path:
     return file
 
 
-def places(index: int) -> list[Located]:
+def placed(index: int, total_steps: int, leaves: list[tuple[LeafPlace, int, int]]) -> PlacedEpisodes:
+    places, offsets, rows = zip(*leaves, strict=True)
+    return PlacedEpisodes(
+        schema=places,
+        indices=np.array([index]),
+        total_steps=np.array([total_steps]),
+        headers=np.array([index + 7]),
+        offsets=np.array([offsets]),
+        rows=np.array([rows]),
+    )
+
+
+def places(index: int) -> list[tuple[LeafPlace, int, int]]:
     """Other leaves for every third episode."""
-    leaves = [Located(X, 1000 * index, index + 1), Located(T, 0, index + 1)]
-    return leaves + [Located(place, index, 7) for place in EXTRA[: index % 3]]
+    leaves = [(X, 1000 * index, index + 1), (T, 0, index + 1)]
+    return leaves + [(place, index, 7) for place in EXTRA[: index % 3]]
 
 
 def opened(data_file: Path) -> EpisodeIndex:
@@ -39,7 +51,7 @@ def opened(data_file: Path) -> EpisodeIndex:
 
 def fill(index: EpisodeIndex, numbers: Any) -> None:
     for number in numbers:
-        index.add(number, number, places(number))
+        index.add(placed(number, number, places(number)))
 
 
 def assert_finds(index: EpisodeIndex, number: int) -> None:
@@ -47,8 +59,9 @@ def assert_finds(index: EpisodeIndex, number: int) -> None:
     assert found is not None
     schema, values = found
     expected = places(number)
-    assert list(schema) == [leaf.place for leaf in expected]
-    assert values[: 2 * len(expected)] == [value for leaf in expected for value in (leaf.offset, leaf.rows)]
+    assert list(schema) == [place for place, _, _ in expected]
+    assert values[: 2 * len(expected)] == [value for _, *values in expected for value in values]
+    assert index.header(number) == number + 7
 
 
 def table(data_file: Path) -> Path:
@@ -111,7 +124,7 @@ def test_changed_rows_are_written_anew(data_file: Path) -> None:
     fill(index, range(9))
     index.save()
     first = table(data_file)
-    index.add(4, 99, [Located(X, 5, 6)])
+    index.add(placed(4, 99, [(X, 5, 6)]))
     index.save()
     assert table(data_file) != first
     read = opened(data_file)
@@ -208,7 +221,7 @@ def test_table_outside_the_folder_is_not_touched(data_file: Path, tmp_path: Path
     header_file = data_file.with_name(INDEX_NAME)
     header = json.loads(header_file.read_text())
     header_file.write_text(json.dumps({**header, "table": f"../{outside.name}"}))
-    index.add(0, 1, places(0))
+    index.add(placed(0, 1, places(0)))
     index.save()
     assert outside.read_bytes() == b"precious"
 

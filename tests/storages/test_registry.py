@@ -71,7 +71,7 @@ def test_format_of_another_package(monkeypatch: pytest.MonkeyPatch) -> None:
         EntryPoint("far", "minari.testing.memory_storage:MemoryStorage", registry.ENTRY_POINT_GROUP),
         EntryPoint("hdf5", "minari.testing.memory_storage:MemoryStorage", registry.ENTRY_POINT_GROUP),
     ]
-    monkeypatch.setattr("minari.plugins.entry_points", lambda group: points if group == "minari.storages" else [])
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: points if group == "minari.storages" else [])
     assert "far" in get_storage_keys()
     assert get_minari_storage("far") is MemoryStorage
     assert get_minari_storage("hdf5") is HDF5Storage

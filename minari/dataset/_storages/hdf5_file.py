@@ -1,4 +1,4 @@
-"""Episodes into and out of an open HDF5 file, by way of h5py; where what lies is decided here.
+"""HDF5 files by way of h5py: opening them, and reading, finding and changing what is in them.
 
 One group an episode, ``episode_0``, ``episode_1``, ...; below it groups and datasets spell the paths
 of the columns (a position in a ``Tuple`` is ``_index_0``), and attributes hold its metadata.
@@ -6,44 +6,27 @@ of the columns (a position in a ``Tuple`` is ``_index_0``), and attributes hold 
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5a, h5d, h5g, h5p, h5s, h5t
+from h5py import h5d, h5o, h5r, h5s, h5t
 
 from minari.dataset._storages.file_lock import is_locked
-from minari.dataset._storages.hdf5_index import LeafPlace, Located
+from minari.dataset._storages.hdf5_attributes import flatten_metadata, is_of, nested_metadata
+from minari.dataset._storages.hdf5_index import UNKNOWN, LeafPlace, PlacedEpisodes
 from minari.dataset._storages.hdf5_names import group_name, spell, unspell
-from minari.errors import DatasetBusyError, DatasetCorruptError, EpisodeError
-from minari.spaces import Column, EpisodeColumns, Path, has_flags, is_utf8_text, object_column, path_name
+from minari.errors import DatasetBusyError, DatasetCorruptError
+from minari.spaces import Column, Path, object_column
 
 
 #: New objects are written so that every HDF5 library from 1.10 on can read them.
 LIBRARY_VERSIONS = ("v110", "v110")
-
-_JSON_SUFFIX = ":json"
-_GROUPS = ("observations", "actions", "infos")
-
-
-@dataclass(frozen=True, slots=True)
-class PendingBytes:
-    """An array that has its place in the file, and whose bytes have still to be written there."""
-
-    offset: int
-    array: Column
-
-    def bytes(self) -> memoryview:
-        """The bytes of the array, without a copy where it lies in one piece."""
-        array: Any = np.ascontiguousarray(self.array).reshape(-1).view(np.uint8)
-        return memoryview(array)
 
 
 # HDF5 gives overlapping openings of a file one and the same view of it, which is then as old as the
@@ -94,180 +77,106 @@ def _opened(path: FilePath) -> h5py.File:
         ) from error
 
 
-class EpisodeGroupWriter:
-    """Writes episodes into an HDF5 file that is open for writing.
+def open_for_writing(file: Any, name: str) -> h5py.File:
+    """Open a file, or what behaves like one, to change what is in it.
 
-    Arrays get their place in the file at once; their bytes are handed back as
-    :class:`PendingBytes`, to be written without HDF5 in between, which takes half the time.
+    Raises:
+        DatasetCorruptError: it is not HDF5, or damaged.
+    """
+    try:
+        return h5py.File(file, "r+", libver=LIBRARY_VERSIONS, locking=False)
+    except OSError as error:
+        raise DatasetCorruptError(
+            f"{name} cannot be read as HDF5 ({error}); it is cut off, damaged or another kind of file, so copy or "
+            f"download it again."
+        ) from error
+
+
+def link_objects(file: h5py.File, addresses: Iterable[int], names: Iterable[str]) -> None:
+    """Make the objects at these addresses members of the root group.
+
+    HDF5 goes from an address to an object by way of references, which are read from a file of
+    references in memory.
+    """
+    values = np.array(list(addresses), dtype=np.uint64)
+    if not len(values):
+        return
+    with h5py.File("references", "w", driver="core", backing_store=False) as memory:
+        references = h5d.create(memory.id, b"references", h5t.STD_REF_OBJ, h5s.create_simple(values.shape))
+        references.write(h5s.ALL, h5s.ALL, values, h5t.STD_REF_OBJ)
+        for reference, name in zip(memory["references"][:], names, strict=True):
+            h5o.link(h5r.dereference(reference, file.id), file.id, name.encode())
+
+
+def copy_episodes(
+    source: FilePath, numbers: Iterable[tuple[int, int]], file: h5py.File, known: Mapping[str, Path]
+) -> list[PlacedEpisodes]:
+    """Copy episodes from another file as they are stored there.
 
     Args:
-        file: the open file.
+        source: where they come from.
+        numbers: of each episode there, and in ``file``.
+        file: where they go to.
+        known: as for :func:`locate`.
     """
-
-    def __init__(self, file: h5py.File) -> None:
-        self._file = file
-        self._groups = h5p.create(h5p.GROUP_CREATE)
-        self._groups.set_attr_phase_change(64, 32)  # more than the usual 8 attributes stay cheap
-        self._contiguous = h5p.create(h5p.DATASET_CREATE)
-        self._contiguous.set_layout(h5d.CONTIGUOUS)
-        self._contiguous.set_alloc_time(h5d.ALLOC_TIME_EARLY)
-        self._contiguous.set_fill_time(h5d.FILL_TIME_NEVER)
-        self._contiguous.set_obj_track_times(False)
-        self._scalar = h5s.create(h5s.SCALAR)
-        self._types: dict[np.dtype[Any], h5t.TypeID] = {}
-
-    def write(self, index: int, episode: EpisodeColumns) -> tuple[list[Located], list[PendingBytes]]:
-        """Make the group of an episode.
-
-        Returns:
-            Where its leaves lie, and the bytes that are still to be written.
-        """
-        group = h5g.create(self._file.id, group_name(index).encode(), gcpl=self._groups)
-        self._write_attributes(group, {"id": index, "total_steps": episode.total_steps, **episode.metadata})
-        located, pending, made = [], [], {"": group}
-        for name in _GROUPS:
-            if (name,) not in episode.columns:
-                made[name] = h5g.create(group, name.encode(), gcpl=self._groups)
-        for path, column in episode.columns.items():
-            try:
-                leaf = self._write_column(self._parent(made, path), path, column)
-            except ValueError as error:
-                raise EpisodeError(
-                    f"The {path_name(path)!r} cannot be written as HDF5 ({error}); the keys of a space must "
-                    f"not be empty or '.', nor have slashes that make one the same as another."
-                ) from error
-            located.append(leaf)
-            if leaf.place.dtype is not None and column.nbytes:
-                pending.append(PendingBytes(leaf.offset, column))
-        return located, pending
-
-    def _parent(self, made: dict[str, h5g.GroupID], path: Path) -> h5g.GroupID:
-        names = spell(path).split("/")
-        for depth in range(1, len(names)):
-            name = "/".join(names[:depth])
-            if name not in made:
-                parent = made["/".join(names[: depth - 1])]
-                made[name] = h5g.create(parent, names[depth - 1].encode(), gcpl=self._groups)
-        return made["/".join(names[:-1])]
-
-    def _write_column(self, parent: h5g.GroupID, path: Path, column: Column) -> Located:
-        name = spell(path).rsplit("/", 1)[-1].encode()
-        if column.dtype != object:
-            dataset = h5d.create(
-                parent, name, self._type(column.dtype), h5s.create_simple(column.shape), self._contiguous
-            )
-            place = LeafPlace(path, column.dtype, column.shape[1:])
-            return Located(place, dataset.get_offset() if column.nbytes else 0, len(column))
-        _write_objects(h5py.Group(parent), name.decode(), column)
-        return Located(LeafPlace(path, None, ()), 0, len(column))
-
-    def _type(self, dtype: np.dtype[Any]) -> h5t.TypeID:
-        if dtype not in self._types:
-            self._types[dtype] = h5t.py_create(dtype, logical=True)
-        return self._types[dtype]
-
-    def _write_attributes(self, group: h5g.GroupID, metadata: Mapping[str, Any]) -> None:
-        for name, value in flatten_metadata(metadata):
-            if isinstance(value, (np.ndarray, str)):
-                h5py.Group(group).attrs[name] = value
-                continue
-            number = np.asarray(value)
-            attribute = h5a.create(group, name.encode(), self._type(number.dtype), self._scalar)
-            attribute.write(number)
-
-    def update_metadata(self, index: int, metadata: Mapping[str, Any]) -> None:
-        """Set attributes of an episode that is there."""
-        attributes = self._file[group_name(index)].attrs
-        for name in list(attributes):
-            if name.removesuffix(_JSON_SUFFIX).split("/")[0] in metadata:
-                del attributes[name]
-        for name, value in flatten_metadata(metadata):
-            attributes[name] = value
-
-
-def _write_objects(group: h5py.Group, name: str, column: Column) -> None:
-    """Write text, or encoded frames: as a matrix where all are of one length, else row by row."""
-    if len(column) and isinstance(column[0], bytes):
-        rows = [np.frombuffer(row, dtype=np.uint8) for row in column]
-        if len({row.size for row in rows}) == 1:
-            group.create_dataset(name, data=np.stack(rows), track_times=False)
-            return
-        dataset = group.create_dataset(name, (len(rows),), h5py.vlen_dtype(np.uint8), track_times=False)
-        dataset[:] = object_column(rows)
-        return
-    dataset = group.create_dataset(name, (len(column),), h5py.string_dtype(), track_times=False)
-    if len(column):
-        dataset[:] = column
-
-
-def flatten_metadata(metadata: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Metadata as names and values of attributes: numbers, arrays and strings as they are.
-
-    Nested keys are joined by ``/``. What HDF5 has no type for, and JSON has, becomes a JSON text
-    under a name that ends in ``:json``.
-    """
-    for key, value in metadata.items():
-        name = f"{prefix}{key}"
-        as_it_is = None if name.endswith(_JSON_SUFFIX) else _attribute_value(value)
-        if isinstance(value, Mapping) and value:
-            yield from flatten_metadata(value, f"{name}/")
-        elif as_it_is is not None:
-            yield name, as_it_is
-        else:
-            yield name + _JSON_SUFFIX, json.dumps(value, default=lambda item: item.tolist())
-
-
-def _attribute_value(value: Any) -> Any:
-    """What an attribute holds for a value, None where it would not come back as it was."""
-    if isinstance(value, str):
-        return str(value) if is_utf8_text(value) else None
-    if isinstance(value, (float, np.generic, np.ndarray)):
-        return np.asarray(value)[()]
-    if isinstance(value, (int, list, tuple)):
-        try:
-            array = np.asarray(value)
-        except (ValueError, OverflowError):
-            return None
-        is_exact = array.dtype.kind in "biuf" and array.size and array.tolist() == _as_list(value)
-        rounds_flags = array.dtype.kind != "b" and has_flags(value)
-        return array[()] if is_exact and not rounds_flags else None
-    return None
-
-
-def _as_list(value: Any) -> Any:
-    return [_as_list(item) for item in value] if isinstance(value, (list, tuple)) else value
+    placed = []
+    with open_for_reading(source) as opened:
+        for old, new in numbers:
+            h5o.copy(opened.id, group_name(old).encode(), file.id, group_name(new).encode())
+            group = file[group_name(new)]
+            group.attrs.modify("id", new)
+            placed.append(locate(new, group, known))
+    return placed
 
 
 def read_metadata(group: h5py.Group) -> dict[str, Any]:
     """The metadata of an episode, nested again."""
-    metadata: dict[str, Any] = {}
-    for name, value in group.attrs.items():
-        if name.endswith(_JSON_SUFFIX):
-            name, value = name.removesuffix(_JSON_SUFFIX), json.loads(value)
-        *parents, key = name.split("/")
-        node: Any = metadata
-        for parent in parents:
-            node = node.setdefault(parent, {}) if isinstance(node, dict) else None
-        if isinstance(node, dict):
-            node[key] = value
-        else:  # another program has written both a value and something below it
-            metadata[name] = value
-    if "rewards_sum" not in metadata and isinstance(group.get("rewards"), h5py.Dataset):
-        # Before 0.5 the statistics were attributes of the rewards.
+    metadata = nested_metadata(group.attrs.items())
+    if _has_old_statistics(group):
         metadata.update({f"rewards_{name}": value for name, value in group["rewards"].attrs.items()})
     return metadata
 
 
-def locate(group: h5py.Group, known: Mapping[str, Path]) -> list[Located]:
+def _header_address(group: h5py.Group) -> int:
+    address: int = h5o.get_info(group.id).addr
+    return UNKNOWN if _has_old_statistics(group) or group.file.userblock_size else address
+
+
+def _has_old_statistics(group: h5py.Group) -> bool:
+    """Whether the statistics are attributes of the rewards, as they were before 0.5."""
+    rewards = group.get("rewards")
+    return isinstance(rewards, h5py.Dataset) and "rewards_sum" not in group.attrs and len(rewards.attrs) > 0
+
+
+def update_metadata(group: h5py.Group, metadata: Mapping[str, Any]) -> None:
+    """Set metadata of an episode, leaving its other keys as they are."""
+    for name in list(group.attrs):
+        if is_of(name, metadata):
+            del group.attrs[name]
+    for name, value in flatten_metadata(metadata):
+        group.attrs[name] = value
+
+
+def locate(index: int, group: h5py.Group, known: Mapping[str, Path]) -> PlacedEpisodes:
     """Where the leaves of an episode lie, whoever wrote it.
 
     Args:
+        index: of the episode.
         group: of the episode.
         known: spelled name -> path, for the leaves that the spaces tell about.
     """
-    return [
-        _locate_dataset(known.get(name) or unspell(name), dataset, group.file) for name, dataset in _datasets(group)
-    ]
+    total_steps = group.attrs.get("total_steps")
+    if total_steps is None:
+        total_steps = len(group["rewards"])
+    leaves = [_locate(known.get(name) or unspell(name), dataset, group) for name, dataset in _datasets(group)]
+    return PlacedEpisodes(
+        schema=tuple(place for place, _, _ in leaves),
+        indices=np.array([index]),
+        total_steps=np.array([int(total_steps)]),
+        headers=np.array([_header_address(group)]),
+        offsets=np.array([[offset for _, offset, _ in leaves]], dtype=np.int64),
+        rows=np.array([[rows for _, _, rows in leaves]], dtype=np.int64),
+    )
 
 
 def _datasets(group: h5py.Group, prefix: str = "") -> Iterator[tuple[str, h5py.Dataset]]:
@@ -280,15 +189,15 @@ def _datasets(group: h5py.Group, prefix: str = "") -> Iterator[tuple[str, h5py.D
             yield from _datasets(item, f"{prefix}{name}/")
 
 
-def _locate_dataset(path: Path, dataset: h5py.Dataset, file: h5py.File) -> Located:
-    through_hdf5 = Located(LeafPlace(path, None, ()), 0, dataset.shape[0] if dataset.shape else 0)
-    dtype = dataset.dtype
-    if dtype.kind not in "biufc" or not dataset.shape or dataset.file.id != file.id:
-        return through_hdf5
-    if dataset.size == 0:
-        return Located(LeafPlace(path, dtype, dataset.shape[1:]), 0, dataset.shape[0])
-    offset = _byte_offset(dataset)
-    return through_hdf5 if offset is None else Located(LeafPlace(path, dtype, dataset.shape[1:]), offset, len(dataset))
+def _locate(path: Path, dataset: h5py.Dataset, group: h5py.Group) -> tuple[LeafPlace, int, int]:
+    """What a leaf is like, its offset, and its number of rows."""
+    rows, dtype = dataset.shape[0] if dataset.shape else 0, dataset.dtype
+    offset = None
+    if dtype.kind in "biufc" and dataset.shape and dataset.file.id == group.file.id:
+        offset = _byte_offset(dataset) if dataset.size else 0
+    if offset is None:
+        return LeafPlace(path, None, ()), 0, rows
+    return LeafPlace(path, dtype, dataset.shape[1:]), offset, rows
 
 
 def _byte_offset(dataset: h5py.Dataset) -> int | None:

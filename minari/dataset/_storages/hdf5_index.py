@@ -14,7 +14,6 @@ import json
 import os
 import secrets
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any, Final
@@ -26,9 +25,10 @@ from minari.spaces import Path
 
 
 INDEX_NAME: Final = ".index.json"
-_VERSION: Final = 1
-_UNKNOWN: Final = -1  # in the first column: the episode has not been located yet
-_FIXED: Final = 2  # columns before those of the leaves: which schema, and the number of steps
+_VERSION: Final = 2
+#: In the first column: the episode has not been located yet; among the headers: HDF5 has to be asked.
+UNKNOWN: Final = -1
+_FIXED: Final = 3  # columns before those of the leaves: which schema, the number of steps, and the header
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +46,29 @@ class LeafPlace:
     shape: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Located:
-    """A leaf of one episode: what it is like, its byte offset, and its number of rows."""
-
-    place: LeafPlace
-    offset: int
-    rows: int
-
-
 Schema = tuple[LeafPlace, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedEpisodes:
+    """Where episodes lie whose leaves are alike.
+
+    Attributes:
+        schema: what their leaves are like.
+        indices: of the episodes.
+        total_steps: of each episode.
+        headers: the address of the group of each episode, or ``UNKNOWN`` where its attributes are not all
+            of its metadata.
+        offsets: of each leaf, of shape (episodes, leaves).
+        rows: of each leaf, likewise.
+    """
+
+    schema: Schema
+    indices: npt.NDArray[np.int64]
+    total_steps: npt.NDArray[np.int64]
+    headers: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64]
 
 
 class EpisodeIndex:
@@ -73,7 +86,7 @@ class EpisodeIndex:
     def _forget(self) -> None:
         self._schemas: list[Schema] = []
         self._schema_numbers: dict[Schema, int] = {}
-        self._rows: npt.NDArray[np.int64] = np.full((0, _FIXED), _UNKNOWN, dtype=np.int64)
+        self._rows: npt.NDArray[np.int64] = np.full((0, _FIXED), UNKNOWN, dtype=np.int64)
         self._count = 0
         self.total: int | None = None  # episodes in the file, where that is known
         self._stamp: tuple[int, int] | None = None
@@ -122,37 +135,44 @@ class EpisodeIndex:
         if index >= self._count:
             return None
         row: list[int] = self._rows[index].tolist()
-        return None if row[0] == _UNKNOWN else (self._schemas[row[0]], row[_FIXED:])
+        return None if row[0] == UNKNOWN else (self._schemas[row[0]], row[_FIXED:])
 
     def lengths(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64] | None:
         """The numbers of steps of these episodes; None where one of them is not known."""
         if len(indices) and indices.max() >= self._count:
             return None
-        if (self._rows[indices, 0] == _UNKNOWN).any():
+        if (self._rows[indices, 0] == UNKNOWN).any():
             return None
         lengths: npt.NDArray[np.int64] = self._rows[indices, 1]
         return lengths
 
-    def add(self, index: int, total_steps: int, leaves: Sequence[Located]) -> None:
-        """Remember where an episode lies."""
-        schema = tuple(leaf.place for leaf in leaves)
-        number = self._schema_numbers.setdefault(schema, len(self._schemas))
+    def header(self, index: int) -> int:
+        """The address of the group of an episode, whose attributes are all of its metadata, or ``UNKNOWN``."""
+        known = index < self._count and self._rows[index, 0] != UNKNOWN
+        return int(self._rows[index, 2]) if known else UNKNOWN
+
+    def add(self, episodes: PlacedEpisodes) -> None:
+        """Remember where episodes lie."""
+        number = self._schema_numbers.setdefault(episodes.schema, len(self._schemas))
         if number == len(self._schemas):
-            self._schemas.append(schema)
-        self._reserve(index + 1, _FIXED + 2 * len(leaves))
-        self._rows[index, :_FIXED] = number, total_steps
-        places = [value for leaf in leaves for value in (leaf.offset, leaf.rows)]
-        self._rows[index, _FIXED : _FIXED + len(places)] = places
-        if index < self._saved_rows:
+            self._schemas.append(episodes.schema)
+        indices, leaves = episodes.indices, len(episodes.schema)
+        end = int(indices.max()) + 1
+        self._reserve(end, _FIXED + 2 * leaves)
+        rows = np.empty((len(indices), _FIXED + 2 * leaves), dtype=np.int64)
+        rows[:, 0], rows[:, 1], rows[:, 2] = number, episodes.total_steps, episodes.headers
+        rows[:, _FIXED::2], rows[:, _FIXED + 1 :: 2] = episodes.offsets, episodes.rows
+        self._rows[indices, : rows.shape[1]] = rows
+        if indices.min() < self._saved_rows:
             self._table_name = None  # a saved row has changed: the table is written anew
-        self._count = max(self._count, index + 1)
+        self._count = max(self._count, end)
         self._unsaved = True
 
     def _reserve(self, rows: int, width: int) -> None:
         old_rows, old_width = self._rows.shape
         if rows > old_rows or width > old_width:
             grown_rows = max(old_rows, rows if rows <= old_rows else max(rows, 2 * old_rows))
-            grown = np.full((grown_rows, max(width, old_width)), _UNKNOWN, dtype=np.int64)
+            grown = np.full((grown_rows, max(width, old_width)), UNKNOWN, dtype=np.int64)
             grown[: self._count, :old_width] = self._rows[: self._count]
             self._rows = grown
 

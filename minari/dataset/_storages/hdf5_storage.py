@@ -20,8 +20,12 @@ from typing import Any, ClassVar, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from minari.dataset._storages.hdf5_index import EpisodeIndex, LeafPlace, Located
+from minari.dataset._storages.hdf5_attributes import nested_metadata
+from minari.dataset._storages.hdf5_headers import read_attributes
+from minari.dataset._storages.hdf5_index import UNKNOWN, EpisodeIndex, LeafPlace, PlacedEpisodes
+from minari.dataset._storages.hdf5_library import hdf5
 from minari.dataset._storages.hdf5_names import DATA_FILE_NAME, spell
+from minari.dataset._storages.hdf5_writer import open_writer
 from minari.dataset._storages.transaction import has_journal, recover_abandoned
 from minari.dataset.metadata import DatasetMetadata
 from minari.dataset.minari_storage import EpisodeWriter, MinariStorage
@@ -36,9 +40,9 @@ _PATIENCE = 30.0  # seconds to wait for a moment in which nobody commits
 T = TypeVar("T")
 
 
-def _h5() -> Any:
-    """The module that imports h5py, which takes longer to load than a mapped episode to read."""
-    return importlib.import_module("minari.dataset._storages.hdf5_file")
+def _metadata_of_group(index: int, group: Any) -> dict[str, Any]:
+    metadata: dict[str, Any] = hdf5().read_metadata(group)
+    return metadata
 
 
 class HDF5Storage(MinariStorage):
@@ -65,7 +69,7 @@ class HDF5Storage(MinariStorage):
     def _count_episodes(self) -> int:
         self._refresh()
         if self._index.total is None:
-            self._index.total = self._at_one_moment(lambda: int(_h5().count_episodes(self._file)))
+            self._index.total = self._at_one_moment(lambda: int(hdf5().count_episodes(self._file)))
         return self._index.total
 
     # Reading
@@ -142,16 +146,9 @@ class HDF5Storage(MinariStorage):
     def _locate(self, batch: Iterable[int]) -> None:
         unknown = [index for index in batch if self._index.find(index) is None]
         if unknown:
-            found = _h5().with_episode_groups(self._file, unknown, self._located)
-            for index, (total_steps, leaves) in zip(unknown, found, strict=True):
-                self._index.add(index, total_steps, leaves)
-
-    def _located(self, index: int, group: Any) -> tuple[int, list[Located]]:
-        h5 = _h5()
-        total_steps = group.attrs.get("total_steps")
-        if total_steps is None:
-            total_steps = len(group["rewards"])
-        return int(total_steps), h5.locate(group, self._known_paths)
+            locate = partial(hdf5().locate, known=self._known_paths)
+            for found in hdf5().with_episode_groups(self._file, unknown, locate):
+                self._index.add(found)
 
     def _views(self, mapped: mmap.mmap, index: int) -> dict[Any, Column]:
         schema, places = self._placed(index)
@@ -187,21 +184,30 @@ class HDF5Storage(MinariStorage):
                 wanted[index] = paths
         if not wanted:
             return {}
-        read_column = _h5().read_column
-        columns = _h5().with_episode_groups(
+        read_column = hdf5().read_column
+        columns = hdf5().with_episode_groups(
             self._file, wanted, lambda index, group: {path: read_column(group, path) for path in wanted[index]}
         )
         return dict(zip(wanted, columns, strict=True))
 
     def _read_episode_metadata(self, indices: Iterable[int]) -> Iterator[dict[str, Any]]:
-        h5 = _h5()
-
-        def read(index: int, group: Any) -> dict[str, Any]:
-            return {**h5.read_metadata(group), "id": index}
-
         remaining = iter(indices)
         while batch := list(islice(remaining, _EPISODES_AT_A_TIME)):
-            yield from self._at_one_moment(partial(h5.with_episode_groups, self._file, batch, read))
+            self._refresh()
+            mapped = self._mapped()
+            found = {index: self._mapped_metadata(mapped, index) for index in batch}
+            others = [index for index, metadata in found.items() if metadata is None]
+            if others:
+                read = partial(hdf5().with_episode_groups, self._file, others, _metadata_of_group)
+                found.update(zip(others, self._at_one_moment(read), strict=True))
+            for index in batch:
+                yield {**cast("dict[str, Any]", found[index]), "id": index}
+
+    def _mapped_metadata(self, mapped: mmap.mmap, index: int) -> dict[str, Any] | None:
+        """The metadata of an episode whose place is known and which was written as usual, otherwise None."""
+        header = self._index.header(index)
+        attributes = None if header == UNKNOWN else read_attributes(mapped, header)
+        return None if attributes is None else nested_metadata(attributes)
 
     def _read_lengths(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         self._refresh()
@@ -211,21 +217,17 @@ class HDF5Storage(MinariStorage):
     # Writing
 
     def _writer(self) -> AbstractContextManager[EpisodeWriter]:
-        writer_module = importlib.import_module("minari.dataset._storages.hdf5_writer")
-        writer: AbstractContextManager[EpisodeWriter] = writer_module.open_writer(self)
-        return writer
+        return open_writer(self)
 
     def _are_mapped(self, indices: Sequence[int]) -> bool:
         """Whether every leaf of these episodes lies in the file as it is."""
         self._at_one_moment(lambda: self._locate(indices))
         return all(map(self._is_mapped, indices))
 
-    def _remember(
-        self, placed: Iterable[tuple[int, int, Sequence[Located]]], status: os.stat_result, total: int
-    ) -> None:
+    def _remember(self, placed: Iterable[PlacedEpisodes], status: os.stat_result, total: int) -> None:
         """Take over what a writer has changed."""
-        for index, total_steps, leaves in placed:
-            self._index.add(index, total_steps, leaves)
+        for episodes in placed:
+            self._index.add(episodes)
         self._index.total = total
         self._index.save(status)
         self._map = None

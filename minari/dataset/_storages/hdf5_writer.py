@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-import h5py
-from h5py import h5o
-
 from minari.dataset._storages.file_lock import folder_lock
-from minari.dataset._storages.hdf5_file import (
-    LIBRARY_VERSIONS,
-    EpisodeGroupWriter,
-    locate,
-    open_for_reading,
-)
-from minari.dataset._storages.hdf5_index import Located
+from minari.dataset._storages.hdf5_appending import EpisodeAppender
+from minari.dataset._storages.hdf5_index import PlacedEpisodes
+from minari.dataset._storages.hdf5_library import hdf5
+from minari.dataset._storages.hdf5_members import File, MemberTable, empty_group, find_table
 from minari.dataset._storages.hdf5_names import group_name
+from minari.dataset._storages.hdf5_objects import REFERENCES_AT
+from minari.dataset._storages.hdf5_superblock import (
+    NEW_SUPERBLOCK_SIZE,
+    SUPERBLOCK_SIZE,
+    Superblock,
+    new_superblock,
+    read_superblock,
+)
 from minari.dataset._storages.transaction import FileTransaction, write_all
+from minari.dataset.episode_writer import EpisodeWriter
 from minari.dataset.metadata import METADATA_FILE_NAME, DatasetMetadata
-from minari.dataset.minari_storage import EpisodeWriter, MinariStorage
 from minari.errors import DatasetCorruptError
 from minari.spaces import EpisodeColumns
 from minari.storage.publishing import write_atomically
@@ -30,19 +33,20 @@ from minari.storage.publishing import write_atomically
 
 if TYPE_CHECKING:
     from minari.dataset._storages.hdf5_storage import HDF5Storage
+    from minari.dataset.minari_storage import MinariStorage
 
 
-# The first bytes of a file have the version of the superblock at 8, and from version 3 on at 11 whether
-# somebody has it open for writing. Programs that write in place set the mark and take it away at the end.
-_MARKED_SUPERBLOCK = b"\x03"
-
-
-class _Target(Protocol):
+class _Target(File, Protocol):
     """The file that is written to, whose changes appear at ``commit`` or not at all."""
 
-    def open(self) -> h5py.File: ...
+    path: FilePath
 
-    def write_at(self, offset: int, view: memoryview) -> None: ...
+    @property
+    def end(self) -> int:
+        """Where the file ends."""
+
+    def for_hdf5(self) -> Any:
+        """What HDF5 can open instead of the file."""
 
     def commit(self, texts: Mapping[str, str]) -> os.stat_result: ...
 
@@ -54,50 +58,53 @@ class _Target(Protocol):
 class _ExistingFile(FileTransaction):
     """A file with episodes in it."""
 
-    def open(self) -> h5py.File:
+    def for_hdf5(self) -> Any:
         self.seek(0)
-        head = self.read(12) or b""
-        if head[8:9] == _MARKED_SUPERBLOCK and head[11] & 1:
-            raise DatasetCorruptError(
-                f"{self.path} was open for writing in another program that died, so it may be damaged; look "
-                f"at it and remove the mark with h5clear --status, or copy or download it again."
-            )
-        self.seek(0)
-        try:
-            return h5py.File(self, "r+", libver=LIBRARY_VERSIONS)
-        except OSError as error:
-            raise DatasetCorruptError(
-                f"{self.path} cannot be read as HDF5 ({error}); it is cut off, damaged or another kind of "
-                f"file, so copy or download it again."
-            ) from error
+        return self
 
 
 class _NewFile:
     """The first episodes of a dataset: written beside their place, and renamed into it."""
 
     def __init__(self, path: FilePath) -> None:
-        self._path = path
+        self.path = path
         self._temporary = path.with_name(f".{path.name}.partial")
         self._bytes: BinaryIO | None = None
+        root = empty_group(NEW_SUPERBLOCK_SIZE)
+        self._start = new_superblock(NEW_SUPERBLOCK_SIZE, NEW_SUPERBLOCK_SIZE + len(root)) + root
 
-    def open(self) -> h5py.File:
-        file = h5py.File(self._temporary, "w", libver=LIBRARY_VERSIONS, locking=False)
-        self._bytes = self._temporary.open("r+b", buffering=0)
-        return file
+    @property
+    def end(self) -> int:
+        return len(self._start) if self._bytes is None else os.fstat(self._bytes.fileno()).st_size
+
+    def _opened(self) -> BinaryIO:
+        if self._bytes is None:
+            self._bytes = self._temporary.open("w+b", buffering=0)
+            write_all(self._bytes, memoryview(self._start))
+        return self._bytes
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        file = self._opened()
+        file.seek(offset)
+        return file.read(size)
 
     def write_at(self, offset: int, view: memoryview) -> None:
-        if self._bytes is not None:
-            self._bytes.seek(offset)
-            write_all(self._bytes, view)
+        file = self._opened()
+        file.seek(offset)
+        write_all(file, view)
+
+    def for_hdf5(self) -> Any:
+        self._opened()
+        return self._temporary
 
     def commit(self, texts: Mapping[str, str]) -> os.stat_result:
         if self._bytes is not None:
             os.fsync(self._bytes.fileno())
             self._bytes.close()
-        self._temporary.replace(self._path)
+        self._temporary.replace(self.path)
         for name, text in texts.items():
-            write_atomically(self._path.with_name(name), text)
-        return self._path.stat()
+            write_atomically(self.path.with_name(name), text)
+        return self.path.stat()
 
     def discard(self) -> None:
         pass
@@ -109,38 +116,32 @@ class _NewFile:
 
 
 class HDF5Writer(EpisodeWriter):
-    """Writes into the file of an HDF5 dataset; made by :func:`open_writer`."""
+    """Writes into the file of an HDF5 dataset; made by :func:`open_writer`.
+
+    Episodes are written as they come. What HDF5 has to do itself waits for the end, when it can open
+    the file with the episodes in it.
+    """
 
     def __init__(self, storage: HDF5Storage, target: _Target) -> None:
         self._storage, self._target = storage, target
-        self._opened: tuple[h5py.File, EpisodeGroupWriter] | None = None
-        self._placed: list[tuple[int, int, Sequence[Located]]] = []
-        self._replaced: list[str] = []
-
-    def _open(self) -> tuple[h5py.File, EpisodeGroupWriter]:
-        if self._opened is None:
-            file = self._target.open()
-            self._opened = file, EpisodeGroupWriter(file)
-        return self._opened
+        self._appender = EpisodeAppender(target.write_at, target.end)
+        self._appended = self._finished = self._committed = False
+        self._replaced: dict[str, str] = {}
+        self._through_hdf5: list[Callable[[Any], None]] = []
+        self._file: Any | None = None
+        self._placed: list[PlacedEpisodes] = []
 
     def append(self, first_index: int, episodes: Sequence[EpisodeColumns]) -> None:
-        _, groups = self._open()
         for index, episode in enumerate(episodes, first_index):
-            located, pending = groups.write(index, episode)
-            self._placed.append((index, episode.total_steps, located))
-            for part in pending:
-                self._target.write_at(part.offset, part.bytes())
+            self._appender.add(index, episode)
+            self._appended = True
 
     def replace(self, index: int, episode: EpisodeColumns) -> None:
-        file, _ = self._open()
-        # Deleted last, so that nothing is written over the old arrays: a reader may have views of them.
-        self._replaced.append(f"replaced_{len(self._replaced)}")
-        file.move(group_name(index), self._replaced[-1])
+        self._replaced[group_name(index)] = f"replaced_{index}"
         self.append(index, [episode])
 
     def update_metadata(self, index: int, metadata: Mapping[str, Any]) -> None:
-        _, groups = self._open()
-        groups.update_metadata(index, metadata)
+        self._through_hdf5.append(lambda file: hdf5().update_metadata(file[group_name(index)], metadata))
 
     def copy_from(self, first_index: int, storage: MinariStorage, indices: Sequence[int]) -> bool:
         if not isinstance(storage, type(self._storage)):
@@ -149,41 +150,87 @@ class HDF5Writer(EpisodeWriter):
         # compressed, encoded or text is copied as it is.
         if storage._are_mapped(indices):
             return False
-        file, _ = self._open()
-        with open_for_reading(storage._file) as source:
-            for index, old in enumerate(indices, first_index):
-                h5o.copy(source.id, group_name(old).encode(), file.id, group_name(index).encode())
-                group = file[group_name(index)]
-                group.attrs.modify("id", index)
-                total_steps = int(group.attrs.get("total_steps", len(group["rewards"])))
-                self._placed.append((index, total_steps, locate(group, self._storage._known_paths)))
+        self._through_hdf5.append(partial(self._copy, first_index, storage._file, list(indices)))
         return True
 
+    def _copy(self, first_index: int, source_file: FilePath, indices: Sequence[int], file: Any) -> None:
+        numbers = [(old, new) for new, old in enumerate(indices, first_index)]
+        self._placed += hdf5().copy_episodes(source_file, numbers, file, self._storage._known_paths)
+
+    def _finish(self) -> None:
+        """Do everything but to make it visible."""
+        if self._finished:
+            return
+        self._finished = True
+        unlinked: list[PlacedEpisodes] = []
+        if self._appended or self._through_hdf5:
+            superblock = self._superblock()
+        if self._appended:
+            self._placed, end = self._appender.finish()
+            table = find_table(self._target, superblock.root)
+            if table is None or self._replaced:
+                unlinked = self._placed
+            else:
+                members = MemberTable(self._target, table, end, superblock.leaf_k, superblock.node_k)
+                end = members.add(_names(self._placed), _headers(self._placed))
+            self._target.write_at(0, memoryview(superblock.with_end(end)))
+        if unlinked or self._through_hdf5:
+            self._change_through_hdf5(unlinked)
+
+    def _superblock(self) -> Superblock:
+        superblock = read_superblock(self._target.read_at(0, SUPERBLOCK_SIZE), str(self._target.path))
+        if superblock.in_use:
+            raise DatasetCorruptError(
+                f"{self._target.path} was open for writing in another program that died, so it may be damaged; "
+                f"look at it and remove the mark with h5clear --status, or copy or download it again."
+            )
+        return superblock
+
+    def _change_through_hdf5(self, unlinked: Sequence[PlacedEpisodes]) -> None:
+        self._file = file = hdf5().open_for_writing(self._target.for_hdf5(), str(self._target.path))
+        for name, aside in self._replaced.items():
+            file.move(name, aside)
+        hdf5().link_objects(file, _headers(unlinked), _names(unlinked))
+        for change in self._through_hdf5:
+            change(file)
+        # Deleted last, so that nothing is written over the old arrays: a reader may have views of them.
+        for aside in self._replaced.values():
+            del file[aside]
+        file.close()
+        for address in _headers(unlinked):
+            # Each was referred to when it was linked, and HDF5 has counted the link as well.
+            self._target.write_at(address + REFERENCES_AT, memoryview(b"\1\0\0\0"))
+
     def size(self) -> int:
-        if self._opened is None:
-            return self._storage._file_size()
-        size: int = self._opened[0].id.get_filesize()
-        return size
+        self._finish()
+        return self._target.end
 
     def commit(self, metadata: DatasetMetadata) -> None:
+        self._finish()
         texts = {METADATA_FILE_NAME: metadata.to_json()}
-        if self._opened is None:
+        if self._placed or self._through_hdf5:
+            status = self._target.commit(texts)
+            self._committed = True
+            self._storage._remember(self._placed, status, metadata.total_episodes)
+        else:
             write_atomically(self._storage.data_path / METADATA_FILE_NAME, texts[METADATA_FILE_NAME])
-            return
-        file, _ = self._opened
-        for name in self._replaced:
-            del file[name]
-        file.close()
-        status = self._target.commit(texts)
-        self._opened = None
-        self._storage._remember(self._placed, status, metadata.total_episodes)
 
     def abandon(self) -> None:
         """Undo what has not been committed."""
-        if self._opened is not None:
-            self._target.discard()
+        if self._committed:
+            return
+        self._target.discard()
+        if self._file is not None:
             with suppress(Exception):  # HDF5 may not manage to write what is thrown away anyway
-                self._opened[0].close()
+                self._file.close()
+
+
+def _names(placed: Iterable[PlacedEpisodes]) -> list[str]:
+    return [group_name(index) for episodes in placed for index in episodes.indices.tolist()]
+
+
+def _headers(placed: Iterable[PlacedEpisodes]) -> list[int]:
+    return [address for episodes in placed for address in episodes.headers.tolist()]
 
 
 @contextmanager

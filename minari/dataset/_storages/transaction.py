@@ -106,6 +106,16 @@ class FileTransaction(io.RawIOBase):
 
     # What a storage calls.
 
+    @property
+    def end(self) -> int:
+        """Where the file ends, with the changes that are not committed yet."""
+        return self._end
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Bytes at an offset, fewer where the file ends, with the changes so far."""
+        self.seek(offset)
+        return self.read(size) or b""
+
     def write_at(self, offset: int, view: memoryview) -> None:
         """Write bytes at an offset: into the file beyond its old end, into memory before it."""
         if self._discarding:

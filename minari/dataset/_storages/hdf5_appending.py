@@ -1,0 +1,160 @@
+"""Episodes on their way to the end of an HDF5 file: their values at once, their objects by the hundred."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from minari.dataset._storages.hdf5_attributes import flatten_metadata
+from minari.dataset._storages.hdf5_datatypes import BYTES, TEXT, Kind
+from minari.dataset._storages.hdf5_episode import AttributeKinds, EpisodeTemplate, LeafKinds, episode_template
+from minari.dataset._storages.hdf5_index import LeafPlace, PlacedEpisodes
+from minari.dataset._storages.hdf5_objects import GlobalHeap, aligned
+from minari.spaces import Column, EpisodeColumns, object_column
+
+
+#: Bytes of values that wait to be written in one go: enough for the call to cost nothing, few enough
+#: to stay in the processor's cache. Larger arrays are written by themselves, without a copy.
+_VALUES_AT_A_TIME: Final = 2**20
+_EPISODES_AT_A_TIME: Final = 1024
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """Episodes of one kind whose values have their place, and whose objects have not yet."""
+
+    template: EpisodeTemplate
+    leaves: LeafKinds
+    indices: list[int] = field(default_factory=list)
+    total_steps: list[int] = field(default_factory=list)
+    offsets: list[list[int]] = field(default_factory=list)
+    rows: list[list[int]] = field(default_factory=list)
+    attributes: list[list[Any]] = field(default_factory=list)
+
+
+class EpisodeAppender:
+    """Writes episodes as bytes from an address on, one after the other.
+
+    Args:
+        write_at: puts bytes at an offset of the file.
+        end: where the file ends so far.
+    """
+
+    def __init__(self, write_at: Callable[[int, memoryview], None], end: int) -> None:
+        self._write_at = write_at
+        self._start = self._end = aligned(end)  # of the values that wait
+        self._values: list[Any] = []
+        self._heap = GlobalHeap()
+        self._waiting: dict[tuple[LeafKinds, AttributeKinds], _Waiting] = {}
+        self._waiting_episodes = 0
+        self._placed: list[PlacedEpisodes] = []
+
+    def add(self, index: int, episode: EpisodeColumns) -> None:
+        """Write an episode; its arrays are not needed any more when this returns.
+
+        Raises:
+            EpisodeError: a leaf cannot be stored under its name.
+            MetadataError: an attribute cannot be stored.
+        """
+        leaves, columns = [], []
+        for path, values in episode.columns.items():
+            kind, column = _kind_of(values)
+            leaves.append((path, kind, column.shape[1:]))
+            columns.append(column)
+        names, numbers = [], []
+        for name, value in flatten_metadata({"id": index, "total_steps": episode.total_steps, **episode.metadata}):
+            names.append((name, TEXT, ()) if isinstance(value, str) else (name, value.dtype, value.shape))
+            numbers.append(self._heap.add([value.encode()]) if isinstance(value, str) else value)
+
+        key = tuple(leaves), tuple(names)
+        waiting = self._waiting.get(key)
+        if waiting is None:
+            waiting = self._waiting[key] = _Waiting(episode_template(*key), key[0])
+        waiting.indices.append(index)
+        waiting.total_steps.append(episode.total_steps)
+        waiting.rows.append([len(column) for column in columns])
+        waiting.offsets.append([self._put(kind, column) for (_, kind, _), column in zip(leaves, columns, strict=True)])
+        waiting.attributes.append(numbers)
+        self._waiting_episodes += 1
+        if self._waiting_episodes == _EPISODES_AT_A_TIME:
+            self._write_objects()
+
+    def _put(self, kind: Kind, column: Column) -> int:
+        """Give an array its place, and see to it that it gets there."""
+        if isinstance(kind, str):
+            column = self._heap.add(column.tolist())
+        size, offset = column.nbytes, self._end
+        if size >= _VALUES_AT_A_TIME and not isinstance(kind, str):
+            self._write_values()
+            offset = self._end
+            self._write_at(offset, bytes_of(column))
+            self._start = self._end = aligned(offset + size)
+            return offset
+        # The elements of texts are filled in when their place is known, so that array itself is kept.
+        self._values.append(column if isinstance(kind, str) else column.tobytes())
+        self._end = aligned(offset + size)
+        if self._end > offset + size:
+            self._values.append(bytes(self._end - offset - size))
+        if self._end - self._start + self._heap.size >= _VALUES_AT_A_TIME:
+            self._write_values()
+        return offset
+
+    def _write_values(self) -> None:
+        texts = self._heap.lay_out(self._end)
+        data = b"".join([*self._values, texts])
+        if data:
+            self._write_at(self._start, memoryview(data))
+        self._values.clear()
+        self._start = self._end = self._start + len(data)
+
+    def _write_objects(self) -> None:
+        self._write_values()
+        for waiting in self._waiting.values():
+            rows, offsets = np.array(waiting.rows, np.int64), np.array(waiting.offsets, np.int64)
+            objects = waiting.template.fill(self._end, rows, offsets, waiting.attributes)
+            self._write_at(self._end, bytes_of(objects))
+            headers = np.arange(len(objects), dtype=np.int64) * objects.itemsize + self._end + waiting.template.header
+            self._start = self._end = self._end + objects.nbytes
+            self._placed.append(
+                PlacedEpisodes(
+                    schema=tuple(map(_place_of, waiting.leaves)),
+                    indices=np.array(waiting.indices, np.int64),
+                    total_steps=np.array(waiting.total_steps, np.int64),
+                    headers=headers,
+                    offsets=offsets,
+                    rows=rows,
+                )
+            )
+        self._waiting.clear()
+        self._waiting_episodes = 0
+
+    def finish(self) -> tuple[list[PlacedEpisodes], int]:
+        """Write what waits; where all episodes lie, and where the file ends."""
+        self._write_objects()
+        return self._placed, self._end
+
+
+def bytes_of(array: npt.NDArray[Any]) -> memoryview:
+    """The bytes of an array, without a copy where it lies in one piece."""
+    flat: Any = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    return memoryview(flat)
+
+
+def _kind_of(column: Column) -> tuple[Kind, Column]:
+    """What a column is stored as: byte strings of one length as a matrix, texts as their bytes."""
+    if column.dtype != object:
+        return column.dtype, column
+    if len(column) == 0 or isinstance(column[0], str):
+        return TEXT, object_column([text.encode() for text in column])
+    if len({len(row) for row in column}) == 1:
+        return np.dtype(np.uint8), np.stack([np.frombuffer(row, np.uint8) for row in column])
+    return BYTES, column
+
+
+def _place_of(leaf: tuple[Any, Kind, tuple[int, ...]]) -> LeafPlace:
+    path, kind, shape = leaf
+    return LeafPlace(path, None, ()) if isinstance(kind, str) else LeafPlace(path, kind, shape)

@@ -1,0 +1,99 @@
+"""NumPy dtypes as HDF5 datatype messages, and back (HDF5 File Format Specification, IV.A.2.d)."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+
+from minari.dataset._storages.hdf5_objects import VARIABLE_LENGTH, padded
+from minari.errors import EpisodeTypeError
+
+
+#: What stands for a dtype where each element is a text, or a byte string of its own length.
+TEXT: Final = "text"
+BYTES: Final = "bytes"
+Kind: TypeAlias = "np.dtype[Any] | str"
+
+_START = struct.Struct("<B3sI")  # version and class, bits that depend on the class, size of an element
+_INTEGER, _FLOAT, _COMPOUND, _ENUMERATION, _VARIABLE_LENGTH = 0, 1, 6, 8, 9
+
+# Of each floating-point type, by its bytes and the bits of its fraction: where its sign is, whether its
+# fraction has a leading one that is not stored, and precision, exponent (place, bits), fraction and bias.
+_FLOATS: Final[dict[tuple[int, int], tuple[int, int, bytes]]] = {
+    (2, 10): (15, 0x20, struct.pack("<HHBBBBI", 0, 16, 10, 5, 0, 10, 15)),
+    (4, 23): (31, 0x20, struct.pack("<HHBBBBI", 0, 32, 23, 8, 0, 23, 127)),
+    (8, 52): (63, 0x20, struct.pack("<HHBBBBI", 0, 64, 52, 11, 0, 52, 1023)),
+    (16, 63): (79, 0, struct.pack("<HHBBBBI", 0, 80, 64, 15, 0, 64, 16383)),  # of x86, with a leading one
+    (16, 112): (127, 0x20, struct.pack("<HHBBBBI", 0, 128, 112, 15, 0, 112, 16383)),
+}
+_BOOLEAN: Final = padded(b"FALSE\0") + padded(b"TRUE\0") + b"\0\1"
+
+
+def encode_datatype(kind: Kind) -> bytes:
+    """The datatype of elements of this kind.
+
+    Raises:
+        EpisodeTypeError: HDF5 has none.
+    """
+    if isinstance(kind, str):
+        is_text = kind == TEXT
+        element = _integer(np.dtype(np.uint8))
+        bits = b"\1\1\0" if is_text else bytes(3)  # a text, in UTF-8
+        return _START.pack(_class(_VARIABLE_LENGTH), bits, VARIABLE_LENGTH.itemsize) + element
+    if kind.kind in "iu":
+        return _integer(kind)
+    if kind.kind == "f":
+        return _float(kind)
+    if kind.kind == "b":  # an enumeration of two names, as h5py has it
+        values = _integer(np.dtype(np.int8)) + _BOOLEAN
+        return _START.pack(_class(_ENUMERATION), (2).to_bytes(3, "little"), 1) + values
+    if kind.kind == "c":  # a structure of r and i, as h5py has it
+        part = np.dtype(f"{kind.byteorder}f{kind.itemsize // 2}")
+        no_dimensions = bytes(28)
+        members = [
+            padded(name + b"\0") + struct.pack("<I", offset) + no_dimensions + _float(part)
+            for name, offset in ((b"r", 0), (b"i", part.itemsize))
+        ]
+        return _START.pack(_class(_COMPOUND), (2).to_bytes(3, "little"), kind.itemsize) + b"".join(members)
+    raise EpisodeTypeError(f"HDF5 has no type for elements of dtype {kind}.")
+
+
+def _class(number: int) -> int:
+    return 1 << 4 | number  # of version 1
+
+
+def _is_big_endian(dtype: np.dtype[Any]) -> bool:
+    return bool(dtype.newbyteorder("<") != dtype)
+
+
+def _integer(dtype: np.dtype[Any]) -> bytes:
+    bits = _is_big_endian(dtype) | 8 * (dtype.kind == "i")
+    return _START.pack(_class(_INTEGER), bytes([bits, 0, 0]), dtype.itemsize) + struct.pack(
+        "<HH", 0, 8 * dtype.itemsize
+    )
+
+
+def _float(dtype: np.dtype[Any]) -> bytes:
+    sign, bits, properties = _FLOATS[dtype.itemsize, np.finfo(dtype).nmant]
+    return _START.pack(_class(_FLOAT), bytes([bits | _is_big_endian(dtype), sign, 0]), dtype.itemsize) + properties
+
+
+def decode_datatype(message: bytes) -> Kind | None:
+    """The kind of elements of a datatype, None where it is not one of the common ones."""
+    kind, (bits, more_bits, _), size = message[0] & 15, message[1:4], int.from_bytes(message[4:8], "little")
+    order = ">" if bits & 1 else "<"
+    if kind == _INTEGER and size in (1, 2, 4, 8):
+        found = np.dtype(f"{order}{'i' if bits & 8 else 'u'}{size}")
+    elif kind == _FLOAT and size in (2, 4, 8):
+        found = np.dtype(f"{order}f{size}")
+    elif kind == _ENUMERATION:
+        found = np.dtype(np.bool_)
+    elif kind == _VARIABLE_LENGTH and (bits & 15, more_bits) == (1, 1):
+        return TEXT  # however it is filled up
+    else:
+        return None
+    # The version of the message is the same for all that these can say.
+    expected = encode_datatype(found)
+    return found if message[1 : len(expected)] == expected[1:] else None

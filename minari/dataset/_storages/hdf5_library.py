@@ -1,0 +1,11 @@
+"""h5py, loaded when it is needed: that takes longer than to write or to read a small dataset without."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+
+def hdf5() -> Any:
+    """The module :mod:`minari.dataset._storages.hdf5_file`, which does everything by way of h5py."""
+    return importlib.import_module("minari.dataset._storages.hdf5_file")

@@ -1,0 +1,193 @@
+"""The bytes of HDF5 objects: headers and their messages, the table of the root group, text.
+
+What HDF5 libraries do for one object a call is done here for thousands at once, so this is the
+part of the file format that a writer needs, in the version that every HDF5 library reads. The names
+and numbers are those of the HDF5 File Format Specification, version 3.0.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+
+#: The address of what is not there.
+UNDEFINED: Final = 2**64 - 1
+
+_ALIGNMENT: Final = 8
+_LARGEST_MESSAGE: Final = 2**16 - 8
+
+# IV.A.2, the types of messages
+_DATASPACE, _LINK_INFO, _DATATYPE, _FILL_VALUE, _LINK, _LAYOUT, _GROUP_INFO = 0x1, 0x2, 0x3, 0x5, 0x6, 0x8, 0xA
+ATTRIBUTE, CONTINUATION, SYMBOL_TABLE = 0xC, 0x10, 0x11
+
+_CONSTANT: Final = 1  # the flag of a message that does not change while its object exists
+_UTF8: Final = 1
+
+#: Type, number of bytes, and flags.
+MESSAGE: Final = struct.Struct("<HHB3x")
+#: Version, number of messages, references, and bytes of messages.
+HEADER: Final = struct.Struct("<BxHII4x")
+#: Where in a header the number of references stands, four bytes.
+REFERENCES_AT: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A place in an object whose value differs from one object of its kind to the next.
+
+    Attributes:
+        name: of the field.
+        offset: in bytes.
+        format: its type.
+    """
+
+    name: str
+    offset: int
+    format: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message of an object header; offsets of its fields count from the beginning of the body."""
+
+    kind: int
+    body: bytes
+    fields: tuple[Field, ...] = ()
+    flags: int = 0
+
+
+def aligned(length: int) -> int:
+    """The next place at or after ``length`` where an object may begin."""
+    return -length % _ALIGNMENT + length
+
+
+def padded(data: bytes) -> bytes:
+    """Bytes with zeros after them up to where the next object may begin."""
+    return data + bytes(-len(data) % _ALIGNMENT)
+
+
+def object_header(messages: Sequence[Message]) -> tuple[bytes, list[Field]]:
+    """An object header (IV.A.1.a, version 1) and the fields of its messages.
+
+    Raises:
+        ValueError: a message is larger than a header can hold, 64 KiB.
+    """
+    body, fields = bytearray(), []
+    for message in messages:
+        data = padded(message.body)
+        if len(data) > _LARGEST_MESSAGE:
+            raise ValueError(f"it takes {len(data)} bytes where HDF5 allows {_LARGEST_MESSAGE}")
+        body += MESSAGE.pack(message.kind, len(data), message.flags)
+        start = HEADER.size + len(body)
+        fields += [Field(field.name, start + field.offset, field.format) for field in message.fields]
+        body += data
+    return HEADER.pack(1, len(messages), 1, len(body)) + bytes(body), fields
+
+
+def group_messages() -> list[Message]:
+    """What makes an object a group that has its links in the header."""
+    return [
+        Message(_LINK_INFO, struct.pack("<BBQQ", 0, 0, UNDEFINED, UNDEFINED)),
+        Message(_GROUP_INFO, bytes(2), flags=_CONSTANT),
+    ]
+
+
+def link(name: str, field: str, target: int) -> Message:
+    """A link in the header of a group to the object at the address ``target``, which is a field."""
+    encoded = name.encode()
+    wide = len(encoded) > 255
+    start = struct.pack("<BBBH" if wide else "<BBBB", 1, 0x10 | wide, _UTF8, len(encoded)) + encoded
+    return Message(_LINK, start + struct.pack("<Q", target), (Field(field, len(start), "<u8"),))
+
+
+def dataset_messages(name: str, datatype: bytes, row_shape: tuple[int, ...]) -> list[Message]:
+    """What makes an object an array in one piece, with rows along time.
+
+    The number of rows, the address and the number of bytes are fields: ``rows of NAME``,
+    ``address of NAME`` and ``size of NAME``.
+    """
+    return [
+        Message(_DATASPACE, _dataspace((0, *row_shape)), (Field(f"rows of {name}", 8, "<u8"),)),
+        Message(_DATATYPE, datatype, flags=_CONSTANT),
+        # Version, early allocation, never filled, no value given.
+        Message(_FILL_VALUE, struct.pack("<BBBB", 2, 1, 1, 0), flags=_CONSTANT),
+        Message(
+            _LAYOUT,
+            struct.pack("<BBQQ", 3, 1, UNDEFINED, 0),  # version, contiguous
+            (Field(f"address of {name}", 2, "<u8"), Field(f"size of {name}", 10, "<u8")),
+        ),
+    ]
+
+
+def attribute(name: str, datatype: bytes, shape: tuple[int, ...], field: Field) -> Message:
+    """An attribute whose value is a field; the offset of ``field`` does not matter."""
+    encoded, space = name.encode() + b"\0", _dataspace(shape)
+    sizes = len(encoded), len(datatype), len(space)
+    if len(encoded) > _LARGEST_MESSAGE:
+        raise ValueError(f"its name takes {len(encoded)} bytes where HDF5 allows {_LARGEST_MESSAGE}")
+    start = struct.pack("<BBHHHB", 3, 0, *sizes, _UTF8) + encoded + datatype + space
+    dtype = np.dtype(field.format)
+    return Message(ATTRIBUTE, start + bytes(dtype.itemsize), (Field(field.name, len(start), dtype),))
+
+
+def _dataspace(shape: tuple[int, ...]) -> bytes:
+    return struct.pack(f"<BBB5x{len(shape)}Q", 1, len(shape), 0, *shape)
+
+
+# Text, and byte strings of different lengths
+
+#: How an element of variable length lies in its array: how long it is, and which object of which
+#: collection of the global heap holds it.
+VARIABLE_LENGTH: Final = np.dtype([("length", "<u4"), ("collection", "<u8"), ("object", "<u4")])
+
+_COLLECTION = struct.Struct("<4sB3xQ")
+#: Number of an object in a collection, and its number of bytes.
+OBJECT: Final = struct.Struct("<H6xQ")
+_SMALLEST_COLLECTION: Final = 4096
+_ENOUGH: Final = 2**16  # bytes in a collection, unless one object is larger
+
+
+class GlobalHeap:
+    """Byte strings on their way into collections of the global heap (III.E)."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[npt.NDArray[Any], Sequence[bytes]]] = []
+        self.size = 0  # of what is waiting, about
+
+    def add(self, values: Sequence[bytes]) -> npt.NDArray[Any]:
+        """Take byte strings; the elements that are returned are filled in by :meth:`lay_out`."""
+        elements = np.zeros(len(values), VARIABLE_LENGTH)
+        self._waiting.append((elements, values))
+        self.size += sum(map(len, values)) + len(values) * (OBJECT.size + _ALIGNMENT)
+        return elements
+
+    def lay_out(self, address: int) -> bytes:
+        """The collections of all that is waiting, for an address in the file."""
+        collections = bytearray()
+        objects, number = bytearray(), 0
+        for elements, values in self._waiting:
+            for element, value in zip(elements, values, strict=True):
+                if len(objects) > _ENOUGH:
+                    collections += _collection(objects)
+                    objects, number = bytearray(), 0
+                number += 1
+                element["length"], element["object"] = len(value), number
+                element["collection"] = address + len(collections)
+                objects += OBJECT.pack(number, len(value)) + padded(value)
+        if number:
+            collections += _collection(objects)
+        self._waiting, self.size = [], 0
+        return bytes(collections)
+
+
+def _collection(objects: bytearray) -> bytes:
+    size = max(_COLLECTION.size + len(objects), _SMALLEST_COLLECTION)
+    free = size - _COLLECTION.size - len(objects)
+    rest = OBJECT.pack(0, free) if free >= OBJECT.size else b""  # object 0 is the space that is free
+    return (_COLLECTION.pack(b"GCOL", 1, size) + objects + rest).ljust(size, b"\0")
