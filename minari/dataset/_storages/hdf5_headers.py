@@ -6,18 +6,27 @@ HDF5 has to be asked. The layouts are those of the HDF5 File Format Specificatio
 
 from __future__ import annotations
 
-import mmap
 import struct
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 
 from minari.dataset._storages.hdf5_datatypes import TEXT, Kind, decode_datatype
-from minari.dataset._storages.hdf5_objects import ATTRIBUTE, CONTINUATION, HEADER, MESSAGE, OBJECT, VARIABLE_LENGTH
+from minari.dataset._storages.hdf5_objects import (
+    ATTRIBUTE,
+    COLLECTION,
+    CONTINUATION,
+    HEADER,
+    MESSAGE,
+    OBJECT,
+    VARIABLE_LENGTH,
+    aligned,
+)
 
 
-Bytes: TypeAlias = "mmap.mmap | bytes"
+ReadAt: TypeAlias = Callable[[int, int], bytes]
 
 _SHARED: Final = 2  # a flag of messages, and of attributes: their parts lie elsewhere
 
@@ -26,28 +35,28 @@ class _NotUnderstood(Exception):
     """Something that another program wrote in a way of its own."""
 
 
-def read_attributes(data: Bytes, address: int) -> list[tuple[str, Any]] | None:
+def read_attributes(read_at: ReadAt, address: int) -> list[tuple[str, Any]] | None:
     """The names and values of the attributes of an object, or None where HDF5 has to be asked.
 
     Args:
-        data: the whole file.
+        read_at: gives bytes of the file, by offset and number.
         address: of the header of the object.
     """
     try:
-        version, _, _, size = HEADER.unpack_from(data, address)
+        version, _, _, size = HEADER.unpack(read_at(address, HEADER.size))
         if version != 1:
             return None
         attributes = []
         blocks = [(address + HEADER.size, size)]
         for start, length in blocks:
-            position, end = start, start + length
-            while position + MESSAGE.size <= end:
+            data, position = read_at(start, length), 0
+            while position + MESSAGE.size <= length:
                 kind, size, flags = MESSAGE.unpack_from(data, position)
                 position += MESSAGE.size
                 if kind == ATTRIBUTE:
                     if flags & _SHARED:
                         return None
-                    attributes.append(_attribute(data, position))
+                    attributes.append(_attribute(data, position, read_at))
                 elif kind == CONTINUATION:
                     blocks.append(struct.unpack_from("<QQ", data, position))
                 position += size
@@ -56,23 +65,23 @@ def read_attributes(data: Bytes, address: int) -> list[tuple[str, Any]] | None:
     return attributes
 
 
-def _attribute(data: Bytes, position: int) -> tuple[str, Any]:
+def _attribute(data: bytes, position: int, read_at: ReadAt) -> tuple[str, Any]:
     version, flags, name_size, type_size, space_size = struct.unpack_from("<BBHHH", data, position)
     if version == 1:  # every part is filled up to a multiple of 8
-        sizes = [-(-size // 8) * 8 for size in (name_size, type_size, space_size)]
+        sizes = [aligned(name_size), aligned(type_size), aligned(space_size)]
         start = position + 8
     elif version == 3 and not flags:
         sizes, start = [name_size, type_size, space_size], position + 9
     else:
         raise _NotUnderstood
     value_at = start + sum(sizes)
-    name, dtype, shape = _kind(data[start:value_at], *sizes)
-    if isinstance(dtype, str):
-        return name, _text(data, value_at)
+    name, kind, shape = _kind(data[start:value_at], *sizes)
+    if isinstance(kind, str):
+        return name, _text(np.frombuffer(data, VARIABLE_LENGTH, 1, value_at)[0], read_at)
     if not shape:
-        return name, np.frombuffer(data, dtype, 1, value_at)[0]
+        return name, np.frombuffer(data, kind, 1, value_at)[0]
     count = int(np.prod(shape))
-    return name, np.frombuffer(data, dtype, count, value_at).reshape(shape).copy() if count else np.empty(shape, dtype)
+    return name, np.frombuffer(data, kind, count, value_at).reshape(shape).copy() if count else np.empty(shape, kind)
 
 
 @lru_cache(maxsize=1024)
@@ -94,14 +103,14 @@ def _kind(description: bytes, name_size: int, type_size: int, space_size: int) -
     return name, dtype, shape
 
 
-def _text(data: Bytes, position: int) -> str:
-    element = np.frombuffer(data, VARIABLE_LENGTH, 1, position)[0]
+def _text(element: Any, read_at: ReadAt) -> str:
     length, collection, wanted = (int(element[name]) for name in ("length", "collection", "object"))
     if length == 0:
         return ""
-    if data[collection : collection + 4] != b"GCOL":
+    signature, _, size = COLLECTION.unpack(read_at(collection, COLLECTION.size))
+    if signature != b"GCOL":
         raise _NotUnderstood
-    position = collection + 16
+    data, position = read_at(collection, size), COLLECTION.size
     while True:
         number, size = OBJECT.unpack_from(data, position)
         position += OBJECT.size
@@ -109,4 +118,4 @@ def _text(data: Bytes, position: int) -> str:
             return data[position : position + length].decode()
         if number == 0:
             raise _NotUnderstood
-        position += -(-size // 8) * 8
+        position += aligned(size)

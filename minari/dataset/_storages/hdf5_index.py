@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import secrets
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any, Final
 
@@ -39,11 +40,17 @@ class LeafPlace:
         path: of its column.
         dtype: of its numbers; None where the leaf has to be read through HDF5.
         shape: of one row.
+        row_size: bytes of one row.
     """
 
     path: Path
     dtype: np.dtype[Any] | None
     shape: tuple[int, ...]
+    row_size: int = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        size = 0 if self.dtype is None else math.prod(self.shape, start=self.dtype.itemsize)
+        object.__setattr__(self, "row_size", size)
 
 
 Schema = tuple[LeafPlace, ...]

@@ -146,7 +146,8 @@ def _dataspace(shape: tuple[int, ...]) -> bytes:
 #: collection of the global heap holds it.
 VARIABLE_LENGTH: Final = np.dtype([("length", "<u4"), ("collection", "<u8"), ("object", "<u4")])
 
-_COLLECTION = struct.Struct("<4sB3xQ")
+#: Signature, version and number of bytes of a collection.
+COLLECTION: Final = struct.Struct("<4sB3xQ")
 #: Number of an object in a collection, and its number of bytes.
 OBJECT: Final = struct.Struct("<H6xQ")
 _SMALLEST_COLLECTION: Final = 4096
@@ -187,7 +188,7 @@ class GlobalHeap:
 
 
 def _collection(objects: bytearray) -> bytes:
-    size = max(_COLLECTION.size + len(objects), _SMALLEST_COLLECTION)
-    free = size - _COLLECTION.size - len(objects)
+    size = max(COLLECTION.size + len(objects), _SMALLEST_COLLECTION)
+    free = size - COLLECTION.size - len(objects)
     rest = OBJECT.pack(0, free) if free >= OBJECT.size else b""  # object 0 is the space that is free
-    return (_COLLECTION.pack(b"GCOL", 1, size) + objects + rest).ljust(size, b"\0")
+    return (COLLECTION.pack(b"GCOL", 1, size) + objects + rest).ljust(size, b"\0")

@@ -7,7 +7,6 @@ writing, metadata of episodes, text, JPEG, and files that another program wrote.
 from __future__ import annotations
 
 import importlib
-import mmap
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,6 +25,7 @@ from minari.dataset._storages.hdf5_index import UNKNOWN, EpisodeIndex, LeafPlace
 from minari.dataset._storages.hdf5_library import hdf5
 from minari.dataset._storages.hdf5_names import DATA_FILE_NAME, spell
 from minari.dataset._storages.hdf5_writer import open_writer
+from minari.dataset._storages.mapped_file import MappedFile
 from minari.dataset._storages.transaction import has_journal, recover_abandoned
 from minari.dataset.metadata import DatasetMetadata
 from minari.dataset.minari_storage import EpisodeWriter, MinariStorage
@@ -54,7 +54,7 @@ class HDF5Storage(MinariStorage):
         super().__init__(data_path, metadata)
         self._file = self.data_path / DATA_FILE_NAME
         self._index = EpisodeIndex(self._file)
-        self._map: mmap.mmap | None = None
+        self._map: MappedFile | None = None
         codecs = (self._codec.observations, self._codec.actions)
         self._known_paths = {spell(path): path for codec in codecs for path in codec.paths()}
 
@@ -85,10 +85,9 @@ class HDF5Storage(MinariStorage):
                 f"should hold them is missing; copy or download the dataset again."
             ) from None
 
-    def _mapped(self) -> mmap.mmap:
+    def _mapped(self) -> MappedFile:
         if self._map is None:
-            with self._file.open("rb") as file:
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._map = MappedFile(self._file)
         return self._map
 
     def _file_size(self) -> int:
@@ -105,20 +104,43 @@ class HDF5Storage(MinariStorage):
         self._index.save()
 
     def _read_batch(self, batch: Sequence[int]) -> list[tuple[int, Columns]]:
-        if all(map(self._is_mapped, batch)):
-            mapped = self._mapped()
-            return [(index, self._views(mapped, index)) for index in batch]
-        return self._at_one_moment(lambda: self._columns(batch))
+        mapped = self._mapped()
+        episodes: list[tuple[int, Columns]] = []
+        for index in batch:
+            found = self._index.find(index)
+            columns = {} if found is None else self._views(mapped, index, *found)
+            if found is None or len(columns) < len(found[0]):
+                return self._at_one_moment(lambda: self._columns(batch))
+            episodes.append((index, columns))
+        return episodes
 
-    def _is_mapped(self, index: int) -> bool:
-        """Whether every leaf of an episode is known to lie in the file as it is."""
-        found = self._index.find(index)
-        return found is not None and all(place.dtype is not None for place in found[0])
+    def _views(
+        self, mapped: MappedFile, index: int, schema: Sequence[LeafPlace], places: Sequence[int]
+    ) -> dict[Any, Column]:
+        """Views of the leaves of an episode that lie in the file as they are."""
+        columns: dict[Any, Column] = {}
+        position = 0
+        try:
+            for place in schema:
+                if place.dtype is not None:
+                    offset, rows = places[position], places[position + 1]
+                    columns[place.path] = mapped.array(offset, (rows, *place.shape), place.dtype, rows * place.row_size)
+                position += 2
+        except ValueError as error:
+            raise DatasetCorruptError(
+                f"Episode {index} lies beyond the end of {self._file} ({error}); the file is cut off, so "
+                f"copy or download it again."
+            ) from error
+        return columns
 
     def _columns(self, batch: Sequence[int]) -> list[tuple[int, Columns]]:
+        """The columns of episodes, read through HDF5 where they have to be."""
         self._locate(batch)
         mapped, through_hdf5 = self._mapped(), self._read_through_hdf5(batch)
-        return [(index, {**self._views(mapped, index), **through_hdf5.get(index, {})}) for index in batch]
+        return [
+            (index, {**self._views(mapped, index, *self._placed(index)), **through_hdf5.get(index, {})})
+            for index in batch
+        ]
 
     def _at_one_moment(self, read: Callable[[], T]) -> T:
         """What ``read`` finds in the file while no change to it is being committed.
@@ -150,31 +172,11 @@ class HDF5Storage(MinariStorage):
             for found in hdf5().with_episode_groups(self._file, unknown, locate):
                 self._index.add(found)
 
-    def _views(self, mapped: mmap.mmap, index: int) -> dict[Any, Column]:
-        schema, places = self._placed(index)
-        columns: dict[Any, Column] = {}
-        position = 0
-        for place in schema:
-            if place.dtype is not None:
-                columns[place.path] = self._view(mapped, place, places[position], places[position + 1], index)
-            position += 2
-        return columns
-
     def _placed(self, index: int) -> tuple[Sequence[LeafPlace], list[int]]:
         found = self._index.find(index)
         if found is None:
             raise DatasetCorruptError(f"Episode {index} is not in {self._file}.")
         return found
-
-    def _view(self, mapped: mmap.mmap, place: LeafPlace, offset: int, rows: int, index: int) -> Column:
-        try:
-            view: Column = np.ndarray((rows, *place.shape), place.dtype, mapped, offset)
-        except (TypeError, ValueError) as error:
-            raise DatasetCorruptError(
-                f"Episode {index} lies beyond the end of {self._file} ({error}); the file is cut off, so "
-                f"copy or download it again."
-            ) from error
-        return view
 
     def _read_through_hdf5(self, batch: Sequence[int]) -> dict[int, dict[Any, Column]]:
         wanted = {}
@@ -203,10 +205,10 @@ class HDF5Storage(MinariStorage):
             for index in batch:
                 yield {**cast("dict[str, Any]", found[index]), "id": index}
 
-    def _mapped_metadata(self, mapped: mmap.mmap, index: int) -> dict[str, Any] | None:
+    def _mapped_metadata(self, mapped: MappedFile, index: int) -> dict[str, Any] | None:
         """The metadata of an episode whose place is known and which was written as usual, otherwise None."""
         header = self._index.header(index)
-        attributes = None if header == UNKNOWN else read_attributes(mapped, header)
+        attributes = None if header == UNKNOWN else read_attributes(mapped.read_at, header)
         return None if attributes is None else nested_metadata(attributes)
 
     def _read_lengths(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -222,7 +224,7 @@ class HDF5Storage(MinariStorage):
     def _are_mapped(self, indices: Sequence[int]) -> bool:
         """Whether every leaf of these episodes lies in the file as it is."""
         self._at_one_moment(lambda: self._locate(indices))
-        return all(map(self._is_mapped, indices))
+        return all(place.dtype is not None for index in indices for place in self._placed(index)[0])
 
     def _remember(self, placed: Iterable[PlacedEpisodes], status: os.stat_result, total: int) -> None:
         """Take over what a writer has changed."""

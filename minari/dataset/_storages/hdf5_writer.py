@@ -163,18 +163,18 @@ class HDF5Writer(EpisodeWriter):
             return
         self._finished = True
         unlinked: list[PlacedEpisodes] = []
-        if self._appended or self._through_hdf5:
-            superblock = self._superblock()
         if self._appended:
+            superblock = self._superblock()
             self._placed, end = self._appender.finish()
             table = find_table(self._target, superblock.root)
             if table is None or self._replaced:
-                unlinked = self._placed
+                unlinked = list(self._placed)
             else:
                 members = MemberTable(self._target, table, end, superblock.leaf_k, superblock.node_k)
                 end = members.add(_names(self._placed), _headers(self._placed))
             self._target.write_at(0, memoryview(superblock.with_end(end)))
         if unlinked or self._through_hdf5:
+            self._superblock()  # for what it says about the file being in use
             self._change_through_hdf5(unlinked)
 
     def _superblock(self) -> Superblock:
