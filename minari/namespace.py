@@ -16,9 +16,9 @@ from minari.errors import DatasetCorruptError, NamespaceError
 from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root
 from minari.storage.publishing import (
     NAMESPACE_METADATA_FILENAME,
-    catalogue_folders,
     dataset_exists,
     ensure_namespace_directories,
+    walk_catalogue,
     write_atomically,
 )
 from minari.storage.remotes import get_cloud_storage
@@ -152,8 +152,7 @@ def delete_namespace(namespace: str, *, root: Root = None) -> None:
 
 def list_local_namespaces(*, root: Root = None) -> list[str]:
     """The local namespaces, sorted."""
-    folders = catalogue_folders(get_datasets_root(root))
-    return sorted(namespace for namespace, folder in folders if _metadata_file(folder).is_file())
+    return sorted(folder.id for folder in walk_catalogue(get_datasets_root(root)) if folder.is_namespace)
 
 
 def list_remote_namespaces() -> list[str]:

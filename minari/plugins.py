@@ -7,10 +7,16 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from importlib.metadata import entry_points
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from minari.errors import MissingDependencyError
+from minari.lazy import LazyModule
+
+
+if TYPE_CHECKING:
+    from importlib import metadata
+else:
+    metadata = LazyModule("importlib.metadata")  # what is in our own table is found without it
 
 
 #: Where a class is (``"module:class"``), and what to install when an import in its module fails.
@@ -21,7 +27,7 @@ def known_targets(own: Mapping[str, Target], group: str) -> dict[str, Target]:
     """A table together with the entry points of a group; the table goes before them."""
     found = {
         point.name: (point.value, point.dist.name if point.dist else point.module)
-        for point in entry_points(group=group)
+        for point in metadata.entry_points(group=group)
     }
     return {**found, **own}
 

@@ -6,10 +6,6 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gymnasium import spaces
-
-from minari.serialization import serialize_space
-
 
 __all__ = ["plain"]
 
@@ -17,9 +13,8 @@ __all__ = ["plain"]
 def plain(value: Any) -> Any:
     """What JSON holds for a value of the metadata.
 
-    Sets become sorted lists and spaces their description. JSON knows neither infinity nor NaN, so
-    that numbers which are not finite become null; inside the description of a space, which is a
-    text, they stay.
+    Sets become sorted lists. JSON knows neither infinity nor NaN, so that numbers which are not
+    finite become null; inside the description of a space, which is a text, they stay.
 
     >>> plain({"author": {"Grace", "Ada"}, "ref_max_score": float("inf")})
     {'author': ['Ada', 'Grace'], 'ref_max_score': None}
@@ -28,8 +23,6 @@ def plain(value: Any) -> Any:
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, spaces.Space):
-        return serialize_space(value)
     if isinstance(value, (set, frozenset)):
         return sorted(map(plain, value), key=str)
     if isinstance(value, Iterable) and not isinstance(value, str):

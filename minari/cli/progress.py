@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from typing import TYPE_CHECKING
 
 from minari.cli.terminal import open_console
+from minari.lazy import LazyModule
 from minari.progress import ProgressTask, observe_progress
+
+
+if TYPE_CHECKING:
+    import rich.progress
+else:
+    rich = LazyModule("rich")
 
 
 __all__ = ["progress_bars"]
@@ -17,9 +23,9 @@ __all__ = ["progress_bars"]
 class _Bars:
     """One bar for each operation under way."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: rich.progress.Progress) -> None:
         self._progress = progress
-        self._bars: dict[ProgressTask, TaskID] = {}
+        self._bars: dict[ProgressTask, rich.progress.TaskID] = {}
 
     def started(self, task: ProgressTask) -> None:
         self._bars[task] = self._progress.add_task(task.description, total=task.total, unit=task.unit)
@@ -39,11 +45,14 @@ def progress_bars() -> Iterator[None]:
         yield
         return
     columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[unit]}", markup=False),
-        TimeRemainingColumn(),
+        rich.progress.TextColumn("{task.description}", markup=False),
+        rich.progress.BarColumn(),
+        rich.progress.MofNCompleteColumn(),
+        rich.progress.TextColumn("{task.fields[unit]}", markup=False),
+        rich.progress.TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as progress, observe_progress(_Bars(progress)):
+    with (
+        rich.progress.Progress(*columns, console=console, transient=True) as progress,
+        observe_progress(_Bars(progress)),
+    ):
         yield

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from gymnasium.spaces import Space
 from rich.console import RenderableType
 from rich.markdown import Markdown
 from rich.table import Table
@@ -27,6 +28,7 @@ from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.statistics import DatasetStatistics
 from minari.dataset.stored_metadata import read_metadata
 from minari.errors import DataPathError, DatasetNotFoundError, MinariError
+from minari.serialization import serialize_space
 from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root
 from minari.storage.publishing import dataset_exists
 
@@ -58,7 +60,10 @@ def show_dataset(dataset: str, as_json: bool) -> None:
     if not described.get("dataset_id"):
         described["dataset_id"] = data_path.resolve().parent.name
     if as_json:
-        print(json.dumps(plain({**described, "data_path": str(data_path), **_summaries(episodes)}), indent=2))
+        stored = {
+            key: serialize_space(value) if isinstance(value, Space) else value for key, value in described.items()
+        }
+        print(json.dumps(plain({**stored, "data_path": str(data_path), **_summaries(episodes)}), indent=2))
         return
     _print_page(described, _env_description(metadata), episodes)
 

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
-
-from rich.table import Table
+from typing import TYPE_CHECKING, Any
 
 from minari.cli.terminal import printable
 from minari.dataset.dataset_id import parse_dataset_id
+from minari.lazy import LazyModule
+
+
+if TYPE_CHECKING:
+    import rich.cells
+    import rich.table
+else:
+    rich = LazyModule("rich")
 
 
 __all__ = ["LONG_LIST", "DatasetRow", "collapsed", "dataset_rows", "dataset_table"]
@@ -94,17 +100,17 @@ def _total_size(rows: Iterable[DatasetRow]) -> float:
     return sum(row.size or 0.0 for row in rows)
 
 
-def dataset_table(rows: Sequence[DatasetRow]) -> Table:
+def dataset_table(rows: Sequence[DatasetRow]) -> rich.table.Table:
     """The table of datasets, with their number and their size under it; a rule parts the namespaces."""
     count = sum(row.datasets for row in rows)
     caption = f"Number of datasets: {count}, total size: {_total_size(rows):.1f} MB"
-    table = Table(caption=caption)
+    table = rich.table.Table(caption=caption)
     lines = [[printable(cell) for cell in _cells(row)] for row in rows]
     headers = ("Name", "# Episodes", "# Steps", "Size")
     for column, header in enumerate(headers):
-        # What is narrower than its widest cell would be cut.
-        width = max([len(header), *(len(line[column]) for line in lines)])
-        table.add_column(header, justify="right" if column else "left", min_width=width, no_wrap=True)
+        # Said beforehand: what is narrower than its widest cell would be cut, and Rich takes long to find out.
+        width = max(map(rich.cells.cell_len, [header, *(line[column] for line in lines)]))
+        table.add_column(header, justify="right" if column else "left", width=width, no_wrap=True)
     table.add_column("Author", overflow="fold")
     for line, row, following in zip(lines, rows, [*rows[1:], None], strict=True):
         table.add_row(*line, end_section=following is not None and _field(row) != _field(following))

@@ -7,10 +7,17 @@ import re
 import sys
 import unicodedata
 from io import TextIOWrapper
+from typing import TYPE_CHECKING, TextIO
 
-from rich.console import Console, RenderableType
-from rich.measure import Measurement
-from rich.text import Text
+from minari.lazy import LazyModule
+
+
+if TYPE_CHECKING:
+    import rich.console
+    import rich.measure
+    import rich.text
+else:
+    rich = LazyModule("rich")  # commands that print lines of text only do not wait for it
 
 
 __all__ = ["complain", "open_console", "page_width", "printable", "show", "tell"]
@@ -20,35 +27,39 @@ _PAGE_WIDTH = 110  # columns, where nothing says how wide the output is
 _ESCAPE_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
 
-def open_console(*, stderr: bool = False, width: int | None = None) -> Console:
+def open_console(*, stderr: bool = False, width: int | None = None) -> rich.console.Console:
     """A console that prints texts as they are: no markup, no emoji, no colours of its own choice."""
-    stream = sys.stderr if stderr else sys.stdout
+    _accept_any_letter(sys.stderr if stderr else sys.stdout)
+    return rich.console.Console(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
+
+
+def _accept_any_letter(stream: TextIO) -> None:
+    """See to it that a name which the encoding of the terminal lacks does not end the command."""
     if isinstance(stream, TextIOWrapper):
-        # A name that the encoding of the terminal lacks must not end the command.
         stream.reconfigure(errors="replace")
-    return Console(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
 
 
 def tell(text: str) -> None:
     """Print one line on standard output, however long it is."""
-    open_console().print(Text(printable(text)), soft_wrap=True)
+    _accept_any_letter(sys.stdout)
+    print(printable(text), flush=True)
 
 
 def complain(text: str) -> None:
     """Print one line on standard error, however long it is and however many lines the text has."""
     style = "red" if text.startswith("Error") else "yellow" if text.startswith("Warning") else ""
     line = " ".join(printable(text).split())
-    open_console(stderr=True).print(Text(line, style=style), soft_wrap=True)
+    open_console(stderr=True).print(rich.text.Text(line, style=style), soft_wrap=True)
 
 
-def show(renderable: RenderableType) -> None:
+def show(renderable: rich.console.RenderableType) -> None:
     """Print on standard output, as wide as the terminal, and wider where a word would not fit.
 
     Where the output is no terminal and ``COLUMNS`` does not say how wide it is, it is as wide as the
     renderable would like to be.
     """
     console = open_console()
-    needed = Measurement.get(console, console.options.update(width=_ANY_WIDTH), renderable)
+    needed = rich.measure.Measurement.get(console, console.options.update(width=_ANY_WIDTH), renderable)
     width = max(console.width, needed.minimum) if _has_width(console) else needed.maximum
     open_console(width=width).print(renderable)
 
@@ -59,7 +70,7 @@ def page_width() -> int:
     return console.width if _has_width(console) else _PAGE_WIDTH
 
 
-def _has_width(console: Console) -> bool:
+def _has_width(console: rich.console.Console) -> bool:
     return console.is_terminal or "COLUMNS" in os.environ
 
 

@@ -12,14 +12,15 @@ from gymnasium.wrappers import Autoreset
 
 from minari.data_collector.callbacks import EpisodeMetadataCallback, StepDataCallback
 from minari.data_collector.episode_buffer import EpisodeBuffer
+from minari.data_collector.growing_columns import kept, last_row
 from minari.data_collector.pending import PendingEpisodes
-from minari.data_collector.recorder import EpisodeRecorder, kept, last_row
-from minari.data_collector.space_check import first_outside
+from minari.data_collector.recorded_values import RecordedValues
+from minari.data_collector.recorder import EpisodeRecorder
+from minari.data_collector.space_check import SpaceCheck
 from minari.dataset.creation import DatasetDescription, EnvLike
 from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.minari_storage import PathLike
 from minari.dataset.publication import free_dataset_path
-from minari.dataset.step_data import StepData
 
 
 __all__ = ["AUTOSEED_BIT_SIZE", "DataCollector", "EpisodeBuffer"]
@@ -47,9 +48,11 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         action_space: likewise.
         data_format: of the dataset, by default ``"hdf5"``.
         jpeg_encoding: store frames as JPEG, which loses detail.
-        buffer_steps: how many steps may be in memory before they are written to disk. Frames are
-            written earlier, after 64 MiB.
+        buffer_steps: how many steps may be in memory; with so many, those of the running episode
+            included, the finished episodes are written to disk. Frames are written earlier, after 64 MiB.
         root: of the catalogue; by default that of ``MINARI_DATASETS_PATH``.
+        max_buffer_steps: the name that ``buffer_steps`` had before 0.5.
+        max_buffer_episodes: has no effect any more.
 
     Warns:
         UserWarning: an observation or action lies outside its space; it is recorded all the same.
@@ -96,7 +99,6 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
                 f"make a DataCollector of each of its environments."
             )
         super().__init__(env)
-        self._step_data_callback = step_data_callback()
         self._observation_space = env.observation_space if observation_space is None else observation_space
         self._action_space = env.action_space if action_space is None else action_space
         if max_buffer_steps is not None:
@@ -115,10 +117,16 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
             buffer_steps=buffer_steps,
             root=root,
         )
-        self._recorder = EpisodeRecorder(self._observation_space, self._action_space, record_infos)
+        self._recorder = EpisodeRecorder(self._observation_space, self._action_space)
+        self._recorded = RecordedValues(step_data_callback(), record_infos, self._recorder.checked_info)
+        self._checks = SpaceCheck(self._observation_space), SpaceCheck(self._action_space)
+        self._room = 0  # how many steps the running episode can have before finished ones must be written
         self._resets_itself = _has_wrapper(env, Autoreset)
-        self._last_step_data: StepData | None = None
+        self._was_reset = False
         self._done = False  # whether the last step ended an episode of the environment
+        # What the last step, or reset, recorded; the next episode begins with it where nobody resets.
+        self._last_observation: Any = None
+        self._last_info: Any = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset the environment; a running episode ends here, truncated unless it has terminated.
@@ -138,9 +146,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
             seed = secrets.randbits(AUTOSEED_BIT_SIZE)
         recorded_options = kept(options)
         observation, info = self.env.reset(seed=seed, options=options)
-        step_data = self._step_data_callback(env=self.env, obs=observation, info=info)
-        self._recorder.start(step_data, seed, recorded_options)
-        self._last_step_data, self._done = step_data, False
+        self._start_episode(*self._recorded.of_reset(self.env, observation, info), seed, recorded_options)
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
@@ -153,52 +159,58 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
             What the environment returned.
         """
         if not self._recorder.started:
-            if self._last_step_data is None:
+            if not self._was_reset:
                 raise gym.error.ResetNeeded("Cannot record a step before the first reset; call reset() first.")
             if self._resets_itself and self._done:
                 return self._step_that_resets(action)
-            self._recorder.start(self._last_step_data, None, None)
+            self._start_episode(self._last_observation, self._last_info, None, None)
         result = self.env.step(action)
         observation, reward, terminated, truncated, info = result
-        step_data = self._step_data_callback(
-            env=self.env,
-            obs=observation,
-            info=info,
-            action=action,
-            rew=reward,
-            terminated=terminated,
-            truncated=truncated,
-        )
-        self._recorder.add(step_data)
-        self._last_step_data = step_data
-        if terminated or truncated or step_data["terminated"] or step_data["truncated"]:
-            self._done = bool(terminated or truncated)
+        if not self._recorded.are_returned:
+            observation, action, reward, terminated, truncated, info = self._recorded.of_step(self.env, action, result)
+        elif not self._recorded.with_infos:
+            info = {}
+        steps = self._recorder.add(observation, action, reward, terminated, truncated, info)
+        self._last_info = info
+        if terminated or truncated or result[2] or result[3]:
+            self._done = bool(result[2] or result[3])
             self._end_episode()
+        elif steps >= self._room:
+            self._make_room(steps)
         return result
 
     def _step_that_resets(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         result = self.env.step(action)
-        step_data = self._step_data_callback(env=self.env, obs=result[0], info=result[4])
-        self._recorder.start(step_data, None, None)
-        self._last_step_data, self._done = step_data, False
+        self._start_episode(*self._recorded.of_reset(self.env, result[0], result[4]), None, None)
         return result
+
+    def _start_episode(self, observation: Any, info: Any, seed: int | None, options: dict[str, Any] | None) -> None:
+        self._recorder.start(observation, info, seed, options)
+        self._last_info, self._was_reset, self._done = info, True, False
+        self._room = self._pending.room
+
+    def _make_room(self, steps: int) -> None:
+        """Write the finished episodes to disk, as memory holds the most steps that it may."""
+        notes = self._pending.make_room(steps)
+        self._room = self._pending.room
+        for note in notes:
+            warnings.warn(note, UserWarning, stacklevel=3)
 
     def _end_episode(self) -> None:
         """Move the running episode, if it has a step, to those that are finished."""
         if not self._recorder.started:
             return
-        if len(self._recorder) == 0:
-            self._recorder.take()
-            return
         self._recorder.truncate()
         number, buffer = self._pending.total_episodes, self._recorder.take()
-        if self._last_step_data is not None:  # the caller may change what was returned, so the copy counts
-            last: Any = {**self._last_step_data, "observation": last_row(buffer.observations)}
-            self._last_step_data = last
+        # The caller may change what was returned, so the copy counts.
+        self._last_observation = last_row(buffer.observations)
+        if len(buffer) == 0:
+            return
         # What is to be said comes last, as a warning may be an exception: the episode is safe by then.
         notes = self._recorder.take_notes()
-        notes += _values_outside("Observation", self._observation_space, buffer.observations, number)
-        notes += _values_outside("Action", self._action_space, buffer.actions, number)
+        observations, actions = self._checks
+        notes += _values_outside("Observation", observations, buffer.observations, number)
+        notes += _values_outside("Action", actions, buffer.actions, number)
         notes += self._pending.add(buffer)
         for note in notes:
             warnings.warn(note, UserWarning, stacklevel=3)
@@ -294,15 +306,15 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
             self._pending.leave()
 
 
-def _values_outside(name: str, space: gym.Space[Any] | None, values: Any, episode: int) -> list[str]:
+def _values_outside(name: str, check: SpaceCheck, values: Any, episode: int) -> list[str]:
     """Says where the values of an episode first lie outside their space, if anywhere."""
-    outside = None if space is None else first_outside(space, values)
+    outside = check.first_outside(values)
     if outside is None:
         return []
     step, path = outside
     return [
         f"{name} is not in {name.lower()} space, in episode {episode} first at step {step}"
-        f"{f' at {path}' if path else ''}; it is recorded as it is.\nSpace: {space}"
+        f"{f' at {path}' if path else ''}; it is recorded as it is.\nSpace: {check.space}"
     ]
 
 

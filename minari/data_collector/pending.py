@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -33,7 +34,7 @@ class PendingEpisodes:
         data_format: of the storage.
         jpeg_encoding: store frames as JPEG.
         describe: gives the metadata of an episode.
-        buffer_steps: how many steps may be in memory.
+        buffer_steps: how many steps may be in memory, of these and of the running episode.
         root: of the catalogue.
     """
 
@@ -80,6 +81,11 @@ class PendingEpisodes:
         """Whether episodes have been written to disk."""
         return self._recording is not None
 
+    @property
+    def room(self) -> int:
+        """How many steps a running episode can have before the finished ones must be written."""
+        return self._next_flush - self._steps if self._buffers else sys.maxsize
+
     def add(self, buffer: EpisodeBuffer) -> list[str]:
         """Take a finished episode.
 
@@ -90,13 +96,22 @@ class PendingEpisodes:
         self._steps += len(buffer)
         self._bytes += _size(buffer.observations) + _size(buffer.actions) + _size(buffer.infos)
         if self._steps >= self._next_flush or self._bytes >= _BUFFER_BYTES:
-            try:
-                self.flush()
-            except Exception as error:  # whatever it is, also in a callback: the step must go on
-                # The episodes stay in memory, and the next try waits for as many again.
-                self._next_flush = 2 * self._steps
-                self._bytes = 0
-                return [f"The recorded episodes cannot be written yet and stay in memory: {error}"]
+            return self.make_room()
+        return []
+
+    def make_room(self, running: int = 0) -> list[str]:
+        """Write the episodes in memory to the recording, or say what went wrong, as :meth:`add` does.
+
+        Args:
+            running: the steps of an episode that is not finished.
+        """
+        try:
+            self.flush()
+        except Exception as error:  # whatever it is, also in a callback: the step must go on
+            # The episodes stay in memory, and the next try waits for as many again.
+            self._next_flush = 2 * (self._steps + running)
+            self._bytes = 0
+            return [f"The recorded episodes cannot be written yet and stay in memory: {error}"]
         return []
 
     def flush(self) -> None:

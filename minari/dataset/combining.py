@@ -17,6 +17,7 @@ from minari.dataset.env_spec import (
 from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.minari_storage import MinariStorage, PathLike
 from minari.dataset.publication import new_dataset
+from minari.dataset.storing import append_stored
 from minari.dataset.versions import combine_versions
 from minari.errors import CombineError
 from minari.storage.datasets_root_dir import get_dataset_path
@@ -110,8 +111,7 @@ def combine_datasets(
             jpeg_encoding=all(dataset.storage.jpeg_encoding for dataset in datasets_to_combine),
         )
         storage.update_metadata(_combined_metadata(datasets_to_combine, new_id))
-        for dataset in datasets_to_combine:
-            storage.update_from_storage(dataset.storage, dataset.episode_indices)
+        append_stored(storage, [(dataset.storage, dataset.episode_indices.tolist()) for dataset in datasets_to_combine])
     return MinariDataset(get_dataset_path(new_id, root=root) / "data")
 
 

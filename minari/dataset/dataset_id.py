@@ -27,6 +27,7 @@ __all__ = [
 _PART = re.compile(r"[\w-]+")
 # One spelling for each version: `a-v01` would be another folder than the `a-v1` it stands for.
 _VERSION = re.compile(r"0|[1-9][0-9]{0,17}")
+_ID = re.compile(rf"(?:([\w-]+(?:/[\w-]+)*)/)?([\w-]+)-v({_VERSION.pattern})")
 _GRAMMAR = "(namespace/)*name-vN, with letters, digits, '_' and '-' in the parts and N counting from 0"
 
 
@@ -79,19 +80,7 @@ class DatasetId:
             DatasetIdError: the text does not follow the grammar; it is a ``TypeError`` too
                 where ``text`` is not a string.
         """
-        if not isinstance(text, str):
-            raise DatasetIdTypeError(f"A dataset id must be a string, got {text!r}.")
-        parts = text.split("/")
-        if not all(map(is_part, parts)):
-            raise DatasetIdError(f"The dataset id {text!r} is malformed; expected {_GRAMMAR}.")
-        name, _, version = parts[-1].rpartition("-v")
-        if name and version.isdecimal() and not _VERSION.fullmatch(version):
-            raise DatasetIdError(f"The version of the dataset id {text!r} must be a plain number, as in '-v1'.")
-        if not name or not _VERSION.fullmatch(version):
-            raise DatasetIdError(
-                f"The dataset id {text!r} has no version; end it with '-v' and a number such as '{text}-v0'."
-            )
-        return cls("/".join(parts[:-1]) or None, name, int(version))
+        return cls(*parse_dataset_id(text))
 
     @property
     def sort_key(self) -> tuple[str, str, int]:
@@ -106,6 +95,25 @@ class DatasetId:
         return f"{prefix}{self.name}-v{self.version}"
 
 
+def _fields(text: object) -> tuple[str | None, str, int] | None:
+    """The namespace, the name and the version of an id; None where it does not follow the grammar."""
+    found = _ID.fullmatch(text) if isinstance(text, str) else None
+    return None if found is None else (found[1], found[2], int(found[3]))
+
+
+def _refusal(text: object) -> DatasetIdError:
+    """What to raise about a text that is no id."""
+    if not isinstance(text, str):
+        return DatasetIdTypeError(f"A dataset id must be a string, got {text!r}.")
+    parts = text.split("/")
+    if not all(map(is_part, parts)):
+        return DatasetIdError(f"The dataset id {text!r} is malformed; expected {_GRAMMAR}.")
+    name, _, version = parts[-1].rpartition("-v")
+    if name and version.isdecimal():
+        return DatasetIdError(f"The version of the dataset id {text!r} must be a plain number, as in '-v1'.")
+    return DatasetIdError(f"The dataset id {text!r} has no version; end it with '-v' and a number such as '{text}-v0'.")
+
+
 def is_part(name: object) -> bool:
     """Whether a name may be a part of an id: letters, digits, ``_`` and ``-``, at least one."""
     return isinstance(name, str) and _PART.fullmatch(name) is not None
@@ -117,11 +125,7 @@ def _is_count(number: object) -> bool:
 
 def is_dataset_id(text: str) -> bool:
     """Whether the text follows the grammar of dataset ids."""
-    try:
-        DatasetId.parse(text)
-    except DatasetIdError:
-        return False
-    return True
+    return _fields(text) is not None
 
 
 def parse_dataset_id(dataset_id: str) -> tuple[str | None, str, int]:
@@ -133,8 +137,10 @@ def parse_dataset_id(dataset_id: str) -> tuple[str | None, str, int]:
     Raises:
         DatasetIdError: the id does not follow the grammar.
     """
-    parsed = DatasetId.parse(dataset_id)
-    return parsed.namespace, parsed.name, parsed.version
+    fields = _fields(dataset_id)
+    if fields is None:
+        raise _refusal(dataset_id)
+    return fields
 
 
 def gen_dataset_id(namespace: str | None, dataset_name: str, version: int | None = None) -> str:
@@ -158,7 +164,8 @@ def dataset_id_sort_key(dataset_id: str) -> tuple[str, str, int]:
     Raises:
         DatasetIdError: the id does not follow the grammar.
     """
-    return DatasetId.parse(dataset_id).sort_key
+    namespace, name, version = parse_dataset_id(dataset_id)
+    return namespace or "", name, version
 
 
 def parse_namespace(namespace: str) -> tuple[str, ...]:

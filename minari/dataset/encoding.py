@@ -12,10 +12,12 @@ from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.episode_metadata import checked_metadata
 from minari.dataset.infos import decode_infos, encode_infos
 from minari.errors import DatasetCorruptError, EpisodeError, EpisodeTypeError
-from minari.spaces import Column, Columns, EpisodeColumns, SpaceCodec, codec_for, path_name
+from minari.spaces import Column, Columns, EpisodeColumns, Path, SpaceCodec, codec_for, path_name
 
 
-REWARDS, TERMINATIONS, TRUNCATIONS = ("rewards",), ("terminations",), ("truncations",)
+REWARDS: Path = ("rewards",)
+TERMINATIONS: Path = ("terminations",)
+TRUNCATIONS: Path = ("truncations",)
 
 
 class EpisodeCodec:
@@ -33,9 +35,10 @@ class EpisodeCodec:
                 spaces ask for, or the episode has no step.
             MetadataError: the options cannot be stored.
         """
-        steps = self._encode_steps(buffer, first_observations=1)
-        columns = {**steps.columns, **encode_infos(buffer.infos, steps.total_steps + 1)}
-        return EpisodeColumns(steps.total_steps, columns, checked_metadata(_metadata(buffer)))
+        total_steps, columns = self._encode_steps(buffer, first_observations=1)
+        if buffer.infos:
+            columns.update(encode_infos(buffer.infos, total_steps + 1))
+        return EpisodeColumns(total_steps, columns, checked_metadata(_metadata(buffer)))
 
     def encode_further_steps(self, buffer: EpisodeBuffer) -> EpisodeColumns:
         """Make the columns of steps that continue an episode, but for the infos.
@@ -43,21 +46,22 @@ class EpisodeCodec:
         Raises:
             EpisodeError: as :meth:`encode` does, but there are as many observations as actions.
         """
-        return self._encode_steps(buffer, first_observations=0)
+        return EpisodeColumns(*self._encode_steps(buffer, first_observations=0))
 
-    def _encode_steps(self, buffer: EpisodeBuffer, first_observations: int) -> EpisodeColumns:
+    def _encode_steps(self, buffer: EpisodeBuffer, first_observations: int) -> tuple[int, dict[Path, Column]]:
+        """The number of steps, and all columns but the infos."""
         rewards = _rewards(buffer.rewards)
         total_steps = len(rewards)
         if total_steps == 0:
             raise EpisodeError("The episode has no step, expected at least one; leave it out.")
-        columns: dict[Any, Column] = {
+        columns = {
             **_encode_space(self.observations, buffer.observations, total_steps + first_observations, total_steps),
             **_encode_space(self.actions, buffer.actions, total_steps, total_steps),
             REWARDS: rewards,
             TERMINATIONS: _flags("terminations", buffer.terminations, total_steps),
             TRUNCATIONS: _flags("truncations", buffer.truncations, total_steps),
         }
-        return EpisodeColumns(total_steps, columns)
+        return total_steps, columns
 
     def decode(self, episode_id: int, columns: Columns) -> dict[str, Any]:
         """The fields of an :class:`~minari.EpisodeData`."""
@@ -80,7 +84,7 @@ class EpisodeCodec:
             ) from error
 
 
-def _encode_space(codec: SpaceCodec, values: Any, rows: int, total_steps: int) -> dict[Any, Column]:
+def _encode_space(codec: SpaceCodec, values: Any, rows: int, total_steps: int) -> dict[Path, Column]:
     if values is None:
         raise EpisodeError(f"The episode has no {codec.name}, expected {rows} for its {total_steps} rewards.")
     columns = codec.encode(values)

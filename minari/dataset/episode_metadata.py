@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from minari.spaces import is_utf8_text
 
 #: Keys that follow from the data, and that nobody sets.
 OWN_KEYS = ("id", "total_steps")
+
+#: Types whose values every format holds as they are.
+_PLAIN = frozenset({type(None), str, bool, int, float} | {np.dtype(code).type for code in "?bhilqBHILQefdFD"})
 
 
 def checked_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,18 +45,19 @@ def _nested(metadata: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     for key, value in metadata.items():
         name = f"{prefix}{key}"
-        if not isinstance(key, str) or not all(key.split("/")) or not is_utf8_text(key):
+        place = _place_of(key) if isinstance(key, str) else None
+        if place is None:
             raise MetadataError(
                 f"The episode metadata have the key {key!r}{f' in {prefix[:-1]!r}' if prefix else ''}, expected "
                 f"a string that is not empty, also between slashes, and has no NUL character; rename it."
             )
-        *outer, last = key.split("/")
+        outer, last = place
         node = nested
         for part in outer:
             node = node.setdefault(part, {})
             if not isinstance(node, dict):
                 raise _conflict(name)
-        if isinstance(value, Mapping):
+        if type(value) not in _PLAIN and isinstance(value, Mapping):
             there, more = node.get(last, {}), _nested(value, f"{name}/")
             if not isinstance(there, dict) or not more.keys().isdisjoint(there):
                 raise _conflict(name)
@@ -60,8 +65,15 @@ def _nested(metadata: Mapping[str, Any], prefix: str) -> dict[str, Any]:
         elif last in node:
             raise _conflict(name)
         else:
-            node[last] = _checked_value(name, value)
+            node[last] = value if type(value) in _PLAIN else _checked_value(name, value)
     return nested
+
+
+@lru_cache(maxsize=1024)  # every episode brings the same keys
+def _place_of(key: str) -> tuple[list[str], str] | None:
+    """The key at its slashes, the last part for itself; None for one that cannot be stored."""
+    *outer, last = key.split("/")
+    return (outer, last) if all((*outer, last)) and is_utf8_text(key) else None
 
 
 def _conflict(name: str) -> MetadataError:

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from gymnasium import spaces
 
+from minari.dataset.raw_metadata import METADATA_FILE_NAME, SPACES, TOTALS, check_metadata, damaged, parse_metadata
 from minari.dataset.versions import FIRST_VERSION
 from minari.errors import DatasetCorruptError, MetadataError, SpaceError, UnknownSpaceError
 from minari.serialization import deserialize_space, serialize_space
@@ -21,20 +22,10 @@ from minari.serialization import deserialize_space, serialize_space
 
 __all__ = ["METADATA_FILE_NAME", "DatasetMetadata", "json_value", "upgrade_attributes"]
 
-METADATA_FILE_NAME = "metadata.json"
-
 Space: TypeAlias = spaces.Space[Any]
 
-_TOTALS = ("total_episodes", "total_steps")
-_SPACES = ("observation_space", "action_space")
 _NAME_SETS = ("author", "author_email")
-_SET_ONCE = (*_SPACES, "env_spec", "data_format", "jpeg_encoding", "dataset_id", "minari_version")
-_KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
-    **dict.fromkeys(("data_format", "env_spec", "eval_env_spec", "dataset_id", "minari_version"), (str, "a string")),
-    **dict.fromkeys(_SPACES, ((str, dict), "the description of a space")),
-    "jpeg_encoding": (bool, "true or false"),
-    "combined_datasets": (list, "a list of dataset ids"),
-}
+_SET_ONCE = (*SPACES, "env_spec", "data_format", "jpeg_encoding", "dataset_id", "minari_version")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +66,7 @@ class DatasetMetadata:
         Raises:
             DatasetCorruptError: the text is no JSON object, or a key is missing or has a wrong value.
         """
-        try:
-            value = json.loads(text)
-        except ValueError as error:
-            raise DatasetCorruptError(
-                f"The metadata file {source} is damaged, it is not valid JSON: {error}."
-            ) from error
-        if not isinstance(value, dict):
-            raise DatasetCorruptError(f"The metadata file {source} must hold a JSON object, got {value!r}.")
-        return cls._checked(value, str(source))
+        return cls(parse_metadata(text, source), str(source))
 
     @classmethod
     def from_raw(cls, raw: Mapping[str, Any], source: object) -> DatasetMetadata:
@@ -92,24 +75,7 @@ class DatasetMetadata:
         Raises:
             DatasetCorruptError: a key is missing or has a wrong value.
         """
-        return cls._checked(copy.deepcopy(dict(raw)), str(source))
-
-    @classmethod
-    def _checked(cls, raw: dict[str, Any], source: str) -> DatasetMetadata:
-        for key in _TOTALS:
-            value = raw.get(key)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise _corrupt(source, key, "a count from 0", raw)
-        for key in _SPACES:
-            # The datasets of 0.3 leave the spaces to the environment.
-            if key not in raw and raw.get("env_spec") is None:
-                raise _corrupt(
-                    source, key, "the description of a space, as there is no 'env_spec' to take it from", raw
-                )
-        for key, (kind, expected) in _KINDS.items():
-            if raw.get(key) is not None and not isinstance(raw[key], kind):
-                raise _corrupt(source, key, expected, raw)
-        return cls(raw, source)
+        return cls(check_metadata(copy.deepcopy(dict(raw)), source), str(source))
 
     @property
     def raw(self) -> dict[str, Any]:
@@ -144,7 +110,7 @@ class DatasetMetadata:
     @property
     def has_spaces(self) -> bool:
         """Whether both spaces are described; the datasets of 0.3 leave them to the environment."""
-        return all(key in self._raw for key in _SPACES)
+        return all(key in self._raw for key in SPACES)
 
     @property
     def observation_space(self) -> Space:
@@ -164,7 +130,7 @@ class DatasetMetadata:
     def _space(self, key: str) -> Space:
         if key not in self._decoded:
             if key not in self._raw:
-                raise _corrupt(self.source, key, "the description of a space", self._raw)
+                raise damaged(self.source, key, "the description of a space", self._raw)
             try:
                 self._decoded[key] = deserialize_space(self._raw[key])
             except UnknownSpaceError:
@@ -201,7 +167,7 @@ class DatasetMetadata:
     def public(self) -> dict[str, Any]:
         """The metadata for people: spaces as spaces, authors and their addresses as sets."""
         public = self.raw
-        for key in _SPACES:
+        for key in SPACES:
             if key in public:
                 public[key] = self._space(key)
         for key in _NAME_SETS:
@@ -224,23 +190,18 @@ class DatasetMetadata:
         for key, value in changes.items():
             if not isinstance(key, str):
                 raise MetadataError(f"The keys of the metadata must be strings, got {key!r}.")
-            is_protected = key in _TOTALS or (key in _SET_ONCE and raw.get(key) is not None)
+            is_protected = key in TOTALS or (key in _SET_ONCE and raw.get(key) is not None)
             if is_protected and not allow_protected:
                 raise MetadataError(
                     f"The metadata key {key!r} is protected: it follows from the data, or was set when the "
                     "dataset was created, so you are not allowed to update it; leave it out of the update."
                 )
             raw[key] = _stored_value(key, value)
-        return DatasetMetadata._checked(raw, self.source)
-
-
-def _corrupt(source: str, key: str, expected: str, raw: Mapping[str, Any]) -> DatasetCorruptError:
-    found = f"got {raw[key]!r}" if key in raw else "which is missing"
-    return DatasetCorruptError(f"The metadata in {source} is damaged: {key!r} must be {expected}, {found}.")
+        return DatasetMetadata(check_metadata(raw, self.source), self.source)
 
 
 def _stored_value(key: str, value: Any) -> Any:
-    if key in _SPACES and isinstance(value, spaces.Space):
+    if key in SPACES and isinstance(value, spaces.Space):
         return serialize_space(value)
     if key in _NAME_SETS and isinstance(value, str):
         return [value]

@@ -377,4 +377,4 @@ class MinariStorage(ABC):
         """
         if episode_indices is None:
             episode_indices = range(storage.total_episodes)
-        storing.append_stored(self, storage, list(storage._checked(episode_indices)))
+        storing.append_stored(self, [(storage, list(storage._checked(episode_indices)))])

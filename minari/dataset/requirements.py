@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
-from importlib import metadata
+from typing import TYPE_CHECKING
 
-from packaging.requirements import InvalidRequirement, Requirement
+from minari.lazy import LazyModule
+
+
+if TYPE_CHECKING:
+    from importlib import metadata
+
+    import packaging.requirements
+else:  # only who recovers an environment asks for them
+    metadata = LazyModule("importlib.metadata")
+    packaging = LazyModule("packaging")
 
 
 def warn_about_unmet(requirements: Iterable[str], stacklevel: int) -> None:
@@ -24,8 +33,8 @@ def warn_about_unmet(requirements: Iterable[str], stacklevel: int) -> None:
 
 def _problem(text: str) -> str | None:
     try:
-        requirement = Requirement(text)
-    except InvalidRequirement:
+        requirement = packaging.requirements.Requirement(text)
+    except packaging.requirements.InvalidRequirement:
         return f"The requirement {text!r} of the dataset is not understood."
     try:
         version = metadata.version(requirement.name)

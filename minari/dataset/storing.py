@@ -38,8 +38,28 @@ def append_buffers(
         session.commit()
 
 
-def append_stored(storage: MinariStorage, source: MinariStorage, indices: Sequence[int]) -> None:
-    """Append episodes of another storage; see :meth:`MinariStorage.update_from_storage`."""
+def append_stored(storage: MinariStorage, parts: Sequence[tuple[MinariStorage, Sequence[int]]]) -> None:
+    """Append episodes of other storages, all or none; see :meth:`MinariStorage.update_from_storage`.
+
+    Args:
+        storage: where they go.
+        parts: storages, each with the numbers of the episodes that are taken from it.
+    """
+    for source, _ in parts:
+        _check_same_layout(storage, source)
+    batches = [
+        (source, indices[start : start + _COPIED_AT_A_TIME])
+        for source, indices in parts
+        for start in range(0, len(indices), _COPIED_AT_A_TIME)
+    ]
+    with storage._writer() as writer:
+        session = _Session(storage, writer)
+        for source, batch in track(batches, "copying episodes", unit="batches"):
+            session.copy(source, batch)
+        session.commit()
+
+
+def _check_same_layout(storage: MinariStorage, source: MinariStorage) -> None:
     ours, theirs = storage._codec, source._codec
     for name in ("observations", "actions"):
         if getattr(ours, name).layout() != getattr(theirs, name).layout():
@@ -47,11 +67,6 @@ def append_stored(storage: MinariStorage, source: MinariStorage, indices: Sequen
                 f"The {name} of {source.data_path} are of the space {getattr(theirs, name).space}, expected "
                 f"one laid out like {getattr(ours, name).space} as in {storage.data_path}."
             )
-    with storage._writer() as writer:
-        session = _Session(storage, writer)
-        for start in track(range(0, len(indices), _COPIED_AT_A_TIME), "copying episodes", unit="batches"):
-            session.copy(source, indices[start : start + _COPIED_AT_A_TIME])
-        session.commit()
 
 
 class _Session:
@@ -63,6 +78,7 @@ class _Session:
         self._episodes = self._stored_episodes = self._metadata.total_episodes
         self._steps = self._metadata.total_steps
         self._continued: dict[int, EpisodeColumns] = {}
+        self._jpeg_leaves = storage._image_leaves if storage.jpeg_encoding else []
 
     def add(self, buffer: EpisodeBuffer | Mapping[str, Any], describe: Describe | None) -> None:
         """Check an episode and write it; buffers may be filled anew as soon as this returns."""
@@ -91,8 +107,9 @@ class _Session:
         return EpisodeColumns(episode.total_steps, episode.columns, metadata)
 
     def _with_jpeg(self, episode: EpisodeColumns) -> EpisodeColumns:
-        leaves = self._storage._image_leaves if self._storage.jpeg_encoding else []
-        frames = {leaf.path: encode_frames(episode.columns[leaf.path]) for leaf in leaves}
+        if not self._jpeg_leaves:
+            return episode
+        frames = {leaf.path: encode_frames(episode.columns[leaf.path]) for leaf in self._jpeg_leaves}
         return EpisodeColumns(episode.total_steps, {**episode.columns, **frames}, episode.metadata)
 
     def _continue(self, index: int, buffer: EpisodeBuffer, describe: Describe | None) -> None:

@@ -1,7 +1,7 @@
 """Format versions: which datasets can be read, and what a combination of datasets carries.
 
 A dataset carries either an exact version (``0.5.4``) or a specifier (``~=0.4``), in the sense of
-PEP 440; those of 0.3 carry none. Both are intervals of versions here.
+PEP 440; those of 0.3 carry none.
 """
 
 from __future__ import annotations
@@ -9,12 +9,19 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from functools import reduce
-
-import portion  # type: ignore[import-untyped]
-from packaging.specifiers import InvalidSpecifier, Specifier, SpecifierSet
-from packaging.version import InvalidVersion, Version
+from typing import TYPE_CHECKING
 
 from minari.errors import CombineError, DatasetVersionError
+from minari.lazy import LazyModule
+
+
+if TYPE_CHECKING:
+    import portion  # type: ignore[import-untyped]
+
+    from minari.dataset import version_ranges
+else:
+    # It brings two libraries, and a release that is known by its name, as nearly all are, needs none.
+    version_ranges = LazyModule("minari.dataset.version_ranges")
 
 
 __all__ = [
@@ -39,11 +46,10 @@ supported_dataset_versions: set[str] = {
     *("0.5.0", "0.5.1", "0.5.2", "0.5.3", "0.5.4"),
 }
 
-_OLDEST = Version("0.3.0")
-_NEWEST = Version(FORMAT_VERSION)
-_READABLE = portion.closed(_OLDEST, _NEWEST)
+_OLDEST = "0.3.0"
+_READABLE = f">={_OLDEST},<={FORMAT_VERSION}"
 # The rest of the major line, which may change what is stored but not where.
-_NEWER = portion.open(_NEWEST, Version(f"{_NEWEST.major + 1}.dev0"))
+_NEWER = f">{FORMAT_VERSION},<1.dev0"
 
 
 def is_compatible(version_text: str | None) -> bool:
@@ -56,8 +62,10 @@ def is_compatible(version_text: str | None) -> bool:
         version_text: an exact version, a specifier, or None for the datasets of 0.3. A text that
             is neither is not compatible.
     """
+    if _is_release(version_text):
+        return True
     try:
-        return bool(_interval(version_text).overlaps(_READABLE))
+        return bool(_interval(version_text).overlaps(_interval(_READABLE)))
     except ValueError:
         return False
 
@@ -75,15 +83,17 @@ def check_readable(version_text: str | None, dataset: str) -> None:
     Raises:
         DatasetVersionError: the version is of another major line, or not a version at all.
     """
+    if _is_release(version_text):
+        return
     try:
         interval = _interval(version_text)
     except ValueError as error:
         raise DatasetVersionError(
             f"The dataset {dataset} carries {version_text!r}, which is not a version (PEP 440)."
         ) from error
-    if interval.overlaps(_READABLE):
+    if interval.overlaps(_interval(_READABLE)):
         return
-    if interval.overlaps(_NEWER):
+    if interval.overlaps(_interval(_NEWER)):
         warnings.warn(
             f"The dataset {dataset} follows the format version {version_text}, which is newer than "
             f"{FORMAT_VERSION}; parts of it may be missing until Minari is upgraded.",
@@ -113,85 +123,26 @@ def combine_versions(version_texts: Sequence[str | None]) -> str:
         DatasetVersionError: one of the texts is not a version.
     """
     texts = [FIRST_VERSION if text is None else text for text in version_texts]
+    if all(map(_is_release, texts)):
+        return FORMAT_VERSION
     try:
         intervals = [_interval(text) for text in texts]
     except ValueError as error:
         raise DatasetVersionError(f"One of the versions {texts} is not a version (PEP 440): {error}.") from error
-    if not texts or any(_is_exact(text) for text in texts):
+    if any(map(version_ranges.is_exact, texts)):
         return FORMAT_VERSION
     shared = reduce(lambda left, right: left & right, intervals)
     if shared.empty:
         raise CombineError(f"The datasets follow the format versions {texts}, which exclude each other.")
-    return _specifier_of(shared, texts)
+    return version_ranges.specifier_of(shared, texts)
 
 
-def _is_exact(text: str) -> bool:
-    try:
-        Version(text)
-    except InvalidVersion:
-        return False
-    return True
+def _is_release(text: object) -> bool:
+    return isinstance(text, str) and text in supported_dataset_versions
 
 
 def _interval(text: object) -> portion.Interval:
-    """The versions that a text stands for; ValueError where it stands for none."""
-    if text is None:
-        text = FIRST_VERSION
-    if not isinstance(text, str) or not text.strip():
-        raise ValueError(f"expected a version, got {text!r}")
-    if _is_exact(text):
-        return portion.singleton(Version(text))
-    try:
-        specifiers = SpecifierSet(text)
-    except InvalidSpecifier as error:
-        raise ValueError(str(error)) from error
-    return reduce(lambda left, right: left & right, map(_specified, specifiers))
-
-
-def _specified(specifier: Specifier) -> portion.Interval:
-    operator, text = specifier.operator, specifier.version
-    if operator in ("==", "!=") and text.endswith(".*"):
-        start = Version(text.removesuffix(".*"))
-        interval = portion.closedopen(start, _next(start.release))
-        return interval if operator == "==" else ~interval
-    try:
-        version = Version(text)
-    except InvalidVersion as error:  # `===` takes any text
-        raise ValueError(str(error)) from error
-    if operator == "~=":
-        return portion.closedopen(version, _next(version.release[:-1]))
-    return {
-        "==": portion.singleton(version),
-        "===": portion.singleton(version),
-        "!=": ~portion.singleton(version),
-        ">=": portion.closedopen(version, portion.inf),
-        ">": portion.open(version, portion.inf),
-        "<=": portion.openclosed(-portion.inf, version),
-        "<": portion.open(-portion.inf, version),
-    }[operator]
-
-
-def _next(release: tuple[int, ...]) -> Version:
-    """The first version after all those that begin with ``release``."""
-    return Version(".".join(map(str, (*release[:-1], release[-1] + 1))))
-
-
-def _specifier_of(interval: portion.Interval, texts: Sequence[str]) -> str:
-    """Write an interval as a specifier that admits the same versions.
-
-    Holes can only come from the ``!=`` of the texts, so those that lie inside are kept as they are.
-    """
-    bounds = interval.enclosure
-    if bounds.lower == bounds.upper:
-        return f"=={bounds.lower}"
-    parts = []
-    if bounds.lower != -portion.inf:
-        parts.append(f"{'>=' if bounds.left is portion.CLOSED else '>'}{bounds.lower}")
-    if bounds.upper != portion.inf:
-        parts.append(f"{'<=' if bounds.right is portion.CLOSED else '<'}{bounds.upper}")
-    excluded = {part for text in texts for part in SpecifierSet(text) if part.operator == "!="}
-    parts += sorted(str(part) for part in excluded if (~_specified(part)).overlaps(bounds))
-    return ",".join(parts)
+    return version_ranges.interval(FIRST_VERSION if text is None else text)
 
 
 def frames_were_jpeg(version_text: str | None) -> bool:

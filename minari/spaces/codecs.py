@@ -151,12 +151,12 @@ class ArrayCodec(SpaceCodec):
                 f"The {self.name} have the shape {column.shape[1:]} a step, expected {self.shape} "
                 f"as in the space {self.space}."
             )
-        return {self.path: self._with_fitting_dtype(column, weak=_are_python_numbers(values))}
+        if column.dtype != self.dtype:
+            column = self._with_fitting_dtype(column, weak=_are_python_numbers(values))
+        return {self.path: column}
 
     def _with_fitting_dtype(self, column: Column, weak: bool) -> Column:
         given, declared = column.dtype, self.dtype
-        if given == declared:
-            return column
         whole_wanted = declared.kind in "biu" and given.kind not in "biu"
         if not (weak or whole_wanted):
             return column

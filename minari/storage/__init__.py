@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from minari.lazy import lazy_package
 from minari.storage.datasets_root_dir import get_dataset_path
 
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy_package(__name__)
 
 __all__ = ["get_dataset_path"]

@@ -20,7 +20,7 @@ from minari.errors import (
 )
 from minari.namespace import namespace_hierarchy
 from minari.progress import track
-from minari.storage import local
+from minari.storage.catalogue import newest_versions
 from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root, get_default_remote
 from minari.storage.publishing import dataset_exists, ensure_namespace_directories
 from minari.storage.receiving import receive_dataset
@@ -70,7 +70,7 @@ def list_remote_datasets(
             )
         elif not compatible_minari_version or is_compatible(answer.get("minari_version")):
             found[dataset_id] = answer
-    return local.newest_versions(found) if latest_version else found
+    return newest_versions(found) if latest_version else found
 
 
 def _metadata_of(remote: CloudStorage, dataset_ids: Iterable[str]) -> dict[str, Metadata | MinariError | OSError]:
@@ -270,6 +270,3 @@ def _send_namespaces(remote: CloudStorage, namespace: str | None, known: set[str
         if level not in known:
             remote.upload_namespace(level, root=root)
             known.add(level)
-
-
-local.register_downloader(download_dataset)

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from minari.dataset.dataset_id import is_dataset_id, is_part, parse_namespace
 from minari.errors import DatasetExistsError, DatasetNotFoundError
@@ -20,16 +21,23 @@ from minari.errors import DatasetExistsError, DatasetNotFoundError
 
 __all__ = [
     "NAMESPACE_METADATA_FILENAME",
+    "RECORDINGS_FOLDER",
+    "CatalogueFolder",
     "catalogue_folders",
     "dataset_exists",
     "ensure_namespace_directories",
+    "flush",
     "publish_directory",
     "remove_directory",
     "staged_directory",
+    "walk_catalogue",
     "write_atomically",
 ]
 
 NAMESPACE_METADATA_FILENAME = "namespace_metadata.json"
+
+#: The folder of recordings under way.
+RECORDINGS_FOLDER = ".recordings"
 
 
 def dataset_exists(path: Path) -> bool:
@@ -37,33 +45,59 @@ def dataset_exists(path: Path) -> bool:
     return is_dataset_id(path.name) and (path / "data").is_dir()
 
 
-def catalogue_folders(root: Path) -> Iterator[tuple[str, Path]]:
-    """Every folder below a root that can be a dataset or a namespace, with its id, in no particular order.
+class CatalogueFolder(NamedTuple):
+    """A folder below a root that can be a dataset or a namespace.
 
-    Hidden folders are passed over, and so are the insides of datasets.
+    Attributes:
+        id: of the dataset or namespace.
+        path: of the folder; a text, as most folders of a long list are never used as a path.
+        is_dataset: whether it is that of a dataset.
+        is_namespace: whether it has the metadata of a namespace.
+    """
+
+    id: str
+    path: str
+    is_dataset: bool
+    is_namespace: bool
+
+
+def walk_catalogue(root: Path) -> Iterator[CatalogueFolder]:
+    """Every folder below a root that can be a dataset or a namespace, in no particular order.
+
+    Each is opened once. Hidden folders are passed over, and so are the insides of datasets.
 
     Raises:
         OSError: a folder cannot be read.
     """
-    pending = [("", root, frozenset({_identity(root)}))] if root.is_dir() else []
+    pending: list[tuple[str, str, frozenset[tuple[int, int]]]] = []
+    if root.is_dir():
+        pending.append(("", str(root), frozenset()))
     while pending:
-        prefix, folder, ancestors = pending.pop()
-        is_dataset = dataset_exists(folder)
-        with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if entry.is_dir()]
-        for name in names:
-            child = folder / name
-            if not is_part(name) or (is_dataset and name == "data"):
-                continue
-            yield f"{prefix}{name}", child
-            identity = _identity(child)
+        folder_id, path, ancestors = pending.pop()
+        folders: dict[str, str] = {}
+        is_namespace = False
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    folders[entry.name] = entry.path
+                elif entry.name == NAMESPACE_METADATA_FILENAME:
+                    is_namespace = entry.is_file()
+        is_dataset = "data" in folders and is_dataset_id(folder_id or root.name)
+        if is_dataset:
+            del folders["data"]
+        if folder_id:
+            yield CatalogueFolder(folder_id, path, is_dataset, is_namespace)
+        if folders:
+            status = Path(path).stat()
+            identity = (status.st_dev, status.st_ino)
             if identity not in ancestors:  # a link to a folder that it lies in would never end
-                pending.append((f"{prefix}{name}/", child, ancestors | {identity}))
+                prefix, around = f"{folder_id}/" if folder_id else "", ancestors | {identity}
+                pending += [(f"{prefix}{name}", inner, around) for name, inner in folders.items() if is_part(name)]
 
 
-def _identity(folder: Path) -> tuple[int, int]:
-    status = folder.stat()
-    return status.st_dev, status.st_ino
+def catalogue_folders(root: Path) -> Iterator[tuple[str, Path]]:
+    """The ids and paths of :func:`walk_catalogue`."""
+    return ((folder.id, Path(folder.path)) for folder in walk_catalogue(root))
 
 
 @contextmanager
@@ -112,12 +146,14 @@ def publish_directory(folder: Path, destination: Path) -> None:
 
 def _move_into_place(folder: Path, destination: Path) -> None:
     _refuse_taken(destination)
+    _flush_tree(folder)
     try:
         folder.rename(destination)
     except OSError as error:
         if os.path.lexists(destination):
             raise _taken(destination) from error
         raise
+    _flush_folder(destination.parent)
 
 
 def _refuse_taken(destination: Path) -> None:
@@ -231,14 +267,40 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         with temporary.open("xb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            flush(file.fileno(), target)
         with suppress(FileNotFoundError):
             shutil.copymode(target, temporary)
         temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _flush_folder(target.parent)
+    if not _is_under_way(target):
+        _flush_folder(target.parent)
+
+
+def flush(descriptor: int, path: Path) -> None:
+    """Make what was written to a file outlast a power cut, unless it lies where datasets are being built.
+
+    There it outlasts the program, as all that was written does; it is flushed when the dataset
+    appears, once instead of after every change.
+    """
+    if not _is_under_way(path):
+        os.fsync(descriptor)
+
+
+def _is_under_way(path: Path) -> bool:
+    return any(
+        part == RECORDINGS_FOLDER or (part[:1] == "." and part.endswith(".partial")) for part in path.parent.parts
+    )
+
+
+def _flush_tree(folder: Path) -> None:
+    """Flush all files and folders below a folder, and itself."""
+    for path, _, files in os.walk(folder):
+        for name in files:
+            with (Path(path) / name).open("rb") as file, suppress(OSError):
+                os.fsync(file.fileno())
+        _flush_folder(Path(path))
 
 
 def _flush_folder(folder: Path) -> None:

@@ -27,10 +27,7 @@ from minari.dataset.publication import free_dataset_path, make_namespace
 from minari.dataset.versions import FORMAT_VERSION
 from minari.errors import DatasetNotFoundError, EpisodeError, MinariError
 from minari.storage.datasets_root_dir import get_datasets_root
-from minari.storage.publishing import publish_directory, remove_directory, write_atomically
-
-
-RECORDINGS_FOLDER = ".recordings"
+from minari.storage.publishing import RECORDINGS_FOLDER, publish_directory, remove_directory, write_atomically
 
 
 @dataclass(frozen=True, slots=True)

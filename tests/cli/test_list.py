@@ -134,6 +134,11 @@ def test_ids_are_never_cut(run: Minari, make_dataset: MakeDataset, columns: str)
     assert authors.replace(" ", "") == "SomebodyWithAName,AndManyOthers"
 
 
+def test_letters_of_two_columns_are_not_cut_either(run: Minari, make_dataset: MakeDataset) -> None:
+    make_dataset("toy/数据集-v0", [1])
+    assert list(rows(run("list", "local").lines)) == ["toy/数据集-v0"]
+
+
 def copies(original: Path, datasets_root: Path, ids: list[str]) -> None:
     """Put the metadata of one dataset under many ids."""
     for dataset_id in ids:

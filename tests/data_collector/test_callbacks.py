@@ -8,15 +8,23 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
+from gymnasium.wrappers import Autoreset
+from hypothesis import given
+from hypothesis import strategies as st
 
 import minari
 from minari import DataCollector, EpisodeMetadataCallback, StepDataCallback
 from minari.errors import EpisodeError
+from minari.testing.memory_storage import register_memory_storage
+from support.cases import SPACES
 from support.scripted import ScriptedEnv, play
+from support.toys import ToyEnv
 from support.values import assert_identical
 
 
 pytestmark = pytest.mark.filterwarnings("ignore:`.*` is set to None")
+
+register_memory_storage()
 
 
 class WithMore(StepDataCallback):
@@ -55,6 +63,30 @@ def test_an_addition_that_only_steps_have_is_masked_at_the_reset() -> None:
     (episode,) = collector.create_dataset("test/more-v0")
     assert episode.infos["force"].tolist() == [0.0] + [-2.0] * 5
     assert episode.infos["_force"].tolist() == [False] + [True] * 5
+
+
+class Unchanged(StepDataCallback):
+    """Is asked about every step, and changes nothing."""
+
+
+@pytest.mark.parametrize("record_infos", [False, True])
+@pytest.mark.parametrize("case", SPACES)
+def test_a_callback_that_changes_nothing_is_as_good_as_none(case: str, record_infos: bool) -> None:
+    """With none of the user's own, what the environment returned is recorded without asking."""
+    recorded = []
+    for number, callback in enumerate([StepDataCallback, Unchanged]):
+        env = ToyEnv(SPACES[case], spaces.Discrete(3), infos=True)
+        collector = DataCollector(Autoreset(env), callback, record_infos=record_infos, data_format="memory")
+        play(collector, 2, seed=4)
+        collector.step(1)  # resets
+        collector.step(2)
+        recorded.append(collector.create_dataset(f"test/seen-v{number}"))
+    one, other = recorded
+    assert list(one) == list(other)
+    metadata = [list(dataset.storage.get_episode_metadata(range(3))) for dataset in recorded]
+    assert metadata[0] == metadata[1]
+    assert [len(episode) for episode in one] == [4, 4, 1]
+    assert bool(one[0].infos) == record_infos
 
 
 class Halving(StepDataCallback):
@@ -135,6 +167,7 @@ class Graded(EpisodeMetadataCallback):
             "id", "observations", "actions", "rewards", "terminations", "truncations", "infos",
         }  # fmt: skip
         assert episode["observations"].shape == (6, 2)
+        assert episode["observations"].flags.writeable  # as ever, whatever they were recorded in
         return {
             **super().__call__(episode),
             "success": bool(episode["terminations"][-1]),
@@ -179,6 +212,25 @@ def test_a_metadata_callback_that_raises_stops_no_step_and_loses_nothing(buffer_
         collector.create_dataset("test/failing-v0")
     Failing.broken = False
     assert len(collector.create_dataset("test/failing-v0")) == 2
+
+
+numbers = st.floats() | st.sampled_from([0.1, 1e16, -1.0])
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of infinities
+@given(st.lists(numbers, min_size=1, max_size=300), st.sampled_from([np.float64, np.float32, np.int64, np.bool_]))
+def test_statistics_are_those_of_numpy_bit_for_bit(rewards: list[float], dtype: type) -> None:
+    array = (
+        np.nan_to_num(np.array(rewards), posinf=9, neginf=-9).astype(dtype)
+        if dtype is np.int64
+        else np.array(rewards, dtype)
+    )
+    statistics = EpisodeMetadataCallback()({"rewards": array})
+    for name in ("sum", "mean", "std", "max", "min"):
+        expected = getattr(np, name)(array)
+        actual = statistics[f"rewards_{name}"]
+        assert type(actual) is type(expected)
+        assert actual.tobytes() == expected.tobytes()
 
 
 def test_metadata_that_cannot_be_stored_are_named(datasets_root: Any) -> None:

@@ -218,32 +218,6 @@ def test_an_exception_in_a_reset_leaves_what_was_recorded() -> None:
     assert lengths(collector.create_dataset("test/crash-v0")) == [3, 5]
 
 
-def test_a_step_is_recorded_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whichever value an interruption hits, the episode can be saved and holds the steps before it."""
-    from minari.data_collector import recorder
-
-    collector = DataCollector(ScriptedEnv(inform=lambda time: {"a": [time], "b": {"c": [time]}}), record_infos=True)
-    real = recorder.kept
-    values_of_a_step = 5  # two infos, two flags and the reward are looked at
-    for survive in range(values_of_a_step):
-        collector.reset(seed=survive)
-        collector.step(0)
-        left = iter(range(survive))
-
-        def interrupted(value: Any, left: Any = left) -> Any:
-            if next(left, None) is None:
-                raise KeyboardInterrupt
-            return real(value)
-
-        with monkeypatch.context() as patched:
-            patched.setattr(recorder, "kept", interrupted)
-            with pytest.raises(KeyboardInterrupt):
-                collector.step(0)
-    dataset = collector.create_dataset("test/interrupted-v0")
-    assert lengths(dataset) == [1] * values_of_a_step
-    assert [episode.infos["b"]["c"].tolist() for episode in dataset] == [[[0], [1]]] * values_of_a_step
-
-
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [

@@ -81,6 +81,49 @@ def test_what_is_in_memory_is_bounded() -> None:
     assert collector.create_dataset("test/bounded-v0").total_steps == 92 * 50
 
 
+@pytest.mark.parametrize("most", [10, 12, 33])
+def test_no_more_steps_are_in_memory_than_asked_for(most: int) -> None:
+    """Those of the running episode count as well: finished ones are written to make room for it."""
+    env = ScriptedEnv()
+    collector = DataCollector(env, buffer_steps=most)
+    played = at_most = 0
+    for length in [3, 9, 1, 7, 10, 10, 2, 8, 8, 4, 10, 1, 1, 1, 6]:
+        env.length = length
+        collector.reset()
+        for _ in range(length):
+            collector.step(0)
+            played += 1
+            in_memory = played - sum(recording.steps for recording in list_recordings())
+            assert in_memory <= most
+            at_most = max(at_most, in_memory)
+    assert at_most >= most - 1
+    dataset = collector.create_dataset("test/bounded-v0")
+    assert (len(dataset), dataset.total_steps) == (15, played)
+    assert all(episode.observations[:, 0].tolist() == list(range(len(episode) + 1)) for episode in dataset)
+
+
+def test_an_episode_stays_in_memory_until_it_ends(datasets_root: Path) -> None:
+    collector = DataCollector(ScriptedEnv(length=30), buffer_steps=10)
+    play(collector, steps=29)
+    assert recordings(datasets_root) == []
+    collector.step(0)
+    assert [recording.steps for recording in list_recordings()] == [30]
+
+
+def test_a_disk_that_fails_in_the_middle_of_an_episode_stops_no_step(datasets_root: Path) -> None:
+    (datasets_root / RECORDINGS_FOLDER).write_text("a file where the folder should be")
+    collector = DataCollector(ScriptedEnv(length=40), buffer_steps=10)
+    play(collector, steps=4)
+    with pytest.warns(UserWarning, match="cannot be written yet and stay in memory") as caught:
+        play(collector, steps=39)
+    # Four steps are finished: the next tries come with 10, 20 and 40 in memory.
+    assert [len(caught), collector.total_steps] == [3, 4]
+    assert all(warning.filename.endswith("scripted.py") for warning in caught)
+    (datasets_root / RECORDINGS_FOLDER).unlink()
+    collector.step(0)
+    assert [len(episode) for episode in collector.create_dataset("test/later-v0")] == [4, 40]
+
+
 def test_frames_are_written_earlier(datasets_root: Path) -> None:
     frame = np.zeros((400, 400, 3), np.uint8)
     env = ScriptedEnv(lambda time: frame, observation_space=spaces.Box(0, 255, frame.shape, np.uint8), length=50)
@@ -181,8 +224,8 @@ def test_a_root_that_cannot_be_written_stops_no_step(datasets_root: Path) -> Non
     collector = DataCollector(ScriptedEnv(), buffer_steps=6)
     with pytest.warns(UserWarning, match="cannot be written yet and stay in memory") as caught:
         play(collector, 10)
-    # Each try waits for twice as many steps as the one before: after 10, 20 and 40 of them.
-    assert len(caught) == 3
+    # Each try waits for twice as many steps as the one before: after 6, 12, 24 and 48 of them.
+    assert len(caught) == 4
     assert caught[0].filename.endswith("scripted.py")
     assert collector.total_episodes == 10
     with pytest.raises(OSError, match=RECORDINGS_FOLDER):

@@ -111,6 +111,50 @@ def test_numbers_of_several_kinds(values: list[Any], expected: Any) -> None:
     assert_same(there_and_back({"x": values}, 3), {"x": expected})
 
 
+ONE_BY_ONE: list[list[Any]] = [
+    [0.5, -0.0, np.nan],
+    [1, 2, -3],
+    [1, 2**63, 2],
+    [2**63, 2**64 - 1, 2**63],
+    [1, 2**70, 2],
+    [True, False, True],
+    [1j, 2j, 3j],
+    *([np.dtype(name).type(1)] * 3 for name in ("?", "b", "H", "i8", "e", "f", "d", "g", "F", "D")),
+    [np.float64(1), 1.0, 2.0],
+    [np.float32(1), np.float64(1), np.float32(2)],
+    *([np.full((2, 1), number, name) for number in range(3)] for name in ("?", "i1", "f4", ">f8", "D")),
+    [np.array(1), np.array(2), np.array(3)],
+    [np.zeros(0), np.zeros(0), np.zeros(0)],
+    [np.zeros((2, 0, 3), np.int8)] * 3,
+    [np.zeros(2), np.zeros(2, np.float32), np.zeros(2)],
+    [np.zeros(2), np.zeros(3), np.zeros(2)],
+    [np.zeros(2), np.float64(1), 2.0],
+    [np.array("a"), np.array("b"), np.array("c")],
+    [np.array(None), np.array(1), np.array(2)],
+    [np.str_("a"), np.str_("b"), np.str_("c")],
+    [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]],
+]
+
+
+@pytest.mark.parametrize("values", ONE_BY_ONE, ids=repr)
+def test_values_of_one_type_become_what_they_become_one_by_one(values: list[Any]) -> None:
+    """They are made an array at once; where a step does not have the key, they are looked at singly."""
+
+    def columns(values: list[Any]) -> Any:
+        try:
+            return encode_infos({"x": values}, len(values))
+        except EpisodeTypeError as error:
+            return str(error)
+
+    at_once, singly = columns(values), columns([*values, ABSENT])
+    if isinstance(singly, str):
+        assert at_once == singly
+        return
+    assert at_once.keys() == singly.keys() - {("infos", "_x")}
+    for path, column in at_once.items():
+        assert_same(column, singly[path][: len(column)])
+
+
 @pytest.mark.parametrize(
     "values",
     [

@@ -14,7 +14,7 @@ import pytest
 
 import minari
 from minari.errors import DataPathError, DatasetCorruptError, DatasetIdError, DatasetNotFoundError, DatasetVersionError
-from minari.storage import local
+from minari.storage import hosting
 from minari.storage.local import (
     dataset_id_sort_key,
     delete_dataset,
@@ -165,11 +165,11 @@ class TestLoad:
         def refuse(*_: object, **__: object) -> None:
             pytest.fail("nothing should be downloaded")
 
-        monkeypatch.setattr(local, "_downloaders", [refuse])
+        monkeypatch.setattr(hosting, "download_dataset", refuse)
         assert load_dataset("x-v0", download=True).total_episodes == 2
 
     def test_what_is_not_here_is_downloaded_when_asked(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(local, "_downloaders", [lambda dataset_id, root: record(dataset_id, root=root)])
+        monkeypatch.setattr(hosting, "download_dataset", lambda dataset_id, root: record(dataset_id, root=root))
         with pytest.raises(DatasetNotFoundError):
             load_dataset("x-v0")
         assert load_dataset("x-v0", True).total_episodes == 2

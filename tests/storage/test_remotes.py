@@ -127,7 +127,7 @@ class TestAddresses:
             # A package does not take the place of what the library brings itself.
             return [point, types.SimpleNamespace(name="file", value="absent:X", dist=None, module="m")]
 
-        monkeypatch.setattr("minari.plugins.entry_points", entry_points)
+        monkeypatch.setattr("importlib.metadata.entry_points", entry_points)
         assert get_remote_schemes() == ["file", "s3"]
         assert isinstance(get_cloud_storage("s3://bucket"), Elsewhere)
         assert split_address("file:///x-v0") == ("file:///", "x-v0")

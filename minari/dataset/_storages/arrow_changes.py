@@ -8,7 +8,6 @@ into place by whoever finds it; one called ``.staged`` is thrown away by the nex
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,7 @@ from pathlib import Path
 from minari.dataset._storages.file_lock import folder_lock
 from minari.dataset._storages.unfinished import finish_change
 from minari.dataset.metadata import METADATA_FILE_NAME
-from minari.storage.publishing import write_atomically
+from minari.storage.publishing import flush, write_atomically
 
 
 _STAGED, _COMMITTED = ".staged", ".changes"
@@ -113,4 +112,4 @@ def _replace_episode(staged: Path, place: Path) -> None:
 
 def _flush(path: Path) -> None:
     with path.open("r+b") as file:
-        os.fsync(file.fileno())
+        flush(file.fileno(), path)

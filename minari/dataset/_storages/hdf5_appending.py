@@ -18,9 +18,10 @@ from minari.spaces import Column, EpisodeColumns, object_column
 
 
 #: Bytes of values that wait to be written in one go: enough for the call to cost nothing, few enough
-#: to stay in the processor's cache. Larger arrays are written by themselves, without a copy.
+#: to stay in the processor's cache. Larger arrays are written by themselves.
 _VALUES_AT_A_TIME: Final = 2**20
 _EPISODES_AT_A_TIME: Final = 1024
+_SMALL: Final = 4096  # bytes of an array that `tobytes` copies sooner than a view of it is made
 
 
 @dataclass(slots=True)
@@ -47,7 +48,9 @@ class EpisodeAppender:
     def __init__(self, write_at: Callable[[int, memoryview], None], end: int) -> None:
         self._write_at = write_at
         self._start = self._end = aligned(end)  # of the values that wait
-        self._values: list[Any] = []
+        # One for all values, since new memory costs more than copying into it.
+        self._values = memoryview(bytearray(_VALUES_AT_A_TIME))
+        self._texts: list[tuple[int, npt.NDArray[Any]]] = []  # where elements go once it is known what they are
         self._heap = GlobalHeap()
         self._waiting: dict[tuple[LeafKinds, AttributeKinds], _Waiting] = {}
         self._waiting_episodes = 0
@@ -62,13 +65,18 @@ class EpisodeAppender:
         """
         leaves, columns = [], []
         for path, values in episode.columns.items():
-            kind, column = _kind_of(values)
+            kind, column = (values.dtype, values) if values.dtype != object else _as_elements(values)
             leaves.append((path, kind, column.shape[1:]))
             columns.append(column)
         names, numbers = [], []
         for name, value in flatten_metadata({"id": index, "total_steps": episode.total_steps, **episode.metadata}):
-            names.append((name, TEXT, ()) if isinstance(value, str) else (name, value.dtype, value.shape))
-            numbers.append(self._heap.add([value.encode()]) if isinstance(value, str) else value)
+            if isinstance(value, str):
+                names.append((name, TEXT, ()))
+                numbers.append(self._heap.add([value.encode()]))
+            else:
+                names.append((name, value.dtype, value.shape))
+                # (the owner of an array may fill it anew)
+                numbers.append(value.copy() if isinstance(value, np.ndarray) else value)
 
         key = tuple(leaves), tuple(names)
         waiting = self._waiting.get(key)
@@ -80,36 +88,52 @@ class EpisodeAppender:
         waiting.offsets.append([self._put(kind, column) for (_, kind, _), column in zip(leaves, columns, strict=True)])
         waiting.attributes.append(numbers)
         self._waiting_episodes += 1
+        if self._heap.size >= _VALUES_AT_A_TIME:
+            self._write_values()
         if self._waiting_episodes == _EPISODES_AT_A_TIME:
             self._write_objects()
 
     def _put(self, kind: Kind, column: Column) -> int:
         """Give an array its place, and see to it that it gets there."""
         if isinstance(kind, str):
-            column = self._heap.add(column.tolist())
-        size, offset = column.nbytes, self._end
-        if size >= _VALUES_AT_A_TIME and not isinstance(kind, str):
-            self._write_values()
-            offset = self._end
+            return self._put_texts(column.tolist())
+        offset = self._reserve(column.nbytes)
+        if self._end == self._start:  # too large to wait
             self._write_at(offset, bytes_of(column))
-            self._start = self._end = aligned(offset + size)
-            return offset
-        # The elements of texts are filled in when their place is known, so that array itself is kept.
-        self._values.append(column if isinstance(kind, str) else column.tobytes())
-        self._end = aligned(offset + size)
-        if self._end > offset + size:
-            self._values.append(bytes(self._end - offset - size))
-        if self._end - self._start + self._heap.size >= _VALUES_AT_A_TIME:
+        else:
+            begin = offset - self._start
+            data = column.tobytes() if column.nbytes < _SMALL else bytes_of(column)
+            self._values[begin : begin + column.nbytes] = data
+        return offset
+
+    def _put_texts(self, values: list[bytes]) -> int:
+        elements = self._heap.add(values)
+        offset = self._reserve(elements.nbytes)
+        self._texts.append((offset, elements))
+        if self._end == self._start:
             self._write_values()
         return offset
 
+    def _reserve(self, size: int) -> int:
+        """A place for bytes, among the values that wait if these have room for them."""
+        if self._end + size > self._start + _VALUES_AT_A_TIME:
+            self._write_values()
+        offset = self._end
+        self._end = aligned(offset + size)
+        if size > _VALUES_AT_A_TIME:
+            self._start = self._end
+        return offset
+
     def _write_values(self) -> None:
+        if self._end > self._start:
+            self._write_at(self._start, self._values[: self._end - self._start])
         texts = self._heap.lay_out(self._end)
-        data = b"".join([*self._values, texts])
-        if data:
-            self._write_at(self._start, memoryview(data))
-        self._values.clear()
-        self._start = self._end = self._start + len(data)
+        for offset, elements in self._texts:
+            self._write_at(offset, bytes_of(elements))
+        self._texts.clear()
+        if texts:
+            self._write_at(self._end, memoryview(texts))
+        self._start = self._end = self._end + len(texts)
 
     def _write_objects(self) -> None:
         self._write_values()
@@ -144,10 +168,8 @@ def bytes_of(array: npt.NDArray[Any]) -> memoryview:
     return memoryview(flat)
 
 
-def _kind_of(column: Column) -> tuple[Kind, Column]:
-    """What a column is stored as: byte strings of one length as a matrix, texts as their bytes."""
-    if column.dtype != object:
-        return column.dtype, column
+def _as_elements(column: Column) -> tuple[Kind, Column]:
+    """What texts and byte strings are stored as: byte strings of one length as a matrix, texts as their bytes."""
     if len(column) == 0 or isinstance(column[0], str):
         return TEXT, object_column([text.encode() for text in column])
     if len({len(row) for row in column}) == 1:

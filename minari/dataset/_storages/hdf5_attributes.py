@@ -8,13 +8,16 @@ file under a name that ends in ``:npy``.
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from operator import itemgetter
 from typing import Any, Final
 
 import numpy as np
 
+from minari.dataset._storages.hdf5_objects import MOST_DIMENSIONS
 from minari.spaces import has_flags, is_utf8_text
 
 
@@ -23,36 +26,40 @@ _ARRAY_SUFFIX: Final = ":npy"
 _SUFFIXES: Final = (_JSON_SUFFIX, _ARRAY_SUFFIX)
 _LARGEST_ARRAY: Final = 60_000  # bytes; with its name an attribute may have 64 KiB
 
-#: What the numbers of most episodes are, and what they become.
-_NUMBERS: Final[dict[type, Callable[[Any], Any]]] = {float: np.float64, np.float64: np.float64, np.int64: np.int64}
+_MOST_INT64: Final = 2**63 - 1
 
 
 def flatten_metadata(metadata: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Metadata as names and values of attributes: NumPy scalars and arrays, and texts."""
     for key, value in metadata.items():
         name = prefix + key
-        if type(value) not in _NUMBERS and isinstance(value, Mapping) and value:
+        if isinstance(value, dict) and value:
             yield from flatten_metadata(value, f"{name}/")
+        elif type(value) is np.float64 and not name.endswith(_SUFFIXES):  # most of what episodes have
+            yield name, value
         else:
             yield _named(name, value)
 
 
 def _named(name: str, value: Any) -> tuple[str, Any]:
-    stored = None if name.endswith(_SUFFIXES) else _attribute_value(value)
+    is_suffixed = name.endswith(_SUFFIXES)  # and needs another suffix, whose end can be told from its own
+    stored = None if is_suffixed else _attribute_value(value)
+    is_large = isinstance(stored, np.ndarray) and (
+        stored.nbytes + len(name.encode()) > _LARGEST_ARRAY or stored.ndim > MOST_DIMENSIONS
+    )
+    if is_large or (is_suffixed and isinstance(value, (np.ndarray, np.generic))):
+        file = io.BytesIO()
+        np.save(file, value, allow_pickle=False)
+        return name + _ARRAY_SUFFIX, base64.b64encode(file.getvalue()).decode()
     if stored is None:
         return name + _JSON_SUFFIX, json.dumps(value, default=lambda item: item.tolist())
-    if isinstance(stored, np.ndarray) and stored.nbytes > _LARGEST_ARRAY:
-        file = io.BytesIO()
-        np.save(file, stored, allow_pickle=False)
-        return name + _ARRAY_SUFFIX, base64.b64encode(file.getvalue()).decode()
     return name, stored
 
 
 def _attribute_value(value: Any) -> Any:
     """What an attribute holds for a value, None where it would not come back as it was."""
-    number = _NUMBERS.get(type(value))
-    if number is not None:
-        return number(value)
+    if type(value) is int and -_MOST_INT64 <= value <= _MOST_INT64:
+        return np.int64(value)
     if isinstance(value, str):
         return str(value) if is_utf8_text(value) else None
     if isinstance(value, (float, np.generic, np.ndarray)):
@@ -75,32 +82,38 @@ def _as_list(value: Any) -> Any:
 def nested_metadata(attributes: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """The metadata that the attributes of an episode were made of."""
     metadata: dict[str, Any] = {}
+    others = []
     for name, value in attributes:
-        if name.endswith(_SUFFIXES):
-            name, value = _unsuffixed(name, value)
-        if "/" not in name:
+        if "/" in name or name.endswith(_SUFFIXES):
+            others.append(_unsuffixed(name, value))
+        else:
             metadata[name] = value
-            continue
+    # Another program may have written both a value and something below it, or a value twice, once with a suffix.
+    # In this order the first of them comes first; the other keeps its name.
+    for name, written, value in sorted(others, key=itemgetter(0, 1)):
         *parents, key = name.split("/")
         node: Any = metadata
         for parent in parents:
             node = node.setdefault(parent, {}) if isinstance(node, dict) else None
-        if isinstance(node, dict):
+        if isinstance(node, dict) and key not in node:
             node[key] = value
-        else:  # another program has written both a value and something below it
-            metadata[name] = value
+        else:
+            metadata[written] = value
     return metadata
 
 
-def _unsuffixed(name: str, value: Any) -> tuple[str, Any]:
-    if name.endswith(_JSON_SUFFIX):
-        return name.removesuffix(_JSON_SUFFIX), json.loads(value)
-    array = np.load(io.BytesIO(base64.b64decode(value)), allow_pickle=False)
-    return name.removesuffix(_ARRAY_SUFFIX), array
+def _unsuffixed(name: str, value: Any) -> tuple[str, str, Any]:
+    """The name without a suffix, as it is written, and the value."""
+    if name.endswith(_SUFFIXES):
+        with contextlib.suppress(ValueError, TypeError):  # of another program, which means something else by it
+            if name.endswith(_JSON_SUFFIX):
+                return name.removesuffix(_JSON_SUFFIX), name, json.loads(value)
+            file = io.BytesIO(base64.b64decode(value, validate=True))
+            return name.removesuffix(_ARRAY_SUFFIX), name, np.lib.format.read_array(file, allow_pickle=False)[()]
+    return name, name, value
 
 
 def is_of(name: str, keys: Iterable[str]) -> bool:
     """Whether the attribute of this name belongs to one of these keys of the metadata."""
-    for suffix in _SUFFIXES:
-        name = name.removesuffix(suffix)
-    return name.split("/")[0] in keys
+    suffix = next(filter(name.endswith, _SUFFIXES), "")  # only one: a key may end in one as well
+    return name.removesuffix(suffix).split("/")[0] in keys

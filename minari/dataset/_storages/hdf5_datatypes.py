@@ -76,12 +76,17 @@ def _integer(dtype: np.dtype[Any]) -> bytes:
 
 
 def _float(dtype: np.dtype[Any]) -> bytes:
-    sign, bits, properties = _FLOATS[dtype.itemsize, np.finfo(dtype).nmant]
+    try:
+        sign, bits, properties = _FLOATS[dtype.itemsize, np.finfo(dtype).nmant]
+    except KeyError:
+        raise EpisodeTypeError(f"HDF5 has no type for elements of dtype {dtype} as this machine has it.") from None
     return _START.pack(_class(_FLOAT), bytes([bits | _is_big_endian(dtype), sign, 0]), dtype.itemsize) + properties
 
 
 def decode_datatype(message: bytes) -> Kind | None:
     """The kind of elements of a datatype, None where it is not one of the common ones."""
+    if len(message) < _START.size:
+        return None
     kind, (bits, more_bits, _), size = message[0] & 15, message[1:4], int.from_bytes(message[4:8], "little")
     order = ">" if bits & 1 else "<"
     if kind == _INTEGER and size in (1, 2, 4, 8):

@@ -13,6 +13,9 @@ import numpy.typing as npt
 from minari.dataset._storages.hdf5_datatypes import Kind, encode_datatype
 from minari.dataset._storages.hdf5_names import spell
 from minari.dataset._storages.hdf5_objects import (
+    LONGEST_NAME,
+    MOST_DIMENSIONS,
+    MOST_MESSAGES,
     UNDEFINED,
     VARIABLE_LENGTH,
     Field,
@@ -98,16 +101,27 @@ def episode_template(leaves: LeafKinds, attributes: AttributeKinds) -> EpisodeTe
     """The template for episodes with these leaves and attributes.
 
     Raises:
-        EpisodeError: the names of the leaves cannot be names in a file.
+        EpisodeError: the names of the leaves cannot be names in a file, or HDF5 does not allow so many dimensions
+            of a leaf, or so many leaves in one group.
         MetadataError: an attribute is larger than HDF5 allows.
     """
     tree: _Tree = {name: {} for name in _GROUPS if (name,) not in [path for path, _, _ in leaves]}
-    for number, (path, _, _) in enumerate(leaves):
+    for number, (path, _, shape) in enumerate(leaves):
+        if 1 + len(shape) > MOST_DIMENSIONS:
+            raise EpisodeError(
+                f"The {path_name(path)!r} cannot be written as HDF5; with time they have {1 + len(shape)} dimensions "
+                f"where HDF5 allows {MOST_DIMENSIONS}."
+            )
         _add_to_tree(tree, path, number)
     image = bytearray()
     fields: list[Field] = []
 
     def add(messages: Sequence[Message]) -> int:
+        if len(messages) > MOST_MESSAGES:
+            raise EpisodeError(
+                f"The episode cannot be written as HDF5; it has about {len(messages)} keys in one place where HDF5 "
+                f"allows {MOST_MESSAGES}."
+            )
         start = len(image)
         header, found = object_header(messages)
         image.extend(header)
@@ -154,13 +168,14 @@ def _add_to_tree(tree: _Tree, path: Path, number: int) -> None:
     if not isinstance(node, dict) or name in node or not all(map(_is_name, [*groups, name])):
         raise EpisodeError(
             f"The {path_name(path)!r} cannot be written as HDF5; the keys of a space must not be empty or '.', "
-            f"be other than UTF-8 text without NUL, nor have slashes that make one the same as another."
+            f"be longer than {LONGEST_NAME} bytes or other than UTF-8 text without NUL, nor have slashes that make "
+            f"one the same as another."
         )
     node[name] = number
 
 
 def _is_name(name: str) -> bool:
-    return name not in ("", ".") and is_utf8_text(name)
+    return name not in ("", ".") and is_utf8_text(name) and len(name.encode()) <= LONGEST_NAME
 
 
 def _attribute(number: int, name: str, kind: Kind, shape: tuple[int, ...]) -> Message:

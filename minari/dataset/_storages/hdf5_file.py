@@ -137,9 +137,10 @@ def read_metadata(group: h5py.Group) -> dict[str, Any]:
     return metadata
 
 
-def _header_address(group: h5py.Group) -> int:
+def _header_address(group: h5py.Group, file_name: str) -> int:
     address: int = h5o.get_info(group.id).addr
-    return UNKNOWN if _has_old_statistics(group) or group.file.userblock_size else address
+    is_elsewhere = group.file.filename != file_name or group.file.userblock_size
+    return UNKNOWN if is_elsewhere or _has_old_statistics(group) else address
 
 
 def _has_old_statistics(group: h5py.Group) -> bool:
@@ -157,23 +158,25 @@ def update_metadata(group: h5py.Group, metadata: Mapping[str, Any]) -> None:
         group.attrs[name] = value
 
 
-def locate(index: int, group: h5py.Group, known: Mapping[str, Path]) -> PlacedEpisodes:
+def locate(index: int, group: h5py.Group, known: Mapping[str, Path], file: FilePath | None = None) -> PlacedEpisodes:
     """Where the leaves of an episode lie, whoever wrote it.
 
     Args:
         index: of the episode.
         group: of the episode.
         known: spelled name -> path, for the leaves that the spaces tell about.
+        file: that has the episode, or only a link to it in another file.
     """
+    file_name = group.file.filename if file is None else str(file)
     total_steps = group.attrs.get("total_steps")
     if total_steps is None:
         total_steps = len(group["rewards"])
-    leaves = [_locate(known.get(name) or unspell(name), dataset, group) for name, dataset in _datasets(group)]
+    leaves = [_locate(known.get(name) or unspell(name), dataset, file_name) for name, dataset in _datasets(group)]
     return PlacedEpisodes(
         schema=tuple(place for place, _, _ in leaves),
         indices=np.array([index]),
         total_steps=np.array([int(total_steps)]),
-        headers=np.array([_header_address(group)]),
+        headers=np.array([_header_address(group, file_name)]),
         offsets=np.array([[offset for _, offset, _ in leaves]], dtype=np.int64),
         rows=np.array([[rows for _, _, rows in leaves]], dtype=np.int64),
     )
@@ -189,11 +192,11 @@ def _datasets(group: h5py.Group, prefix: str = "") -> Iterator[tuple[str, h5py.D
             yield from _datasets(item, f"{prefix}{name}/")
 
 
-def _locate(path: Path, dataset: h5py.Dataset, group: h5py.Group) -> tuple[LeafPlace, int, int]:
+def _locate(path: Path, dataset: h5py.Dataset, file_name: str) -> tuple[LeafPlace, int, int]:
     """What a leaf is like, its offset, and its number of rows."""
     rows, dtype = dataset.shape[0] if dataset.shape else 0, dataset.dtype
     offset = None
-    if dtype.kind in "biufc" and dataset.shape and dataset.file.id == group.file.id:
+    if dtype.kind in "biufc" and dataset.shape and dataset.file.filename == file_name:
         offset = _byte_offset(dataset) if dataset.size else 0
     if offset is None:
         return LeafPlace(path, None, ()), 0, rows

@@ -29,10 +29,7 @@ from minari.dataset._storages.hdf5_objects import (
 ReadAt: TypeAlias = Callable[[int, int], bytes]
 
 _SHARED: Final = 2  # a flag of messages, and of attributes: their parts lie elsewhere
-
-
-class _NotUnderstood(Exception):
-    """Something that another program wrote in a way of its own."""
+_LARGEST_BLOCK: Final = 2**24  # bytes; more are an unusual text, or damage
 
 
 def read_attributes(read_at: ReadAt, address: int) -> list[tuple[str, Any]] | None:
@@ -43,14 +40,17 @@ def read_attributes(read_at: ReadAt, address: int) -> list[tuple[str, Any]] | No
         address: of the header of the object.
     """
     try:
-        version, _, _, size = HEADER.unpack(read_at(address, HEADER.size))
+        version, messages, _, size = HEADER.unpack(read_at(address, HEADER.size))
         if version != 1:
             return None
         attributes = []
         blocks = [(address + HEADER.size, size)]
         for start, length in blocks:
-            data, position = read_at(start, length), 0
+            data, position = _block(read_at, start, length), 0
             while position + MESSAGE.size <= length:
+                if messages == 0:  # in a damaged file, a block may be said to be followed by itself
+                    return None
+                messages -= 1
                 kind, size, flags = MESSAGE.unpack_from(data, position)
                 position += MESSAGE.size
                 if kind == ATTRIBUTE:
@@ -60,9 +60,16 @@ def read_attributes(read_at: ReadAt, address: int) -> list[tuple[str, Any]] | No
                 elif kind == CONTINUATION:
                     blocks.append(struct.unpack_from("<QQ", data, position))
                 position += size
-    except (_NotUnderstood, struct.error, ValueError):  # the last two where it lies beyond the end
+    except (struct.error, ValueError, IndexError, OverflowError):  # not as usual, cut off or damaged
         return None
-    return attributes
+    return attributes if messages == 0 else None
+
+
+def _block(read_at: ReadAt, start: int, length: int) -> bytes:
+    data = read_at(start, length) if length <= _LARGEST_BLOCK else b""
+    if len(data) < length:  # the file ends before
+        raise ValueError
+    return data
 
 
 def _attribute(data: bytes, position: int, read_at: ReadAt) -> tuple[str, Any]:
@@ -73,7 +80,7 @@ def _attribute(data: bytes, position: int, read_at: ReadAt) -> tuple[str, Any]:
     elif version == 3 and not flags:
         sizes, start = [name_size, type_size, space_size], position + 9
     else:
-        raise _NotUnderstood
+        raise ValueError
     value_at = start + sum(sizes)
     name, kind, shape = _kind(data[start:value_at], *sizes)
     if isinstance(kind, str):
@@ -95,11 +102,11 @@ def _kind(description: bytes, name_size: int, type_size: int, space_size: int) -
     elif version == 2 and kind in (0, 1):  # scalar, simple
         dims = space[4:]
     else:
-        raise _NotUnderstood
+        raise ValueError
     shape = struct.unpack_from(f"<{rank}Q", dims)
     dtype = decode_datatype(datatype)
     if dtype is None or (dtype == TEXT and shape):
-        raise _NotUnderstood
+        raise ValueError
     return name, dtype, shape
 
 
@@ -109,13 +116,13 @@ def _text(element: Any, read_at: ReadAt) -> str:
         return ""
     signature, _, size = COLLECTION.unpack(read_at(collection, COLLECTION.size))
     if signature != b"GCOL":
-        raise _NotUnderstood
-    data, position = read_at(collection, size), COLLECTION.size
+        raise ValueError
+    data, position = _block(read_at, collection, size), COLLECTION.size
     while True:
         number, size = OBJECT.unpack_from(data, position)
         position += OBJECT.size
+        if number == 0 or (number == wanted and size < length):
+            raise ValueError
         if number == wanted:
             return data[position : position + length].decode()
-        if number == 0:
-            raise _NotUnderstood
         position += aligned(size)

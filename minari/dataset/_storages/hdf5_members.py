@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import Final, Protocol, TypeAlias, TypeVar
 
 from minari.dataset._storages.hdf5_objects import (
+    CONTINUATION,
     HEADER,
     MESSAGE,
     SYMBOL_TABLE,
@@ -89,18 +90,22 @@ def empty_group(address: int) -> bytes:
 
 def find_table(file: File, header: int) -> tuple[int, int] | None:
     """The addresses of the tree and the heap of a group; None where it is a group of the other kind."""
-    version, _, _, size = HEADER.unpack(file.read_at(header, HEADER.size))
+    version, messages, _, size = HEADER.unpack(file.read_at(header, HEADER.size))
     if version != 1:
         return None
-    body = file.read_at(header + HEADER.size, size)
-    position = 0
-    while position + MESSAGE.size <= len(body):
-        kind, length, _ = MESSAGE.unpack_from(body, position)
-        position += MESSAGE.size
-        if kind == SYMBOL_TABLE:
-            tree, heap = struct.unpack_from("<QQ", body, position)
-            return tree, heap
-        position += length
+    blocks = [(header + HEADER.size, size)]
+    for start, size in blocks:
+        body, position = file.read_at(start, size), 0
+        while position + MESSAGE.size <= len(body) and messages > 0:
+            kind, length, _ = MESSAGE.unpack_from(body, position)
+            position += MESSAGE.size
+            messages -= 1
+            if kind == SYMBOL_TABLE:
+                tree, heap = struct.unpack_from("<QQ", body, position)
+                return tree, heap
+            if kind == CONTINUATION:  # where HDF5 moves messages to when the group gets attributes
+                blocks.append(struct.unpack_from("<QQ", body, position))
+            position += length
     return None
 
 

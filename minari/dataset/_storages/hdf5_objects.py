@@ -19,6 +19,11 @@ import numpy.typing as npt
 #: The address of what is not there.
 UNDEFINED: Final = 2**64 - 1
 
+#: What an object can have at most: messages, dimensions, and bytes in the name of a member.
+MOST_MESSAGES: Final = 2**16 - 1
+MOST_DIMENSIONS: Final = 32
+LONGEST_NAME: Final = 65_000
+
 _ALIGNMENT: Final = 8
 _LARGEST_MESSAGE: Final = 2**16 - 8
 
@@ -126,13 +131,21 @@ def dataset_messages(name: str, datatype: bytes, row_shape: tuple[int, ...]) -> 
 
 
 def attribute(name: str, datatype: bytes, shape: tuple[int, ...], field: Field) -> Message:
-    """An attribute whose value is a field; the offset of ``field`` does not matter."""
+    """An attribute whose value is a field; the offset of ``field`` does not matter.
+
+    Raises:
+        ValueError: HDF5 does not allow so long a name, so large a value, or so many dimensions.
+    """
     encoded, space = name.encode() + b"\0", _dataspace(shape)
+    if len(encoded) > LONGEST_NAME:
+        raise ValueError(f"its name takes {len(encoded)} bytes where at most {LONGEST_NAME} are possible")
+    if len(shape) > MOST_DIMENSIONS:
+        raise ValueError(f"it has {len(shape)} dimensions where HDF5 allows {MOST_DIMENSIONS}")
     sizes = len(encoded), len(datatype), len(space)
-    if len(encoded) > _LARGEST_MESSAGE:
-        raise ValueError(f"its name takes {len(encoded)} bytes where HDF5 allows {_LARGEST_MESSAGE}")
     start = struct.pack("<BBHHHB", 3, 0, *sizes, _UTF8) + encoded + datatype + space
     dtype = np.dtype(field.format)
+    if len(start) + dtype.itemsize > _LARGEST_MESSAGE:
+        raise ValueError(f"it takes {len(start) + dtype.itemsize} bytes where HDF5 allows {_LARGEST_MESSAGE}")
     return Message(ATTRIBUTE, start + bytes(dtype.itemsize), (Field(field.name, len(start), dtype),))
 
 

@@ -168,7 +168,7 @@ class HDF5Storage(MinariStorage):
     def _locate(self, batch: Iterable[int]) -> None:
         unknown = [index for index in batch if self._index.find(index) is None]
         if unknown:
-            locate = partial(hdf5().locate, known=self._known_paths)
+            locate = partial(hdf5().locate, known=self._known_paths, file=self._file)
             for found in hdf5().with_episode_groups(self._file, unknown, locate):
                 self._index.add(found)
 

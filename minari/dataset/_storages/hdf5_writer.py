@@ -28,7 +28,7 @@ from minari.dataset.episode_writer import EpisodeWriter
 from minari.dataset.metadata import METADATA_FILE_NAME, DatasetMetadata
 from minari.errors import DatasetCorruptError
 from minari.spaces import EpisodeColumns
-from minari.storage.publishing import write_atomically
+from minari.storage.publishing import flush, write_atomically
 
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class _NewFile:
 
     def commit(self, texts: Mapping[str, str]) -> os.stat_result:
         if self._bytes is not None:
-            os.fsync(self._bytes.fileno())
+            flush(self._bytes.fileno(), self.path)
             self._bytes.close()
         self._temporary.replace(self.path)
         for name, text in texts.items():
@@ -124,7 +124,8 @@ class HDF5Writer(EpisodeWriter):
 
     def __init__(self, storage: HDF5Storage, target: _Target) -> None:
         self._storage, self._target = storage, target
-        self._appender = EpisodeAppender(target.write_at, target.end)
+        self._old_end = target.end
+        self._appender = EpisodeAppender(target.write_at, self._old_end)
         self._appended = self._finished = self._committed = False
         self._replaced: dict[str, str] = {}
         self._through_hdf5: list[Callable[[Any], None]] = []
@@ -165,6 +166,11 @@ class HDF5Writer(EpisodeWriter):
         unlinked: list[PlacedEpisodes] = []
         if self._appended:
             superblock = self._superblock()
+            if superblock.end > self._old_end:
+                raise DatasetCorruptError(
+                    f"{self._target.path} has {self._old_end} bytes of {superblock.end}; it is cut off, so copy or "
+                    f"download it again."
+                )
             self._placed, end = self._appender.finish()
             table = find_table(self._target, superblock.root)
             if table is None or self._replaced:

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 from minari.dataset._storages.file_lock import lock_file
 from minari.dataset._storages.unfinished import finish_change
 from minari.errors import DatasetCorruptError
-from minari.storage.publishing import write_atomically
+from minari.storage.publishing import flush, write_atomically
 
 
 JOURNAL_NAME = ".journal"
@@ -141,7 +141,7 @@ class FileTransaction(io.RawIOBase):
         Returns:
             What the file is like afterwards.
         """
-        os.fsync(self._file.fileno())
+        flush(self._file.fileno(), self.path)
         changes = [
             (page * _PAGE, bytes(data[: self._page_end(page) - page * _PAGE]))
             for page, data in sorted(self._pages.items())
@@ -220,7 +220,7 @@ def _apply(header: dict[str, Any], payload: memoryview, journal: Path, file: Bin
     # The time of a change may be that of a tick of the clock, milliseconds ago, and then the file would look
     # the same as before to those who go by size and time.
     _set_time(journal.with_name(header["file"]), time.time_ns())
-    os.fsync(file.fileno())
+    flush(file.fileno(), journal)
     for name, text in header["texts"].items():
         write_atomically(journal.with_name(name), text)
     journal.unlink()

@@ -1,0 +1,75 @@
+"""Fresh processes: workers, which time themselves, and programs, which are timed from here."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.errors import BenchmarkError
+
+
+WORKER = Path(__file__).with_name("worker.py")
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The variables of this process, but none that changes how Python starts or finds modules."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "MINARI"))}
+    return {**kept, **more}
+
+
+def call_worker(python: Path, task: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What a worker answers; `-I` keeps this checkout from standing in for the package it has installed.
+
+    Raises:
+        BenchmarkError: It failed; the message ends with what it wrote.
+    """
+    command = [str(python), "-I", str(WORKER), task, json.dumps(arguments)]
+    done = _run(command, environment())
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def time_program(command: list[str], root: Path) -> tuple[float, str]:
+    """Seconds that a program takes from its start to its end, and what it printed.
+
+    Args:
+        command: The program and its arguments.
+        root: Of its local datasets.
+
+    Raises:
+        BenchmarkError: It failed.
+    """
+    variables = environment(MINARI_DATASETS_PATH=str(root))
+    begin = time.perf_counter()
+    done = _run(command, variables)
+    return time.perf_counter() - begin, done.stdout
+
+
+def settle() -> None:
+    """Have what was written so far reach the disk, so that the next one need not wait for it."""
+    if hasattr(os, "sync"):
+        os.sync()
+
+
+def _run(command: list[str], variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            env=variables,
+            check=False,
+        )
+    except OSError as error:
+        raise BenchmarkError(f"{command[0]} cannot be run: {error}.") from error
+    if done.returncode:
+        shown = " ".join(command)
+        raise BenchmarkError(f"`{shown}` failed with exit code {done.returncode}:\n{done.stderr[-3000:]}")
+    return done

@@ -1,0 +1,192 @@
+"""Reading: all episodes, a sample of them, those that fulfil a condition."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import minari
+from benchmarks.workloads.data import EPISODES, STEPS, episodes, leaves, payload
+from benchmarks.workloads.workload import Floor, Job, Workload
+
+
+SAMPLE, CALLS = 32, 20
+
+#: The leaves of an episode.
+Columns = tuple[NDArray[Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A dataset and, for each leaf, an array that takes its values of one episode after the other.
+
+    Copying a leaf touches each of its bytes once, as using it does, and costs what moving them costs; the
+    arrays are small enough to stay in the processor's cache, so nothing but the reading is measured.
+    Summing the leaves would take longer than reading them, on both sides alike, and hide the reading.
+    """
+
+    dataset: minari.MinariDataset
+    columns: Columns
+
+    def run(self) -> None:
+        """Every episode, every leaf."""
+        observations, actions, rewards, terminations, truncations = self.columns
+        for episode in self.dataset:
+            np.copyto(observations, episode.observations)
+            np.copyto(actions, episode.actions)
+            np.copyto(rewards, episode.rewards)
+            np.copyto(terminations, episode.terminations)
+            np.copyto(truncations, episode.truncations)
+
+    def sum(self) -> float:
+        """Of everything that is read."""
+        return sum(float(leaf.sum()) for episode in self.dataset for leaf in leaves(episode))
+
+
+@dataclass(frozen=True, slots=True)
+class Copying:
+    """The bytes of episodes in memory, and an array that takes those of one after the other."""
+
+    episodes: list[NDArray[np.uint8]]
+    destination: NDArray[np.uint8]
+
+    def run(self) -> None:
+        """All of them."""
+        for episode in self.episodes:
+            np.copyto(self.destination, episode)
+
+    def run_samples(self) -> None:
+        """As many as are sampled."""
+        for _ in range(CALLS):
+            for episode in random.sample(self.episodes, SAMPLE):
+                np.copyto(self.destination, episode)
+
+
+@dataclass(frozen=True, slots=True)
+class Choosing:
+    """A dataset and the return that the chosen episodes exceed."""
+
+    dataset: minari.MinariDataset
+    threshold: float
+
+    def run(self) -> int:
+        """Steps of the chosen ones."""
+        chosen = self.dataset.filter_episodes(lambda episode: bool(episode.rewards.sum() > self.threshold))
+        return int(chosen.total_steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Rewards:
+    """The rewards of each episode in memory, and the return that the chosen ones exceed."""
+
+    arrays: list[NDArray[Any]]
+    threshold: float
+
+    def run(self) -> int:
+        """Steps of the chosen ones."""
+        return sum(len(array) for array in self.arrays if array.sum() > self.threshold)
+
+
+def _copying(job: Job) -> Copying:
+    stored = [np.frombuffer(payload([buffer]), np.uint8) for buffer in episodes(job.size)]
+    return Copying(stored, np.ones_like(stored[0]))
+
+
+def _reading(job: Job) -> Reading:
+    return Reading(job.load(EPISODES), _columns())
+
+
+def _reading_of_a_copy(job: Job) -> Reading:
+    shutil.copytree(job.data, job.scratch, dirs_exist_ok=True)
+    return Reading(minari.load_dataset(EPISODES), _columns())
+
+
+def _columns() -> Columns:
+    return tuple(np.ones_like(leaf) for leaf in leaves(episodes(1)[0]))
+
+
+def _sampling(job: Job) -> minari.MinariDataset:
+    dataset = job.load(EPISODES)
+    dataset.set_seed(0)
+    return dataset
+
+
+def _sample(dataset: minari.MinariDataset) -> int:
+    return sum(len(dataset.sample_episodes(SAMPLE)) for _ in range(CALLS))
+
+
+def _rewards(job: Job) -> Rewards:
+    arrays = [np.asarray(buffer.rewards) for buffer in episodes(job.size)]
+    return Rewards(arrays, float(np.median([array.sum() for array in arrays])))
+
+
+def _choosing(job: Job) -> Choosing:
+    return Choosing(job.load(EPISODES), _rewards(job).threshold)
+
+
+COPY = "copying the same bytes, from memory to memory, with `numpy.copyto`, an episode at a time"
+
+WORKLOADS = (
+    Workload(
+        name="iterate",
+        title=f"Iterate over 1,000 episodes of {STEPS} steps, warm, every leaf",
+        mark=100,
+        data="episodes",
+        setup=_reading,
+        run=Reading.run,
+        check=lambda reading, _: reading.sum(),
+        warm=True,
+        floor=Floor(note=COPY, setup=_copying, run=Copying.run, at_most=3),
+        size=1000,
+        quick=40,
+    ),
+    Workload(
+        name="iterate_released",
+        title="Iterate over what 0.5.4 wrote, second pass",
+        mark=5,
+        data="episodes",
+        released_data=True,
+        setup=_reading_of_a_copy,
+        run=Reading.run,
+        check=lambda reading, _: reading.sum(),
+        warm=True,
+        floor=Floor(note=COPY, setup=_copying, run=Copying.run),
+        size=1000,
+        quick=40,
+    ),
+    Workload(
+        name="sample_episodes",
+        title=f"`sample_episodes({SAMPLE})`",
+        mark=100,
+        data="episodes",
+        setup=_sampling,
+        run=_sample,
+        check=lambda dataset, sampled: sampled,
+        warm=True,
+        floor=Floor(
+            note=f"copying all bytes of {SAMPLE} episodes with `numpy.copyto`", setup=_copying, run=Copying.run_samples
+        ),
+        per="call",
+        count=lambda job: CALLS,
+        size=1000,
+        quick=40,
+    ),
+    Workload(
+        name="filter_episodes",
+        title="`filter_episodes` on the return, then `total_steps`",
+        mark=50,
+        data="episodes",
+        setup=_choosing,
+        run=Choosing.run,
+        check=lambda choosing, steps: steps,
+        warm=True,
+        floor=Floor(note="summing the same rewards, in memory", setup=_rewards, run=Rewards.run),
+        size=1000,
+        quick=40,
+    ),
+)

@@ -1,0 +1,111 @@
+"""Recording: what it adds to the steps of an environment, saving included."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+import minari
+from benchmarks.workloads.data import AUTHORSHIP
+from benchmarks.workloads.toys import frames_env, vector_env
+from benchmarks.workloads.workload import Floor, Job, Workload
+
+
+Policy = Callable[[], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """An environment, a policy that knows nothing, and how many steps to make at least."""
+
+    env: gym.Env[Any, Any]
+    policy: Callable[[gym.Env[Any, Any]], Policy]
+    steps: int
+
+    def bare(self) -> int:
+        """The steps without recording."""
+        return roll(self.env, self.policy(self.env), self.steps)
+
+    def record(self) -> minari.MinariDataset:
+        """The same steps, recorded and saved."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            collector = minari.DataCollector(self.env, data_format="hdf5", jpeg_encoding=False)
+            roll(collector, self.policy(self.env), self.steps)
+            return collector.create_dataset("bench/recorded-v0", **AUTHORSHIP)
+
+
+def roll(env: gym.Env[Any, Any], policy: Policy, steps: int) -> int:
+    """Whole episodes until there were so many steps."""
+    done = 0
+    while done < steps:
+        env.reset(seed=done)
+        terminated = truncated = False
+        while not (terminated or truncated):
+            _, _, terminated, truncated, _ = env.step(policy())
+            done += 1
+    return done
+
+
+def random_policy(env: gym.Env[Any, Any]) -> Policy:
+    """The same random actions each time it is made."""
+    env.action_space.seed(0)
+    return env.action_space.sample
+
+
+def drawn_actions(env: gym.Env[Any, Any]) -> Policy:
+    """Actions drawn beforehand, over and over."""
+    env.action_space.seed(0)
+    actions = [np.asarray(env.action_space.sample()) for _ in range(997)]
+    return itertools.cycle(actions).__next__
+
+
+def _workload(
+    name: str,
+    title: str,
+    mark: float,
+    make: Callable[[], gym.Env[Any, Any]],
+    policy: Callable[[gym.Env[Any, Any]], Policy],
+    size: int,
+) -> Workload:
+    def setup(job: Job) -> Recording:
+        return Recording(make(), policy, job.size)
+
+    return Workload(
+        name=name,
+        title=title,
+        mark=mark,
+        setup=setup,
+        run=Recording.record,
+        bare=Recording.bare,
+        check=lambda recording, dataset: int(dataset.total_steps),
+        floor=Floor(note="the environment's own steps, without recording", setup=setup, run=Recording.bare),
+        per="step",
+        count=lambda job: job.size,
+        size=size,
+        quick=600,
+    )
+
+
+WORKLOADS = (
+    _workload(
+        "record_cartpole",
+        "Record CartPole-v1, random policy",
+        50,
+        lambda: gym.make("CartPole-v1"),
+        random_policy,
+        20_000,
+    ),
+    _workload(
+        "record_vector", "Record 39 float64 / 28 float32, 200-step episodes", 30, vector_env, drawn_actions, 20_000
+    ),
+    _workload(
+        "record_frames", "Record 84×84×3 frames as of a simulator, lossless", 5, frames_env, drawn_actions, 20_000
+    ),
+)

@@ -1,0 +1,94 @@
+"""Writing: new datasets, episodes for one that is there, and datasets made of others."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import minari
+from benchmarks.workloads.data import EPISODES, MORE, STEPS, episodes, payload, store
+from benchmarks.workloads.workload import Floor, Job, Workload
+from minari.data_collector import EpisodeBuffer
+
+
+WRITTEN = "writing the same bytes with one `file.write`, to the same disk"
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Bytes for a file."""
+
+    data: bytes
+    path: Path
+
+    def write(self) -> int:
+        """All of them at once; the operating system may keep them in memory, as it may for the others."""
+        with self.path.open("wb") as file:
+            return file.write(self.data)
+
+
+def _blob(job: Job, times: int = 1) -> Blob:
+    return Blob(payload(episodes(job.size)) * times, job.scratch / "floor.bin")
+
+
+def _append_setup(job: Job) -> tuple[minari.MinariDataset, list[EpisodeBuffer]]:
+    shutil.copytree(job.data, job.scratch, dirs_exist_ok=True)
+    return minari.load_dataset(EPISODES), episodes(job.size, seed=2)
+
+
+def _append_run(state: tuple[minari.MinariDataset, list[EpisodeBuffer]]) -> minari.MinariDataset:
+    dataset, buffers = state
+    dataset.update_dataset_from_buffer(buffers)
+    return dataset
+
+
+def _combine_setup(job: Job) -> list[minari.MinariDataset]:
+    (job.scratch / "bench").mkdir()  # the released package does not make the folder of the namespace here
+    return [job.load(EPISODES), job.load(MORE)]
+
+
+def _last_sum(state: Any, dataset: minari.MinariDataset) -> float:
+    """Steps and the sum of the last episode: what was to be written is there."""
+    last = dataset[dataset.total_episodes - 1]
+    return float(dataset.total_steps + last.observations.sum())
+
+
+WORKLOADS = (
+    Workload(
+        name="write_hdf5",
+        title=f"Write 1,000 episodes of {STEPS} steps (87 MB), HDF5",
+        mark=10,
+        setup=lambda job: episodes(job.size),
+        run=lambda buffers: store(EPISODES, buffers),
+        check=_last_sum,
+        floor=Floor(note=WRITTEN, setup=_blob, run=Blob.write),
+        size=1000,
+        quick=20,
+    ),
+    Workload(
+        name="append_hdf5",
+        title="Append 200 such episodes to such a dataset",
+        mark=10,
+        data="episodes",
+        setup=_append_setup,
+        run=_append_run,
+        check=_last_sum,
+        floor=Floor(note=WRITTEN, setup=_blob, run=Blob.write),
+        size=200,
+        quick=5,
+    ),
+    Workload(
+        name="combine",
+        title="Combine two such datasets",
+        mark=30,
+        data="two",
+        setup=_combine_setup,
+        run=lambda datasets: minari.combine_datasets(datasets, "bench/combined-v0"),
+        check=_last_sum,
+        floor=Floor(note=WRITTEN, setup=lambda job: _blob(job, times=2), run=Blob.write),
+        size=1000,
+        quick=40,
+    ),
+)

@@ -1,0 +1,148 @@
+"""``metadata.json`` as it is stored: found in a folder, read and checked, without making anything of it.
+
+Nothing here needs Gymnasium or NumPy, so that catalogues of thousands of datasets are listed at once.
+What the descriptions of spaces and environments stand for, :mod:`minari.dataset.metadata` finds out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from minari.dataset._storages.registry import get_minari_storage
+from minari.dataset._storages.transaction import JOURNAL_NAME, recover_abandoned
+from minari.errors import DataPathError, DatasetCorruptError
+
+
+__all__ = [
+    "METADATA_FILE_NAME",
+    "SPACES",
+    "TOTALS",
+    "check_metadata",
+    "damaged",
+    "find_raw_metadata",
+    "parse_metadata",
+    "read_raw_metadata",
+]
+
+METADATA_FILE_NAME = "metadata.json"
+
+TOTALS = ("total_episodes", "total_steps")
+SPACES = ("observation_space", "action_space")
+
+_READING = os.O_RDONLY | getattr(os, "O_BINARY", 0)  # only Windows knows texts from other files
+_USUAL_SIZE = 1 << 16  # bytes; the metadata of nearly all datasets are smaller
+_OLD_FORMAT = "hdf5"  # the only one before metadata had a file of their own
+_KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
+    **dict.fromkeys(("data_format", "env_spec", "eval_env_spec", "dataset_id", "minari_version"), (str, "a string")),
+    **dict.fromkeys(SPACES, ((str, dict), "the description of a space")),
+    "jpeg_encoding": (bool, "true or false"),
+    "combined_datasets": (list, "a list of dataset ids"),
+}
+
+
+def read_raw_metadata(data_path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The metadata of the dataset in a folder; a change that a killed program left is finished first.
+
+    Args:
+        data_path: the ``data`` folder of a dataset.
+
+    Raises:
+        DataPathError: the folder does not exist or holds no dataset.
+        DatasetCorruptError: the metadata are damaged.
+    """
+    return find_raw_metadata(data_path)[0]
+
+
+def find_raw_metadata(data_path: str | os.PathLike[str]) -> tuple[dict[str, Any], str]:
+    """What :func:`read_raw_metadata` gives, and the file or folder that it was found in."""
+    # One file is opened, and no path object made: most of the time of a long list goes by here.
+    folder = os.fspath(data_path)
+    if os.access(f"{folder}{os.sep}{JOURNAL_NAME}", os.F_OK):
+        recover_abandoned(Path(folder))
+    source = f"{folder}{os.sep}{METADATA_FILE_NAME}"
+    try:
+        text = _content(source)
+    except FileNotFoundError:
+        return _older_metadata(Path(folder)), folder
+    except NotADirectoryError:
+        raise DataPathError(f"The data path {folder} is a file, expected the folder of a dataset.") from None
+    return parse_metadata(text, source), source
+
+
+def _content(file: str) -> bytes:
+    """The bytes of a file; for a small one, `open` takes twice as long as this."""
+    descriptor = os.open(file, _READING)
+    try:
+        content = os.read(descriptor, _USUAL_SIZE)
+        while part := os.read(descriptor, _USUAL_SIZE):
+            content += part
+    finally:
+        os.close(descriptor)
+    return content
+
+
+def _older_metadata(data_path: Path) -> dict[str, Any]:
+    """What the releases without a metadata file keep elsewhere."""
+    if not data_path.exists():
+        raise DataPathError(f"The data path {data_path} doesn't exist.")
+    storage: Any = get_minari_storage(_OLD_FORMAT)
+    raw: dict[str, Any] | None = storage._read_metadata_of_old_releases(data_path)
+    if raw is None:
+        raise DataPathError(
+            f"No data found in data path {data_path}; expected a folder with {METADATA_FILE_NAME} in it."
+        )
+    return check_metadata(raw, data_path)
+
+
+def parse_metadata(text: str | bytes, source: object) -> dict[str, Any]:
+    """The object that the text of a metadata file holds, checked.
+
+    Args:
+        text: the content of the file.
+        source: its path, for messages.
+
+    Raises:
+        DatasetCorruptError: the text is no JSON object, or a key is missing or has a wrong value.
+    """
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise DatasetCorruptError(f"The metadata file {source} is damaged, it is not valid JSON: {error}.") from error
+    if not isinstance(value, dict):
+        raise DatasetCorruptError(f"The metadata file {source} must hold a JSON object, got {value!r}.")
+    return check_metadata(value, source)
+
+
+def check_metadata(raw: dict[str, Any], source: object) -> dict[str, Any]:
+    """The same object, when everything in it that the library goes by is there and of the right kind.
+
+    Args:
+        raw: what a metadata file holds, spaces and specs being JSON strings.
+        source: where it comes from, for messages.
+
+    Raises:
+        DatasetCorruptError: a key is missing or has a wrong value.
+    """
+    for key in TOTALS:
+        value = raw.get(key)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise damaged(source, key, "a count from 0", raw)
+    for key in SPACES:
+        # The datasets of 0.3 leave the spaces to the environment.
+        if key not in raw and raw.get("env_spec") is None:
+            raise damaged(source, key, "the description of a space, as there is no 'env_spec' to take it from", raw)
+    for key, (kind, expected) in _KINDS.items():
+        value = raw.get(key)
+        if value is not None and not isinstance(value, kind):
+            raise damaged(source, key, expected, raw)
+    return raw
+
+
+def damaged(source: object, key: str, expected: str, raw: Mapping[str, Any]) -> DatasetCorruptError:
+    """The error about a key of the metadata."""
+    found = f"got {raw[key]!r}" if key in raw else "which is missing"
+    return DatasetCorruptError(f"The metadata in {source} is damaged: {key!r} must be {expected}, {found}.")

@@ -1,0 +1,69 @@
+"""The list of the local datasets, from their metadata alone: no dataset is opened for it."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import Any
+
+from minari.dataset.dataset_id import dataset_id_sort_key, parse_dataset_id
+from minari.dataset.raw_metadata import read_raw_metadata
+from minari.dataset.versions import is_compatible
+from minari.errors import MinariError
+from minari.storage.datasets_root_dir import get_datasets_root
+from minari.storage.publishing import walk_catalogue
+
+
+__all__ = ["has_prefix", "list_local_datasets", "newest_versions"]
+
+
+def list_local_datasets(
+    latest_version: bool = False,
+    compatible_minari_version: bool = False,
+    prefix: str | None = None,
+    *,
+    root: str | os.PathLike[str] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """The datasets of the catalogue.
+
+    Args:
+        latest_version: only the newest version of each.
+        compatible_minari_version: only those of a format version that this release reads.
+        prefix: only what lies in this namespace, or the dataset of this id.
+        root: of the catalogue; by default that of ``MINARI_DATASETS_PATH``.
+
+    Returns:
+        Id -> metadata as they are stored, sorted by namespace, name and version.
+
+    Warns:
+        UserWarning: a dataset is damaged; it is left out.
+    """
+    folders = {
+        folder.id: folder.path
+        for folder in walk_catalogue(get_datasets_root(root))
+        if folder.is_dataset and (not prefix or has_prefix(folder.id, prefix))
+    }
+    found: dict[str, dict[str, Any]] = {}
+    for dataset_id in sorted(folders, key=dataset_id_sort_key):
+        try:
+            metadata = read_raw_metadata(f"{folders[dataset_id]}{os.sep}data")
+        except (MinariError, OSError) as error:
+            warnings.warn(
+                f"The dataset {dataset_id} is left out, it cannot be read: {error}", UserWarning, stacklevel=2
+            )
+            continue
+        if not compatible_minari_version or is_compatible(metadata.get("minari_version")):
+            found[dataset_id] = metadata
+    return newest_versions(found) if latest_version else found
+
+
+def has_prefix(dataset_id: str, prefix: str) -> bool:
+    """Whether an id begins with these whole parts: ``D4RL/door`` or ``D4RL/door/`` or all of it."""
+    return f"{dataset_id}/".startswith(f"{prefix.rstrip('/')}/")
+
+
+def newest_versions(datasets: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Of datasets that differ in their version only, the newest, which comes last as lists are sorted."""
+    newest = {parse_dataset_id(dataset_id)[:2]: dataset_id for dataset_id in datasets}
+    kept = set(newest.values())
+    return {dataset_id: metadata for dataset_id, metadata in datasets.items() if dataset_id in kept}

@@ -1,0 +1,279 @@
+"""The running episode: its columns hold what plain lists of the values hold, whatever comes, whoever interrupts."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+from hypothesis import given
+from hypothesis import strategies as st
+
+import minari.data_collector
+from minari import DataCollector
+from minari.data_collector.recorder import EpisodeRecorder
+from minari.dataset import infos as infos_module
+from minari.dataset.encoding import EpisodeCodec
+from minari.dataset.episode_buffer import EpisodeBuffer
+from minari.dataset.infos import append_info
+from minari.spaces import path_name
+from minari.testing.comparison import assert_same
+from support.scripted import ScriptedEnv
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:`.*` is set to None")
+
+BOX, DISCRETE = spaces.Box(-99, 99, (2,), np.float32), spaces.Discrete(5)
+NESTED = spaces.Dict(
+    a=BOX, b=spaces.Tuple([spaces.Box(-99, 99, (), np.float64), DISCRETE, spaces.Text(3, min_length=0)])
+)
+
+
+def numbers(*dtypes: Any, shape: tuple[int, ...] = (2,)) -> st.SearchStrategy[Any]:
+    """Arrays of one of the dtypes."""
+    values = st.sampled_from([0, 1, 2, 3])
+    return st.builds(lambda value, dtype: np.full(shape, value, dtype), values, st.sampled_from(dtypes))
+
+
+usual_vectors = numbers(np.float32)
+other_vectors = numbers(np.float64, np.float16, np.int64, np.bool_)
+odd_vectors = st.one_of(
+    other_vectors,
+    numbers(np.float32, shape=(3,)),
+    numbers(np.float32, shape=(1,)),
+    numbers(np.float32, shape=()),
+    st.sampled_from([[1.0, 2.0], (1, 2), np.full(2, np.nan, np.float32), 1.0, None, "off"]),
+)
+usual_choices = st.sampled_from([np.int64(0), np.int64(3)])
+odd_choices = st.sampled_from(
+    [1, True, np.int32(2), np.uint8(1), np.bool_(True), np.array(2), 0.5, np.float64(1), None]
+)
+usual_rewards = st.sampled_from([0.0, -1.5, 1e300])
+odd_rewards = st.sampled_from([1, True, np.float64(0.1), np.float32(0.1), np.array([0.5]), np.array([1.0, 2.0]), None])
+usual_flags = st.booleans()
+odd_flags = st.sampled_from([np.True_, np.False_, 0, 1, 1.0, np.array([True]), 2, None])
+usual_infos = st.just({})
+odd_infos = st.sampled_from([{"a": 1}, {"a": 2.0, "b": {"c": np.zeros(2)}}, {"b": {}}, {"b": None}])
+nested_observations = st.fixed_dictionaries(
+    {
+        "a": st.one_of(usual_vectors, odd_vectors),
+        "b": st.tuples(st.sampled_from([0.5, np.array(0.5)]), usual_choices, st.sampled_from(["", "abc"])),
+    }
+)
+
+
+def steps_of(
+    observations: st.SearchStrategy[Any], choices: st.SearchStrategy[Any], *others: st.SearchStrategy[Any]
+) -> st.SearchStrategy[Any]:
+    return st.lists(st.tuples(observations, choices, *others), min_size=1, max_size=6)
+
+
+usual_steps = steps_of(usual_vectors, usual_choices, usual_rewards, usual_flags, usual_flags, usual_infos)
+odd_steps = steps_of(
+    usual_vectors | odd_vectors,
+    usual_choices | odd_choices,
+    usual_rewards | odd_rewards,
+    usual_flags | odd_flags,
+    usual_flags | odd_flags,
+    usual_infos | odd_infos,
+)
+
+
+def in_lists(space: spaces.Space[Any], reset: tuple[Any, Any], steps: list[Any]) -> EpisodeBuffer:
+    """The steps in the lists of a buffer, which take everything as it is."""
+    observation, info = copy.deepcopy(reset)
+    observations, infos = [observation], append_info({}, info, 0)
+    columns: list[list[Any]] = [[], [], [], []]
+    for number, (observation, *values, info) in enumerate(copy.deepcopy(steps), 1):
+        observations.append(observation)
+        append_info(infos, info, number)
+        for column, value in zip(columns, values, strict=True):
+            column.append(value)
+    return EpisodeBuffer(None, 3, None, in_columns(space, observations), *columns, infos)
+
+
+def in_columns(space: spaces.Space[Any], values: list[Any]) -> Any:
+    if isinstance(space, spaces.Dict):
+        return {key: in_columns(part, [value[key] for value in values]) for key, part in space.items()}
+    if isinstance(space, spaces.Tuple):
+        return tuple(in_columns(part, [value[i] for value in values]) for i, part in enumerate(space))
+    return values
+
+
+def deface(value: Any) -> None:
+    """Do what an environment does that uses its arrays again."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        value.fill(77)
+    elif isinstance(value, (dict, tuple, list)):
+        for part in value.values() if isinstance(value, dict) else value:
+            deface(part)
+
+
+def in_recorder(recorder: EpisodeRecorder, reset: tuple[Any, Any], steps: list[Any]) -> EpisodeBuffer:
+    recorder.start(*(first := copy.deepcopy(reset)), seed=3, options=None)
+    deface(first)
+    for count, step in enumerate(map(copy.deepcopy, steps), 1):
+        assert recorder.add(*step) == len(recorder) == count
+        deface(step)
+    return recorder.take()
+
+
+def stored(codec: EpisodeCodec, buffer: EpisodeBuffer) -> Any:
+    """What a storage is given of an episode, or why it refuses it."""
+    try:
+        episode = codec.encode(buffer)
+    except ValueError as error:
+        return type(error), str(error)
+    return episode.total_steps, dict(episode.columns), episode.metadata
+
+
+def spelled(columns: dict[Any, Any]) -> dict[str, Any]:
+    return {path_name(path): column for path, column in columns.items()}
+
+
+def assert_stored_alike(space: spaces.Space[Any], episodes: list[Any]) -> None:
+    """Episodes recorded one after the other are stored as lists of the same values are."""
+    recorder, codec = EpisodeRecorder(space, DISCRETE), EpisodeCodec(space, DISCRETE)
+    recorded = [in_recorder(recorder, reset, steps) for reset, steps in episodes]
+    for buffer, (reset, steps) in zip(recorded, episodes, strict=True):
+        actual, expected = stored(codec, buffer), stored(codec, in_lists(space, reset, steps))
+        assert type(actual[1]) is type(expected[1])
+        if isinstance(expected[1], str):
+            assert actual == expected
+        else:
+            assert_same(spelled(actual[1]), spelled(expected[1]))
+            assert (actual[0], actual[2]) == (expected[0], expected[2])
+
+
+@given(st.lists(st.tuples(st.tuples(usual_vectors, usual_infos), usual_steps), min_size=1, max_size=3))
+def test_usual_values(episodes: Any) -> None:
+    assert_stored_alike(BOX, episodes)
+
+
+vectors = usual_vectors | other_vectors
+steps_of_vectors = steps_of(vectors, usual_choices, usual_rewards, usual_flags, usual_flags, usual_infos)
+
+
+@given(st.lists(st.tuples(st.tuples(vectors, usual_infos), steps_of_vectors), min_size=1, max_size=3))
+def test_dtypes_that_change(episodes: Any) -> None:
+    assert_stored_alike(BOX, episodes)
+
+
+@given(
+    st.tuples(usual_vectors | odd_vectors, usual_infos | odd_infos),
+    usual_steps,
+    odd_steps,
+    st.tuples(st.tuples(usual_vectors, usual_infos), usual_steps),
+)
+def test_odd_values_in_the_middle_of_an_episode(reset: Any, usual: Any, odd: Any, after: Any) -> None:
+    """The episode after it is as usual again, but for the dtype, which follows the environment."""
+    assert_stored_alike(BOX, [(reset, usual + odd), after])
+
+
+@given(
+    st.tuples(nested_observations, usual_infos | odd_infos),
+    steps_of(nested_observations, odd_choices | usual_choices, usual_rewards, usual_flags, usual_flags, usual_infos),
+)
+def test_nested_values(reset: Any, steps: Any) -> None:
+    assert_stored_alike(NESTED, [(reset, steps)] * 2)
+
+
+def test_episodes_of_any_length_stay_as_they_are() -> None:
+    """The rows of a column serve one episode after the other; what was taken is not written over."""
+    lengths = [3, 200, 190, 40, 63, 64, 65, 150, 500, 1, 370, 380]
+    first = itertools.count()
+
+    def step(time: int) -> Any:
+        return np.full(2, time, np.float32), np.int64(time % 5), float(time), time % 2 == 0, False, {}
+
+    assert_stored_alike(
+        BOX, [((np.full(2, next(first), np.float32), {}), [step(next(first)) for _ in range(n)]) for n in lengths]
+    )
+
+
+# Interruptions
+
+
+MODULES = {
+    str(path)
+    for path in [*Path(minari.data_collector.__path__[0]).glob("*.py"), Path(infos_module.__file__)]
+}  # fmt: skip
+
+
+class Interruption:
+    """A KeyboardInterrupt at the n-th instruction that the library executes for a step."""
+
+    def __init__(self, instruction: int) -> None:
+        self.left, self.came = instruction, False
+
+    def __call__(self, frame: Any, event: str, argument: Any) -> Any:
+        if frame.f_code.co_filename not in MODULES:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            self.left -= 1
+            if self.left < 0:
+                self.came = True
+                raise KeyboardInterrupt
+        return self
+
+
+def interrupted(step: Callable[[], Any], instruction: int) -> bool:
+    """Whether the step took as many instructions."""
+    before, interruption = sys.gettrace(), Interruption(instruction)
+    sys.settrace(interruption)
+    try:
+        step()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.settrace(before)
+    return interruption.came
+
+
+@pytest.mark.parametrize("case", ["usual", "nested", "odd"])
+def test_a_step_is_recorded_whole_or_not_at_all(case: str) -> None:
+    """Whichever instruction an interruption hits, every column has the same steps."""
+    observe: Callable[[int], Any] = {
+        "usual": lambda time: np.full(2, time, np.float32),
+        "nested": lambda time: {"a": np.full(2, time, np.float32), "b": (np.full((), time, np.float64), time, "")},
+        "odd": lambda time: [time, time],
+    }[case]
+    env = ScriptedEnv(
+        observe,
+        inform=(lambda time: {}) if case == "usual" else (lambda time: {"a": [time], "b": {"c": [time]}}),
+        reward=lambda time: np.float64(time) if case == "odd" else float(time),
+        observation_space=NESTED if case == "nested" else BOX,
+        action_space=spaces.Discrete(99),
+        length=99,
+    )
+    collector = DataCollector(env, record_infos=True)
+    for instruction in itertools.count():
+        collector.reset(seed=instruction)
+        collector.step(1)
+        came = interrupted(lambda: collector.step(2), instruction)
+        for time in range(env.time + 1, 5):
+            collector.step(time)
+        if not came:
+            break
+    assert instruction > 100
+    whole = 0
+    for episode in collector.create_dataset("test/interrupted-v0"):
+        times = episode.rewards.astype(int).tolist()
+        assert times in ([1, 2, 3, 4], [1, 3, 4])
+        whole += len(times) == 4
+        assert episode.actions.tolist() == times
+        assert len(episode.terminations) == len(episode.truncations) == len(times)
+        observations = episode.observations["a"] if case == "nested" else episode.observations
+        assert observations[:, 0].tolist() == [0, *times]
+        if case == "nested":
+            assert [observation.tolist() for observation in episode.observations["b"][:2]] == [[0, *times]] * 2
+        if case != "usual":
+            assert episode.infos["a"][:, 0].tolist() == episode.infos["b"]["c"][:, 0].tolist() == [0, *times]
+    assert 1 < whole < instruction  # some interruptions came before the step was recorded, and some after

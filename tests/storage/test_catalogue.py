@@ -1,0 +1,149 @@
+"""What listing looks at: each folder once, each metadata file once, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from minari.storage.catalogue import has_prefix, list_local_datasets, newest_versions
+from minari.storage.publishing import CatalogueFolder, walk_catalogue
+from support.programs import run
+from support.remotes import write_dataset, write_namespace
+
+
+#: Prints every file and every folder that is opened, below the root, while the last line runs.
+WATCHED = """
+import json, os, sys
+import minari, minari.storage.catalogue, minari.namespace, minari.dataset.version_ranges
+root = os.environ["MINARI_DATASETS_PATH"]
+opened, watching = [], False
+def note(event, arguments):
+    if watching and event in ("open", "os.scandir", "os.listdir"):
+        opened.append((event, os.path.relpath(os.fspath(arguments[0]), root)))
+sys.addaudithook(note)
+watching = True
+listed = {call}
+watching = False
+print(json.dumps([list(listed), opened]))
+"""
+
+
+def watched(call: str) -> tuple[list[str], Counter[tuple[str, str]]]:
+    """What a call gives, and what it opens how often."""
+    listed, opened = json.loads(run(WATCHED.format(call=call)))
+    return listed, Counter((event, Path(path).as_posix()) for event, path in opened)
+
+
+@pytest.fixture
+def datasets(datasets_root: Path) -> list[str]:
+    """Datasets with namespaces around and other files beside their metadata."""
+    ids = ["top-v0", "toy/a-v0", "toy/a-v1", "toy/b-v0", "toy/deep/c-v2"]
+    for number, dataset_id in enumerate(ids):
+        version = ["0.5.4", "~=0.4", "0.4.3"][number % 3]
+        write_dataset(datasets_root, dataset_id, version=version, files={"data/0/part-0.arrow": b"", "data/.lock": b""})
+    for namespace in ("toy", "toy/deep", "empty"):
+        write_namespace(datasets_root, namespace)
+    write_dataset(datasets_root, ".hidden-v0")
+    (datasets_root / "top-v0" / "readme.txt").write_text("")
+    return ids
+
+
+FOLDERS = [".", "top-v0", "toy", "toy/a-v0", "toy/a-v1", "toy/b-v0", "toy/deep", "toy/deep/c-v2", "empty"]
+
+
+class TestWhatIsOpened:
+    @pytest.mark.parametrize("arguments", ["", "latest_version=True, compatible_minari_version=True"])
+    def test_each_folder_and_each_metadata_file_once(self, datasets: list[str], arguments: str) -> None:
+        listed, opened = watched(f"minari.list_local_datasets({arguments})")
+        assert listed == [name for name in datasets if not arguments or name != "toy/a-v0"]
+        expected = [("os.scandir", folder) for folder in FOLDERS]
+        expected += [("open", f"{dataset_id}/data/metadata.json") for dataset_id in datasets]
+        assert opened == Counter(expected)
+
+    def test_metadata_only_of_what_has_the_prefix(self, datasets: list[str]) -> None:
+        listed, opened = watched("minari.list_local_datasets(prefix='toy/deep')")
+        assert listed == ["toy/deep/c-v2"]
+        assert [path for event, path in opened if event == "open"] == ["toy/deep/c-v2/data/metadata.json"]
+
+    def test_namespaces_are_known_by_the_names_of_files(self, datasets: list[str]) -> None:
+        listed, opened = watched("minari.namespace.list_local_namespaces()")
+        assert listed == ["empty", "toy", "toy/deep"]
+        assert opened == Counter(("os.scandir", folder) for folder in FOLDERS)
+
+
+def test_metadata_of_any_length(datasets_root: Path) -> None:
+    for number, length in enumerate((1, 65_000, 65_536, 131_072, 1_000_000)):
+        write_dataset(datasets_root, f"x-v{number}", description="é" * length)
+    described = [metadata["description"] for metadata in list_local_datasets().values()]
+    assert [len(text) for text in described] == [1, 65_000, 65_536, 131_072, 1_000_000]
+
+
+def test_each_call_gives_values_of_its_own(datasets_root: Path) -> None:
+    write_dataset(datasets_root, "x-v0", author=["Ann"])
+    list_local_datasets()["x-v0"]["author"].append("Bob")
+    assert list_local_datasets()["x-v0"]["author"] == ["Ann"]
+
+
+def test_a_change_that_was_not_finished_is_finished_first(datasets_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = write_dataset(datasets_root, "x-v0") / "data"
+    (data / ".journal").write_bytes(b"")
+
+    def finish(folder: Path) -> None:
+        (folder / ".journal").unlink()
+        file = folder / "metadata.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"total_steps": 99}))
+
+    monkeypatch.setattr("minari.dataset.raw_metadata.recover_abandoned", finish)
+    assert list_local_datasets()["x-v0"]["total_steps"] == 99
+
+
+class TestWalk:
+    def test_what_the_folders_are(self, datasets_root: Path, datasets: list[str]) -> None:
+        found = {folder.id: folder for folder in walk_catalogue(datasets_root)}
+        assert sorted(found) == sorted([*datasets, "toy", "toy/deep", "empty"])
+        assert found["toy/b-v0"] == CatalogueFolder("toy/b-v0", str(datasets_root / "toy" / "b-v0"), True, False)
+        assert [name for name, folder in found.items() if folder.is_dataset] == [name for name in found if "-v" in name]
+        assert sorted(name for name, folder in found.items() if folder.is_namespace) == ["empty", "toy", "toy/deep"]
+
+    def test_a_folder_of_datasets_may_be_called_data_or_like_a_dataset(self, datasets_root: Path) -> None:
+        for dataset_id in ("data/a-v0", "group-v1/b-v0", "c-v0/inner-v0", "c-v0"):
+            write_dataset(datasets_root, dataset_id)
+        (datasets_root / "group-v1" / "namespace_metadata.json").mkdir()
+        found = {folder.id: (folder.is_dataset, folder.is_namespace) for folder in walk_catalogue(datasets_root)}
+        namespaces = {"data", "group-v1"}
+        datasets = {"data/a-v0", "group-v1/b-v0", "c-v0", "c-v0/inner-v0"}
+        assert found == dict.fromkeys(namespaces, (False, False)) | dict.fromkeys(datasets, (True, False))
+
+    def test_a_root_that_is_a_dataset(self, tmp_path: Path) -> None:
+        root = write_dataset(tmp_path, "x-v0")
+        write_dataset(root, "y-v0")
+        write_dataset(root / "data", "z-v0")
+        assert [folder.id for folder in walk_catalogue(root)] == ["y-v0"]
+
+    @pytest.mark.skipif(os.name == "nt", reason="Windows asks for a privilege to make links")
+    def test_links_of_any_kind(self, datasets_root: Path, tmp_path: Path) -> None:
+        folder = write_dataset(tmp_path, "disk-v0")
+        (datasets_root / "linked-v0").symlink_to(folder)
+        (datasets_root / "parts-v0").mkdir()
+        (datasets_root / "parts-v0" / "data").symlink_to(folder / "data")
+        (datasets_root / "nowhere-v0").symlink_to(tmp_path / "nowhere")
+        (datasets_root / "around").symlink_to(datasets_root)
+        found = {folder.id: folder.is_dataset for folder in walk_catalogue(datasets_root)}
+        assert found == {"linked-v0": True, "parts-v0": True, "around": False}
+        assert list(list_local_datasets()) == ["linked-v0", "parts-v0"]
+
+
+def test_prefixes_are_whole_parts() -> None:
+    assert all(has_prefix("a/b/x-v1", prefix) for prefix in ("a", "a/", "a/b", "a/b/x-v1"))
+    assert not any(has_prefix("a/b/x-v1", prefix) for prefix in ("a/b/x", "b", "a/b/x-v", "a/b/x-v10", "/"))
+
+
+def test_the_newest_of_each() -> None:
+    ids = ["x-v9", "x-v10", "a/x-v2", "a/x-y-v0"]
+    assert newest_versions({dataset_id: {"id": dataset_id} for dataset_id in ids}) == {
+        dataset_id: {"id": dataset_id} for dataset_id in ids[1:]
+    }

@@ -1,0 +1,200 @@
+"""The benchmark suite: its workloads and options, the released package's environment, and that it runs."""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+
+# At the end: where the wheel is tested, the checkout's own `minari` must not come before it.
+sys.path.append(str(Path(__file__).parents[1]))
+
+from benchmarks import cli, environments, growth, machine, running
+from benchmarks.environments import Side
+from benchmarks.errors import BenchmarkError
+from benchmarks.processes import call_worker, environment
+from benchmarks.progress import Progress
+from benchmarks.workloads import DATA, WORKLOADS
+from benchmarks.workloads.holding import CASES
+
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def test_every_workload_can_be_run() -> None:
+    data = {each.name for each in DATA}
+    names = [workload.name for workload in WORKLOADS]
+    assert len(set(names)) == len(names)
+    for workload in WORKLOADS:
+        assert (workload.command is None) == (workload.run is not None)
+        assert (workload.floor.command is None) == (workload.floor.run is not None)
+        assert workload.data in data | {None}
+        assert workload.flat_with in {*names, None}
+        assert workload.run is None or workload.check is not None
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "benchmarks" / "workloads").glob("*.py")), ids=lambda p: p.stem)
+def test_what_runs_under_both_releases_imports_what_both_have(path: Path) -> None:
+    common = {*sys.stdlib_module_names, "numpy", "gymnasium", "minari"}
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            assert {alias.name.partition(".")[0] for alias in node.names} <= common
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module is not None
+            assert node.module.startswith("benchmarks.workloads") or node.module.partition(".")[0] in common
+
+
+@pytest.mark.parametrize(
+    ("patterns", "chosen"),
+    [
+        (["combine"], ["combine"]),
+        (["iterate"], ["iterate"]),
+        (["iter"], ["iterate", "iterate_released"]),
+        (["*_5000", "cli_h"], ["list_5000", "cli_help"]),
+        (["write_hdf5, append_hdf5"], ["write_hdf5", "append_hdf5"]),
+        ([], [workload.name for workload in WORKLOADS]),
+    ],
+)
+def test_workloads_are_chosen_by_name_beginning_or_pattern(patterns: list[str], chosen: list[str]) -> None:
+    assert [workload.name for workload in cli.choose(patterns)] == chosen
+
+
+@pytest.mark.parametrize("pattern", ["nothing", "*x", "iterate,nothing", ""])
+def test_an_unknown_workload_is_refused_in_one_line_with_the_known_ones(pattern: str) -> None:
+    done = CliRunner().invoke(cli.app, ["--only", pattern])
+    assert done.exit_code == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("Error: There is no workload ")
+    assert all(workload.name in line for workload in WORKLOADS)
+
+
+def test_the_workloads_are_listed() -> None:
+    done = CliRunner().invoke(cli.app, ["--list", "--only", "list"])
+    assert done.exit_code == 0
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["list_200", "list_5000"]
+
+
+@pytest.mark.parametrize("options", [["--repeat", "0"], ["--quik"], ["growth", "--repeat", "0"], ["nothing"]])
+def test_bad_options_are_refused(options: list[str]) -> None:
+    done = CliRunner().invoke(cli.app, options)
+    assert done.exit_code == 2
+    assert "Usage:" in done.stderr
+
+
+def test_an_interpreter_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BenchmarkError, match=r"absent cannot be run"):
+        call_worker(tmp_path / "absent", "versions", {})
+
+
+def test_another_release_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(environments, "call_worker", lambda *arguments: {"minari": "0.5.3"})
+    with pytest.raises(BenchmarkError, match=r"has minari 0\.5\.3, expected 0\.5\.4"):
+        environments.released_side(tmp_path / "python", tmp_path, environments.our_side(), print)
+
+
+def test_an_environment_is_made_once_for_the_same_versions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    made: list[list[str]] = []
+
+    def make(home: Path, shared: list[str], tell: Any) -> Path:
+        made.append(shared)
+        home.mkdir(parents=True)
+        (home / "python").touch()
+        return home / "python"
+
+    monkeypatch.setattr(environments, "_make_environment", make)
+    monkeypatch.setattr(environments, "call_worker", lambda *arguments: {"minari": "0.5.4"})
+    versions = {"python": "3.12.1", "numpy": "2.1.0", "gymnasium": "1.2.0", "h5py": "3.12.0", "pyarrow": None}
+    ours = Side("ours", Path(sys.executable), versions)
+    said: list[str] = []
+    first = environments.released_side(None, tmp_path, ours, said.append)
+    assert environments.released_side(None, tmp_path, ours, said.append).python == first.python
+    assert made == [["numpy==2.1.0", "gymnasium==1.2.0", "h5py==3.12.0"]]
+    assert len(said) == 1
+    newer = replace(ours, versions={**versions, "numpy": "2.2.0"})
+    assert environments.released_side(None, tmp_path, newer, said.append).python != first.python
+    first.python.unlink()
+    assert environments.released_side(None, tmp_path, ours, said.append).python != first.python
+
+
+def test_no_variable_of_the_caller_changes_what_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    monkeypatch.setenv("MINARI_REMOTE", "hf://elsewhere")
+    left = environment(MINARI_DATASETS_PATH="/here")
+    assert [name for name in left if name.startswith(("PYTHON", "MINARI"))] == ["MINARI_DATASETS_PATH"]
+
+
+def test_sides_that_found_different_things_are_no_comparison() -> None:
+    def samples(*released: float | None) -> dict[str, list[running.Sample]]:
+        found = {"ours": (7.0, 7.0), "released": released, "floor": (None,)}
+        return {side: [running.Sample(1.0, check) for check in each] for side, each in found.items()}
+
+    running._compare(WORKLOADS[0], samples(7.0, 7.0 + 1e-12))
+    for wrong in ((7.0, 7.1), (7.0, None)):
+        with pytest.raises(BenchmarkError, match=WORKLOADS[0].name):
+            running._compare(WORKLOADS[0], samples(*wrong))
+
+
+def test_without_a_terminal_progress_is_plain_lines() -> None:
+    out = io.StringIO()
+    with Progress(Console(file=out)) as progress:
+        progress.expect(1)
+        progress.begin("read_all", "ours", 1, 1)
+        progress.end("read_all: ours 1.00 s")
+    assert out.getvalue() == "read_all: ours 1.00 s\n"
+
+
+def test_the_machine_is_described() -> None:
+    described = machine.describe()
+    assert described["cpu"]
+    assert isinstance(described["cores"], int)
+
+
+def run_suite(*arguments: str, output: Path) -> dict[str, Any]:
+    """Run it as a user does, and read what it has written."""
+    name = arguments[0] if arguments[0] in ("growth", "memory") else "results"
+    command = [sys.executable, "-m", "benchmarks", *arguments, "--quick", "--output", str(output)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, encoding="utf-8", timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert (output / f"{name}.md").read_text(encoding="utf-8") in done.stdout + "\n"
+    return json.loads((output / f"{name}.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("only", ["write_hdf5,iterate,iterate_released,combine", "record_cartpole,list_200,open,cli_h"])
+def test_the_suite_runs_beside_the_released_package(only: str, tmp_path: Path) -> None:
+    python = os.environ.get("MINARI_REFERENCE_PYTHON")
+    if python is None:
+        pytest.skip("set MINARI_REFERENCE_PYTHON to an interpreter that has minari==0.5.4")
+    written = run_suite("--only", only, "--released-python", python, output=tmp_path)
+    assert written["versions"]["released"]["minari"] == "0.5.4"
+    assert [each["name"] for each in written["workloads"]] == [each.name for each in cli.choose([only])]
+    for each in written["workloads"]:
+        assert [len(each[side]["seconds"]) for side in ("ours", "released", "floor")] == [1, 1, 1]
+    assert (tmp_path / "results.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_growth_is_measured(tmp_path: Path) -> None:
+    written = run_suite("growth", output=tmp_path)["growth"]
+    assert written.keys() == growth.KINDS.keys()
+    assert all(value > 0 for curve in written.values() for value in curve.values())
+    assert (tmp_path / "growth.png").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read from Linux's /proc")
+def test_memory_is_measured(tmp_path: Path) -> None:
+    written = run_suite("memory", output=tmp_path)["memory"]
+    assert [each["name"] for each in written] == [case.name for case in CASES]
+    assert all(each["peak"] > 0 < each["through"] for each in written)
