@@ -60,7 +60,7 @@ def test_what_runs_under_both_releases_imports_what_both_have(path: Path) -> Non
     [
         (["combine"], ["combine"]),
         (["iterate"], ["iterate"]),
-        (["iter"], ["iterate", "iterate_released"]),
+        (["iter"], ["iterate", "iterate_copy", "iterate_released"]),
         (["*_5000", "cli_h"], ["list_5000", "cli_help"]),
         (["write_hdf5, append_hdf5"], ["write_hdf5", "append_hdf5"]),
         ([], [workload.name for workload in WORKLOADS]),

@@ -100,10 +100,10 @@ WORKLOADS = (
         50,
         lambda: gym.make("CartPole-v1"),
         random_policy,
-        20_000,
+        50_000,
     ),
     _workload(
-        "record_vector", "Record 39 float64 / 28 float32, 200-step episodes", 30, vector_env, drawn_actions, 20_000
+        "record_vector", "Record 39 float64 / 28 float32, 200-step episodes", 30, vector_env, drawn_actions, 50_000
     ),
     _workload(
         "record_frames", "Record 84×84×3 frames as of a simulator, lossless", 5, frames_env, drawn_actions, 20_000

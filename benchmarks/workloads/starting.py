@@ -46,8 +46,8 @@ def _program(name: str, title: str, *command: str) -> Workload:
 
 WORKLOADS = (
     Workload(
-        name="open_and_sum",
-        title="Open the dataset in a new process, sum all observations",
+        name="program_open_and_sum",
+        title="The same as a whole program: interpreter and imports, open, sum",
         mark=20,
         data="episodes",
         command=lambda job: ["-c", OPEN_AND_SUM],

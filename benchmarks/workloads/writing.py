@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ def _blob(job: Job, times: int = 1) -> Blob:
 
 def _append_setup(job: Job) -> tuple[minari.MinariDataset, list[EpisodeBuffer]]:
     shutil.copytree(job.data, job.scratch, dirs_exist_ok=True)
+    os.sync()  # or whoever flushes a file first pays for the copy
     return minari.load_dataset(EPISODES), episodes(job.size, seed=2)
 
 

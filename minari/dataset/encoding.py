@@ -26,6 +26,7 @@ class EpisodeCodec:
     def __init__(self, observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
         self.observations = codec_for(observation_space, ("observations",))
         self.actions = codec_for(action_space, ("actions",))
+        self._columns_without_infos = len([*self.observations.paths(), *self.actions.paths()]) + 3
 
     def encode(self, buffer: EpisodeBuffer) -> EpisodeColumns:
         """Make the columns of an episode, and check everything about them.
@@ -73,7 +74,7 @@ class EpisodeCodec:
                 "rewards": columns[REWARDS],
                 "terminations": columns[TERMINATIONS],
                 "truncations": columns[TRUNCATIONS],
-                "infos": decode_infos(columns),
+                "infos": decode_infos(columns) if len(columns) > self._columns_without_infos else {},
             }
         except KeyError as error:
             missing = error.args[0]

@@ -247,8 +247,7 @@ class MinariDataset:
         return self._read(self._indices if episode_indices is None else episode_indices)
 
     def _read(self, indices: Iterable[int]) -> Iterator[EpisodeData]:
-        for episode in self._storage.get_episodes(indices):
-            yield EpisodeData(**episode)
+        return map(EpisodeData._of, self._storage.get_episodes(indices))
 
     def __iter__(self) -> Iterator[EpisodeData]:
         return self.iterate_episodes()

@@ -264,7 +264,7 @@ class MinariStorage(ABC):
             EpisodeIndexError: there is no episode of that number.
         """
         for index, columns in self._read_columns(self._checked(episode_indices)):
-            yield self._codec.decode(index, self._with_frames(columns))
+            yield self._codec.decode(index, self._with_frames(columns) if self._frame_leaves else columns)
 
     def get_episode_metadata(self, episode_indices: Iterable[int]) -> Iterator[dict[str, Any]]:
         """The metadata of these episodes: id, total_steps, seed, options, statistics, and so on.
@@ -295,6 +295,13 @@ class MinariStorage(ABC):
 
     def _checked(self, indices: Iterable[int]) -> Iterator[int]:
         total = self.total_episodes
+        if isinstance(indices, np.ndarray) and indices.dtype.kind in "iu" and indices.size:
+            least, greatest = indices.min(), indices.max()
+            if indices.ndim == 1 and least >= 0 and greatest < total:
+                return iter(indices.tolist())  # looked at together, which takes a tenth of the time
+        return self._checked_one_by_one(indices, total)
+
+    def _checked_one_by_one(self, indices: Iterable[int], total: int) -> Iterator[int]:
         for index in indices:
             if not isinstance(index, (int, np.integer)) or not 0 <= index < total:
                 raise EpisodeIndexError(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minari.dataset._storages.hdf5_index import INDEX_NAME, EpisodeIndex, LeafPlace, PlacedEpisodes
+from minari.dataset._storages.hdf5_index import INDEX_NAME, EpisodeIndex, LeafPlace, PlacedEpisodes, Schema
 
 
 X = LeafPlace(("observations", "x"), np.dtype("<f4"), (3,))
@@ -26,21 +26,20 @@ def data_file(tmp_path: Path) -> Path:
 
 
 def placed(index: int, total_steps: int, leaves: list[tuple[LeafPlace, int, int]]) -> PlacedEpisodes:
-    places, offsets, rows = zip(*leaves, strict=True)
+    """One episode, each leaf with its rows and its offset."""
     return PlacedEpisodes(
-        schema=places,
+        schema=Schema(tuple(place for place, _, _ in leaves)),
         indices=np.array([index]),
         total_steps=np.array([total_steps]),
         headers=np.array([index + 7]),
-        offsets=np.array([offsets]),
-        rows=np.array([rows]),
+        places=np.array([[number for _, *numbers in leaves for number in numbers]]),
     )
 
 
 def places(index: int) -> list[tuple[LeafPlace, int, int]]:
     """Other leaves for every third episode."""
-    leaves = [(X, 1000 * index, index + 1), (T, 0, index + 1)]
-    return leaves + [(place, index, 7) for place in EXTRA[: index % 3]]
+    leaves = [(X, index + 1, 1000 * index), (T, index + 1, 0)]
+    return leaves + [(place, 7, index) for place in EXTRA[: index % 3]]
 
 
 def opened(data_file: Path) -> EpisodeIndex:
@@ -59,7 +58,7 @@ def assert_finds(index: EpisodeIndex, number: int) -> None:
     assert found is not None
     schema, values = found
     expected = places(number)
-    assert list(schema) == [place for place, _, _ in expected]
+    assert list(schema.leaves) == [place for place, _, _ in expected]
     assert values[: 2 * len(expected)] == [value for _, *values in expected for value in values]
     assert index.header(number) == number + 7
 
@@ -124,7 +123,7 @@ def test_changed_rows_are_written_anew(data_file: Path) -> None:
     fill(index, range(9))
     index.save()
     first = table(data_file)
-    index.add(placed(4, 99, [(X, 5, 6)]))
+    index.add(placed(4, 99, [(X, 6, 5)]))
     index.save()
     assert table(data_file) != first
     read = opened(data_file)

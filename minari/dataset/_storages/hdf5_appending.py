@@ -12,7 +12,7 @@ import numpy.typing as npt
 from minari.dataset._storages.hdf5_attributes import flatten_metadata
 from minari.dataset._storages.hdf5_datatypes import BYTES, TEXT, Kind
 from minari.dataset._storages.hdf5_episode import AttributeKinds, EpisodeTemplate, LeafKinds, episode_template
-from minari.dataset._storages.hdf5_index import LeafPlace, PlacedEpisodes
+from minari.dataset._storages.hdf5_index import LeafPlace, PlacedEpisodes, Schema
 from minari.dataset._storages.hdf5_objects import GlobalHeap, aligned
 from minari.spaces import Column, EpisodeColumns, object_column
 
@@ -32,8 +32,7 @@ class _Waiting:
     leaves: LeafKinds
     indices: list[int] = field(default_factory=list)
     total_steps: list[int] = field(default_factory=list)
-    offsets: list[list[int]] = field(default_factory=list)
-    rows: list[list[int]] = field(default_factory=list)
+    places: list[list[int]] = field(default_factory=list)  # rows and offset of each leaf in turn
     attributes: list[list[Any]] = field(default_factory=list)
 
 
@@ -84,8 +83,10 @@ class EpisodeAppender:
             waiting = self._waiting[key] = _Waiting(episode_template(*key), key[0])
         waiting.indices.append(index)
         waiting.total_steps.append(episode.total_steps)
-        waiting.rows.append([len(column) for column in columns])
-        waiting.offsets.append([self._put(kind, column) for (_, kind, _), column in zip(leaves, columns, strict=True)])
+        places: list[int] = []
+        for (_, kind, _), column in zip(leaves, columns, strict=True):
+            places += (len(column), self._put(kind, column))
+        waiting.places.append(places)
         waiting.attributes.append(numbers)
         self._waiting_episodes += 1
         if self._heap.size >= _VALUES_AT_A_TIME:
@@ -138,19 +139,18 @@ class EpisodeAppender:
     def _write_objects(self) -> None:
         self._write_values()
         for waiting in self._waiting.values():
-            rows, offsets = np.array(waiting.rows, np.int64), np.array(waiting.offsets, np.int64)
-            objects = waiting.template.fill(self._end, rows, offsets, waiting.attributes)
+            places = np.array(waiting.places, np.int64).reshape(len(waiting.indices), -1)
+            objects = waiting.template.fill(self._end, places[:, ::2], places[:, 1::2], waiting.attributes)
             self._write_at(self._end, bytes_of(objects))
             headers = np.arange(len(objects), dtype=np.int64) * objects.itemsize + self._end + waiting.template.header
             self._start = self._end = self._end + objects.nbytes
             self._placed.append(
                 PlacedEpisodes(
-                    schema=tuple(map(_place_of, waiting.leaves)),
+                    schema=Schema(tuple(map(_place_of, waiting.leaves))),
                     indices=np.array(waiting.indices, np.int64),
                     total_steps=np.array(waiting.total_steps, np.int64),
                     headers=headers,
-                    offsets=offsets,
-                    rows=rows,
+                    places=places,
                 )
             )
         self._waiting.clear()

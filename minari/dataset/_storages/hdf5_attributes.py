@@ -45,7 +45,8 @@ def _named(name: str, value: Any) -> tuple[str, Any]:
     is_suffixed = name.endswith(_SUFFIXES)  # and needs another suffix, whose end can be told from its own
     stored = None if is_suffixed else _attribute_value(value)
     is_large = isinstance(stored, np.ndarray) and (
-        stored.nbytes + len(name.encode()) > _LARGEST_ARRAY or stored.ndim > MOST_DIMENSIONS
+        stored.nbytes + len(name.encode()) > _LARGEST_ARRAY
+        or stored.ndim >= MOST_DIMENSIONS  # (NumPy 1 has no more, and needs one itself)
     )
     if is_large or (is_suffixed and isinstance(value, (np.ndarray, np.generic))):
         file = io.BytesIO()

@@ -6,6 +6,7 @@ of the columns (a position in a ``Tuple`` is ``_index_0``), and attributes hold 
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,7 +20,7 @@ from h5py import h5d, h5o, h5r, h5s, h5t
 
 from minari.dataset._storages.file_lock import is_locked
 from minari.dataset._storages.hdf5_attributes import flatten_metadata, is_of, nested_metadata
-from minari.dataset._storages.hdf5_index import UNKNOWN, LeafPlace, PlacedEpisodes
+from minari.dataset._storages.hdf5_index import UNKNOWN, LeafPlace, PlacedEpisodes, Schema
 from minari.dataset._storages.hdf5_names import group_name, spell, unspell
 from minari.errors import DatasetBusyError, DatasetCorruptError
 from minari.spaces import Column, Path, object_column
@@ -28,6 +29,9 @@ from minari.spaces import Column, Path, object_column
 #: New objects are written so that every HDF5 library from 1.10 on can read them.
 LIBRARY_VERSIONS = ("v110", "v110")
 
+
+#: Of a leaf with more chunks not each is looked up: what HDF5 does for each counts little then.
+_MOST_CHUNKS = 64
 
 # HDF5 gives overlapping openings of a file one and the same view of it, which is then as old as the
 # first of them. So threads take turns.
@@ -172,13 +176,13 @@ def locate(index: int, group: h5py.Group, known: Mapping[str, Path], file: FileP
     if total_steps is None:
         total_steps = len(group["rewards"])
     leaves = [_locate(known.get(name) or unspell(name), dataset, file_name) for name, dataset in _datasets(group)]
+    places = [number for _, rows, offsets in leaves for number in (rows, *offsets)]
     return PlacedEpisodes(
-        schema=tuple(place for place, _, _ in leaves),
+        schema=Schema(tuple(leaf for leaf, _, _ in leaves)),
         indices=np.array([index]),
         total_steps=np.array([int(total_steps)]),
         headers=np.array([_header_address(group, file_name)]),
-        offsets=np.array([[offset for _, offset, _ in leaves]], dtype=np.int64),
-        rows=np.array([[rows for _, _, rows in leaves]], dtype=np.int64),
+        places=np.array([places], dtype=np.int64),
     )
 
 
@@ -192,27 +196,34 @@ def _datasets(group: h5py.Group, prefix: str = "") -> Iterator[tuple[str, h5py.D
             yield from _datasets(item, f"{prefix}{name}/")
 
 
-def _locate(path: Path, dataset: h5py.Dataset, file_name: str) -> tuple[LeafPlace, int, int]:
-    """What a leaf is like, its offset, and its number of rows."""
+def _locate(path: Path, dataset: h5py.Dataset, file_name: str) -> tuple[LeafPlace, int, list[int]]:
+    """What a leaf is like, its number of rows, and the offsets of its pieces."""
     rows, dtype = dataset.shape[0] if dataset.shape else 0, dataset.dtype
-    offset = None
     if dtype.kind in "biufc" and dataset.shape and dataset.file.filename == file_name:
-        offset = _byte_offset(dataset) if dataset.size else 0
-    if offset is None:
-        return LeafPlace(path, None, ()), 0, rows
-    return LeafPlace(path, dtype, dataset.shape[1:]), offset, rows
+        offsets = _offsets(dataset) if dataset.size else [0]
+        if offsets:
+            is_whole = dataset.chunks in (None, dataset.shape) or not dataset.size
+            chunks = None if is_whole else dataset.chunks
+            return LeafPlace(path, dtype, dataset.shape[1:], chunks, len(offsets)), rows, offsets
+    return LeafPlace(path, None, ()), rows, [0]
 
 
-def _byte_offset(dataset: h5py.Dataset) -> int | None:
-    """Where the bytes of an array lie in one piece, as they are; None where they do not."""
+def _offsets(dataset: h5py.Dataset) -> list[int]:
+    """Where the bytes of an array lie as they are: all, or each chunk in turn; empty where they do not."""
     properties = dataset.id.get_create_plist()
     if properties.get_layout() == h5d.CONTIGUOUS and properties.get_external_count() == 0:
-        offset: int | None = dataset.id.get_offset()
-        return offset
-    is_plain_chunk = properties.get_layout() == h5d.CHUNKED and properties.get_nfilters() == 0
-    if is_plain_chunk and dataset.chunks == dataset.shape and dataset.id.get_num_chunks() == 1:
-        return int(dataset.id.get_chunk_info(0).byte_offset)
-    return None
+        offset = dataset.id.get_offset()
+        return [] if offset is None else [int(offset)]
+    if properties.get_layout() != h5d.CHUNKED or properties.get_nfilters() > 0:
+        return []
+    if dataset.file.userblock_size:  # which HDF5 1.12 leaves out of the places of chunks
+        return []
+    count = dataset.id.get_num_chunks()
+    sides = zip(dataset.shape, dataset.chunks, strict=True)
+    if count > _MOST_CHUNKS or count != math.prod(-(-side // chunk) for side, chunk in sides):
+        return []  # some were never written, and have no place
+    found = [dataset.id.get_chunk_info(number) for number in range(count)]
+    return [int(chunk.byte_offset) for chunk in sorted(found, key=lambda chunk: chunk.chunk_offset)]
 
 
 def read_column(group: h5py.Group, path: Path) -> Column:

@@ -26,34 +26,64 @@ from minari.spaces import Path
 
 
 INDEX_NAME: Final = ".index.json"
-_VERSION: Final = 2
+_VERSION: Final = 3
 #: In the first column: the episode has not been located yet; among the headers: HDF5 has to be asked.
 UNKNOWN: Final = -1
+_MORE_ROWS: Final = 1024  # at least, so that appending to a table does not move it each time
 _FIXED: Final = 3  # columns before those of the leaves: which schema, the number of steps, and the header
 
 
 @dataclass(frozen=True, slots=True)
 class LeafPlace:
-    """What a leaf is like in the file, apart from where it begins and how many rows it has.
+    """What a leaf is like in the file, apart from where it lies and how many rows it has.
 
     Attributes:
         path: of its column.
         dtype: of its numbers; None where the leaf has to be read through HDF5.
         shape: of one row.
-        row_size: bytes of one row.
+        chunks: the shape of the chunks that it lies in; None where it lies in one piece.
+        pieces: the number of chunks, or 1.
     """
 
     path: Path
     dtype: np.dtype[Any] | None
     shape: tuple[int, ...]
-    row_size: int = field(init=False, compare=False)
+    chunks: tuple[int, ...] | None = None
+    pieces: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What the leaves of an episode are like.
+
+    Attributes:
+        leaves: in their order in a row of the index.
+        width: how many numbers tell where they lie: for each leaf its rows and the offset of each piece.
+        is_mapped: whether each lies in the file as it is, in one piece.
+        views: where it is mapped, the path, dtype and shape of a row of each leaf.
+        step_size: bytes of a row of all leaves.
+    """
+
+    leaves: tuple[LeafPlace, ...]
+    width: int = field(init=False, compare=False)
+    is_mapped: bool = field(init=False, compare=False)
+    views: tuple[tuple[Path, np.dtype[Any], tuple[int, ...]], ...] = field(init=False, compare=False)
+    step_size: int = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        size = 0 if self.dtype is None else math.prod(self.shape, start=self.dtype.itemsize)
-        object.__setattr__(self, "row_size", size)
-
-
-Schema = tuple[LeafPlace, ...]
+        views = [
+            (leaf.path, leaf.dtype, leaf.shape)
+            for leaf in self.leaves
+            if leaf.dtype is not None and leaf.chunks is None
+        ]
+        derived = {
+            "width": sum(1 + leaf.pieces for leaf in self.leaves),
+            "is_mapped": len(views) == len(self.leaves),
+            "views": tuple(views),
+            "step_size": sum(math.prod(shape, start=dtype.itemsize) for _, dtype, shape in views),
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +96,14 @@ class PlacedEpisodes:
         total_steps: of each episode.
         headers: the address of the group of each episode, or ``UNKNOWN`` where its attributes are not all
             of its metadata.
-        offsets: of each leaf, of shape (episodes, leaves).
-        rows: of each leaf, likewise.
+        places: for each leaf its rows and the offset of each piece, of shape (episodes, width of the schema).
     """
 
     schema: Schema
     indices: npt.NDArray[np.int64]
     total_steps: npt.NDArray[np.int64]
     headers: npt.NDArray[np.int64]
-    offsets: npt.NDArray[np.int64]
-    rows: npt.NDArray[np.int64]
+    places: npt.NDArray[np.int64]
 
 
 class EpisodeIndex:
@@ -127,10 +155,12 @@ class EpisodeIndex:
         if header["version"] != _VERSION or tuple(header["stamp"]) != stamp:
             return
         width, count, total = header["width"], header["episodes"], header["total"]
-        table = np.fromfile(self._data_file.with_name(header["table"]), dtype="<i8", count=width * count)
-        rows, checksum = table.reshape(count, width), zlib.crc32(table.tobytes())
-        schemas = [tuple(_place_from_json(item) for item in schema) for schema in header["schemas"]]
-        if checksum != header["checksum"] or (rows[:, 0] >= len(schemas)).any():
+        rows = np.full((count + max(count // 8, _MORE_ROWS), width), UNKNOWN, dtype="<i8")  # room to append
+        with self._data_file.with_name(header["table"]).open("rb") as file:
+            read = file.readinto(_bytes_of(rows[:count]))
+        schemas = [Schema(tuple(map(_place_from_json, leaves))) for leaves in header["schemas"]]
+        checksum = zlib.crc32(_bytes_of(rows[:count]))
+        if read != rows[:count].nbytes or checksum != header["checksum"] or (rows[:count, 0] >= len(schemas)).any():
             return  # cut off by a crash, or two readers wrote it at once
         self._rows, self._count, self._saved_rows, self._checksum = rows, count, count, checksum
         self._schemas = schemas
@@ -138,7 +168,7 @@ class EpisodeIndex:
         self._table_name, self.total = header["table"], total
 
     def find(self, index: int) -> tuple[Schema, list[int]] | None:
-        """The leaves of an episode, and offset and rows of each in turn; None where not known."""
+        """The leaves of an episode, and rows and offsets of each in turn; None where not known."""
         if index >= self._count:
             return None
         row: list[int] = self._rows[index].tolist()
@@ -163,13 +193,10 @@ class EpisodeIndex:
         number = self._schema_numbers.setdefault(episodes.schema, len(self._schemas))
         if number == len(self._schemas):
             self._schemas.append(episodes.schema)
-        indices, leaves = episodes.indices, len(episodes.schema)
-        end = int(indices.max()) + 1
-        self._reserve(end, _FIXED + 2 * leaves)
-        rows = np.empty((len(indices), _FIXED + 2 * leaves), dtype=np.int64)
-        rows[:, 0], rows[:, 1], rows[:, 2] = number, episodes.total_steps, episodes.headers
-        rows[:, _FIXED::2], rows[:, _FIXED + 1 :: 2] = episodes.offsets, episodes.rows
-        self._rows[indices, : rows.shape[1]] = rows
+        indices, end = episodes.indices, int(episodes.indices.max()) + 1
+        self._reserve(end, _FIXED + episodes.schema.width)
+        first = np.full(len(indices), number), episodes.total_steps, episodes.headers
+        self._rows[indices, : _FIXED + episodes.schema.width] = np.column_stack([*first, episodes.places])
         if indices.min() < self._saved_rows:
             self._table_name = None  # a saved row has changed: the table is written anew
         self._count = max(self._count, end)
@@ -205,7 +232,7 @@ class EpisodeIndex:
         table = self._data_file.with_name(name)
         first = self._saved_rows if appending else 0
         new_rows = np.ascontiguousarray(self._rows[first : self._count], dtype="<i8")
-        checksum = zlib.crc32(new_rows.tobytes(), self._checksum if appending else 0)
+        checksum = zlib.crc32(_bytes_of(new_rows), self._checksum if appending else 0)
         with table.open("r+b" if appending else "xb") as file:
             file.seek(first * width * 8)
             file.write(new_rows.data)
@@ -217,7 +244,7 @@ class EpisodeIndex:
             "episodes": self._count,
             "checksum": checksum,
             "total": self.total,
-            "schemas": [[_place_to_json(place) for place in schema] for schema in self._schemas],
+            "schemas": [[_place_to_json(leaf) for leaf in schema.leaves] for schema in self._schemas],
         }
         temporary = self._header_file.with_name(f".index.{secrets.token_hex(4)}.json")
         temporary.write_text(json.dumps(header), encoding="utf-8")
@@ -237,14 +264,25 @@ class EpisodeIndex:
         return None
 
 
+def _bytes_of(rows: npt.NDArray[np.int64]) -> memoryview:
+    flat: Any = rows.reshape(-1).view(np.uint8)
+    return memoryview(flat)
+
+
 def _stamp_of(status: os.stat_result) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
 def _place_to_json(place: LeafPlace) -> list[Any]:
-    return [list(place.path), place.dtype.str if place.dtype is not None else None, list(place.shape)]
+    return [place.path, place.dtype.str if place.dtype is not None else None, place.shape, place.chunks, place.pieces]
 
 
 def _place_from_json(item: list[Any]) -> LeafPlace:
-    path, dtype, shape = item
-    return LeafPlace(tuple(path), np.dtype(dtype) if dtype is not None else None, tuple(shape))
+    path, dtype, shape, chunks, pieces = item
+    return LeafPlace(
+        tuple(path),
+        np.dtype(dtype) if dtype is not None else None,
+        tuple(shape),
+        tuple(chunks) if chunks is not None else None,
+        pieces,
+    )

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from minari.dataset._storages.hdf5_attributes import nested_metadata
 from minari.dataset._storages.hdf5_headers import read_attributes
-from minari.dataset._storages.hdf5_index import UNKNOWN, EpisodeIndex, LeafPlace, PlacedEpisodes
+from minari.dataset._storages.hdf5_index import UNKNOWN, EpisodeIndex, PlacedEpisodes, Schema
 from minari.dataset._storages.hdf5_library import hdf5
 from minari.dataset._storages.hdf5_names import DATA_FILE_NAME, spell
 from minari.dataset._storages.hdf5_writer import open_writer
@@ -109,29 +109,32 @@ class HDF5Storage(MinariStorage):
         for index in batch:
             found = self._index.find(index)
             columns = {} if found is None else self._views(mapped, index, *found)
-            if found is None or len(columns) < len(found[0]):
+            if found is None or len(columns) < len(found[0].leaves):
                 return self._at_one_moment(lambda: self._columns(batch))
             episodes.append((index, columns))
         return episodes
 
-    def _views(
-        self, mapped: MappedFile, index: int, schema: Sequence[LeafPlace], places: Sequence[int]
-    ) -> dict[Any, Column]:
-        """Views of the leaves of an episode that lie in the file as they are."""
-        columns: dict[Any, Column] = {}
-        position = 0
+    def _views(self, mapped: MappedFile, index: int, schema: Schema, places: Sequence[int]) -> dict[Any, Column]:
+        """The leaves of an episode that lie in the file as they are: views, or copies of their chunks."""
         try:
-            for place in schema:
-                if place.dtype is not None:
-                    offset, rows = places[position], places[position + 1]
-                    columns[place.path] = mapped.array(offset, (rows, *place.shape), place.dtype, rows * place.row_size)
-                position += 2
+            if schema.is_mapped:
+                return mapped.arrays(schema.views, places, places[0] * schema.step_size)
+            columns: dict[Any, Column] = {}
+            position = 0
+            for leaf in schema.leaves:
+                shape = (places[position], *leaf.shape)
+                offsets = places[position + 1 : position + 1 + leaf.pieces]
+                if leaf.dtype is not None and leaf.chunks is not None:
+                    columns[leaf.path] = mapped.array_of_chunks(offsets, shape, leaf.dtype, leaf.chunks)
+                elif leaf.dtype is not None:
+                    columns[leaf.path] = mapped.array(offsets[0], shape, leaf.dtype)
+                position += 1 + leaf.pieces
+            return columns
         except ValueError as error:
             raise DatasetCorruptError(
                 f"Episode {index} lies beyond the end of {self._file} ({error}); the file is cut off, so "
                 f"copy or download it again."
             ) from error
-        return columns
 
     def _columns(self, batch: Sequence[int]) -> list[tuple[int, Columns]]:
         """The columns of episodes, read through HDF5 where they have to be."""
@@ -172,7 +175,7 @@ class HDF5Storage(MinariStorage):
             for found in hdf5().with_episode_groups(self._file, unknown, locate):
                 self._index.add(found)
 
-    def _placed(self, index: int) -> tuple[Sequence[LeafPlace], list[int]]:
+    def _placed(self, index: int) -> tuple[Schema, list[int]]:
         found = self._index.find(index)
         if found is None:
             raise DatasetCorruptError(f"Episode {index} is not in {self._file}.")
@@ -181,7 +184,7 @@ class HDF5Storage(MinariStorage):
     def _read_through_hdf5(self, batch: Sequence[int]) -> dict[int, dict[Any, Column]]:
         wanted = {}
         for index in batch:
-            paths = [place.path for place in self._placed(index)[0] if place.dtype is None]
+            paths = [leaf.path for leaf in self._placed(index)[0].leaves if leaf.dtype is None]
             if paths:
                 wanted[index] = paths
         if not wanted:
@@ -195,15 +198,16 @@ class HDF5Storage(MinariStorage):
     def _read_episode_metadata(self, indices: Iterable[int]) -> Iterator[dict[str, Any]]:
         remaining = iter(indices)
         while batch := list(islice(remaining, _EPISODES_AT_A_TIME)):
-            self._refresh()
-            mapped = self._mapped()
-            found = {index: self._mapped_metadata(mapped, index) for index in batch}
-            others = [index for index, metadata in found.items() if metadata is None]
-            if others:
-                read = partial(hdf5().with_episode_groups, self._file, others, _metadata_of_group)
-                found.update(zip(others, self._at_one_moment(read), strict=True))
-            for index in batch:
-                yield {**cast("dict[str, Any]", found[index]), "id": index}
+            yield from self._at_one_moment(partial(self._metadata_of, batch))
+
+    def _metadata_of(self, batch: Sequence[int]) -> list[dict[str, Any]]:
+        mapped = self._mapped()
+        found = {index: self._mapped_metadata(mapped, index) for index in batch}
+        others = [index for index, metadata in found.items() if metadata is None]
+        if others:
+            read = hdf5().with_episode_groups(self._file, others, _metadata_of_group)
+            found.update(zip(others, read, strict=True))
+        return [{**cast("dict[str, Any]", found[index]), "id": index} for index in batch]
 
     def _mapped_metadata(self, mapped: MappedFile, index: int) -> dict[str, Any] | None:
         """The metadata of an episode whose place is known and which was written as usual, otherwise None."""
@@ -224,7 +228,7 @@ class HDF5Storage(MinariStorage):
     def _are_mapped(self, indices: Sequence[int]) -> bool:
         """Whether every leaf of these episodes lies in the file as it is."""
         self._at_one_moment(lambda: self._locate(indices))
-        return all(place.dtype is not None for index in indices for place in self._placed(index)[0])
+        return all(self._placed(index)[0].is_mapped for index in indices)
 
     def _remember(self, placed: Iterable[PlacedEpisodes], status: os.stat_result, total: int) -> None:
         """Take over what a writer has changed."""

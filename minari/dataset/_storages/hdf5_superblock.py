@@ -83,7 +83,7 @@ def read_superblock(start: bytes, name: str) -> Superblock:
     elif version is None:
         raise DatasetCorruptError(
             f"{name} cannot be read as HDF5; it is cut off, damaged or another kind of file, so copy or download "
-            f"it again."
+            f"it again. (Where it has a user block, rewrite it with h5repack first.)"
         )
     raise DatasetCorruptError(
         f"{name} is laid out in a way that cannot be extended (superblock version {version}, with an unusual "

@@ -1,22 +1,29 @@
-"""A file read through maps of parts of it, so that a pass over a large one keeps little of it in memory."""
+"""A file read through a map of it, so that reading costs what the bytes cost."""
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import weakref
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 
-#: Bytes of a file that is mapped as a whole; others are mapped in windows, of which two are kept.
-_WHOLE: Final = 96 * 2**20
+#: What has been read of a map counts as memory of the process. After that many bytes of a file that is larger
+#: than twice as much, the system is told that it can have the memory back; what is needed again it takes from
+#: its own cache of the file.
+_RESIDENT: Final = 64 * 2**20
+#: Bytes that are mapped at a time where the process may not map the whole file.
 _WINDOW: Final = 32 * 2**20
+
+_K = TypeVar("_K", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +34,7 @@ class _Window:
 
 
 class MappedFile:
-    """Read-only views of a file that does not change.
-
-    A window stays mapped as long as there is a view of it. What the system has read of a mapped
-    file counts as memory of the process until then.
+    """Read-only arrays over a file that does not change.
 
     Args:
         path: of the file; what is at that path later does not matter.
@@ -41,38 +45,96 @@ class MappedFile:
         weakref.finalize(self, os.close, self._file)
         self.size = os.fstat(self._file).st_size
         self._window = self._other = _Window(0, 0, mmap.mmap(-1, 1))
+        self._read = 0
+        if self.size:
+            self._window = self._opened(0, self.size)
 
-    def array(self, offset: int, shape: Sequence[int], dtype: np.dtype[Any], size: int) -> npt.NDArray[Any]:
-        """A view of ``size`` bytes at an offset as an array.
+    def arrays(
+        self, leaves: Iterable[tuple[_K, np.dtype[Any], tuple[int, ...]]], places: Sequence[int], size: int
+    ) -> dict[_K, npt.NDArray[Any]]:
+        """Views of several arrays.
+
+        Args:
+            leaves: of each array its name, its dtype and the shape of a row.
+            places: of each array its number of rows and its offset, one array after the other.
+            size: of all of them together, about.
+
+        Raises:
+            ValueError: the file ends before one of them.
+        """
+        self._count(size)
+        arrays: dict[_K, npt.NDArray[Any]] = {}
+        window = self._window
+        is_whole, position = window.end - window.begin == self.size > 0, 0
+        for name, dtype, shape in leaves:
+            rows, offset = places[position], places[position + 1]
+            if is_whole and offset >= 0:  # NumPy would take what lies before the map
+                try:
+                    arrays[name] = np.ndarray((rows, *shape), dtype, window.map, offset)
+                except TypeError as error:
+                    raise ValueError(f"{rows} rows at {offset} of {self.size} bytes") from error
+            else:
+                arrays[name] = self.array(offset, (rows, *shape), dtype)
+            position += 2
+        return arrays
+
+    def array(self, offset: int, shape: Sequence[int], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+        """A view of the bytes at an offset as an array.
 
         Raises:
             ValueError: the file ends before.
         """
-        window = self._window
-        if not (window.begin <= offset and offset + size <= window.end):
-            window = self._moved(offset, size)
+        window = self._window_with(offset, math.prod(shape, start=dtype.itemsize))
         array: npt.NDArray[Any] = np.ndarray(shape, dtype, window.map, offset - window.begin)
+        return array
+
+    def array_of_chunks(
+        self, offsets: Sequence[int], shape: Sequence[int], dtype: np.dtype[Any], chunks: Sequence[int]
+    ) -> npt.NDArray[Any]:
+        """An array put together from chunks, which lie in the order of their indices, each as a whole.
+
+        Raises:
+            ValueError: the file ends before.
+        """
+        array = np.empty(shape, dtype)
+        self._count(array.nbytes)
+        corners = product(*(range(0, side, chunk) for side, chunk in zip(shape, chunks, strict=True)))
+        for offset, corner in zip(offsets, corners, strict=True):
+            part = array[tuple(slice(start, start + chunk) for start, chunk in zip(corner, chunks, strict=True))]
+            part[...] = self.array(offset, chunks, dtype)[tuple(slice(side) for side in part.shape)]
+        array.flags.writeable = False  # as views are, so that nobody relies on the layout of a file
         return array
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Bytes at an offset, fewer where the file ends."""
         size = max(0, min(size, self.size - offset))
-        window = self._window
-        if not (window.begin <= offset and offset + size <= window.end):
-            window = self._moved(offset, size)
+        window = self._window_with(offset, size)
         return window.map[offset - window.begin : offset - window.begin + size]
 
-    def _moved(self, offset: int, size: int) -> _Window:
+    def _count(self, size: int) -> None:
+        self._read += size
+        if self._read > _RESIDENT and self.size > 2 * _RESIDENT:
+            self._read = 0
+            if hasattr(mmap, "MADV_DONTNEED"):
+                for window in (self._window, self._other):
+                    window.map.madvise(mmap.MADV_DONTNEED)
+
+    def _window_with(self, offset: int, size: int) -> _Window:
         """The window that has these bytes, as the current one."""
+        if self._window.begin <= offset and offset + size <= self._window.end:
+            return self._window
         if offset < 0 or offset + size > self.size:
             raise ValueError(f"bytes {offset} to {offset + size} of {self.size}")
         if not (self._other.begin <= offset and offset + size <= self._other.end):
-            if self.size <= _WHOLE:
-                begin, end = 0, self.size
-            else:
-                begin = offset - offset % mmap.ALLOCATIONGRANULARITY
-                end = min(max(begin + _WINDOW, offset + size), self.size)
-            opened = mmap.mmap(self._file, end - begin, access=mmap.ACCESS_READ, offset=begin)
-            self._other = _Window(begin, end, opened)
+            begin = offset - offset % mmap.ALLOCATIONGRANULARITY
+            self._other = self._opened(begin, min(max(begin + _WINDOW, offset + size), self.size))
         self._window, self._other = self._other, self._window
         return self._window
+
+    def _opened(self, begin: int, end: int) -> _Window:
+        try:
+            return _Window(begin, end, mmap.mmap(self._file, end - begin, access=mmap.ACCESS_READ, offset=begin))
+        except (OSError, OverflowError):
+            if end - begin <= _WINDOW or end - begin < self.size:
+                raise
+            return self._opened(begin, begin + _WINDOW)  # the address space is limited
