@@ -126,12 +126,17 @@ class EpisodeAppender:
         return offset
 
     def _write_values(self) -> None:
-        if self._end > self._start:
-            self._write_at(self._start, self._values[: self._end - self._start])
+        """Write what waits; texts come after all else, and their elements say where."""
         texts = self._heap.lay_out(self._end)
         for offset, elements in self._texts:
-            self._write_at(offset, bytes_of(elements))
+            if offset < self._start:  # too large to wait
+                self._write_at(offset, bytes_of(elements))
+            else:
+                begin = offset - self._start
+                self._values[begin : begin + elements.nbytes] = bytes_of(elements)
         self._texts.clear()
+        if self._end > self._start:
+            self._write_at(self._start, self._values[: self._end - self._start])
         if texts:
             self._write_at(self._end, memoryview(texts))
         self._start = self._end = self._end + len(texts)
