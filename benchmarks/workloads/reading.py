@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,35 +155,29 @@ def _sum(arrays: list[NDArray[Any]]) -> float:
     return sum(float(array.sum()) for array in arrays)
 
 
+def _iterating(name: str, title: str, mark: float, run: Callable[[Reading], None]) -> Workload:
+    return Workload(
+        name=name,
+        title=title,
+        mark=mark,
+        data="episodes",
+        setup=_reading,
+        run=run,
+        check=lambda reading, _: reading.sum(),
+        warm=True,
+        floor=Floor(note=COPY, setup=_copying, run=Copying.run, at_most=3),
+        size=1000,
+        quick=40,
+    )
+
+
 COPY = "copying the same bytes, from memory to memory, with `numpy.copyto`, an episode at a time"
 
 WORKLOADS = (
-    Workload(
-        name="iterate",
-        title=f"Iterate over 1,000 episodes of {STEPS} steps, warm, touching every leaf",
-        mark=100,
-        data="episodes",
-        setup=_reading,
-        run=Reading.touch,
-        check=lambda reading, _: reading.sum(),
-        warm=True,
-        floor=Floor(note=COPY, setup=_copying, run=Copying.run, at_most=3),
-        size=1000,
-        quick=40,
+    _iterating(
+        "iterate", f"Iterate over 1,000 episodes of {STEPS} steps, warm, touching every leaf", 100, Reading.touch
     ),
-    Workload(
-        name="iterate_copy",
-        title="The same, copying every leaf out",
-        mark=1,
-        data="episodes",
-        setup=_reading,
-        run=Reading.copy,
-        check=lambda reading, _: reading.sum(),
-        warm=True,
-        floor=Floor(note=COPY, setup=_copying, run=Copying.run, at_most=3),
-        size=1000,
-        quick=40,
-    ),
+    _iterating("iterate_copy", "The same, copying every leaf out", 1, Reading.copy),
     Workload(
         name="iterate_released",
         title="Copy out what 0.5.4 wrote, second pass",

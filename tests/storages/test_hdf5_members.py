@@ -12,42 +12,25 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from minari.dataset._storages.hdf5_members import MemberTable, empty_group, find_table
+from minari.dataset._storages.hdf5_members import MemberTable, find_table
 from minari.dataset._storages.hdf5_objects import group_messages, object_header
-from minari.dataset._storages.hdf5_superblock import NEW_SUPERBLOCK_SIZE, new_superblock, read_superblock
+from minari.dataset._storages.hdf5_superblock import read_superblock
+from support.hdf5_files import BytesFile, new_file
 
 
-class File:
-    """A file on disk."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def read_at(self, offset: int, size: int) -> bytes:
-        with self.path.open("rb") as file:
-            file.seek(offset)
-            return file.read(size)
-
-    def write_at(self, offset: int, view: memoryview) -> None:
-        with self.path.open("r+b") as file:
-            file.seek(offset)
-            file.write(view)
-
-
-def new_file(path: Path, library: str) -> None:
+def make_file(path: Path, library: str) -> None:
     """An empty file, of ours or as HDF5 makes it in one of its versions."""
     if library == "ours":
-        root = empty_group(NEW_SUPERBLOCK_SIZE)
-        path.write_bytes(new_superblock(NEW_SUPERBLOCK_SIZE, NEW_SUPERBLOCK_SIZE + len(root)) + root)
+        new_file(path)
         return
     h5py.File(path, "w", libver="earliest").close()
     if library == "narrow":  # with two members in a leaf and four children in a node, so of many levels
-        File(path).write_at(16, memoryview(struct.pack("<HH", 1, 2)))
+        BytesFile(path).write_at(16, memoryview(struct.pack("<HH", 1, 2)))
 
 
 def add_ours(path: Path, names: Iterable[str]) -> None:
     """Add empty groups."""
-    file, names = File(path), list(names)
+    file, names = BytesFile(path), list(names)
     superblock = read_superblock(file.read_at(0, 200), str(path))
     header, _ = object_header(group_messages())
     start = -(-max(superblock.end, path.stat().st_size) // 8) * 8
@@ -89,7 +72,7 @@ CHANGES = st.lists(st.tuples(st.sampled_from(["ours", "theirs", "remove"]), NAME
 def test_together_with_hdf5(tmp_path_factory: Any, library: str, changes: list[tuple[str, list[str]]]) -> None:
     """Members that we and HDF5 add and remove in turn are all there, in order, and found by name."""
     path = tmp_path_factory.mktemp("members") / "file.h5"
-    new_file(path, library)
+    make_file(path, library)
     there: set[str] = set()
     for who, names in changes:
         if who == "remove":
@@ -108,7 +91,7 @@ def test_together_with_hdf5(tmp_path_factory: Any, library: str, changes: list[t
 def test_many(tmp_path: Path, library: str) -> None:
     """As many as make the tree of several levels, added at once, in large and in small portions."""
     path = tmp_path / "file.h5"
-    new_file(path, library)
+    make_file(path, library)
     names = [f"episode_{number}" for number in range(3000)]
     for begin, end in [(0, 1000), (1000, 1001), (1001, 1100), (1100, 2990), *((n, n + 1) for n in range(2990, 3000))]:
         add_ours(path, names[begin:end])
@@ -121,14 +104,14 @@ def test_a_group_of_the_other_kind(tmp_path: Path) -> None:
     """Groups as newer versions of HDF5 make them have no such table."""
     path = tmp_path / "file.h5"
     h5py.File(path, "w", libver="latest").close()
-    file = File(path)
+    file = BytesFile(path)
     assert find_table(file, read_superblock(file.read_at(0, 200), str(path)).root) is None
 
 
 def test_names_are_moved_seldom(tmp_path: Path) -> None:
     """The heap doubles when it is full, so that the file does not grow with the square of its members."""
     path = tmp_path / "file.h5"
-    new_file(path, "ours")
+    make_file(path, "ours")
     for number in range(500):
         add_ours(path, [f"episode_{number}"])
     assert_members(path, [f"episode_{number}" for number in range(500)])
