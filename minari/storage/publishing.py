@@ -39,6 +39,8 @@ NAMESPACE_METADATA_FILENAME = "namespace_metadata.json"
 #: The folder of recordings under way.
 RECORDINGS_FOLDER = ".recordings"
 
+_TO_FLUSH = "r+b" if os.name == "nt" else "rb"  # Windows flushes only what may be written to
+
 
 def dataset_exists(path: Path) -> bool:
     """Whether a folder is that of a dataset: called ``name-vN``, with a folder ``data`` in it."""
@@ -295,11 +297,16 @@ def _is_under_way(path: Path) -> bool:
 
 
 def _flush_tree(folder: Path) -> None:
-    """Flush all files and folders below a folder, and itself."""
+    """Flush all files and folders below a folder, and itself, but for hidden files, which can be made anew.
+
+    Raises:
+        OSError: the system could not write what it had taken.
+    """
     for path, _, files in os.walk(folder):
         for name in files:
-            with (Path(path) / name).open("rb") as file, suppress(OSError):
-                os.fsync(file.fileno())
+            if not name.startswith("."):
+                with (Path(path) / name).open(_TO_FLUSH) as file:
+                    os.fsync(file.fileno())
         _flush_folder(Path(path))
 
 

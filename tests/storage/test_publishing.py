@@ -174,6 +174,37 @@ class TestStagedDirectory:
             make_dataset(staging)
         assert tree(tmp_path) == {}
 
+    def test_what_the_disk_could_not_take_does_not_appear(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Some systems say only when they flush that the disk is full."""
+
+        def refuse(_: int) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, "fsync", refuse)
+        with pytest.raises(OSError, match="No space left"), staged_directory(tmp_path / "ns" / "a-v0") as staging:
+            (staging / "file").write_bytes(b"data")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_files_that_may_only_be_read_are_flushed_too(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        flushed: list[tuple[int, int]] = []
+        fsync = os.fsync
+
+        def counted(descriptor: int) -> None:
+            status = os.fstat(descriptor)
+            flushed.append((status.st_dev, status.st_ino))
+            fsync(descriptor)
+
+        monkeypatch.setattr(os, "fsync", counted)
+        with staged_directory(tmp_path / "a-v0") as staging:
+            (staging / "data").mkdir()
+            (staging / "data" / "file").write_bytes(b"data")
+            (staging / "data" / "file").chmod(0o444)
+            (staging / "data" / ".hidden").write_bytes(b"can be made anew")
+        found = {path.name: path.stat() for path in (tmp_path / "a-v0").rglob("*")}
+        assert {name for name, status in found.items() if (status.st_dev, status.st_ino) in flushed} == {"data", "file"}
+
     def test_a_folder_that_cannot_be_made_cleans_up(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         mkdir = Path.mkdir
 

@@ -210,6 +210,17 @@ def test_header_without_a_key(data_file: Path, key: str) -> None:
     assert opened(data_file).count == 0
 
 
+@pytest.mark.parametrize("episodes", [4, 10**15])
+def test_header_that_speaks_of_more_rows_than_there_are(data_file: Path, episodes: int) -> None:
+    """No room is made for rows that the table does not have."""
+    index = opened(data_file)
+    fill(index, range(3))
+    index.save()
+    header_file = data_file.with_name(INDEX_NAME)
+    header_file.write_text(json.dumps({**json.loads(header_file.read_text()), "episodes": episodes}))
+    assert opened(data_file).count == 0
+
+
 def test_table_outside_the_folder_is_not_touched(data_file: Path, tmp_path: Path) -> None:
     """A header that names a file elsewhere does not make that file go."""
     outside = tmp_path.parent / f"{tmp_path.name}-outside.i8"

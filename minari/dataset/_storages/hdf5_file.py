@@ -29,7 +29,6 @@ from minari.spaces import Column, Path, object_column
 #: New objects are written so that every HDF5 library from 1.10 on can read them.
 LIBRARY_VERSIONS = ("v110", "v110")
 
-
 #: Of a leaf with more chunks not each is looked up: what HDF5 does for each counts little then.
 _MOST_CHUNKS = 64
 

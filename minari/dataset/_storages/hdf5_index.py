@@ -155,13 +155,15 @@ class EpisodeIndex:
         if header["version"] != _VERSION or tuple(header["stamp"]) != stamp:
             return
         width, count, total = header["width"], header["episodes"], header["total"]
-        rows = np.full((count + max(count // 8, _MORE_ROWS), width), UNKNOWN, dtype="<i8")  # room to append
         with self._data_file.with_name(header["table"]).open("rb") as file:
-            read = file.readinto(_bytes_of(rows[:count]))
+            if os.fstat(file.fileno()).st_size < 8 * width * count:
+                return  # cut off by a crash
+            rows = np.full((count + max(count // 8, _MORE_ROWS), width), UNKNOWN, dtype="<i8")  # room to append
+            file.readinto(_bytes_of(rows[:count]))
         schemas = [Schema(tuple(map(_place_from_json, leaves))) for leaves in header["schemas"]]
         checksum = zlib.crc32(_bytes_of(rows[:count]))
-        if read != rows[:count].nbytes or checksum != header["checksum"] or (rows[:count, 0] >= len(schemas)).any():
-            return  # cut off by a crash, or two readers wrote it at once
+        if checksum != header["checksum"] or (rows[:count, 0] >= len(schemas)).any():
+            return  # damaged, or two readers wrote it at once
         self._rows, self._count, self._saved_rows, self._checksum = rows, count, count, checksum
         self._schemas = schemas
         self._schema_numbers = {schema: number for number, schema in enumerate(schemas)}

@@ -1,4 +1,4 @@
-"""The bytes of HDF5 objects: headers and their messages, the table of the root group, text.
+"""The bytes of HDF5 objects: headers and their messages, and text.
 
 What HDF5 libraries do for one object a call is done here for thousands at once, so this is the
 part of the file format that a writer needs, in the version that every HDF5 library reads. The names

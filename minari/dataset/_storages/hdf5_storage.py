@@ -1,7 +1,8 @@
 """The HDF5 format: ``main_data.hdf5`` with one group an episode.
 
-Reading goes through the index and a map of the file. h5py is loaded only for what needs it:
-writing, metadata of episodes, text, JPEG, and files that another program wrote.
+Reading goes through the index and a map of the file, writing makes the bytes of the file. h5py is
+loaded only for what needs it: text, JPEG, compressed arrays, changes to episodes that are there, and
+files that another program wrote.
 """
 
 from __future__ import annotations
