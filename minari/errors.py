@@ -16,6 +16,7 @@ built-in exception that programs written for earlier releases already catch, so
     ├── UnknownFormatError        (ValueError)         no storage format of that name
     ├── MissingDependencyError    (ImportError)        an optional package is not installed
     ├── MetadataError             (ValueError)         metadata that cannot be stored or must not be changed
+    ├── CompressionError          (ValueError)         a codec that is not known, or that the format does not have
     ├── EpisodeError              (ValueError)         an episode whose data do not fit together
     │   └── EpisodeTypeError      (TypeError too)      a value of a kind that cannot be stored
     ├── EpisodeIndexError         (IndexError)         no episode of that number
@@ -32,6 +33,7 @@ from __future__ import annotations
 
 __all__ = [
     "CombineError",
+    "CompressionError",
     "DataPathError",
     "DatasetBusyError",
     "DatasetCorruptError",
@@ -101,6 +103,10 @@ class MissingDependencyError(MinariError, ImportError):
 
 class MetadataError(MinariError, ValueError):
     """Metadata that cannot be stored, or a key that must not be changed."""
+
+
+class CompressionError(MinariError, ValueError):
+    """A codec is not known, or the storage format does not have it or not for that column."""
 
 
 class EpisodeError(MinariError, ValueError):

@@ -17,6 +17,7 @@ from minari.data_collector.pending import PendingEpisodes
 from minari.data_collector.recorded_values import RecordedValues
 from minari.data_collector.recorder import EpisodeRecorder
 from minari.data_collector.space_check import SpaceCheck
+from minari.dataset.compression import CompressionChoice
 from minari.dataset.creation import DatasetDescription, EnvLike
 from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.minari_storage import PathLike
@@ -48,6 +49,9 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         action_space: likewise.
         data_format: of the dataset, by default ``"hdf5"``.
         jpeg_encoding: store frames as JPEG, which loses detail.
+        compression: a codec such as ``"gzip"`` or ``"gzip:9"``, for all columns or for some
+            (``{"observations/pixels": "gzip:9"}``). Unless it is said, frames are compressed without
+            loss, and nothing else is.
         buffer_steps: how many steps may be in memory; with so many, those of the running episode
             included, the finished episodes are written to disk. Frames are written earlier, after 64 MiB.
         root: of the catalogue; by default that of ``MINARI_DATASETS_PATH``.
@@ -60,6 +64,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
     Raises:
         TypeError: ``env`` is a vector environment.
         UnknownFormatError: there is no such format.
+        CompressionError: the format does not have the codec, or there is no such column.
 
     Example:
         >>> import gymnasium as gym, minari
@@ -88,6 +93,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         data_format: str | None = None,
         *,
         jpeg_encoding: bool = False,
+        compression: CompressionChoice = None,
         buffer_steps: int = 10_000,
         root: PathLike | None = None,
         max_buffer_steps: int | None = None,
@@ -113,6 +119,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
             env_spec=env.spec,
             data_format=data_format or "hdf5",
             jpeg_encoding=jpeg_encoding,
+            compression=compression,
             describe=episode_metadata_callback(),
             buffer_steps=buffer_steps,
             root=root,

@@ -12,10 +12,13 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
 from minari.dataset._storages import get_minari_storage
+from minari.dataset.compression import CompressionChoice
+from minari.dataset.encoding import EpisodeCodec
 from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.infos import discard_info
 from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.minari_storage import PathLike
+from minari.dataset.new_storage import checked_compression
 from minari.errors import CombineError, EpisodeError
 from minari.spaces import codec_for
 from minari.storage.recordings import Recording, new_recording
@@ -33,6 +36,7 @@ class PendingEpisodes:
         env_spec: of the environment.
         data_format: of the storage.
         jpeg_encoding: store frames as JPEG.
+        compression: of the columns.
         describe: gives the metadata of an episode.
         buffer_steps: how many steps may be in memory, of these and of the running episode.
         root: of the catalogue.
@@ -46,13 +50,16 @@ class PendingEpisodes:
         env_spec: EnvSpec | None,
         data_format: str,
         jpeg_encoding: bool,
+        compression: CompressionChoice,
         describe: Callable[[dict[str, Any]], Mapping[str, Any]],
         buffer_steps: int,
         root: PathLike | None,
     ) -> None:
-        get_minari_storage(data_format)  # an unknown format is refused before anything is recorded
         self._spaces = observation_space, action_space
-        self._env_spec, self._data_format, self._jpeg_encoding = env_spec, data_format, jpeg_encoding
+        # What the format cannot do is refused before anything is recorded.
+        checked_compression(get_minari_storage(data_format), EpisodeCodec(*self._spaces), compression, jpeg_encoding)
+        self._env_spec, self._data_format = env_spec, data_format
+        self._jpeg_encoding, self._compression = jpeg_encoding, compression
         self._describe, self._buffer_steps, self._root = describe, buffer_steps, root
         self._start_again(None)
 
@@ -127,6 +134,7 @@ class PendingEpisodes:
             self._env_spec,
             self._data_format,
             jpeg_encoding=self._jpeg_encoding,
+            compression=self._compression,
             root=self._root,
         )
         try:

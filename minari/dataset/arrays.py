@@ -11,6 +11,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
+from minari.dataset.compression import CompressionChoice
 from minari.dataset.creation import EnvLike, Policy, create_dataset_from_buffers
 from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.minari_dataset import MinariDataset
@@ -51,6 +52,7 @@ def create_dataset_from_arrays(  # noqa: D417 (what it shares with the other is 
     data_format: str | None = None,
     requirements: Sequence[str] | None = None,
     jpeg_encoding: bool = False,
+    compression: CompressionChoice = None,
     root: PathLike | None = None,
 ) -> MinariDataset:
     """Make a dataset of N steps that lie one after the other in arrays.
@@ -127,6 +129,7 @@ def create_dataset_from_arrays(  # noqa: D417 (what it shares with the other is 
         data_format=data_format,
         requirements=requirements,
         jpeg_encoding=jpeg_encoding,
+        compression=compression,
         extra_metadata={key: value for key, value in notes.items() if value},
         root=root,
     )

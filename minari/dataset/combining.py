@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
+from minari.dataset.compression import CompressionChoice
 from minari.dataset.env_spec import (
     merge_max_episode_steps,
     specs_equal_up_to_max_episode_steps,
@@ -109,10 +110,21 @@ def combine_datasets(
             env_spec,
             first.FORMAT,
             jpeg_encoding=all(dataset.storage.jpeg_encoding for dataset in datasets_to_combine),
+            compression=_common_compression(datasets_to_combine),
         )
         storage.update_metadata(_combined_metadata(datasets_to_combine, new_id))
         append_stored(storage, [(dataset.storage, dataset.episode_indices.tolist()) for dataset in datasets_to_combine])
     return MinariDataset(get_dataset_path(new_id, root=root) / "data")
+
+
+def _common_compression(datasets: Sequence[MinariDataset]) -> CompressionChoice:
+    """For what is appended later: what all of them say; what is combined is copied as it is."""
+    first = datasets[0].storage
+    is_common = all(
+        dataset.storage.compression == first.compression and dataset.storage.FORMAT == first.FORMAT
+        for dataset in datasets
+    )
+    return first.compression if is_common else None
 
 
 def _combined_metadata(datasets: Sequence[MinariDataset], new_id: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
+from minari.dataset.compression import CompressionChoice
 from minari.dataset.dataset_id import DatasetId
 from minari.dataset.env_spec import env_spec_to_json, make_environment, spaces_of, spec_of
 from minari.dataset.episode_buffer import EpisodeBuffer, as_episode_buffers
@@ -158,6 +159,7 @@ def create_dataset_from_buffers(
     requirements: Sequence[str] | None = None,
     *,
     jpeg_encoding: bool = False,
+    compression: CompressionChoice = None,
     extra_metadata: Mapping[str, Any] | None = None,
     root: PathLike | None = None,
 ) -> MinariDataset:
@@ -183,6 +185,9 @@ def create_dataset_from_buffers(
         data_format: of the storage, by default ``"hdf5"``.
         requirements: what ``pip install`` needs for the environment.
         jpeg_encoding: store frames as JPEG, which loses detail.
+        compression: a codec such as ``"gzip"`` or ``"gzip:9"``, for all columns or for some
+            (``{"observations/pixels": "gzip:9"}``). Unless it is said, frames are compressed without
+            loss, and nothing else is.
         extra_metadata: whatever else is to be kept with the dataset.
         root: of the catalogue; by default that of ``MINARI_DATASETS_PATH``.
 
@@ -193,6 +198,7 @@ def create_dataset_from_buffers(
         DatasetIdError: the id is malformed.
         DatasetExistsError: there is a dataset of this id already.
         SpaceError: a space is missing and there is no environment.
+        CompressionError: the format does not have the codec, or there is no such column.
         EpisodeError: there is no episode, or one does not fit the spaces. No dataset is made.
 
     Example:
@@ -229,6 +235,7 @@ def create_dataset_from_buffers(
             env_spec,
             data_format or "hdf5",
             jpeg_encoding=jpeg_encoding,
+            compression=compression,
         )
         storage.update_metadata({**metadata, **(extra_metadata or {})})
         storage.update_episodes(episodes)

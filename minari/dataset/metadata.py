@@ -25,6 +25,7 @@ __all__ = ["METADATA_FILE_NAME", "DatasetMetadata", "json_value", "upgrade_attri
 Space: TypeAlias = spaces.Space[Any]
 
 _NAME_SETS = ("author", "author_email")
+_SET_AT_FIRST = (*TOTALS, "compression")
 _SET_ONCE = (*SPACES, "env_spec", "data_format", "jpeg_encoding", "dataset_id", "minari_version")
 
 
@@ -190,7 +191,7 @@ class DatasetMetadata:
         for key, value in changes.items():
             if not isinstance(key, str):
                 raise MetadataError(f"The keys of the metadata must be strings, got {key!r}.")
-            is_protected = key in TOTALS or (key in _SET_ONCE and raw.get(key) is not None)
+            is_protected = key in _SET_AT_FIRST or (key in _SET_ONCE and raw.get(key) is not None)
             if is_protected and not allow_protected:
                 raise MetadataError(
                     f"The metadata key {key!r} is protected: it follows from the data, or was set when the "

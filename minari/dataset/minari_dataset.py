@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 # What describes one copy of a dataset, and is made anew for another.
 _OF_ONE_COPY = frozenset(
     {"total_episodes", "total_steps", "dataset_size", "dataset_id", "minari_version", "data_format"}
-    | {"observation_space", "action_space", "jpeg_encoding"}
+    | {"observation_space", "action_space", "jpeg_encoding", "compression"}
 )
 
 
@@ -330,6 +330,7 @@ class MinariDataset:
                 self.action_space,
                 data_format=self._storage.FORMAT,
                 jpeg_encoding=self._storage.jpeg_encoding,
+                compression=self._storage.compression,
             )
             storage.update_metadata({**kept, "dataset_id": dataset_id, "minari_version": FORMAT_VERSION})
             storage.update_from_storage(self._storage, self._indices)

@@ -17,23 +17,22 @@ from minari.dataset import storing
 from minari.dataset._storages.images import image_leaves, is_image_space, with_decoded_frames
 from minari.dataset._storages.registry import get_minari_storage
 from minari.dataset._storages.transaction import recover_abandoned
+from minari.dataset.compression import Codec, Codecs, Compression, CompressionChoice, check_codec
 from minari.dataset.encoding import EpisodeCodec
-from minari.dataset.env_spec import env_spec_to_json, spaces_of
 from minari.dataset.episode_buffer import EpisodeBuffer
+from minari.dataset.episode_indices import checked_indices
 from minari.dataset.episode_metadata import checked_metadata
 from minari.dataset.episode_writer import EpisodeWriter
 from minari.dataset.metadata import METADATA_FILE_NAME, DatasetMetadata
+from minari.dataset.new_storage import checked_compression, compression_of, metadata_of_new
 from minari.dataset.stored_metadata import exists, read_metadata, stamp_of
 from minari.dataset.versions import frames_were_jpeg
 from minari.errors import (
     DatasetCorruptError,
     DatasetExistsError,
-    EpisodeIndexError,
     MetadataError,
-    SpaceError,
 )
-from minari.serialization import serialize_space
-from minari.spaces import Columns
+from minari.spaces import Columns, Path
 from minari.storage.publishing import write_atomically
 
 
@@ -46,10 +45,16 @@ class MinariStorage(ABC):
     """The episodes and metadata of one dataset, in one folder.
 
     Obtained from :meth:`new` or :meth:`read`. A format is a subclass with ``FORMAT`` and the hooks
-    ``_read_columns``, ``_read_episode_metadata``, ``_writer`` and ``_count_episodes``.
+    ``_read_columns``, ``_read_episode_metadata``, ``_writer`` and ``_count_episodes``; where it can
+    compress, with ``CODECS`` and ``FRAME_CODEC``.
     """
 
+    #: The name of the format.
     FORMAT: ClassVar[str]
+    #: The codecs that columns can be compressed with, and the levels of each.
+    CODECS: ClassVar[Codecs] = {}
+    #: With what frames are compressed when nothing is said.
+    FRAME_CODEC: ClassVar[Codec | None] = None
 
     def __init__(self, data_path: FilePath, metadata: DatasetMetadata) -> None:
         self._data_path = data_path
@@ -58,9 +63,13 @@ class MinariStorage(ABC):
         self._codec = EpisodeCodec(metadata.observation_space, metadata.action_space)
         codecs = (self._codec.observations, self._codec.actions)
         self._image_leaves = image_leaves(*codecs)
-        self._frame_leaves = [
-            leaf for codec in codecs for leaf in codec.leaves() if leaf.dtype == np.uint8 and leaf.shape
-        ]
+        self._compression: Compression | None = None  # made when something is written
+        # What may be JPEG: what the metadata declare, or, before they did, whatever looks like it.
+        self._frame_leaves = (
+            self._image_leaves
+            if metadata.jpeg_encoding is not None
+            else [leaf for codec in codecs for leaf in codec.leaves() if leaf.dtype == np.uint8 and leaf.shape]
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         return {"data_path": self.data_path}
@@ -92,6 +101,28 @@ class MinariStorage(ABC):
     @abstractmethod
     def _count_episodes(self) -> int:
         """How many episodes the data hold, whatever the metadata say."""
+
+    @classmethod
+    def check_codec(cls, codec: Codec) -> None:
+        """See whether the format can compress with a codec, here and now.
+
+        Raises:
+            CompressionError: it does not have the codec, or not at that level.
+            MissingDependencyError: the codec needs a package that is not installed.
+        """
+        check_codec(codec, cls.CODECS, cls.FORMAT)
+
+    @classmethod
+    def check_compression(cls, compression: Compression) -> None:
+        """See whether the format can carry out a choice; raises as :meth:`check_codec` does."""
+        for codec in sorted(filter(None, compression.codecs), key=str):
+            cls.check_codec(codec)
+
+    def _codec_for(self, path: Path) -> Codec | None:
+        """The codec that a new column of numbers is to be compressed with, None for none."""
+        if self._compression is None:
+            self._compression = compression_of(type(self), self._codec, self.compression, self.jpeg_encoding)
+        return self._compression.codec_for(path)
 
     def _read_lengths(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The number of steps of each episode."""
@@ -154,6 +185,7 @@ class MinariStorage(ABC):
         data_format: str = "hdf5",
         *,
         jpeg_encoding: bool = False,
+        compression: CompressionChoice = None,
     ) -> MinariStorage:
         """Make an empty storage.
 
@@ -164,37 +196,27 @@ class MinariStorage(ABC):
             env_spec: the ``EnvSpec`` of the environment, where there is one.
             data_format: one of :func:`minari.dataset._storages.get_storage_keys`.
             jpeg_encoding: store frames as JPEG, which loses detail, rather than as they are.
+            compression: a codec for all columns, with a level if wanted (``"gzip"``, ``"gzip:9"``,
+                ``"none"``), or for some (``{"observations/pixels": "gzip:9"}``). Unless it is said,
+                frames are compressed without loss, and nothing else is.
 
         Raises:
             DatasetExistsError: the folder holds a dataset.
             UnknownFormatError: no format has that name.
             SpaceError: a space is missing and there is no environment to ask.
+            CompressionError: the format does not have the codec, or there is no such column.
+            MissingDependencyError: the format or the codec needs a package that is not installed.
         """
         path = FilePath(data_path)
         storage_type = get_minari_storage(data_format)
-        if observation_space is None or action_space is None:
-            if env_spec is None:
-                raise SpaceError(
-                    "Without an env_spec both the observation space and the action space are needed; give "
-                    "observation_space and action_space."
-                )
-            env_observation_space, env_action_space = spaces_of(env_spec)
-            # Not `or`: an empty Dict space counts as false.
-            observation_space = env_observation_space if observation_space is None else observation_space
-            action_space = env_action_space if action_space is None else action_space
         if exists(path):
             raise DatasetExistsError(f"{path} already holds a dataset; delete it or give another path.")
-        raw: dict[str, Any] = {
-            "total_episodes": 0,
-            "total_steps": 0,
-            "data_format": data_format,
-            "jpeg_encoding": bool(jpeg_encoding),
-            "observation_space": serialize_space(observation_space),
-            "action_space": serialize_space(action_space),
-        }
-        if env_spec is not None:
-            raw["env_spec"] = env_spec_to_json(env_spec)
+        raw = metadata_of_new(observation_space, action_space, env_spec, data_format, jpeg_encoding)
         metadata = DatasetMetadata.from_raw(raw, path / METADATA_FILE_NAME)
+        codec = EpisodeCodec(metadata.observation_space, metadata.action_space)
+        chosen = checked_compression(storage_type, codec, compression, jpeg_encoding)
+        if chosen.stored is not None:
+            metadata = metadata.updated({"compression": chosen.stored}, allow_protected=True)
         path.mkdir(parents=True, exist_ok=True)
         write_atomically(path / METADATA_FILE_NAME, metadata.to_json())
         return storage_type(path, metadata)
@@ -235,6 +257,12 @@ class MinariStorage(ABC):
         """Whether frames are stored as JPEG."""
         declared = self._metadata.jpeg_encoding
         return frames_were_jpeg(self._metadata.minari_version) if declared is None else declared
+
+    @property
+    def compression(self) -> str | dict[str, str] | None:
+        """What was chosen as the compression of the columns; None where nothing was."""
+        stored: str | dict[str, str] | None = self._metadata.raw.get("compression")
+        return stored
 
     @property
     def total_episodes(self) -> int:
@@ -294,20 +322,7 @@ class MinariStorage(ABC):
         return map(function, self.get_episodes(episode_indices))
 
     def _checked(self, indices: Iterable[int]) -> Iterator[int]:
-        total = self.total_episodes
-        if isinstance(indices, np.ndarray) and indices.dtype.kind in "iu" and indices.size:
-            least, greatest = indices.min(), indices.max()
-            if indices.ndim == 1 and least >= 0 and greatest < total:
-                return iter(indices.tolist())  # looked at together, which takes a tenth of the time
-        return self._checked_one_by_one(indices, total)
-
-    def _checked_one_by_one(self, indices: Iterable[int], total: int) -> Iterator[int]:
-        for index in indices:
-            if not isinstance(index, (int, np.integer)) or not 0 <= index < total:
-                raise EpisodeIndexError(
-                    f"There is no episode {index!r} in {self._data_path}, expected a number from 0 to {total - 1}."
-                )
-            yield int(index)
+        return checked_indices(indices, self.total_episodes, self._data_path)
 
     def _with_frames(self, columns: Columns) -> Columns:
         return with_decoded_frames(columns, self._frame_leaves)

@@ -20,6 +20,7 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
+from minari.dataset.compression import CompressionChoice
 from minari.dataset.metadata import METADATA_FILE_NAME
 from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.minari_storage import MinariStorage, PathLike
@@ -103,6 +104,7 @@ def new_recording(
     data_format: str,
     *,
     jpeg_encoding: bool,
+    compression: CompressionChoice = None,
     root: PathLike | None = None,
 ) -> Recording:
     """Begin a recording in the catalogue."""
@@ -112,7 +114,13 @@ def new_recording(
     path = folder / RECORDINGS_FOLDER / name
     try:
         storage = MinariStorage.new(
-            path / "data", observation_space, action_space, env_spec, data_format, jpeg_encoding=jpeg_encoding
+            path / "data",
+            observation_space,
+            action_space,
+            env_spec,
+            data_format,
+            jpeg_encoding=jpeg_encoding,
+            compression=compression,
         )
     except BaseException:
         shutil.rmtree(path, ignore_errors=True)

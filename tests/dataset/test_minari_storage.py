@@ -48,7 +48,8 @@ def test_signatures() -> None:
         return [str(p).split(":")[0] for p in inspect.signature(function).parameters.values()]
 
     assert parameters(MinariStorage.new) == [
-        "data_path", "observation_space", "action_space", "env_spec", "data_format", "jpeg_encoding"
+        "data_path", "observation_space", "action_space", "env_spec", "data_format", "jpeg_encoding",
+        "compression",
     ]  # fmt: skip
     defaults = {p.name: p.default for p in inspect.signature(MinariStorage.new).parameters.values()}
     assert defaults["data_format"] == "hdf5"
