@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from benchmarks import charts, environments, growth, machine, memory, tables
+from benchmarks import charts, environments, formats, growth, machine, memory, tables
 from benchmarks.environments import Side
 from benchmarks.errors import BenchmarkError
 from benchmarks.progress import Progress
@@ -96,6 +96,18 @@ def hold(quick: Quick = False, output: Output = RESULTS, scratch: Scratch = None
             held = memory.measure(ours, scratch, quick, progress)
         write(output, "memory", memory.as_json(held, facts), memory.page(held, facts))
         tell(memory.page(held, facts))
+
+
+@app.command("formats")
+def store(repeat: Repeat = 3, quick: Quick = False, output: Output = RESULTS, scratch: Scratch = None) -> None:
+    """How fast every format is, and how small, with and without compression."""
+    with errors_in_one_line():
+        ours = environments.our_side()
+        facts = describe((ours,), 1 if quick else repeat, quick)
+        with Progress(console) as progress:
+            figures = formats.measure(ours, scratch, facts["settings"]["repeat"], quick, progress)
+        write(output, "formats", formats.as_json(figures, facts), formats.page(figures, facts))
+        tell(formats.page(figures, facts))
 
 
 def choose(patterns: Sequence[str]) -> list[Workload]:

@@ -24,6 +24,7 @@ class Result:
         released: The same of the released package.
         floor: The same of the floor.
         opening: By side, how much of the figure went by before the first episode, where a program tells.
+        written: By side, the bytes of the dataset that it made, where it made one.
     """
 
     workload: Workload
@@ -31,6 +32,7 @@ class Result:
     released: tuple[float, ...]
     floor: tuple[float, ...]
     opening: Mapping[str, float] = field(default_factory=dict)
+    written: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def ratio(self) -> float:
@@ -96,6 +98,7 @@ def _as_json(result: Result, results: Sequence[Result]) -> dict[str, Any]:
         "released": _figures(result.released),
         "floor": {**_figures(result.floor), "what": workload.floor.note},
         "opening": dict(result.opening),
+        "bytes": dict(result.written),
         "ratio": _finite(result.ratio),
         "over_floor": _finite(result.over_floor),
         "mark": workload.mark,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.results import Result, marks, quotient
-from benchmarks.texts import figure, times
+from benchmarks.texts import digits, figure, times
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -37,7 +37,15 @@ def comparison(results: Sequence[Result], facts: Mapping[str, Any]) -> str:
     if facts["settings"]["quick"]:
         note += " Made with `--quick`: the data are too small for the figures to mean anything."
     floors = [f"- `{result.workload.name}`: {result.workload.floor.note}" for result in results]
-    parts = [table(header, rows), note, about(facts), "The floors:", "\n".join(floors), *_shares(results)]
+    parts = [
+        table(header, rows),
+        note,
+        *_sizes(results),
+        about(facts),
+        "The floors:",
+        "\n".join(floors),
+        *_shares(results),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -60,6 +68,16 @@ def _reached(each: Sequence[bool]) -> str:
     """One word if all marks fare alike."""
     words = ["yes" if reached else "**no**" for reached in each]
     return words[0] if len(set(words)) == 1 else "; ".join(words)
+
+
+def _sizes(results: Sequence[Result]) -> list[str]:
+    """What the datasets that were written take on disk."""
+    rows = [
+        [result.workload.title, *(digits(result.written[side] / 1e6) for side in ("ours", "released"))]
+        for result in results
+        if {"ours", "released"} <= result.written.keys()
+    ]
+    return [table(("MB on disk", "ours", "released"), rows)] if rows else []
 
 
 def _shares(results: Sequence[Result]) -> list[str]:

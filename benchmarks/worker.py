@@ -22,7 +22,7 @@ from typing import Any
 
 
 HERE = Path(__file__).resolve().parent
-PACKAGES = ("numpy", "gymnasium", "h5py", "pyarrow", "pillow")
+PACKAGES = ("numpy", "gymnasium", "h5py", "pyarrow", "zarr", "pillow")
 
 
 def load_benchmarks() -> None:
@@ -78,7 +78,13 @@ def run(workload: Any, job: Any) -> dict[str, Any]:
     seconds, result = clock(workload.run, state)
     seconds -= min(before, least_bare(workload, state))
     check = None if workload.check is None else workload.check(state, result)
-    return {"seconds": seconds / workload.divisor(job), "check": check}
+    written = None if workload.written is None else bytes_below(job.scratch / workload.written)
+    return {"seconds": seconds / workload.divisor(job), "check": check, "bytes": written}
+
+
+def bytes_below(folder: Path) -> int:
+    """The sizes of all files in a folder; of hidden ones, which can be made anew, too."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def least_bare(workload: Any, state: Any) -> float:
@@ -106,6 +112,7 @@ def main(task: str, arguments: dict[str, Any]) -> dict[str, Any]:
     from benchmarks.workloads import DATA, WORKLOADS, Job
     from benchmarks.workloads.growing import GROWTH
     from benchmarks.workloads.holding import CASES, peak
+    from benchmarks.workloads.storing import FORMS, measure
 
     name, size = arguments["name"], arguments["size"]
     data, scratch = Path(arguments["data"]), Path(arguments["scratch"])
@@ -117,6 +124,8 @@ def main(task: str, arguments: dict[str, Any]) -> dict[str, Any]:
         _named(CASES, name).make(job)
     elif task == "grow":
         return GROWTH[name](job)
+    elif task == "store":
+        return measure(_named(FORMS, name), job)
     elif task == "peak":
         return peak(_named(CASES, name), job)
     else:

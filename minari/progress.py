@@ -16,14 +16,14 @@ adding up 4 numbers
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 
-__all__ = ["ProgressObserver", "ProgressTask", "observe_progress", "track"]
+__all__ = ["ProgressObserver", "ProgressTask", "observe_progress", "progress", "track"]
 
 T = TypeVar("T")
 
@@ -91,12 +91,28 @@ def track(items: Iterable[T], description: str, *, total: int | None = None, uni
     """
     if total is None and isinstance(items, Sized):
         total = len(items)
+    with progress(description, total, unit=unit) as advance:
+        for item in items:
+            yield item
+            advance(1)
+
+
+@contextmanager
+def progress(description: str, total: int | None, *, unit: str = "episodes") -> Iterator[Callable[[int], None]]:
+    """Report an operation to the observer of the moment, whatever it does at a time.
+
+    Args:
+        description: what is being done.
+        total: how many units it will take; None where that is not known.
+        unit: what is counted, in the plural.
+
+    Yields:
+        What is called with the number of units that have been done since the last call.
+    """
     observer = _observer.get()
     task = ProgressTask(description, total, unit)
     observer.started(task)
     try:
-        for item in items:
-            yield item
-            observer.advanced(task, 1)
+        yield lambda amount: observer.advanced(task, amount)
     finally:
         observer.finished(task)

@@ -94,6 +94,14 @@ def test_what_a_program_spends_before_the_first_episode_is_told() -> None:
     assert "Shares:" not in tables.comparison([result([0.5], [2.5])], FACTS)
 
 
+def test_sizes_on_disk_stand_beside_the_times() -> None:
+    one = replace(result([0.5], [2.5], title="Write all"), written={"ours": 1_250_000, "released": 98_000_000})
+    page = tables.comparison([one, result([1.0], [2.0])], FACTS)
+    assert "| MB on disk | ours | released |\n| :--- | ---: | ---: |\n| Write all | 1.25 | 98.0 |\n\n" in page
+    assert "MB on disk" not in tables.comparison([result([1.0], [2.0])], FACTS)
+    assert [each["bytes"] for each in as_json([one], FACTS)["workloads"]] == [one.written]
+
+
 @pytest.mark.parametrize(
     ("seconds", "shown"),
     [(12.34, "12.3 s"), (0.999, "999 ms"), (4.2e-5, "42.0 µs"), (3e-8, "30.0 ns"), (-2e-6, "-2.00 µs"), (0, "0 ns")],

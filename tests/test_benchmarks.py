@@ -60,7 +60,7 @@ def test_what_runs_under_both_releases_imports_what_both_have(path: Path) -> Non
     [
         (["combine"], ["combine"]),
         (["iterate"], ["iterate"]),
-        (["iter"], ["iterate", "iterate_copy", "iterate_released"]),
+        (["iter"], ["iterate_arrow", "iterate_parquet", "iterate", "iterate_copy", "iterate_released"]),
         (["*_5000", "cli_h"], ["list_5000", "cli_help"]),
         (["write_hdf5, append_hdf5"], ["write_hdf5", "append_hdf5"]),
         ([], [workload.name for workload in WORKLOADS]),
@@ -145,6 +145,21 @@ def test_sides_that_found_different_things_are_no_comparison() -> None:
             running._compare(WORKLOADS[0], samples(*wrong))
 
 
+@pytest.mark.parametrize(
+    ("quick", "repeats", "expected"), [(False, None, 10), (False, 1, 2), (True, 3, 3), (True, 9, 5)]
+)
+def test_what_takes_minutes_is_run_less_often(quick: bool, repeats: int | None, expected: int, tmp_path: Path) -> None:
+    side = environments.our_side()
+    runner = running.Runner(side, side, tmp_path, 5, quick, Progress(Console(file=io.StringIO())))
+    workload = replace(WORKLOADS[0], turns=2, repeats=repeats)
+    assert runner.turns([workload]) == 3 * expected
+
+
+def test_what_was_written_is_told() -> None:
+    samples = {"ours": [running.Sample(1.0, written=7), running.Sample(1.0, written=6)], "floor": [running.Sample(1.0)]}
+    assert running._written(samples) == {"ours": 6}
+
+
 def test_without_a_terminal_progress_is_plain_lines() -> None:
     out = io.StringIO()
     with Progress(Console(file=out)) as progress:
@@ -171,7 +186,13 @@ def run_suite(*arguments: str, output: Path) -> dict[str, Any]:
 
 
 @pytest.mark.interop
-@pytest.mark.parametrize("only", ["write_hdf5,iterate,iterate_released,combine", "record_cartpole,list_200,open,cli_h"])
+@pytest.mark.parametrize(
+    "only",
+    [
+        "write_hdf5,write_arrow_100,iterate,iterate_parquet,iterate_released,combine",
+        "record_cartpole,list_200,open,cli_h",
+    ],
+)
 def test_the_suite_runs_beside_the_released_package(only: str, tmp_path: Path) -> None:
     python = os.environ.get("MINARI_REFERENCE_PYTHON")
     if python is None:
@@ -181,6 +202,9 @@ def test_the_suite_runs_beside_the_released_package(only: str, tmp_path: Path) -
     assert [each["name"] for each in written["workloads"]] == [each.name for each in cli.choose([only])]
     for each in written["workloads"]:
         assert [len(each[side]["seconds"]) for side in ("ours", "released", "floor")] == [1, 1, 1]
+        writes = each["name"] in ("write_hdf5", "write_arrow_100", "combine")
+        assert (each["bytes"].keys() == {"ours", "released"}) == writes
+        assert all(size > 100_000 for size in each["bytes"].values())
     assert (tmp_path / "results.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.workloads import listing, reading, recording, starting, writing
+from benchmarks.workloads import formats, listing, reading, recording, starting, writing
 from benchmarks.workloads.data import DATA
 from benchmarks.workloads.workload import Data, Floor, Job, Workload
 
@@ -15,6 +15,12 @@ _ORDER = (
     "record_frames",
     "write_hdf5",
     "append_hdf5",
+    "write_arrow_100",
+    "write_arrow_1000",
+    "write_parquet_100",
+    "write_parquet_1000",
+    "iterate_arrow",
+    "iterate_parquet",
     "iterate",
     "iterate_copy",
     "open_and_sum",
@@ -32,7 +38,7 @@ _ORDER = (
 
 _BY_NAME = {
     workload.name: workload
-    for module in (recording, writing, reading, listing, starting)
+    for module in (recording, writing, formats, reading, listing, starting)
     for workload in module.WORKLOADS
 }
 

@@ -67,8 +67,8 @@ def payload(buffers: Iterable[EpisodeBuffer]) -> bytes:
     return b"".join(leaf.tobytes() for buffer in buffers for leaf in leaves(buffer))
 
 
-def store(dataset_id: str, buffers: list[EpisodeBuffer]) -> minari.MinariDataset:
-    """A new dataset of these episodes, HDF5, without an environment."""
+def store(dataset_id: str, buffers: list[EpisodeBuffer], data_format: str = "hdf5") -> minari.MinariDataset:
+    """A new dataset of these episodes, without an environment."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return minari.create_dataset_from_buffers(
@@ -76,7 +76,7 @@ def store(dataset_id: str, buffers: list[EpisodeBuffer]) -> minari.MinariDataset
             buffers,
             observation_space=OBSERVATION,
             action_space=ACTION,
-            data_format="hdf5",
+            data_format=data_format,
             jpeg_encoding=False,
             **AUTHORSHIP,
         )
@@ -89,6 +89,10 @@ def metadata_files(root: Path) -> list[Path]:
 
 def _make_episodes(job: Job) -> None:
     store(EPISODES, episodes(job.size))
+
+
+def _make_in(data_format: str, job: Job) -> None:
+    store(EPISODES, episodes(job.size), data_format)
 
 
 def _make_two(job: Job) -> None:
@@ -127,6 +131,8 @@ def make_many(job: Job) -> None:
 DATA = (
     Data(name="episodes", make=_make_episodes, size=1000, quick=40),
     Data(name="two", make=_make_two, size=1000, quick=40),
+    Data(name="arrow", make=lambda job: _make_in("arrow", job), size=300, quick=40),
+    Data(name="parquet", make=lambda job: _make_in("parquet", job), size=300, quick=40),
     Data(name="many_200", make=make_many, size=200, quick=5),
     Data(name="many_5000", make=make_many, size=5000, quick=20),
 )

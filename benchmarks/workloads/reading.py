@@ -106,12 +106,14 @@ class Rewards:
         return sum(len(array) for array in self.arrays if array.sum() > self.threshold)
 
 
-def _copying(job: Job) -> Copying:
+def copying(job: Job) -> Copying:
+    """As many episodes in memory as there are in the dataset."""
     stored = [np.frombuffer(payload([buffer]), np.uint8) for buffer in episodes(job.size)]
     return Copying(stored, np.ones_like(stored[0]))
 
 
-def _reading(job: Job) -> Reading:
+def reading(job: Job) -> Reading:
+    """The dataset of those made for this side."""
     return Reading(job.load(EPISODES), _columns())
 
 
@@ -161,11 +163,11 @@ def _iterating(name: str, title: str, mark: float, run: Callable[[Reading], None
         title=title,
         mark=mark,
         data="episodes",
-        setup=_reading,
+        setup=reading,
         run=run,
         check=lambda reading, _: reading.sum(),
         warm=True,
-        floor=Floor(note=COPY, setup=_copying, run=Copying.run, at_most=3),
+        floor=Floor(note=COPY, setup=copying, run=Copying.run, at_most=3),
         size=1000,
         quick=40,
     )
@@ -188,7 +190,7 @@ WORKLOADS = (
         run=Reading.copy,
         check=lambda reading, _: reading.sum(),
         warm=True,
-        floor=Floor(note=COPY, setup=_copying, run=Copying.run),
+        floor=Floor(note=COPY, setup=copying, run=Copying.run),
         size=1000,
         quick=40,
     ),
@@ -214,7 +216,7 @@ WORKLOADS = (
         check=lambda dataset, sampled: sampled,
         warm=True,
         floor=Floor(
-            note=f"copying all bytes of {SAMPLE} episodes with `numpy.copyto`", setup=_copying, run=Copying.run_samples
+            note=f"copying all bytes of {SAMPLE} episodes with `numpy.copyto`", setup=copying, run=Copying.run_samples
         ),
         per="call",
         count=lambda job: CALLS,

@@ -110,6 +110,8 @@ class Workload:
         size: `Job.size`.
         quick: The same for a try.
         turns: How often a repeat runs it; short ones are noisy.
+        repeats: How often it is run at most, where the released package takes minutes.
+        written: Id of the dataset that `run` makes, whose size on disk is told beside the time.
         flat_with: Another workload of the same cost for each `per`, at most a fifth below this one's.
     """
 
@@ -130,6 +132,8 @@ class Workload:
     size: int = 1
     quick: int = 1
     turns: int = 1
+    repeats: int | None = None
+    written: str | None = None
     flat_with: str | None = None
 
     def divisor(self, job: Job) -> int:

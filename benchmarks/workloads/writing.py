@@ -30,7 +30,8 @@ class Blob:
             return file.write(self.data)
 
 
-def _blob(job: Job, times: int = 1) -> Blob:
+def blob(job: Job, times: int = 1) -> Blob:
+    """The bytes of as many episodes."""
     return Blob(payload(episodes(job.size)) * times, job.scratch / "floor.bin")
 
 
@@ -51,7 +52,7 @@ def _combine_setup(job: Job) -> list[minari.MinariDataset]:
     return [job.load(EPISODES), job.load(MORE)]
 
 
-def _last_sum(state: Any, dataset: minari.MinariDataset) -> float:
+def last_sum(state: Any, dataset: minari.MinariDataset) -> float:
     """Steps and the sum of the last episode: what was to be written is there."""
     last = dataset[dataset.total_episodes - 1]
     return float(dataset.total_steps + last.observations.sum())
@@ -64,10 +65,11 @@ WORKLOADS = (
         mark=10,
         setup=lambda job: episodes(job.size),
         run=lambda buffers: store(EPISODES, buffers),
-        check=_last_sum,
-        floor=Floor(note=WRITTEN, setup=_blob, run=Blob.write),
+        check=last_sum,
+        floor=Floor(note=WRITTEN, setup=blob, run=Blob.write),
         size=1000,
         quick=20,
+        written=EPISODES,
     ),
     Workload(
         name="append_hdf5",
@@ -76,8 +78,8 @@ WORKLOADS = (
         data="episodes",
         setup=_append_setup,
         run=_append_run,
-        check=_last_sum,
-        floor=Floor(note=WRITTEN, setup=_blob, run=Blob.write),
+        check=last_sum,
+        floor=Floor(note=WRITTEN, setup=blob, run=Blob.write),
         size=200,
         quick=5,
     ),
@@ -88,8 +90,9 @@ WORKLOADS = (
         data="two",
         setup=_combine_setup,
         run=lambda datasets: minari.combine_datasets(datasets, "bench/combined-v0"),
-        check=_last_sum,
-        floor=Floor(note=WRITTEN, setup=lambda job: _blob(job, times=2), run=Blob.write),
+        check=last_sum,
+        floor=Floor(note=WRITTEN, setup=lambda job: blob(job, times=2), run=Blob.write),
+        written="bench/combined-v0",
         size=1000,
         quick=40,
     ),

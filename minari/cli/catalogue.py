@@ -56,7 +56,7 @@ def list_datasets(place: str, every: bool, prefix: str | None, as_json: bool) ->
 
 def combine(dataset_ids: Sequence[str], new_id: str) -> None:
     """Make one dataset out of several."""
-    _refuse_unknown(dataset_ids, "combined")
+    refuse_unknown(dataset_ids, "combined")
     with progress_bars():
         new = minari.combine_datasets([minari.load_dataset(dataset_id) for dataset_id in dataset_ids], new_id)
     tell(
@@ -68,7 +68,7 @@ def combine(dataset_ids: Sequence[str], new_id: str) -> None:
 def delete(dataset_ids: Sequence[str], without_asking: bool) -> None:
     """Delete datasets from this machine, when the user agrees."""
     dataset_ids = list(dict.fromkeys(dataset_ids))
-    _refuse_unknown(dataset_ids, "deleted")
+    refuse_unknown(dataset_ids, "deleted")
     rows = dataset_rows({dataset_id: _metadata_if_readable(dataset_id) for dataset_id in dataset_ids})
     tell("Delete local Minari datasets")
     show(dataset_table(rows))
@@ -79,7 +79,7 @@ def delete(dataset_ids: Sequence[str], without_asking: bool) -> None:
         tell(f"Dataset {dataset_id} deleted!")
 
 
-def _refuse_unknown(dataset_ids: Sequence[str], done: str) -> None:
+def refuse_unknown(dataset_ids: Sequence[str], done: str) -> None:
     """Make sure that all datasets are here before anything is done to one of them."""
     paths = {dataset_id: get_dataset_path(str(DatasetId.parse(dataset_id))) for dataset_id in dataset_ids}
     unknown = [dataset_id for dataset_id, path in paths.items() if not dataset_exists(path)]
@@ -114,7 +114,7 @@ def download(dataset: str, force: bool) -> None:
 
 def upload(dataset_ids: Sequence[str], key_path: str | None) -> None:
     """Send datasets to the remote."""
-    _refuse_unknown(dataset_ids, "uploaded")
+    refuse_unknown(dataset_ids, "uploaded")
     address = get_default_remote()
     token = None if key_path is None else _token(key_path)
     remote = get_cloud_storage(address, token)

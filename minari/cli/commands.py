@@ -21,6 +21,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+Compression = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="CODEC",
+        help="How columns are compressed: gzip, gzip:9, none, ... for all, or COLUMN=CODEC for one, as in "
+        "observations/pixels=gzip:9, which may be given several times. Unless it is said, frames are compressed "
+        "without loss, and nothing else is.",
+    ),
+]
 DatasetIds = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids such as cartpole/random-v0.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -73,6 +82,10 @@ def _record(
     env_kwargs: Annotated[
         str | None, typer.Option(metavar="JSON", help="Arguments for the environment, as a JSON object.")
     ] = None,
+    data_format: Annotated[
+        str | None, typer.Option("--format", metavar="FORMAT", help="hdf5, arrow, parquet or zarr; hdf5 if not said.")
+    ] = None,
+    compression: Compression = None,
     record_infos: Annotated[bool, typer.Option("--record-infos", help="Keep the info dicts as well.")] = False,
     append: Annotated[
         bool, typer.Option("--append", help="Add to a dataset of the same environment that exists already.")
@@ -138,6 +151,32 @@ def _combine(
 ) -> None:
     """Make one dataset out of several of the same environment."""
     carry_out("catalogue", "combine", **locals())
+
+
+@app.command("convert", epilog="Example: minari convert cartpole/a-v0 cartpole/b-v0 --format zarr --compression zstd")
+def _convert(
+    dataset_id: Annotated[str, typer.Argument(metavar="ID", help="The id of a local dataset.")],
+    new_id: Annotated[str, typer.Argument(metavar="NEW_ID", help="The id of the dataset to make of it.")],
+    data_format: Annotated[
+        str | None,
+        typer.Option("--format", metavar="FORMAT", help="hdf5, arrow, parquet or zarr; the same if not said."),
+    ] = None,
+    compression: Compression = None,
+) -> None:
+    """Make a dataset of another in another format, with the same values and metadata."""
+    carry_out("convert", "convert", **locals())
+
+
+@app.command("repack", epilog="Example: minari repack D4RL/door/human-v2")
+def _repack(
+    dataset_id: Annotated[str, typer.Argument(metavar="ID", help="The id of a local dataset.")],
+    compression: Compression = None,
+) -> None:
+    """Write a dataset anew in its place, so that it is read as fast as those recorded here.
+
+    Values and metadata stay what they are, and it happens whole or not at all.
+    """
+    carry_out("convert", "repack", **locals())
 
 
 @app.command("delete", epilog="Example: minari delete cartpole/random-v0")

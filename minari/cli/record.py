@@ -17,6 +17,7 @@ import gymnasium as gym
 import typer
 
 import minari
+from minari.cli.compression import as_choice
 from minari.cli.policies import RANDOM, find_policy, seed_policies
 from minari.cli.progress import progress_bars
 from minari.cli.recording_bar import recording_bar
@@ -51,6 +52,8 @@ class Plan:
     policy: str
     seed: int | None
     env_kwargs: str | None
+    data_format: str | None
+    compression: list[str] | None
     record_infos: bool
     append: bool
     author: list[str] | None
@@ -89,10 +92,12 @@ def record(**options: Any) -> None:
         if plan.seed is not None:
             seed_policies(env, plan.seed + first_episode)
         policy = find_policy(plan.policy, env)
+        collector = minari.DataCollector(
+            env, record_infos=plan.record_infos, data_format=plan.data_format, compression=as_choice(plan.compression)
+        )
     except BaseException:
         env.close()
         raise
-    collector = minari.DataCollector(env, record_infos=plan.record_infos)
     try:
         with recording_bar(f"Recording {plan.dataset_id}", plan.goal) as report:
             tally = roll_out(collector, policy, plan.goal, seed=plan.seed, first_episode=first_episode, report=report)
@@ -110,9 +115,11 @@ def _check_options(plan: Plan) -> None:
     DatasetId.parse(plan.dataset_id)
     if not plan.append:
         free_dataset_path(plan.dataset_id)
-    elif any(plan.metadata.values()):
-        given = ", ".join(f"--{name.replace('_', '-')}" for name, value in plan.metadata.items() if value)
-        raise UsageError(f"With --append the dataset keeps its own metadata; leave out {given}.")
+    else:
+        fixed = {**plan.metadata, "format": plan.data_format, "compression": plan.compression}
+        given = ", ".join(f"--{name.replace('_', '-')}" for name, value in fixed.items() if value)
+        if given:
+            raise UsageError(f"With --append the dataset keeps its own metadata and format; leave out {given}.")
     if plan.eval_env is not None:
         env_spec_to_json(plan.eval_env)
 

@@ -123,6 +123,10 @@ def _further(described: Mapping[str, Any]) -> dict[str, str]:
     further: dict[str, str] = {}
     if described.get("dataset_size") is not None:
         further["Size"] = f"{described['dataset_size']} MB ({described.get('data_format') or 'hdf5'})"
+    if "compression" in described:
+        choice = described["compression"]
+        by_column = choice.items() if isinstance(choice, dict) else [("all columns", choice)]
+        further["Compression"] = ", ".join(f"{column}: {codec}" for column, codec in by_column)
     scores = [described.get(f"ref_{name}_score") for name in ("min", "max")]
     if any(score is not None for score in scores):
         further["Reference Scores"] = f"min {scores[0]}, max {scores[1]}"

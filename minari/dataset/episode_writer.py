@@ -47,3 +47,35 @@ class EpisodeWriter(ABC):
     @abstractmethod
     def commit(self, metadata: DatasetMetadata) -> None:
         """Make everything visible at once, together with the new metadata."""
+
+
+class ReplacingWriter(EpisodeWriter):
+    """Puts the episodes that are appended into the place of those that are there, one by one.
+
+    Args:
+        writer: of the format.
+    """
+
+    def __init__(self, writer: EpisodeWriter) -> None:
+        self._writer = writer
+
+    def append(self, first_index: int, episodes: Sequence[EpisodeColumns]) -> None:
+        """Replace number ``first_index`` and following."""
+        for index, episode in enumerate(episodes, first_index):
+            self._writer.replace(index, episode)
+
+    def replace(self, index: int, episode: EpisodeColumns) -> None:
+        """See :class:`EpisodeWriter`."""
+        self._writer.replace(index, episode)
+
+    def update_metadata(self, index: int, metadata: Mapping[str, Any]) -> None:
+        """See :class:`EpisodeWriter`."""
+        self._writer.update_metadata(index, metadata)
+
+    def size(self) -> int:
+        """See :class:`EpisodeWriter`."""
+        return self._writer.size()
+
+    def commit(self, metadata: DatasetMetadata) -> None:
+        """See :class:`EpisodeWriter`."""
+        self._writer.commit(metadata)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, overload
 
 import gymnasium as gym
@@ -13,17 +12,18 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.envs.registration import EnvSpec
 
+from minari.dataset.compression import CompressionChoice
+from minari.dataset.conversion import write_as_dataset
 from minari.dataset.dataset_id import gen_dataset_id, parse_dataset_id
+from minari.dataset.dataset_spec import MinariDatasetSpec
 from minari.dataset.env_spec import make_environment, parse_env_spec
 from minari.dataset.episode_buffer import EpisodeBuffer, as_episode_buffers
 from minari.dataset.episode_data import EpisodeData
 from minari.dataset.minari_storage import MinariStorage, PathLike
-from minari.dataset.publication import new_dataset
 from minari.dataset.requirements import warn_about_unmet
 from minari.dataset.statistics import DatasetStatistics, statistics_of
 from minari.dataset.versions import FORMAT_VERSION, check_readable
 from minari.errors import EnvironmentSpecError, EpisodeError, EpisodeIndexError
-from minari.storage.datasets_root_dir import get_dataset_path
 
 
 __all__ = ["EpisodeData", "MinariDataset", "MinariDatasetSpec", "gen_dataset_id", "parse_dataset_id"]
@@ -32,49 +32,6 @@ if TYPE_CHECKING:
     from minari.data_collector import DataCollector
 
 logger = logging.getLogger(__name__)
-
-# What describes one copy of a dataset, and is made anew for another.
-_OF_ONE_COPY = frozenset(
-    {"total_episodes", "total_steps", "dataset_size", "dataset_id", "minari_version", "data_format"}
-    | {"observation_space", "action_space", "jpeg_encoding", "compression"}
-)
-
-
-@dataclass(frozen=True)
-class MinariDatasetSpec:
-    """What a dataset is, without its data.
-
-    Attributes:
-        env_spec: of the environment that was recorded; None where there is none.
-        total_episodes: of the dataset, or of the view.
-        total_steps: likewise.
-        dataset_id: as in the catalogue.
-        combined_datasets: the ids of the datasets that it was combined from.
-        observation_space: of the episodes.
-        action_space: of the episodes.
-        data_path: the folder of the data.
-        minari_version: the format version that it follows.
-        namespace, dataset_name, version: the parts of the id.
-    """
-
-    env_spec: EnvSpec | None
-    total_episodes: int
-    total_steps: int
-    dataset_id: str
-    combined_datasets: list[str]
-    observation_space: gym.Space[Any]
-    action_space: gym.Space[Any]
-    data_path: str
-    minari_version: str
-    namespace: str | None = field(init=False)
-    dataset_name: str = field(init=False)
-    version: int | None = field(init=False)
-
-    def __post_init__(self) -> None:
-        namespace, name, version = parse_dataset_id(self.dataset_id)
-        object.__setattr__(self, "namespace", namespace)
-        object.__setattr__(self, "dataset_name", name)
-        object.__setattr__(self, "version", version)
 
 
 class MinariDataset:
@@ -320,21 +277,67 @@ class MinariDataset:
             DatasetExistsError: there is a dataset of this id already.
             EpisodeError: the view is empty.
         """
+        return self.convert(dataset_id, root=root)
+
+    def convert(
+        self,
+        dataset_id: str,
+        data_format: str | None = None,
+        *,
+        compression: CompressionChoice = None,
+        jpeg_encoding: bool | None = None,
+        root: PathLike | None = None,
+    ) -> MinariDataset:
+        """Make a dataset of this one, or of this view, in another format or compressed otherwise.
+
+        The values are the same to the bit, and all metadata of the episodes and the dataset are kept.
+        Episodes go through memory a few at a time, so the dataset may be larger than that. What need
+        not change is copied as it is stored; JPEG frames stay the same JPEG.
+
+        Args:
+            dataset_id: of the new dataset.
+            data_format: ``"hdf5"``, ``"arrow"``, ``"parquet"``, ``"zarr"``, or one that another package
+                brings; by default that of this dataset.
+            compression: a codec for all columns, such as ``"gzip"`` or ``"gzip:9"``, or for some
+                (``{"observations/pixels": "gzip:9"}``). Unless it is said, what was chosen for this
+                dataset where the format stays the same, and else what is usual: frames are compressed
+                without loss, and nothing else is.
+            jpeg_encoding: whether frames are JPEG, which loses detail; by default as they are here.
+            root: of the catalogue; by default that of ``MINARI_DATASETS_PATH``.
+
+        Returns:
+            The new dataset.
+
+        Raises:
+            DatasetIdError: the id is malformed.
+            DatasetExistsError: there is a dataset of this id already.
+            UnknownFormatError: no format has that name.
+            CompressionError: the format does not have the codec, or there is no such column.
+            MissingDependencyError: the format or the codec needs a package that is not installed.
+            EpisodeError: the view is empty.
+
+        Example:
+            >>> import minari, numpy as np
+            >>> dataset = minari.create_dataset_from_arrays(
+            ...     "docs/logged-v0", observations=np.arange(3.0), actions=np.zeros(2),
+            ...     rewards=np.ones(2), terminations=np.array([False, True]),
+            ... )
+            >>> smaller = dataset.convert("docs/smaller-v0", compression="gzip:9")
+            >>> smaller[0].observations
+            array([0., 1., 2.])
+        """
         if not len(self):
             raise EpisodeError(f"The view of {self.id} has no episode, expected at least one to save.")
-        kept = {key: value for key, value in self._storage._current.raw.items() if key not in _OF_ONE_COPY}
-        with new_dataset(dataset_id, root) as data_path:
-            storage = MinariStorage.new(
-                data_path,
-                self.observation_space,
-                self.action_space,
-                data_format=self._storage.FORMAT,
-                jpeg_encoding=self._storage.jpeg_encoding,
-                compression=self._storage.compression,
-            )
-            storage.update_metadata({**kept, "dataset_id": dataset_id, "minari_version": FORMAT_VERSION})
-            storage.update_from_storage(self._storage, self._indices)
-        return MinariDataset(get_dataset_path(dataset_id, root=root) / "data")
+        data_path = write_as_dataset(
+            self._storage,
+            self._indices.tolist(),
+            dataset_id,
+            data_format,
+            compression=compression,
+            jpeg_encoding=jpeg_encoding,
+            root=root,
+        )
+        return MinariDataset(data_path)
 
     def recover_environment(self, eval_env: bool = False, **kwargs: Any) -> gym.Env[Any, Any]:
         """The environment that the data come from.

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
 from pathlib import Path as FilePath
-from typing import Any, ClassVar, TypeAlias
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -17,7 +14,8 @@ from minari.dataset import storing
 from minari.dataset._storages.images import image_leaves, is_image_space, with_decoded_frames
 from minari.dataset._storages.registry import get_minari_storage
 from minari.dataset._storages.transaction import recover_abandoned
-from minari.dataset.compression import Codec, Codecs, Compression, CompressionChoice, check_codec
+from minari.dataset.compression import Codec, Compression, CompressionChoice
+from minari.dataset.data_paths import PathLike, as_data_path, put_file
 from minari.dataset.encoding import EpisodeCodec
 from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.episode_indices import checked_indices
@@ -25,36 +23,25 @@ from minari.dataset.episode_metadata import checked_metadata
 from minari.dataset.episode_writer import EpisodeWriter
 from minari.dataset.metadata import METADATA_FILE_NAME, DatasetMetadata
 from minari.dataset.new_storage import checked_compression, compression_of, metadata_of_new
+from minari.dataset.raw_metadata import SPACES
+from minari.dataset.storage_hooks import StorageHooks
 from minari.dataset.stored_metadata import exists, read_metadata, stamp_of
-from minari.dataset.versions import frames_were_jpeg
-from minari.errors import (
-    DatasetCorruptError,
-    DatasetExistsError,
-    MetadataError,
-)
+from minari.dataset.versions import FORMAT_VERSION, frames_were_jpeg
+from minari.dataset.windows import check_window, window_of
+from minari.errors import DatasetCorruptError, DatasetExistsError, MetadataError
+from minari.serialization import serialize_space
 from minari.spaces import Columns, Path
-from minari.storage.publishing import write_atomically
 
 
 __all__ = ["METADATA_FILE_NAME", "EpisodeWriter", "MinariStorage", "PathLike", "is_image_space"]
 
-PathLike: TypeAlias = str | os.PathLike[str]
 
-
-class MinariStorage(ABC):
+class MinariStorage(StorageHooks):
     """The episodes and metadata of one dataset, in one folder.
 
-    Obtained from :meth:`new` or :meth:`read`. A format is a subclass with ``FORMAT`` and the hooks
-    ``_read_columns``, ``_read_episode_metadata``, ``_writer`` and ``_count_episodes``; where it can
-    compress, with ``CODECS`` and ``FRAME_CODEC``.
+    Obtained from :meth:`new` or :meth:`read`. A format is a subclass that fills in the hooks of
+    :class:`~minari.dataset.storage_hooks.StorageHooks`.
     """
-
-    #: The name of the format.
-    FORMAT: ClassVar[str]
-    #: The codecs that columns can be compressed with, and the levels of each.
-    CODECS: ClassVar[Codecs] = {}
-    #: With what frames are compressed when nothing is said.
-    FRAME_CODEC: ClassVar[Codec | None] = None
 
     def __init__(self, data_path: FilePath, metadata: DatasetMetadata) -> None:
         self._data_path = data_path
@@ -75,7 +62,7 @@ class MinariStorage(ABC):
         return {"data_path": self.data_path}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        data_path = FilePath(state["data_path"] if "data_path" in state else state["_data_path"])  # as in 0.5
+        data_path = as_data_path(state["data_path"] if "data_path" in state else state["_data_path"])  # as in 0.5
         self.__init__(data_path, read_metadata(data_path))  # type: ignore[misc]
 
     @property
@@ -84,50 +71,11 @@ class MinariStorage(ABC):
         small = len(self._frame_leaves) > len(self._image_leaves)
         return small and self._metadata.jpeg_encoding is None and self.jpeg_encoding
 
-    # The hooks of a format
-
-    @abstractmethod
-    def _read_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
-        """The columns of each episode, in the order of the indices, as they are stored."""
-
-    @abstractmethod
-    def _read_episode_metadata(self, indices: Iterable[int]) -> Iterator[dict[str, Any]]:
-        """The metadata of each episode, nested, with ``id`` and ``total_steps``."""
-
-    @abstractmethod
-    def _writer(self) -> AbstractContextManager[EpisodeWriter]:
-        """A writer, which nobody else can have at the same time."""
-
-    @abstractmethod
-    def _count_episodes(self) -> int:
-        """How many episodes the data hold, whatever the metadata say."""
-
-    @classmethod
-    def check_codec(cls, codec: Codec) -> None:
-        """See whether the format can compress with a codec, here and now.
-
-        Raises:
-            CompressionError: it does not have the codec, or not at that level.
-            MissingDependencyError: the codec needs a package that is not installed.
-        """
-        check_codec(codec, cls.CODECS, cls.FORMAT)
-
-    @classmethod
-    def check_compression(cls, compression: Compression) -> None:
-        """See whether the format can carry out a choice; raises as :meth:`check_codec` does."""
-        for codec in sorted(filter(None, compression.codecs), key=str):
-            cls.check_codec(codec)
-
     def _codec_for(self, path: Path) -> Codec | None:
         """The codec that a new column of numbers is to be compressed with, None for none."""
         if self._compression is None:
             self._compression = compression_of(type(self), self._codec, self.compression, self.jpeg_encoding)
         return self._compression.codec_for(path)
-
-    def _read_lengths(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """The number of steps of each episode."""
-        lengths = (metadata["total_steps"] for metadata in self._read_episode_metadata(indices.tolist()))
-        return np.fromiter(lengths, dtype=np.int64, count=len(indices))
 
     # Opening
 
@@ -136,17 +84,17 @@ class MinariStorage(ABC):
         """Open the storage in a folder.
 
         Args:
-            data_path: the ``data`` folder of a dataset.
+            data_path: the ``data`` folder of a dataset, or its address (``"s3://bucket/data"``).
 
         Raises:
             DataPathError: the folder does not exist or holds no dataset.
             DatasetCorruptError: the metadata are damaged, or disagree with the data.
             UnknownFormatError: the format of the dataset is not known.
         """
-        path = FilePath(data_path)
+        path = as_data_path(data_path)
         stamp = stamp_of(path)  # taken first: what another program writes from now on is noticed later
         metadata = read_metadata(path)
-        storage = get_minari_storage(metadata.data_format)(path, metadata)
+        storage = get_minari_storage(metadata.data_format)._for_place(path)(path, metadata)
         storage._metadata_stamp = stamp
         storage._check_total()
         return storage
@@ -173,7 +121,7 @@ class MinariStorage(ABC):
             DataPathError: the folder does not exist or holds no dataset.
             DatasetCorruptError: the metadata are damaged.
         """
-        return read_metadata(FilePath(data_path)).raw
+        return read_metadata(as_data_path(data_path)).raw
 
     @classmethod
     def new(
@@ -190,7 +138,7 @@ class MinariStorage(ABC):
         """Make an empty storage.
 
         Args:
-            data_path: a folder that holds no dataset; made where it does not exist.
+            data_path: a folder, or an address for ``"zarr"``, that holds no dataset; made if need be.
             observation_space: of the episodes; by default that of the environment.
             action_space: likewise.
             env_spec: the ``EnvSpec`` of the environment, where there is one.
@@ -207,8 +155,8 @@ class MinariStorage(ABC):
             CompressionError: the format does not have the codec, or there is no such column.
             MissingDependencyError: the format or the codec needs a package that is not installed.
         """
-        path = FilePath(data_path)
-        storage_type = get_minari_storage(data_format)
+        path = as_data_path(data_path)
+        storage_type = get_minari_storage(data_format)._for_place(path)
         if exists(path):
             raise DatasetExistsError(f"{path} already holds a dataset; delete it or give another path.")
         raw = metadata_of_new(observation_space, action_space, env_spec, data_format, jpeg_encoding)
@@ -217,8 +165,7 @@ class MinariStorage(ABC):
         chosen = checked_compression(storage_type, codec, compression, jpeg_encoding)
         if chosen.stored is not None:
             metadata = metadata.updated({"compression": chosen.stored}, allow_protected=True)
-        path.mkdir(parents=True, exist_ok=True)
-        write_atomically(path / METADATA_FILE_NAME, metadata.to_json())
+        put_file(path / METADATA_FILE_NAME, metadata.to_json())
         return storage_type(path, metadata)
 
     # What it is
@@ -261,7 +208,7 @@ class MinariStorage(ABC):
     @property
     def compression(self) -> str | dict[str, str] | None:
         """What was chosen as the compression of the columns; None where nothing was."""
-        stored: str | dict[str, str] | None = self._metadata.raw.get("compression")
+        stored: str | dict[str, str] | None = self._current.raw.get("compression")
         return stored
 
     @property
@@ -293,6 +240,30 @@ class MinariStorage(ABC):
         """
         for index, columns in self._read_columns(self._checked(episode_indices)):
             yield self._codec.decode(index, self._with_frames(columns) if self._frame_leaves else columns)
+
+    def get_window(self, episode_index: int, start: int, stop: int) -> dict[str, Any]:
+        """Some consecutive steps of an episode; ``zarr`` reads no other chunks for them.
+
+        Args:
+            episode_index: the number of the episode.
+            start: the first step.
+            stop: the step after the last one.
+
+        Returns:
+            A dict with the fields of :class:`minari.EpisodeData`: ``stop - start`` actions, rewards and
+            flags, and one observation and info more than that, as in an episode.
+
+        Raises:
+            EpisodeIndexError: there is no episode of that number, or it does not have these steps.
+        """
+        (index,) = self._checked([episode_index])
+        (total_steps,) = self._read_lengths(np.array([index])).tolist()
+        check_window(index, total_steps, start, stop)
+        columns = self._read_window(index, start, stop)
+        if columns is not None:
+            return self._codec.decode(index, self._with_frames(columns))
+        (episode,) = self.get_episodes([index])
+        return window_of(episode, start, stop)
 
     def get_episode_metadata(self, episode_indices: Iterable[int]) -> Iterator[dict[str, Any]]:
         """The metadata of these episodes: id, total_steps, seed, options, statistics, and so on.
@@ -400,3 +371,29 @@ class MinariStorage(ABC):
         if episode_indices is None:
             episode_indices = range(storage.total_episodes)
         storing.append_stored(self, [(storage, list(storage._checked(episode_indices)))])
+
+    def repack(self, *, compression: CompressionChoice = None) -> None:
+        """Write all episodes anew, as this release writes them, in the place of what is there.
+
+        What another release or another program wrote is read as fast afterwards as what this one
+        writes. Values and metadata stay what they are, and frames that are JPEG stay the same JPEG. It
+        happens whole or not at all; whoever reads meanwhile finds the old episodes or the new ones.
+
+        Args:
+            compression: of all columns or of some, as in :meth:`new`; unless it is said, what was chosen
+                when the dataset was made.
+
+        Raises:
+            CompressionError: the format does not have the codec, or there is no such column.
+            MissingDependencyError: the codec needs a package that is not installed.
+            DatasetBusyError: another program is writing the dataset.
+        """
+        raw = self._current.raw
+        choice = self.compression if compression is None else compression
+        chosen = checked_compression(type(self), self._codec, choice, self.jpeg_encoding)
+        raw.update({key: serialize_space(getattr(self, key)) for key in SPACES})  # which 0.3 did not store
+        raw.update(minari_version=FORMAT_VERSION, jpeg_encoding=self.jpeg_encoding)
+        if chosen.stored is not None:
+            raw["compression"] = chosen.stored
+        storing.rewrite(type(self)(self._data_path, DatasetMetadata.from_raw(raw, self._metadata.source)), self)
+        self._compression = None

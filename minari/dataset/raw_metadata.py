@@ -14,6 +14,7 @@ from typing import Any
 
 from minari.dataset._storages.registry import get_minari_storage
 from minari.dataset._storages.transaction import JOURNAL_NAME, recover_abandoned
+from minari.dataset.data_paths import is_remote
 from minari.errors import DataPathError, DatasetCorruptError
 
 
@@ -59,6 +60,8 @@ def read_raw_metadata(data_path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def find_raw_metadata(data_path: str | os.PathLike[str]) -> tuple[dict[str, Any], str]:
     """What :func:`read_raw_metadata` gives, and the file or folder that it was found in."""
+    if is_remote(data_path):
+        return _remote_metadata(data_path)
     # One file is opened, and no path object made: most of the time of a long list goes by here.
     folder = os.fspath(data_path)
     if os.access(f"{folder}{os.sep}{JOURNAL_NAME}", os.F_OK):
@@ -71,6 +74,15 @@ def find_raw_metadata(data_path: str | os.PathLike[str]) -> tuple[dict[str, Any]
     except NotADirectoryError:
         raise DataPathError(f"The data path {folder} is a file, expected the folder of a dataset.") from None
     return parse_metadata(text, source), source
+
+
+def _remote_metadata(data_path: Any) -> tuple[dict[str, Any], str]:
+    file = data_path / METADATA_FILE_NAME
+    try:
+        text = file.read_bytes()
+    except FileNotFoundError:
+        raise DataPathError(f"No data found in data path {data_path}; expected {METADATA_FILE_NAME} in it.") from None
+    return parse_metadata(text, file), str(file)
 
 
 def _content(file: str) -> bytes:

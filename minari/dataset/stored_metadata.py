@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from minari.dataset.data_paths import is_remote
 from minari.dataset.metadata import METADATA_FILE_NAME, DatasetMetadata
 from minari.dataset.raw_metadata import find_raw_metadata
 
@@ -25,8 +27,18 @@ def exists(data_path: Path) -> bool:
 
 def stamp_of(data_path: Path) -> tuple[int, int, int] | None:
     """What changes whenever the metadata file does; None where there is none."""
+    if is_remote(data_path):
+        return _stamp_of_remote(data_path / METADATA_FILE_NAME)
     try:
         status = (data_path / METADATA_FILE_NAME).stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
     return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _stamp_of_remote(file: Any) -> tuple[int, int, int] | None:
+    file.fs.invalidate_cache(file.parent.path)
+    try:
+        return 0, 0, hash(str(file.fs.ukey(file.path)))
+    except FileNotFoundError:
+        return None

@@ -11,8 +11,9 @@ from minari.dataset._storages.images import decode_frames, encode_frames, is_enc
 from minari.dataset.continuing import continued
 from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.episode_metadata import checked_metadata
+from minari.dataset.metadata import DatasetMetadata
 from minari.errors import CombineError, EpisodeError, MetadataError
-from minari.progress import track
+from minari.progress import progress
 from minari.spaces import Column, EpisodeColumns, Path, object_column
 
 
@@ -32,30 +33,52 @@ def append_buffers(
 ) -> None:
     """Append episodes, all or none; see :meth:`MinariStorage.update_episodes`."""
     with storage._writer() as writer:
-        session = _Session(storage, writer)
+        session = _Session(storage, writer, storage._current)  # read only now, when nobody else can write
         for buffer in buffers:
             session.add(buffer, describe)
         session.commit()
 
 
-def append_stored(storage: MinariStorage, parts: Sequence[tuple[MinariStorage, Sequence[int]]]) -> None:
+def append_stored(
+    storage: MinariStorage, parts: Sequence[tuple[MinariStorage, Sequence[int]]], *, as_stored: bool = True
+) -> None:
     """Append episodes of other storages, all or none; see :meth:`MinariStorage.update_from_storage`.
 
     Args:
         storage: where they go.
         parts: storages, each with the numbers of the episodes that are taken from it.
+        as_stored: copy stored bytes wherever the format can; without, the episodes are written anew, as
+            this storage compresses them.
     """
     for source, _ in parts:
         _check_same_layout(storage, source)
-    batches = [
-        (source, indices[start : start + _COPIED_AT_A_TIME])
-        for source, indices in parts
-        for start in range(0, len(indices), _COPIED_AT_A_TIME)
-    ]
     with storage._writer() as writer:
-        session = _Session(storage, writer)
-        for source, batch in track(batches, "copying episodes", unit="batches"):
-            session.copy(source, batch)
+        session = _Session(storage, writer, storage._current)  # read only now, when nobody else can write
+        with progress("copying episodes", sum(len(indices) for _, indices in parts)) as advance:
+            for source, indices in parts:
+                for start in range(0, len(indices), _COPIED_AT_A_TIME):
+                    batch = indices[start : start + _COPIED_AT_A_TIME]
+                    session.copy(source, batch, as_stored)
+                    advance(len(batch))
+        session.commit()
+
+
+def rewrite(storage: MinariStorage, source: MinariStorage) -> None:
+    """Put the episodes of a storage into the place of those that are there, all or none.
+
+    Args:
+        storage: where they go; it may be the same dataset as the source, opened once more.
+        source: where they come from.
+    """
+    total = source.total_episodes
+    with storage._rewriter() as writer:
+        empty = storage._current.updated({"total_episodes": 0, "total_steps": 0}, allow_protected=True)
+        session = _Session(storage, writer, empty)
+        with progress("writing episodes anew", total) as advance:
+            for start in range(0, total, _COPIED_AT_A_TIME):
+                batch = range(start, min(start + _COPIED_AT_A_TIME, total))
+                session.copy(source, batch, as_stored=False)
+                advance(len(batch))
         session.commit()
 
 
@@ -70,11 +93,16 @@ def _check_same_layout(storage: MinariStorage, source: MinariStorage) -> None:
 
 
 class _Session:
-    """One transaction: counts what goes in, and hands it to the writer of the format."""
+    """One transaction: counts what goes in, and hands it to the writer of the format.
 
-    def __init__(self, storage: MinariStorage, writer: EpisodeWriter) -> None:
-        self._storage, self._writer = storage, writer
-        self._metadata = storage._current  # read only now, when nobody else can write
+    Args:
+        storage: where the episodes go.
+        writer: of its format.
+        metadata: of the storage, with what is there before.
+    """
+
+    def __init__(self, storage: MinariStorage, writer: EpisodeWriter, metadata: DatasetMetadata) -> None:
+        self._storage, self._writer, self._metadata = storage, writer, metadata
         self._episodes = self._stored_episodes = self._metadata.total_episodes
         self._steps = self._metadata.total_steps
         self._continued: dict[int, EpisodeColumns] = {}
@@ -135,10 +163,10 @@ class _Session:
         self._episodes += 1
         self._steps += episode.total_steps
 
-    def copy(self, source: MinariStorage, indices: Sequence[int]) -> None:
-        """Take episodes of another storage, byte for byte where the format can."""
+    def copy(self, source: MinariStorage, indices: Sequence[int], as_stored: bool) -> None:
+        """Take episodes of another storage, byte for byte where that is wanted and the format can."""
         same_images = source.jpeg_encoding == self._storage.jpeg_encoding or not source._image_leaves
-        copyable = same_images and not source._has_small_jpeg
+        copyable = as_stored and same_images and not source._has_small_jpeg
         if copyable and self._writer.copy_from(self._episodes, source, indices):
             lengths = source.get_episode_lengths(indices)
             self._episodes += len(indices)

@@ -10,16 +10,20 @@ import numpy as np
 from gymnasium import spaces
 
 from minari.dataset.minari_storage import MinariStorage
+from minari.dataset.windows import window_of
 from minari.errors import EpisodeIndexError
 from minari.testing._suite import ACTIONS, OBSERVATIONS, Suite, refused
 from minari.testing.comparison import assert_episode, assert_same
-from minari.testing.examples import as_buffer
+from minari.testing.examples import SPACES, as_buffer, draw_truth
 
 
 class ReadingSuite(Suite):
     """Which episodes are asked for, and how."""
 
-    cases: ClassVar[dict[str, Any]] = {"steps": (1, 32_767, 32_768, 100_000)}
+    cases: ClassVar[dict[str, Any]] = {
+        "steps": (1, 32_767, 32_768, 200_000),
+        "nested": ("box-float32", "dict-nested", "tuple", "text-unicode", "sequence", "graph", "one-of"),
+    }
 
     def test_any_iterable_of_indices(self, tmp_path: Path) -> None:
         """Lists, ranges, arrays, sets, generators; repeated ones; the order is kept."""
@@ -92,6 +96,25 @@ class ReadingSuite(Suite):
         for opened in (storage, MinariStorage.read(storage.data_path)):
             for episode in opened.get_episodes([2, 1, 0, 1]):
                 assert_same(episode, {**truths[episode["id"]], "id": episode["id"]}, "episode")
+
+    def test_windows(self, tmp_path: Path, nested: str) -> None:
+        """Some steps of an episode are those of the whole, with one observation and info more."""
+        pair = SPACES[nested], spaces.Box(-1.0, 1.0, (3,), np.float32)
+        storage = self.new(tmp_path, *pair)
+        steps = 150
+        infos = {"n": np.arange(steps + 1), "deep": {"x": np.arange(2.0 * steps + 2).reshape(-1, 2)}}
+        truths = [draw_truth(*pair, count, count, infos if count == steps else {}) for count in (3, steps, 2)]
+        storage.update_episodes(map(as_buffer, truths))
+        for index, start, stop in ((1, 0, steps), (1, 0, 1), (1, 70, 134), (1, steps - 1, steps), (0, 1, 3), (2, 0, 1)):
+            (episode,) = storage.get_episodes([index])
+            window = storage.get_window(index, start, stop)
+            assert_same(window, window_of(episode, start, stop), "window")
+            assert len(window["rewards"]) == stop - start
+        for start, stop in ((0, 4), (-1, 2), (2, 2), (2, 1), (3, 3)):
+            with refused(EpisodeIndexError, "Episode 0 has 3 steps", f"from {start} to {stop}"):
+                storage.get_window(0, start, stop)
+        with refused(EpisodeIndexError, "no episode 3"):
+            storage.get_window(3, 0, 1)
 
     def test_apply(self, tmp_path: Path) -> None:
         """A function over episodes is computed as it is asked for."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,15 +25,15 @@ class Suite:
 
     data_format: ClassVar[str]
 
-    #: Name of an argument of tests -> the values that they are run with.
-    cases: ClassVar[dict[str, Iterable[Any]]] = {}
+    #: Name of an argument of tests -> the values that they are run with, or what finds those for a class of tests.
+    cases: ClassVar[dict[str, Iterable[Any] | Callable[[type[Suite]], Iterable[Any]]]] = {}
 
     def pytest_generate_tests(self, metafunc: Any) -> None:
         """Run a test once for each of its cases; pytest looks for this method."""
         for part in type(self).__mro__:
             for name, values in vars(part).get("cases", {}).items():
                 if name in metafunc.fixturenames:
-                    metafunc.parametrize(name, list(values))
+                    metafunc.parametrize(name, list(values(type(self)) if callable(values) else values))
 
     def new(
         self,

@@ -251,3 +251,47 @@ def test_infos_of_no_fixed_shape(data_format: str, reference: Any) -> None:
             assert episode["infos"]["bonus"].tolist() == [0, 0.5, 0, 1.5, 0]
             assert len(episode["observations"]) == 5
     assert theirs["episodes"][0]["infos"]["odd"][0] == {"_json": '[null, "a"]'}
+
+
+@both_formats
+@pytest.mark.parametrize("compression", ["zstd:19", "lz4", "gzip", "brotli", "snappy", None])
+@pytest.mark.parametrize("case", ["dict-nested", *PICTURES])
+def test_the_release_reads_extends_and_combines_what_is_compressed(
+    case: str, compression: str | None, data_format: str, reference: Any
+) -> None:
+    import minari
+    from support import operations
+
+    if data_format == "arrow" and compression in ("gzip", "brotli", "snappy"):
+        pytest.skip("the format has no such codec")
+    play = {"smooth_images": True, "episode_length": 30}
+    truth = operations.record("plain-v0", case, seed=1, **play)
+    minari.load_dataset("plain-v0").convert("ours-v0", data_format=data_format, compression=compression)
+    assert_holds(reference.dump("ours-v0", case), truth)
+    truth += reference.append("ours-v0", case, how="steps", seed=10, **play)
+    truth += operations.append("ours-v0", case, seed=30, **play)
+    for dump in (reference.dump, operations.dump):
+        assert_holds(dump("ours-v0", case), truth)
+    reference.combine(["ours-v0", "ours-v0"], "both-v0")
+    lossy = ONCE if case in PICTURES else {}  # it makes JPEG of frames when it combines
+    for dump in (reference.dump, operations.dump):
+        assert_holds(dump("both-v0", case), forgotten(truth + truth), lossy=lossy)
+
+
+@both_formats
+def test_long_episodes(data_format: str, reference: Any) -> None:
+    """The release reads ours whole, and adds to them. What it writes itself it reads up to 32,767 rows; we read all."""
+    from support import operations
+
+    lengths = (40_000, 32_767)
+    truth: list[dict[str, Any]] = []
+    for number, length in enumerate(lengths):
+        record = operations.append if number else operations.record
+        more = {} if number else {"data_format": data_format}
+        truth += record("ours-v0", "box-float32", how="buffers", seed=number, episodes=1, episode_length=length, **more)
+    assert [len(episode["rewards"]) for episode in truth] == list(lengths)
+    truth += reference.append("ours-v0", "box-float32", how="buffers", seed=9, episodes=1)
+    for dump in (reference.dump, operations.dump):
+        assert_holds(dump("ours-v0", "box-float32"), truth)
+    truth += reference.append("ours-v0", "box-float32", how="buffers", seed=10, episodes=1, episode_length=40_000)
+    assert_holds(operations.dump("ours-v0", "box-float32"), truth)

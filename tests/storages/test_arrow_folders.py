@@ -260,7 +260,7 @@ def test_an_unfinished_change_that_must_not_be_finished(tmp_path: Path) -> None:
 
 
 def test_a_reader_does_not_wait_for_ever(tmp_path: Path) -> None:
-    from minari.dataset._storages.arrow_changes import changes_to, finish_changes
+    from minari.dataset._storages.folder_changes import changes_to, finish_changes
 
     data_path = make(tmp_path, "arrow")
     with changes_to(data_path):

@@ -139,10 +139,12 @@ WORK: dict[str, tuple[list[Truth], Callable[[MinariStorage, MinariStorage], None
 
 @pytest.mark.parametrize("stride", STRIDES)
 @pytest.mark.parametrize("work", WORK)
-def test_killed_while_writing(memory_path: Path, work: str, stride: int) -> None:
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+def test_killed_while_writing(memory_path: Path, work: str, stride: int, compression: str) -> None:
     before, change, after = WORK[work]
     master, source = (
-        MinariStorage.new(memory_path / name / "data", OBSERVATIONS, ACTIONS) for name in ("master", "source")
+        MinariStorage.new(memory_path / name / "data", OBSERVATIONS, ACTIONS, compression=compression)
+        for name in ("master", "source")
     )
     if before:
         master.update_episodes(map(as_buffer, before))

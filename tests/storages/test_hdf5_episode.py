@@ -37,7 +37,7 @@ from support.hdf5_files import BytesFile, assert_episode_in, assert_value, episo
 
 
 FLOAT = np.dtype("<f8")
-REWARDS = (("rewards",), FLOAT, ())
+REWARDS = (("rewards",), FLOAT, (), None)
 
 
 def assert_written(path: Path, *written: EpisodeColumns) -> None:
@@ -102,19 +102,19 @@ def test_without_steps(tmp_path: Path) -> None:
 
 def test_a_template_is_made_once() -> None:
     """Making it takes as long as writing a hundred episodes."""
-    kinds = (REWARDS, (("observations",), np.dtype(">i2"), (3,))), (("id", np.dtype("i8"), ()),)
+    kinds = (REWARDS, (("observations",), np.dtype(">i2"), (3,), None)), (("id", np.dtype("i8"), ()),)
     assert episode_template(*kinds) is episode_template(*kinds)
-    other = (REWARDS, (("observations",), np.dtype("<i2"), (3,))), (("id", np.dtype("i8"), ()),)
+    other = (REWARDS, (("observations",), np.dtype("<i2"), (3,), None)), (("id", np.dtype("i8"), ()),)
     assert episode_template(*other) is not episode_template(*kinds)
 
 
 def test_what_a_template_says() -> None:
     leaves = (
         REWARDS,
-        (("observations",), np.dtype("<i2"), (3, 2)),
-        (("infos", "t"), TEXT, ()),
-        (("infos", "b"), BYTES, ()),
-        (("infos", "empty"), FLOAT, (2, 0)),
+        (("observations",), np.dtype("<i2"), (3, 2), None),
+        (("infos", "t"), TEXT, (), None),
+        (("infos", "b"), BYTES, (), None),
+        (("infos", "empty"), FLOAT, (2, 0), None),
     )
     template = episode_template(leaves, (("id", np.dtype("i8"), ()), ("name", TEXT, ()), ("m", FLOAT, (2, 2))))
     assert template.item_sizes.tolist() == [8, 12, 16, 16, 0]
@@ -165,7 +165,7 @@ def test_episodes_are_filled_in_one_after_the_other() -> None:
 )
 def test_names_that_are_refused(paths: list[Any]) -> None:
     with pytest.raises(EpisodeError, match="cannot be written as HDF5; the keys of a space must not be"):
-        episode_template((REWARDS, *((path, FLOAT, ()) for path in paths)), ())
+        episode_template((REWARDS, *((path, FLOAT, (), None) for path in paths)), ())
 
 
 def test_the_longest_name(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_too_many_dimensions(tmp_path: Path) -> None:
         tmp_path / "file.h5", EpisodeColumns(2, {**steps_of(2), ("observations",): np.zeros((3, *[1] * 31))})
     )
     with pytest.raises(EpisodeError, match=r"'observations' .* 33 dimensions where HDF5 allows 32"):
-        episode_template((REWARDS, (("observations",), FLOAT, (1,) * 32)), ())
+        episode_template((REWARDS, (("observations",), FLOAT, (1,) * 32, None)), ())
     space = spaces.Box(-1.0, 1.0, (1,) * 32, np.float32)
     storage = MinariStorage.new(tmp_path / "data", space, spaces.Discrete(2))
     with pytest.raises(EpisodeError, match="Episode 0 cannot be stored"):  # NumPy 1 has no such array itself
@@ -191,7 +191,7 @@ def test_too_many_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is a part of the header of the group, and these are counted in two bytes; making so many takes seconds."""
     assert MOST_MESSAGES == 2**16 - 1
     monkeypatch.setattr(hdf5_episode, "MOST_MESSAGES", 500)
-    leaves = tuple((("infos", f"{number}"), FLOAT, ()) for number in range(499))
+    leaves = tuple((("infos", f"{number}"), FLOAT, (), None) for number in range(499))
     attributes = tuple((f"{number}", FLOAT, ()) for number in range(495))
     assert episode_template((REWARDS, *leaves[:-1]), attributes[:-1]).leaves == 499
     for parts in (((REWARDS, *leaves), ()), ((REWARDS,), attributes)):

@@ -13,12 +13,12 @@ import pytest
 from gymnasium import spaces
 from hypothesis import given
 
+from minari.dataset._storages.hdf5_checksum import checksum
 from minari.dataset._storages.hdf5_members import LEAF_K, NODE_K, MemberTable, empty_group, find_table
 from minari.dataset._storages.hdf5_objects import UNDEFINED, group_messages, object_header
 from minari.dataset._storages.hdf5_superblock import (
     NEW_SUPERBLOCK_SIZE,
     SUPERBLOCK_SIZE,
-    checksum,
     new_superblock,
     read_superblock,
 )

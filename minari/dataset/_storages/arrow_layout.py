@@ -21,13 +21,15 @@ without elements are nulls there.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
-from minari.spaces import Column, EpisodeColumns, Leaf, Path, SpaceCodec
+from minari.dataset._storages.arrow_moulds import Values
+from minari.spaces import Column, Columns, EpisodeColumns, Leaf, Path, SpaceCodec
 from minari.spaces.codecs import DictCodec, TupleCodec
 from minari.spaces.ragged import GraphCodec, OneOfCodec, SequenceCodec
 
@@ -43,6 +45,21 @@ _NUMPY_NAMES = {"halffloat": "float16", "float": "float32", "double": "float64"}
 
 #: An Arrow array, and the metadata of its field.
 _Part: TypeAlias = tuple[Any, dict[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLeaf:
+    """An array of a table that is no struct.
+
+    Attributes:
+        path: of the column that it holds.
+        metadata: of its field.
+        array: with all rows of the table.
+    """
+
+    path: Path
+    metadata: dict[bytes, bytes]
+    array: Any
 
 
 class TableLayout:
@@ -113,34 +130,72 @@ class TableLayout:
 
     # A table into columns
 
-    def decode(self, table: Any) -> dict[Path, Column]:
+    def leaves(self, table: Any) -> list[StoredLeaf]:
+        """The arrays of a table that are no structs, in the order in which the files have them.
+
+        Raises:
+            ValueError: an array is in several pieces that are too big for one.
+        """
+        leaves: list[StoredLeaf] = []
+        for field, chunks in zip(table.schema, table.columns, strict=True):
+            array = chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
+            place: Path = () if field.name == RAGGED else (field.name,)
+            leaves += self._leaves_below(place, field, array)
+        return leaves
+
+    def _leaves_below(self, place: Path, field: Any, array: Any) -> Iterator[StoredLeaf]:
+        if not pa.types.is_struct(array.type):
+            yield StoredLeaf(self._paths.get(tuple(map(str, place)), place), field.metadata or {}, array)
+            return
+        metadata = field.metadata or {}
+        fields = [array.type[i] for i in range(array.type.num_fields)]
+        is_tuple = metadata.get(b"kind") != b"dict" and _are_positions([child.name for child in fields])
+        for i, child in enumerate(fields):
+            name = int(child.name) if is_tuple else child.name
+            yield from self._leaves_below((*place, name), child, array.field(i))
+
+    def decode(self, leaves: Iterable[StoredLeaf]) -> dict[Path, Column]:
         """The columns of an episode, as views of the table where its values are as they are stored.
 
         Raises:
             ValueError, TypeError: the values do not have the shape or type that is expected.
         """
         columns: dict[Path, Column] = {}
-        for field, chunks in zip(table.schema, table.columns, strict=True):
-            array = chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
-            path: Path = () if field.name == RAGGED else (field.name,)
-            self._decode(columns, path, field, array)
+        for leaf in leaves:
+            array = leaf.array
+            if _is_list(array.type):
+                array = array.flatten()
+            elif leaf.path[0] not in _WITH_FIRST_ROW:
+                array = array.slice(0, len(array) - 1)
+            columns[leaf.path] = _column(leaf.metadata, array, self._leaves.get(leaf.path))
         return columns
 
-    def _decode(self, columns: dict[Path, Column], place: Path, field: Any, array: Any) -> None:
-        if pa.types.is_struct(array.type):
-            metadata = field.metadata or {}
-            fields = [array.type[i] for i in range(array.type.num_fields)]
-            is_tuple = metadata.get(b"kind") != b"dict" and _are_positions([child.name for child in fields])
-            for i, child in enumerate(fields):
-                name = int(child.name) if is_tuple else child.name
-                self._decode(columns, (*place, name), child, array.field(i))
-            return
-        path = self._paths.get(tuple(map(str, place)), place)
-        if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
-            array = array.flatten()
-        elif place[0] not in _WITH_FIRST_ROW:
-            array = array.slice(0, len(array) - 1)
-        columns[path] = _column(field.metadata or {}, array, self._leaves.get(path))
+
+def values_of(
+    leaves: Sequence[StoredLeaf], columns: Columns, places: Sequence[tuple[int, np.dtype[Any] | None]]
+) -> list[Values]:
+    """Where the values of leaves lie in a file, of which :func:`are_plain` is true.
+
+    Args:
+        leaves: of the table.
+        columns: what they are.
+        places: where their values begin, and their type in the file where it is another than in the table.
+    """
+    values = []
+    for leaf, (offset, stored) in zip(leaves, places, strict=True):
+        column, dtype = columns[leaf.path], _dtype_of(leaf.array.type) if stored is None else stored
+        if dtype is not None:
+            shape = (len(leaf.array), *column.shape[1:])
+            values.append(Values(leaf.path, offset, shape, dtype, len(column), column.dtype))
+    return values
+
+
+def are_plain(leaves: Iterable[StoredLeaf], columns: Columns) -> bool:
+    """Whether every leaf is numbers, as many in each row, that NumPy has as Arrow has them."""
+    return all(
+        _dtype_of(leaf.array.type) is not None and _base(columns[leaf.path].dtype) == columns[leaf.path].dtype
+        for leaf in leaves
+    )
 
 
 def _paths_of_elements(codec: SpaceCodec) -> Iterator[Path]:
@@ -282,6 +337,10 @@ def _column(metadata: dict[bytes, bytes], array: Any, leaf: Leaf | None) -> Colu
     if _base(dtype) != dtype:
         return numbers.view(dtype).reshape(numbers.shape[:-1])
     return numbers.astype(dtype)
+
+
+def _is_list(arrow_type: Any) -> bool:
+    return bool(pa.types.is_list(arrow_type) or pa.types.is_large_list(arrow_type))
 
 
 def _is_text_or_bytes(arrow_type: Any) -> bool:

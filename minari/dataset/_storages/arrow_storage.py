@@ -8,23 +8,23 @@ total of the dataset's metadata are leftovers, and not read.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path as FilePath
 from typing import Any, ClassVar, TypeVar
 
-import pyarrow as pa
-
 from minari.dataset._storages import arrow_metadata
-from minari.dataset._storages.arrow_changes import finish_changes
-from minari.dataset._storages.arrow_files import ARROW, PARQUET, TableFiles
+from minari.dataset._storages.arrow_files import ARROW, PARQUET, TableFiles, has_codec
 from minari.dataset._storages.arrow_layout import TableLayout
 from minari.dataset._storages.arrow_metadata import METADATA_NAME
+from minari.dataset._storages.arrow_tables import TableReader, TableWriter
 from minari.dataset._storages.arrow_writer import open_writer
+from minari.dataset._storages.folder_changes import finish_changes
+from minari.dataset.compression import Codec, Codecs, Compression
 from minari.dataset.metadata import DatasetMetadata
 from minari.dataset.minari_storage import EpisodeWriter, MinariStorage
 from minari.dataset.stored_metadata import stamp_of
-from minari.errors import DatasetCorruptError
+from minari.errors import CompressionError, DatasetCorruptError, MissingDependencyError
 from minari.spaces import Columns
 
 
@@ -32,19 +32,64 @@ T = TypeVar("T")
 
 
 class ArrowStorage(MinariStorage):
-    """Episodes in Arrow files, read as views of their memory maps."""
+    """Episodes in Arrow files, read as views of their memory maps unless they are compressed.
+
+    A file is compressed as a whole, so one codec is for all columns. By default that is so where the
+    dataset has frames, and nothing is compressed where it has none.
+    """
 
     FORMAT: ClassVar[str] = "arrow"
+    CODECS: ClassVar[Codecs] = {"lz4": None, "zstd": range(1, 23)}
+    FRAME_CODEC: ClassVar[Codec | None] = Codec("zstd", 7)
     _files: ClassVar[TableFiles] = ARROW
 
     def __init__(self, data_path: FilePath, metadata: DatasetMetadata) -> None:
         super().__init__(data_path, metadata)
+        self._prefix, self._suffix = f"{data_path}{os.sep}", f"{os.sep}{self._files.name}"
         self._layout = TableLayout((self._codec.observations, self._codec.actions))
+        self._tables = TableReader(self._layout, self._files)
         self._known_size: tuple[Any, int] = (None, 0)  # of the data when the metadata had that stamp
+        self._known_steps: tuple[Any, dict[int, int]] = (None, {})  # of episodes, likewise
         finish_changes(data_path)
 
-    def _folder(self, index: int) -> FilePath:
-        return self.data_path / str(index)
+    @classmethod
+    def check_codec(cls, codec: Codec) -> None:
+        """See whether the format can compress with a codec, here and now.
+
+        Raises:
+            CompressionError: it does not have the codec, or not at that level.
+            MissingDependencyError: pyarrow was built without it.
+        """
+        super().check_codec(codec)
+        if not has_codec(codec.name):
+            raise MissingDependencyError(
+                f"The codec {codec.name!r} is missing from this build of pyarrow; install the usual one: "
+                f"pip install --force-reinstall pyarrow"
+            )
+
+    @classmethod
+    def check_compression(cls, compression: Compression) -> None:
+        """See whether the format can carry out a choice.
+
+        Raises:
+            CompressionError: a codec is not among those of the format, or several are to be used at
+                once in a format that compresses whole files.
+        """
+        super().check_compression(compression)
+        chosen = compression.stored
+        if cls._files.is_compressed_whole and isinstance(chosen, Mapping):
+            codecs = {*chosen.values(), *(str(compression.codec_for(path) or "none") for path in compression._frames)}
+            if len(codecs) > 1:
+                raise CompressionError(
+                    f"The compression {dict(chosen)!r} is another for some columns ({', '.join(sorted(codecs))}), and "
+                    f"the format {cls.FORMAT!r} compresses a file as a whole; choose one, or the format 'parquet'."
+                )
+
+    def _folder(self, index: int) -> str:
+        return f"{self._prefix}{index}"
+
+    def _part(self, index: int) -> str:
+        return f"{self._prefix}{index}{self._suffix}"
 
     def _count_episodes(self) -> int:
         # Of the metadata that it was opened with; further folders belong to a writer that did not finish.
@@ -62,60 +107,75 @@ class ArrowStorage(MinariStorage):
     # Reading
 
     def _read_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
-        for index in indices:
-            yield index, self._settled(self._columns, index)
+        return self._settled(self._columns, indices)
 
     def _read_episode_metadata(self, indices: Iterable[int]) -> Iterator[dict[str, Any]]:
-        for index in indices:
-            yield self._settled(self._metadata_of, index)
+        for _, metadata in self._settled(self._metadata_of, indices):
+            yield metadata
 
-    def _settled(self, read: Callable[[int], T], index: int) -> T:
-        """What is read of an episode; again where its files were being replaced meanwhile."""
+    def _settled(self, read: Callable[[int], T], indices: Iterable[int]) -> Iterator[tuple[int, T]]:
+        """What is read of each episode; again where its files were being replaced meanwhile."""
+        self._look_for_changes()
+        for index in indices:
+            try:
+                found = read(index)
+            except DatasetCorruptError:
+                found = self._read_again(read, index)
+            yield index, found
+
+    def _read_again(self, read: Callable[[int], T], index: int) -> T:
         while True:
-            stamp = stamp_of(self.data_path)
+            stamp = self._known_steps[0]
+            finish_changes(self._data_path)
+            self._look_for_changes()
             try:
                 return read(index)
             except DatasetCorruptError:
-                finish_changes(self.data_path)
-                if stamp == stamp_of(self.data_path):
+                if stamp == stamp_of(self._data_path):
                     raise
 
+    def _look_for_changes(self) -> None:
+        """Forget what is known of the episodes where they may have changed."""
+        stamp = stamp_of(self._data_path)
+        if stamp != self._known_steps[0]:
+            self._known_steps = stamp, {}
+
     def _metadata_of(self, index: int) -> dict[str, Any]:
-        return {**arrow_metadata.read(self._folder(index) / METADATA_NAME), "id": index}
+        return {**arrow_metadata.read(FilePath(self._folder(index)) / METADATA_NAME), "id": index}
 
     def _columns(self, index: int) -> Columns:
-        path = self._folder(index) / self._files.name
-        table = self._files.table(path)
-        total_steps = self._metadata_of(index)["total_steps"]
-        if table.num_rows != total_steps + 1:
-            raise DatasetCorruptError(
-                f"The table in {path} has {table.num_rows} rows, expected {total_steps + 1} for the "
-                f"{total_steps} steps that {METADATA_NAME} beside it speaks of; the two do not belong "
-                f"together, so copy or download them again."
-            )
-        try:
-            return self._layout.decode(table)
-        except (pa.ArrowException, ValueError, TypeError) as error:
-            raise DatasetCorruptError(
-                f"The table in {path} does not fit the spaces of the dataset ({error}); it is damaged, or "
-                f"belongs to another dataset."
-            ) from error
+        _, known_steps = self._known_steps
+        columns, rows = self._tables.read(self._part(index))
+        if known_steps.get(index) != rows - 1:
+            total_steps = known_steps[index] = self._metadata_of(index)["total_steps"]
+            if rows != total_steps + 1:
+                raise DatasetCorruptError(
+                    f"The table in {self._part(index)} has {rows} rows, expected {total_steps + 1} for the "
+                    f"{total_steps} steps that {METADATA_NAME} beside it speaks of; the two do not belong "
+                    f"together, so copy or download them again."
+                )
+        return columns
 
     # Writing
 
     def _writer(self) -> AbstractContextManager[EpisodeWriter]:
         return open_writer(self)
 
-    def _last_schema(self) -> Any:
-        """The schema of the last episode, which those to come follow; None where there is none."""
+    def _table_writer(self) -> TableWriter:
+        """What makes the tables of the episodes to come, which follow the last one that is there."""
         total = self.total_episodes
-        return self._files.schema(self._folder(total - 1) / self._files.name) if total else None
+        like = self._tables.schema(self._part(total - 1)) if total else None
+        return TableWriter(self._layout, self._files, self._codec_for, like)
+
+    def _file_sizes(self, index: int) -> Mapping[str, int]:
+        """The number of bytes of each file of an episode."""
+        with os.scandir(self._folder(index)) as entries:
+            return {entry.name: entry.stat().st_size for entry in entries}
 
     def _size(self) -> int:
         """The number of bytes that the files of all episodes have."""
         if self._known_size[0] != stamp_of(self.data_path):
-            folders = map(self._folder, range(self.total_episodes))
-            self._remember_size(sum(entry.stat().st_size for folder in folders for entry in os.scandir(folder)))
+            self._remember_size(sum(sum(self._file_sizes(index).values()) for index in range(self.total_episodes)))
         return self._known_size[1]
 
     def _remember_size(self, size: int) -> None:
@@ -123,7 +183,17 @@ class ArrowStorage(MinariStorage):
 
 
 class ParquetStorage(ArrowStorage):
-    """Episodes in Parquet files, which are compressed."""
+    """Episodes in Parquet files, which are compressed column by column.
+
+    By default frames are compressed, and nothing else is.
+    """
 
     FORMAT: ClassVar[str] = "parquet"
+    CODECS: ClassVar[Codecs] = {
+        "snappy": None,
+        "gzip": range(1, 10),
+        "zstd": range(1, 23),
+        "lz4": None,
+        "brotli": range(12),
+    }
     _files: ClassVar[TableFiles] = PARQUET

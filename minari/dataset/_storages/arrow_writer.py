@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from minari.dataset._storages import arrow_metadata
-from minari.dataset._storages.arrow_changes import FolderChanges, changes_to
 from minari.dataset._storages.arrow_metadata import METADATA_NAME
+from minari.dataset._storages.arrow_tables import TableWriter
+from minari.dataset._storages.folder_changes import FolderChanges, changes_to
+from minari.dataset._storages.thread_pool import in_threads
+from minari.dataset._storages.transaction import WRITTEN_AT_ONCE
 from minari.dataset.metadata import DatasetMetadata
 from minari.dataset.minari_storage import EpisodeWriter
 from minari.spaces import EpisodeColumns
@@ -18,13 +22,24 @@ from minari.spaces import EpisodeColumns
 if TYPE_CHECKING:
     from minari.dataset._storages.arrow_storage import ArrowStorage
 
+# Episodes are written several at a time, since making a folder with two files is mostly waiting.
+_AT_A_TIME: Final = 128
+_BY_A_THREAD: Final = 32
+_HELD_BYTES: Final = 16 * 2**20
+_TO_WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
+
 
 class ArrowWriter(EpisodeWriter):
     """Writes the folders of episodes; made by :func:`open_writer`."""
 
     def __init__(self, storage: ArrowStorage, changes: FolderChanges) -> None:
         self._storage, self._changes = storage, changes
-        self._schema: Any = None
+        self._root = str(storage.data_path)
+        self._tables: TableWriter | None = None
+        self._held: dict[int, Mapping[str, Any]] = {}  # episodes, each with the bytes of its files
+        self._held_bytes = 0
+        self._sizes: dict[int, dict[str, int]] = {}  # of the files of each episode that is changed
+        self._whole: set[int] = set()  # episodes that are replaced with all their files
         self._total: int | None = None
 
     def append(self, first_index: int, episodes: Sequence[EpisodeColumns]) -> None:
@@ -33,39 +48,71 @@ class ArrowWriter(EpisodeWriter):
 
     def replace(self, index: int, episode: EpisodeColumns) -> None:
         text = arrow_metadata.to_json(index, episode.total_steps, episode.metadata)
-        if self._schema is None:
-            self._schema = self._storage._last_schema()
-        table = self._storage._layout.encode(episode, like=self._schema)
-        if self._schema is None:
-            self._schema = table.schema
-        folder = self._staged(index)
-        self._storage._files.write(table, folder / self._storage._files.name)
-        (folder / METADATA_NAME).write_text(text, encoding="utf-8")
+        if self._tables is None:
+            self._tables = self._storage._table_writer()
+        data = self._tables.encode(episode)
+        if index not in self._whole and os.access(f"{self._root}/{index}", os.F_OK):
+            self._changes.staged.mkdir(exist_ok=True)
+            self._changes.take_the_place_of(self._changes.staged / str(index))  # with all parts by other writers
+            self._whole.add(index)
+        self._hold(index, {self._storage._files.name: data, METADATA_NAME: text.encode("utf-8")})
 
     def update_metadata(self, index: int, metadata: Mapping[str, Any]) -> None:
-        file = self._staged(index) / METADATA_NAME
-        known = arrow_metadata.read(file if file.exists() else self._storage._folder(index) / METADATA_NAME)
+        if index in self._held:
+            self._write_held()
+        staged, stored = (Path(root) / str(index) / METADATA_NAME for root in (self._changes.staged, self._root))
+        known = arrow_metadata.read(staged if staged.exists() else stored)
         text = arrow_metadata.to_json(index, known["total_steps"], {**known, **metadata})
-        file.write_text(text, encoding="utf-8")
+        self._hold(index, {METADATA_NAME: text.encode("utf-8")})
 
-    def _staged(self, index: int) -> Path:
+    def _hold(self, index: int, files: Mapping[str, Any]) -> None:
+        if index in self._held:
+            self._write_held()
+        sizes = {name: len(data) for name, data in files.items()}
+        self._sizes.setdefault(index, {}).update(sizes)
+        self._held[index] = files
+        self._held_bytes += sum(sizes.values())
+        if len(self._held) >= _AT_A_TIME or self._held_bytes >= _HELD_BYTES:
+            self._write_held()
+
+    def _write_held(self) -> None:
+        if self._held:
+            self._changes.staged.mkdir(exist_ok=True)
+            in_threads(self._write, self._held.items(), _BY_A_THREAD)
+        self._held, self._held_bytes = {}, 0
+
+    def _write(self, episode: tuple[int, Mapping[str, Any]]) -> None:
+        index, files = episode
         folder = self._changes.staged / str(index)
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        folder.mkdir(exist_ok=True)
+        for name, data in files.items():
+            _write_file(f"{folder}{os.sep}{name}", data)
 
     def size(self) -> int:
-        total = self._storage._size()
-        for staged, place in self._changes.episodes():
-            for file in staged.iterdir():
-                old = place / file.name
-                total += file.stat().st_size - (old.stat().st_size if old.exists() else 0)
+        total, stored_episodes = self._storage._size(), self._storage.total_episodes
+        for index, sizes in self._sizes.items():
+            total += sum(sizes.values())
+            if index < stored_episodes:
+                stored = self._storage._file_sizes(index)
+                total -= sum(size for name, size in stored.items() if index in self._whole or name in sizes)
         self._total = total
         return total
 
     def commit(self, metadata: DatasetMetadata) -> None:
+        self._write_held()
         self._changes.commit(metadata.to_json())
         if self._total is not None:
             self._storage._remember_size(self._total)
+
+
+def _write_file(path: str, data: Any) -> None:
+    descriptor = os.open(path, _TO_WRITE, 0o666)
+    try:
+        view = memoryview(data)
+        while view:  # the system may take less than it is given
+            view = view[os.write(descriptor, view[:WRITTEN_AT_ONCE]) :]
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

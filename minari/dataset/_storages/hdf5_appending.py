@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -10,17 +10,22 @@ import numpy as np
 import numpy.typing as npt
 
 from minari.dataset._storages.hdf5_attributes import flatten_metadata
+from minari.dataset._storages.hdf5_chunks import StoredColumn, compressed, table_of, table_size
 from minari.dataset._storages.hdf5_datatypes import BYTES, TEXT, Kind
 from minari.dataset._storages.hdf5_episode import AttributeKinds, EpisodeTemplate, LeafKinds, episode_template
+from minari.dataset._storages.hdf5_filters import GZIP, Chunking, gzip_chunking
 from minari.dataset._storages.hdf5_index import LeafPlace, PlacedEpisodes, Schema
+from minari.dataset._storages.hdf5_library import plugins
 from minari.dataset._storages.hdf5_objects import GlobalHeap, aligned
-from minari.spaces import Column, EpisodeColumns, object_column
+from minari.dataset.compression import Codec
+from minari.spaces import Column, EpisodeColumns, Path, object_column
 
 
 #: Bytes of values that wait to be written in one go: enough for the call to cost nothing, few enough
 #: to stay in the processor's cache. Larger arrays are written by themselves.
 _VALUES_AT_A_TIME: Final = 2**20
 _EPISODES_AT_A_TIME: Final = 1024
+_WORTHWHILE: Final = 64  # bytes of an array that is compressed, at least
 _SMALL: Final = 4096  # bytes of an array that `tobytes` copies sooner than a view of it is made
 
 
@@ -36,16 +41,37 @@ class _Waiting:
     attributes: list[list[Any]] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class StoredEpisode:
+    """An episode with columns as they are stored, compressed or not; so they stay.
+
+    Attributes:
+        total_steps, metadata: as those of :class:`~minari.spaces.EpisodeColumns`.
+        columns: likewise.
+    """
+
+    total_steps: int
+    columns: Mapping[Path, Column | StoredColumn]
+    metadata: Mapping[str, Any]
+
+
 class EpisodeAppender:
     """Writes episodes as bytes from an address on, one after the other.
 
     Args:
         write_at: puts bytes at an offset of the file.
         end: where the file ends so far.
+        codec_for: the codec of a column of numbers, by its path.
     """
 
-    def __init__(self, write_at: Callable[[int, memoryview], None], end: int) -> None:
+    def __init__(
+        self,
+        write_at: Callable[[int, memoryview], None],
+        end: int,
+        codec_for: Callable[[Path], Codec | None] = lambda path: None,
+    ) -> None:
         self._write_at = write_at
+        self._codecs = _Codecs(codec_for)
         self._start = self._end = aligned(end)  # of the values that wait
         # One for all values, since new memory costs more than copying into it.
         self._values = memoryview(bytearray(_VALUES_AT_A_TIME))
@@ -55,18 +81,14 @@ class EpisodeAppender:
         self._waiting_episodes = 0
         self._placed: list[PlacedEpisodes] = []
 
-    def add(self, index: int, episode: EpisodeColumns) -> None:
+    def add(self, index: int, episode: EpisodeColumns | StoredEpisode) -> None:
         """Write an episode; its arrays are not needed any more when this returns.
 
         Raises:
             EpisodeError: a leaf cannot be stored under its name.
             MetadataError: an attribute cannot be stored.
         """
-        leaves, columns = [], []
-        for path, values in episode.columns.items():
-            kind, column = (values.dtype, values) if values.dtype != object else _as_elements(values)
-            leaves.append((path, kind, column.shape[1:]))
-            columns.append(column)
+        leaves, columns = self._leaves_of(episode)
         names, numbers = [], []
         for name, value in flatten_metadata({"id": index, "total_steps": episode.total_steps, **episode.metadata}):
             if isinstance(value, str):
@@ -77,15 +99,15 @@ class EpisodeAppender:
                 # (the owner of an array may fill it anew)
                 numbers.append(value.copy() if isinstance(value, np.ndarray) else value)
 
-        key = tuple(leaves), tuple(names)
+        key = leaves, tuple(names)
         waiting = self._waiting.get(key)
         if waiting is None:
             waiting = self._waiting[key] = _Waiting(episode_template(*key), key[0])
         waiting.indices.append(index)
         waiting.total_steps.append(episode.total_steps)
         places: list[int] = []
-        for (_, kind, _), column in zip(leaves, columns, strict=True):
-            places += (len(column), self._put(kind, column))
+        for (_, kind, _, _), column in zip(leaves, columns, strict=True):
+            places += (column.shape[0], self._put(kind, column))
         waiting.places.append(places)
         waiting.attributes.append(numbers)
         self._waiting_episodes += 1
@@ -94,18 +116,55 @@ class EpisodeAppender:
         if self._waiting_episodes == _EPISODES_AT_A_TIME:
             self._write_objects()
 
-    def _put(self, kind: Kind, column: Column) -> int:
+    def _leaves_of(self, episode: EpisodeColumns | StoredEpisode) -> tuple[LeafKinds, list[Column | StoredColumn]]:
+        """What the leaves of an episode are like, and their columns as they are stored."""
+        leaves, columns = [], []
+        compressing = not isinstance(episode, StoredEpisode)
+        for path, values in episode.columns.items():
+            kind: Kind = values.dtype
+            column: Column | StoredColumn = values
+            chunking = None
+            if isinstance(values, StoredColumn):
+                chunking = values.chunking
+            elif values.dtype == object:
+                kind, column = _as_elements(values)
+            elif compressing:
+                codec = self._codecs[path]
+                if codec is not None and values.nbytes >= _WORTHWHILE:
+                    column = _compressed(values, codec)
+                    chunking = column.chunking
+            leaves.append((path, kind, column.shape[1:], chunking))
+            columns.append(column)
+        return tuple(leaves), columns
+
+    def _put(self, kind: Kind, column: Column | StoredColumn) -> int:
         """Give an array its place, and see to it that it gets there."""
+        if isinstance(column, StoredColumn):
+            return self._put_chunks(column)
         if isinstance(kind, str):
             return self._put_texts(column.tolist())
         offset = self._reserve(column.nbytes)
+        self._fill(offset, column.tobytes() if column.nbytes < _SMALL else bytes_of(column))
+        return offset
+
+    def _put_chunks(self, column: StoredColumn) -> int:
+        """Give chunks their places, and then the table of them, whose place is returned."""
+        places = []
+        for piece in column.pieces:
+            places.append(self._reserve(len(piece.data)))
+            self._fill(places[-1], piece.data)
+        chunk_size = column.chunking.size(column.dtype)
+        offset = self._reserve(table_size(len(places), chunk_size))
+        self._fill(offset, table_of(offset, places, column.pieces, chunk_size))
+        return offset
+
+    def _fill(self, offset: int, data: bytes | memoryview) -> None:
+        """Write bytes to the place that was just reserved for them."""
         if self._end == self._start:  # too large to wait
-            self._write_at(offset, bytes_of(column))
+            self._write_at(offset, memoryview(data))
         else:
             begin = offset - self._start
-            data = column.tobytes() if column.nbytes < _SMALL else bytes_of(column)
-            self._values[begin : begin + column.nbytes] = data
-        return offset
+            self._values[begin : begin + len(data)] = data
 
     def _put_texts(self, values: list[bytes]) -> int:
         elements = self._heap.add(values)
@@ -167,6 +226,25 @@ class EpisodeAppender:
         return self._placed, self._end
 
 
+class _Codecs(dict[Path, "Codec | None"]):
+    """The codec of each column, asked for once."""
+
+    def __init__(self, codec_for: Callable[[Path], Codec | None]) -> None:
+        super().__init__()
+        self._codec_for = codec_for
+
+    def __missing__(self, path: Path) -> Codec | None:
+        self[path] = codec = self._codec_for(path)
+        return codec
+
+
+def _compressed(column: Column, codec: Codec) -> StoredColumn:
+    if codec.name == GZIP:
+        return compressed(column, gzip_chunking(column.shape, column.dtype, codec))
+    stored: StoredColumn = plugins().compressed(column, codec)
+    return stored
+
+
 def bytes_of(array: npt.NDArray[Any]) -> memoryview:
     """The bytes of an array, without a copy where it lies in one piece."""
     flat: Any = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
@@ -182,6 +260,10 @@ def _as_elements(column: Column) -> tuple[Kind, Column]:
     return BYTES, column
 
 
-def _place_of(leaf: tuple[Any, Kind, tuple[int, ...]]) -> LeafPlace:
-    path, kind, shape = leaf
-    return LeafPlace(path, None, ()) if isinstance(kind, str) else LeafPlace(path, kind, shape)
+def _place_of(leaf: tuple[Any, Kind, tuple[int, ...], Chunking | None]) -> LeafPlace:
+    path, kind, shape, chunking = leaf
+    if isinstance(kind, str):
+        return LeafPlace(path, None, ())
+    if chunking is None:
+        return LeafPlace(path, kind, shape)
+    return LeafPlace(path, kind, shape, chunking.shape, filters=chunking.filters)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minari.dataset._storages.hdf5_datatypes import Kind, encode_datatype
+from minari.dataset._storages.hdf5_filters import Chunking
 from minari.dataset._storages.hdf5_names import spell
 from minari.dataset._storages.hdf5_objects import (
     LONGEST_NAME,
@@ -21,6 +22,7 @@ from minari.dataset._storages.hdf5_objects import (
     Field,
     Message,
     attribute,
+    chunked_dataset_messages,
     dataset_messages,
     group_messages,
     link,
@@ -30,8 +32,8 @@ from minari.errors import EpisodeError, MetadataError
 from minari.spaces import Path, is_utf8_text, path_name
 
 
-#: Path, kind and shape of a row of each leaf of an episode.
-LeafKinds: TypeAlias = tuple[tuple[Path, Kind, tuple[int, ...]], ...]
+#: Path, kind and shape of a row of each leaf of an episode, and how it lies in chunks where it does.
+LeafKinds: TypeAlias = tuple[tuple[Path, Kind, tuple[int, ...], "Chunking | None"], ...]
 #: Name, kind and shape of each attribute of an episode.
 AttributeKinds: TypeAlias = tuple[tuple[str, Kind, tuple[int, ...]], ...]
 
@@ -47,7 +49,9 @@ class EpisodeTemplate:
         image: the bytes; addresses of links count from their beginning.
         fields: the image as a structured type.
         links: names of the fields that are addresses of links.
-        leaves: number of leaves; leaf i has the fields ``rows of i``, ``address of i``, ``size of i``.
+        sizes: names of those that are numbers of bytes.
+        leaves: number of leaves; leaf i has the fields ``rows of i``, ``address of i`` and, unless it lies in
+            chunks, ``size of i``.
         attributes: number of attributes; attribute i is the field ``attribute i``.
         header: where the header of the group of the episode begins.
         item_sizes: bytes of a row of each leaf.
@@ -56,6 +60,7 @@ class EpisodeTemplate:
     image: bytes
     fields: np.dtype[Any]
     links: tuple[str, ...]
+    sizes: frozenset[str]
     leaves: int
     attributes: int
     header: int
@@ -73,7 +78,7 @@ class EpisodeTemplate:
         Args:
             address: where the first of them will lie.
             rows: of each leaf, of shape (episodes, leaves).
-            addresses: of the values of each leaf, likewise.
+            addresses: of the values of each leaf, or of the table of its chunks, likewise.
             attributes: their values, episode by episode.
 
         Returns:
@@ -89,7 +94,8 @@ class EpisodeTemplate:
         for leaf in range(self.leaves):
             objects[f"rows of {leaf}"] = rows[:, leaf]
             objects[f"address of {leaf}"] = found[:, leaf]
-            objects[f"size of {leaf}"] = sizes[:, leaf]
+            if f"size of {leaf}" in self.sizes:
+                objects[f"size of {leaf}"] = sizes[:, leaf]
         for number, values in enumerate(zip(*attributes, strict=True)):
             is_text = isinstance(values[0], np.ndarray) and values[0].dtype == VARIABLE_LENGTH
             objects[f"attribute {number}"] = np.concatenate(values) if is_text else values
@@ -105,8 +111,8 @@ def episode_template(leaves: LeafKinds, attributes: AttributeKinds) -> EpisodeTe
             of a leaf, or so many leaves in one group.
         MetadataError: an attribute is larger than HDF5 allows.
     """
-    tree: _Tree = {name: {} for name in _GROUPS if (name,) not in [path for path, _, _ in leaves]}
-    for number, (path, _, shape) in enumerate(leaves):
+    tree: _Tree = {name: {} for name in _GROUPS if (name,) not in [path for path, *_ in leaves]}
+    for number, (path, _, shape, _) in enumerate(leaves):
         if 1 + len(shape) > MOST_DIMENSIONS:
             raise EpisodeError(
                 f"The {path_name(path)!r} cannot be written as HDF5; with time they have {1 + len(shape)} dimensions "
@@ -134,23 +140,30 @@ def episode_template(leaves: LeafKinds, attributes: AttributeKinds) -> EpisodeTe
             if isinstance(member, dict):
                 position = add_group(member, [])
             else:
-                _, kind, shape = leaves[member]
-                position = add(dataset_messages(str(member), encode_datatype(kind), shape))
+                position = add(_messages_of(str(member), *leaves[member][1:]))
             links.append((name, position))
         messages = [link(name, f"link to {position}", position) for name, position in links]
         return add([*group_messages(), *messages, *further])
 
     header = add_group(tree, [_attribute(number, *kind) for number, kind in enumerate(attributes)])
-    item_sizes = [_format(kind).itemsize * int(np.prod(shape, dtype=np.int64)) for _, kind, shape in leaves]
+    item_sizes = [_format(kind).itemsize * int(np.prod(shape, dtype=np.int64)) for _, kind, shape, _ in leaves]
     return EpisodeTemplate(
         image=bytes(image),
         fields=_structure(fields, len(image)),
         links=tuple(field.name for field in fields if field.name.startswith("link")),
+        sizes=frozenset(field.name for field in fields if field.name.startswith("size")),
         leaves=len(leaves),
         attributes=len(attributes),
         header=header,
         item_sizes=np.array(item_sizes, dtype=np.int64),
     )
+
+
+def _messages_of(name: str, kind: Kind, shape: tuple[int, ...], chunking: Chunking | None) -> list[Message]:
+    datatype = encode_datatype(kind)
+    if chunking is None:
+        return dataset_messages(name, datatype, shape)
+    return chunked_dataset_messages(name, datatype, shape, chunking.shape, chunking.filters)
 
 
 def _structure(fields: Sequence[Field], size: int) -> np.dtype[Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path as FilePath
 from typing import Any
@@ -20,9 +20,13 @@ from h5py import h5d, h5o, h5r, h5s, h5t
 
 from minari.dataset._storages.file_lock import is_locked
 from minari.dataset._storages.hdf5_attributes import flatten_metadata, is_of, nested_metadata
+from minari.dataset._storages.hdf5_chunks import ReadAt, has_table
+from minari.dataset._storages.hdf5_filters import MOST_EXPANDED, Chunking
+from minari.dataset._storages.hdf5_headers import read_table_address
 from minari.dataset._storages.hdf5_index import UNKNOWN, LeafPlace, PlacedEpisodes, Schema
 from minari.dataset._storages.hdf5_names import group_name, spell, unspell
-from minari.errors import DatasetBusyError, DatasetCorruptError
+from minari.dataset._storages.hdf5_plugins import filters_of, require_filters
+from minari.errors import DatasetBusyError, DatasetCorruptError, MinariError
 from minari.spaces import Column, Path, object_column
 
 
@@ -111,8 +115,23 @@ def link_objects(file: h5py.File, addresses: Iterable[int], names: Iterable[str]
             h5o.link(h5r.dereference(reference, file.id), file.id, name.encode())
 
 
+def can_copy(source: FilePath, index: int) -> bool:
+    """Whether an episode, once it is copied as it is, can be read by every HDF5 library that ours can."""
+    memory = {"driver": "core", "backing_store": False, "libver": LIBRARY_VERSIONS}
+    with open_for_reading(source) as opened, h5py.File("copy", "w", **memory) as file:
+        try:
+            h5o.copy(opened.id, group_name(index).encode(), file.id, b"copy")
+        except RuntimeError:
+            return False
+    return True
+
+
 def copy_episodes(
-    source: FilePath, numbers: Iterable[tuple[int, int]], file: h5py.File, known: Mapping[str, Path]
+    source: FilePath,
+    numbers: Sequence[tuple[int, int]],
+    file: h5py.File,
+    known: Mapping[str, Path],
+    read_at: ReadAt,
 ) -> list[PlacedEpisodes]:
     """Copy episodes from another file as they are stored there.
 
@@ -121,15 +140,15 @@ def copy_episodes(
         numbers: of each episode there, and in ``file``.
         file: where they go to.
         known: as for :func:`locate`.
+        read_at: gives bytes of ``file``.
     """
-    placed = []
     with open_for_reading(source) as opened:
         for old, new in numbers:
             h5o.copy(opened.id, group_name(old).encode(), file.id, group_name(new).encode())
             group = file[group_name(new)]
             group.attrs.modify("id", new)
-            placed.append(locate(new, group, known))
-    return placed
+    file.flush()
+    return [locate(new, file[group_name(new)], known, read_at) for _, new in numbers]
 
 
 def read_metadata(group: h5py.Group) -> dict[str, Any]:
@@ -161,20 +180,25 @@ def update_metadata(group: h5py.Group, metadata: Mapping[str, Any]) -> None:
         group.attrs[name] = value
 
 
-def locate(index: int, group: h5py.Group, known: Mapping[str, Path], file: FilePath | None = None) -> PlacedEpisodes:
+def locate(
+    index: int, group: h5py.Group, known: Mapping[str, Path], read_at: ReadAt, file: FilePath | None = None
+) -> PlacedEpisodes:
     """Where the leaves of an episode lie, whoever wrote it.
 
     Args:
         index: of the episode.
         group: of the episode.
         known: spelled name -> path, for the leaves that the spaces tell about.
+        read_at: gives bytes of the file, by offset and number.
         file: that has the episode, or only a link to it in another file.
     """
     file_name = group.file.filename if file is None else str(file)
     total_steps = group.attrs.get("total_steps")
     if total_steps is None:
         total_steps = len(group["rewards"])
-    leaves = [_locate(known.get(name) or unspell(name), dataset, file_name) for name, dataset in _datasets(group)]
+    leaves = [
+        _locate(known.get(name) or unspell(name), dataset, file_name, read_at) for name, dataset in _datasets(group)
+    ]
     places = [number for _, rows, offsets in leaves for number in (rows, *offsets)]
     return PlacedEpisodes(
         schema=Schema(tuple(leaf for leaf, _, _ in leaves)),
@@ -195,16 +219,31 @@ def _datasets(group: h5py.Group, prefix: str = "") -> Iterator[tuple[str, h5py.D
             yield from _datasets(item, f"{prefix}{name}/")
 
 
-def _locate(path: Path, dataset: h5py.Dataset, file_name: str) -> tuple[LeafPlace, int, list[int]]:
+def _locate(path: Path, dataset: h5py.Dataset, file_name: str, read_at: ReadAt) -> tuple[LeafPlace, int, list[int]]:
     """What a leaf is like, its number of rows, and the offsets of its pieces."""
     rows, dtype = dataset.shape[0] if dataset.shape else 0, dataset.dtype
     if dtype.kind in "biufc" and dataset.shape and dataset.file.filename == file_name:
+        filtered = _locate_table(path, dataset, read_at)
+        if filtered is not None:
+            return filtered[0], rows, [filtered[1]]
         offsets = _offsets(dataset) if dataset.size else [0]
         if offsets:
             is_whole = dataset.chunks in (None, dataset.shape) or not dataset.size
             chunks = None if is_whole else dataset.chunks
             return LeafPlace(path, dtype, dataset.shape[1:], chunks, len(offsets)), rows, offsets
     return LeafPlace(path, None, ()), rows, [0]
+
+
+def _locate_table(path: Path, dataset: h5py.Dataset, read_at: ReadAt) -> tuple[LeafPlace, int] | None:
+    """What a compressed leaf is like and where the table of its chunks lies; None where that is not like ours."""
+    properties = dataset.id.get_create_plist()
+    if properties.get_layout() != h5d.CHUNKED or not properties.get_nfilters() or dataset.file.userblock_size:
+        return None
+    chunking = Chunking(dataset.chunks, filters_of(dataset))
+    table = read_table_address(read_at, h5o.get_info(dataset.id).addr)
+    if table is None or not has_table(read_at, table, dataset.shape, dataset.dtype, chunking):
+        return None
+    return LeafPlace(path, dataset.dtype, dataset.shape[1:], chunking.shape, filters=chunking.filters), table
 
 
 def _offsets(dataset: h5py.Dataset) -> list[int]:
@@ -228,16 +267,29 @@ def _offsets(dataset: h5py.Dataset) -> list[int]:
 def read_column(group: h5py.Group, path: Path) -> Column:
     """Read one leaf through HDF5: text as ``str``, anything else as it is stored."""
     dataset = group[spell(path)]
+    require_filters(dataset)
     if h5py.check_string_dtype(dataset.dtype) is not None:
         return object_column(dataset.asstr()[:].tolist())
+    most = MOST_EXPANDED * dataset.file.id.get_filesize()
+    if max(dataset.nbytes, math.prod(dataset.chunks or (), start=dataset.dtype.itemsize)) > most:
+        raise OSError(f"its {dataset.nbytes} bytes of {spell(path)} cannot come from so small a file")
     column: Column = dataset[()]
     return column
 
 
 def count_episodes(path: FilePath) -> int:
-    """How many episodes a file holds."""
+    """How many episodes a file holds.
+
+    Raises:
+        DatasetCorruptError: the file is damaged.
+    """
     with open_for_reading(path) as file:
-        return len(file)
+        try:
+            return len(file)
+        except (OSError, RuntimeError) as error:
+            raise DatasetCorruptError(
+                f"{path} cannot be read as HDF5 ({error}); it is damaged, so copy or download it again."
+            ) from error
 
 
 def read_root_attributes(path: FilePath) -> dict[str, Any]:
@@ -253,6 +305,8 @@ def with_episode_groups(path: FilePath, indices: Iterable[int], read: Callable[[
         for index in indices:
             try:
                 results.append(read(index, file[group_name(index)]))
-            except (KeyError, OSError, RuntimeError) as error:
+            except MinariError:
+                raise
+            except Exception as error:  # HDF5 and h5py have many ways to fail at a damaged file
                 raise DatasetCorruptError(f"Episode {index} in {path} cannot be read ({error}).") from error
         return results

@@ -1,4 +1,6 @@
-"""Attributes read from the bytes of an object header, twenty times faster than HDF5 opens the object.
+"""Attributes, and the places of chunks, read from the bytes of an object header.
+
+That is twenty times faster than HDF5 opens the object.
 
 Understood is what this library and h5py write by default; for anything else the answer is None, and
 HDF5 has to be asked. The layouts are those of the HDF5 File Format Specification, IV.A.
@@ -19,6 +21,7 @@ from minari.dataset._storages.hdf5_objects import (
     COLLECTION,
     CONTINUATION,
     HEADER,
+    LAYOUT,
     MESSAGE,
     OBJECT,
     VARIABLE_LENGTH,
@@ -29,6 +32,7 @@ from minari.dataset._storages.hdf5_objects import (
 ReadAt: TypeAlias = Callable[[int, int], bytes]
 
 _SHARED: Final = 2  # a flag of messages, and of attributes: their parts lie elsewhere
+_CHUNKED, _FIXED_ARRAY = 2, 3  # a class of layouts, and a kind of tables of chunks
 _LARGEST_BLOCK: Final = 2**24  # bytes; more are an unusual text, or damage
 
 
@@ -40,29 +44,58 @@ def read_attributes(read_at: ReadAt, address: int) -> list[tuple[str, Any]] | No
         address: of the header of the object.
     """
     try:
-        version, messages, _, size = HEADER.unpack(read_at(address, HEADER.size))
-        if version != 1:
-            return None
-        attributes = []
-        blocks = [(address + HEADER.size, size)]
-        for start, length in blocks:
-            data, position = _block(read_at, start, length), 0
-            while position + MESSAGE.size <= length:
-                if messages == 0:  # in a damaged file, a block may be said to be followed by itself
-                    return None
-                messages -= 1
-                kind, size, flags = MESSAGE.unpack_from(data, position)
-                position += MESSAGE.size
-                if kind == ATTRIBUTE:
-                    if flags & _SHARED:
-                        return None
-                    attributes.append(_attribute(data, position, read_at))
-                elif kind == CONTINUATION:
-                    blocks.append(struct.unpack_from("<QQ", data, position))
-                position += size
+        return [_attribute(data, at, read_at) for data, at, _ in _messages(read_at, address, ATTRIBUTE)]
     except (struct.error, ValueError, IndexError, OverflowError):  # not as usual, cut off or damaged
         return None
-    return attributes if messages == 0 else None
+
+
+def read_table_address(read_at: ReadAt, address: int) -> int | None:
+    """Where the table of the chunks of an array lies, or None where it is not a fixed array.
+
+    Args:
+        read_at: gives bytes of the file, by offset and number.
+        address: of the header of the array.
+    """
+    try:
+        ((data, start, size),) = _messages(read_at, address, LAYOUT)
+        version, kind, _, rank, width = data[start : start + 5]
+        index_at = start + 5 + rank * width
+        if (version, kind) != (4, _CHUNKED) or data[index_at] != _FIXED_ARRAY or index_at + 10 > start + size:
+            return None
+        (table,) = struct.unpack_from("<Q", data, index_at + 2)
+    except (struct.error, ValueError, IndexError, OverflowError):
+        return None
+    return int(table)
+
+
+def _messages(read_at: ReadAt, address: int, wanted: int) -> list[tuple[bytes, int, int]]:
+    """The messages of a kind: for each the bytes it is among, where it begins, and its number of bytes.
+
+    Raises:
+        ValueError: the header is not as usual, or damaged.
+    """
+    version, messages, _, size = HEADER.unpack(read_at(address, HEADER.size))
+    if version != 1:
+        raise ValueError
+    found, blocks = [], [(address + HEADER.size, size)]
+    for start, length in blocks:
+        data, position = _block(read_at, start, length), 0
+        while position + MESSAGE.size <= length:
+            if messages == 0:  # in a damaged file, a block may be said to be followed by itself
+                raise ValueError
+            messages -= 1
+            kind, size, flags = MESSAGE.unpack_from(data, position)
+            position += MESSAGE.size
+            if kind == wanted:
+                if flags & _SHARED:
+                    raise ValueError
+                found.append((data, position, size))
+            elif kind == CONTINUATION:
+                blocks.append(struct.unpack_from("<QQ", data, position))
+            position += size
+    if messages:
+        raise ValueError
+    return found
 
 
 def _block(read_at: ReadAt, start: int, length: int) -> bytes:

@@ -15,6 +15,7 @@ import math
 import os
 import secrets
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any, Final
@@ -22,11 +23,14 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from minari.dataset._storages.hdf5_filters import is_known
+from minari.dataset._storages.hdf5_objects import Filter
+from minari.dataset._storages.mapped_file import stamp_of
 from minari.spaces import Path
 
 
 INDEX_NAME: Final = ".index.json"
-_VERSION: Final = 3
+_VERSION: Final = 4
 #: In the first column: the episode has not been located yet; among the headers: HDF5 has to be asked.
 UNKNOWN: Final = -1
 _MORE_ROWS: Final = 1024  # at least, so that appending to a table does not move it each time
@@ -42,7 +46,9 @@ class LeafPlace:
         dtype: of its numbers; None where the leaf has to be read through HDF5.
         shape: of one row.
         chunks: the shape of the chunks that it lies in; None where it lies in one piece.
-        pieces: the number of chunks, or 1.
+        pieces: the number of places that tell where it lies: one for each chunk, or one for all. Where there
+            are filters it is that of the table of chunks.
+        filters: that the chunks have gone through; None where they lie there as they are.
     """
 
     path: Path
@@ -50,6 +56,12 @@ class LeafPlace:
     shape: tuple[int, ...]
     chunks: tuple[int, ...] | None = None
     pieces: int = 1
+    filters: tuple[Filter, ...] | None = None
+
+    @property
+    def needs_hdf5(self) -> bool:
+        """Whether it has to be read through HDF5."""
+        return self.dtype is None or (self.filters is not None and not is_known(self.filters))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +72,8 @@ class Schema:
         leaves: in their order in a row of the index.
         width: how many numbers tell where they lie: for each leaf its rows and the offset of each piece.
         is_mapped: whether each lies in the file as it is, in one piece.
+        needs_hdf5: whether one of them has to be read through HDF5.
+        is_copyable: whether each lies in one piece, or in chunks that have a table.
         views: where it is mapped, the path, dtype and shape of a row of each leaf.
         step_size: bytes of a row of all leaves.
     """
@@ -67,6 +81,8 @@ class Schema:
     leaves: tuple[LeafPlace, ...]
     width: int = field(init=False, compare=False)
     is_mapped: bool = field(init=False, compare=False)
+    needs_hdf5: bool = field(init=False, compare=False)
+    is_copyable: bool = field(init=False, compare=False)
     views: tuple[tuple[Path, np.dtype[Any], tuple[int, ...]], ...] = field(init=False, compare=False)
     step_size: int = field(init=False, compare=False)
 
@@ -76,14 +92,26 @@ class Schema:
             for leaf in self.leaves
             if leaf.dtype is not None and leaf.chunks is None
         ]
+        tables = sum(leaf.filters is not None for leaf in self.leaves)
         derived = {
             "width": sum(1 + leaf.pieces for leaf in self.leaves),
             "is_mapped": len(views) == len(self.leaves),
+            "needs_hdf5": any(leaf.needs_hdf5 for leaf in self.leaves),
+            "is_copyable": len(views) + tables == len(self.leaves),
             "views": tuple(views),
             "step_size": sum(math.prod(shape, start=dtype.itemsize) for _, dtype, shape in views),
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)
+
+    def decompressed_size(self, places: Sequence[int]) -> int:
+        """The number of bytes of the compressed leaves of an episode when they are no longer that."""
+        size = position = 0
+        for leaf in self.leaves:
+            if leaf.filters is not None and leaf.dtype is not None:
+                size += places[position] * math.prod(leaf.shape, start=leaf.dtype.itemsize)
+            position += 1 + leaf.pieces
+        return size
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +152,7 @@ class EpisodeIndex:
         self._rows: npt.NDArray[np.int64] = np.full((0, _FIXED), UNKNOWN, dtype=np.int64)
         self._count = 0
         self.total: int | None = None  # episodes in the file, where that is known
-        self._stamp: tuple[int, int] | None = None
+        self.stamp: tuple[int, int] | None = None  # of the data file
         self._table_name: str | None = None
         self._saved_rows = 0
         self._checksum = 0  # of the saved rows
@@ -141,13 +169,13 @@ class EpisodeIndex:
         Returns:
             Whether anything changed, so that a map of the file has to be made again.
         """
-        stamp = _stamp_of(self._data_file.stat())
-        if stamp == self._stamp:
+        stamp = stamp_of(self._data_file.stat())
+        if stamp == self.stamp:
             return False
         self._forget()
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             self._load(stamp)
-        self._stamp = stamp
+        self.stamp = stamp
         return True
 
     def _load(self, stamp: tuple[int, int]) -> None:
@@ -219,10 +247,10 @@ class EpisodeIndex:
             stat: what the data file is like now, where the caller has just changed it.
         """
         if stat is not None:
-            self._stamp, self._unsaved = _stamp_of(stat), True
+            self.stamp, self._unsaved = stamp_of(stat), True
         if self._unsaved:
             with contextlib.suppress(OSError):
-                if self._stamp == _stamp_of(self._data_file.stat()):
+                if self.stamp == stamp_of(self._data_file.stat()):
                     self._write()
             self._unsaved = False
 
@@ -240,7 +268,7 @@ class EpisodeIndex:
             file.write(new_rows.data)
         header = {
             "version": _VERSION,
-            "stamp": self._stamp,
+            "stamp": self.stamp,
             "table": name,
             "width": width,
             "episodes": self._count,
@@ -271,20 +299,18 @@ def _bytes_of(rows: npt.NDArray[np.int64]) -> memoryview:
     return memoryview(flat)
 
 
-def _stamp_of(status: os.stat_result) -> tuple[int, int]:
-    return status.st_size, status.st_mtime_ns
-
-
 def _place_to_json(place: LeafPlace) -> list[Any]:
-    return [place.path, place.dtype.str if place.dtype is not None else None, place.shape, place.chunks, place.pieces]
+    dtype = place.dtype.str if place.dtype is not None else None
+    return [place.path, dtype, place.shape, place.chunks, place.pieces, place.filters]
 
 
 def _place_from_json(item: list[Any]) -> LeafPlace:
-    path, dtype, shape, chunks, pieces = item
+    path, dtype, shape, chunks, pieces, filters = item
     return LeafPlace(
         tuple(path),
         np.dtype(dtype) if dtype is not None else None,
         tuple(shape),
         tuple(chunks) if chunks is not None else None,
         pieces,
+        tuple((number, tuple(values), name) for number, values, name in filters) if filters is not None else None,
     )

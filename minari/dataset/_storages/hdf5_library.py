@@ -6,6 +6,11 @@ import importlib
 from typing import Any
 
 
+def plugins() -> Any:
+    """The module :mod:`minari.dataset._storages.hdf5_plugins`, for the codecs that h5py or its plug-ins have."""
+    return importlib.import_module("minari.dataset._storages.hdf5_plugins")
+
+
 def hdf5() -> Any:
     """The module :mod:`minari.dataset._storages.hdf5_file`, which does everything by way of h5py."""
     return importlib.import_module("minari.dataset._storages.hdf5_file")

@@ -10,11 +10,15 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+
+#: The number of a filter, what it was told when a chunk was written, and its name, which those have that are not
+#: part of every HDF5 library.
+Filter: TypeAlias = tuple[int, tuple[int, ...], str]
 
 #: The address of what is not there.
 UNDEFINED: Final = 2**64 - 1
@@ -28,8 +32,15 @@ _ALIGNMENT: Final = 8
 _LARGEST_MESSAGE: Final = 2**16 - 8
 
 # IV.A.2, the types of messages
-_DATASPACE, _LINK_INFO, _DATATYPE, _FILL_VALUE, _LINK, _LAYOUT, _GROUP_INFO = 0x1, 0x2, 0x3, 0x5, 0x6, 0x8, 0xA
+_DATASPACE, _LINK_INFO, _DATATYPE, _FILL_VALUE, _LINK, _GROUP_INFO, _PIPELINE = 0x1, 0x2, 0x3, 0x5, 0x6, 0xA, 0xB
+LAYOUT = 0x8
 ATTRIBUTE, CONTINUATION, SYMBOL_TABLE = 0xC, 0x10, 0x11
+
+#: The table of chunks is divided into pages where it has more than two to the power of this elements: never.
+PAGE_BITS: Final = 31
+#: The number of the first filter that brings its name.
+FIRST_WITH_A_NAME: Final = 256
+_OPTIONAL: Final = 1  # the flag of a filter without which a chunk could be written as well
 
 _CONSTANT: Final = 1  # the flag of a message that does not change while its object exists
 _UTF8: Final = 1
@@ -123,10 +134,41 @@ def dataset_messages(name: str, datatype: bytes, row_shape: tuple[int, ...]) -> 
         # Version, early allocation, never filled, no value given.
         Message(_FILL_VALUE, struct.pack("<BBBB", 2, 1, 1, 0), flags=_CONSTANT),
         Message(
-            _LAYOUT,
+            LAYOUT,
             struct.pack("<BBQQ", 3, 1, UNDEFINED, 0),  # version, contiguous
             (Field(f"address of {name}", 2, "<u8"), Field(f"size of {name}", 10, "<u8")),
         ),
+    ]
+
+
+def chunked_dataset_messages(
+    name: str, datatype: bytes, row_shape: tuple[int, ...], chunk: tuple[int, ...], filters: Sequence[Filter]
+) -> list[Message]:
+    """What makes an object an array in chunks that went through filters, with rows along time.
+
+    The number of rows and the address of the table of chunks are fields: ``rows of NAME`` and
+    ``address of NAME``.
+    """
+    element_size = int.from_bytes(datatype[4:8], "little")
+    sides = (*chunk, element_size)
+    width = (max(sides).bit_length() + 7) // 8  # some libraries take no other
+    layout = struct.pack("<BBBBB", 4, 2, 0, len(sides), width)  # version, chunked, no flags
+    layout += b"".join(side.to_bytes(width, "little") for side in sides)
+    layout += struct.pack("<BB", 3, PAGE_BITS)  # a fixed array
+    pipeline = struct.pack("<BB", 2, len(filters))
+    for number, values, filter_name in filters:
+        # (HDF5 crashes when it copies an array whose filter it knows by a name that is missing here)
+        named, text = number >= FIRST_WITH_A_NAME, filter_name.encode() + b"\0"
+        pipeline += struct.pack("<HH" if named else "<H", number, *([len(text)] if named else []))
+        pipeline += struct.pack("<HH", _OPTIONAL, len(values)) + (text if named else b"")
+        pipeline += struct.pack(f"<{len(values)}I", *values)
+    return [
+        Message(_DATASPACE, _dataspace((0, *row_shape)), (Field(f"rows of {name}", 8, "<u8"),)),
+        Message(_DATATYPE, datatype, flags=_CONSTANT),
+        # Version, allocated with each chunk, never filled, no value given.
+        Message(_FILL_VALUE, struct.pack("<BBBB", 2, 3, 1, 0), flags=_CONSTANT),
+        Message(_PIPELINE, pipeline, flags=_CONSTANT),
+        Message(LAYOUT, layout + struct.pack("<Q", UNDEFINED), (Field(f"address of {name}", len(layout), "<u8"),)),
     ]
 
 

@@ -1,8 +1,8 @@
 """The HDF5 format: ``main_data.hdf5`` with one group an episode.
 
 Reading goes through the index and a map of the file, writing makes the bytes of the file. h5py is
-loaded only for what needs it: text, JPEG, compressed arrays, changes to episodes that are there, and
-files that another program wrote.
+loaded only for what needs it: text, JPEG, codecs other than gzip, changes to episodes that are there,
+and files that another program wrote.
 """
 
 from __future__ import annotations
@@ -20,22 +20,28 @@ from typing import Any, ClassVar, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
+from minari.dataset._storages.hdf5_appending import StoredEpisode
 from minari.dataset._storages.hdf5_attributes import nested_metadata
+from minari.dataset._storages.hdf5_chunks import StoredColumn, decompressed, read_column
+from minari.dataset._storages.hdf5_filters import GZIP, GZIP_FRAME_LEVEL, GZIP_LEVELS, Chunking
 from minari.dataset._storages.hdf5_headers import read_attributes
-from minari.dataset._storages.hdf5_index import UNKNOWN, EpisodeIndex, PlacedEpisodes, Schema
-from minari.dataset._storages.hdf5_library import hdf5
+from minari.dataset._storages.hdf5_index import UNKNOWN, EpisodeIndex, LeafPlace, PlacedEpisodes, Schema
+from minari.dataset._storages.hdf5_library import hdf5, plugins
 from minari.dataset._storages.hdf5_names import DATA_FILE_NAME, spell
+from minari.dataset._storages.hdf5_objects import Filter
 from minari.dataset._storages.hdf5_writer import open_writer
 from minari.dataset._storages.mapped_file import MappedFile
 from minari.dataset._storages.transaction import has_journal, recover_abandoned
+from minari.dataset.compression import Codec, Codecs
 from minari.dataset.metadata import DatasetMetadata
 from minari.dataset.minari_storage import EpisodeWriter, MinariStorage
 from minari.dataset.stored_metadata import stamp_of
 from minari.errors import DatasetBusyError, DatasetCorruptError
-from minari.spaces import Column, Columns
+from minari.spaces import Column, Columns, path_name
 
 
 _EPISODES_AT_A_TIME = 16  # read through HDF5 before the file is closed again
+_MOST_AT_A_TIME = 2**26  # bytes of them that have to be decompressed
 _PATIENCE = 30.0  # seconds to wait for a moment in which nobody commits
 
 T = TypeVar("T")
@@ -50,6 +56,14 @@ class HDF5Storage(MinariStorage):
     """Episodes in one HDF5 file, read as views of its memory map wherever that is possible."""
 
     FORMAT: ClassVar[str] = "hdf5"
+    CODECS: ClassVar[Codecs] = {
+        GZIP: GZIP_LEVELS,
+        "lzf": None,
+        "zstd": range(1, 23),
+        "blosc": range(10),
+        "lz4": None,
+    }
+    FRAME_CODEC: ClassVar[Codec | None] = Codec(GZIP, GZIP_FRAME_LEVEL)
 
     def __init__(self, data_path: FilePath, metadata: DatasetMetadata) -> None:
         super().__init__(data_path, metadata)
@@ -66,6 +80,13 @@ class HDF5Storage(MinariStorage):
         return (
             importlib.import_module("minari.dataset._storages.hdf5_old").read_metadata(file) if file.exists() else None
         )
+
+    @classmethod
+    def check_codec(cls, codec: Codec) -> None:
+        """See whether a codec can be used here; beside gzip they are h5py's and those of plug-ins."""
+        super().check_codec(codec)
+        if codec.name != GZIP:
+            plugins().require(codec)
 
     def _count_episodes(self) -> int:
         self._refresh()
@@ -87,8 +108,13 @@ class HDF5Storage(MinariStorage):
             ) from None
 
     def _mapped(self) -> MappedFile:
-        if self._map is None:
-            self._map = MappedFile(self._file)
+        """A map of the file that the index describes; others may have put another one in its place meanwhile."""
+        while self._map is None:
+            mapped = MappedFile(self._file)
+            if mapped.stamp == self._index.stamp:
+                self._map = mapped
+            else:
+                self._refresh()
         return self._map
 
     def _file_size(self) -> int:
@@ -104,16 +130,16 @@ class HDF5Storage(MinariStorage):
             batch = list(islice(remaining, _EPISODES_AT_A_TIME))
         self._index.save()
 
-    def _read_batch(self, batch: Sequence[int]) -> list[tuple[int, Columns]]:
-        mapped = self._mapped()
-        episodes: list[tuple[int, Columns]] = []
-        for index in batch:
-            found = self._index.find(index)
-            columns = {} if found is None else self._views(mapped, index, *found)
-            if found is None or len(columns) < len(found[0].leaves):
-                return self._at_one_moment(lambda: self._columns(batch))
-            episodes.append((index, columns))
-        return episodes
+    def _read_batch(self, batch: Sequence[int]) -> Iterator[tuple[int, Columns]]:
+        while batch:
+            mapped, found = self._mapped(), self._index.find(batch[0])
+            if found is None or found[0].needs_hdf5:
+                episodes = self._at_one_moment(partial(self._columns, batch))
+                yield from episodes
+                batch = batch[len(episodes) :]
+            else:
+                yield batch[0], self._views(mapped, batch[0], *found)
+                batch = batch[1:]
 
     def _views(self, mapped: MappedFile, index: int, schema: Schema, places: Sequence[int]) -> dict[Any, Column]:
         """The leaves of an episode that lie in the file as they are: views, or copies of their chunks."""
@@ -125,26 +151,66 @@ class HDF5Storage(MinariStorage):
             for leaf in schema.leaves:
                 shape = (places[position], *leaf.shape)
                 offsets = places[position + 1 : position + 1 + leaf.pieces]
-                if leaf.dtype is not None and leaf.chunks is not None:
+                if leaf.filters is not None and not leaf.needs_hdf5:
+                    columns[leaf.path] = self._decompressed(mapped, index, leaf, shape, offsets[0])
+                elif leaf.filters is None and leaf.dtype is not None and leaf.chunks is not None:
                     columns[leaf.path] = mapped.array_of_chunks(offsets, shape, leaf.dtype, leaf.chunks)
-                elif leaf.dtype is not None:
+                elif leaf.filters is None and leaf.dtype is not None:
                     columns[leaf.path] = mapped.array(offsets[0], shape, leaf.dtype)
                 position += 1 + leaf.pieces
             return columns
+        except DatasetCorruptError:
+            raise
         except ValueError as error:
             raise DatasetCorruptError(
                 f"Episode {index} lies beyond the end of {self._file} ({error}); the file is cut off, so "
                 f"copy or download it again."
             ) from error
 
+    def _decompressed(
+        self, mapped: MappedFile, index: int, leaf: LeafPlace, shape: tuple[int, ...], offset: int
+    ) -> Column:
+        stored = self._stored(mapped, index, leaf, shape, offset)
+        try:
+            return decompressed(stored)
+        except ValueError as error:
+            raise self._damaged(index, leaf, error) from error
+
+    def _stored(
+        self, mapped: MappedFile, index: int, leaf: LeafPlace, shape: tuple[int, ...], offset: int
+    ) -> StoredColumn:
+        """A leaf as it is stored in chunks that have a table."""
+        chunking = Chunking(cast("tuple[int, ...]", leaf.chunks), cast("tuple[Filter, ...]", leaf.filters))
+        try:
+            return read_column(mapped.read_at, offset, shape, cast("np.dtype[Any]", leaf.dtype), chunking)
+        except ValueError as error:
+            raise self._damaged(index, leaf, error) from error
+
+    def _damaged(self, index: int, leaf: LeafPlace, error: Exception) -> DatasetCorruptError:
+        return DatasetCorruptError(
+            f"The {path_name(leaf.path)!r} of episode {index} in {self._file} cannot be decompressed ({error}); "
+            f"the file is damaged, so copy or download it again."
+        )
+
     def _columns(self, batch: Sequence[int]) -> list[tuple[int, Columns]]:
-        """The columns of episodes, read through HDF5 where they have to be."""
+        """The columns of the first episodes, read through HDF5 where they have to be."""
         self._locate(batch)
+        batch = self._at_once(batch)
         mapped, through_hdf5 = self._mapped(), self._read_through_hdf5(batch)
         return [
             (index, {**self._views(mapped, index, *self._placed(index)), **through_hdf5.get(index, {})})
             for index in batch
         ]
+
+    def _at_once(self, batch: Sequence[int]) -> Sequence[int]:
+        """The first of these episodes, as many as memory shall hold."""
+        size = 0
+        for count, index in enumerate(batch):
+            schema, places = self._placed(index)
+            size += schema.decompressed_size(places)
+            if count and size > _MOST_AT_A_TIME:
+                return batch[:count]
+        return batch
 
     def _at_one_moment(self, read: Callable[[], T]) -> T:
         """What ``read`` finds in the file while no change to it is being committed.
@@ -154,25 +220,30 @@ class HDF5Storage(MinariStorage):
         deadline = time.monotonic() + _PATIENCE
         while True:
             recover_abandoned(self.data_path)  # waits for a commit under way
-            before, result, error = stamp_of(self.data_path), None, None
+            before, result, error = self._moment(), None, None
             try:
                 self._refresh()
                 result = read()
             except Exception as raised:  # HDF5 has many ways to fail at a file that is half changed
                 error = raised
-            # A commit writes the journal, changes the file, replaces the metadata and takes the journal away;
-            # asked for in this order, none of it can be missed.
-            if not has_journal(self.data_path) and stamp_of(self.data_path) == before:
+            # A commit writes the journal, changes the file, replaces the metadata and takes the journal away, or
+            # puts another file in the place of this one; asked for in this order, none of it can be missed.
+            if not has_journal(self.data_path) and self._moment() == before:
                 if error is not None:
                     raise error
                 return cast("T", result)
             if time.monotonic() > deadline:
                 raise DatasetBusyError(f"{self._file} is being changed all the time; try again later.") from error
 
+    def _moment(self) -> Any:
+        """What is not the same any more when the dataset has changed."""
+        status = self._file.stat() if self._file.exists() else None
+        return stamp_of(self.data_path), status and (status.st_ino, status.st_size, status.st_mtime_ns)
+
     def _locate(self, batch: Iterable[int]) -> None:
         unknown = [index for index in batch if self._index.find(index) is None]
         if unknown:
-            locate = partial(hdf5().locate, known=self._known_paths, file=self._file)
+            locate = partial(hdf5().locate, known=self._known_paths, read_at=self._mapped().read_at, file=self._file)
             for found in hdf5().with_episode_groups(self._file, unknown, locate):
                 self._index.add(found)
 
@@ -185,7 +256,7 @@ class HDF5Storage(MinariStorage):
     def _read_through_hdf5(self, batch: Sequence[int]) -> dict[int, dict[Any, Column]]:
         wanted = {}
         for index in batch:
-            paths = [leaf.path for leaf in self._placed(index)[0].leaves if leaf.dtype is None]
+            paths = [leaf.path for leaf in self._placed(index)[0].leaves if leaf.needs_hdf5]
             if paths:
                 wanted[index] = paths
         if not wanted:
@@ -226,10 +297,34 @@ class HDF5Storage(MinariStorage):
     def _writer(self) -> AbstractContextManager[EpisodeWriter]:
         return open_writer(self)
 
-    def _are_mapped(self, indices: Sequence[int]) -> bool:
-        """Whether every leaf of these episodes lies in the file as it is."""
+    def _rewriter(self) -> AbstractContextManager[EpisodeWriter]:
+        return open_writer(self, replacing=True)
+
+    def _are_copyable(self, indices: Sequence[int]) -> bool:
+        """Whether of every leaf of these episodes it is known where its bytes are."""
         self._at_one_moment(lambda: self._locate(indices))
-        return all(self._placed(index)[0].is_mapped for index in indices)
+        return all(self._placed(index)[0].is_copyable for index in indices)
+
+    def _stored_episodes(self, indices: Sequence[int]) -> Iterator[StoredEpisode]:
+        """Episodes that are copyable, as they are stored."""
+        remaining = iter(indices)
+        while batch := list(islice(remaining, _EPISODES_AT_A_TIME)):
+            yield from self._at_one_moment(lambda: list(self._stored_batch(batch)))
+
+    def _stored_batch(self, batch: Sequence[int]) -> Iterator[StoredEpisode]:
+        self._locate(batch)
+        mapped = self._mapped()
+        for index, metadata in zip(batch, self._metadata_of(batch), strict=True):
+            schema, places = self._placed(index)
+            columns: dict[Any, Column | StoredColumn] = {}
+            for leaf, rows, offset in zip(schema.leaves, places[::2], places[1::2], strict=False):
+                shape = (rows, *leaf.shape)
+                if leaf.filters is None:
+                    columns[leaf.path] = mapped.array(offset, shape, cast("np.dtype[Any]", leaf.dtype))
+                else:
+                    columns[leaf.path] = self._stored(mapped, index, leaf, shape, offset)
+            del metadata["id"]
+            yield StoredEpisode(int(metadata.pop("total_steps")), columns, metadata)
 
     def _remember(self, placed: Iterable[PlacedEpisodes], status: os.stat_result, total: int) -> None:
         """Take over what a writer has changed."""

@@ -1,7 +1,6 @@
 """The first bytes of an HDF5 file: where it ends, and how to say that it ends further on.
 
-The layouts are those of the HDF5 File Format Specification, II.A; the checksum is Bob Jenkins' hash
-function ``hashlittle``, as that says.
+The layouts are those of the HDF5 File Format Specification, II.A.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
+from minari.dataset._storages.hdf5_checksum import checksum
 from minari.dataset._storages.hdf5_members import LEAF_K, NODE_K
 from minari.errors import DatasetCorruptError
 
@@ -101,39 +101,3 @@ def new_superblock(root: int, end: int) -> bytes:
     sizes_of_addresses_and_lengths = 8, 8
     data = struct.pack("<8sBBBBQ8sQQ", _SIGNATURE, 3, *sizes_of_addresses_and_lengths, 0, 0, _UNDEFINED, end, root)
     return data + struct.pack("<I", checksum(data))
-
-
-def checksum(data: bytes) -> int:
-    """The checksum of metadata, ``hashlittle(data, 0)``.
-
-    >>> hex(checksum(b"Four score and seven years ago"))
-    '0x17770551'
-    """
-    a = b = c = (0xDEADBEEF + len(data)) & 0xFFFFFFFF
-    blocks = max(0, (len(data) - 1) // 12)
-    for start in range(0, 12 * blocks, 12):
-        first, second, third = struct.unpack_from("<III", data, start)
-        a, b, c = _mixed((a + first) & 0xFFFFFFFF, (b + second) & 0xFFFFFFFF, (c + third) & 0xFFFFFFFF)
-    if not data:
-        return c
-    first, second, third = struct.unpack("<III", data[12 * blocks :].ljust(12, b"\0"))
-    return _final((a + first) & 0xFFFFFFFF, (b + second) & 0xFFFFFFFF, (c + third) & 0xFFFFFFFF)
-
-
-def _mixed(a: int, b: int, c: int) -> tuple[int, int, int]:
-    for bits in (4, 6, 8, 16, 19, 4):  # each round is the one before with the letters moved on
-        a = ((a - c) & 0xFFFFFFFF) ^ _rotated(c, bits)
-        c = (c + b) & 0xFFFFFFFF
-        a, b, c = b, c, a
-    return a, b, c
-
-
-def _final(a: int, b: int, c: int) -> int:
-    for bits in (14, 11, 25, 16, 4, 14, 24):
-        c = ((c ^ b) - _rotated(b, bits)) & 0xFFFFFFFF
-        a, b, c = b, c, a
-    return b
-
-
-def _rotated(value: int, bits: int) -> int:
-    return ((value << bits) | (value >> (32 - bits))) & 0xFFFFFFFF

@@ -98,13 +98,19 @@ class _NewFile:
         return self._temporary
 
     def commit(self, texts: Mapping[str, str]) -> os.stat_result:
+        self._move_into_place()
+        self._write_texts(texts)
+        return self.path.stat()
+
+    def _move_into_place(self) -> None:
         if self._bytes is not None:
             flush(self._bytes.fileno(), self.path)
             self._bytes.close()
         self._temporary.replace(self.path)
+
+    def _write_texts(self, texts: Mapping[str, str]) -> None:
         for name, text in texts.items():
             write_atomically(self.path.with_name(name), text)
-        return self.path.stat()
 
     def discard(self) -> None:
         pass
@@ -113,6 +119,21 @@ class _NewFile:
         if self._bytes is not None:
             self._bytes.close()
         self._temporary.unlink(missing_ok=True)
+
+
+class _ReplacementFile(_NewFile):
+    """All episodes of a dataset written anew, with the same values."""
+
+    def commit(self, texts: Mapping[str, str]) -> os.stat_result:
+        if self.path.with_name(METADATA_FILE_NAME).exists():
+            self._move_into_place()
+            self._write_texts(texts)
+        else:  # as up to 0.4, where the file has the metadata, and new ones fit the old file as well
+            self._write_texts(texts)
+            self._move_into_place()
+        for linked in self.path.parent.glob("additional_data_*.hdf5"):
+            linked.unlink()
+        return self.path.stat()
 
 
 class HDF5Writer(EpisodeWriter):
@@ -125,7 +146,7 @@ class HDF5Writer(EpisodeWriter):
     def __init__(self, storage: HDF5Storage, target: _Target) -> None:
         self._storage, self._target = storage, target
         self._old_end = target.end
-        self._appender = EpisodeAppender(target.write_at, self._old_end)
+        self._appender = EpisodeAppender(target.write_at, self._old_end, storage._codec_for)
         self._appended = self._finished = self._committed = False
         self._replaced: dict[str, str] = {}
         self._through_hdf5: list[Callable[[Any], None]] = []
@@ -147,16 +168,22 @@ class HDF5Writer(EpisodeWriter):
     def copy_from(self, first_index: int, storage: MinariStorage, indices: Sequence[int]) -> bool:
         if not isinstance(storage, type(self._storage)):
             return False
-        # Arrays that lie there in one piece are read and written faster than HDF5 copies them; what is
-        # compressed, encoded or text is copied as it is.
-        if storage._are_mapped(indices):
+        # What is in the index is read and written faster than HDF5 copies it.
+        if storage._are_copyable(indices):
+            for index, episode in enumerate(storage._stored_episodes(indices), first_index):
+                self._appender.add(index, episode)
+                self._appended = True
+            return True
+        if not hdf5().can_copy(storage._file, indices[0]):
             return False
         self._through_hdf5.append(partial(self._copy, first_index, storage._file, list(indices)))
         return True
 
     def _copy(self, first_index: int, source_file: FilePath, indices: Sequence[int], file: Any) -> None:
         numbers = [(old, new) for new, old in enumerate(indices, first_index)]
-        self._placed += hdf5().copy_episodes(source_file, numbers, file, self._storage._known_paths)
+        self._placed += hdf5().copy_episodes(
+            source_file, numbers, file, self._storage._known_paths, self._target.read_at
+        )
 
     def _finish(self) -> None:
         """Do everything but to make it visible."""
@@ -240,14 +267,20 @@ def _headers(placed: Iterable[PlacedEpisodes]) -> list[int]:
 
 
 @contextmanager
-def open_writer(storage: HDF5Storage) -> Iterator[HDF5Writer]:
+def open_writer(storage: HDF5Storage, *, replacing: bool = False) -> Iterator[HDF5Writer]:
     """The only writer of a dataset, until the context ends.
+
+    Args:
+        storage: of the dataset.
+        replacing: whether what is written takes the place of all that is there.
 
     Raises:
         DatasetBusyError: another program is writing the dataset.
     """
     with folder_lock(storage.data_path):
-        target = _target(storage)
+        target = _ReplacementFile(storage._file) if replacing else _target(storage)
+        if storage.total_episodes:
+            storage._refresh()  # another program may have changed the file, and what is kept about it
         writer = HDF5Writer(storage, target)
         try:
             yield writer

@@ -33,17 +33,27 @@ class _Window:
     map: mmap.mmap
 
 
+def stamp_of(status: os.stat_result) -> tuple[int, int]:
+    """What a file that has changed does not have any more: its size and its time."""
+    return status.st_size, status.st_mtime_ns
+
+
 class MappedFile:
     """Read-only arrays over a file that does not change.
 
     Args:
         path: of the file; what is at that path later does not matter.
+
+    Attributes:
+        size: of the file, in bytes.
+        stamp: of the file.
     """
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         weakref.finalize(self, os.close, self._file)
-        self.size = os.fstat(self._file).st_size
+        status = os.fstat(self._file)
+        self.size, self.stamp = status.st_size, stamp_of(status)
         self._window = self._other = _Window(0, 0, mmap.mmap(-1, 1))
         self._read = 0
         if self.size:

@@ -17,6 +17,7 @@ _formats: dict[str, Target] = {
     "hdf5": ("minari.dataset._storages.hdf5_storage:HDF5Storage", "minari"),
     "arrow": ("minari.dataset._storages.arrow_storage:ArrowStorage", "minari[arrow]"),
     "parquet": ("minari.dataset._storages.arrow_storage:ParquetStorage", "minari[arrow]"),
+    "zarr": ("minari.dataset._storages.zarr_storage:ZarrStorage", "minari[zarr]"),
 }
 
 

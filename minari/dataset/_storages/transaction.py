@@ -16,7 +16,7 @@ import os
 import struct
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,6 +27,9 @@ from minari.storage.publishing import flush, write_atomically
 
 
 JOURNAL_NAME = ".journal"
+#: Bytes that are written in one call. Linux takes larger pieces many times more slowly, and some systems none of
+#: more than 2 GiB.
+WRITTEN_AT_ONCE = 2**20
 _PAGE = 4096
 _PATIENCE = 0.25  # seconds, for readers that are at the file for a moment
 _MAGIC = b"minari journal 1\n"
@@ -257,12 +260,8 @@ def _read_journal(journal: Path) -> tuple[dict[str, Any], memoryview]:
 
 
 def write_all(file: BinaryIO, view: memoryview) -> None:
-    """Write all bytes to an unbuffered file, which may take several calls."""
-    for chunk in _chunks(view):
-        while chunk:
-            chunk = chunk[file.write(chunk) :]
-
-
-def _chunks(view: memoryview, size: int = 1 << 30) -> Iterator[memoryview]:
-    for start in range(0, len(view), size):  # some systems take at most 2 GiB in one call
-        yield view[start : start + size]
+    """Write all bytes to an unbuffered file, in pieces that the system takes quickly."""
+    for start in range(0, len(view), WRITTEN_AT_ONCE):
+        piece = view[start : start + WRITTEN_AT_ONCE]
+        while piece:
+            piece = piece[file.write(piece) :]

@@ -1,0 +1,60 @@
+"""Arrow and Parquet: the same episodes as for HDF5, in a folder each."""
+
+from __future__ import annotations
+
+import minari
+from benchmarks.workloads.data import EPISODES, STEPS, episodes, store
+from benchmarks.workloads.reading import COPY, Copying, Reading, copying, reading
+from benchmarks.workloads.workload import Floor, Job, Workload, root_at
+from benchmarks.workloads.writing import WRITTEN, Blob, blob, last_sum
+from minari.data_collector import EpisodeBuffer
+
+
+def _writing(data_format: str, size: int, mark: float, repeats: int | None = None) -> Workload:
+    def setup(job: Job) -> list[EpisodeBuffer]:
+        with root_at(job.scratch / data_format):  # of this format, which is imported when it is first used
+            store(EPISODES, episodes(3), data_format)
+        return episodes(job.size)
+
+    def run(buffers: list[EpisodeBuffer]) -> minari.MinariDataset:
+        return store(EPISODES, buffers, data_format)
+
+    return Workload(
+        name=f"write_{data_format}_{size}",
+        title=f"Write {size:,} episodes of {STEPS} steps, {data_format.capitalize()}",
+        mark=mark,
+        setup=setup,
+        run=run,
+        check=last_sum,
+        floor=Floor(note=WRITTEN, setup=blob, run=Blob.write),
+        size=size,
+        quick=20,
+        repeats=repeats,
+        written=EPISODES,
+    )
+
+
+def _iterating(data_format: str, mark: float) -> Workload:
+    return Workload(
+        name=f"iterate_{data_format}",
+        title=f"Iterate over 300 such episodes, warm, touching every leaf, {data_format.capitalize()}",
+        mark=mark,
+        data=data_format,
+        setup=reading,
+        run=Reading.touch,
+        check=lambda reading, _: reading.sum(),
+        warm=True,
+        floor=Floor(note=COPY, setup=copying, run=Copying.run),
+        size=300,
+        quick=40,
+    )
+
+
+WORKLOADS = (
+    _writing("arrow", 100, 20),
+    _writing("arrow", 1000, 200, repeats=1),
+    _writing("parquet", 100, 20),
+    _writing("parquet", 1000, 200, repeats=1),
+    _iterating("arrow", 20),
+    _iterating("parquet", 2),
+)

@@ -1,0 +1,39 @@
+"""The commands that write episodes anew: convert and repack."""
+
+from __future__ import annotations
+
+import minari
+from minari.cli.catalogue import refuse_unknown
+from minari.cli.compression import as_choice
+from minari.cli.progress import progress_bars
+from minari.cli.terminal import tell
+from minari.dataset.minari_storage import MinariStorage
+from minari.storage.datasets_root_dir import get_dataset_path
+
+
+def convert(dataset_id: str, new_id: str, data_format: str | None, compression: list[str] | None) -> None:
+    """Make a dataset of another in a format of its own."""
+    choice = as_choice(compression)
+    refuse_unknown([dataset_id], "converted")
+    dataset = minari.load_dataset(dataset_id)
+    with progress_bars():
+        new = dataset.convert(new_id, data_format, compression=choice)
+    tell(
+        f"Dataset {new_id} converted from {dataset_id} ({dataset.storage.FORMAT} to {new.storage.FORMAT}): "
+        f"{_size(new.storage)}, was {dataset.storage.get_size()} MB, at {get_dataset_path(new_id)}"
+    )
+
+
+def repack(dataset_id: str, compression: list[str] | None) -> None:
+    """Write a dataset anew in its place."""
+    choice = as_choice(compression)
+    refuse_unknown([dataset_id], "changed")
+    storage = minari.load_dataset(dataset_id).storage
+    before = storage.get_size()
+    with progress_bars():
+        storage.repack(compression=choice)
+    tell(f"Dataset {dataset_id} repacked: {_size(storage)}, was {before} MB, at {get_dataset_path(dataset_id)}")
+
+
+def _size(storage: MinariStorage) -> str:
+    return f"{storage.total_episodes} episodes, {storage.total_steps} steps, {storage.get_size()} MB"

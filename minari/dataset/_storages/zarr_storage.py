@@ -1,0 +1,171 @@
+"""The format Zarr: one flat array a leaf with time first, in shards of compressed chunks.
+
+``data/main_data.zarr`` has the groups ``data``, ``meta`` and ``ragged``; ``docs/zarr_layout.md`` says
+what is in them, for those who read the store without this library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path as FilePath
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from minari.dataset._storages.folder_changes import finish_changes, folder_size, is_changing
+from minari.dataset._storages.zarr_appender import StoreAppender
+from minari.dataset._storages.zarr_arrays import CODECS
+from minari.dataset._storages.zarr_parts import Parts, write_in_parts
+from minari.dataset._storages.zarr_reader import EPISODE_ENDS, StoreReader
+from minari.dataset._storages.zarr_remote import open_remote_writer, refusal
+from minari.dataset._storages.zarr_store import Arrays, store_at
+from minari.dataset._storages.zarr_stream import Put
+from minari.dataset._storages.zarr_table import Table
+from minari.dataset._storages.zarr_writer import STORE_NAME, open_writer
+from minari.dataset.compression import Codec, Codecs
+from minari.dataset.data_paths import is_remote
+from minari.dataset.metadata import DatasetMetadata
+from minari.dataset.minari_storage import EpisodeWriter, MinariStorage
+from minari.dataset.stored_metadata import stamp_of
+from minari.errors import DatasetCorruptError
+from minari.spaces import Columns, EpisodeColumns
+
+
+T = TypeVar("T")
+
+
+class ZarrStorage(MinariStorage):
+    """Episodes in the arrays of a Zarr store."""
+
+    FORMAT: ClassVar[str] = "zarr"
+    CODECS: ClassVar[Codecs] = CODECS
+    FRAME_CODEC: ClassVar[Codec | None] = Codec("zstd", 7)  # a sixth smaller than at level 3, and as fast to read
+    REMOTE: ClassVar[bool] = True
+
+    def __init__(self, data_path: FilePath, metadata: DatasetMetadata) -> None:
+        super().__init__(data_path, metadata)
+        spaces = (self._codec.observations, self._codec.actions)
+        self._leaves = frozenset(leaf.path for space in spaces for leaf in space.leaves())
+        self._known_reader: tuple[Any, StoreReader] | None = None  # and what the metadata file was like
+        if not is_remote(data_path):
+            finish_changes(data_path)
+
+    @property
+    def _store_path(self) -> FilePath:
+        return self.data_path / STORE_NAME
+
+    def _count_episodes(self) -> int:
+        # What lies behind the episodes of the metadata was left by a writer of a remote store that did not finish.
+        found = Arrays(store_at(self._store_path)).length(EPISODE_ENDS)
+        return min(found, self._metadata.total_episodes)
+
+    # Reading
+
+    def _reader(self) -> StoreReader:
+        """What the store holds at this moment."""
+        while True:
+            stamp = stamp_of(self.data_path)
+            if self._known_reader is not None and self._known_reader[0] == stamp:
+                return self._known_reader[1]
+            try:
+                reader = StoreReader(Arrays(store_at(self._store_path)), self.total_episodes)
+            except DatasetCorruptError:
+                if self._is_settled(stamp):
+                    raise
+                continue
+            if self._is_settled(stamp):
+                self._known_reader = stamp, reader
+                self._check_steps(reader)
+                return reader
+
+    def _check_steps(self, reader: StoreReader) -> None:
+        if reader.ends[-1] != self.total_steps:
+            raise DatasetCorruptError(
+                f"The metadata of {self.data_path} speak of {self.total_steps} steps and the episodes of "
+                f"{self._store_path} have {reader.ends[-1]}; the two do not belong together, so copy or download "
+                f"the dataset again."
+            )
+
+    def _is_settled(self, stamp: Any) -> bool:
+        """Whether nothing has changed since the metadata file was like that; waits for a change under way."""
+        if not is_remote(self.data_path) and is_changing(self.data_path):
+            finish_changes(self.data_path)
+            return False
+        return bool(stamp == stamp_of(self.data_path))
+
+    def _settled(self, read: Callable[[StoreReader], T]) -> T:
+        """What is read from the store; again where it was being changed meanwhile."""
+        while True:
+            stamp = stamp_of(self.data_path)
+            reader = self._reader()
+            try:
+                found = read(reader)
+            except DatasetCorruptError:
+                if self._is_settled(stamp):
+                    raise
+            else:
+                if self._is_settled(stamp):
+                    return found
+
+    def _read_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
+        for first, stop in self._reader().runs(indices):
+            yield from zip(range(first, stop), self._settled(lambda reader: reader.read(first, stop)), strict=True)  # noqa: B023
+
+    def _read_window(self, index: int, start: int, stop: int) -> Columns | None:
+        return self._settled(lambda reader: reader.window(index, start, stop))
+
+    def _read_episode_metadata(self, indices: Iterable[int]) -> Iterator[dict[str, Any]]:
+        reader: StoreReader | None = None
+        for index in indices:
+            reader = reader or self._reader()
+            total_steps = int(reader.ends[index + 1] - reader.ends[index])
+            yield {**reader.metadata(index), "id": index, "total_steps": total_steps}
+
+    def _read_lengths(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        ends = self._reader().ends
+        lengths: npt.NDArray[np.int64] = ends[indices + 1] - ends[indices]
+        return lengths
+
+    # Writing
+
+    def _writer(self) -> AbstractContextManager[EpisodeWriter]:
+        return open_remote_writer(self) if is_remote(self.data_path) else open_writer(self)
+
+    def _rewriter(self) -> AbstractContextManager[EpisodeWriter]:
+        if is_remote(self.data_path):
+            raise refusal(self.data_path)
+        return open_writer(self, anew=True)
+
+    def _appender(self, put: Put, reader: StoreReader | None = None, is_fixed: bool = False) -> StoreAppender:
+        """What appends to the store as it is, or as a reader says."""
+        return StoreAppender(put, reader or self._reader(), self._leaves, self._codec_for, is_fixed)
+
+    def _appender_of_part(self, put: Put, table: Table) -> StoreAppender:
+        """What writes a part of many episodes, whose columns are known beforehand."""
+        appender = self._appender(put, is_fixed=True)
+        appender.table = table
+        return appender
+
+    def write_in_parts(
+        self, lengths: Sequence[int], like: Iterable[EpisodeColumns], count: int
+    ) -> AbstractContextManager[Parts]:
+        """Append episodes that several processes write at the same time; see :mod:`zarr_parts`.
+
+        Args:
+            lengths: the number of steps of each new episode.
+            like: episodes that together have every kind of column that is to come.
+            count: how many parts there are to be; fewer where there are not so many shards.
+
+        Returns:
+            A context with :class:`~minari.dataset._storages.zarr_parts.Parts`. Without a commit nothing
+            is changed.
+        """
+        if is_remote(self.data_path):
+            raise refusal(self.data_path)
+        return write_in_parts(self, lengths, like, count)
+
+    def _size(self) -> int:
+        """The number of bytes that the store has."""
+        return folder_size(self._store_path)

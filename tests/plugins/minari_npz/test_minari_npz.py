@@ -1,0 +1,5 @@
+from minari.testing import StorageConformance
+
+
+class TestNpz(StorageConformance):
+    data_format = "npz"
