@@ -68,6 +68,9 @@ class Compression:
         columns: the columns that are known beforehand, to tell mistakes in the choice; infos are not.
         encoded: those that are encoded otherwise, and never compressed.
 
+    Attributes:
+        frames: the columns of frames that are not encoded otherwise.
+
     Raises:
         CompressionError: the choice is none, or names a column that there is not.
     """
@@ -81,7 +84,7 @@ class Compression:
         encoded: Iterable[Path] = (),
     ) -> None:
         self._encoded = frozenset(encoded)
-        self._frames, self._frame_codec = frozenset(frames) - self._encoded, frame_codec
+        self.frames, self._frame_codec = frozenset(frames) - self._encoded, frame_codec
         self._by_name: dict[str, Codec | None] = {}
         self._choice = choice
         if isinstance(choice, Mapping):
@@ -104,7 +107,7 @@ class Compression:
     @property
     def codecs(self) -> set[Codec | None]:
         """Every codec that some column may be compressed with; None among them where some are not."""
-        usual: set[Codec | None] = {self._frame_codec, None} if self._frames else {None}
+        usual: set[Codec | None] = {self._frame_codec, None} if self.frames else {None}
         return set(self._by_name.values()) | (set() if "" in self._by_name else usual)
 
     def codec_for(self, path: Path) -> Codec | None:
@@ -117,7 +120,7 @@ class Compression:
                 return self._by_name[name]
         if "" in self._by_name:
             return self._by_name[""]
-        return self._frame_codec if path in self._frames else None
+        return self._frame_codec if path in self.frames else None
 
 
 def _codec(text: Any) -> Codec | None:

@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.minari_storage import MinariStorage
-from minari.errors import CompressionError, MissingDependencyError
+from minari.errors import CompressionError, DatasetCorruptError, MissingDependencyError
 from minari.testing.comparison import assert_episode, assert_same
 from minari.testing.examples import as_buffer, draw_truth
 
@@ -242,3 +242,50 @@ def test_frames_of_a_simulator(tmp_path: Path, data_format: str) -> None:
     storage.update_episodes([buffer_of(np.stack(frames))])
     assert size(storage) <= 150_000
     assert_same(next(iter(storage.get_episodes([0])))["observations"], np.stack(frames), "frames")
+
+
+@both_formats
+def test_files_are_copied_as_they_are(tmp_path: Path, data_format: str) -> None:
+    """Whatever the choice of the dataset that they come to, as long as its tables are laid out alike."""
+    source = new(tmp_path / "source", data_format, VECTOR, "zstd:19")
+    truths = [draw_truth(VECTOR, ACTIONS, steps, steps) for steps in (40, 3, 70)]
+    source.update_episodes([as_buffer(truth, seed=2**63) for truth in truths])
+    target = new(tmp_path / "target", data_format, VECTOR, "none")
+    target.update_from_storage(source, [2, 0])
+    target.update_from_storage(source, [1])
+    for index, origin in enumerate((2, 0, 1)):
+        copied, original = (
+            (storage.data_path / str(number) / f"part-0.{data_format}").read_bytes()
+            for storage, number in ((target, index), (source, origin))
+        )
+        assert copied == original
+        (episode,) = target.get_episodes([index])
+        assert_episode(episode, VECTOR, ACTIONS, truths[origin])
+        (metadata,) = target.get_episode_metadata([index])
+        assert (metadata["id"], metadata["seed"]) == (index, 2**63)
+
+
+@both_formats
+def test_tables_that_are_laid_out_otherwise_are_written_anew(tmp_path: Path, data_format: str) -> None:
+    """Other programs read the tables of all episodes as one, so that they must have the same schema."""
+    truth = draw_truth(VECTOR, ACTIONS, 5, 0)
+    whole = {**truth, "rewards": np.arange(5)}  # whole numbers, which are stored as such where they come first
+    target, source = (new(tmp_path / name, data_format, VECTOR) for name in ("target", "source"))
+    target.update_episodes([as_buffer({**truth, "infos": {"n": np.arange(6)}})])
+    source.update_episodes([as_buffer({**whole, "infos": {"n": np.arange(6) / 2}})])
+    target.update_from_storage(source)
+    (episode,) = target.get_episodes([1])
+    assert_episode(episode, VECTOR, ACTIONS, {**whole, "infos": {"n": np.arange(6) / 2}})
+
+
+@both_formats
+def test_a_file_that_is_cut_off_is_not_copied(tmp_path: Path, data_format: str) -> None:
+    """It is reported with its name, and nothing of the others appears."""
+    source, target = (new(tmp_path / name, data_format, VECTOR) for name in ("source", "target"))
+    source.update_episodes([as_buffer(draw_truth(VECTOR, ACTIONS, 5, seed)) for seed in range(3)])
+    part = source.data_path / "1" / f"part-0.{data_format}"
+    part.write_bytes(part.read_bytes()[:-9])
+    with pytest.raises(DatasetCorruptError, match=rf"1.part-0\.{data_format}"):
+        target.update_from_storage(source)
+    assert target.total_episodes == 0
+    assert MinariStorage.read(target.data_path).total_episodes == 0

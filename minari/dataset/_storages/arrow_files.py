@@ -43,6 +43,7 @@ class TableFiles:
     Attributes:
         name: of the file of an episode.
         decode: the bytes of a file as a table.
+        decode_schema: the schema of that table, without the table.
         encode: a table as the bytes of a file, each leaf with its codec.
         places: where in the bytes the values of leaves begin that are all numbers; None where that
             cannot be said.
@@ -51,6 +52,7 @@ class TableFiles:
 
     name: str
     decode: Callable[[Any], Any]
+    decode_schema: Callable[[Any], Any]
     encode: Callable[[Any, Sequence[Codec | None]], Any]
     places: Callable[[Any, Sequence[Any]], list[Place] | None]
     is_compressed_whole: bool
@@ -67,6 +69,13 @@ class TableFiles:
         except (pa.ArrowException, OSError) as error:
             raise damaged(path, error) from error
         return table
+
+    def schema(self, data: Any, path: str) -> Any:
+        """The schema of the table in the bytes of a file; raises as :meth:`table` does."""
+        try:
+            return self.decode_schema(data)
+        except (pa.ArrowException, OSError) as error:
+            raise damaged(path, error) from error
 
 
 def read_bytes(path: str) -> Any:
@@ -112,6 +121,10 @@ def _decode_arrow(data: Any) -> Any:
     return pa.ipc.open_file(pa.py_buffer(data)).read_all()
 
 
+def _decode_arrow_schema(data: Any) -> Any:
+    return pa.ipc.open_file(pa.py_buffer(data)).schema
+
+
 def _encode_arrow(table: Any, codecs: Sequence[Codec | None]) -> Any:
     codec = next(filter(None, codecs), None)
     compression = None if codec is None else pa.Codec(codec.name, compression_level=codec.level)
@@ -131,6 +144,10 @@ def _places_in_arrow(data: Any, arrays: Sequence[Any]) -> list[Place] | None:
 def _decode_parquet(data: Any) -> Any:
     with pq.ParquetFile(pa.py_buffer(data)) as file:
         return file.read(use_threads=False)  # threads only help where several columns are big
+
+
+def _decode_parquet_schema(data: Any) -> Any:
+    return pq.read_schema(pa.BufferReader(pa.py_buffer(data)))
 
 
 def _encode_parquet(table: Any, codecs: Sequence[Codec | None]) -> Any:
@@ -193,5 +210,14 @@ def _places_in_parquet(data: Any, arrays: Sequence[Any]) -> list[Place] | None:
     return places
 
 
-ARROW: Final = TableFiles("part-0.arrow", _decode_arrow, _encode_arrow, _places_in_arrow, True)
-PARQUET: Final = TableFiles("part-0.parquet", _decode_parquet, _encode_parquet, _places_in_parquet, False)
+ARROW: Final = TableFiles(
+    "part-0.arrow", _decode_arrow, _decode_arrow_schema, _encode_arrow, _places_in_arrow, is_compressed_whole=True
+)
+PARQUET: Final = TableFiles(
+    "part-0.parquet",
+    _decode_parquet,
+    _decode_parquet_schema,
+    _encode_parquet,
+    _places_in_parquet,
+    is_compressed_whole=False,
+)

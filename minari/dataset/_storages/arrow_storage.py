@@ -14,7 +14,7 @@ from pathlib import Path as FilePath
 from typing import Any, ClassVar, TypeVar
 
 from minari.dataset._storages import arrow_metadata
-from minari.dataset._storages.arrow_files import ARROW, PARQUET, TableFiles, has_codec
+from minari.dataset._storages.arrow_files import ARROW, PARQUET, TableFiles, has_codec, read_bytes
 from minari.dataset._storages.arrow_layout import TableLayout
 from minari.dataset._storages.arrow_metadata import METADATA_NAME
 from minari.dataset._storages.arrow_tables import TableReader, TableWriter
@@ -78,7 +78,7 @@ class ArrowStorage(MinariStorage):
         super().check_compression(compression)
         chosen = compression.stored
         if cls._files.is_compressed_whole and isinstance(chosen, Mapping):
-            codecs = {*chosen.values(), *(str(compression.codec_for(path) or "none") for path in compression._frames)}
+            codecs = {*chosen.values(), *(str(compression.codec_for(path) or "none") for path in compression.frames)}
             if len(codecs) > 1:
                 raise CompressionError(
                     f"The compression {dict(chosen)!r} is another for some columns ({', '.join(sorted(codecs))}), and "
@@ -142,6 +142,12 @@ class ArrowStorage(MinariStorage):
 
     def _metadata_of(self, index: int) -> dict[str, Any]:
         return {**arrow_metadata.read(FilePath(self._folder(index)) / METADATA_NAME), "id": index}
+
+    def _stored(self, index: int) -> tuple[Any, Any, dict[str, Any]]:
+        """The file of an episode as it is, the schema of the table in it, and the metadata beside it."""
+        part = self._part(index)
+        data = read_bytes(part)
+        return data, self._files.schema(data, part), self._metadata_of(index)
 
     def _columns(self, index: int) -> Columns:
         _, known_steps = self._known_steps

@@ -54,7 +54,7 @@ class TableReader:
 
     def schema(self, path: str) -> Any:
         """The schema of the table in a file; raises as :meth:`read` does."""
-        return self._files.table(read_bytes(path), path).schema
+        return self._files.schema(read_bytes(path), path)
 
 
 class TableWriter:
@@ -74,6 +74,12 @@ class TableWriter:
         self._like = like
         self._moulds = Moulds()  # by the kind of an episode
         self._seen: set[Hashable] = set()
+
+    def takes(self, schema: Any) -> bool:
+        """Whether a file with this schema can stand among the others as it is."""
+        if self._like is None:
+            self._like = schema
+        return bool(self._like.equals(schema, check_metadata=True))
 
     def encode(self, episode: EpisodeColumns) -> Any:
         """The bytes of the file of an episode, which no longer depend on its arrays."""

@@ -21,6 +21,7 @@ from minari.spaces import EpisodeColumns
 
 if TYPE_CHECKING:
     from minari.dataset._storages.arrow_storage import ArrowStorage
+    from minari.dataset.minari_storage import MinariStorage
 
 # Episodes are written several at a time, since making a folder with two files is mostly waiting.
 _AT_A_TIME: Final = 128
@@ -48,9 +49,25 @@ class ArrowWriter(EpisodeWriter):
 
     def replace(self, index: int, episode: EpisodeColumns) -> None:
         text = arrow_metadata.to_json(index, episode.total_steps, episode.metadata)
+        self._put(index, self._table_writer().encode(episode), text)
+
+    def copy_from(self, first_index: int, storage: MinariStorage, indices: Sequence[int]) -> bool:
+        if type(storage) is not type(self._storage):
+            return False
+        stored = [found for _, found in storage._settled(storage._stored, indices)]
+        if not all(self._table_writer().takes(schema) for _, schema, _ in stored):
+            return False  # other programs read the tables of all episodes as one
+        for index, (data, _, metadata) in enumerate(stored, first_index):
+            self._put(index, data, arrow_metadata.to_json(index, metadata["total_steps"], metadata))
+        return True
+
+    def _table_writer(self) -> TableWriter:
         if self._tables is None:
             self._tables = self._storage._table_writer()
-        data = self._tables.encode(episode)
+        return self._tables
+
+    def _put(self, index: int, data: Any, text: str) -> None:
+        """Take the file of a whole episode, and the text of its metadata."""
         if index not in self._whole and os.access(f"{self._root}/{index}", os.F_OK):
             self._changes.staged.mkdir(exist_ok=True)
             self._changes.take_the_place_of(self._changes.staged / str(index))  # with all parts by other writers
