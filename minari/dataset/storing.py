@@ -92,6 +92,15 @@ def _check_same_layout(storage: MinariStorage, source: MinariStorage) -> None:
             )
 
 
+def with_jpeg(storage: MinariStorage, episode: EpisodeColumns) -> EpisodeColumns:
+    """The episode with its frames encoded, where the storage keeps them as JPEG."""
+    leaves = storage._image_leaves if storage.jpeg_encoding else []
+    if not leaves:
+        return episode
+    frames = {leaf.path: encode_frames(episode.columns[leaf.path]) for leaf in leaves}
+    return EpisodeColumns(episode.total_steps, {**episode.columns, **frames}, episode.metadata)
+
+
 class _Session:
     """One transaction: counts what goes in, and hands it to the writer of the format.
 
@@ -106,7 +115,6 @@ class _Session:
         self._episodes = self._stored_episodes = self._metadata.total_episodes
         self._steps = self._metadata.total_steps
         self._continued: dict[int, EpisodeColumns] = {}
-        self._jpeg_leaves = storage._image_leaves if storage.jpeg_encoding else []
 
     def add(self, buffer: EpisodeBuffer | Mapping[str, Any], describe: Describe | None) -> None:
         """Check an episode and write it; buffers may be filled anew as soon as this returns."""
@@ -123,7 +131,7 @@ class _Session:
                 self._continue(index, buffer, describe)
             else:
                 episode = self._storage._codec.encode(buffer)
-                self._take(self._with_jpeg(self._described(index, episode, describe)))
+                self._take(with_jpeg(self._storage, self._described(index, episode, describe)))
         except (EpisodeError, MetadataError) as error:
             raise type(error)(f"Episode {index} cannot be stored. {error}") from error
 
@@ -134,17 +142,11 @@ class _Session:
         metadata = {**episode.metadata, **checked_metadata(describe(fields))}
         return EpisodeColumns(episode.total_steps, episode.columns, metadata)
 
-    def _with_jpeg(self, episode: EpisodeColumns) -> EpisodeColumns:
-        if not self._jpeg_leaves:
-            return episode
-        frames = {leaf.path: encode_frames(episode.columns[leaf.path]) for leaf in self._jpeg_leaves}
-        return EpisodeColumns(episode.total_steps, {**episode.columns, **frames}, episode.metadata)
-
     def _continue(self, index: int, buffer: EpisodeBuffer, describe: Describe | None) -> None:
         stored = self._continued.get(index)
         if stored is None:
             (stored,) = _stored_episodes(self._storage, [index], all_frames=False)
-        more = self._with_jpeg(self._storage._codec.encode_further_steps(buffer))
+        more = with_jpeg(self._storage, self._storage._codec.encode_further_steps(buffer))
         whole = continued(self._with_same_frames(stored, more), more, buffer.infos)
         self._continued[index] = self._described(index, whole, describe)
         self._steps += more.total_steps
@@ -173,7 +175,7 @@ class _Session:
             self._steps += int(lengths.sum())
             return
         for episode in _stored_episodes(source, indices, all_frames=not same_images):
-            self._take(episode if same_images else self._with_jpeg(episode))
+            self._take(episode if same_images else with_jpeg(self._storage, episode))
 
     def commit(self) -> None:
         """Make it all visible."""

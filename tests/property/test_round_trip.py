@@ -19,6 +19,7 @@ from minari.spaces import codec_for
 from minari.testing import strategies
 from minari.testing.comparison import assert_episode, assert_metadata, assert_steps
 from minari.testing.examples import as_buffer, as_continuation, draw_truth, nested
+from support.copies import is_installed
 
 
 # Gymnasium warns about boxes without numbers in them, and about their bounds.
@@ -27,7 +28,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeW
 SPACE, ACTIONS = spaces.Box(-1.0, 1.0, (2,), np.float32), spaces.Discrete(3)
 
 
-in_every_format = pytest.mark.parametrize("data_format", ["hdf5", "arrow", "parquet"])
+NEEDS_ZARR = pytest.mark.skipif(not is_installed("zarr"), reason="zarr 3 is not installed; it needs Python 3.11")
+in_every_format = pytest.mark.parametrize(
+    "data_format", ["hdf5", "arrow", "parquet", pytest.param("zarr", marks=NEEDS_ZARR)]
+)
 
 
 def new_folder(factory: pytest.TempPathFactory) -> Path:

@@ -24,6 +24,7 @@ from minari.errors import EpisodeError, MetadataError
 from minari.testing import register_memory_storage, strategies
 from minari.testing.comparison import assert_metadata, assert_same
 from minari.testing.examples import Truth, as_buffer, as_continuation, draw_truth
+from support.copies import is_installed
 
 
 register_memory_storage()
@@ -121,6 +122,12 @@ class StorageMachine(RuleBasedStateMachine):
         for storage, origin in zip((self.storage, self.model), origins, strict=True):
             storage.update_from_storage(origin, indices)
 
+    @rule(compressed=st.booleans())
+    def repack(self, compressed: bool) -> None:
+        codec = next(iter(type(self.storage).CODECS))
+        self.storage.repack(compression=codec if compressed else "none")
+        self.model.repack()
+
     @rule(places=fractions, note=strategies.metadata())
     def update_episode_metadata(self, places: list[float], note: dict[str, Any]) -> None:
         indices = self.chosen(places)
@@ -182,8 +189,8 @@ class StorageMachine(RuleBasedStateMachine):
         for metadata, truth in zip(metadatas, self.model.get_episode_metadata(everything), strict=True):
             assert metadata.keys() == truth.keys()
             assert_metadata(metadata, truth)
-        derived = ("dataset_size", "data_format")
-        assert without(self.storage.metadata, derived) == without(self.model.metadata, derived)
+        own = ("dataset_size", "data_format", "compression")
+        assert without(self.storage.metadata, own) == without(self.model.metadata, own)
 
 
 def without(metadata: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
@@ -238,6 +245,10 @@ class ParquetMachine(StorageMachine):
     data_format = "parquet"
 
 
+class ZarrMachine(StorageMachine):
+    data_format = "zarr"
+
+
 class TestHDF5(HDF5Machine.TestCase):  # type: ignore[name-defined, misc]
     settings = settings(stateful_step_count=25)
 
@@ -247,4 +258,9 @@ class TestArrow(ArrowMachine.TestCase):  # type: ignore[name-defined, misc]
 
 
 class TestParquet(ParquetMachine.TestCase):  # type: ignore[name-defined, misc]
+    settings = settings(stateful_step_count=15)
+
+
+@pytest.mark.skipif(not is_installed("zarr"), reason="zarr 3 is not installed; it needs Python 3.11")
+class TestZarr(ZarrMachine.TestCase):  # type: ignore[name-defined, misc]
     settings = settings(stateful_step_count=15)

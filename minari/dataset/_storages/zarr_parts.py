@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
@@ -22,13 +22,18 @@ from minari.dataset._storages.folder_changes import FolderChanges, changes_to
 from minari.dataset._storages.zarr_appender import StoreAppender
 from minari.dataset._storages.zarr_table import Table
 from minari.dataset._storages.zarr_writer import STORE_NAME, put_into
+from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.minari_storage import MinariStorage
+from minari.dataset.storing import with_jpeg
 from minari.errors import EpisodeError
 from minari.spaces import EpisodeColumns
 
 
 if TYPE_CHECKING:
     from minari.dataset._storages.zarr_storage import ZarrStorage
+
+#: An episode as a collector has it, or as it is stored.
+Episode: TypeAlias = EpisodeBuffer | EpisodeColumns
 
 _RESTS: Final = ".parts"  # the folder of what is handed over
 
@@ -52,11 +57,11 @@ class Part:
     _stop: int
     _table: dict[str, Any]
 
-    def write(self, episodes: Iterable[EpisodeColumns]) -> None:
+    def write(self, episodes: Iterable[Episode]) -> None:
         """Write the steps of the part; nothing is seen before the parts are committed.
 
         Args:
-            episodes: those of :attr:`episodes`, in order, as they are to be stored.
+            episodes: those of :attr:`episodes`, in order.
 
         Raises:
             EpisodeError: an episode has another length than was said, or a column that no episode had
@@ -75,7 +80,8 @@ class Part:
         appender: StoreAppender = storage._appender_of_part(put, Table.from_json(self._table))
         with unfinished.open("wb") as file:
             count = 0
-            for count, episode in enumerate(episodes, 1):
+            for count, given in enumerate(episodes, 1):
+                episode = _columns_of(storage, given)
                 start = self._start_of(count - 1, episode)
                 others = appender.add_steps(episode, start, self._first, self._stop)
                 if start >= self._first:  # otherwise the part before hands it over
@@ -135,7 +141,7 @@ class Parts:
 
 @contextmanager
 def write_in_parts(
-    storage: ZarrStorage, lengths: Sequence[int], like: Iterable[EpisodeColumns], count: int
+    storage: ZarrStorage, lengths: Sequence[int], like: Iterable[Episode], count: int
 ) -> Iterator[Parts]:
     """Append episodes that several processes write at the same time.
 
@@ -150,7 +156,7 @@ def write_in_parts(
     """
     with changes_to(storage.data_path) as changes:
         appender = storage._appender(put_into(changes.staged / STORE_NAME), is_fixed=True)
-        appender.plan(like)
+        appender.plan(_columns_of(storage, episode) for episode in like)
         (changes.staged / _RESTS).mkdir(parents=True)
         yield Parts(storage, changes, appender, _planned(storage, appender, lengths, count))
 
@@ -172,6 +178,12 @@ def _planned(storage: ZarrStorage, appender: StoreAppender, lengths: Sequence[in
         own = tuple(starts[episodes.start : episodes.stop + 1].tolist())
         parts.append(Part(number, episodes, str(storage.data_path), token, own, first, stop, appender.table.to_json()))
     return parts
+
+
+def _columns_of(storage: MinariStorage, episode: Episode) -> EpisodeColumns:
+    if isinstance(episode, EpisodeColumns):
+        return episode
+    return with_jpeg(storage, storage._codec.encode(episode))
 
 
 def _unpickled(file: Any) -> Iterator[Any]:

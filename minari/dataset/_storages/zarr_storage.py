@@ -17,7 +17,7 @@ import numpy.typing as npt
 from minari.dataset._storages.folder_changes import finish_changes, folder_size, is_changing
 from minari.dataset._storages.zarr_appender import StoreAppender
 from minari.dataset._storages.zarr_arrays import CODECS
-from minari.dataset._storages.zarr_parts import Parts, write_in_parts
+from minari.dataset._storages.zarr_parts import Episode, Parts, write_in_parts
 from minari.dataset._storages.zarr_reader import EPISODE_ENDS, StoreReader
 from minari.dataset._storages.zarr_remote import open_remote_writer, refusal
 from minari.dataset._storages.zarr_store import Arrays, store_at
@@ -30,7 +30,7 @@ from minari.dataset.metadata import DatasetMetadata
 from minari.dataset.minari_storage import EpisodeWriter, MinariStorage
 from minari.dataset.stored_metadata import stamp_of
 from minari.errors import DatasetCorruptError
-from minari.spaces import Columns, EpisodeColumns
+from minari.spaces import Columns
 
 
 T = TypeVar("T")
@@ -149,9 +149,12 @@ class ZarrStorage(MinariStorage):
         return appender
 
     def write_in_parts(
-        self, lengths: Sequence[int], like: Iterable[EpisodeColumns], count: int
+        self, lengths: Sequence[int], like: Iterable[Episode], count: int
     ) -> AbstractContextManager[Parts]:
-        """Append episodes that several processes write at the same time; see :mod:`zarr_parts`.
+        """Append episodes that several processes write at the same time, each into shards of its own.
+
+        Each of the ``parts`` is sent to a process, which calls its ``write`` with the episodes of its
+        range ``episodes``; ``commit`` then makes all of them visible at once.
 
         Args:
             lengths: the number of steps of each new episode.
