@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import minari
-from benchmarks.workloads.data import EPISODES, STEPS, episodes, store
+from benchmarks.workloads.data import EPISODES, STEPS, episodes, payload, store
 from benchmarks.workloads.reading import COPY, Copying, Reading, copying, reading
 from benchmarks.workloads.workload import Floor, Job, Workload, root_at
-from benchmarks.workloads.writing import WRITTEN, Blob, blob, last_sum
+from benchmarks.workloads.writing import last_sum
 from minari.data_collector import EpisodeBuffer
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """Bytes for a folder an episode."""
+
+    data: bytes
+    count: int
+    path: Path
+
+    def write(self) -> None:
+        """An equal share of the bytes for each, and 300 more, as metadata take them."""
+        self.path.mkdir()
+        share = len(self.data) // self.count
+        for number in range(self.count):
+            folder = self.path / str(number)
+            folder.mkdir()
+            (folder / "part-0").write_bytes(self.data[number * share : (number + 1) * share])
+            (folder / "metadata.json").write_bytes(self.data[:300])
 
 
 def _writing(data_format: str, size: int, mark: float, repeats: int | None = None) -> Workload:
@@ -26,7 +48,11 @@ def _writing(data_format: str, size: int, mark: float, repeats: int | None = Non
         setup=setup,
         run=run,
         check=last_sum,
-        floor=Floor(note=WRITTEN, setup=blob, run=Blob.write),
+        floor=Floor(
+            note="making as many folders, each with a file of the same bytes and a small one, flushing none of them",
+            setup=lambda job: Folders(payload(episodes(job.size)), job.size, job.scratch / "floor"),
+            run=Folders.write,
+        ),
         size=size,
         quick=20,
         repeats=repeats,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -20,6 +18,7 @@ import minari
 from minari.dataset._storages.registry import get_storage_keys
 from support.copies import assert_copy, installed_codecs, is_installed
 from support.scripted import listing
+from support.terminals import plain, run_on_terminal
 
 
 Minari = Callable[..., Any]
@@ -252,36 +251,12 @@ def test_a_bar_is_drawn_on_a_terminal(
 ) -> None:
     """How many episodes are done, wiped off at the end; on standard output is what a program wants."""
     make_dataset("toy/a-v0", [1] * 20_000)
-    out, drawn = _on_terminal(command, process_environment, tmp_path)
-    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", drawn)
-    counts = [int(done) for done in re.findall(r"(\d+)/20000 *\s*episodes", plain)]
-    assert counts, plain
+    code, out, drawn = run_on_terminal(tuple(command), process_environment, tmp_path)
+    counts = [int(done) for done in re.findall(r"(\d+)/20000 *\s*episodes", plain(drawn))]
+    assert code == 0
+    assert counts, plain(drawn)
     assert counts == sorted(counts)
     assert 0 < counts[-1] <= 20_000
     assert "\x1b[2K" in drawn
     assert "\x1b" not in out
     assert out.count("\n") == 1
-
-
-def _on_terminal(command: list[str], environment: dict[str, str], folder: Path) -> tuple[str, str]:
-    """What a command prints on standard output, and what it draws on standard error, which is a terminal."""
-    terminal, end = os.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "minari", *command],
-        cwd=folder,
-        env=environment | {"TERM": "xterm-256color", "COLUMNS": "150"},
-        stdout=subprocess.PIPE,
-        stderr=end,
-    )
-    os.close(end)
-    drawn = b""
-    try:
-        while part := os.read(terminal, 4096):
-            drawn += part
-    except OSError:  # so Linux says that the other end is closed
-        pass
-    finally:
-        os.close(terminal)
-    out, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
-    return out.decode(), drawn.decode(errors="replace")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import minari
+from support.terminals import plain, run_on_terminal
 
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
@@ -23,34 +22,7 @@ Draw = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def draw(process_environment: dict[str, str], tmp_path: Path) -> Draw:
     """Run a command whose standard error is a terminal; gives exit code, standard output, what was drawn."""
-
-    def run_on_terminal(*arguments: str) -> tuple[int, str, str]:
-        terminal, end = os.openpty()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "minari", *arguments],
-            cwd=tmp_path,
-            env=process_environment | {"TERM": "xterm-256color", "COLUMNS": "150"},
-            stdout=subprocess.PIPE,
-            stderr=end,
-        )
-        os.close(end)
-        drawn = b""
-        try:
-            while part := os.read(terminal, 4096):
-                drawn += part
-        except OSError:  # so Linux says that the other end is closed
-            pass
-        finally:
-            os.close(terminal)
-        out, _ = process.communicate(timeout=60)
-        return process.returncode, out.decode(), drawn.decode(errors="replace")
-
-    return run_on_terminal
-
-
-def plain(drawn: str) -> str:
-    """What was drawn, without colours and movements."""
-    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", drawn)
+    return lambda *arguments: run_on_terminal(arguments, process_environment, tmp_path)
 
 
 def test_a_recording_shows_how_far_it_is(draw: Draw) -> None:

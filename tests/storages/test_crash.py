@@ -11,7 +11,6 @@ import shutil
 import signal
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,11 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from minari.dataset._storages import hdf5_appending, hdf5_writer, transaction
+from minari.dataset._storages import transaction
 from minari.dataset.minari_storage import MinariStorage
 from minari.testing.comparison import assert_episode, assert_metadata
 from minari.testing.examples import Truth, as_buffer, as_continuation, draw_truth
+from support.killing import killed
 from support.stored import as_nobody
 
 
@@ -51,66 +51,6 @@ def memory_path() -> Iterator[Path]:
     shared = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=shared if os.access(shared, os.W_OK) else None) as folder:
         yield Path(folder)
-
-
-class Killer:
-    """Kills this process when the state of the disk is about to change for the n-th time, or has just done."""
-
-    def __init__(self, at: int) -> None:
-        self.left = at
-
-    def tick(self) -> None:
-        self.left -= 1
-        if self.left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def around(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapped(*args: Any, **kwargs: Any) -> Any:
-            self.tick()
-            result = function(*args, **kwargs)
-            self.tick()
-            return result
-
-        return wrapped
-
-    def write_all(self, file: Any, view: memoryview) -> None:
-        half = len(view) // 2
-        for part in (view[:half], view[half:]):
-            self.tick()
-            while part:
-                part = part[file.write(part) :]
-        self.tick()
-
-    def lie_in_wait(self) -> None:
-        transaction.write_all = hdf5_writer.write_all = self.write_all
-        for owner, name in (
-            (os, "fsync"),
-            (Path, "replace"),
-            (Path, "unlink"),
-            (Path, "open"),
-            (Path, "write_text"),
-            (hdf5_appending.EpisodeAppender, "add"),
-        ):
-            setattr(owner, name, self.around(getattr(owner, name)))
-
-
-def killed(at: int, work: Callable[[], None]) -> bool:
-    """Do something in a child process that is killed; False when it got through."""
-    child = os.fork()
-    if child == 0:
-        try:
-            Killer(at).lie_in_wait()
-            work()
-            os._exit(0)
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(1)
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        return True
-    assert os.WEXITSTATUS(status) == 0, "the child failed"
-    return False
 
 
 def assert_holds(data_path: Path, truths: list[Truth]) -> None:

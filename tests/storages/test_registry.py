@@ -25,6 +25,13 @@ def formats(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return known
 
 
+def test_a_format_that_needs_a_newer_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Installing something would not help, and is not advised."""
+    monkeypatch.setattr("minari.dataset._storages.registry._PYTHON", {"hdf5": (99, 1)})
+    with pytest.raises(MissingDependencyError, match=r"'hdf5' needs Python 99\.1 or newer.*this is Python 3\."):
+        get_minari_storage("hdf5")
+
+
 def test_known_formats() -> None:
     assert {"hdf5", "arrow", "parquet"} <= set(get_storage_keys())
     assert get_storage_keys() == sorted(get_storage_keys())

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from minari.dataset._storages import hdf5_writer, transaction
+from minari.dataset._storages import hdf5_appending, hdf5_writer, transaction
 
 
 _OF_PATHS = ("replace", "rename", "unlink", "mkdir", "rmdir", "open", "write_text", "write_bytes")
@@ -47,7 +47,8 @@ class _Killer:
 
     def lie_in_wait(self) -> None:
         transaction.write_all = hdf5_writer.write_all = self.write_all
-        for owner, names in ((Path, _OF_PATHS), (os, _OF_OS), (shutil, ("rmtree",))):
+        owners = ((Path, _OF_PATHS), (os, _OF_OS), (shutil, ("rmtree",)), (hdf5_appending.EpisodeAppender, ("add",)))
+        for owner, names in owners:
             for name in names:
                 setattr(owner, name, self.around(getattr(owner, name)))
 

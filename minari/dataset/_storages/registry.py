@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
-from minari.errors import UnknownFormatError
+from minari.errors import MissingDependencyError, UnknownFormatError
 from minari.plugins import Target, find_target, known_targets, load_class
 
 
@@ -19,6 +20,8 @@ _formats: dict[str, Target] = {
     "parquet": ("minari.dataset._storages.arrow_storage:ParquetStorage", "minari[arrow]"),
     "zarr": ("minari.dataset._storages.zarr_storage:ZarrStorage", "minari[zarr]"),
 }
+
+_PYTHON = {"zarr": (3, 11)}
 
 
 def register_storage(name: str, target: str, requirement: str) -> None:
@@ -48,6 +51,12 @@ def get_minari_storage(storage_type: str) -> type[MinariStorage]:
     if target is None:
         raise UnknownFormatError(
             f"No storage implemented for the format {storage_type!r}, expected one of {get_storage_keys()}."
+        )
+    python = _PYTHON.get(storage_type, (0, 0))
+    if sys.version_info < python:
+        raise MissingDependencyError(
+            f"The format {storage_type!r} needs Python {'.'.join(map(str, python))} or newer, as the package of that "
+            f"name does; this is Python {sys.version.split()[0]}."
         )
     storage: type[MinariStorage] = load_class(target, f"The format {storage_type!r} needs")
     return storage
