@@ -13,7 +13,7 @@ import minari
 
 
 MODULES = ["minari", *(module.name for module in pkgutil.walk_packages(minari.__path__, "minari."))]
-OPTIONAL = {"pyarrow", "google", "huggingface_hub"}
+OPTIONAL = {"pyarrow", "google", "google_crc32c", "huggingface_hub", "numcodecs", "upath", "zarr"}
 
 
 def load(name: str) -> object:

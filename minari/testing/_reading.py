@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -141,6 +143,33 @@ class ReadingSuite(Suite):
         (metadata,) = storage.get_episode_metadata([0])
         metadata["id"] = 9
         self.assert_holds(storage, truths)
+
+    def test_threads(self, tmp_path: Path) -> None:
+        """Several threads read with one storage while another one appends to its folder."""
+        storage, truths = self.filled(tmp_path, [3, 40, 2, 7])
+        stop = threading.Event()
+
+        def read() -> int:
+            rounds = 0
+            while not stop.is_set() or rounds == 0:
+                for index in (1, 3, 0, 2):
+                    (episode,) = storage.get_episodes([index])
+                    assert_episode(episode, OBSERVATIONS, ACTIONS, truths[index])
+                    (metadata,) = storage.get_episode_metadata([index])
+                    assert metadata["total_steps"] == storage.get_episode_lengths([index])[0]
+                rounds += 1
+            return rounds
+
+        with ThreadPoolExecutor(3) as threads:
+            readers = [threads.submit(read) for _ in range(3)]
+            try:
+                other = MinariStorage.read(storage.data_path)
+                for number in range(5):
+                    other.update_episodes([as_buffer(self.draw(number + 1, number))])
+            finally:
+                stop.set()
+            assert min(reader.result() for reader in readers) > 0
+        assert storage.total_episodes == 9
 
     def test_pickle(self, tmp_path: Path) -> None:
         """A storage goes through pickle, as it does on its way to a worker."""

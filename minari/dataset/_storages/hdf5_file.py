@@ -7,8 +7,6 @@ of the columns (a position in a ``Tuple`` is ``_index_0``), and attributes hold 
 from __future__ import annotations
 
 import math
-import os
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path as FilePath
@@ -26,6 +24,7 @@ from minari.dataset._storages.hdf5_headers import read_table_address
 from minari.dataset._storages.hdf5_index import UNKNOWN, LeafPlace, PlacedEpisodes, Schema
 from minari.dataset._storages.hdf5_names import group_name, spell, unspell
 from minari.dataset._storages.hdf5_plugins import filters_of, require_filters
+from minari.dataset._storages.thread_lock import ThreadLock
 from minari.errors import DatasetBusyError, DatasetCorruptError, MinariError
 from minari.spaces import Column, Path, object_column
 
@@ -38,16 +37,7 @@ _MOST_CHUNKS = 64
 
 # HDF5 gives overlapping openings of a file one and the same view of it, which is then as old as the
 # first of them. So threads take turns.
-_turn = threading.RLock()
-
-
-def _renew_turn() -> None:
-    global _turn  # (a thread that held it at a fork does not exist in the child)
-    _turn = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_turn)
+_turn = ThreadLock()
 
 
 @contextmanager
@@ -58,7 +48,7 @@ def open_for_reading(path: FilePath) -> Iterator[h5py.File]:
         DatasetBusyError: another program is changing the file in place.
         DatasetCorruptError: the file is missing, not HDF5, or damaged.
     """
-    with _turn, _opened(path) as file:
+    with _turn.current, _opened(path) as file:
         yield file
 
 

@@ -31,6 +31,7 @@ from minari.dataset._storages.hdf5_names import DATA_FILE_NAME, spell
 from minari.dataset._storages.hdf5_objects import Filter
 from minari.dataset._storages.hdf5_writer import open_writer
 from minari.dataset._storages.mapped_file import MappedFile
+from minari.dataset._storages.thread_lock import ThreadLock
 from minari.dataset._storages.transaction import has_journal, recover_abandoned
 from minari.dataset.compression import Codec, Codecs
 from minari.dataset.metadata import DatasetMetadata
@@ -68,6 +69,7 @@ class HDF5Storage(MinariStorage):
     def __init__(self, data_path: FilePath, metadata: DatasetMetadata) -> None:
         super().__init__(data_path, metadata)
         self._file = self.data_path / DATA_FILE_NAME
+        self._lock = ThreadLock()  # of the index and the map, which belong together
         self._index = EpisodeIndex(self._file)
         self._map: MappedFile | None = None
         codecs = (self._codec.observations, self._codec.actions)
@@ -89,10 +91,11 @@ class HDF5Storage(MinariStorage):
             plugins().require(codec)
 
     def _count_episodes(self) -> int:
-        self._refresh()
-        if self._index.total is None:
-            self._index.total = self._at_one_moment(lambda: int(hdf5().count_episodes(self._file)))
-        return self._index.total
+        with self._lock.current:
+            self._refresh()
+            if self._index.total is None:
+                self._index.total = self._at_one_moment(lambda: int(hdf5().count_episodes(self._file)))
+            return self._index.total
 
     # Reading
 
@@ -124,15 +127,18 @@ class HDF5Storage(MinariStorage):
         remaining = iter(indices)
         batch = list(islice(remaining, _EPISODES_AT_A_TIME))
         if batch:
-            self._refresh()
+            with self._lock.current:
+                self._refresh()
         while batch:
             yield from self._read_batch(batch)
             batch = list(islice(remaining, _EPISODES_AT_A_TIME))
-        self._index.save()
+        with self._lock.current:
+            self._index.save()
 
     def _read_batch(self, batch: Sequence[int]) -> Iterator[tuple[int, Columns]]:
         while batch:
-            mapped, found = self._mapped(), self._index.find(batch[0])
+            with self._lock.current:
+                mapped, found = self._mapped(), self._index.find(batch[0])
             if found is None or found[0].needs_hdf5:
                 episodes = self._at_one_moment(partial(self._columns, batch))
                 yield from episodes
@@ -222,8 +228,9 @@ class HDF5Storage(MinariStorage):
             recover_abandoned(self.data_path)  # waits for a commit under way
             before, result, error = self._moment(), None, None
             try:
-                self._refresh()
-                result = read()
+                with self._lock.current:
+                    self._refresh()
+                    result = read()
             except Exception as raised:  # HDF5 has many ways to fail at a file that is half changed
                 error = raised
             # A commit writes the journal, changes the file, replaces the metadata and takes the journal away, or
@@ -288,8 +295,9 @@ class HDF5Storage(MinariStorage):
         return None if attributes is None else nested_metadata(attributes)
 
     def _read_lengths(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        self._refresh()
-        lengths = self._index.lengths(indices)
+        with self._lock.current:
+            self._refresh()
+            lengths = self._index.lengths(indices)
         return super()._read_lengths(indices) if lengths is None else lengths
 
     # Writing
@@ -302,8 +310,9 @@ class HDF5Storage(MinariStorage):
 
     def _are_copyable(self, indices: Sequence[int]) -> bool:
         """Whether of every leaf of these episodes it is known where its bytes are."""
-        self._at_one_moment(lambda: self._locate(indices))
-        return all(self._placed(index)[0].is_copyable for index in indices)
+        with self._lock.current:
+            self._at_one_moment(lambda: self._locate(indices))
+            return all(self._placed(index)[0].is_copyable for index in indices)
 
     def _stored_episodes(self, indices: Sequence[int]) -> Iterator[StoredEpisode]:
         """Episodes that are copyable, as they are stored."""
@@ -328,8 +337,9 @@ class HDF5Storage(MinariStorage):
 
     def _remember(self, placed: Iterable[PlacedEpisodes], status: os.stat_result, total: int) -> None:
         """Take over what a writer has changed."""
-        for episodes in placed:
-            self._index.add(episodes)
-        self._index.total = total
-        self._index.save(status)
-        self._map = None
+        with self._lock.current:
+            for episodes in placed:
+                self._index.add(episodes)
+            self._index.total = total
+            self._index.save(status)
+            self._map = None
