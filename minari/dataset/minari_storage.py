@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minari.dataset import storing
+from minari.dataset._storages.folder_changes import folder_size
 from minari.dataset._storages.images import image_leaves, is_image_space, with_decoded_frames
 from minari.dataset._storages.registry import get_minari_storage
 from minari.dataset._storages.transaction import recover_abandoned
@@ -223,8 +224,7 @@ class MinariStorage(StorageHooks):
 
     def get_size(self) -> float:
         """The size of the dataset in MB, to one decimal."""
-        files = (entry for entry in self._data_path.rglob("*") if not entry.name.startswith("."))
-        return round(sum(entry.stat().st_size for entry in files if entry.is_file()) / 1e6, 1)
+        return round(folder_size(self._data_path) / 1e6, 1)
 
     # Reading
 

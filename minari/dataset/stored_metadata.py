@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,28 @@ def read_metadata(data_path: Path) -> DatasetMetadata:
 def exists(data_path: Path) -> bool:
     """Whether a folder holds a dataset."""
     return any((data_path / name).exists() for name in (METADATA_FILE_NAME, "main_data.hdf5"))
+
+
+class KnownSize:
+    """How many bytes the data have, measured once for as long as the metadata file stays as it is.
+
+    Args:
+        data_path: the folder of the data.
+    """
+
+    def __init__(self, data_path: Path) -> None:
+        self._data_path = data_path
+        self._known: tuple[Any, int] = (None, 0)
+
+    def get(self, measure: Callable[[], int]) -> int:
+        """The number of bytes; ``measure`` looks at the files where it is not known."""
+        if self._known[0] is None or self._known[0] != stamp_of(self._data_path):
+            self.remember(measure())
+        return self._known[1]
+
+    def remember(self, size: int) -> None:
+        """Take the number from a writer that has just changed the data."""
+        self._known = stamp_of(self._data_path), size
 
 
 def stamp_of(data_path: Path) -> tuple[int, int, int] | None:

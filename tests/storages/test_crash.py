@@ -23,6 +23,7 @@ from minari.dataset._storages import transaction
 from minari.dataset.minari_storage import MinariStorage
 from minari.testing.comparison import assert_episode, assert_metadata
 from minari.testing.examples import Truth, as_buffer, as_continuation, draw_truth
+from support.copies import require_format
 from support.killing import killed
 from support.stored import as_nobody
 
@@ -144,19 +145,25 @@ def test_killed_while_metadata_change(memory_path: Path, stride: int) -> None:
             break
 
 
-def test_killed_at_any_time(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("data_format", "kills", "seconds", "least"), [("hdf5", 12, (0.02, 0.15), 20), ("zarr", 8, (0.1, 0.3), 4)]
+)
+def test_killed_at_any_time(
+    tmp_path: Path, data_format: str, kills: int, seconds: tuple[float, float], least: int
+) -> None:
     """A program that appends all the time is killed out of the blue, again and again."""
+    require_format(data_format)
     data_path = tmp_path / "data"
     truth = draw(20, 9)
-    MinariStorage.new(data_path, OBSERVATIONS, ACTIONS)
+    MinariStorage.new(data_path, OBSERVATIONS, ACTIONS, data_format=data_format)
     rng, total = np.random.default_rng(1), 0
-    for _ in range(12):
+    for _ in range(kills):
         child = os.fork()
         if child == 0:
             storage = MinariStorage.read(data_path)
             while True:
                 storage.update_episodes([as_buffer(truth)] * 2)
-        time.sleep(rng.uniform(0.02, 0.15))
+        time.sleep(rng.uniform(*seconds))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         found = MinariStorage.read(data_path).total_episodes
@@ -164,7 +171,7 @@ def test_killed_at_any_time(tmp_path: Path) -> None:
         assert found % 2 == 0, "half of a call is there"
         total = found
         assert_holds(data_path, [truth] * total)
-    assert total > 20
+    assert total > least
 
 
 def test_journal_of_a_killed_writer_waits_for_a_reader_that_may_write(tmp_path: Path) -> None:

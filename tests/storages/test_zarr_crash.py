@@ -8,7 +8,6 @@ import shutil
 import signal
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -148,28 +147,6 @@ def test_killed_while_metadata_change(memory_path: Path, stride: int) -> None:
         if not was_killed:
             break
     assert kinds == {"old", "new"}
-
-
-def test_killed_at_any_time(tmp_path: Path) -> None:
-    """A program that appends all the time is killed out of the blue, again and again."""
-    truth = draw(20, 9)
-    data_path = MinariStorage.new(tmp_path / "data", OBSERVATIONS, ACTIONS, data_format="zarr").data_path
-    rng, total = np.random.default_rng(1), 0
-    for _ in range(8):
-        child = os.fork()
-        if child == 0:
-            storage = MinariStorage.read(data_path)
-            while True:
-                storage.update_episodes([as_buffer(truth)] * 2)
-        time.sleep(rng.uniform(0.1, 0.3))
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        found = MinariStorage.read(data_path).total_episodes
-        assert found >= total
-        assert found % 2 == 0, "half of a call is there"
-        total = found
-        assert holds(data_path, [truth] * total)
-    assert total > 4
 
 
 def test_reading_while_episodes_are_replaced(tmp_path: Path) -> None:

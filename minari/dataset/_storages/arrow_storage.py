@@ -23,7 +23,7 @@ from minari.dataset._storages.folder_changes import finish_changes
 from minari.dataset.compression import Codec, Codecs, Compression
 from minari.dataset.metadata import DatasetMetadata
 from minari.dataset.minari_storage import EpisodeWriter, MinariStorage
-from minari.dataset.stored_metadata import stamp_of
+from minari.dataset.stored_metadata import KnownSize, stamp_of
 from minari.errors import CompressionError, DatasetCorruptError, MissingDependencyError
 from minari.spaces import Columns
 
@@ -48,8 +48,8 @@ class ArrowStorage(MinariStorage):
         self._prefix, self._suffix = f"{data_path}{os.sep}", f"{os.sep}{self._files.name}"
         self._layout = TableLayout((self._codec.observations, self._codec.actions))
         self._tables = TableReader(self._layout, self._files)
-        self._known_size: tuple[Any, int] = (None, 0)  # of the data when the metadata had that stamp
-        self._known_steps: tuple[Any, dict[int, int]] = (None, {})  # of episodes, likewise
+        self._known_size = KnownSize(data_path)
+        self._known_steps: tuple[Any, dict[int, int]] = (None, {})  # of episodes when the metadata had that stamp
         finish_changes(data_path)
 
     @classmethod
@@ -180,12 +180,9 @@ class ArrowStorage(MinariStorage):
 
     def _size(self) -> int:
         """The number of bytes that the files of all episodes have."""
-        if self._known_size[0] != stamp_of(self.data_path):
-            self._remember_size(sum(sum(self._file_sizes(index).values()) for index in range(self.total_episodes)))
-        return self._known_size[1]
-
-    def _remember_size(self, size: int) -> None:
-        self._known_size = stamp_of(self.data_path), size
+        return self._known_size.get(
+            lambda: sum(sum(self._file_sizes(index).values()) for index in range(self.total_episodes))
+        )
 
 
 class ParquetStorage(ArrowStorage):

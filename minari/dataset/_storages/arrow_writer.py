@@ -119,7 +119,7 @@ class ArrowWriter(EpisodeWriter):
         self._write_held()
         self._changes.commit(metadata.to_json())
         if self._total is not None:
-            self._storage._remember_size(self._total)
+            self._storage._known_size.remember(self._total)
 
 
 def _write_file(path: str, data: Any) -> None:

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
@@ -21,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from numcodecs import Blosc, GZip, Zstd
 
+from minari.dataset._storages.thread_pool import in_threads
 from minari.dataset.compression import Codec, Codecs
 
 
@@ -34,7 +33,6 @@ _MOST_CHUNKS = 1 << 8  # in a shard, since its index has 16 bytes for each
 _SHARD_SIZE, _MOST_SHARD_ROWS = 1 << 25, 1 << 16
 _SHARDS_SIZE = 1 << 27  # of all arrays at the same steps, which are in memory until they are full
 ABSENT: Final = np.uint64(2**64 - 1)  # instead of the place of a chunk that a shard does not have
-_COMPRESSED_AT_A_TIME = 8
 
 _ZSTD_FRAME = b"\x28\xb5\x2f\xfd"
 _DEFAULT_LEVELS = {"zstd": 3, "blosc": 5, "gzip": 6}
@@ -144,10 +142,7 @@ class ArrayForm:
             # Blosc goes by the size of the values.
             return bytes(compressor.encode(chunk.reshape(-1) if is_blosc else _bytes_of(chunk)))
 
-        if len(chunks) == 1:
-            return [memoryview(encode(chunks[0]))]
-        with ThreadPoolExecutor(min(_COMPRESSED_AT_A_TIME, os.cpu_count() or 1)) as threads:
-            return [memoryview(part) for part in threads.map(encode, chunks)]
+        return [memoryview(part) for part in in_threads(encode, chunks, at_a_time=1)]
 
 
 def _bytes_of(rows: npt.NDArray[Any]) -> memoryview:

@@ -28,7 +28,7 @@ from minari.dataset.compression import Codec, Codecs
 from minari.dataset.data_paths import is_remote
 from minari.dataset.metadata import DatasetMetadata
 from minari.dataset.minari_storage import EpisodeWriter, MinariStorage
-from minari.dataset.stored_metadata import stamp_of
+from minari.dataset.stored_metadata import KnownSize, stamp_of
 from minari.errors import DatasetCorruptError
 from minari.spaces import Columns
 
@@ -48,6 +48,7 @@ class ZarrStorage(MinariStorage):
         super().__init__(data_path, metadata)
         spaces = (self._codec.observations, self._codec.actions)
         self._leaves = frozenset(leaf.path for space in spaces for leaf in space.leaves())
+        self._known_size = KnownSize(data_path)
         self._known_reader: tuple[Any, StoreReader] | None = None  # and what the metadata file was like
         if not is_remote(data_path):
             finish_changes(data_path)
@@ -171,4 +172,4 @@ class ZarrStorage(MinariStorage):
 
     def _size(self) -> int:
         """The number of bytes that the store has."""
-        return folder_size(self._store_path)
+        return self._known_size.get(lambda: folder_size(self._store_path))

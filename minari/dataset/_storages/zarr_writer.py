@@ -44,6 +44,7 @@ class ZarrWriter(EpisodeWriter):
         self._replaced: dict[int, EpisodeColumns] = {}
         self._metadata: dict[int, dict[str, Any]] = {}
         self._is_finished = False
+        self._total: int | None = None  # bytes
 
     @cached_property
     def _reader(self) -> StoreReader:
@@ -64,11 +65,14 @@ class ZarrWriter(EpisodeWriter):
 
     def size(self) -> int:
         self._finish()
-        return self._storage._size() + self._changes.growth()
+        self._total = self._storage._size() + self._changes.growth()
+        return self._total
 
     def commit(self, metadata: DatasetMetadata) -> None:
         self._finish()
         self._changes.commit(metadata.to_json())
+        if self._total is not None:
+            self._storage._known_size.remember(self._total)
 
     def _new_appender(self, store: Path, reader: StoreReader) -> StoreAppender:
         return self._storage._appender(put_into(store), reader)
