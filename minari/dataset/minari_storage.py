@@ -388,12 +388,15 @@ class MinariStorage(StorageHooks):
             MissingDependencyError: the codec needs a package that is not installed.
             DatasetBusyError: another program is writing the dataset.
         """
-        raw = self._current.raw
         choice = self.compression if compression is None else compression
         chosen = checked_compression(type(self), self._codec, choice, self.jpeg_encoding)
-        raw.update({key: serialize_space(getattr(self, key)) for key in SPACES})  # which 0.3 did not store
-        raw.update(minari_version=FORMAT_VERSION, jpeg_encoding=self.jpeg_encoding)
+        changes: dict[str, Any] = {
+            key: serialize_space(getattr(self, key)) for key in SPACES
+        }  # which 0.3 did not store
+        changes.update(minari_version=FORMAT_VERSION, jpeg_encoding=self.jpeg_encoding)
         if chosen.stored is not None:
-            raw["compression"] = chosen.stored
-        storing.rewrite(type(self)(self._data_path, DatasetMetadata.from_raw(raw, self._metadata.source)), self)
+            changes["compression"] = chosen.stored
+        target = type(self)(self._data_path, self._current)
+        target._compression = chosen
+        storing.rewrite(target, self, changes)
         self._compression = None

@@ -63,17 +63,18 @@ def append_stored(
         session.commit()
 
 
-def rewrite(storage: MinariStorage, source: MinariStorage) -> None:
-    """Put the episodes of a storage into the place of those that are there, all or none.
+def rewrite(storage: MinariStorage, source: MinariStorage, changes: Mapping[str, Any]) -> None:
+    """Write the episodes of a dataset anew in their place, all or none.
 
     Args:
-        storage: where they go; it may be the same dataset as the source, opened once more.
-        source: where they come from.
+        storage: of the dataset, as it is to be written.
+        source: of the same dataset, as it is read.
+        changes: of its metadata.
     """
-    total = source.total_episodes
     with storage._rewriter() as writer:
-        empty = storage._current.updated({"total_episodes": 0, "total_steps": 0}, allow_protected=True)
-        session = _Session(storage, writer, empty)
+        total = source.total_episodes  # read only now, when nobody else can write
+        empty = {**changes, "total_episodes": 0, "total_steps": 0}
+        session = _Session(storage, writer, source._current.updated(empty, allow_protected=True))
         with progress("writing episodes anew", total) as advance:
             for start in range(0, total, _COPIED_AT_A_TIME):
                 batch = range(start, min(start + _COPIED_AT_A_TIME, total))

@@ -136,6 +136,29 @@ class TestWhatItIsFor:
             assert_holds(opened, TRUTHS)
 
 
+class TestWhoWritesMeanwhile:
+    @pytest.mark.parametrize("data_format", LASTING)
+    def test_what_was_appended_just_before_is_there(
+        self, data_format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Also what another program has appended, and noted, since the storage was last looked at."""
+        storage = store(tmp_path / "data", data_format)
+        kind = type(storage)
+        rewriter = kind._rewriter
+
+        def append_before(self: MinariStorage) -> Any:
+            other = MinariStorage.read(self.data_path)
+            other.update_episodes([as_buffer(TRUTHS[1], seed=2**63)])
+            other.update_metadata({"noted": "late"})
+            return rewriter(self)
+
+        monkeypatch.setattr(kind, "_rewriter", append_before)
+        storage.repack(compression="none")
+        for opened in (storage, MinariStorage.read(storage.data_path)):
+            assert_holds(opened, [*TRUTHS, TRUTHS[1]])
+            assert (opened.metadata["noted"], opened.compression) == ("late", "none")
+
+
 class TestWhoReadsMeanwhile:
     @in_every_format
     def test_an_iterator_and_what_it_gave(self, data_format: str, tmp_path: Path) -> None:
