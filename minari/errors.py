@@ -25,7 +25,9 @@ built-in exception that programs written for earlier releases already catch, so
     ├── EnvironmentSpecError      (ValueError)         an environment that cannot be described or recovered
     ├── CombineError              (ValueError)         datasets that cannot become one
     ├── ScoreError                (ValueError)         a reference score that is missing or contradictory
-    └── RemoteError               (ValueError)         a remote that is unknown or out of reach
+    └── RemoteError               (ValueError)         a remote that is unknown or cannot do what it is asked
+        ├── RemoteAccessError     (PermissionError too)  the remote does not let this user do it
+        └── RemoteUnreachableError (ConnectionError too)  the remote does not answer
 """
 
 from __future__ import annotations
@@ -49,7 +51,9 @@ __all__ = [
     "MinariError",
     "MissingDependencyError",
     "NamespaceError",
+    "RemoteAccessError",
     "RemoteError",
+    "RemoteUnreachableError",
     "ScoreError",
     "SpaceError",
     "UnknownFormatError",
@@ -142,4 +146,20 @@ class ScoreError(MinariError, ValueError):
 
 
 class RemoteError(MinariError, ValueError):
-    """A remote is unknown, or does not answer."""
+    """A remote is unknown, or cannot do what it is asked."""
+
+
+class RemoteAccessError(RemoteError, PermissionError):
+    """The remote does not let this user do it: a token or key is missing, wrong, or not enough."""
+
+
+class RemoteUnreachableError(RemoteError, ConnectionError):
+    """The remote does not answer: it refuses, breaks off, takes too long, or is overloaded.
+
+    Attributes:
+        retry_after: for how many seconds it asks to be left alone; None where it does not say.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after

@@ -22,6 +22,7 @@ from minari.storage.publishing import (
     write_atomically,
 )
 from minari.storage.remotes import get_cloud_storage
+from minari.storage.transfer.retries import retrying
 
 
 __all__ = [
@@ -155,22 +156,36 @@ def list_local_namespaces(*, root: Root = None) -> list[str]:
     return sorted(folder.id for folder in walk_catalogue(get_datasets_root(root)) if folder.is_namespace)
 
 
-def list_remote_namespaces() -> list[str]:
-    """The namespaces of the remote, sorted.
+def list_remote_namespaces(*, remote: str | None = None, token: str | None = None) -> list[str]:
+    """The namespaces of a remote, sorted.
+
+    Args:
+        remote: its address; by default that of ``MINARI_REMOTE``.
+        token: of a Hub, or the path of a service-account key, for what is not public.
 
     Raises:
         RemoteError: the remote is unknown, or does not answer.
     """
-    return sorted(get_cloud_storage().list_namespaces())
+    storage = get_cloud_storage(remote, token)
+    return sorted(retrying(storage.list_namespaces))
 
 
-def download_namespace_metadata(namespace: str, overwrite: bool = False, *, root: Root = None) -> None:
+def download_namespace_metadata(
+    namespace: str,
+    overwrite: bool = False,
+    *,
+    remote: str | None = None,
+    root: Root = None,
+    token: str | None = None,
+) -> None:
     """Fetch the metadata of a remote namespace; the local namespace is made where missing.
 
     Args:
         namespace: one that the remote has.
         overwrite: whether to replace local metadata.
+        remote: its address; by default that of ``MINARI_REMOTE``.
         root: the folder of the local datasets, where it is not the usual one.
+        token: of a Hub, or the path of a service-account key, for what is not public.
 
     Warns:
         UserWarning: there are local metadata, which are kept.
@@ -189,26 +204,27 @@ def download_namespace_metadata(namespace: str, overwrite: bool = False, *, root
             stacklevel=2,
         )
         return
-    remote = get_cloud_storage()
-    if namespace not in remote.list_namespaces():
-        raise NamespaceError(f"The remote has no namespace {namespace!r}; `list_remote_namespaces` tells which it has.")
+    storage = get_cloud_storage(remote, token)
     datasets_root = get_datasets_root(root)
     with tempfile.TemporaryDirectory(prefix=".namespace.", dir=datasets_root) as received_root:
-        received = Path(received_root, namespace)
-        received.mkdir(parents=True)
-        remote.download_namespace_metadata(namespace, Path(received_root))
-        metadata = _read_metadata(_metadata_file(received))
+        storage.download_namespace_metadata(namespace, Path(received_root))
+        metadata = _read_metadata(_metadata_file(Path(received_root, namespace)))
     ensure_namespace_directories(datasets_root, namespace)
     write_atomically(_metadata_file(folder), _metadata_text(metadata))
 
 
-def upload_namespace(namespace: str, token: str, *, root: Root = None) -> None:
-    """Send a local namespace to the remote, with those around it that the remote does not have.
+def upload_namespace(
+    namespace: str, token: str | None = None, *, remote: str | None = None, root: Root = None, private: bool = False
+) -> None:
+    """Send a local namespace to a remote, with those around it that the remote does not have.
 
     Args:
         namespace: one that exists here.
-        token: of the Hub, or the path of a service-account key.
+        token: of the Hub, or the path of a service-account key; by default what the client of the
+            remote finds by itself, in its environment or from its login.
+        remote: its address; by default that of ``MINARI_REMOTE``.
         root: the folder of the local datasets, where it is not the usual one.
+        private: whether it is for those only who are let in; a Hub can do that.
 
     Warns:
         UserWarning: the remote has it, and nothing is done.
@@ -219,9 +235,8 @@ def upload_namespace(namespace: str, token: str, *, root: Root = None) -> None:
         RemoteError: the remote is unknown, or does not answer.
     """
     _existing_metadata_file(namespace, root)
-    remote = get_cloud_storage(token=token)
-    known = set(remote.list_namespaces())
-    if namespace in known:
+    storage = get_cloud_storage(remote, token, private=private)
+    if storage.has_namespace(namespace):
         warnings.warn(
             f"The remote has the namespace {namespace!r} already; nothing is uploaded.",
             UserWarning,
@@ -229,8 +244,8 @@ def upload_namespace(namespace: str, token: str, *, root: Root = None) -> None:
         )
         return
     for level in namespace_hierarchy(namespace):
-        if level not in known:
-            remote.upload_namespace(level, root=root)
+        if level == namespace or not storage.has_namespace(level):
+            storage.upload_namespace(level, root=root)
 
 
 def _folder(namespace: str, root: Root) -> Path:

@@ -41,6 +41,7 @@ NEEDS_ZARR = ("formats.md", "zarr_layout.md")
 RUNNABLE = ("python", "console", "bash")
 MINARI = [sys.executable, "-c", "import sys; sys.argv[0] = 'minari'; from minari.cli import app; app()"]
 SHOWN_ROOT = "~/.minari/datasets"
+SHOWN_SHARE = "/mnt/lab/datasets"  # a folder that exists while a page runs
 
 
 @dataclass(frozen=True)
@@ -97,9 +98,10 @@ class Page:
         printed: the blocks that show an output, each with the text it should have.
     """
 
-    def __init__(self, path: Path, root: Path) -> None:
+    def __init__(self, path: Path, root: Path, share: Path | None = None) -> None:
         self.path = path
         self.root = root
+        self.share = SHOWN_SHARE if share is None else str(share)
         self.printed: list[tuple[Block, str]] = []
         self.namespace: dict[str, Any] = {"__name__": "__main__"}
         self.environment = os.environ | {
@@ -130,14 +132,15 @@ class Page:
 
     def run_python(self, block: Block) -> str:
         # The blank lines give tracebacks the line numbers of the page.
-        source = "\n" * (block.line - 1) + block.text
+        source = "\n" * (block.line - 1) + self.as_run(block.text)
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
             exec(compile(source, str(self.path), "exec"), self.namespace)
         return self.as_shown(printed.getvalue())
 
     def run_commands(self, line: str, where: str) -> str:
-        return "".join(self.run_command(shlex.split(command), where) for command in line.split("&&"))
+        commands = self.as_run(line).split("&&")
+        return "".join(self.run_command(shlex.split(command), where) for command in commands)
 
     def run_command(self, words: list[str], where: str) -> str:
         if words[:2] == ["pip", "install"]:
@@ -158,9 +161,14 @@ class Page:
         assert done.returncode == 0, f"{where}: {shlex.join(words)}\n{done.stdout}{done.stderr}"
         return self.as_shown(done.stdout)
 
+    def as_run(self, source: str) -> str:
+        """What a reader types, with the shared folder of this run."""
+        return source.replace(SHOWN_SHARE, self.share)
+
     def as_shown(self, output: str) -> str:
-        """An output as a reader sees it: in their own folder, and with the answers they typed."""
-        output = re.sub(r"(\[[yY]/[nN]\]:) *", r"\1 y\n", output.replace(str(self.root), SHOWN_ROOT))
+        """An output as a reader sees it: in their own folders, and with the answers they typed."""
+        output = output.replace(str(self.root), SHOWN_ROOT).replace(self.share, SHOWN_SHARE)
+        output = re.sub(r"(\[[yY]/[nN]\]:) *", r"\1 y\n", output)
         return "\n".join(line.rstrip() for line in output.splitlines())
 
     def rewrite(self) -> None:
@@ -196,13 +204,20 @@ def short_root(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield Path(folder)
 
 
+@pytest.fixture
+def short_share() -> Iterator[Path]:
+    """An empty folder for what is shared, whose path is as long as the one that is shown."""
+    with tempfile.TemporaryDirectory(prefix="sha-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="the pages show what a POSIX terminal does")
 @pytest.mark.parametrize("path", [p for p in PAGES if has_runnable_blocks(p)], ids=lambda path: path.name)
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_the_blocks_of_a_page_run(path: Path, short_root: Path) -> None:
+def test_the_blocks_of_a_page_run(path: Path, short_root: Path, short_share: Path) -> None:
     if path.name in NEEDS_ZARR:
         pytest.importorskip("zarr", minversion="3", reason="zarr 3 is not installed; it needs Python 3.11")
-    page = Page(path, short_root)
+    page = Page(path, short_root, short_share)
     for block in blocks_of(path.read_text(encoding="utf-8")):
         if block.language in RUNNABLE:
             page.run(block)

@@ -15,6 +15,7 @@ from minari.errors import (
     DatasetIdError,
     MetadataError,
     NamespaceError,
+    RemoteAccessError,
     RemoteError,
 )
 from minari.namespace import (
@@ -29,6 +30,7 @@ from minari.namespace import (
     upload_namespace,
     validate_namespace,
 )
+from minari.storage.remotes.file import FileStorage
 
 
 FILE = "namespace_metadata.json"
@@ -43,34 +45,35 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-class Remote:
-    """A remote that keeps its namespaces in a dict, and can be told to fail."""
+class Remote(FileStorage):
+    """A folder as a remote that can be told to fail."""
 
-    def __init__(self, metadata: dict[str, str]) -> None:
-        self.metadata = metadata
+    def __init__(self, folder: Path) -> None:
+        super().__init__(str(folder))
+        self.folder = folder
         self.uploaded: list[str] = []
-        self.tokens: list[str | None] = []
+        self.asked: list[tuple[str | None, str | None, dict[str, object]]] = []
         self.is_down = False
 
-    def list_namespaces(self) -> list[str]:
-        return list(self.metadata)
-
-    def download_namespace_metadata(self, namespace: str, path: Path) -> None:
-        file = path / namespace / FILE
-        file.write_text(self.metadata[namespace][: 3 if self.is_down else None])
+    def read_file(self, name: str) -> bytes:
         if self.is_down:
-            raise RemoteError("the remote does not answer")
+            raise RemoteAccessError("the remote does not let you in")
+        return super().read_file(name)
 
-    def upload_namespace(self, namespace: str, *, root: object = None) -> None:
+    def upload_namespace(self, namespace: str, *, root: Any = None) -> None:
         self.uploaded.append(namespace)
 
 
 @pytest.fixture
-def remote(monkeypatch: pytest.MonkeyPatch) -> Remote:
-    remote = Remote({"far/b": '{"description": "from afar"}', "far": "{}", "near": "{}"})
+def remote(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Remote:
+    folder = tmp_path_factory.mktemp("remote")
+    for namespace, text in {"far/b": '{"description": "from afar"}', "far": "{}", "near": "{}"}.items():
+        (folder / namespace).mkdir(parents=True, exist_ok=True)
+        (folder / namespace / FILE).write_text(text)
+    remote = Remote(folder)
 
-    def get(remote_path: str | None = None, token: str | None = None) -> Remote:
-        remote.tokens.append(token)
+    def get(remote_path: str | None = None, token: str | None = None, **options: object) -> Remote:
+        remote.asked.append((remote_path, token, options))
         return remote
 
     monkeypatch.setattr(namespaces, "get_cloud_storage", get)
@@ -267,10 +270,10 @@ def test_a_failed_download_changes_nothing(overwrite: bool, remote: Remote, data
         create_namespace("far/b", "mine")
     before = sorted(datasets_root.rglob("*"))
     remote.is_down = True
-    with pytest.raises(RemoteError, match="does not answer"):
+    with pytest.raises(RemoteError, match="does not let you in"):
         download_namespace_metadata("far/b", overwrite=overwrite)
     remote.is_down = False
-    remote.metadata["far/b"] = "<html>"
+    (remote.folder / "far/b" / FILE).write_text("<html>")
     with pytest.raises(DatasetCorruptError):
         download_namespace_metadata("far/b", overwrite=overwrite)
     with pytest.raises(NamespaceError, match="'unknown'"):
@@ -284,7 +287,7 @@ def test_an_upload_brings_the_levels_that_are_missing(remote: Remote) -> None:
     create_namespace("far/new/deep")
     upload_namespace("far/new/deep", "secret")
     assert remote.uploaded == ["far/new", "far/new/deep"]
-    assert remote.tokens == ["secret"]
+    assert remote.asked == [(None, "secret", {"private": False})]
 
 
 def test_what_the_remote_has_is_not_uploaded(remote: Remote) -> None:

@@ -1,18 +1,17 @@
-"""The commands on whole datasets: list, combine, delete, download, upload."""
+"""The commands on whole datasets: list, combine, delete."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import typer
 
 import minari
+from minari.cli.credentials import credentials
 from minari.cli.plain import plain
 from minari.cli.progress import progress_bars
-from minari.cli.running import UsageError
 from minari.cli.tables import collapsed, dataset_rows, dataset_table
 from minari.cli.terminal import complain, show, tell
 from minari.dataset.dataset_id import DatasetId
@@ -20,22 +19,39 @@ from minari.dataset.raw_metadata import read_raw_metadata
 from minari.errors import DatasetNotFoundError, MinariError
 from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root, get_default_remote
 from minari.storage.publishing import dataset_exists
-from minari.storage.remotes import get_cloud_storage, split_address
 
 
-def list_datasets(place: str, every: bool, prefix: str | None, as_json: bool) -> None:
-    """Print the datasets of this machine or of a remote."""
+def list_datasets(
+    place: str,
+    every: bool,
+    prefix: str | None,
+    as_json: bool,
+    token: str | None,
+    key_path: str | None,
+    quiet: bool,
+) -> None:
+    """Print the datasets of this machine, of a remote, or of everybody on the Hub."""
     if place == "local":
         datasets = minari.list_local_datasets(latest_version=not every, prefix=prefix)
         title, nothing = f"Local Minari datasets ('{get_datasets_root()}')", f"in {get_datasets_root()}"
+    elif place == "community":
+        with progress_bars(quiet=quiet):
+            datasets = minari.storage.hosting.list_community_datasets(
+                prefix=prefix,
+                latest_version=not every,
+                compatible_minari_version=not every,
+                token=credentials("hf://", token, key_path),
+            )
+        title, nothing = "Minari datasets of the community", "of the community on the Hugging Face Hub"
     else:
         address = get_default_remote() if place == "remote" else place
-        with progress_bars():
+        with progress_bars(quiet=quiet):
             datasets = minari.list_remote_datasets(
                 remote_path=address,
                 prefix=prefix,
                 latest_version=not every,
                 compatible_minari_version=not every,
+                token=credentials(address, token, key_path),
             )
         title, nothing = f"Remote Minari datasets ('{address}')", f"on {address}"
     if as_json:
@@ -97,42 +113,3 @@ def _metadata_if_readable(dataset_id: str) -> Mapping[str, Any]:
     except (MinariError, OSError) as error:
         complain(f"Warning: The dataset {dataset_id} is damaged: {error}")
         return {}
-
-
-def download(dataset: str, force: bool) -> None:
-    """Bring a dataset from its remote."""
-    dataset_id = split_address(dataset)[1] if "://" in dataset else dataset
-    path = get_dataset_path(str(DatasetId.parse(dataset_id)))
-    if dataset_exists(path) and not force:
-        tell(f"Dataset {dataset_id} is at {path} already; --force downloads it again.")
-        return
-    tell(f"Downloading {dataset_id} from Farama servers...")
-    with progress_bars():
-        minari.download_dataset(dataset, force_download=force)
-    tell(f"Dataset {dataset_id} downloaded to {path}")
-
-
-def upload(dataset_ids: Sequence[str], key_path: str | None) -> None:
-    """Send datasets to the remote."""
-    refuse_unknown(dataset_ids, "uploaded")
-    address = get_default_remote()
-    token = None if key_path is None else _token(key_path)
-    remote = get_cloud_storage(address, token)
-    for dataset_id in dataset_ids:
-        if dataset_id in remote.list_datasets(prefix=dataset_id):
-            tell(f"Dataset {dataset_id} is on {address} already.")
-            continue
-        with progress_bars():
-            minari.upload_dataset(dataset_id, token)
-        tell(f"Dataset {dataset_id} uploaded to {address}")
-
-
-def _token(key_path: str) -> str:
-    """What the remote is given: the Hub wants the token itself, a bucket the path of the key file."""
-    file = Path(key_path).expanduser()
-    if file.is_file():
-        is_hub = get_default_remote().startswith("hf://")
-        return file.read_text(encoding="utf-8").strip() if is_hub else str(file)
-    if key_path.startswith("hf_"):  # the token itself, as the Hub spells them
-        return key_path
-    raise UsageError(f"There is no file {key_path}; --key-path names the file that holds the token or key.")

@@ -32,6 +32,24 @@ Compression = Annotated[
 ]
 DatasetIds = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids such as cartpole/random-v0.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+KeyPath = Annotated[
+    str | None,
+    typer.Option(metavar="PATH", help="The file with the token, or the service-account key, if one is needed."),
+]
+MaxWorkers = Annotated[int, typer.Option(min=1, metavar="N", help="How many files are on their way at once.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Draw no bars; what takes long says a line now and then.")]
+Remote = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="The remote, such as gcp://bucket, in place of the one that MINARI_REMOTE names."),
+]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TOKEN",
+        help="The token, if one is needed. Others on this machine can see it while the command runs: --key-path, "
+        "HF_TOKEN or `hf auth login` keep it to yourself.",
+    ),
+]
 
 
 def _print_version(wanted: bool) -> None:
@@ -120,7 +138,9 @@ def _list(
     place: Annotated[
         str,
         typer.Argument(
-            metavar="PLACE", help="'local', 'remote', or the address of a remote such as hf://farama-minari."
+            metavar="PLACE",
+            help="'local', 'remote', 'community' for what anybody shares on the Hugging Face Hub, or the address of "
+            "a remote such as hf://farama-minari.",
         ),
     ],
     every: Annotated[
@@ -130,6 +150,9 @@ def _list(
         str | None, typer.Option("--prefix", "-p", metavar="NAMESPACE", help="Only what is in this namespace.")
     ] = None,
     as_json: Json = False,
+    token: Token = None,
+    key_path: KeyPath = None,
+    quiet: Quiet = False,
 ) -> None:
     """List the datasets of this machine or of a remote."""
     carry_out("catalogue", "list_datasets", **locals())
@@ -137,8 +160,18 @@ def _list(
 
 @app.command("show", epilog="Example: minari show D4RL/door/human-v2")
 def _show(
-    dataset: Annotated[str, typer.Argument(metavar="ID", help="The id of a local dataset, or the path of its folder.")],
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID",
+            help="The id of a local dataset, the path of its folder, or an address such as "
+            "hf://farama-minari/D4RL/door/human-v2, of which only the metadata are fetched.",
+        ),
+    ],
     as_json: Json = False,
+    token: Token = None,
+    key_path: KeyPath = None,
+    quiet: Quiet = False,
 ) -> None:
     """Describe a dataset and its environment, with the returns and lengths of its episodes."""
     carry_out("show", "show_dataset", **locals())
@@ -190,25 +223,48 @@ def _delete(
 
 @app.command("download", epilog="Example: minari download D4RL/door/human-v2")
 def _download(
-    dataset: Annotated[
-        str, typer.Argument(metavar="ID", help="An id, or an address such as hf://farama-minari/D4RL/door/human-v2.")
+    datasets: Annotated[
+        list[str],
+        typer.Argument(metavar="ID...", help="Ids, or addresses such as hf://farama-minari/D4RL/door/human-v2."),
     ],
-    force: Annotated[bool, typer.Option("--force", "-f", help="Replace the dataset if it is here already.")] = False,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace a dataset that is here already.")] = False,
+    remote: Remote = None,
+    token: Token = None,
+    key_path: KeyPath = None,
+    max_workers: MaxWorkers = 16,
+    quiet: Quiet = False,
 ) -> None:
-    """Download a dataset from a remote."""
-    carry_out("catalogue", "download", **locals())
+    """Download datasets from a remote.
+
+    A download that was broken off goes on where it stopped, and a dataset appears when all of it has
+    come and is right.
+    """
+    carry_out("sharing", "download", **locals())
 
 
-@app.command("upload", epilog="Example: minari upload cartpole/random-v0 --key-path token.txt")
+@app.command("upload", epilog="Example: minari upload cartpole/random-v0 --remote gcp://bucket")
 def _upload(
     dataset_ids: DatasetIds,
-    key_path: Annotated[
-        str | None,
-        typer.Option(metavar="PATH", help="The file with the token, or the service-account key, if one is needed."),
-    ] = None,
+    remote: Remote = None,
+    token: Token = None,
+    key_path: KeyPath = None,
+    private: Annotated[
+        bool, typer.Option("--private", help="Where the remote can keep datasets private (the Hub can), do so.")
+    ] = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", "-f", help="Replace what an upload of other data under this id has left unfinished there."
+        ),
+    ] = False,
+    max_workers: MaxWorkers = 16,
+    quiet: Quiet = False,
 ) -> None:
-    """Upload datasets to the remote."""
-    carry_out("catalogue", "upload", **locals())
+    """Upload datasets to a remote.
+
+    Others see a dataset there when it is complete; one that is there already is never replaced.
+    """
+    carry_out("sharing", "upload", **locals())
 
 
 @app.command("recover", epilog="Example: minari recover 3f2a --dataset-id cartpole/random-v0")

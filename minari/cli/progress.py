@@ -1,58 +1,90 @@
-"""Draws the progress of long operations on standard error, where that is a terminal."""
+"""Shows how far long operations are, on standard error: bars on a terminal, and plain lines elsewhere."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from minari.cli.terminal import open_console
+from minari.cli.terminal import complain, open_console
 from minari.lazy import LazyModule
 from minari.progress import ProgressTask, observe_progress
 
 
 if TYPE_CHECKING:
-    import rich.progress
+    from minari.cli import bars
 else:
-    rich = LazyModule("rich")
+    bars = LazyModule("minari.cli.bars")  # most commands on whole datasets have nothing to draw
 
 
-__all__ = ["progress_bars"]
+__all__ = ["PlainLines", "progress_bars"]
 
-
-class _Bars:
-    """One bar for each operation under way."""
-
-    def __init__(self, progress: rich.progress.Progress) -> None:
-        self._progress = progress
-        self._bars: dict[ProgressTask, rich.progress.TaskID] = {}
-
-    def started(self, task: ProgressTask) -> None:
-        self._bars[task] = self._progress.add_task(task.description, total=task.total, unit=task.unit)
-
-    def advanced(self, task: ProgressTask, amount: int) -> None:
-        self._progress.advance(self._bars[task], amount)
-
-    def finished(self, task: ProgressTask) -> None:
-        self._progress.remove_task(self._bars.pop(task))
+_INTERVAL = 10.0  # seconds that lie between two lines at least, and before the first
 
 
 @contextmanager
-def progress_bars() -> Iterator[None]:
-    """Show the operations inside the ``with`` block; nothing remains of the bars afterwards."""
+def progress_bars(*, quiet: bool = False) -> Iterator[None]:
+    """Show the operations inside the ``with`` block; nothing remains of the bars afterwards.
+
+    Args:
+        quiet: whether to draw nothing; long operations then say a line now and then, as they do where
+            standard error is no terminal.
+    """
     console = open_console(stderr=True)
-    if not console.is_terminal:
-        yield
+    if quiet or not console.is_terminal:
+        with observe_progress(PlainLines()):
+            yield
         return
-    columns = (
-        rich.progress.TextColumn("{task.description}", markup=False),
-        rich.progress.BarColumn(),
-        rich.progress.MofNCompleteColumn(),
-        rich.progress.TextColumn("{task.fields[unit]}", markup=False),
-        rich.progress.TimeRemainingColumn(),
-    )
-    with (
-        rich.progress.Progress(*columns, console=console, transient=True) as progress,
-        observe_progress(_Bars(progress)),
-    ):
+    with bars.bars_on(console) as display, observe_progress(bars.Bars(display)):
         yield
+
+
+@dataclass(slots=True)
+class _Count:
+    done: int
+    told: float
+    tenths: int
+
+
+class PlainLines:
+    """An observer that says a line at each further tenth of a long operation, but not too often.
+
+    Of an operation whose end is not known it says once that it goes on.
+
+    Args:
+        clock: seconds since whenever.
+        say: is given the lines.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, say: Callable[[str], None] = complain) -> None:
+        self._clock, self._say = clock, say
+        self._counts: dict[ProgressTask, _Count] = {}
+
+    def started(self, task: ProgressTask) -> None:
+        """Begin to count."""
+        self._counts[task] = _Count(0, self._clock(), 0)
+
+    def advanced(self, task: ProgressTask, amount: int) -> None:
+        """Say a line where it is time for one."""
+        count = self._counts[task]
+        count.done += amount
+        # Where there is no end, beginning is the one tenth that there is.
+        tenths = 10 * count.done // task.total if task.total else 1
+        now = self._clock()
+        if tenths <= count.tenths or now - count.told < _INTERVAL:
+            return
+        count.told, count.tenths = now, tenths
+        description = task.description[:1].upper() + task.description[1:]
+        self._say(f"{description}: {_part(task, count.done)}" if task.total else f"{description}...")
+
+    def finished(self, task: ProgressTask) -> None:
+        """Count no more."""
+        del self._counts[task]
+
+
+def _part(task: ProgressTask, done: int) -> str:
+    total = task.total or 0
+    whole = f"{total / 1e6:,.1f} MB" if task.unit == "bytes" else f"{total:,} {task.unit}"
+    return f"{100 * done // total}% of {whole}"

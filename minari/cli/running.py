@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 import typer
 
@@ -20,7 +20,9 @@ from minari.cli.terminal import complain, printable
 from minari.errors import MinariError
 
 
-__all__ = ["UsageError", "carry_out"]
+__all__ = ["UsageError", "carry_out", "for_each"]
+
+T = TypeVar("T")
 
 _INTERRUPTED = 130  # 128 and the number of the signal, as shells have it
 
@@ -42,6 +44,25 @@ def carry_out(module: str, function: str, /, **arguments: Any) -> None:
     """
     with _failures_told(), _warnings_told():
         getattr(import_module(f"minari.cli.{module}"), function)(**arguments)
+
+
+def for_each(items: Iterable[T], action: Callable[[T], None]) -> None:
+    """Call a function for each item, whether or not it fails for another.
+
+    Raises:
+        typer.Exit: it failed for one or several, and that was said on standard error.
+    """
+    worst = 0
+    for item in items:
+        try:
+            with _failures_told():
+                action(item)
+        except typer.Exit as failed:
+            if failed.exit_code == _INTERRUPTED:
+                raise
+            worst = max(worst, failed.exit_code)
+    if worst:
+        raise typer.Exit(worst)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from rich.markdown import Markdown
 from rich.table import Table
 from rich.text import Text
 
+from minari.cli.credentials import credentials
 from minari.cli.histogram import Distribution, histogram_lines
 from minari.cli.plain import plain
 from minari.cli.progress import progress_bars
@@ -31,6 +33,7 @@ from minari.errors import DataPathError, DatasetNotFoundError, MinariError
 from minari.serialization import serialize_space
 from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root
 from minari.storage.publishing import dataset_exists
+from minari.storage.remotes import get_cloud_storage, split_address
 
 
 __all__ = ["show_dataset"]
@@ -40,12 +43,42 @@ _WIDEST = 70  # columns of a histogram: longer bars say no more
 _SIDE_BY_SIDE = 90  # columns, from which both histograms stand beside each other
 
 
-def show_dataset(dataset: str, as_json: bool) -> None:
-    """Describe a dataset.
+def show_dataset(dataset: str, as_json: bool, token: str | None, key_path: str | None, quiet: bool) -> None:
+    """Describe a dataset, of which only the metadata are fetched where it is on a remote.
 
     What the metadata say is shown even where the episodes cannot be read. The environment is not
     made: a dataset that someone else wrote names the code that this would run.
     """
+    page = _remote_page(dataset, token, key_path) if "://" in dataset else _local_page(dataset, quiet)
+    if as_json:
+        stored = {
+            key: serialize_space(value) if isinstance(value, Space) else value for key, value in page.described.items()
+        }
+        print(json.dumps(plain({**stored, **page.place, **_summaries(page.episodes)}), indent=2))
+        return
+    _print_page(page)
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """What is shown of a dataset.
+
+    Attributes:
+        metadata: as they are stored.
+        described: the same as what is shown; spaces as such where the dataset could be opened.
+        place: the key and the value that say where it is.
+        download: what is to be downloaded to have it.
+        episodes: their returns and lengths, where they are here and can be read.
+    """
+
+    metadata: DatasetMetadata
+    described: Mapping[str, Any]
+    place: Mapping[str, str]
+    download: str
+    episodes: DatasetStatistics | None
+
+
+def _local_page(dataset: str, quiet: bool) -> _Page:
     data_path = _data_path(dataset)
     metadata = read_metadata(data_path)
     episodes: DatasetStatistics | None = None
@@ -53,19 +86,20 @@ def show_dataset(dataset: str, as_json: bool) -> None:
     try:
         opened = MinariDataset(data_path)
         described |= {name: getattr(opened, name) for name in ("observation_space", "action_space")}
-        with progress_bars():
+        with progress_bars(quiet=quiet):
             episodes = opened.statistics()
     except (MinariError, OSError) as error:
         complain(f"Warning: The episodes cannot be read: {error}")
     if not described.get("dataset_id"):
         described["dataset_id"] = data_path.resolve().parent.name
-    if as_json:
-        stored = {
-            key: serialize_space(value) if isinstance(value, Space) else value for key, value in described.items()
-        }
-        print(json.dumps(plain({**stored, "data_path": str(data_path), **_summaries(episodes)}), indent=2))
-        return
-    _print_page(described, _env_description(metadata), episodes)
+    return _Page(metadata, described, {"data_path": str(data_path)}, str(described["dataset_id"]), episodes)
+
+
+def _remote_page(address: str, token: str | None, key_path: str | None) -> _Page:
+    remote, dataset_id = split_address(address)
+    storage = get_cloud_storage(remote, credentials(address, token, key_path))
+    metadata = DatasetMetadata.from_raw(storage.get_dataset_metadata(dataset_id), address)
+    return _Page(metadata, {**metadata.raw, "dataset_id": dataset_id}, {"address": address}, address, None)
 
 
 def _data_path(dataset: str) -> Path:
@@ -102,14 +136,15 @@ def _env_description(metadata: DatasetMetadata) -> dict[str, str]:
         return {}
 
 
-def _print_page(described: Mapping[str, Any], env: Mapping[str, str], episodes: DatasetStatistics | None) -> None:
-    dataset_id = str(described["dataset_id"])
+def _print_page(page: _Page) -> None:
+    described, episodes, env = page.described, page.episodes, _env_description(page.metadata)
+    command = f"minari download {page.download}"
     # The line with the download command stays whole, so that it can be copied.
-    console = open_console(width=max(page_width(), len(f"minari download {dataset_id}") + _BESIDE_VALUES))
-    console.print(_heading(dataset_id))
+    console = open_console(width=max(page_width(), len(command) + _BESIDE_VALUES))
+    console.print(_heading(str(described["dataset_id"])))
     if described.get("description"):
         console.print(_heading("\nDescription"), Markdown(printable(str(described["description"]))))
-    specs = {**get_dataset_spec_dict(described), **_further(described)}
+    specs = {**get_dataset_spec_dict(described), "Download": command, **_further(described)}
     console.print(_heading("\nDataset Specs"), _spec_table(specs))
     if env:
         console.print(_heading("\nEnvironment Specs"), _spec_table(env))

@@ -8,7 +8,6 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from minari.cli.terminal import printable
-from minari.dataset.dataset_id import parse_dataset_id
 from minari.lazy import LazyModule
 
 
@@ -32,8 +31,8 @@ class DatasetRow:
     """One dataset, or a namespace of many, as a line of the table.
 
     Attributes:
-        name: the id, or what stands for the namespace.
-        namespace: of the dataset, empty without one.
+        name: the id, the address of a dataset of the community, or what stands for the namespace.
+        namespace: of the dataset, empty without one; of an address, everything before the last part.
         datasets: how many the line stands for.
         episodes: how many they hold; None where that is not known.
         steps: likewise.
@@ -52,15 +51,15 @@ class DatasetRow:
 
 def dataset_rows(datasets: Mapping[str, Mapping[str, Any]]) -> list[DatasetRow]:
     """A line for each dataset, from its metadata, whatever is missing or wrong in them."""
-    return [_row(dataset_id, metadata) for dataset_id, metadata in datasets.items()]
+    return [_row(name, metadata) for name, metadata in datasets.items()]
 
 
-def _row(dataset_id: str, metadata: Mapping[str, Any]) -> DatasetRow:
+def _row(name: str, metadata: Mapping[str, Any]) -> DatasetRow:
     episodes, steps = (_number(metadata.get(key)) for key in ("total_episodes", "total_steps"))
     authors = metadata.get("author") or ()
     return DatasetRow(
-        name=dataset_id,
-        namespace=parse_dataset_id(dataset_id)[0] or "",
+        name=name,
+        namespace=name.rpartition("/")[0],
         datasets=1,
         episodes=None if episodes is None else int(episodes),
         steps=None if steps is None else int(steps),
@@ -118,8 +117,8 @@ def dataset_table(rows: Sequence[DatasetRow]) -> rich.table.Table:
 
 
 def _field(row: DatasetRow) -> str:
-    """The outermost namespace."""
-    return row.namespace.partition("/")[0]
+    """The outermost namespace, or the owner of the dataset."""
+    return row.namespace.rpartition("://")[2].partition("/")[0]
 
 
 def _cells(row: DatasetRow) -> tuple[str, ...]:

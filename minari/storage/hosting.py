@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from minari.dataset.dataset_id import DatasetId, dataset_id_sort_key, is_dataset_id
-from minari.dataset.minari_storage import MinariStorage, PathLike
+from minari.dataset.minari_storage import PathLike
+from minari.dataset.raw_metadata import parse_metadata, read_raw_metadata
 from minari.dataset.versions import FORMAT_VERSION, is_compatible
 from minari.errors import (
     DatasetExistsError,
@@ -17,21 +17,32 @@ from minari.errors import (
     DatasetNotFoundError,
     DatasetVersionError,
     MinariError,
+    RemoteError,
 )
 from minari.namespace import namespace_hierarchy
+from minari.plugins import Target, load_class
 from minari.progress import track
 from minari.storage.catalogue import newest_versions
 from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root, get_default_remote
 from minari.storage.publishing import dataset_exists, ensure_namespace_directories
 from minari.storage.receiving import receive_dataset
-from minari.storage.remotes import CloudStorage, RemoteDatasetNotFoundError, get_cloud_storage, split_address
+from minari.storage.remotes import (
+    MAX_WORKERS,
+    CloudStorage,
+    RemoteDatasetNotFoundError,
+    get_cloud_storage,
+    split_address,
+)
+from minari.storage.transfer.retries import retrying
+from minari.storage.transfer.workers import each_at_once
 
 
-__all__ = ["download_dataset", "list_remote_datasets", "upload_dataset"]
+__all__ = ["download_dataset", "list_community_datasets", "list_remote_datasets", "upload_dataset"]
 
 Metadata: TypeAlias = dict[str, Any]
 
-_REQUESTS_AT_ONCE = 16
+#: What finds the datasets of all owners, with the package that it needs.
+_COMMUNITY: Target = ("minari.storage.remotes.huggingface:list_community", "minari[hf]")
 
 
 def list_remote_datasets(
@@ -39,6 +50,9 @@ def list_remote_datasets(
     prefix: str | None = None,
     latest_version: bool = False,
     compatible_minari_version: bool = False,
+    *,
+    token: str | None = None,
+    max_workers: int = MAX_WORKERS,
 ) -> dict[str, dict[str, Any]]:
     """The datasets of a remote.
 
@@ -49,6 +63,8 @@ def list_remote_datasets(
             end inside a part of an id.
         latest_version: only the newest version of each.
         compatible_minari_version: only those of a format version that this release reads.
+        token: as for :func:`download_dataset`.
+        max_workers: how many requests may be under way at the same time.
 
     Returns:
         Id -> metadata as they are stored, sorted by namespace, name and version.
@@ -59,9 +75,9 @@ def list_remote_datasets(
     Raises:
         RemoteError: the remote is unknown, or does not answer.
     """
-    remote = get_cloud_storage(remote_path)
+    remote = get_cloud_storage(remote_path, token, max_workers=max_workers)
     found: dict[str, Metadata] = {}
-    for dataset_id, answer in _metadata_of(remote, remote.list_datasets(prefix=prefix or None)).items():
+    for dataset_id, answer in _metadata_of(remote, retrying(lambda: remote.survey(prefix or None))).items():
         if isinstance(answer, Exception):
             warnings.warn(
                 f"The remote dataset {dataset_id} is left out, its metadata cannot be read: {answer}",
@@ -73,41 +89,106 @@ def list_remote_datasets(
     return newest_versions(found) if latest_version else found
 
 
-def _metadata_of(remote: CloudStorage, dataset_ids: Iterable[str]) -> dict[str, Metadata | MinariError | OSError]:
-    """The metadata of datasets, or the error in their place, sorted by id; asked for at the same time."""
+def list_community_datasets(
+    prefix: str | None = None,
+    latest_version: bool = False,
+    compatible_minari_version: bool = False,
+    *,
+    token: str | None = None,
+    max_workers: int = MAX_WORKERS,
+) -> dict[str, dict[str, Any]]:
+    """The datasets that anybody has uploaded to the Hugging Face Hub with this library.
 
-    def read(dataset_id: str) -> Metadata | MinariError | OSError:
+    They are found by the tag ``minari`` of their repositories, which an upload sets.
+
+    Args:
+        prefix: only ids that begin with this text, whoever they belong to.
+        latest_version: only the newest version of each.
+        compatible_minari_version: only those of a format version that this release reads.
+        token: of the Hub; by default that of its own login or environment.
+        max_workers: how many requests may be under way at the same time.
+
+    Returns:
+        Address -> metadata as they are stored, sorted by owner and id. An address such as
+        ``hf://owner/door/human-v2`` is what :func:`minari.download_dataset` takes.
+
+    Raises:
+        RemoteError: the Hub does not answer.
+        MissingDependencyError: its client is not installed.
+    """
+    list_community = load_class(_COMMUNITY, "Listing the datasets of the Hub needs")
+    found: dict[str, Metadata] = {
+        address: metadata
+        for address, metadata in list_community(prefix, token=token, max_workers=max_workers).items()
+        if not compatible_minari_version or is_compatible(metadata.get("minari_version"))
+    }
+    if not latest_version:
+        return found
+    by_owner: dict[str, dict[str, Metadata]] = {}
+    for address, metadata in found.items():
+        owner, _, dataset_id = address.removeprefix("hf://").partition("/")
+        by_owner.setdefault(owner, {})[dataset_id] = metadata
+    return {
+        f"hf://{owner}/{dataset_id}": metadata
+        for owner, datasets in by_owner.items()
+        for dataset_id, metadata in newest_versions(datasets).items()
+    }
+
+
+def _metadata_of(
+    remote: CloudStorage, listed: Mapping[str, bytes | None]
+) -> dict[str, Metadata | MinariError | OSError]:
+    """The metadata of datasets, or the error in their place, sorted by id.
+
+    Args:
+        remote: is asked for what the list does not tell, for many at the same time.
+        listed: id -> content of the metadata file, or None.
+    """
+
+    def read(dataset_id: str) -> tuple[str, Metadata | MinariError | OSError]:
+        content = listed[dataset_id]
         try:
-            return remote.get_dataset_metadata(dataset_id)
+            if content is None:
+                return dataset_id, remote.get_dataset_metadata(dataset_id)
+            return dataset_id, parse_metadata(content, f"{dataset_id} of {remote.address}")
         except (MinariError, OSError) as error:
-            return error
+            return dataset_id, error
 
-    in_order = sorted(filter(is_dataset_id, dataset_ids), key=dataset_id_sort_key)
-    with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
-        answers = pool.map(read, in_order)
-        tracked = track(answers, "reading metadata", total=len(in_order), unit="datasets")
-        return dict(zip(in_order, tracked, strict=True))
+    in_order = sorted(filter(is_dataset_id, listed), key=dataset_id_sort_key)
+    answers = each_at_once(read, in_order, remote.max_workers)
+    found = dict(track(answers, "reading metadata", total=len(in_order), unit="datasets"))
+    return {dataset_id: found[dataset_id] for dataset_id in in_order}
 
 
 def download_dataset(
     dataset_id: str | None = None,
     force_download: bool = False,
     *,
+    remote: str | None = None,
     root: PathLike | None = None,
+    token: str | None = None,
+    max_workers: int = MAX_WORKERS,
     dataset_name: str | None = None,
 ) -> None:
     """Bring a dataset from a remote, with the metadata of its namespaces.
 
     Of a combined dataset the parts are brought as well, as far as the remote has them and they are not
-    here. A dataset appears when it is complete, and a failed download leaves nothing of it behind.
+    here. A dataset appears when it is complete and every file has the checksum that the remote tells.
+    A download that fails or is killed leaves what has come in a hidden folder, and the next one goes on
+    with it.
 
     Args:
         dataset_id: ``(namespace/)*name-vN`` for the remote of ``MINARI_REMOTE``, or a full address such
             as ``hf://farama-minari/D4RL/door/human-v2``. In ``file:///folder/D4RL/door/human-v2`` those
             folders belong to the id that are namespaces, that is, hold a ``namespace_metadata.json``.
         force_download: bring it even if it is here, in place of that, and even if this release does not
-            read its format version.
+            read its format version. Files that are here already as the remote has them are not moved again.
+        remote: the address of the remote, where ``dataset_id`` is not a full address; by default that of
+            ``MINARI_REMOTE``.
         root: of the local datasets; by default that of ``MINARI_DATASETS_PATH``.
+        token: of a Hub, or the path of a service-account key, for what is not public; by default what
+            the client of the remote finds by itself, in its environment or from its login.
+        max_workers: how many requests may be under way at the same time.
         dataset_name: the older name of ``dataset_id``.
 
     Warns:
@@ -118,13 +199,14 @@ def download_dataset(
         DatasetIdError: the id is malformed.
         RemoteDatasetNotFoundError: the remote has no such dataset, or not this version of it.
         DatasetVersionError: this release does not read its format version.
-        DatasetCorruptError: its metadata are damaged.
+        DatasetCorruptError: its files on the remote are incomplete or damaged.
         DatasetExistsError: something that is no dataset is in its place.
-        RemoteError: the remote is unknown, or does not answer.
+        RemoteError: the remote is unknown, or cannot do what it is asked; :class:`RemoteUnreachableError`
+            where it does not answer, :class:`RemoteAccessError` where it does not let this user in.
     """
     if dataset_name is not None:
         warnings.warn("dataset_name is the older name of dataset_id; use that.", DeprecationWarning, stacklevel=2)
-    wanted, remote_path = _located(dataset_name if dataset_id is None else dataset_id)
+    wanted, remote_path = _located(dataset_name if dataset_id is None else dataset_id, remote)
     path = get_dataset_path(wanted, root=root)
     if dataset_exists(path) and not force_download:
         warnings.warn(
@@ -135,9 +217,9 @@ def download_dataset(
         return
     if os.path.lexists(path) and not dataset_exists(path):
         raise DatasetExistsError(f"{path} is in the way and is no dataset; move it away, then download {wanted}.")
-    remote = get_cloud_storage(remote_path)
-    metadata, advice = _requested(remote, wanted, remote_path, force_download)
-    parts, missing = _parts(metadata, remote.get_dataset_metadata)
+    storage = get_cloud_storage(remote_path, token, max_workers=max_workers)
+    metadata, advice = _requested(storage, wanted, force_download)
+    parts, missing = _parts(metadata, storage.get_dataset_metadata)
     lost = [part for part in missing if not _is_here(part, root)]
     if lost:
         advice.append(f"{wanted} was combined from {', '.join(lost)}, which {remote_path} does not have.")
@@ -145,27 +227,32 @@ def download_dataset(
         warnings.warn(text, UserWarning, stacklevel=2)
     for part in parts:  # before the dataset itself, so that a download that is tried again brings the rest
         if not _is_here(part, root):
-            receive_dataset(remote, part, root)
-    receive_dataset(remote, wanted, root, replace=force_download)
+            receive_dataset(storage, part, root)
+    receive_dataset(storage, wanted, root, replace=force_download)
 
 
 def _is_here(dataset_id: str, root: PathLike | None) -> bool:
     return is_dataset_id(dataset_id) and dataset_exists(get_dataset_path(dataset_id, root=root))
 
 
-def _located(address: str | None) -> tuple[str, str]:
+def _located(address: str | None, remote: str | None) -> tuple[str, str]:
     """The id that is asked for, checked, and the address of the remote."""
     if isinstance(address, str) and "://" in address:
+        if remote is not None:
+            raise RemoteError(f"{address} names its remote itself; give either that, or the id and remote={remote!r}.")
         remote_path, dataset_id = split_address(address)
         return str(DatasetId.parse(dataset_id)), remote_path
-    return str(DatasetId.parse(address)), get_default_remote()  # type: ignore[arg-type]  # None is what it checks for
+    dataset_id = str(DatasetId.parse(address))  # type: ignore[arg-type]  # None is what it checks for
+    return dataset_id, get_default_remote() if remote is None else remote
 
 
-def _requested(remote: CloudStorage, wanted: str, remote_path: str, force: bool) -> tuple[Metadata, list[str]]:
+def _requested(remote: CloudStorage, wanted: str, force: bool) -> tuple[Metadata, list[str]]:
     """The metadata of the dataset that is asked for, and what its user should know before having it."""
     stem = wanted.rpartition("-v")[0]
-    listed = remote.list_datasets(prefix=f"{stem}-v")
-    versions = _metadata_of(remote, (name for name in listed if name.rpartition("-v")[0] == stem))
+    listed = retrying(lambda: remote.survey(f"{stem}-v"))
+    versions = _metadata_of(
+        remote, {name: content for name, content in listed.items() if name.rpartition("-v")[0] == stem}
+    )
     compatible = [
         version
         for version, answer in versions.items()
@@ -177,9 +264,9 @@ def _requested(remote: CloudStorage, wanted: str, remote_path: str, force: bool)
         else f"no version of it follows a format that this release (up to {FORMAT_VERSION}) reads"
     )
     if not versions:
-        raise RemoteDatasetNotFoundError(f"{remote_path} has no version of a dataset {stem}; check the spelling.")
+        raise RemoteDatasetNotFoundError(f"{remote.address} has no version of a dataset {stem}; check the spelling.")
     if wanted not in versions:
-        raise RemoteDatasetNotFoundError(f"{remote_path} does not have {wanted}, but other versions; {hint}.")
+        raise RemoteDatasetNotFoundError(f"{remote.address} does not have {wanted}, but other versions; {hint}.")
     found = versions[wanted]
     if isinstance(found, Exception):
         raise found
@@ -211,18 +298,31 @@ def _parts(metadata: Mapping[str, Any], read: Callable[[str], Metadata]) -> tupl
 
 
 def upload_dataset(
-    dataset_id: str, token: str | None = None, *, remote: str | None = None, root: PathLike | None = None
+    dataset_id: str,
+    token: str | None = None,
+    *,
+    remote: str | None = None,
+    root: PathLike | None = None,
+    private: bool = False,
+    force: bool = False,
+    max_workers: int = MAX_WORKERS,
 ) -> None:
     """Send a local dataset to a remote, with the metadata of its namespaces.
 
     Of a combined dataset the parts are sent as well, as far as they are here and the remote lacks them.
-    Others see a dataset on the remote when it is complete.
+    Others see a dataset on the remote when it is complete. An upload that fails or is killed goes on
+    where it was when it is called again.
 
     Args:
         dataset_id: ``(namespace/)*name-vN``.
-        token: the token of a Hub, or the path of a service-account key, for remotes that ask for one.
+        token: the token of a Hub, or the path of a service-account key; by default what the client of
+            the remote finds by itself, in its environment or from its login.
         remote: its address, such as ``file:///folder``; by default that of ``MINARI_REMOTE``.
         root: of the local datasets; by default that of ``MINARI_DATASETS_PATH``.
+        private: whether it is for those only who are let in; a Hub can do that.
+        force: whether to take the place of an upload of other data under this id that was never
+            finished. A dataset that is complete is never overwritten.
+        max_workers: how many requests may be under way at the same time.
 
     Warns:
         UserWarning: the remote has the dataset already, and nothing is done; or a part of it is
@@ -232,41 +332,45 @@ def upload_dataset(
         DatasetIdError: the id is malformed.
         DatasetNotFoundError: there is no such dataset here.
         DatasetCorruptError: its metadata are damaged.
-        RemoteError: the remote is unknown, or does not answer.
+        DatasetBusyError: it is being changed, or an upload of other data was never finished there.
+        RemoteError: the remote is unknown, or cannot do what it is asked; :class:`RemoteUnreachableError`
+            where it does not answer, :class:`RemoteAccessError` where it does not let this user write.
     """
 
     def read(name: str) -> Metadata:
         path = get_dataset_path(str(DatasetId.parse(name)), root=root)
         if not dataset_exists(path):
             raise DatasetNotFoundError(f"There is no dataset {name} at {path} to upload.")
-        return MinariStorage.read_raw_metadata(path / "data")
+        return read_raw_metadata(path / "data")
 
     metadata = read(dataset_id)
-    address = get_default_remote() if remote is None else remote
-    storage = get_cloud_storage(address, token)
-    there = set(storage.list_datasets())
-    if dataset_id in there:
-        warnings.warn(f"{address} has {dataset_id} already; nothing is uploaded.", UserWarning, stacklevel=2)
-        return
+    storage = get_cloud_storage(remote, token, max_workers=max_workers, private=private)
     parts, missing = _parts(metadata, read)
+    asked = [dataset_id, *parts, *filter(is_dataset_id, missing)]
+    answers = each_at_once(lambda name: (name, storage.has_dataset(name)), asked, max_workers)
+    there = {name for name, is_there in answers if is_there}
+    if dataset_id in there:
+        warnings.warn(f"{storage.address} has {dataset_id} already; nothing is uploaded.", UserWarning, stacklevel=2)
+        return
     lost = set(missing) - there
     if lost:
         warnings.warn(
-            f"{dataset_id} was combined from {', '.join(sorted(lost))}, which are neither here nor on {address}.",
+            f"{dataset_id} was combined from {', '.join(sorted(lost))}, which are neither here nor on "
+            f"{storage.address}.",
             UserWarning,
             stacklevel=2,
         )
-    namespaces = set(storage.list_namespaces())
+    known: set[str] = set()
     for name in [*parts, dataset_id]:
         if name not in there:
-            _send_namespaces(storage, DatasetId.parse(name).namespace, namespaces, root)
-            storage.upload_dataset(name, root=root)
+            _send_namespaces(storage, DatasetId.parse(name).namespace, known, root)
+            storage.upload_dataset(name, root=root, force=force)
 
 
 def _send_namespaces(remote: CloudStorage, namespace: str | None, known: set[str], root: PathLike | None) -> None:
-    """Upload the metadata of a namespace and of those around it that the remote does not know yet."""
+    """Upload the metadata of a namespace and of those around it that the remote does not have."""
     ensure_namespace_directories(get_datasets_root(root), namespace)
     for level in namespace_hierarchy(namespace):
-        if level not in known:
+        if level not in known and not remote.has_namespace(level):
             remote.upload_namespace(level, root=root)
-            known.add(level)
+        known.add(level)

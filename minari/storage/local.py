@@ -30,13 +30,22 @@ __all__ = [
 _DOWNLOADER: Target = ("minari.storage.hosting:download_dataset", "minari")
 
 
-def load_dataset(dataset_id: str, download: bool = False, *, root: PathLike | None = None) -> MinariDataset:
+def load_dataset(
+    dataset_id: str,
+    download: bool = False,
+    *,
+    remote: str | None = None,
+    root: PathLike | None = None,
+    token: str | None = None,
+) -> MinariDataset:
     """Open a dataset of the catalogue.
 
     Args:
         dataset_id: ``(namespace/)*name-vN``.
         download: get it from the remote where it is not here.
+        remote: the address of the remote to get it from; by default that of ``MINARI_REMOTE``.
         root: of the catalogue; by default that of ``MINARI_DATASETS_PATH``.
+        token: what the remote may ask for, as for :func:`minari.download_dataset`.
 
     Raises:
         DatasetIdError: the id is malformed.
@@ -49,7 +58,7 @@ def load_dataset(dataset_id: str, download: bool = False, *, root: PathLike | No
             raise DatasetNotFoundError(
                 f"Dataset {dataset_id} not found locally at {path}. Use download=True to download the dataset."
             )
-        load_class(_DOWNLOADER, "Downloading needs")(dataset_id, root=root)
+        load_class(_DOWNLOADER, "Downloading needs")(dataset_id, remote=remote, root=root, token=token)
     return MinariDataset(path / "data")
 
 

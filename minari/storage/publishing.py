@@ -29,8 +29,12 @@ __all__ = [
     "ensure_namespace_directories",
     "flush",
     "flush_changes",
+    "make_parents",
     "publish_directory",
+    "refuse_nested",
+    "refuse_taken",
     "remove_directory",
+    "remove_empty",
     "staged_directory",
     "walk_catalogue",
     "write_atomically",
@@ -120,8 +124,8 @@ def staged_directory(destination: Path) -> Iterator[Path]:
             dataset. Nothing is changed at the destination, and what was built is removed.
         OSError: a folder cannot be made or moved; what was built is removed.
     """
-    _refuse_taken(destination)
-    created = _make_parents(destination.parent)
+    refuse_taken(destination)
+    created = make_parents(destination.parent)
     staging = destination.with_name(f".{destination.name}.{os.urandom(6).hex()}.partial")
     try:
         staging.mkdir()
@@ -129,7 +133,7 @@ def staged_directory(destination: Path) -> Iterator[Path]:
         _move_into_place(staging, destination)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
-        _remove_empty(created)
+        remove_empty(created)
         raise
 
 
@@ -140,17 +144,17 @@ def publish_directory(folder: Path, destination: Path) -> None:
         DatasetExistsError: the destination exists, or lies inside another dataset.
         OSError: the folder cannot be moved. In either case it stays where it is.
     """
-    _refuse_taken(destination)
-    created = _make_parents(destination.parent)
+    refuse_taken(destination)
+    created = make_parents(destination.parent)
     try:
         _move_into_place(folder, destination)
     except BaseException:
-        _remove_empty(created)
+        remove_empty(created)
         raise
 
 
 def _move_into_place(folder: Path, destination: Path) -> None:
-    _refuse_taken(destination)
+    refuse_taken(destination)
     _flush_tree(folder)
     try:
         folder.rename(destination)
@@ -161,9 +165,23 @@ def _move_into_place(folder: Path, destination: Path) -> None:
     _flush_folder(destination.parent)
 
 
-def _refuse_taken(destination: Path) -> None:
+def refuse_taken(destination: Path) -> None:
+    """Make sure that a dataset can appear at its destination.
+
+    Raises:
+        DatasetExistsError: the destination exists, or lies inside another dataset.
+    """
     if os.path.lexists(destination):
         raise _taken(destination)
+    refuse_nested(destination)
+
+
+def refuse_nested(destination: Path) -> None:
+    """Make sure that a folder does not lie inside a dataset.
+
+    Raises:
+        DatasetExistsError: it does.
+    """
     for ancestor in destination.parents:
         if dataset_exists(ancestor):
             raise DatasetExistsError(
@@ -179,7 +197,7 @@ def _taken(destination: Path) -> DatasetExistsError:
     )
 
 
-def _make_parents(folder: Path) -> list[Path]:
+def make_parents(folder: Path) -> list[Path]:
     """Make a folder with its parents; those that were missing, the outermost first."""
     missing = [folder, *folder.parents]
     missing = missing[: next((n for n, parent in enumerate(missing) if parent.exists()), len(missing))]
@@ -189,12 +207,13 @@ def _make_parents(folder: Path) -> list[Path]:
             parent.mkdir(exist_ok=True)
             created.append(parent)
     except BaseException:
-        _remove_empty(created)
+        remove_empty(created)
         raise
     return created
 
 
-def _remove_empty(folders: list[Path]) -> None:
+def remove_empty(folders: list[Path]) -> None:
+    """Remove those folders that are empty, the last one first."""
     for folder in reversed(folders):
         with suppress(OSError):  # someone else put something in, so it stays
             folder.rmdir()
@@ -215,7 +234,7 @@ def ensure_namespace_directories(root: Path, namespace: str | None) -> None:
         folders.append((folders[-1] if folders else root) / part)
         if dataset_exists(folders[-1]):
             raise DatasetExistsError(f"{folders[-1]} is a dataset and cannot be a namespace; choose another namespace.")
-    created = _make_parents(folders[-1])
+    created = make_parents(folders[-1])
     written: list[Path] = []
     try:
         for folder in folders:
@@ -227,7 +246,7 @@ def ensure_namespace_directories(root: Path, namespace: str | None) -> None:
         for file in written:
             with suppress(OSError):
                 file.unlink()
-        _remove_empty(created)
+        remove_empty(created)
         raise
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 from minari.dataset.dataset_id import DatasetId
-from minari.dataset.minari_storage import MinariStorage, PathLike
+from minari.dataset.minari_storage import PathLike
+from minari.dataset.raw_metadata import read_raw_metadata
 from minari.errors import DatasetExistsError, NamespaceError, RemoteError
 from minari.namespace import get_namespace_metadata, namespace_hierarchy
 from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root
@@ -24,6 +24,8 @@ from minari.storage.remotes import CloudStorage
 def receive_dataset(remote: CloudStorage, dataset_id: str, root: PathLike | None, *, replace: bool = False) -> None:
     """Download one dataset with the metadata of its namespaces; it appears when it is complete.
 
+    What has come when it fails is kept out of sight, and the next call goes on with it.
+
     Args:
         remote: where it is.
         dataset_id: of the dataset.
@@ -36,19 +38,18 @@ def receive_dataset(remote: CloudStorage, dataset_id: str, root: PathLike | None
         DatasetExistsError: something that is no dataset is in its place.
     """
     destination = get_dataset_path(dataset_id, root=root)
-    nearest = next(folder for folder in destination.parents if folder.is_dir())  # for it is on the same disk
-    hidden = tempfile.TemporaryDirectory(prefix=f".{destination.name}.", suffix=".download", dir=nearest)
-    with hidden as staging:
-        remote.download_dataset(dataset_id, Path(staging))
-        received = get_dataset_path(dataset_id, root=staging)
-        if not dataset_exists(received):
+    with remote.downloading(dataset_id, destination) as folder:
+        if dataset_exists(destination) and not replace:
+            return  # another program has brought it meanwhile, as workers do that start together
+        received = remote.fetch_dataset(dataset_id, folder, like=destination if dataset_exists(destination) else None)
+        if not (received / "data").is_dir():
             raise RemoteError(f"The remote was asked for {dataset_id} and sent something else; ask it again.")
-        MinariStorage.read_raw_metadata(received / "data")
-        _bring_namespaces(remote, DatasetId.parse(dataset_id).namespace, staging, root)
-        _put(received, destination, Path(staging, "replaced"), replace)
+        read_raw_metadata(received / "data")
+        _bring_namespaces(remote, DatasetId.parse(dataset_id).namespace, folder / "namespaces", root)
+        _put(received, destination, folder / f"replaced-{os.urandom(6).hex()}", replace)
 
 
-def _bring_namespaces(remote: CloudStorage, namespace: str | None, staging: str, root: PathLike | None) -> None:
+def _bring_namespaces(remote: CloudStorage, namespace: str | None, staging: Path, root: PathLike | None) -> None:
     """Download the metadata of a namespace and of those around it, where there are none here."""
     brought: dict[Path, bytes] = {}
     for level in namespace_hierarchy(namespace):
@@ -56,7 +57,7 @@ def _bring_namespaces(remote: CloudStorage, namespace: str | None, staging: str,
         if file.exists():
             continue
         try:
-            remote.download_namespace_metadata(level, Path(staging))
+            remote.download_namespace_metadata(level, staging)
         except NamespaceError:
             continue  # a folder on the remote that was never made a namespace; here it becomes one
         get_namespace_metadata(level, root=staging)  # raises where they are damaged

@@ -1,7 +1,7 @@
-"""What a package that brings a storage format of its own tests it with.
+"""What a package that brings a storage format or a kind of remote of its own tests it with.
 
-:class:`StorageConformance` is a class of tests to inherit from, :class:`MemoryStorage` the format that
-others are compared with.
+:class:`StorageConformance` and :class:`RemoteConformance` are classes of tests to inherit from,
+:class:`MemoryStorage` is the format that others are compared with.
 
 Example::
 
@@ -12,8 +12,17 @@ Example::
         data_format = "my-format"
 """
 
+from typing import TYPE_CHECKING
+
+from minari.lazy import lazy_package
 from minari.testing.memory_storage import MemoryStorage, register_memory_storage
 from minari.testing.storage_conformance import StorageConformance
 
 
-__all__ = ["MemoryStorage", "StorageConformance", "register_memory_storage"]
+if TYPE_CHECKING:
+    from minari.testing.remote_conformance import RemoteConformance
+else:
+    # It imports pytest, which the formats do not ask for.
+    __getattr__, __dir__ = lazy_package(__name__, {"minari.testing.remote_conformance": ("RemoteConformance",)})
+
+__all__ = ["MemoryStorage", "RemoteConformance", "StorageConformance", "register_memory_storage"]

@@ -21,13 +21,23 @@ from minari.errors import (
     DatasetIdError,
     DatasetNotFoundError,
     DatasetVersionError,
+    MinariError,
     RemoteError,
 )
 from minari.progress import observe_progress
 from minari.storage import hosting, receiving
 from minari.storage.hosting import download_dataset, upload_dataset
 from minari.storage.remotes import RemoteDatasetNotFoundError
-from support.remotes import NAMESPACE_FILE, Interference, SpyStorage, interrupt, tree, write_dataset, write_namespace
+from support.remotes import (
+    NAMESPACE_FILE,
+    Interference,
+    SpyStorage,
+    interrupt,
+    tree,
+    visible,
+    write_dataset,
+    write_namespace,
+)
 
 
 pytestmark = pytest.mark.usefixtures("no_surprises")
@@ -78,8 +88,10 @@ class TestDownload:
         write_dataset(share, "a/x-v0")
         download_dataset(f"{share.as_uri()}/a/x-v0")
         assert tree(datasets_root) == tree(share)
-        with pytest.raises(RemoteError, match="hf://name"):
-            download_dataset("hf://farama-minari/D4RL/door/human-v2")
+        with pytest.raises(RemoteError, match="no kind of remote called 'far'"):
+            download_dataset("far://farama-minari/D4RL/door/human-v2")
+        with pytest.raises(RemoteError, match="names its remote itself"):
+            download_dataset(f"{share.as_uri()}/a/x-v0", remote=share.as_uri())
         with pytest.raises(DatasetIdError):
             download_dataset(f"{share.as_uri()}/a/x")
 
@@ -186,22 +198,22 @@ class TestDownload:
 
     @pytest.mark.parametrize("here", [True, False])
     def test_a_failure_changes_nothing(self, here: bool, share: Path, datasets_root: Path) -> None:
-        write_dataset(share, "a/b/x-v0", files={"data/big": bytes(3 << 20)})
+        write_dataset(share, "a/b/x-v0", files={f"data/{name}": bytes(1 << 20) for name in ("big", "k", "l", "last")})
         if here:
             write_dataset(datasets_root, "a/b/x-v0", description="mine")
         before = tree(datasets_root)
-        shorten = Interference(lambda: (share / "a/b/x-v0/data/big").write_bytes(b""), after=2)
-        with observe_progress(shorten), pytest.raises(RemoteError):
-            download_dataset("a/b/x-v0", force_download=here)
-        assert tree(datasets_root) == before
+        shorten = Interference(lambda: (share / "a/b/x-v0/data/last").write_bytes(b""), during="downloading")
+        with observe_progress(shorten), pytest.raises(MinariError):
+            download_dataset("a/b/x-v0", force_download=here, max_workers=1)
+        assert visible(datasets_root) == (before if here else {"a": None, "a/b": None})
 
     def test_an_interruption_changes_nothing(self, share: Path, datasets_root: Path) -> None:
         write_dataset(share, "a/b/x-v0", files={"data/big": bytes(3 << 20)})
         write_dataset(datasets_root, "a/b/x-v0", description="mine")
         before = tree(datasets_root)
-        with observe_progress(Interference(interrupt, after=2)), pytest.raises(KeyboardInterrupt):
+        with observe_progress(Interference(interrupt, during="downloading")), pytest.raises(KeyboardInterrupt):
             download_dataset("a/b/x-v0", True)
-        assert tree(datasets_root) == before
+        assert visible(datasets_root) == before
 
     def test_force_puts_the_old_one_back_when_the_new_one_cannot_be_placed(
         self, share: Path, datasets_root: Path, monkeypatch: pytest.MonkeyPatch
@@ -221,8 +233,8 @@ class TestDownload:
         monkeypatch.setattr(receiving, "publish_directory", fail_the_second_time)
         with pytest.raises(PermissionError):
             download_dataset("x-v0", True)
-        assert moves == ["replaced", "x-v0", "x-v0"]
-        assert tree(datasets_root) == before
+        assert [name.partition("-")[0] for name in moves] == ["replaced", "x", "x"]
+        assert visible(datasets_root) == before
 
     def test_the_old_one_stays_until_the_new_one_is_complete(self, share: Path, datasets_root: Path) -> None:
         seen: list[str] = []
@@ -232,14 +244,14 @@ class TestDownload:
         def look() -> None:
             seen.append(minari.list_local_datasets()["x-v0"]["description"])
 
-        with observe_progress(Interference(look, after=3)):
+        with observe_progress(Interference(look, during="downloading")):
             download_dataset("x-v0", True)
         assert seen == ["mine"]
         assert minari.list_local_datasets()["x-v0"]["description"] == "theirs"
 
     def test_one_that_arrives_meanwhile_is_not_replaced(self, share: Path, datasets_root: Path) -> None:
         write_dataset(share, "x-v0", description="theirs")
-        arrive = Interference(lambda: write_dataset(datasets_root, "x-v0", description="mine"))
+        arrive = Interference(lambda: write_dataset(datasets_root, "x-v0", description="mine"), during="downloading")
         with observe_progress(arrive):
             download_dataset("x-v0")
         assert minari.list_local_datasets()["x-v0"]["description"] == "mine"
@@ -253,10 +265,10 @@ class TestDownload:
         write_dataset(share, "a/b/x-v0", files={"data/big": bytes(2 << 20)})
         seen: list[list[str]] = []
         # What is under way lies on the disk where it will end up, as a move to another one is no rename.
-        look = Interference(lambda: seen.append([path.name[:6] for path in disk.iterdir()]), 2)
+        look = Interference(lambda: seen.append([path.name for path in (disk / "b").iterdir()]), during="downloading")
         with observe_progress(look):
             download_dataset("a/b/x-v0")
-        assert seen == [[".x-v0."]]
+        assert seen == [[".x-v0.download"]]
         assert tree(disk / "b/x-v0") == tree(share / "a/b/x-v0")
 
     @pytest.mark.parametrize("force", [False, True])
@@ -290,26 +302,29 @@ class TestDownload:
     ) -> None:
         write_dataset(share, "x-v1")
 
-        def send(self: SpyStorage, dataset_id: str, path: Path) -> None:
-            write_dataset(path, "x-v10")
+        def send(self: SpyStorage, dataset_id: str, folder: Path, like: Path | None = None) -> Path:
+            write_dataset(folder, "x-v10")
+            return folder
 
-        monkeypatch.setattr(spy, "download_dataset", send)
+        monkeypatch.setattr(spy, "fetch_dataset", send)
         with pytest.raises(RemoteError, match="sent something else"):
             download_dataset("x-v1")
-        assert tree(datasets_root) == {}
+        assert visible(datasets_root) == {}
 
     def test_a_remote_that_sends_half_of_it(
         self, share: Path, datasets_root: Path, spy: type[SpyStorage], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         write_dataset(share, "a/x-v1")
 
-        def send(self: SpyStorage, dataset_id: str, path: Path) -> None:
-            (write_dataset(path, dataset_id) / "data/metadata.json").write_text('{"total_')
+        def send(self: SpyStorage, dataset_id: str, folder: Path, like: Path | None = None) -> Path:
+            received = write_dataset(folder, dataset_id)
+            (received / "data/metadata.json").write_text('{"total_')
+            return received
 
-        monkeypatch.setattr(spy, "download_dataset", send)
+        monkeypatch.setattr(spy, "fetch_dataset", send)
         with pytest.raises(DatasetCorruptError):
             download_dataset("a/x-v1")
-        assert tree(datasets_root) == {}
+        assert visible(datasets_root) == {"a": None}
 
     def test_workers_that_start_together(self, share: Path, datasets_root: Path) -> None:
         write_dataset(share, "a/x-v0", files={"data/big": bytes(2 << 20)})

@@ -21,8 +21,9 @@ from minari.errors import (
 from minari.progress import observe_progress
 from minari.storage import hosting
 from minari.storage.hosting import download_dataset, list_remote_datasets, upload_dataset
+from minari.storage.remotes import MAX_WORKERS
 from minari.storage.remotes.file import FileStorage
-from support.remotes import NAMESPACE_FILE, Interference, SpyStorage, tree, write_dataset, write_namespace
+from support.remotes import NAMESPACE_FILE, Interference, SpyStorage, tree, uploaded, write_dataset, write_namespace
 
 
 pytestmark = pytest.mark.usefixtures("no_surprises")
@@ -61,7 +62,7 @@ class TestListing:
         assert list(list_remote_datasets(remote_path=f"file://{tmp_path}/")) == ["x-v0"]
 
     def test_an_unknown_remote(self) -> None:
-        for address in (None, "s3://bucket", "nonsense"):
+        for address in ("far://bucket", "nonsense"):
             with pytest.raises(RemoteError):
                 list_remote_datasets(address)
 
@@ -92,7 +93,7 @@ class TestListing:
         self, share: Path, spy: type[SpyStorage], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         write_dataset(share, "x-v0")
-        monkeypatch.setattr(spy, "list_datasets", lambda *_, **__: ["../x-v0", "x", "x-v0", "a b-v0", ""])
+        monkeypatch.setattr(spy, "survey", lambda *_: dict.fromkeys(["../x-v0", "x", "x-v0", "a b-v0", ""]))
         assert list(list_remote_datasets()) == ["x-v0"]
 
     def test_metadata_are_asked_for_at_the_same_time_but_not_all_at_once(
@@ -117,7 +118,7 @@ class TestListing:
         with observe_progress(observer := Interference(lambda: None)):
             found = list_remote_datasets()
         assert [metadata["id"] for metadata in found.values()] == list(found) == [f"x-v{i}" for i in range(40)]
-        assert 4 <= most <= hosting._REQUESTS_AT_ONCE
+        assert 4 <= most <= MAX_WORKERS
         assert [task.total for task in observer.tasks] == observer.done == [40]
 
 
@@ -131,7 +132,7 @@ class TestUpload:
         upload_dataset("a/b/x-v0", "token")
         expected = {name: content for name, content in tree(datasets_root).items() if name != "c" and "v1" not in name}
         expected.pop(f"c/{NAMESPACE_FILE}")
-        assert tree(share) == expected
+        assert uploaded(share) == expected
 
     def test_to_a_remote_and_from_a_root_of_choice(self, share: Path, tmp_path: Path, datasets_root: Path) -> None:
         (tmp_path / "second").mkdir()
@@ -139,7 +140,7 @@ class TestUpload:
         write_dataset(tmp_path / "mine", "a/x-v0", combined=["part-v0"])
         write_dataset(tmp_path / "mine", "part-v0")
         upload_dataset("a/x-v0", remote=(tmp_path / "second").as_uri(), root=tmp_path / "mine")
-        assert tree(tmp_path / "second") == tree(tmp_path / "mine")
+        assert uploaded(tmp_path / "second") == tree(tmp_path / "mine")
         assert tree(share) == tree(datasets_root) == {}
 
     def test_namespaces_of_the_remote_stay(self, share: Path, datasets_root: Path) -> None:
@@ -189,8 +190,8 @@ class TestUpload:
 
     def test_an_unknown_remote(self, datasets_root: Path) -> None:
         write_dataset(datasets_root, "x-v0")
-        with pytest.raises(RemoteError, match="hf://name"):
-            upload_dataset("x-v0", "token")
+        with pytest.raises(RemoteError, match="no kind of remote called 'far'"):
+            upload_dataset("x-v0", "token", remote="far://bucket")
 
     def test_the_parts_go_along_and_first(self, share: Path, datasets_root: Path, spy: type[SpyStorage]) -> None:
         write_dataset(datasets_root, "a/one-v0")
@@ -221,13 +222,14 @@ class TestUpload:
     ) -> None:
         asked: list[tuple[Any, Any]] = []
 
-        def remember(remote_path: str | None = None, token: str | None = None) -> FileStorage:
+        def remember(remote_path: str | None = None, token: str | None = None, **options: Any) -> FileStorage:
             asked.append((remote_path, token))
+            assert options == {"max_workers": 3, "private": True}
             return FileStorage(str(share))
 
         monkeypatch.setattr(hosting, "get_cloud_storage", remember)
         write_dataset(datasets_root, "x-v0")
-        upload_dataset("x-v0", "secret", remote="hf://me")
+        upload_dataset("x-v0", "secret", remote="hf://me", max_workers=3, private=True)
         assert asked == [("hf://me", "secret")]
 
 
@@ -250,7 +252,7 @@ def test_what_official_releases_wrote_can_be_shared(
                 warnings.filterwarnings("ignore", message=".* is an older version")
                 download_dataset(dataset_id, root=tmp_path / "back")
     assert minari.list_local_datasets(root=tmp_path / "back") == local
-    assert tree(tmp_path / "back") == tree(share)
+    assert tree(tmp_path / "back") == uploaded(share)
 
 
 def test_the_real_dataset_by_its_address(real_root: Path, tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ class TestLoad:
         assert load_dataset("x-v0", download=True).total_episodes == 2
 
     def test_what_is_not_here_is_downloaded_when_asked(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(hosting, "download_dataset", lambda dataset_id, root: record(dataset_id, root=root))
+        monkeypatch.setattr(hosting, "download_dataset", lambda dataset_id, root, **_: record(dataset_id, root=root))
         with pytest.raises(DatasetNotFoundError):
             load_dataset("x-v0")
         assert load_dataset("x-v0", True).total_episodes == 2

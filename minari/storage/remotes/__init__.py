@@ -1,8 +1,14 @@
-"""Remotes: the places that datasets are shared from, each named by an address such as ``file:///folder``."""
+"""Remotes: the places that datasets are shared from, each named by an address such as ``file:///folder``.
+
+:mod:`minari.storage.remotes.cloud_storage` says what a remote does, and
+:mod:`minari.storage.remotes.object_storage` does most of it for stores of objects. What moves the bytes, whatever the
+remote, is :mod:`minari.storage.transfer`.
+"""
 
 from __future__ import annotations
 
-from minari.storage.remotes.cloud_storage import CloudStorage, RemoteDatasetNotFoundError
+from minari.storage.remotes.cloud_storage import MAX_WORKERS, CloudStorage
+from minari.storage.remotes.object_storage import ABSENT, ConflictError, ObjectStorage
 from minari.storage.remotes.registry import (
     DEFAULT_REMOTE,
     get_cloud_storage,
@@ -10,12 +16,19 @@ from minari.storage.remotes.registry import (
     register_remote,
     split_address,
 )
+from minari.storage.transfer.remote_files import RemoteDatasetNotFoundError, RemoteFile, RemoteFileNotFoundError
 
 
 __all__ = [
+    "ABSENT",
     "DEFAULT_REMOTE",
+    "MAX_WORKERS",
     "CloudStorage",
+    "ConflictError",
+    "ObjectStorage",
     "RemoteDatasetNotFoundError",
+    "RemoteFile",
+    "RemoteFileNotFoundError",
     "get_cloud_storage",
     "get_remote_schemes",
     "register_remote",

@@ -1,40 +1,42 @@
-"""``file:///folder``: a folder as a remote, such as one that a laboratory shares over its network.
-
-The folder is laid out as the local root is, so that a root can be a remote as it stands. The folder of
-a dataset is moved as a whole, without what is hidden in it, as that belongs to programs on one machine.
-"""
+"""A folder as a remote, such as one that a laboratory shares over the network: ``file:///folder``."""
 
 from __future__ import annotations
 
-import os
-import stat
+import logging
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 from urllib.request import url2pathname
 
-from minari.dataset.dataset_id import DatasetId, dataset_id_sort_key, is_dataset_id, is_part, parse_namespace
-from minari.dataset.minari_storage import MinariStorage
-from minari.errors import DatasetBusyError, DatasetNotFoundError, MinariError, NamespaceError, RemoteError
-from minari.progress import track
-from minari.storage.datasets_root_dir import get_dataset_path
+from minari.dataset.dataset_id import DatasetId, is_dataset_id, is_part
+from minari.dataset.raw_metadata import read_raw_metadata
+from minari.errors import DatasetBusyError, MinariError, RemoteError
 from minari.storage.publishing import (
     NAMESPACE_METADATA_FILENAME,
-    catalogue_folders,
     dataset_exists,
     ensure_namespace_directories,
-    staged_directory,
+    publish_directory,
+    refuse_taken,
+    walk_catalogue,
     write_atomically,
 )
-from minari.storage.remotes.cloud_storage import CloudStorage, RemoteDatasetNotFoundError, file_within
+from minari.storage.remotes.cloud_storage import MAX_WORKERS, CloudStorage
+from minari.storage.transfer.checksums import checksums_of, read_in_pieces
+from minari.storage.transfer.index import INDEX_FILE_NAME, dump_index
+from minari.storage.transfer.manifest import MANIFEST_NAME, Manifest
+from minari.storage.transfer.outgoing import OutgoingDataset, OutgoingFile, local_files, regular_file
+from minari.storage.transfer.remote_files import METADATA_NAME, RemoteFile, RemoteFileNotFoundError, file_within
+from minari.storage.transfer.under_way import folder_under_way
+from minari.storage.transfer.workers import Advance
 
 
 __all__ = ["FileStorage"]
 
-_CHUNK = 1 << 20  # bytes: what is copied between two reports of progress
+
+_log = logging.getLogger(__name__)
 
 
 class FileStorage(CloudStorage):
@@ -44,13 +46,26 @@ class FileStorage(CloudStorage):
         name: the path of the folder as in an address, ``/folder`` for ``file:///folder`` and
             ``/C:/folder`` for ``file:///C:/folder``; spaces may be written as ``%20``.
         token: not used, the system decides who may read and write.
+        scheme: ``"file"``.
+        max_workers: how many files may be copied at the same time.
+        private: must be False: the permissions of the folder are the system's affair.
 
     Raises:
         RemoteError: the path is relative, or there is no such folder.
     """
 
-    def __init__(self, name: str, token: str | None = None) -> None:
-        super().__init__(name, token)
+    SCHEME = "file"
+
+    def __init__(
+        self,
+        name: str,
+        token: str | None = None,
+        *,
+        scheme: str | None = None,
+        max_workers: int = MAX_WORKERS,
+        private: bool = False,
+    ) -> None:
+        super().__init__(name, token, scheme=scheme, max_workers=max_workers, private=private)
         self._root = _folder(name)
         with _failures_told(f"Opening the folder {self._root}"):
             is_folder = self._root.is_dir()
@@ -73,70 +88,175 @@ class FileStorage(CloudStorage):
             first -= 1
         return "/".join(parts[:first]) or "/", unquote("/".join(parts[first:]))
 
-    def list_datasets(self, prefix: str | None = None) -> list[str]:
-        """The ids of the datasets, sorted, those that begin with a prefix where one is given."""
+    def survey(self, prefix: str | None = None) -> dict[str, bytes | None]:
+        """The datasets; their metadata are read one by one."""
         with _failures_told(f"Listing the datasets of {self._root}"):
-            found = [
-                dataset_id
-                for dataset_id, folder in catalogue_folders(self._root)
-                if dataset_id.startswith(prefix or "") and is_dataset_id(dataset_id) and dataset_exists(folder)
-            ]
-        return sorted(found, key=dataset_id_sort_key)
-
-    def get_dataset_metadata(self, dataset_id: str) -> dict[str, Any]:
-        """The metadata of a dataset as they are stored."""
-        folder = self._dataset_folder(dataset_id)
-        with _failures_told(f"Reading the metadata of {dataset_id} in {self._root}"):
-            return MinariStorage.read_raw_metadata(folder / "data")
-
-    def download_dataset(self, dataset_id: str, path: Path) -> None:
-        """Copy a dataset from the folder; it appears in ``path`` when it is complete."""
-        destination = path.joinpath(*parse_namespace(dataset_id))
-        with _failures_told(f"Copying {dataset_id} from {self._root} to {path}"):
-            _copy(self._dataset_folder(dataset_id), destination, f"downloading {dataset_id}")
-
-    def upload_dataset(self, dataset_id: str, *, root: str | os.PathLike[str] | None = None) -> None:
-        """Copy a local dataset to the folder; it appears there when it is complete."""
-        source = get_dataset_path(str(DatasetId.parse(dataset_id)), root=root)
-        if not dataset_exists(source):
-            raise DatasetNotFoundError(f"There is no dataset {dataset_id} at {source} to upload.")
-        with _failures_told(f"Copying {dataset_id} to {self._root}"):
-            _copy(source, self._root.joinpath(*parse_namespace(dataset_id)), f"uploading {dataset_id}")
+            return {
+                folder.id: None
+                for folder in walk_catalogue(self._root)
+                if folder.is_dataset and folder.id.startswith(prefix or "") and is_dataset_id(folder.id)
+            }
 
     def list_namespaces(self) -> list[str]:
         """The namespaces that have metadata, sorted."""
         with _failures_told(f"Listing the namespaces of {self._root}"):
-            folders = catalogue_folders(self._root)
-            return sorted(name for name, folder in folders if (folder / NAMESPACE_METADATA_FILENAME).is_file())
+            return sorted(folder.id for folder in walk_catalogue(self._root) if folder.is_namespace)
 
-    def download_namespace_metadata(self, namespace: str, path: Path) -> None:
-        """Copy the metadata of a namespace from the folder."""
-        parts = parse_namespace(namespace)
-        file = self._root.joinpath(*parts, NAMESPACE_METADATA_FILENAME)
-        with _failures_told(f"Copying the metadata of the namespace {namespace} from {self._root}"):
-            if not file.is_file():
-                raise NamespaceError(f"There is no namespace {namespace!r} in {self._root}.")
-            _size_and_stamp(file, file.parent.resolve())
-            folder = path.joinpath(*parts)
-            folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(folder / NAMESPACE_METADATA_FILENAME, file.read_bytes())
+    def has_dataset(self, dataset_id: str) -> bool:
+        """Whether there is a dataset of this id; folders appear whole, so it is complete."""
+        with _failures_told(f"Looking for {dataset_id} in {self._root}"):
+            return dataset_exists(self._path(str(DatasetId.parse(dataset_id))))
 
-    def upload_namespace(self, namespace: str, *, root: str | os.PathLike[str] | None = None) -> None:
-        """Copy the metadata of a local namespace to the folder."""
-        file = get_dataset_path(namespace, root=root) / NAMESPACE_METADATA_FILENAME
-        if not file.is_file():
-            raise NamespaceError(f"There is no local namespace {namespace!r} to upload; create it first.")
-        with _failures_told(f"Copying the metadata of the namespace {namespace} to {self._root}"):
-            _size_and_stamp(file, file.parent.resolve())
-            ensure_namespace_directories(self._root, namespace)
-            target = self._root.joinpath(*parse_namespace(namespace), NAMESPACE_METADATA_FILENAME)
-            write_atomically(target, file.read_bytes())
+    def get_dataset_metadata(self, dataset_id: str) -> dict[str, Any]:
+        """The metadata of a dataset as they are stored, those of old releases included."""
+        if not self.has_dataset(dataset_id):
+            raise self._no_dataset(dataset_id)
+        with _failures_told(f"Reading the metadata of {dataset_id} in {self._root}"):
+            return read_raw_metadata(self._path(dataset_id) / "data")
 
-    def _dataset_folder(self, dataset_id: str) -> Path:
-        folder = self._root.joinpath(*parse_namespace(str(DatasetId.parse(dataset_id))))
-        if not dataset_exists(folder):
-            raise RemoteDatasetNotFoundError(f"There is no dataset {dataset_id} in {self._root}.")
-        return folder
+    def list_files(self, folder: str) -> list[RemoteFile]:
+        """All files below a folder, once no change to them is half made."""
+        path = self._path(folder)
+        with _failures_told(f"Listing the files of {folder} in {self._root}"):
+            if not path.is_dir():
+                return []
+            if dataset_exists(path):
+                read_raw_metadata(path / "data")  # finishes what a killed program has left, or waits
+            found = [
+                RemoteFile(f"{folder}/{file.name}", file.size, None, "{}-{}".format(*file.stamp))
+                for file in local_files(path)
+            ]
+            manifest = file_within(path, MANIFEST_NAME)
+            if manifest.is_file() and not self._is_changed(folder):
+                found.append(RemoteFile(f"{folder}/{MANIFEST_NAME}", manifest.stat().st_size))
+            return found
+
+    def _is_changed(self, dataset_id: str) -> bool:
+        """Whether a dataset was recorded into where it lies, after it was uploaded with a manifest.
+
+        Every such change writes the metadata file anew, and nearly all of them write something else.
+        """
+        name = f"{dataset_id}/{MANIFEST_NAME}"
+        manifest, metadata = self._path(name), self._path(f"{dataset_id}/{METADATA_NAME}")
+        if not (manifest.is_file() and metadata.is_file()):
+            return False
+        if metadata.stat().st_mtime_ns <= manifest.stat().st_mtime_ns:
+            return False
+        expected = Manifest.parse(manifest.read_bytes(), name).files.get(METADATA_NAME)
+        return expected is not None and expected.sha256 != _sha256(metadata)
+
+    def read_file(self, name: str) -> bytes:
+        """A small file."""
+        with self._opened(name) as path:
+            return path.read_bytes()
+
+    def read_range(self, name: str, start: int, stop: int) -> bytes:
+        """A part of a file."""
+        with self._opened(name) as path, path.open("rb") as file:
+            file.seek(start)
+            return file.read(stop - start)
+
+    @contextmanager
+    def _opened(self, name: str) -> Iterator[Path]:
+        path = self._path(name)
+        with _failures_told(f"Reading {name} in {self._root}"):
+            try:
+                dataset, is_data, _ = name.partition("/data/")
+                regular_file(path, (self._path(dataset) if is_data else path.parent).resolve())
+                yield path
+            except (FileNotFoundError, NotADirectoryError):
+                raise RemoteFileNotFoundError(f"There is no file {name} in {self._root}.") from None
+
+    def write_file(self, name: str, content: bytes) -> None:
+        """Write a small file of a namespace, which is made where missing."""
+        path = self._path(name)
+        with _failures_told(f"Writing {name} in {self._root}"):
+            if path.name == NAMESPACE_METADATA_FILENAME:
+                ensure_namespace_directories(self._root, name.rpartition("/")[0])
+            write_atomically(path, content)
+
+    def fetch_dataset(self, dataset_id: str, folder: Path, like: Path | None = None) -> Path:
+        """Copy the files of a dataset; they agree with one moment, or the copy fails."""
+        before = self.list_files(str(DatasetId.parse(dataset_id)))
+        with _failures_told(f"Reading the manifest of {dataset_id} in {self._root}"):
+            if self._is_changed(dataset_id):
+                warnings.warn(
+                    f"{self._path(dataset_id)} was changed there after it was uploaded, so that its manifest does "
+                    "not count: it is copied as it is, and only the sizes of its files are compared.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+        fetched = super().fetch_dataset(dataset_id, folder, like)
+        if self.list_files(dataset_id) != before:
+            raise DatasetBusyError(
+                f"The dataset {self._path(dataset_id)} was changed while it was copied; try again when nobody is "
+                "writing it."
+            )
+        return fetched
+
+    def send_dataset(self, outgoing: OutgoingDataset, advance: Advance, *, force: bool) -> None:
+        """Copy a dataset into a hidden folder, which is renamed when it is complete."""
+        destination = self._path(outgoing.dataset_id)
+        hidden = destination.with_name(f".{destination.name}.upload")
+        with _failures_told(f"Copying {outgoing.dataset_id} to {self._root}"):
+            refuse_taken(destination)
+            with folder_under_way(hidden, f"uploading {outgoing.dataset_id}") as folder:
+                copied = folder / "files"
+                for file in outgoing.files:
+                    _copy(file, file_within(copied, file.name))
+                    advance(file.size, 1)
+                texts = {} if outgoing.metadata is None else {METADATA_NAME: outgoing.metadata}
+                texts[MANIFEST_NAME] = outgoing.manifest  # after the metadata: see _is_changed
+                for name, content in texts.items():
+                    file_within(copied, name).write_bytes(content)
+                    advance(len(content), 1)
+                _remove_others(copied, {*texts, *(file.name for file in outgoing.files)})
+                outgoing.check_unchanged()
+                publish_directory(copied, destination)
+        try:
+            self._write_index()
+        except (MinariError, OSError) as error:
+            _log.warning("The index of %s was not brought up to date: %s", self.address, error)
+
+    def _write_index(self) -> None:
+        """List all datasets in one file, for those who read the folder through a web server."""
+        entries: dict[str, bytes] = {}
+        with folder_under_way(self._root / ".index", "writing the index"):
+            for dataset_id in self.survey():
+                with suppress(FileNotFoundError):  # of an old release; these are not told apart through the web
+                    entries[dataset_id] = self._path(f"{dataset_id}/{METADATA_NAME}").read_bytes()
+            write_atomically(self._root / INDEX_FILE_NAME, dump_index(entries))
+
+    def _path(self, name: str) -> Path:
+        return file_within(self._root, name)
+
+
+def _copy(file: OutgoingFile, target: Path) -> None:
+    """Copy a file, unless an upload that was broken off has left it, and make sure that it arrived."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_file() and _sha256(target) == file.sha256:
+        return
+    with target.open("wb") as writer:
+        for piece in read_in_pieces(file.path):
+            writer.write(piece)
+    if target.stat().st_size != file.size or _sha256(target) != file.sha256:
+        raise RemoteError(
+            f"The copy of {file.path} at {target} is not what the file was; try again when nobody is writing the "
+            "dataset and there is room for it."
+        )
+
+
+def _sha256(path: Path) -> str:
+    return checksums_of(read_in_pieces(path), path.stat().st_size, ["sha256"])["sha256"].value
+
+
+def _remove_others(folder: Path, names: set[str]) -> None:
+    """Take away what an upload of other data has left."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_file() and path.relative_to(folder).as_posix() not in names:
+            path.unlink()
+        elif path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
 
 
 def _folder(name: str) -> Path:
@@ -162,70 +282,3 @@ def _failures_told(action: str) -> Iterator[None]:
         raise RemoteError(
             f"{action} failed ({error}); see that the folder is mounted, has room, and may be read and written."
         ) from error
-
-
-@dataclass(frozen=True, slots=True)
-class _File:
-    """One file of a dataset: where, how long, and what changes whenever it is written."""
-
-    name: str
-    size: int
-    stamp: tuple[int, int]
-
-
-def _copy(source: Path, destination: Path, description: str) -> None:
-    """Copy the folder of a dataset. It appears when it is complete, and agrees with one moment of the source."""
-    files = _files_at_rest(source)
-    chunks = sum(-(-file.size // _CHUNK) for file in files)
-    with staged_directory(destination) as folder:
-        for _ in track(_copied(files, source, folder), description, total=chunks, unit="MiB"):
-            pass
-        if _files_at_rest(source) != files:
-            raise DatasetBusyError(
-                f"The dataset {source} was changed while it was copied; try again when nobody is writing it."
-            )
-
-
-def _copied(files: list[_File], source: Path, folder: Path) -> Iterator[None]:
-    for file in files:
-        target = file_within(folder, file.name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with (source / file.name).open("rb") as reader, target.open("xb") as writer:
-            while chunk := reader.read(_CHUNK):
-                writer.write(chunk)
-                yield
-        size = target.stat().st_size
-        if size != file.size:
-            raise RemoteError(
-                f"{source / file.name} has {file.size} bytes and its copy has {size}; try again when nobody is "
-                "writing the dataset and there is room for it."
-            )
-
-
-def _files_at_rest(source: Path) -> list[_File]:
-    """The files of a dataset once no change is half made."""
-    MinariStorage.read_raw_metadata(source / "data")  # finishes what a killed program has left, or waits
-    return list(_files_below(source, source.resolve(), ""))
-
-
-def _files_below(folder: Path, base: Path, prefix: str) -> Iterator[_File]:
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
-            continue
-        if path.is_dir() and not path.is_symlink():
-            yield from _files_below(path, base, f"{prefix}{path.name}/")
-        else:
-            yield _File(f"{prefix}{path.name}", *_size_and_stamp(path, base))
-
-
-def _size_and_stamp(path: Path, base: Path) -> tuple[int, tuple[int, int]]:
-    """The size of a regular file in bytes, and its stamp; links that lead elsewhere are refused."""
-    if not path.resolve().is_relative_to(base):
-        raise RemoteError(
-            f"{path} is a link that leads out of {base}, and only what lies there is copied; put the file "
-            "itself in its place."
-        )
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise RemoteError(f"{path} is a link to a folder, or no file at all; take it out of the dataset.")
-    return status.st_size, (status.st_ino, status.st_mtime_ns)

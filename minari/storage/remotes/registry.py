@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from minari.errors import RemoteError
+from minari.lazy import LazyModule
 from minari.plugins import Target, find_target, known_targets, load_class
 from minari.storage.datasets_root_dir import get_default_remote
-from minari.storage.remotes.cloud_storage import CloudStorage
+from minari.storage.remotes.cloud_storage import MAX_WORKERS, CloudStorage
 
+
+fsspec: Any = LazyModule("fsspec")  # optional; it knows schemes beyond ours
 
 #: What is asked where neither a remote is named nor ``MINARI_REMOTE`` set.
 DEFAULT_REMOTE = "hf://farama-minari"
 
 ENTRY_POINT_GROUP = "minari.remotes"
 
+_FSSPEC_STORE = "minari.storage.remotes.fsspec_store:FsspecStorage"
+
 _remotes: dict[str, Target] = {
     "file": ("minari.storage.remotes.file:FileStorage", "minari"),
+    **dict.fromkeys(("gcp", "gs"), ("minari.storage.remotes.gcp:GCPStorage", "minari[gcs]")),
+    "hf": ("minari.storage.remotes.huggingface:HuggingFaceStorage", "minari[hf]"),
+    "http": ("minari.storage.remotes.web:HttpStorage", "minari"),
+    "https": ("minari.storage.remotes.web:WebStorage", "minari"),
+    **dict.fromkeys(("s3", "s3a"), ("minari.storage.remotes.s3:S3Storage", "minari[s3]")),
+    **dict.fromkeys(("abfs", "abfss", "az"), ("minari.storage.remotes.azure:AzureStorage", "minari[azure]")),
 }
-#: Schemes with a meaning that is settled, for which a package may bring the class.
-_RESERVED = ("gcp", "gs", "hf")
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.+)", re.DOTALL)
 
@@ -42,14 +52,22 @@ def get_remote_schemes() -> list[str]:
     return sorted(known_targets(_remotes, ENTRY_POINT_GROUP))
 
 
-def get_cloud_storage(remote_path: str | None = None, token: str | None = None) -> CloudStorage:
-    """The remote at an address.
+def get_cloud_storage(
+    remote_path: str | None = None,
+    token: str | None = None,
+    *,
+    max_workers: int = MAX_WORKERS,
+    private: bool = False,
+) -> CloudStorage:
+    """The remote at an address; nothing is asked of it yet.
 
     Args:
         remote_path: ``scheme://name``; by default that of the variable ``MINARI_REMOTE``, which is
             read at each call, or else ``hf://farama-minari``.
         token: what the remote asks of those who write to it: the token of a Hub, or the path of a
             service-account key.
+        max_workers: how many requests may be under way at the same time.
+        private: whether what is uploaded is for those only who are let in; a Hub can do that.
 
     Raises:
         RemoteError: the address is malformed, there is no class for its scheme, or the remote is out
@@ -57,14 +75,15 @@ def get_cloud_storage(remote_path: str | None = None, token: str | None = None) 
         MissingDependencyError: the package that the class needs is not installed.
     """
     scheme, name = _parse(get_default_remote() if remote_path is None else remote_path)
-    return _remote_class(scheme)(name, token)
+    return _remote_class(scheme)(name, token, scheme=scheme, max_workers=max_workers, private=private)
 
 
 def split_address(address: str) -> tuple[str, str]:
     """The remote and the dataset id in the full address of a dataset.
 
-    What follows ``scheme://`` up to the next ``/`` is the name of the remote, and the rest the id,
-    unless the class for the scheme says otherwise, as that of ``file`` does.
+    Where it lies on the remote of ``MINARI_REMOTE``, that is the remote. Elsewhere, what follows
+    ``scheme://`` up to the next ``/`` is the name of the remote, and the rest the id, unless the class
+    for the scheme says otherwise, as that of ``file`` does.
 
     Args:
         address: such as ``hf://farama-minari/D4RL/door/human-v2``. The id in it is not checked.
@@ -77,6 +96,9 @@ def split_address(address: str) -> tuple[str, str]:
         MissingDependencyError: the package that the class needs is not installed.
     """
     scheme, location = _parse(address)
+    usual = f"{get_default_remote().rstrip('/')}/"
+    if f"{scheme}://{location}".startswith(usual):
+        return usual[:-1], f"{scheme}://{location}".removeprefix(usual)
     name, dataset_id = _remote_class(scheme).split_location(location)
     return f"{scheme}://{name}", dataset_id
 
@@ -94,21 +116,21 @@ def _parse(address: str) -> tuple[str, str]:
 
 def _remote_class(scheme: str) -> type[CloudStorage]:
     target = find_target(scheme, _remotes, ENTRY_POINT_GROUP)
+    if target is None and _is_known_to_fsspec(scheme):
+        target = (_FSSPEC_STORE, "fsspec")
     if target is None:
-        raise RemoteError(_no_class(scheme))
+        usable = ", ".join(f"{known}://" for known in get_remote_schemes())
+        raise RemoteError(
+            f"There is no kind of remote called {scheme!r}; expected scheme://name with one of {usable}, one that "
+            f"fsspec knows where that is installed, or a package that brings an entry point {scheme!r} of the "
+            f"group {ENTRY_POINT_GROUP!r}."
+        )
     remote_class: type[CloudStorage] = load_class(target, f"Remotes of the form {scheme}://name need")
     return remote_class
 
 
-def _no_class(scheme: str) -> str:
-    usable = ", ".join(f"{known}://" for known in get_remote_schemes())
-    if scheme in _RESERVED:
-        return (
-            f"This release cannot reach remotes of the form {scheme}://name by itself yet; install a package "
-            f"that brings an entry point {scheme!r} of the group {ENTRY_POINT_GROUP!r}, or name a remote "
-            f"that begins with {usable} (by MINARI_REMOTE, for example)."
-        )
-    return (
-        f"There is no kind of remote called {scheme!r}; expected scheme://name with one of {usable}, or a "
-        f"package that brings an entry point {scheme!r} of the group {ENTRY_POINT_GROUP!r}."
-    )
+def _is_known_to_fsspec(scheme: str) -> bool:
+    try:
+        return scheme in fsspec.available_protocols()
+    except ImportError:
+        return False

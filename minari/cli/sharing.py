@@ -1,0 +1,82 @@
+"""The commands that move datasets: download, upload."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import minari
+from minari.cli.catalogue import refuse_unknown
+from minari.cli.credentials import credentials
+from minari.cli.progress import progress_bars
+from minari.cli.running import UsageError, for_each
+from minari.cli.terminal import complain, tell
+from minari.dataset.dataset_id import DatasetId
+from minari.storage.datasets_root_dir import get_dataset_path, get_default_remote
+from minari.storage.publishing import dataset_exists
+from minari.storage.remotes import get_cloud_storage, split_address
+
+
+__all__ = ["download", "upload"]
+
+
+def download(
+    datasets: Sequence[str],
+    force: bool,
+    remote: str | None,
+    token: str | None,
+    key_path: str | None,
+    max_workers: int,
+    quiet: bool,
+) -> None:
+    """Bring datasets from a remote, or each from its own where addresses are given."""
+    addresses = [dataset for dataset in datasets if "://" in dataset]
+    if remote is not None and addresses:
+        raise UsageError(f"{addresses[0]} names its remote itself; leave out --remote, or give the id alone.")
+
+    def bring(dataset: str) -> None:
+        dataset_id = split_address(dataset)[1] if "://" in dataset else dataset
+        path = get_dataset_path(str(DatasetId.parse(dataset_id)))
+        if dataset_exists(path) and not force:
+            tell(f"Dataset {dataset_id} is at {path} already; --force downloads it again.")
+            return
+        key = credentials(dataset if "://" in dataset else remote, token, key_path)
+        tell(f"Downloading {dataset_id} from Farama servers...")
+        try:
+            with progress_bars(quiet=quiet):
+                minari.download_dataset(dataset, force, remote=remote, token=key, max_workers=max_workers)
+        except KeyboardInterrupt:
+            complain(f"What has come of {dataset_id} is kept; the same command goes on with the rest.")
+            raise
+        tell(f"Dataset {dataset_id} downloaded to {path}")
+
+    for_each(dict.fromkeys(datasets), bring)
+
+
+def upload(
+    dataset_ids: Sequence[str],
+    remote: str | None,
+    token: str | None,
+    key_path: str | None,
+    private: bool,
+    force: bool,
+    max_workers: int,
+    quiet: bool,
+) -> None:
+    """Send datasets to a remote."""
+    refuse_unknown(dataset_ids, "uploaded")
+    address = get_default_remote() if remote is None else remote
+    key = credentials(address, token, key_path)
+    storage = get_cloud_storage(address, key)
+
+    def send(dataset_id: str) -> None:
+        if storage.has_dataset(dataset_id):
+            tell(f"Dataset {dataset_id} is on {address} already.")
+            return
+        tell(f"Uploading {dataset_id} to {address}...")
+        with progress_bars(quiet=quiet):
+            minari.upload_dataset(
+                dataset_id, key, remote=address, private=private, force=force, max_workers=max_workers
+            )
+        tell(f"Dataset {dataset_id} uploaded to {address}")
+
+    for_each(dict.fromkeys(dataset_ids), send)

@@ -1,0 +1,68 @@
+"""``az://container``: Azure Blob Storage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import adlfs  # noqa: F401 (what fsspec opens the addresses with)
+from azure.core import MatchConditions
+from azure.storage.blob import ContentSettings
+
+from minari.storage.remotes.fsspec_store import CONNECT_TIMEOUT, READ_TIMEOUT, FsspecStorage
+from minari.storage.transfer.checksums import Checksum, checksums_of, read_in_pieces
+from minari.storage.transfer.remote_files import RemoteFile
+
+
+__all__ = ["AzureStorage"]
+
+
+class AzureStorage(FsspecStorage):
+    """A container, or what is below a prefix in one.
+
+    Args:
+        name: ``container`` or ``container/prefix``.
+        token: the path of a JSON file with options of adlfs: ``account_name``, ``account_key`` and so on.
+            By default the usual environment is asked: ``AZURE_STORAGE_CONNECTION_STRING``, or
+            ``AZURE_STORAGE_ACCOUNT_NAME`` with ``AZURE_STORAGE_ACCOUNT_KEY``, and their like.
+        scheme: ``"az"``, or another that adlfs knows.
+        max_workers: how many requests may be under way at the same time.
+        private: nothing here can be private by itself.
+    """
+
+    SCHEME = "az"
+    CHECKSUMS = ("md5",)
+    IN_CONTAINER = True
+    HINT: ClassVar[str] = (
+        "Set AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, or give as "
+        "the token the path of a JSON file with account_name and account_key."
+    )
+
+    def _client_options(self) -> dict[str, Any]:
+        return {"connection_timeout": CONNECT_TIMEOUT, "read_timeout": READ_TIMEOUT}
+
+    def _prepare(self, filesystem: Any) -> None:
+        # adlfs hands no option on by which its client could be kept from trying again for a minute and more.
+        filesystem.service_client._config.retry_policy.total_retries = 0
+
+    def _listed(self, prefix: str) -> Mapping[str, Mapping[str, Any]]:
+        found = super()._listed(prefix)
+        if not found:  # which adlfs says of a container that does not exist, too
+            self._request("Looking for", "the container", "info", self._path("").partition("/")[0])
+        return found
+
+    def _checksum(self, info: Mapping[str, Any]) -> Checksum | None:
+        md5 = (info.get("content_settings") or {}).get("content_md5")
+        return Checksum("md5", bytes(md5).hex()) if md5 else None
+
+    def put_file(self, name: str, path: Path) -> RemoteFile:
+        """Send a file: each block is checked where it arrives, and the checksum of all of it kept there."""
+        size = path.stat().st_size
+        md5 = checksums_of(read_in_pieces(path), size, ["md5"])["md5"]
+        settings = ContentSettings(content_md5=bytearray.fromhex(md5.value))
+        self._send(name, path, size, content_settings=settings, validate_content=True)
+        return self._remote_file(name, self._call("Looking at", name, "info"))
+
+    def _conditions(self, match: str) -> dict[str, Any]:
+        return {"etag": match, "match_condition": MatchConditions.IfNotModified}

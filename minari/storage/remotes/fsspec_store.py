@@ -1,0 +1,255 @@
+"""Any store that fsspec opens, by the name that it has there: ``memory://name``, ``sftp://host/folder``."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import fsspec
+from fsspec.asyn import sync
+
+from minari.dataset._storages.thread_lock import ThreadLock
+from minari.errors import MissingDependencyError, RemoteAccessError, RemoteError
+from minari.storage.remotes.cloud_storage import MAX_WORKERS
+from minari.storage.remotes.fsspec_errors import PastTheEndError, as_remote_error
+from minari.storage.remotes.object_storage import ABSENT, ConflictError, ObjectStorage
+from minari.storage.transfer.checksums import Checksum
+from minari.storage.transfer.remote_files import RemoteFile, RemoteFileNotFoundError
+
+
+__all__ = ["CONNECT_TIMEOUT", "READ_TIMEOUT", "FsspecStorage"]
+
+CONNECT_TIMEOUT, READ_TIMEOUT = 5, 15  # seconds; between two pieces of an answer, not for all of it
+_SLOWEST = 1 << 14  # bytes a second: a transfer that is slower than that has come to a halt
+
+# Clients that are not asynchronous are rarely made for several threads.
+_in_turn = ThreadLock()
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A filesystem of fsspec, the path of the remote in it, and the process that it belongs to."""
+
+    filesystem: Any
+    root: str
+    process: int
+
+
+class FsspecStorage(ObjectStorage):
+    """A store that fsspec opens, as a remote.
+
+    Objects that must not exist yet are created exclusively where the store can do that. A store that can
+    neither do that nor tell versions is looked at beforehand; of two programs that upload the same
+    dataset there at the same moment, both may then believe that it is theirs. Files are read back after
+    they were sent, unless the store tells their checksum. The stores of S3 and Azure have classes of
+    their own, which do all of it.
+
+    Args:
+        name: what follows ``scheme://`` in the address. A user and a password in it are used, and not shown.
+        token: the path of a JSON file with options for the store, as fsspec calls them. By default the
+            store looks into its own environment, and into fsspec's (``FSSPEC_SFTP_USERNAME`` and so on).
+        scheme: one that fsspec knows.
+        max_workers: how many requests may be under way at the same time.
+        private: nothing here can be private by itself.
+
+    Raises:
+        RemoteError: the file of the token cannot be read.
+    """
+
+    #: A sentence that says where credentials come from.
+    HINT: ClassVar[str] = "Give its credentials by the token, which is the path of a JSON file of options for fsspec."
+    #: Whether there is a container around all objects, which exists or does not, and no folders in it.
+    IN_CONTAINER: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        name: str,
+        token: str | None = None,
+        *,
+        scheme: str | None = None,
+        max_workers: int = MAX_WORKERS,
+        private: bool = False,
+    ) -> None:
+        shown = re.sub(r"^[^/]*@", "", name)
+        super().__init__(shown, token, scheme=scheme, max_workers=max_workers, private=private)
+        self._location = f"{self.scheme}://{name}"
+        self._options = {} if token is None else _options_in(token)
+        self._opened: _Opened | None = None
+        self._opening = ThreadLock()
+
+    # What a kind of store may do better.
+
+    def _client_options(self) -> dict[str, Any]:
+        """Options for the store beside those that are the user's."""
+        return {}
+
+    def _prepare(self, filesystem: Any) -> None:
+        """Set what cannot be set by options."""
+
+    def _checksum(self, info: Mapping[str, Any]) -> Checksum | None:
+        """Of an object, out of what the store tells of it."""
+        return None
+
+    def _listed(self, prefix: str) -> Mapping[str, Mapping[str, Any]]:
+        """What the store tells of the objects whose names begin with a text, and of others perhaps."""
+        if not self.IN_CONTAINER:
+            found = self._call("Listing", prefix.rpartition("/")[0], "find", detail=True)
+        else:
+            container, _, above = self._open().root.partition("/")
+            begins = f"{above}/{prefix}" if above else prefix
+            found = self._request("Listing", prefix, "find", container, prefix=begins, detail=True)
+        return found if isinstance(found, dict) else {}  # a list where the folder is a file
+
+    def _conditions(self, match: str) -> dict[str, Any]:
+        """Arguments by which an object is written only if it is still of a version."""
+        raise ConflictError(f"{self.address} cannot tell versions of its files.")
+
+    # The primitives.
+
+    def find(self, prefix: str, ending: str = "") -> Iterable[RemoteFile]:
+        """The objects whose names begin with one text and end with another."""
+        try:
+            listed = self._listed(prefix)
+        except RemoteFileNotFoundError:
+            if self.IN_CONTAINER:
+                raise RemoteError(
+                    f"{self.address} does not exist, or nobody may know of it; check the spelling, or create it first."
+                ) from None
+            listed = {}
+        above = f"{self._open().root}/"
+        named = (
+            (str(info["name"]).removeprefix(above), info) for info in listed.values() if info.get("type") == "file"
+        )
+        return [
+            self._remote_file(name, info) for name, info in named if name.startswith(prefix) and name.endswith(ending)
+        ]
+
+    def read_file(self, name: str) -> bytes:
+        """A small object, whole."""
+        return bytes(self._call("Reading", name, "cat_file"))
+
+    def read_range(self, name: str, start: int, stop: int) -> bytes:
+        """Some bytes of an object, fewer where it ends before."""
+        if start >= stop:  # some clients take that for everything
+            return b""
+        try:
+            return bytes(self._call("Reading", name, "cat_file", start=start, end=stop, size=stop - start))
+        except PastTheEndError:
+            return b""
+
+    def read_version(self, name: str) -> tuple[bytes, str | None]:
+        """A small object, and its version."""
+        version = self._remote_file(name, self._call("Looking at", name, "info")).version
+        return self.read_file(name), version  # if it was written in between, the version is found to be too old
+
+    def put(self, name: str, content: bytes, *, match: str | None = None) -> None:
+        """Write a small object."""
+        conditions: dict[str, Any] = {}
+        if match == ABSENT:
+            conditions = {"mode": "create"}
+            if not self.IN_CONTAINER and self._call("Looking for", name, "exists"):
+                raise ConflictError(f"There is a file {name} in {self.address} already.")
+        elif match is not None:
+            conditions = self._conditions(match)
+        self._make_folder(name)
+        try:
+            self._call("Writing", name, "pipe_file", content, size=len(content), **conditions)
+        except RemoteFileNotFoundError as error:
+            if match is None or match == ABSENT:
+                raise
+            raise ConflictError(str(error)) from None
+
+    def put_file(self, name: str, path: Path) -> RemoteFile:
+        """Send a file."""
+        self._make_folder(name)
+        self._send(name, path, path.stat().st_size)
+        return self._remote_file(name, self._call("Looking at", name, "info"))
+
+    def delete(self, name: str) -> None:
+        """Take an object away."""
+        with suppress(RemoteFileNotFoundError):
+            self._call("Deleting", name, "rm_file")
+
+    # How they are asked for.
+
+    def _send(self, name: str, path: Path, size: int, **options: Any) -> None:
+        """Send a file of so many bytes."""
+        self._request("Writing", name, "put_file", str(path), self._path(name), size=size, **options)
+
+    def _make_folder(self, name: str) -> None:
+        if not self.IN_CONTAINER:
+            self._call("Making a folder for", name.rpartition("/")[0], "makedirs", exist_ok=True)
+
+    def _remote_file(self, name: str, info: Mapping[str, Any]) -> RemoteFile:
+        version = info.get("ETag") or info.get("etag")
+        return RemoteFile(name, int(info["size"]), self._checksum(info), version)
+
+    def _path(self, name: str) -> str:
+        """In the filesystem, of an object or a folder; of the remote itself where the name is empty."""
+        root = self._open().root
+        return f"{root}/{name}" if name else root
+
+    def _call(self, action: str, name: str, method: str, *args: Any, size: int = 0, **options: Any) -> Any:
+        """Call a method of the filesystem that takes the path of an object first."""
+        return self._request(action, name, method, self._path(name), *args, size=size, **options)
+
+    def _request(self, action: str, name: str, method: str, *args: Any, size: int = 0, **options: Any) -> Any:
+        """Call a method of the filesystem.
+
+        Args:
+            action: for messages, as the beginning of a sentence.
+            name: of what it is about, for messages.
+            method: of the filesystem.
+            args: of the method.
+            size: what is moved, in bytes.
+            options: arguments of the method by their names.
+        """
+        filesystem = self._open().filesystem
+        try:
+            if filesystem.async_impl:
+                # The clients wait for ever where the other side stops taking in what they send.
+                patience = None if method == "find" else CONNECT_TIMEOUT + READ_TIMEOUT + size / _SLOWEST
+                return sync(filesystem.loop, getattr(filesystem, f"_{method}"), *args, timeout=patience, **options)
+            with _in_turn.current:
+                return getattr(filesystem, method)(*args, **options)
+        except Exception as error:
+            tried = f"{action} {name}".strip()
+            # What came before may hold secrets.
+            raise as_remote_error(error, f"{tried} in {self.address}", self.HINT) from None
+
+    def _open(self) -> _Opened:
+        """The filesystem of this process: a client does not survive a fork."""
+        with self._opening.current:
+            if self._opened is None or self._opened.process != os.getpid():
+                own = {"skip_instance_cache": True, "use_listings_cache": False, **self._client_options()}
+                try:
+                    filesystem, root = fsspec.url_to_fs(self._location, **{**own, **self._options})
+                    self._prepare(filesystem)
+                except ImportError as error:
+                    raise MissingDependencyError(
+                        f"Remotes of the form {self.scheme}://name need a package that is not installed: {error}."
+                    ) from error
+                except Exception as error:
+                    raise as_remote_error(error, f"Opening {self.address}", self.HINT) from None
+                self._opened = _Opened(filesystem, root.rstrip("/"), os.getpid())
+            return self._opened
+
+
+def _options_in(token: str) -> dict[str, Any]:
+    try:
+        options = json.loads(Path(token).read_bytes())
+    except (OSError, ValueError):
+        options = None  # the message must not repeat what may be a secret
+    if not isinstance(options, dict):
+        raise RemoteAccessError(
+            "The token of a store of fsspec must be the path of a JSON file that holds its options, such as "
+            '{"key": "...", "secret": "..."}; what was given is no such path. Without a token, the store looks into '
+            "its own environment."
+        )
+    return options

@@ -1,0 +1,134 @@
+"""Spaces as rows of a table, from their description in the metadata: no space is made for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+
+__all__ = ["SpaceRow", "space_rows"]
+
+Description = Mapping[str, Any]
+
+
+class SpaceRow(NamedTuple):
+    """One leaf of a space.
+
+    Attributes:
+        path: of the leaf, such as ``observations/camera``.
+        kind: the type of its space.
+        shape: of a value; empty where values differ in it.
+        dtype: of a value.
+        values: which there may be.
+    """
+
+    path: str
+    kind: str
+    shape: str
+    dtype: str
+    values: str
+
+
+def space_rows(path: str, stored: object) -> list[SpaceRow]:
+    """The leaves of a space.
+
+    >>> space_rows("actions", '{"type": "Discrete", "dtype": "int64", "start": 1, "n": 3}')
+    [SpaceRow(path='actions', kind='Discrete', shape='()', dtype='int64', values='1 to 3')]
+
+    Args:
+        path: what the space is called.
+        stored: its description as the metadata hold it, JSON or the object that the JSON stands for.
+            What is missing or damaged in it is left empty.
+    """
+    try:
+        description = json.loads(stored) if isinstance(stored, str) else stored
+    except ValueError:
+        return [SpaceRow(path, "damaged", "", "", "")]
+    return list(_rows(path, description))
+
+
+def _rows(path: str, description: object) -> Iterator[SpaceRow]:
+    if not isinstance(description, Mapping):
+        yield SpaceRow(path, "damaged", "", "", "")
+        return
+    inner = _inner(description)
+    for name, subspace in inner.items():
+        yield from _rows(f"{path}/{name}", subspace)
+    if inner:
+        return
+    kind = str(description.get("type"))
+    try:
+        shape, dtype, values = _LEAVES.get(kind, _unknown)(description)
+    except (KeyError, TypeError, ValueError):
+        shape, dtype, values = "", "", ""
+    yield SpaceRow(path, kind, shape, dtype, values)
+
+
+def _inner(description: Description) -> dict[str, Any]:
+    """The spaces that a space consists of, by the names that their values have in it."""
+    subspaces = description.get("subspaces")
+    if isinstance(subspaces, Mapping):
+        return {str(key): subspace for key, subspace in subspaces.items()}
+    if isinstance(subspaces, list):
+        is_choice = description.get("type") == "OneOf"
+        return {f"option {i}" if is_choice else str(i): subspace for i, subspace in enumerate(subspaces)}
+    inner = {"each": "feature_space", "nodes": "node_space", "edges": "edge_space"}
+    return {name: description[key] for name, key in inner.items() if description.get(key) is not None}
+
+
+def _box(description: Description) -> tuple[str, str, str]:
+    low, high = min(_numbers(description["low"])), max(_numbers(description["high"]))
+    return _shape(description["shape"]), str(description["dtype"]), f"{low:.6g} to {high:.6g}"
+
+
+def _discrete(description: Description) -> tuple[str, str, str]:
+    start, n = int(description.get("start", 0)), int(description["n"])
+    return "()", str(description.get("dtype", "int64")), f"{start} to {start + n - 1}"
+
+
+def _multi_discrete(description: Description) -> tuple[str, str, str]:
+    sizes = list(_numbers(description["nvec"]))
+    starts = list(_numbers(description.get("start") or [0] * len(sizes)))
+    highest = max(start + size - 1 for start, size in zip(starts, sizes, strict=True))
+    shape = _shape(_shape_of(description["nvec"]))
+    return shape, str(description.get("dtype", "int64")), f"{min(starts):.6g} to {highest:.6g}"
+
+
+def _multi_binary(description: Description) -> tuple[str, str, str]:
+    n = description["n"]
+    return _shape(n if isinstance(n, list) else [n]), "int8", "0 or 1"
+
+
+def _text(description: Description) -> tuple[str, str, str]:
+    return "()", "text", f"{int(description['min_length'])} to {int(description['max_length'])} characters"
+
+
+def _unknown(description: Description) -> tuple[str, str, str]:
+    return "", str(description.get("dtype", "")), ""
+
+
+_LEAVES: dict[str, Callable[[Description], tuple[str, str, str]]] = {
+    "Box": _box,
+    "Discrete": _discrete,
+    "MultiDiscrete": _multi_discrete,
+    "MultiBinary": _multi_binary,
+    "Text": _text,
+}
+
+
+def _shape(sizes: list[int]) -> str:
+    return str(tuple(map(int, sizes)))
+
+
+def _shape_of(nested: Any) -> list[int]:
+    return [len(nested), *_shape_of(nested[0])] if isinstance(nested, list) and nested else []
+
+
+def _numbers(nested: Any) -> Iterator[float]:
+    """All numbers of nested lists."""
+    if isinstance(nested, list):
+        for item in nested:
+            yield from _numbers(item)
+    else:
+        yield float(nested)

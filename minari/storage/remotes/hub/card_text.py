@@ -1,0 +1,114 @@
+"""Texts that may hold anything, made fit for the places of a dataset card."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+
+__all__ = [
+    "as_markdown",
+    "as_quotation",
+    "as_yaml",
+    "link_or_text",
+    "markdown_table",
+    "number",
+    "one_line",
+    "readable_size",
+]
+
+_MEANS_SOMETHING = re.compile(r"([\\`*_\[\]<>|&~$#!])")
+_ADDRESS = re.compile(r"https?://[^\s<>|\\\"`]+")
+
+
+def one_line(value: object) -> str:
+    r"""The text of a value on one line, without what cannot be printed.
+
+    >>> one_line("two\nlines and a \x07 bell")
+    'two lines and a � bell'
+    """
+    return _printable(" ".join(str(value).split()))
+
+
+def as_yaml(value: object) -> str:
+    """The text of a value as a scalar of YAML: a JSON string is one, once it has only letters that YAML takes.
+
+    >>> as_yaml("a: b # c")
+    '"a: b # c"'
+    """
+    return json.dumps(one_line(value), ensure_ascii=False)
+
+
+def as_markdown(value: object) -> str:
+    r"""The text of a value as Markdown that shows it as it is, in a table as well.
+
+    >>> as_markdown("a|b <i>")
+    'a\\|b \\<i\\>'
+    """
+    return _MEANS_SOMETHING.sub(r"\\\1", one_line(value))
+
+
+def link_or_text(value: object) -> str:
+    """A web address as a link; anything else as text.
+
+    >>> link_or_text("https://example.org/a_b"), link_or_text("javascript:alert(1)")
+    ('<https://example.org/a_b>', 'javascript:alert(1)')
+    """
+    text = one_line(value)
+    return f"<{text}>" if _ADDRESS.fullmatch(text) else as_markdown(text)
+
+
+def as_quotation(text: str) -> str:
+    r"""Markdown of somebody else as a quotation: what it leaves open ends with it, code blocks and HTML alike.
+
+    >>> print(as_quotation("A *fence*:\n```"))
+    > A *fence*:
+    > ```
+    """
+    return "\n".join(f"> {_printable(line.expandtabs(4))}".rstrip() for line in text.strip().splitlines())
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of cells that are Markdown.
+
+    >>> print(markdown_table(["a", "b"], [["1", "2"]]))
+    | a | b |
+    |---|---|
+    | 1 | 2 |
+    """
+    rule = "|---" * len(headers) + "|"
+    top, *others = (f"| {' | '.join(cells)} |" for cells in (headers, *rows))
+    return "\n".join([top, rule, *others])
+
+
+def readable_size(size: int) -> str:
+    """A number of bytes as people read it.
+
+    >>> readable_size(999), readable_size(3_500_000), readable_size(999_999_999)
+    ('999 bytes', '3.5 MB', '1.0 GB')
+    """
+    if size < 1000:
+        return f"{size} bytes"
+    amount = float(size)
+    for unit in ("kB", "MB", "GB"):
+        amount /= 1000
+        if amount < 999.95:
+            return f"{amount:.1f} {unit}"
+    return f"{amount / 1000:.1f} TB"
+
+
+def number(value: Any) -> str:
+    """A number of the metadata as people read it; whatever stands in its place as text.
+
+    >>> number(6729), number(2940.578369140625), number("many")
+    ('6,729', '2940.58', 'many')
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return f"{value:.6g}" if isinstance(value, float) else as_markdown(value)

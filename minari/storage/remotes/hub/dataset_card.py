@@ -1,0 +1,230 @@
+"""Dataset cards: the ``README.md`` by which the Hub shows what a dataset is and how to load it.
+
+A card is Markdown after a front matter in YAML, from which the Hub takes tags, licence and size. All of it
+is made from the metadata of datasets, which may hold any text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from minari.storage.remotes.hub.card_spaces import space_rows
+from minari.storage.remotes.hub.card_text import (
+    as_markdown,
+    as_quotation,
+    as_yaml,
+    link_or_text,
+    markdown_table,
+    number,
+    one_line,
+    readable_size,
+)
+
+
+__all__ = ["CARD_MARKER", "dataset_card", "repository_card"]
+
+#: In every card that is written here, and in no other: what has it may be written anew.
+CARD_MARKER = "<!-- minari-card: written at every upload. To keep a text of your own, take this line out. -->"
+
+Metadata = Mapping[str, Any]
+
+_TAGS = ("minari", "reinforcement-learning", "offline-rl")
+_HUB = "https://huggingface.co"
+# Of the licences that the Hub knows by name, those that datasets have. It refuses a name that it does not know.
+_LICENSES = frozenset(
+    {
+        *("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "gpl-2.0", "gpl-3.0", "lgpl-3.0", "agpl-3.0", "mpl-2.0"),
+        *("cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nd-4.0", "cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0"),
+        *("cc-by-3.0", "cc-by-sa-3.0", "odbl", "odc-by", "pddl", "unlicense"),
+    }
+)
+
+
+def dataset_card(
+    dataset_id: str,
+    metadata: Metadata,
+    *,
+    size: int,
+    address: str,
+    returns: Mapping[str, float] | None = None,
+) -> str:
+    """The card of one dataset.
+
+    >>> card = dataset_card("toy/a-v0", {"total_episodes": 2, "total_steps": 9}, size=1200, address="hf://me/toy/a-v0")
+    >>> "minari download hf://me/toy/a-v0" in card
+    True
+
+    Args:
+        dataset_id: its id.
+        metadata: what its ``metadata.json`` holds. What is missing or odd in it is left out or shown as it is.
+        size: of all its files, in bytes.
+        address: the whole address that ``minari download`` takes, such as ``hf://me/toy/a-v0``.
+        returns: ``min``, ``mean``, ``max`` and ``std`` of the returns of its episodes, where they are known.
+    """
+    description = metadata.get("description")
+    sections = [
+        f"# {as_markdown(dataset_id)}",
+        as_quotation(str(description)) if description else "",
+        markdown_table(("", ""), _facts(metadata, size, returns)),
+        "## Spaces",
+        _spaces(metadata),
+        "## Loading it",
+        _loading(dataset_id, address),
+    ]
+    return _card(_front_matter(dataset_id, [metadata]), sections)
+
+
+def repository_card(repository: str, datasets: Mapping[str, Metadata]) -> str:
+    """The card of a repository of datasets.
+
+    >>> card = repository_card("me/toy", {"toy/a-v0": {"total_episodes": 2, "total_steps": 9}})
+    >>> "| [toy/a-v0](https://huggingface.co/datasets/me/toy/tree/main/a-v0) | 2 | 9 |" in card
+    True
+
+    Args:
+        repository: its owner and its name, joined by ``/``.
+        datasets: id -> metadata of all datasets in it; the first part of an id is the name of the repository.
+    """
+    owner, _, name = repository.partition("/")
+    rows = [
+        [
+            f"[{as_markdown(dataset_id)}]({_page(repository, dataset_id)})",
+            number(metadata.get("total_episodes", "")),
+            number(metadata.get("total_steps", "")),
+            as_markdown(_environment(metadata.get("env_spec"))),
+            as_markdown(metadata.get("algorithm_name") or ""),
+            as_markdown(_names(metadata.get("author"))),
+        ]
+        for dataset_id, metadata in datasets.items()
+    ]
+    example = next(iter(datasets), f"{name}/dataset-v0")
+    sections = [
+        f"# {as_markdown(name)}",
+        f"Datasets of reinforcement-learning episodes: {len(rows)}.",
+        markdown_table(("Dataset", "Episodes", "Steps", "Environment", "Algorithm", "Author"), rows),
+        "## Loading one of them",
+        _loading(example, f"hf://{owner}/{example}"),
+    ]
+    return _card(_front_matter(name, list(datasets.values())), sections)
+
+
+def _card(front_matter: list[str], sections: Iterable[str]) -> str:
+    parts = ["\n".join(["---", *front_matter, "---"]), CARD_MARKER, *filter(None, sections)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _front_matter(name: str, datasets: list[Metadata]) -> list[str]:
+    steps = [metadata.get("total_steps") for metadata in datasets]
+    return [
+        f"pretty_name: {as_yaml(name)}",
+        *_license(datasets),
+        "tags:",
+        *(f"- {tag}" for tag in _TAGS),
+        "task_categories:",
+        "- reinforcement-learning",
+        "size_categories:",
+        f"- {_size_category(sum(count for count in steps if isinstance(count, int)))}",
+        "viewer: false",  # the files of an episode are not the rows of a table
+    ]
+
+
+def _license(datasets: list[Metadata]) -> list[str]:
+    """The licence, where all datasets have the same; one that the Hub does not know by its name goes under it."""
+    named = {one_line(metadata.get("license") or "") for metadata in datasets}
+    (license_name,) = named if len(named) == 1 else ("",)
+    if not license_name:
+        return []
+    if license_name.lower() in _LICENSES:
+        return [f"license: {license_name.lower()}"]
+    plain = re.sub(r"[^a-z0-9.-]+", "-", license_name.lower()).strip("-") or "other"
+    return ["license: other", f"license_name: {as_yaml(plain)}"]
+
+
+def _size_category(steps: int) -> str:
+    """The range that the Hub has for so many steps.
+
+    >>> _size_category(999), _size_category(1000), _size_category(10**12)
+    ('n<1K', '1K<n<10K', 'n>1T')
+    """
+    bounds = ["1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T"]
+    decade = len(str(steps)) - 3
+    if decade < 1:
+        return f"n<{bounds[0]}"
+    return f"{bounds[decade - 1]}<n<{bounds[decade]}" if decade < len(bounds) else f"n>{bounds[-1]}"
+
+
+def _facts(metadata: Metadata, size: int, returns: Mapping[str, float] | None) -> list[tuple[str, str]]:
+    """What a dataset is, as the rows of a table; no row for what is not known."""
+    scores = [metadata.get(f"ref_{bound}_score") for bound in ("min", "max")]
+    known = [score for score in scores if score is not None]
+    evaluated = _environment(metadata.get("eval_env_spec"))
+    facts = {
+        "Environment": as_markdown(_environment(metadata.get("env_spec"))),
+        "Evaluation environment": as_markdown(evaluated),
+        "Requirements": as_markdown(_names(metadata.get("requirements"))),
+        "Algorithm": as_markdown(metadata.get("algorithm_name") or ""),
+        "Author": as_markdown(_names(metadata.get("author"))),
+        "Code": link_or_text(metadata.get("code_permalink") or ""),
+        "Licence": as_markdown(metadata.get("license") or ""),
+        "Episodes": number(metadata.get("total_episodes", "")),
+        "Steps": number(metadata.get("total_steps", "")),
+        "Size": f"{readable_size(size)}, {as_markdown(metadata.get('data_format') or 'hdf5')}",
+        "Returns": ", ".join(f"{name} {number(float(value))}" for name, value in (returns or {}).items()),
+        "Reference scores": " to ".join("?" if score is None else number(score) for score in scores) if known else "",
+        "Combined from": as_markdown(_names(metadata.get("combined_datasets"))),
+        "Format version": as_markdown(metadata.get("minari_version") or ""),
+    }
+    return [(name, value) for name, value in facts.items() if value]
+
+
+def _spaces(metadata: Metadata) -> str:
+    stored = {"observations": metadata.get("observation_space"), "actions": metadata.get("action_space")}
+    rows = [row for name, space in stored.items() if space is not None for row in space_rows(name, space)]
+    if not rows:
+        return "They are those of the environment."
+    headers = ("", "Space", "Shape", "Type", "Values")
+    return markdown_table(headers, ([as_markdown(cell) for cell in row] for row in rows))
+
+
+def _loading(dataset_id: str, address: str) -> str:
+    there, here = one_line(address), one_line(dataset_id)
+    return "\n".join(
+        [
+            "```bash",
+            'pip install "minari[hf]"',
+            f"minari download {there}",
+            "```",
+            "",
+            "```python",
+            "import minari",
+            "",
+            f"minari.download_dataset({json.dumps(there, ensure_ascii=False)})",
+            f"dataset = minari.load_dataset({json.dumps(here, ensure_ascii=False)})",
+            "for episode in dataset:",
+            "    print(episode.observations, episode.actions, episode.rewards)",
+            "```",
+        ]
+    )
+
+
+def _page(repository: str, dataset_id: str) -> str:
+    """Where the Hub shows the files of a dataset."""
+    inside = dataset_id.partition("/")[2]
+    return f"{_HUB}/datasets/{repository}/tree/main" + (f"/{inside}" if inside else "")
+
+
+def _environment(env_spec: object) -> str:
+    """The id of an environment, from the description that is stored."""
+    try:
+        described = json.loads(env_spec) if isinstance(env_spec, str) else env_spec
+    except ValueError:
+        return ""
+    return str(described.get("id") or "") if isinstance(described, Mapping) else ""
+
+
+def _names(names: object) -> str:
+    listed = names if isinstance(names, (list, tuple, set, frozenset)) else [names] if names else []
+    return ", ".join(map(str, listed))

@@ -1,0 +1,116 @@
+"""``s3://bucket``: Amazon S3, and every server that speaks its protocol."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any, ClassVar
+
+import fsspec
+import s3fs  # noqa: F401 (what fsspec opens the addresses with)
+
+from minari.errors import RemoteAccessError
+from minari.storage.remotes.fsspec_store import CONNECT_TIMEOUT, READ_TIMEOUT, FsspecStorage
+from minari.storage.transfer.checksums import Checksum, read_in_pieces
+from minari.storage.transfer.remote_files import RemoteFile, RemoteFileNotFoundError
+
+
+__all__ = ["S3Storage"]
+
+_MIB = 1 << 20
+_PART = 8 * _MIB  # bytes: files of twice that and more are sent in parts
+_PARTS_AT_ONCE = 4  # of each file; they are held in memory
+_MOST_PARTS = 10_000
+
+
+class S3Storage(FsspecStorage):
+    """A bucket, or what is below a prefix in one.
+
+    Args:
+        name: ``bucket`` or ``bucket/prefix``.
+        token: the path of a JSON file with options of s3fs: ``key``, ``secret``, ``endpoint_url`` and so
+            on. By default the usual environment is asked: ``AWS_ACCESS_KEY_ID``, ``AWS_PROFILE``,
+            ``AWS_ENDPOINT_URL`` and their like, and the files in ``~/.aws``.
+        scheme: ``"s3"``.
+        max_workers: how many requests may be under way at the same time.
+        private: nothing here can be private by itself.
+    """
+
+    SCHEME = "s3"
+    CHECKSUMS = ("md5",)
+    IN_CONTAINER = True
+    HINT: ClassVar[str] = (
+        "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or give as the token the path of a JSON "
+        "file with key and secret; for a bucket that is open to everybody, set FSSPEC_S3_ANON=true."
+    )
+
+    def _client_options(self) -> dict[str, Any]:
+        config = {
+            **fsspec.config.conf.get("s3", {}).get("config_kwargs", {}),
+            "connect_timeout": CONNECT_TIMEOUT,
+            "read_timeout": READ_TIMEOUT,
+            "retries": {"total_max_attempts": 1},
+            "max_pool_connections": self.max_workers * _PARTS_AT_ONCE,
+        }
+        # Reading is asked for in pieces that come one by one, which saves asking for sizes beforehand.
+        return {"config_kwargs": config, "max_concurrency": 1}
+
+    def _prepare(self, filesystem: Any) -> None:
+        filesystem.retries = 1
+
+    def _checksum(self, info: Mapping[str, Any]) -> Checksum | None:
+        tag = str(info.get("ETag", "")).strip('"')
+        return Checksum("md5", tag) if re.fullmatch("[0-9a-f]{32}", tag) else None
+
+    def _conditions(self, match: str) -> dict[str, Any]:
+        return {"IfMatch": match}
+
+    def find(self, prefix: str, ending: str = "") -> Iterable[RemoteFile]:
+        """The objects whose names begin with one text and end with another."""
+        found = list(super().find(prefix, ending))
+        tagged = (file for file in found if file.checksum is not None)
+        if any(not self._has_md5_tag(file.name) for file in islice(tagged, 1)):
+            return [file._replace(checksum=None) for file in found]
+        return found
+
+    def _has_md5_tag(self, name: str) -> bool:
+        """Whether tags that look like an MD5 are one: of what is encrypted with a key of its own, they are not."""
+        bucket, _, key = self._path(name).partition("/")
+        try:
+            head = self._request("Looking at", name, "call_s3", "head_object", Bucket=bucket, Key=key)
+        except (RemoteFileNotFoundError, RemoteAccessError):
+            return False
+        return head.get("ServerSideEncryption") in (None, "AES256") and "SSECustomerAlgorithm" not in head
+
+    def put_file(self, name: str, path: Path) -> RemoteFile:
+        """Send a file, in parts where it is long; unless exactly this is there already, as a list cannot tell."""
+        size = path.stat().st_size
+        part = max(_PART, -(-size // _MOST_PARTS // _MIB) * _MIB)
+        tag, md5 = _tag_and_md5(path, size, part)
+        if size < 2 * part or not self._has_tag(name, tag):
+            self._send(name, path, size, chunksize=part, max_concurrency=_PARTS_AT_ONCE)
+        info = self._call("Looking at", name, "info")
+        # Another tag proves nothing, as it may not be made of the content.
+        agrees = str(info.get("ETag", "")).strip('"') == tag
+        return RemoteFile(name, int(info["size"]), Checksum("md5", md5) if agrees else None, info.get("ETag"))
+
+    def _has_tag(self, name: str, tag: str) -> bool:
+        try:
+            info = self._call("Looking at", name, "info")
+        except RemoteFileNotFoundError:
+            return False
+        return str(info.get("ETag", "")).strip('"') == tag
+
+
+def _tag_and_md5(path: Path, size: int, part: int) -> tuple[str, str]:
+    """The tag that a server gives to a file that is sent in parts of that size, and the MD5 of the file."""
+    whole = hashlib.md5(usedforsecurity=False)
+    parts = hashlib.md5(usedforsecurity=False)
+    for piece in read_in_pieces(path, part):
+        whole.update(piece)
+        parts.update(hashlib.md5(piece, usedforsecurity=False).digest())
+    md5 = whole.hexdigest()
+    return (md5 if size < 2 * part else f"{parts.hexdigest()}-{-(-size // part)}"), md5

@@ -1,0 +1,86 @@
+"""Checksums: what a store says of a file's content, and what the content itself amounts to."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from minari.lazy import LazyModule
+
+
+__all__ = ["Checksum", "can_compute", "checksum_of", "checksums_of", "read_in_pieces"]
+
+google_crc32c: Any = LazyModule("google_crc32c")  # comes with the client of the only store that tells crc32c
+
+_READ_AT_ONCE = 1 << 20  # bytes
+
+
+class Checksum(NamedTuple):
+    """What identifies a content.
+
+    Attributes:
+        algorithm: ``"sha256"``, ``"md5"``, ``"crc32c"``, or ``"git-sha1"``, which is the name that git
+            gives to a file of this content.
+        value: in lower-case hexadecimal digits.
+    """
+
+    algorithm: str
+    value: str
+
+
+def _plain(name: str) -> Callable[[int], Any]:
+    return lambda size: hashlib.new(name, usedforsecurity=False)
+
+
+def _git(size: int) -> Any:
+    return hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
+
+
+_ALGORITHMS: dict[str, Callable[[int], Any]] = {
+    "sha256": _plain("sha256"),
+    "md5": _plain("md5"),
+    "git-sha1": _git,
+    "crc32c": lambda size: google_crc32c.Checksum(),
+}
+
+
+def can_compute(algorithm: str) -> bool:
+    """Whether contents can be compared by checksums of this kind."""
+    return algorithm in _ALGORITHMS
+
+
+def checksum_of(content: bytes, algorithm: str) -> Checksum:
+    """The checksum of a content.
+
+    >>> checksum_of(b"", "git-sha1").value
+    'e69de29bb2d1d6434b8b29ae775ad8c2e48c5391'
+
+    Args:
+        content: whole.
+        algorithm: one that :func:`can_compute`.
+    """
+    return checksums_of([content], len(content), [algorithm])[algorithm]
+
+
+def checksums_of(pieces: Iterable[bytes], size: int, algorithms: Iterable[str]) -> dict[str, Checksum]:
+    """Several checksums of one content, which is gone through once.
+
+    Args:
+        pieces: the content, in order.
+        size: of the content, in bytes.
+        algorithms: those that are wanted.
+    """
+    running = {algorithm: _ALGORITHMS[algorithm](size) for algorithm in algorithms}
+    for piece in pieces:
+        for hasher in running.values():
+            hasher.update(piece)
+    return {algorithm: Checksum(algorithm, hasher.digest().hex()) for algorithm, hasher in running.items()}
+
+
+def read_in_pieces(path: Path, size: int = _READ_AT_ONCE) -> Iterator[bytes]:
+    """The content of a file, so many bytes at a time."""
+    with path.open("rb") as file:
+        while piece := file.read(size):
+            yield piece

@@ -1,0 +1,202 @@
+"""Which files a download is to bring, and how it is known that they came whole: found out before anything moves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import warnings
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+from minari.errors import DatasetCorruptError, RemoteError
+from minari.storage.transfer.checksums import Checksum, can_compute, checksum_of
+from minari.storage.transfer.manifest import MANIFEST_NAME, PIECE_SIZE, Manifest
+from minari.storage.transfer.remote_files import RemoteDatasetNotFoundError, RemoteFile, file_within, is_hidden
+from minari.storage.transfer.retries import retrying
+
+
+__all__ = ["DownloadPlan", "ExpectedFile", "Source", "plan_download"]
+
+_log = logging.getLogger(__name__)
+
+_ATTEMPTS = 3  # at reading a manifest that arrives damaged
+_CARD = "README.md"  # what a Hub shows of a dataset; it is made at upload and belongs to the Hub
+
+
+class Source(Protocol):
+    """What a download asks of a remote."""
+
+    max_workers: int
+
+    def list_files(self, folder: str) -> Iterable[RemoteFile]:
+        """All files below a folder."""
+
+    def read_file(self, name: str) -> bytes:
+        """A small file."""
+
+    def read_range(self, name: str, start: int, stop: int) -> bytes:
+        """A part of a file."""
+
+
+@dataclass(frozen=True)
+class ExpectedFile:
+    """A file that a download is to bring.
+
+    Attributes:
+        name: relative to the folder of the dataset.
+        size: in bytes.
+        checksum: of the content, where the manifest or the store tells one that can be compared.
+        pieces: the sha256 of each piece, where there are several and the manifest tells them.
+        version: what the store says that changes with the file; None where a checksum makes it needless.
+        piece_size: in bytes.
+    """
+
+    name: str
+    size: int
+    checksum: Checksum | None
+    pieces: tuple[str, ...]
+    version: str | None
+    piece_size: int
+
+    @property
+    def count(self) -> int:
+        """How many pieces it comes in, at least one."""
+        return max(-(-self.size // self.piece_size), 1)
+
+    def bounds(self, piece: int) -> tuple[int, int]:
+        """Where a piece begins and ends, in bytes."""
+        return piece * self.piece_size, min((piece + 1) * self.piece_size, self.size)
+
+    def accepts(self, piece: int, content: bytes) -> bool:
+        """Whether what has come can be that piece, as far as this can be told by itself."""
+        start, stop = self.bounds(piece)
+        if len(content) != stop - start:
+            return False
+        if self.pieces:
+            return checksum_of(content, "sha256").value == self.pieces[piece]
+        return self.count > 1 or self.checksum is None or self.is_whole(content)
+
+    def is_whole(self, content: bytes) -> bool:
+        """Whether this is its content, as far as its checksum tells."""
+        return self.checksum is None or checksum_of(content, self.checksum.algorithm) == self.checksum
+
+
+@dataclass(frozen=True)
+class DownloadPlan:
+    """What a download is to bring.
+
+    Attributes:
+        dataset_id: of the dataset.
+        files: sorted by name.
+    """
+
+    dataset_id: str
+    files: tuple[ExpectedFile, ...]
+
+    @property
+    def size(self) -> int:
+        """Of all files, in bytes."""
+        return sum(file.size for file in self.files)
+
+    @cached_property
+    def digest(self) -> str:
+        """The same for the same contents, so that a download that was cut goes on with nothing else."""
+        told = [(file.name, file.size, file.checksum, file.version, file.piece_size) for file in self.files]
+        return hashlib.sha256(json.dumps([self.dataset_id, told]).encode()).hexdigest()
+
+
+def plan_download(source: Source, dataset_id: str) -> DownloadPlan:
+    """Find out which files a dataset has on a remote, and whether they can be all of it.
+
+    Args:
+        source: the remote.
+        dataset_id: of the dataset.
+
+    Warns:
+        UserWarning: there are files that do not belong to the dataset; they stay where they are.
+
+    Raises:
+        RemoteDatasetNotFoundError: there are no files.
+        DatasetCorruptError: a file is missing, or has another size than it should.
+        RemoteError: a file has a name that would lead elsewhere.
+    """
+    prefix = f"{dataset_id}/"
+    listed = {
+        file.name.removeprefix(prefix): file
+        for file in retrying(lambda: list(source.list_files(dataset_id)))
+        if not is_hidden(file.name.removeprefix(prefix))
+    }
+    if not listed:
+        raise RemoteDatasetNotFoundError(f"The remote has no dataset {dataset_id}; check the spelling.")
+    if listed.pop(MANIFEST_NAME, None) is None:
+        files = [_as_listed(name, file) for name, file in listed.items()]
+    else:
+        files = _as_promised(dataset_id, _read_manifest(source, f"{prefix}{MANIFEST_NAME}"), listed)
+    _refuse_bad_names([file.name for file in files])
+    return DownloadPlan(dataset_id, tuple(sorted(files, key=lambda file: file.name)))
+
+
+def _as_listed(name: str, file: RemoteFile) -> ExpectedFile:
+    """What is expected where there is no manifest: what the store itself tells."""
+    checksum = file.checksum if file.checksum is not None and can_compute(file.checksum.algorithm) else None
+    return ExpectedFile(name, file.size, checksum, (), file.version, PIECE_SIZE)
+
+
+def _as_promised(dataset_id: str, manifest: Manifest, listed: Mapping[str, RemoteFile]) -> list[ExpectedFile]:
+    """What is expected where there is a manifest, which the listing has to agree with."""
+    hidden = sorted(filter(is_hidden, manifest.files))
+    if hidden:
+        raise DatasetCorruptError(
+            f"The manifest of {dataset_id} names hidden files, which are no part of a dataset: {_some(hidden)}."
+        )
+    wrong = [
+        f"{name} ({'is missing' if name not in listed else f'has {listed[name].size} bytes instead of {file.size}'})"
+        for name, file in sorted(manifest.files.items())
+        if name not in listed or listed[name].size != file.size
+    ]
+    if wrong:
+        raise DatasetCorruptError(
+            f"{dataset_id} is incomplete on the remote, its files are not those of its manifest: {_some(wrong)}. "
+            "Whoever uploaded it should delete it there and upload it again."
+        )
+    extra = sorted(set(listed) - set(manifest.files) - {_CARD})
+    if extra:
+        warnings.warn(
+            f"The remote has files beside {dataset_id} that its manifest does not name; they are not "
+            f"downloaded: {_some(extra)}.",
+            UserWarning,
+            stacklevel=2,
+        )
+    return [
+        ExpectedFile(name, file.size, Checksum("sha256", file.sha256), file.pieces, None, manifest.piece_size)
+        for name, file in manifest.files.items()
+    ]
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:5])
+    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
+
+
+def _read_manifest(source: Source, name: str) -> Manifest:
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            return Manifest.parse(retrying(lambda: source.read_file(name)), name)
+        except DatasetCorruptError as error:
+            if attempt == _ATTEMPTS:
+                raise
+            _log.info("%s Reading it again.", error)
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _refuse_bad_names(names: Collection[str]) -> None:
+    taken = set(names)
+    for name in taken:
+        file_within(Path(), name)
+        parts = name.split("/")
+        if any("/".join(parts[:end]) in taken for end in range(1, len(parts))):
+            raise RemoteError(f"The dataset holds both a file {name!r} and a file in the place of its folder.")

@@ -1,0 +1,125 @@
+"""The manifest of a dataset on a remote: which files belong to it, how long they are, and their checksums.
+
+It is made when a dataset is uploaded and lies beside the data; a download is checked against it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from minari.errors import DatasetCorruptError
+
+
+__all__ = ["MANIFEST_NAME", "PIECE_SIZE", "Manifest", "ManifestFile"]
+
+#: Of the file, in the folder of a dataset.
+MANIFEST_NAME = "data/manifest.json"
+
+#: What is fetched, checked and counted as done at once, in bytes.
+PIECE_SIZE = 1 << 22
+
+_VERSION = 1
+_PIECE_SIZES = range(1 << 16, (1 << 26) + 1)  # those that a manifest may name: each is held in memory
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestFile:
+    """One file of a dataset.
+
+    Attributes:
+        size: in bytes.
+        sha256: of the content, in hexadecimal digits.
+        pieces: the same of each piece of the content; empty where there is only one.
+    """
+
+    size: int
+    sha256: str
+    pieces: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """All files of a dataset but the manifest itself.
+
+    Attributes:
+        dataset_id: of the dataset.
+        format_version: that of the dataset's layout, as in its metadata; None where they do not tell.
+        files: by their names relative to the folder of the dataset.
+        piece_size: in bytes.
+    """
+
+    dataset_id: str
+    format_version: str | None
+    files: Mapping[str, ManifestFile]
+    piece_size: int = PIECE_SIZE
+
+    def dump(self) -> bytes:
+        """The content of the file; the same for the same dataset."""
+        value = {
+            "manifest_version": _VERSION,
+            "format_version": self.format_version,
+            "dataset_id": self.dataset_id,
+            "piece_size": self.piece_size,
+            "files": {name: _file_value(self.files[name]) for name in sorted(self.files)},
+        }
+        return (json.dumps({**value, "digest": _digest(value)}, indent=1) + "\n").encode("utf-8")
+
+    @classmethod
+    def parse(cls, content: bytes, source: str) -> Manifest:
+        """Read a manifest.
+
+        Args:
+            content: of the file.
+            source: where it comes from, for messages.
+
+        Raises:
+            DatasetCorruptError: it is damaged, or of a later version.
+        """
+        try:
+            value = json.loads(content)
+            version = value["manifest_version"]
+            if version != _VERSION:
+                raise DatasetCorruptError(
+                    f"The manifest {source} is of version {version!r}, and this release reads {_VERSION}; "
+                    "upgrade minari to download the dataset."
+                )
+            digest = value.pop("digest")
+            files = {str(name): _parsed_file(entry) for name, entry in value["files"].items()}
+            found = cls(value["dataset_id"], value["format_version"], files, int(value["piece_size"]))
+            if digest != _digest(value):
+                raise ValueError("its digest is another")
+            if any(file.pieces and not _fits(file, found.piece_size) for file in files.values()):
+                raise ValueError("pieces and sizes disagree")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if isinstance(error, DatasetCorruptError):
+                raise
+            raise DatasetCorruptError(f"The manifest {source} is damaged: {error}.") from error
+        return found
+
+
+def _file_value(file: ManifestFile) -> dict[str, Any]:
+    value: dict[str, Any] = {"size": file.size, "sha256": file.sha256}
+    return {**value, "pieces": list(file.pieces)} if file.pieces else value
+
+
+def _parsed_file(entry: Mapping[str, Any]) -> ManifestFile:
+    size, sha256, pieces = entry["size"], entry["sha256"], entry.get("pieces", [])
+    if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+        raise ValueError(f"a size is {size!r}")
+    if not all(isinstance(checksum, str) and len(checksum) == 64 for checksum in [sha256, *pieces]):
+        raise ValueError("a checksum is malformed")
+    return ManifestFile(size, sha256, tuple(pieces))
+
+
+def _fits(file: ManifestFile, piece_size: int) -> bool:
+    return piece_size in _PIECE_SIZES and len(file.pieces) == -(-file.size // piece_size)
+
+
+def _digest(value: Mapping[str, Any]) -> str:
+    """Of all that the file says, however it is laid out."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()

@@ -1,0 +1,206 @@
+"""What is to be sent of a local dataset: its files, at one moment, with their checksums."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from minari.dataset.dataset_id import DatasetId
+from minari.dataset.raw_metadata import read_raw_metadata
+from minari.errors import DatasetBusyError, DatasetNotFoundError, RemoteError
+from minari.progress import track
+from minari.storage.datasets_root_dir import get_dataset_path
+from minari.storage.publishing import dataset_exists
+from minari.storage.transfer.checksums import Checksum, checksum_of, checksums_of, read_in_pieces
+from minari.storage.transfer.manifest import MANIFEST_NAME, PIECE_SIZE, Manifest, ManifestFile
+from minari.storage.transfer.remote_files import METADATA_NAME, RemoteFile, file_within
+
+
+__all__ = ["LocalFile", "OutgoingDataset", "OutgoingFile", "gather_dataset", "local_files", "regular_file"]
+
+_HASHING_THREADS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """One file of a local dataset.
+
+    Attributes:
+        name: relative to the folder of the dataset, its parts joined by ``/``.
+        size: in bytes.
+        stamp: what changes whenever the file is written.
+    """
+
+    name: str
+    size: int
+    stamp: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingFile:
+    """One file that is to be sent.
+
+    Attributes:
+        name: relative to the folder of the dataset, its parts joined by ``/``.
+        path: where it lies.
+        size: in bytes.
+        checksums: of its content, by their algorithm: sha256, and what the remote asked for.
+        pieces: the sha256 of each piece, where it is more than one.
+    """
+
+    name: str
+    path: Path
+    size: int
+    checksums: Mapping[str, Checksum]
+    pieces: tuple[str, ...]
+
+    @property
+    def sha256(self) -> str:
+        """Of the content, in hexadecimal digits."""
+        return self.checksums["sha256"].value
+
+    def is_held_by(self, stored: RemoteFile) -> bool | None:
+        """Whether a file of a remote has this content; None where the remote tells too little to say."""
+        if stored.size != self.size:
+            return False
+        if stored.checksum is None or stored.checksum.algorithm not in self.checksums:
+            return None
+        return self.checksums[stored.checksum.algorithm] == stored.checksum
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingDataset:
+    """A local dataset at one moment, to be sent.
+
+    Attributes:
+        dataset_id: of the dataset.
+        folder: where it lies.
+        files: all but the hidden ones, ``data/metadata.json`` and ``data/manifest.json``.
+        manifest: the content of ``data/manifest.json``, made now.
+        metadata: the content of ``data/metadata.json``, None where an old dataset has none.
+        raw_metadata: what that says.
+        at_rest: the files as they were, hidden ones aside.
+    """
+
+    dataset_id: str
+    folder: Path
+    files: tuple[OutgoingFile, ...]
+    manifest: bytes
+    metadata: bytes | None
+    raw_metadata: Mapping[str, Any]
+    at_rest: tuple[LocalFile, ...]
+
+    @property
+    def size(self) -> int:
+        """Of all that is sent, in bytes."""
+        return sum(file.size for file in self.files) + len(self.manifest) + len(self.metadata or b"")
+
+    @property
+    def count(self) -> int:
+        """How many files are sent."""
+        return len(self.files) + 1 + (self.metadata is not None)
+
+    def check_unchanged(self) -> None:
+        """Make sure that what was sent is what was looked at.
+
+        Raises:
+            DatasetBusyError: a file has been written meanwhile.
+        """
+        if self.is_changed():
+            raise DatasetBusyError(
+                f"The dataset {self.folder} was changed while it was copied; try again when nobody is writing it."
+            )
+
+    def is_changed(self) -> bool:
+        """Whether a file has been written, added or removed since."""
+        return local_files(self.folder) != self.at_rest
+
+
+def gather_dataset(
+    dataset_id: str, *, root: str | os.PathLike[str] | None, algorithms: Collection[str] = ()
+) -> OutgoingDataset:
+    """Look at a local dataset that is to be sent; every file is read once.
+
+    Args:
+        dataset_id: of the dataset.
+        root: of the local datasets; by default that of ``MINARI_DATASETS_PATH``.
+        algorithms: further checksums of each file that are wanted, beside sha256.
+
+    Raises:
+        DatasetIdError: the id is malformed.
+        DatasetNotFoundError: there is no such dataset here.
+        DatasetCorruptError: its metadata are damaged.
+        RemoteError: a file in it cannot be sent.
+    """
+    folder = get_dataset_path(str(DatasetId.parse(dataset_id)), root=root)
+    if not dataset_exists(folder):
+        raise DatasetNotFoundError(f"There is no dataset {dataset_id} at {folder} to upload.")
+    raw = read_raw_metadata(folder / "data")  # finishes what a killed program has left, or waits
+    at_rest = local_files(folder)
+    wanted = {"sha256", *algorithms}
+    with ThreadPoolExecutor(_HASHING_THREADS) as pool:
+        looked_at = pool.map(partial(_look_at, folder, wanted), at_rest)
+        files = list(track(looked_at, f"checking {dataset_id}", total=len(at_rest), unit="files"))
+    listed = {file.name: ManifestFile(file.size, file.sha256, file.pieces) for file in files}
+    metadata = next((file.path.read_bytes() for file in files if file.name == METADATA_NAME), None)
+    return OutgoingDataset(
+        dataset_id,
+        folder,
+        tuple(file for file in files if file.name != METADATA_NAME),
+        Manifest(dataset_id, raw.get("minari_version"), listed).dump(),
+        metadata,
+        raw,
+        at_rest,
+    )
+
+
+def _look_at(folder: Path, algorithms: Collection[str], file: LocalFile) -> OutgoingFile:
+    path = file_within(folder, file.name)
+    pieces: list[str] = []
+
+    def content() -> Iterator[bytes]:
+        for piece in read_in_pieces(path, PIECE_SIZE):
+            if file.size > PIECE_SIZE:
+                pieces.append(checksum_of(piece, "sha256").value)
+            yield piece
+
+    checksums = checksums_of(content(), file.size, algorithms)
+    return OutgoingFile(file.name, path, file.size, checksums, tuple(pieces))
+
+
+def local_files(folder: Path) -> tuple[LocalFile, ...]:
+    """The files in the folder of a dataset, sorted, without hidden ones and what a remote has left of itself.
+
+    Raises:
+        RemoteError: a link leads elsewhere, or something is no file.
+    """
+    return tuple(file for file in _files_below(folder, folder.resolve(), "") if file.name != MANIFEST_NAME)
+
+
+def _files_below(folder: Path, base: Path, prefix: str) -> Iterable[LocalFile]:
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            yield from _files_below(path, base, f"{prefix}{path.name}/")
+        else:
+            yield LocalFile(f"{prefix}{path.name}", *regular_file(path, base))
+
+
+def regular_file(path: Path, base: Path) -> tuple[int, tuple[int, int]]:
+    """The size of a regular file in bytes, and its stamp; links that lead elsewhere are refused."""
+    if not path.resolve().is_relative_to(base):
+        raise RemoteError(
+            f"{path} is a link that leads out of {base}, and only what lies there is copied; put the file "
+            "itself in its place."
+        )
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise RemoteError(f"{path} is a link to a folder, or no file at all; take it out of the dataset.")
+    return status.st_size, (status.st_ino, status.st_mtime_ns)

@@ -1,0 +1,124 @@
+"""Datasets and trees for the tests of remotes: small, made by hand, and compared byte for byte."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from minari.dataset.versions import FORMAT_VERSION
+from minari.progress import ProgressTask
+
+
+__all__ = [
+    "NAMESPACE_FILE",
+    "Interference",
+    "interrupt",
+    "tree",
+    "uploaded",
+    "visible",
+    "write_dataset",
+    "write_namespace",
+]
+
+NAMESPACE_FILE = "namespace_metadata.json"
+
+
+def write_dataset(
+    root: Path,
+    dataset_id: str,
+    *,
+    version: str = FORMAT_VERSION,
+    combined: list[str] | None = None,
+    files: Mapping[str, bytes] | None = None,
+    **metadata: Any,
+) -> Path:
+    """Make the folder of a dataset with metadata that are in order; what the data files hold is any bytes."""
+    space = json.dumps({"type": "Discrete", "dtype": "int64", "start": 0, "n": 2})
+    raw = {
+        "total_episodes": 1,
+        "total_steps": 3,
+        "data_format": "hdf5",
+        "observation_space": space,
+        "action_space": space,
+        "dataset_id": dataset_id,
+        "minari_version": version,
+        **({} if combined is None else {"combined_datasets": combined}),
+        **metadata,
+    }
+    folder = root / dataset_id
+    contents = {"data/metadata.json": json.dumps(raw).encode(), "data/main_data.hdf5": dataset_id.encode()}
+    for name, content in {**contents, **(files or {})}.items():
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    return folder
+
+
+def write_namespace(root: Path, namespace: str, **metadata: Any) -> Path:
+    """Make one namespace, without those around it."""
+    file = root / namespace / NAMESPACE_FILE
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(metadata), encoding="utf-8")
+    return file
+
+
+def tree(root: Path) -> dict[str, bytes | None]:
+    """Everything below a folder, hidden or not: files with their bytes, folders with None."""
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes() if path.is_file() else None for path in root.rglob("*")
+    }
+
+
+def visible(root: Path) -> dict[str, bytes | None]:
+    """What :func:`tree` gives, without what is hidden."""
+    return {
+        name: content
+        for name, content in tree(root).items()
+        if not any(part.startswith(".") for part in name.split("/"))
+    }
+
+
+def uploaded(root: Path) -> dict[str, bytes | None]:
+    """What :func:`tree` gives of a folder that is a remote, without what uploading adds: manifests and the index."""
+    added = ("/data/manifest.json", "datasets_index.json.gz")
+    return {name: content for name, content in tree(root).items() if not name.endswith(added)}
+
+
+class Interference:
+    """An observer of progress that does something when so many units of an operation are done.
+
+    Args:
+        action: what it does.
+        after: how many units; those that come together may be more.
+        during: what the description of the operation begins with.
+    """
+
+    def __init__(self, action: Callable[[], object], after: int = 1, during: str = "") -> None:
+        self.action, self.after, self.during, self.acted = action, after, during, False
+        self.tasks: list[ProgressTask] = []
+        self.done: list[int] = []
+        self.finished_tasks: list[ProgressTask] = []
+
+    def started(self, task: ProgressTask) -> None:
+        """An operation begins."""
+        self.tasks.append(task)
+        self.done.append(0)
+
+    def advanced(self, task: ProgressTask, amount: int) -> None:
+        """Some of it is done."""
+        position = self.tasks.index(task)
+        self.done[position] += amount
+        if task.description.startswith(self.during) and self.done[position] >= self.after and not self.acted:
+            self.acted = True
+            self.action()
+
+    def finished(self, task: ProgressTask) -> None:
+        """It has ended."""
+        self.finished_tasks.append(task)
+
+
+def interrupt() -> None:
+    """What Ctrl-C does."""
+    raise KeyboardInterrupt

@@ -1,0 +1,277 @@
+"""The Hugging Face Hub: what an upload leaves there, however it goes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import gymnasium as gym
+import pytest
+
+import minari
+from minari.errors import DatasetExistsError, RemoteError, RemoteUnreachableError
+from minari.storage.remotes import get_cloud_storage
+from minari.storage.remotes.hub.card_text import number
+from minari.storage.remotes.hub.dataset_card import CARD_MARKER
+from minari.storage.transfer.index import INDEX_FILE_NAME, parse_index
+from minari.storage.transfer.manifest import Manifest
+from minari.testing.sharing import tree, write_dataset, write_namespace
+from support.programs import start
+from support.servers.hub import HubServer
+
+
+NAMESPACE_FILE = "namespace_metadata.json"
+
+
+def content(size: int, seed: int = 0) -> bytes:
+    return bytes((index * 131 + seed) % 251 for index in range(1000)) * (size // 1000)
+
+
+def test_what_lies_in_a_repository(hub: HubServer, datasets_root: Path) -> None:
+    """Large contents as LFS, small ones not; in one commit, registered, with an index and cards."""
+    files = {"data/main_data.hdf5": content(50_000), "data/0/part-0.arrow": b"a", "data/0/metadata.json": b"{}"}
+    folder = write_dataset(datasets_root, "n/deep/x-v0", files=files, description="About it.")
+    get_cloud_storage("hf://lab").upload_dataset("n/deep/x-v0")
+    there = hub.files("lab/n")
+    assert sorted(there) == [
+        "README.md",
+        INDEX_FILE_NAME,
+        f"deep/{NAMESPACE_FILE}",
+        "deep/x-v0/README.md",
+        *sorted(f"deep/x-v0/{name}" for name in [*files, "data/manifest.json", "data/metadata.json"]),
+        NAMESPACE_FILE,
+    ]
+    metadata = (folder / "data/metadata.json").read_bytes()
+    assert there["deep/x-v0/data/metadata.json"] == metadata
+    assert json.loads(there[NAMESPACE_FILE]) == {"datasets": ["n/deep/x-v0"], "namespaces": ["n/deep"]}
+    assert parse_index(there[INDEX_FILE_NAME]) == {"deep/x-v0": metadata}
+    manifest = Manifest.parse(there["deep/x-v0/data/manifest.json"], "there")
+    assert sorted(manifest.files) == sorted([*files, "data/metadata.json"])
+    assert CARD_MARKER in there["README.md"].decode()
+    assert "n/deep/x-v0" in there["README.md"].decode()
+    assert "About it." in there["deep/x-v0/README.md"].decode()
+    assert "minari download hf://lab/n/deep/x-v0" in there["deep/x-v0/README.md"].decode()
+    large = {path for path, blob in hub.blobs("lab/n").items() if blob.lfs}
+    assert large == {"deep/x-v0/data/main_data.hdf5", "deep/x-v0/data/0/part-0.arrow", INDEX_FILE_NAME}
+    assert len(hub.repositories.by_name["lab/n"].commits) == 2  # with that which makes it
+    assert hub.repositories.by_name["lab/n"].tags == ["minari", "reinforcement-learning", "offline-rl"]
+
+
+def test_one_without_a_namespace(hub: HubServer, datasets_root: Path, tmp_path: Path) -> None:
+    folder = write_dataset(datasets_root, "x-v0", files={"data/a.txt": b"a"})
+    remote = get_cloud_storage("hf://lab")
+    remote.upload_dataset("x-v0")
+    there = hub.files("lab/x-v0")
+    assert json.loads(there[NAMESPACE_FILE]) == {}
+    assert "minari download hf://lab/x-v0" in there["README.md"].decode()
+    assert remote.list_namespaces() == []
+    remote.download_dataset("x-v0", tmp_path)
+    assert tree(tmp_path / "x-v0") == tree(folder)
+
+
+def test_texts_of_others_stay(hub: HubServer, datasets_root: Path, tmp_path: Path) -> None:
+    """Cards and the keys of a namespace; only what was made here is made anew."""
+    remote = get_cloud_storage("hf://lab")
+    write_namespace(datasets_root, "n", description="Mine.", datasets=["left/over-v0"])
+    remote.upload_namespace("n")
+    write_dataset(datasets_root, "n/x-v0", files={"README.md": b"Read this."})
+    remote.upload_dataset("n/x-v0")
+    write_dataset(datasets_root, "n/y-v0")
+    remote.upload_dataset("n/y-v0")
+    there = hub.files("lab/n")
+    assert json.loads(there[NAMESPACE_FILE]) == {"description": "Mine.", "datasets": ["n/x-v0", "n/y-v0"]}
+    assert there["x-v0/README.md"] == b"Read this."
+    assert all(name in there["README.md"].decode() for name in ("n/x-v0", "n/y-v0"))
+    remote.download_namespace_metadata("n", tmp_path)
+    assert json.loads((tmp_path / "n" / NAMESPACE_FILE).read_text()) == {"description": "Mine."}
+
+    hub.put("lab/n", {"README.md": b"# Ours, by hand", "z-v0/README.md": b"# Before the data"})
+    write_dataset(datasets_root, "n/z-v0")
+    remote.upload_dataset("n/z-v0")
+    there = hub.files("lab/n")
+    assert there["README.md"] == b"# Ours, by hand"
+    assert there["z-v0/README.md"] == b"# Before the data"
+    write_namespace(datasets_root, "n", description="Changed.")
+    commits = len(hub.repositories.by_name["lab/n"].commits)
+    for _ in range(2):
+        remote.upload_namespace("n")
+    assert len(hub.repositories.by_name["lab/n"].commits) == commits + 1
+    register = json.loads(hub.files("lab/n")[NAMESPACE_FILE])
+    assert register == {"description": "Changed.", "datasets": ["n/x-v0", "n/y-v0", "n/z-v0"]}
+
+
+def test_a_register_that_is_damaged(hub: HubServer, datasets_root: Path) -> None:
+    hub.put("lab/n", {NAMESPACE_FILE: b"[1]"})
+    write_dataset(datasets_root, "n/x-v0")
+    with pytest.raises(RemoteError, match="no object of JSON"):
+        get_cloud_storage("hf://lab").upload_dataset("n/x-v0")
+
+
+def test_what_was_left_of_something_else_goes(hub: HubServer, datasets_root: Path, tmp_path: Path) -> None:
+    hub.put("lab/n", {"x-v0/data/0/part-0.arrow": b"old", "x-v0/data/main_data.hdf5": b"old", "x-v01/data/a": b"?"})
+    folder = write_dataset(datasets_root, "n/x-v0")
+    remote = get_cloud_storage("hf://lab")
+    remote.upload_dataset("n/x-v0")
+    assert "x-v0/data/0/part-0.arrow" not in hub.files("lab/n")
+    assert "x-v01/data/a" in hub.files("lab/n")
+    remote.download_dataset("n/x-v0", tmp_path)
+    assert tree(tmp_path / "n/x-v0") == tree(folder)
+
+
+def test_contents_in_parts(hub: HubServer, datasets_root: Path, tmp_path: Path) -> None:
+    big = content(1_000_000)
+    folder = write_dataset(datasets_root, "n/x-v0", files={"data/main_data.hdf5": big, "data/b.hdf5": content(64_000)})
+    remote = get_cloud_storage("hf://lab")
+    hub.part_size, whole = 64_000, hub.part_size
+    hub.fail(r"/upload/\w+/3", status=403)  # as one whose address has become too old
+    try:
+        remote.upload_dataset("n/x-v0")
+    finally:
+        hub.part_size = whole
+    assert hub.received[hashlib.sha256(big).hexdigest()] >= 1_000_000
+    remote.download_dataset("n/x-v0", tmp_path)
+    assert tree(tmp_path / "n/x-v0") == tree(folder)
+
+
+def test_what_the_hub_has_is_not_sent_again(hub: HubServer, datasets_root: Path) -> None:
+    """The same contents under another id, and several times in one dataset."""
+    big = content(300_000)
+    digest = hashlib.sha256(big).hexdigest()
+    for version in range(2):
+        write_dataset(datasets_root, f"n/x-v{version}", files={"data/a.hdf5": big, "data/b.hdf5": big})
+        get_cloud_storage("hf://lab").upload_dataset(f"n/x-v{version}")
+    assert hub.received[digest] == len(big)
+
+
+def test_others_commit_at_the_same_time(hub: HubServer, datasets_root: Path) -> None:
+    """Nothing that others have done meanwhile is undone."""
+    ids = [f"n/x-v{number}" for number in range(6)]
+    for dataset_id in ids:
+        write_dataset(datasets_root, dataset_id)
+    hub.fail("/commit/", status=412, times=2)
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(get_cloud_storage("hf://lab").upload_dataset, ids))
+    there = hub.files("lab/n")
+    assert json.loads(there[NAMESPACE_FILE])["datasets"] == ids
+    assert sorted(parse_index(there[INDEX_FILE_NAME])) == [dataset_id.removeprefix("n/") for dataset_id in ids]
+    assert all(dataset_id in there["README.md"].decode() for dataset_id in ids)
+
+
+@pytest.mark.usefixtures("short_pauses")
+@pytest.mark.parametrize("part", ["repos/create", "preupload", "lfs/objects", "/upload/", "verify", "/commit/"])
+def test_an_answer_that_is_lost(part: str, hub: HubServer, datasets_root: Path) -> None:
+    """What was asked for has been done; that must not look like someone else's doing."""
+    write_dataset(datasets_root, "n/x-v0")
+    hub.fail(part, lost=True)
+    remote = get_cloud_storage("hf://lab")
+    remote.upload_dataset("n/x-v0")
+    assert remote.list_datasets() == ["n/x-v0"]
+    assert len(hub.repositories.by_name["lab/n"].commits) == 2
+
+
+@pytest.mark.usefixtures("short_pauses")
+def test_a_peer_that_stops_reading(hub: HubServer, datasets_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    big = content(30_000_000)
+    write_dataset(datasets_root, "n/x-v0", files={"data/main_data.hdf5": big})
+    for limit in ("_CONNECT", "_WRITE"):  # releases before 1.0 have one limit for both
+        monkeypatch.setattr(f"minari.storage.remotes.hub.client.{limit}", 0.2)
+    hub.fail(f"/upload/{hashlib.sha256(big).hexdigest()}", times=99, seconds=3)
+    remote = get_cloud_storage("hf://lab")
+    begun = time.monotonic()
+    with pytest.raises(RemoteUnreachableError, match="sending x-v0"):
+        remote.upload_dataset("n/x-v0")
+    assert time.monotonic() - begun < 8
+    assert remote.list_datasets() == []
+
+
+@pytest.mark.usefixtures("short_pauses")
+def test_an_upload_that_is_broken_off_goes_on(hub: HubServer, datasets_root: Path, tmp_path: Path) -> None:
+    files = {f"data/{number}.hdf5": content(100_000, number) for number in range(8)}
+    folder = write_dataset(datasets_root, "n/x-v0", files=files)
+    digests = {hashlib.sha256(file).hexdigest() for file in files.values()}
+    last = sorted(digests)[-1]
+    hub.fail(f"/upload/{last}", times=99, cut=True)
+    remote = get_cloud_storage("hf://lab", max_workers=2)
+    with pytest.raises(RemoteUnreachableError):
+        remote.upload_dataset("n/x-v0")
+    assert remote.list_datasets() == []
+    sent = {digest for digest in digests if hub.received[digest]}
+    assert sent
+    hub.faults.clear()
+    remote.upload_dataset("n/x-v0")
+    assert all(hub.received[digest] == 100_000 for digest in digests)
+    remote.download_dataset("n/x-v0", tmp_path)
+    assert tree(tmp_path / "n/x-v0") == tree(folder)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="processes cannot be killed here as they are elsewhere")
+def test_an_upload_that_is_killed_goes_on(hub: HubServer, datasets_root: Path, tmp_path: Path) -> None:
+    files = {f"data/{number}.hdf5": content(100_000, number) for number in range(8)}
+    folder = write_dataset(datasets_root, "n/x-v0", files=files)
+    digests = [hashlib.sha256(file).hexdigest() for file in files.values()]
+    hub.delay = 0.05
+    program = """
+        from minari.storage.remotes import get_cloud_storage
+        get_cloud_storage("hf://lab", max_workers=1).upload_dataset("n/x-v0")
+    """
+    process = start(program)
+    try:
+        while sum(hub.received[digest] > 0 for digest in digests) < 3:
+            assert process.poll() is None
+            time.sleep(0.01)
+    finally:
+        process.kill()
+        process.communicate()
+    hub.delay = 0.0
+    remote = get_cloud_storage("hf://lab")
+    assert remote.list_datasets() == []
+    remote.upload_dataset("n/x-v0")
+    assert sum(hub.received[digest] for digest in digests) <= 9 * 100_000  # one may have been on its way
+    remote.download_dataset("n/x-v0", tmp_path)
+    assert tree(tmp_path / "n/x-v0") == tree(folder)
+
+
+def test_one_that_came_meanwhile(hub: HubServer, datasets_root: Path) -> None:
+    """Between the look whether it is there and the commit."""
+    write_dataset(datasets_root, "n/x-v0", description="mine")
+    hub.put("lab/n", {"a.txt": b""})
+    remote = get_cloud_storage("hf://lab")
+    outgoing_files = {"x-v0/data/metadata.json": b'{"description": "theirs"}'}
+    hub.fail("/commit/", status=412)
+    fault = hub.faults[-1]
+
+    original = hub.fault
+
+    def meanwhile(method: str, path: str) -> object:
+        if "/commit/" in path and fault.times:
+            hub.put("lab/n", outgoing_files)
+        return original(method, path)
+
+    hub.fault = meanwhile  # type: ignore[method-assign, assignment]
+    try:
+        with pytest.raises(DatasetExistsError):
+            remote.upload_dataset("n/x-v0")
+    finally:
+        hub.fault = original  # type: ignore[method-assign]
+    assert hub.files("lab/n")["x-v0/data/metadata.json"] == outgoing_files["x-v0/data/metadata.json"]
+
+
+def test_the_card_tells_the_returns(hub: HubServer, make_toy_env: type) -> None:
+    spaces = gym.spaces.Box(-1.0, 1.0, (2,)), gym.spaces.Discrete(3)
+    with minari.DataCollector(make_toy_env(*spaces)) as collector, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for seed in range(3):
+            collector.reset(seed=seed)
+            for _ in range(seed + 1):
+                collector.step(collector.action_space.sample())
+        dataset = collector.create_dataset("ns/toy-v0")
+    get_cloud_storage("hf://lab").upload_dataset("ns/toy-v0")
+    told = dataset.statistics().summary()["return"]
+    assert told["std"] > 0
+    row = ", ".join(f"{name} {number(value)}" for name, value in told.items())
+    assert f"| Returns | {row} |" in hub.files("lab/ns")["toy-v0/README.md"].decode()

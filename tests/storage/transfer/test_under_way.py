@@ -1,0 +1,99 @@
+"""Folders that one program at a time works in."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from minari.progress import observe_progress
+from minari.storage.transfer.under_way import folder_under_way
+from minari.testing.sharing import Interference, tree
+
+
+def fail_after(folder: Path, name: str, error: BaseException) -> None:
+    """Write a file in a folder under way, its name being what it holds, and fail."""
+    with folder_under_way(folder, "testing"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(Path(name).name)
+        raise error
+
+
+def test_nothing_remains_when_it_ends_well(tmp_path: Path) -> None:
+    with folder_under_way(tmp_path / "a/b/.x", "testing") as folder:
+        (folder / "files").mkdir()
+        (folder / "files" / "f").write_text("")
+    assert tree(tmp_path) == {"a": None, "a/b": None}
+
+
+def test_what_was_achieved_stays_when_it_fails(tmp_path: Path) -> None:
+    for text in ("first", "second"):
+        with pytest.raises(ZeroDivisionError):
+            fail_after(tmp_path / "a/.x", f"files/{text}", ZeroDivisionError())
+    assert (tmp_path / "a/.x/files/first").read_text() == "first"
+    assert (tmp_path / "a/.x/files/second").read_text() == "second"
+
+
+def test_nothing_stays_where_nothing_was_achieved(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        fail_after(tmp_path / "a/b/.x", "note", KeyboardInterrupt())
+    assert tree(tmp_path) == {}
+
+
+def test_one_at_a_time(tmp_path: Path) -> None:
+    inside, most, times = 0, 0, 0
+    start = threading.Barrier(6)
+
+    def work(number: int) -> None:
+        nonlocal inside, most, times
+        start.wait()
+        with folder_under_way(tmp_path / ".x", "testing") as folder:
+            inside, times = inside + 1, times + 1
+            most = max(most, inside)
+            (folder / f"{number}").write_text("")
+            assert len(list(folder.iterdir())) == 2  # the lock, and nothing of others
+            inside -= 1
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(work, range(6)))
+    assert (most, times) == (1, 6)
+    assert tree(tmp_path) == {}
+
+
+def test_who_waits_is_told(tmp_path: Path) -> None:
+    release, waiting = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with folder_under_way(tmp_path / ".x", "testing"):
+            waiting.set()
+            release.wait(10)
+
+    with ThreadPoolExecutor(1) as pool:
+        holder = pool.submit(hold)
+        waiting.wait(10)
+        observer = Interference(release.set)
+        with observe_progress(observer), folder_under_way(tmp_path / ".x", "counting sheep"):
+            pass
+        holder.result()
+    assert [task.description for task in observer.tasks] == ["waiting for another program that is counting sheep"]
+
+
+def test_the_folder_of_a_killed_program_is_taken_over(tmp_path: Path) -> None:
+    program = """
+import os, sys
+from pathlib import Path
+from minari.storage.transfer.under_way import folder_under_way
+with folder_under_way(Path(sys.argv[1]), "testing") as folder:
+    (folder / "files").mkdir()
+    (folder / "files" / "f").write_text("half")
+    os._exit(9)
+"""
+    killed = subprocess.run([sys.executable, "-c", program, str(tmp_path / ".x")], check=False)
+    assert killed.returncode == 9
+    with folder_under_way(tmp_path / ".x", "testing") as folder:
+        assert (folder / "files" / "f").read_text() == "half"
+    assert tree(tmp_path) == {}

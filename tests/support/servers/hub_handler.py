@@ -1,0 +1,311 @@
+"""How the Hub of the tests answers HTTP: routes, ranges, pages, errors."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
+
+from support.servers.hub_repositories import Account, Blob, HubError, Repositories, Repository, is_large
+
+
+if TYPE_CHECKING:
+    from support.servers.hub import HubServer
+
+SIGNATURE = "X-Amz-Signature=signed-by-the-hub"  # nobody may ever show this
+_NAME = r"(?P<name>[^/]+/[^/]+)"
+
+
+class HubHandler(BaseHTTPRequestHandler):
+    """One connection; the requests of it come one after the other."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1
+    server: Any
+    body: bytes
+    query: dict[str, list[str]]
+    routes: ClassVar[list[tuple[str, re.Pattern[str], Callable[..., None]]]] = []
+
+    @property
+    def hub(self) -> HubServer:
+        return self.server.hub  # type: ignore[no-any-return]
+
+    @property
+    def store(self) -> Repositories:
+        return self.hub.repositories
+
+    @property
+    def account(self) -> Account | None:
+        header = self.headers.get("authorization", "")
+        return self.store.account(header.removeprefix("Bearer ") or None)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing: the tests look at the log of requests."""
+
+    def _answer(self) -> None:
+        self.hub.note(self.command, self.path)
+        parts = urlsplit(self.path)
+        self.query = parse_qs(parts.query)
+        fault = self.hub.fault(self.command, self.path)
+        if fault and fault.cut:
+            self.close_connection = True
+            return
+        if fault and fault.seconds:
+            time.sleep(fault.seconds)
+            self.close_connection = True
+            return
+        self.body = self._read_body()
+        if fault and fault.lost:
+            self.wfile = BytesIO()  # type: ignore[assignment]  # where nobody reads
+            self.close_connection = True
+        elif fault:
+            self.send(fault.body or {"error": "something went wrong"}, fault.status, dict(fault.headers))
+            return
+        try:
+            self._route(unquote(parts.path))
+        except HubError as error:
+            headers = {"X-Error-Message": error.message} | ({"X-Error-Code": error.code} if error.code else {})
+            self.send({"error": error.message}, error.status, headers)
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _answer
+
+    def _read_body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            chunks = []
+            while size := int(self.rfile.readline(), 16):
+                chunks.append(self.rfile.read(size))
+                self.rfile.readline()
+            self.rfile.readline()
+            return b"".join(chunks)
+        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+
+    def _route(self, path: str) -> None:
+        for method, pattern, answer in self.routes:
+            found = pattern.fullmatch(path)
+            if found and self.command in method.split("|"):
+                answer(self, **found.groupdict())
+                return
+        raise HubError(404, f"Sorry, we can't find the page {path}")
+
+    def send(self, content: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
+        body = content if isinstance(content, bytes) else json.dumps(content).encode()
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+        self.wfile.flush()
+
+    def send_content(self, content: bytes, headers: dict[str, str]) -> None:
+        """A file, or the part of it that was asked for."""
+        found = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        headers = {"Accept-Ranges": "bytes", **headers}
+        if found is None:
+            self.send(content, 200, headers)
+            return
+        start, stop = int(found[1]), int(found[2] or len(content) - 1) + 1
+        if start >= len(content):
+            self.send(b"", 416, {"Content-Range": f"bytes */{len(content)}"})
+            return
+        part = content[start:stop]
+        headers["Content-Range"] = f"bytes {start}-{start + len(part) - 1}/{len(content)}"
+        self.send(part, 206, headers)
+
+    def send_page(self, entries: list[Any], size: int) -> None:
+        start = int(self.query.get("cursor", ["0"])[0])
+        headers = {}
+        if start + size < len(entries):
+            query = {key: values for key, values in self.query.items() if key != "cursor"}
+            target = urlencode(query | {"cursor": [str(start + size)]}, doseq=True)
+            address = f"http://{self.headers['Host']}{quote(urlsplit(self.path).path, safe='/%')}"
+            headers["Link"] = f'<{address}?{target}>; rel="next"'
+        self.send(entries[start : start + size], 200, headers)
+
+    def on_cdn(self, path: str) -> str:
+        port = self.headers["Host"].rpartition(":")[2]
+        return f"http://localhost:{port}{path}?{SIGNATURE}"
+
+
+def route(method: str, pattern: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    def register(answer: Callable[..., None]) -> Callable[..., None]:
+        HubHandler.routes.append((method, re.compile(pattern), answer))
+        return answer
+
+    return register
+
+
+@route("GET", "/api/whoami-v2")
+def _whoami(self: HubHandler) -> None:
+    account = self.account
+    if account is None:
+        raise HubError(401, "Invalid username or password.")
+    organisations = [{"name": name, "type": "org"} for name in sorted(account.organisations)]
+    role = "write" if account.writes else "read"
+    self.send({"type": "user", "name": account.user, "orgs": organisations, "auth": {"accessToken": {"role": role}}})
+
+
+@route("GET", "/api/datasets")
+def _list(self: HubHandler) -> None:
+    account = self.account
+    author, search = self.query.get("author", [""])[0], self.query.get("search", [""])[0].lower()
+    wanted = set(self.query.get("filter", []))
+    found = [
+        repository
+        for name, repository in sorted(self.store.by_name.items())
+        if (not author or repository.owner == author)
+        and search in name.lower()
+        and wanted <= set(repository.tags)
+        and (not repository.private or (account is not None and account.belongs_to(repository.owner)))
+    ]
+    expand = self.query.get("expand") or (
+        ["siblings", "sha", "private", "tags"] if "full" in self.query else ["private"]
+    )
+    if not self.hub.tells_siblings:
+        expand = [field for field in expand if field != "siblings"]
+    size = min(int(self.query.get("limit", [str(self.hub.page_size)])[0]), self.hub.page_size)
+    self.send_page([_described(repository, expand) for repository in found], size)
+
+
+def _described(repository: Repository, fields: list[str]) -> dict[str, Any]:
+    everything = {
+        "author": repository.owner,
+        "sha": repository.head,
+        "private": repository.private,
+        "gated": "manual" if repository.gated else False,
+        "disabled": False,
+        "tags": repository.tags,
+        "siblings": [{"rfilename": path} for path in sorted(repository.files)],
+    }
+    return {
+        "_id": repository.name,
+        "id": repository.name,
+        **{key: everything[key] for key in fields if key in everything},
+    }
+
+
+@route("POST", "/api/repos/create")
+def _create(self: HubHandler) -> None:
+    asked = json.loads(self.body)
+    account = self.account
+    owner, _, short = asked["name"].rpartition("/")
+    owner = asked.get("organization") or owner or (account.user if account else "")
+    self.store.check_writes(owner, account)
+    if asked.get("type") != "dataset" or not re.fullmatch(r"[\w.-]{1,96}", short, re.ASCII):
+        raise HubError(400, f"Invalid repository {asked}")
+    name = f"{owner}/{short}"
+    answer = {"url": f"https://huggingface.co/datasets/{name}", "name": name, "id": name}
+    with self.store.lock:
+        if name in self.store.by_name:
+            self.send({"error": "You already created this dataset repo", **answer}, 409)
+            return
+        private = asked.get("private") or asked.get("visibility") == "private"
+        self.store.create(name, private=bool(private))
+    self.send(answer)
+
+
+@route("DELETE", "/api/repos/delete")
+def _delete(self: HubHandler) -> None:
+    asked = json.loads(self.body)
+    name = f"{asked['organization']}/{asked['name']}" if asked.get("organization") else asked["name"]
+    self.store.writable(name, self.account)
+    del self.store.by_name[name]
+    self.send({})
+
+
+@route("GET", f"/api/datasets/{_NAME}(?:/revision/(?P<revision>[^/]+))?")
+def _info(self: HubHandler, name: str, revision: str | None) -> None:
+    repository = self.store.readable(name, self.account)
+    repository.tree(revision or "main")
+    self.send(_described(repository, ["author", "sha", "private", "gated", "disabled", "tags", "siblings"]))
+
+
+@route("GET", f"/api/datasets/{_NAME}/tree/(?P<revision>[^/]+)(?:/(?P<folder>.*))?")
+def _tree(self: HubHandler, name: str, revision: str, folder: str | None) -> None:
+    repository = self.store.readable(name, self.account, content=True)
+    files = repository.tree(revision)
+    folder = f"{folder.strip('/')}/" if folder else ""
+    inside = sorted(path for path in files if path.startswith(folder))
+    if folder and not inside:
+        raise HubError(404, f"{folder} does not exist on {revision!r}", "EntryNotFound")
+    recursive = self.query.get("recursive", ["false"])[0].lower() in ("true", "1")
+    entries, folders = [], dict[str, None]()
+    for path in inside:
+        below = path.removeprefix(folder).split("/")
+        parents = [folder + "/".join(below[:depth]) for depth in range(1, len(below))]
+        folders.update(dict.fromkeys(parents if recursive else parents[:1]))
+        if recursive or len(below) == 1:
+            entries.append(_entry(path, files[path]))
+    entries += [{"type": "directory", "oid": "0" * 40, "size": 0, "path": path} for path in folders]
+    self.send_page(entries, self.hub.page_size)
+
+
+def _entry(path: str, blob: Blob) -> dict[str, Any]:
+    entry: dict[str, Any] = {"type": "file", "oid": blob.oid, "size": blob.size, "path": path}
+    if blob.lfs is not None:
+        entry["lfs"] = {"oid": blob.lfs, "size": blob.lfs_size, "pointerSize": 130}
+    return entry
+
+
+@route("POST", f"/api/datasets/{_NAME}/paths-info/(?P<revision>[^/]+)")
+def _paths_info(self: HubHandler, name: str, revision: str) -> None:
+    asked = json.loads(self.body) if self.body.startswith(b"{") else parse_qs(self.body.decode())
+    files = self.store.readable(name, self.account, content=True).tree(revision)
+    self.send([_entry(path, files[path]) for path in asked["paths"] if path in files])
+
+
+@route("GET|HEAD", f"/datasets/{_NAME}/resolve/(?P<revision>[^/]+)/(?P<path>.+)")
+def _resolve(self: HubHandler, name: str, revision: str, path: str) -> None:
+    repository = self.store.readable(name, self.account, content=True)
+    blob = repository.tree(revision).get(path)
+    if blob is None:
+        raise HubError(404, "Entry not found", "EntryNotFound")
+    commit = repository.head if revision == "main" else revision
+    if blob.lfs is None:
+        self.send_content(blob.content, {"X-Repo-Commit": commit, "ETag": f'"{blob.oid}"'})
+        return
+    headers = {"X-Repo-Commit": commit, "X-Linked-Etag": f'"{blob.lfs}"', "X-Linked-Size": str(blob.lfs_size)}
+    self.send(b"", 302, headers | {"Location": self.on_cdn(f"/cdn/{blob.lfs}")})
+
+
+@route("GET|HEAD", r"/cdn/(?P<digest>\w+)")
+def _cdn(self: HubHandler, digest: str) -> None:
+    _check_signed(self)
+    self.send_content(self.store.contents[digest], {"ETag": f'"{digest}"'})
+
+
+def _check_signed(self: HubHandler) -> None:
+    if "authorization" in self.headers:
+        raise HubError(400, "Only one auth mechanism allowed")
+    if SIGNATURE not in self.path or not self.headers["Host"].startswith("localhost"):
+        raise HubError(403, "SignatureDoesNotMatch")
+
+
+@route("POST", f"/api/datasets/{_NAME}/preupload/(?P<revision>[^/]+)")
+def _preupload(self: HubHandler, name: str, revision: str) -> None:
+    files = self.store.writable(name, self.account).tree(revision)
+    answers = []
+    for asked in json.loads(self.body)["files"]:
+        base64.b64decode(asked["sample"], validate=True)
+        path, size = asked["path"], asked["size"]
+        answer = {"path": path, "uploadMode": "lfs" if is_large(path, size) else "regular", "shouldIgnore": False}
+        if path in files:
+            answer["oid"] = files[path].lfs or files[path].oid
+        answers.append(answer)
+    self.send({"files": answers, "commitOid": self.store.by_name[name].head})
+
+
+@route("POST", "/api/validate-yaml")
+def _validate(self: HubHandler) -> None:
+    self.send({"errors": [], "warnings": []})
+
+
+from support.servers import hub_uploads as hub_uploads  # noqa: E402  # its routes, which need `route`
