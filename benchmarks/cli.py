@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from benchmarks import charts, environments, formats, growth, machine, memory, tables
+from benchmarks import charts, environments, formats, growth, machine, memory, remotes, tables
 from benchmarks.environments import Side
 from benchmarks.errors import BenchmarkError
 from benchmarks.progress import Progress
@@ -32,6 +32,10 @@ Scratch = Annotated[
     Path | None, typer.Option(help="Folder on the disk to measure; what is put there is removed again.")
 ]
 Repeat = Annotated[int, typer.Option(min=1, help="Figures for each workload and side; the least counts.")]
+Released = Annotated[Path | None, typer.Option(help="An interpreter that has the released package; else one is made.")]
+Environments = Annotated[
+    Path | None, typer.Option("--environments", help="Where the environment that is made for it is kept.")
+]
 
 RESULTS = Path("benchmarks/results")
 
@@ -48,12 +52,8 @@ def compare(
     quick: Quick = False,
     output: Output = RESULTS,
     scratch: Scratch = None,
-    released_python: Annotated[
-        Path | None, typer.Option(help="An interpreter that has the released package; else one is made.")
-    ] = None,
-    folder: Annotated[
-        Path | None, typer.Option("--environments", help="Where the environment that is made for it is kept.")
-    ] = None,
+    released_python: Released = None,
+    folder: Environments = None,
 ) -> None:
     """Run the workloads in both releases; write a table, all figures and a chart."""
     if context.invoked_subcommand is not None:
@@ -108,6 +108,26 @@ def store(repeat: Repeat = 3, quick: Quick = False, output: Output = RESULTS, sc
             figures = formats.measure(ours, scratch, facts["settings"]["repeat"], quick, progress)
         write(output, "formats", formats.as_json(figures, facts), formats.page(figures, facts))
         tell(formats.page(figures, facts))
+
+
+@app.command("remotes")
+def share(
+    repeat: Repeat = 3,
+    quick: Quick = False,
+    output: Output = RESULTS,
+    scratch: Scratch = None,
+    released_python: Released = None,
+    folder: Environments = None,
+) -> None:
+    """How fast datasets are listed, uploaded and downloaded over a network with a delay, in both releases."""
+    with errors_in_one_line():
+        ours = environments.our_side()
+        released = environments.released_side(released_python, folder or environments.default_folder(), ours, tell)
+        facts = describe((ours, released), 1 if quick else repeat, quick)
+        with Progress(console) as progress:
+            figures = remotes.measure(ours, released, scratch, facts["settings"]["repeat"], quick, progress)
+        write(output, "remotes", remotes.as_json(figures, facts), remotes.page(figures, facts))
+        tell(remotes.page(figures, facts))
 
 
 def choose(patterns: Sequence[str]) -> list[Workload]:

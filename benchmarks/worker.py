@@ -109,6 +109,10 @@ def main(task: str, arguments: dict[str, Any]) -> dict[str, Any]:
     warnings.simplefilter("ignore")
     if task == "versions":
         return versions()
+    if task == "remote":
+        from benchmarks.workloads.sharing import share
+
+        return share(arguments)
     from benchmarks.workloads import DATA, WORKLOADS, Job
     from benchmarks.workloads.growing import GROWTH
     from benchmarks.workloads.holding import CASES, peak
