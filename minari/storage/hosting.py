@@ -346,9 +346,7 @@ def upload_dataset(
     metadata = read(dataset_id)
     storage = get_cloud_storage(remote, token, max_workers=max_workers, private=private)
     parts, missing = _parts(metadata, read)
-    asked = [dataset_id, *parts, *filter(is_dataset_id, missing)]
-    answers = each_at_once(lambda name: (name, storage.has_dataset(name)), asked, max_workers)
-    there = {name for name, is_there in answers if is_there}
+    there, known = _known(storage, [*parts, dataset_id], [*filter(is_dataset_id, missing)])
     if dataset_id in there:
         warnings.warn(f"{storage.address} has {dataset_id} already; nothing is uploaded.", UserWarning, stacklevel=2)
         return
@@ -360,17 +358,31 @@ def upload_dataset(
             UserWarning,
             stacklevel=2,
         )
-    known: set[str] = set()
     for name in [*parts, dataset_id]:
         if name not in there:
             _send_namespaces(storage, DatasetId.parse(name).namespace, known, root)
             storage.upload_dataset(name, root=root, force=force)
 
 
+def _known(remote: CloudStorage, dataset_ids: list[str], others: list[str]) -> tuple[set[str], set[str]]:
+    """Which of some datasets the remote has, and which of the namespaces of the first ones; asked at the same time."""
+    namespaces = {level for name in dataset_ids for level in namespace_hierarchy(DatasetId.parse(name).namespace)}
+    questions: list[tuple[Callable[[str], bool], str]] = [
+        *((remote.has_dataset, name) for name in [*dataset_ids, *others]),
+        *((remote.has_namespace, name) for name in sorted(namespaces)),
+    ]
+    answers = each_at_once(lambda question: (question, question[0](question[1])), questions, remote.max_workers)
+    known = [question for question, is_known in answers if is_known]
+    return (
+        {name for ask, name in known if ask == remote.has_dataset},
+        {name for ask, name in known if ask == remote.has_namespace},
+    )
+
+
 def _send_namespaces(remote: CloudStorage, namespace: str | None, known: set[str], root: PathLike | None) -> None:
-    """Upload the metadata of a namespace and of those around it that the remote does not have."""
+    """Upload the metadata of a namespace and of those around it that the remote does not know yet."""
     ensure_namespace_directories(get_datasets_root(root), namespace)
     for level in namespace_hierarchy(namespace):
-        if level not in known and not remote.has_namespace(level):
+        if level not in known:
             remote.upload_namespace(level, root=root)
-        known.add(level)
+            known.add(level)

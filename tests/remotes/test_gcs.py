@@ -236,6 +236,12 @@ class TestLargeFiles:
         assert stored.holds(content)
         assert gcs.names(bucket) == ["n/x/big"], "no part stays"
 
+    def test_the_parts_are_told_as_they_are_sent(self, bucket: str, gcs: GCSServer, tmp_path: Path) -> None:
+        (tmp_path / "big").write_bytes(os.urandom((5 << 16) + 3))
+        told: list[int] = []
+        GCPStorage(bucket).put_file("big", tmp_path / "big", told.append)
+        assert sorted(told) == [3, *[1 << 16] * 5]
+
     def test_only_what_is_missing_is_sent_again(self, bucket: str, gcs_proxy: FaultyProxy, tmp_path: Path) -> None:
         content = os.urandom(40 << 16)
         (tmp_path / "big").write_bytes(content)

@@ -225,6 +225,11 @@ class TestPrimitives:
         assert (stored.name, stored.size) == ("a/x", size)
         assert stored.checksum == checksum_of(path.read_bytes(), "md5")
 
+    def test_the_parts_are_told_as_they_are_sent(self, remote: S3Storage, tmp_path: Path) -> None:
+        told: list[int] = []
+        remote.put_file("a/x", big_file(tmp_path, 24 * MIB + 1), told.append)
+        assert sorted(told) == [1, 8 * MIB, 8 * MIB, 8 * MIB]
+
     def test_a_file_in_parts_is_not_sent_again(
         self, s3_proxy: FaultyProxy, s3_bucket: str, remote: S3Storage, tmp_path: Path
     ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,6 +13,7 @@ from azure.storage.blob import ContentSettings
 from minari.storage.remotes.fsspec_store import CONNECT_TIMEOUT, READ_TIMEOUT, FsspecStorage
 from minari.storage.transfer.checksums import Checksum, checksums_of, read_in_pieces
 from minari.storage.transfer.remote_files import RemoteFile
+from minari.storage.transfer.workers import untold
 
 
 __all__ = ["AzureStorage"]
@@ -56,12 +57,12 @@ class AzureStorage(FsspecStorage):
         md5 = (info.get("content_settings") or {}).get("content_md5")
         return Checksum("md5", bytes(md5).hex()) if md5 else None
 
-    def put_file(self, name: str, path: Path) -> RemoteFile:
+    def put_file(self, name: str, path: Path, sent: Callable[[int], None] = untold) -> RemoteFile:
         """Send a file: each block is checked where it arrives, and the checksum of all of it kept there."""
         size = path.stat().st_size
         md5 = checksums_of(read_in_pieces(path), size, ["md5"])["md5"]
         settings = ContentSettings(content_md5=bytearray.fromhex(md5.value))
-        self._send(name, path, size, content_settings=settings, validate_content=True)
+        self._send(name, path, size, sent, content_settings=settings, validate_content=True)
         return self._remote_file(name, self._call("Looking at", name, "info"))
 
     def _conditions(self, match: str) -> dict[str, Any]:

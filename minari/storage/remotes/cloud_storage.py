@@ -235,6 +235,7 @@ class CloudStorage(ABC):
         destination = path.joinpath(*parse_namespace(str(DatasetId.parse(dataset_id))))
         refuse_taken(destination)
         with self.downloading(dataset_id, destination) as folder:
+            refuse_taken(destination)  # another program may have brought it, which was waited for
             publish_directory(self.fetch_dataset(dataset_id, folder), destination)
 
     def downloading(self, dataset_id: str, destination: Path) -> AbstractContextManager[Path]:
@@ -278,8 +279,6 @@ class CloudStorage(ABC):
             DatasetExistsError: the remote has it already.
             DatasetBusyError: another program is changing it.
         """
-        if self.has_dataset(dataset_id):
-            raise self.already_has(dataset_id)
         outgoing = gather_dataset(dataset_id, root=root, algorithms=self.CHECKSUMS)
         with transfer_progress(f"uploading {dataset_id}", outgoing.size, outgoing.count) as advance:
             self.send_dataset(outgoing, advance, force=force)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import fsspec
 from fsspec.asyn import sync
+from fsspec.callbacks import Callback
 
 from minari.dataset._storages.thread_lock import ThreadLock
 from minari.errors import MissingDependencyError, RemoteAccessError, RemoteError
@@ -21,6 +22,7 @@ from minari.storage.remotes.fsspec_errors import PastTheEndError, as_remote_erro
 from minari.storage.remotes.object_storage import ABSENT, ConflictError, ObjectStorage
 from minari.storage.transfer.checksums import Checksum
 from minari.storage.transfer.remote_files import RemoteFile, RemoteFileNotFoundError
+from minari.storage.transfer.workers import untold
 
 
 __all__ = ["CONNECT_TIMEOUT", "READ_TIMEOUT", "FsspecStorage"]
@@ -30,6 +32,18 @@ _SLOWEST = 1 << 14  # bytes a second: a transfer that is slower than that has co
 
 # Clients that are not asynchronous are rarely made for several threads.
 _in_turn = ThreadLock()
+
+
+class _Sent(Callback):  # type: ignore[misc]  # fsspec has no types
+    """What fsspec tells of the bytes that it sends."""
+
+    def __init__(self, sent: Callable[[int], None]) -> None:
+        super().__init__()
+        self._sent = sent
+
+    def relative_update(self, inc: int = 1) -> None:
+        """So many further bytes."""
+        self._sent(inc)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,10 +179,10 @@ class FsspecStorage(ObjectStorage):
                 raise
             raise ConflictError(str(error)) from None
 
-    def put_file(self, name: str, path: Path) -> RemoteFile:
+    def put_file(self, name: str, path: Path, sent: Callable[[int], None] = untold) -> RemoteFile:
         """Send a file."""
         self._make_folder(name)
-        self._send(name, path, path.stat().st_size)
+        self._send(name, path, path.stat().st_size, sent)
         return self._remote_file(name, self._call("Looking at", name, "info"))
 
     def delete(self, name: str) -> None:
@@ -178,8 +192,9 @@ class FsspecStorage(ObjectStorage):
 
     # How they are asked for.
 
-    def _send(self, name: str, path: Path, size: int, **options: Any) -> None:
+    def _send(self, name: str, path: Path, size: int, sent: Callable[[int], None], **options: Any) -> None:
         """Send a file of so many bytes."""
+        options["callback"] = _Sent(sent)
         self._request("Writing", name, "put_file", str(path), self._path(name), size=size, **options)
 
     def _make_folder(self, name: str) -> None:

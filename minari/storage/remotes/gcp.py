@@ -12,7 +12,7 @@ import hashlib
 import logging
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from minari.storage.remotes.object_storage import ABSENT, ObjectStorage
 from minari.storage.transfer.checksums import Checksum, checksum_of
 from minari.storage.transfer.remote_files import RemoteFile, RemoteFileNotFoundError
 from minari.storage.transfer.retries import retrying
-from minari.storage.transfer.workers import each_at_once
+from minari.storage.transfer.workers import each_at_once, untold
 
 
 __all__ = ["GCPStorage"]
@@ -144,7 +144,7 @@ class GCPStorage(ObjectStorage):
             _log.info("%s arrived damaged in gcp://%s", name, self.name)
         raise RemoteUnreachableError(f"{name} arrived damaged in {self.address} {_ATTEMPTS} times.")
 
-    def put_file(self, name: str, path: Path) -> RemoteFile:
+    def put_file(self, name: str, path: Path, sent: Callable[[int], None] = untold) -> RemoteFile:
         """Send a file, in parts where it is large; those that are there already are not sent again."""
         size = path.stat().st_size
         if size <= PART_SIZE:
@@ -155,7 +155,9 @@ class GCPStorage(ObjectStorage):
 
         def send(number: int) -> None:
             with self._parts_at_once:
-                self._send_part(names[number], _part(path, number), there.get(names[number]))
+                part = _part(path, number)
+                self._send_part(names[number], part, there.get(names[number]))
+            sent(len(part))
 
         for _ in each_at_once(send, range(len(names)), self.max_workers):
             pass

@@ -6,7 +6,7 @@ import logging
 import random
 import time
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from minari.storage.transfer.manifest import MANIFEST_NAME, PIECE_SIZE
 from minari.storage.transfer.outgoing import OutgoingDataset, OutgoingFile
 from minari.storage.transfer.remote_files import METADATA_NAME, RemoteFile, RemoteFileNotFoundError
 from minari.storage.transfer.retries import retrying
-from minari.storage.transfer.workers import Advance, each_at_once
+from minari.storage.transfer.workers import Advance, Meter, each_at_once, untold
 
 
 __all__ = ["ABSENT", "ConflictError", "ObjectStorage"]
@@ -61,8 +61,14 @@ class ObjectStorage(CloudStorage):
         """The objects whose names begin with one text and end with another, however many there are."""
 
     @abstractmethod
-    def put_file(self, name: str, path: Path) -> RemoteFile:
+    def put_file(self, name: str, path: Path, sent: Callable[[int], None] = untold) -> RemoteFile:
         """Send a file.
+
+        Args:
+            name: of the object.
+            path: of the file.
+            sent: may be told of bytes as they are sent, from any thread; what it is not told of counts when
+                the file is there.
 
         Returns:
             What the store says of the object now, its checksum above all.
@@ -108,14 +114,17 @@ class ObjectStorage(CloudStorage):
 
     def survey(self, prefix: str | None = None) -> dict[str, bytes | None]:
         """The datasets that are complete, with their metadata as far as the index has them."""
-        with ThreadPoolExecutor(1) as other:
-            index = other.submit(self._read_index)
-            listed = self._metadata_files(prefix or "")
-            entries = index.result()[0]
+        listed, entries, _ = self._catalogue(prefix or "")
         return {
             dataset_id: content if (content := entries.get(dataset_id)) and file.holds(content) else None
             for dataset_id, file in listed.items()
         }
+
+    def _catalogue(self, prefix: str) -> tuple[dict[str, RemoteFile], dict[str, bytes], str | None]:
+        """The metadata files by the ids of their datasets, and the index with its version; asked at the same time."""
+        with ThreadPoolExecutor(1) as other:
+            index = other.submit(self._read_index)
+            return self._metadata_files(prefix), *index.result()
 
     def _metadata_files(self, prefix: str) -> dict[str, RemoteFile]:
         ending = f"/{METADATA_NAME}"
@@ -145,9 +154,10 @@ class ObjectStorage(CloudStorage):
         there = {file.name: file for file in retrying(lambda: list(self.list_files(folder)))}
         self._claim(outgoing, there, force)
         advance(len(outgoing.manifest), 1)
-        send = partial(self._deliver, folder, there)
-        for file in each_at_once(send, outgoing.files, self.max_workers):
-            advance(file.size, 1)
+        meter = Meter(advance)
+        send = partial(self._deliver, folder, there, meter)
+        for _ in each_at_once(send, outgoing.files, self.max_workers, meter):
+            advance(0, 1)
         sent = {f"{folder}/{file.name}" for file in outgoing.files} | {f"{folder}/{MANIFEST_NAME}"}
         for name in set(there) - sent:  # of an upload that was never finished
             retrying(partial(self.delete, name))
@@ -176,15 +186,22 @@ class ObjectStorage(CloudStorage):
                 return
         retrying(partial(self.put, name, outgoing.manifest))
 
-    def _deliver(self, folder: str, there: dict[str, RemoteFile], file: OutgoingFile) -> OutgoingFile:
-        name = f"{folder}/{file.name}"
+    def _deliver(self, folder: str, there: dict[str, RemoteFile], meter: Meter, file: OutgoingFile) -> None:
+        name, sent = f"{folder}/{file.name}", meter.file(file.size)
+
+        def put() -> RemoteFile:
+            sent.restart()
+            return self.put_file(name, file.path, sent)
+
         if name in there and file.is_held_by(there[name]):
-            return file
+            sent.finish()
+            return
         for _ in range(_ATTEMPTS):
-            stored = retrying(partial(self.put_file, name, file.path))
+            stored = retrying(put)
             held = file.is_held_by(stored)
             if held or (held is None and self._read_back(name, file.size) == file.sha256):
-                return file
+                sent.finish()
+                return
             _log.info("%s arrived damaged", name)
         raise RemoteError(
             f"{name} arrived damaged in {self.address} {_ATTEMPTS} times, or was written meanwhile; the dataset was "
@@ -222,8 +239,7 @@ class ObjectStorage(CloudStorage):
         """Put a dataset into the index, with those that are missing there; a list can do without."""
         try:
             for _ in range(_CONFLICTS):
-                entries, version = self._read_index()
-                listed = self._metadata_files("")
+                listed, entries, version = self._catalogue("")
                 kept = {
                     name: content for name, content in entries.items() if name in listed and listed[name].holds(content)
                 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,6 +16,7 @@ from minari.errors import RemoteAccessError
 from minari.storage.remotes.fsspec_store import CONNECT_TIMEOUT, READ_TIMEOUT, FsspecStorage
 from minari.storage.transfer.checksums import Checksum, read_in_pieces
 from minari.storage.transfer.remote_files import RemoteFile, RemoteFileNotFoundError
+from minari.storage.transfer.workers import untold
 
 
 __all__ = ["S3Storage"]
@@ -85,13 +86,13 @@ class S3Storage(FsspecStorage):
             return False
         return head.get("ServerSideEncryption") in (None, "AES256") and "SSECustomerAlgorithm" not in head
 
-    def put_file(self, name: str, path: Path) -> RemoteFile:
+    def put_file(self, name: str, path: Path, sent: Callable[[int], None] = untold) -> RemoteFile:
         """Send a file, in parts where it is long; unless exactly this is there already, as a list cannot tell."""
         size = path.stat().st_size
         part = max(_PART, -(-size // _MOST_PARTS // _MIB) * _MIB)
         tag, md5 = _tag_and_md5(path, size, part)
         if size < 2 * part or not self._has_tag(name, tag):
-            self._send(name, path, size, chunksize=part, max_concurrency=_PARTS_AT_ONCE)
+            self._send(name, path, size, sent, chunksize=part, max_concurrency=_PARTS_AT_ONCE)
         info = self._call("Looking at", name, "info")
         # Another tag proves nothing, as it may not be made of the content.
         agrees = str(info.get("ETag", "")).strip('"') == tag
