@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import threading
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from minari.dataset._storages import file_lock
 from minari.dataset._storages.file_lock import LOCK_NAME, folder_lock, is_locked, lock_file
 from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.minari_storage import MinariStorage
@@ -207,3 +209,14 @@ def test_folder_lock(tmp_path: Path) -> None:
         raise KeyError
     with folder_lock(tmp_path):
         pass
+
+
+def test_a_disk_without_locks_is_not_called_busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(file: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(file_lock, "_lock", refuse)
+    with (tmp_path / "file").open("wb") as file, pytest.raises(OSError, match="cannot be locked: No locks") as caught:
+        lock_file(file, tmp_path / "file", patience=10)
+    assert not isinstance(caught.value, DatasetBusyError)
+    assert is_locked(tmp_path / "file")

@@ -5,6 +5,7 @@ They are the system's own locks on open files, so they go with a process that is
 
 from __future__ import annotations
 
+import errno
 import sys
 import time
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ from minari.errors import DatasetBusyError
 
 
 LOCK_NAME: Final = ".lock"
+
+#: What systems say where another program holds the lock.
+_TAKEN = frozenset({errno.EACCES, errno.EAGAIN, errno.EDEADLK, errno.EWOULDBLOCK})
 
 if sys.platform == "win32":
     import msvcrt
@@ -43,12 +47,15 @@ def lock_file(file: Any, path: Path, patience: float = 0.0) -> None:
 
     Raises:
         DatasetBusyError: another program has it locked.
+        OSError: it cannot be locked at all, as on network disks that know no locks.
     """
     deadline = time.monotonic() + patience
     while True:
         try:
             _lock(file)
         except OSError as error:
+            if error.errno not in _TAKEN:
+                raise OSError(error.errno, f"{path} cannot be locked: {error.strerror}") from error
             if time.monotonic() >= deadline:
                 raise DatasetBusyError(
                     f"{path} is in use by another program, which writes the dataset or reads it through HDF5; "
@@ -60,12 +67,12 @@ def lock_file(file: Any, path: Path, patience: float = 0.0) -> None:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether another program has a file locked at this moment."""
-    try:
-        with path.open("rb") as file:
+    """Whether another program has a file locked at this moment, or may have, where that cannot be told."""
+    with path.open("rb") as file:
+        try:
             lock_file(file, path)
-    except DatasetBusyError:
-        return True
+        except OSError:
+            return True
     return False
 
 

@@ -117,9 +117,11 @@ def failures_told(action: str, *, missing: str) -> Iterator[None]:
     except DataCorruption:
         raise RemoteUnreachableError(f"{action} failed: it was damaged on the way.") from None
     except requests.exceptions.Timeout:
-        raise RemoteUnreachableError(f"{action} failed: the server took too long to answer.") from None
+        raise RemoteUnreachableError(f"{action} failed: the server took too long to answer; try again later.") from None
     except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError):
-        raise RemoteUnreachableError(f"{action} failed: the connection was refused, or broke.") from None
+        raise RemoteUnreachableError(
+            f"{action} failed: the connection was refused, or broke; see that the network is there, and try again."
+        ) from None
 
 
 def _refused(action: str, error: GoogleAPICallError) -> RemoteError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import shutil
 import time
@@ -18,7 +20,10 @@ from minari.storage.publishing import make_parents, remove_empty
 
 __all__ = ["folder_under_way"]
 
+_log = logging.getLogger(__name__)
+
 _LOCK_NAME = "lock"
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})  # on some network disks
 _PAUSE = 0.1  # seconds between two looks whether the other program has finished
 
 
@@ -91,6 +96,10 @@ def _lock(file: BinaryIO, folder: Path) -> bool:
         lock_file(file, folder)
     except DatasetBusyError:
         return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        _log.warning("%s; two programs that download the same dataset at once would disturb each other.", error)
     return True
 
 

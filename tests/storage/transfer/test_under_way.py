@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 import threading
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from minari.dataset._storages import file_lock
 from minari.progress import observe_progress
 from minari.storage.transfer.under_way import folder_under_way
 from minari.testing.sharing import Interference, tree
@@ -80,6 +83,21 @@ def test_who_waits_is_told(tmp_path: Path) -> None:
             pass
         holder.result()
     assert [task.description for task in observer.tasks] == ["waiting for another program that is counting sheep"]
+
+
+def test_a_disk_without_locks_is_used_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(file_lock, "_lock", refuse)
+    with folder_under_way(tmp_path / ".x", "testing"):
+        assert "cannot be locked: No locks available" in caplog.text
+    assert tree(tmp_path) == {}
+    monkeypatch.setattr(file_lock, "_lock", lambda file: os.stat(tmp_path / "absent"))
+    with pytest.raises(OSError, match="cannot be locked"), folder_under_way(tmp_path / ".x", "testing"):
+        pass
 
 
 def test_the_folder_of_a_killed_program_is_taken_over(tmp_path: Path) -> None:
