@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import subprocess
 import sys
 import threading
@@ -95,7 +94,7 @@ def test_a_disk_without_locks_is_used_all_the_same(
     with folder_under_way(tmp_path / ".x", "testing"):
         assert "cannot be locked: No locks available" in caplog.text
     assert tree(tmp_path) == {}
-    monkeypatch.setattr(file_lock, "_lock", lambda file: os.stat(tmp_path / "absent"))
+    monkeypatch.setattr(file_lock, "_lock", lambda file: (tmp_path / "absent").stat())
     with pytest.raises(OSError, match="cannot be locked"), folder_under_way(tmp_path / ".x", "testing"):
         pass
 
