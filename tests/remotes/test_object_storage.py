@@ -98,6 +98,14 @@ class TestUploads:
         store.download_dataset("a/x-v0", tmp_path)
         assert tree(tmp_path / "a/x-v0") == tree(dataset)
 
+    def test_a_namespace_that_is_called_like_the_dataset_stays(self, store: Store, dataset: Path) -> None:
+        others = {"a/x-v0/y-v0/data/metadata.json": (b"{}", 1), "a/x-v0/namespace_metadata.json": (b"{}", 2)}
+        store.objects.update(others)
+        store.objects["a/x-v0/data/left"] = b"", 3
+        store.upload_dataset("a/x-v0")
+        assert others.items() <= store.objects.items()
+        assert "a/x-v0/data/left" not in store.objects
+
     def test_force_does_not_replace_what_is_complete(self, store: Store, dataset: Path) -> None:
         store.upload_dataset("a/x-v0")
         before = dict(store.objects)

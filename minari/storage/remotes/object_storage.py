@@ -158,9 +158,7 @@ class ObjectStorage(CloudStorage):
         send = partial(self._deliver, folder, there, meter)
         for _ in each_at_once(send, outgoing.files, self.max_workers, meter):
             advance(0, 1)
-        sent = {f"{folder}/{file.name}" for file in outgoing.files} | {f"{folder}/{MANIFEST_NAME}"}
-        for name in set(there) - sent:  # of an upload that was never finished
-            retrying(partial(self.delete, name))
+        self._clear(folder, set(there) - {f"{folder}/{file.name}" for file in outgoing.files})
         outgoing.check_unchanged()
         self._complete(f"{folder}/{METADATA_NAME}", metadata, folder)
         advance(len(metadata), 1)
@@ -216,6 +214,13 @@ class ObjectStorage(CloudStorage):
                 yield retrying(partial(self.read_range, name, start, min(start + PIECE_SIZE, size)))
 
         return checksums_of(content(), size, ["sha256"])["sha256"].value
+
+    def _clear(self, dataset_id: str, names: Iterable[str]) -> None:
+        """Delete what an upload of other data, which was never finished, has left among the data."""
+        data = f"{dataset_id}/data/"  # beside it may lie datasets whose namespace is called like this one
+        left = [name for name in names if name.startswith(data) and name != f"{dataset_id}/{MANIFEST_NAME}"]
+        for _ in each_at_once(lambda name: retrying(partial(self.delete, name)), left, self.max_workers):
+            pass
 
     def _complete(self, name: str, metadata: bytes, dataset_id: str) -> None:
         """Write what makes the dataset appear; of several uploaders, one does."""
