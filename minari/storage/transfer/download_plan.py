@@ -12,10 +12,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+from minari.dataset.dataset_id import is_dataset_id
 from minari.errors import DatasetCorruptError, RemoteError
 from minari.storage.transfer.checksums import Checksum, can_compute, checksum_of
 from minari.storage.transfer.manifest import MANIFEST_NAME, PIECE_SIZE, Manifest
-from minari.storage.transfer.remote_files import RemoteDatasetNotFoundError, RemoteFile, file_within, is_hidden
+from minari.storage.transfer.remote_files import (
+    METADATA_NAME,
+    RemoteDatasetNotFoundError,
+    RemoteFile,
+    file_within,
+    is_hidden,
+)
 from minari.storage.transfer.retries import retrying
 
 
@@ -125,11 +132,9 @@ def plan_download(source: Source, dataset_id: str) -> DownloadPlan:
         RemoteError: a file has a name that would lead elsewhere.
     """
     prefix = f"{dataset_id}/"
-    listed = {
-        file.name.removeprefix(prefix): file
-        for file in retrying(lambda: list(source.list_files(dataset_id)))
-        if not is_hidden(file.name.removeprefix(prefix))
-    }
+    found = {file.name.removeprefix(prefix): file for file in retrying(lambda: list(source.list_files(dataset_id)))}
+    others = tuple(f"{name}/" for name in _nested_datasets(found))
+    listed = {name: file for name, file in found.items() if not (is_hidden(name) or name.startswith(others))}
     if not listed:
         raise RemoteDatasetNotFoundError(f"The remote has no dataset {dataset_id}; check the spelling.")
     if listed.pop(MANIFEST_NAME, None) is None:
@@ -138,6 +143,13 @@ def plan_download(source: Source, dataset_id: str) -> DownloadPlan:
         files = _as_promised(dataset_id, _read_manifest(source, f"{prefix}{MANIFEST_NAME}"), listed)
     _refuse_bad_names([file.name for file in files])
     return DownloadPlan(dataset_id, tuple(sorted(files, key=lambda file: file.name)))
+
+
+def _nested_datasets(names: Iterable[str]) -> list[str]:
+    """Datasets that lie below the folder of this one, as their namespace is called like it."""
+    ending = f"/{METADATA_NAME}"
+    folders = (name.removesuffix(ending) for name in names if name.endswith(ending))
+    return [folder for folder in folders if is_dataset_id(folder) and not folder.startswith("data/")]
 
 
 def _as_listed(name: str, file: RemoteFile) -> ExpectedFile:

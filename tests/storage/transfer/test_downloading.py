@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -238,6 +239,16 @@ class TestPlan:
         shelf.add_manifest("a/x-v0")
         with pytest.raises(DatasetCorruptError, match=r"names hidden files.*\.git/config, data/\.journal"):
             plan_download(shelf, "a/x-v0")
+
+    def test_datasets_of_a_namespace_that_is_called_like_this_one(self, checked: Shelf) -> None:
+        expected_names = [file.name for file in plan_download(checked, "a/x-v0").files]
+        for name in ("y-v0/data/metadata.json", "y-v0/data/main_data.hdf5", "n/z-v1/data/metadata.json"):
+            checked.files[f"a/x-v0/{name}"] = b"{}"
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert [file.name for file in plan_download(checked, "a/x-v0").files] == expected_names
+        del checked.files[f"a/x-v0/{MANIFEST_NAME}"]
+        assert [file.name for file in plan_download(checked, "a/x-v0").files] == expected_names
 
     def test_missing_and_truncated_files(self, checked: Shelf) -> None:
         content = checked.files.pop("a/x-v0/README.md")
