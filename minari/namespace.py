@@ -167,7 +167,7 @@ def list_remote_namespaces(*, remote: str | None = None, token: str | None = Non
         RemoteError: the remote is unknown, or does not answer.
     """
     storage = get_cloud_storage(remote, token)
-    return sorted(retrying(storage.list_namespaces))
+    return retrying(lambda: sorted(storage.list_namespaces()))
 
 
 def download_namespace_metadata(

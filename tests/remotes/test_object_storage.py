@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from minari.errors import DatasetBusyError, DatasetExistsError, RemoteError, RemoteUnreachableError
-from minari.storage.remotes import object_storage, registry
+from minari.storage.remotes import object_catalogue, registry
 from minari.storage.remotes.object_storage import ConflictError
 from minari.storage.transfer import retries
 from minari.storage.transfer.index import dump_index, parse_index
@@ -36,7 +36,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is asked again is asked at once, and no test finds what another has left."""
     monkeypatch.setattr(Store, "shelves", {})
     monkeypatch.setattr(retries, "_FIRST_PAUSE", 0.0)
-    monkeypatch.setattr(object_storage, "_PAUSE", 0.0)
+    monkeypatch.setattr(object_catalogue, "_PAUSE", 0.0)
 
 
 class TestStore(RemoteConformance):

@@ -28,6 +28,7 @@ from minari.storage.transfer.remote_files import (
     RemoteDatasetNotFoundError,
     RemoteFile,
     RemoteFileNotFoundError,
+    already_there,
 )
 from minari.storage.transfer.retries import retrying
 from minari.storage.transfer.under_way import folder_under_way
@@ -285,10 +286,7 @@ class CloudStorage(ABC):
 
     def already_has(self, dataset_id: str) -> DatasetExistsError:
         """The error about a dataset that is there."""
-        return DatasetExistsError(
-            f"{self.address} has the dataset {dataset_id} already, and datasets are never overwritten; upload it "
-            "as another version."
-        )
+        return already_there(self.address, dataset_id)
 
     def download_namespace_metadata(self, namespace: str, path: Path) -> None:
         """Bring the metadata of a namespace, as they are.

@@ -22,7 +22,15 @@ from minari.storage.transfer.manifest import MANIFEST_NAME, PIECE_SIZE, Manifest
 from minari.storage.transfer.remote_files import METADATA_NAME, RemoteFile, file_within
 
 
-__all__ = ["LocalFile", "OutgoingDataset", "OutgoingFile", "gather_dataset", "local_files", "regular_file"]
+__all__ = [
+    "LocalFile",
+    "OutgoingDataset",
+    "OutgoingFile",
+    "gather_dataset",
+    "local_files",
+    "old_layout",
+    "regular_file",
+]
 
 _HASHING_THREADS = 4
 
@@ -120,6 +128,14 @@ class OutgoingDataset:
     def is_changed(self) -> bool:
         """Whether a file has been written, added or removed since."""
         return local_files(self.folder) != self.at_rest
+
+
+def old_layout(dataset_id: str) -> RemoteError:
+    """The error about a dataset without a metadata file, by which remotes tell datasets from other files."""
+    return RemoteError(
+        f"{dataset_id} is of an old release that kept no metadata.json, by which remotes tell datasets; upload a copy "
+        f"in today's layout: `minari convert {dataset_id} NEW_ID`."
+    )
 
 
 def gather_dataset(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from minari.errors import DatasetNotFoundError, RemoteError
+from minari.errors import DatasetExistsError, DatasetNotFoundError, RemoteError
 from minari.storage.transfer.checksums import Checksum, can_compute, checksum_of
 
 
@@ -14,6 +14,7 @@ __all__ = [
     "RemoteDatasetNotFoundError",
     "RemoteFile",
     "RemoteFileNotFoundError",
+    "already_there",
     "file_within",
     "is_hidden",
 ]
@@ -28,6 +29,14 @@ class RemoteDatasetNotFoundError(RemoteError, DatasetNotFoundError):
 
 class RemoteFileNotFoundError(RemoteError, FileNotFoundError):
     """The remote has no file of that name."""
+
+
+def already_there(address: str, dataset_id: str) -> DatasetExistsError:
+    """The error about a dataset that a remote has, and that was to be uploaded there."""
+    return DatasetExistsError(
+        f"{address} has the dataset {dataset_id} already, and datasets are never overwritten; upload it as another "
+        "version."
+    )
 
 
 class RemoteFile(NamedTuple):

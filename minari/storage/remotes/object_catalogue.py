@@ -1,0 +1,96 @@
+"""The list of the datasets in a store of objects: its own listing, and the index that spares requests."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import NamedTuple
+
+from minari.dataset.dataset_id import is_dataset_id
+from minari.errors import DatasetCorruptError, MinariError
+from minari.storage.remotes.object_store import ABSENT, ConflictError, ObjectStore
+from minari.storage.transfer.index import INDEX_FILE_NAME, dump_index, parse_index
+from minari.storage.transfer.remote_files import METADATA_NAME, RemoteFile, RemoteFileNotFoundError
+from minari.storage.transfer.retries import retrying
+from minari.storage.transfer.workers import each_at_once
+
+
+__all__ = ["Catalogue", "put_into_index", "read_catalogue"]
+
+_CONFLICTS = 10  # times that others may change the index in between
+_PAUSE = 0.1  # seconds
+
+_log = logging.getLogger(__name__)
+
+
+class Catalogue(NamedTuple):
+    """What a store says of its datasets.
+
+    Attributes:
+        metadata: the content of ``metadata.json`` by the ids of all datasets that have it, as far as the index
+            has what the listing tells; else None.
+        index_version: what the index is to be written back with.
+    """
+
+    metadata: dict[str, bytes | None]
+    index_version: str | None
+
+
+def read_catalogue(store: ObjectStore, prefix: str = "") -> Catalogue:
+    """List the datasets whose ids begin with a text; the listing and the index are asked for at the same time."""
+    with ThreadPoolExecutor(1) as other:
+        index = other.submit(_read_index, store)
+        listed = _metadata_files(store, prefix)
+        entries, version = index.result()
+    known = {name: content for name, content in entries.items() if name in listed and listed[name].holds(content)}
+    return Catalogue({name: known.get(name) for name in listed}, version)
+
+
+def _metadata_files(store: ObjectStore, prefix: str) -> dict[str, RemoteFile]:
+    ending = f"/{METADATA_NAME}"
+    named = ((file.name.removesuffix(ending), file) for file in store.find(prefix, ending))
+    return {dataset_id: file for dataset_id, file in named if is_dataset_id(dataset_id)}
+
+
+def _read_index(store: ObjectStore) -> tuple[dict[str, bytes], str | None]:
+    """The entries of the index, and what it is to be written back with."""
+    try:
+        content, version = store.read_version(INDEX_FILE_NAME)
+    except RemoteFileNotFoundError:
+        return {}, ABSENT
+    try:
+        return parse_index(content), version
+    except DatasetCorruptError as error:
+        _log.warning("%s It is made anew when a dataset is uploaded.", error)
+        return {}, version
+
+
+def put_into_index(store: ObjectStore, dataset_id: str, metadata: bytes) -> None:
+    """Put a dataset into the index, with those that are missing there. Where that fails, lists do without it."""
+    try:
+        for _ in range(_CONFLICTS):
+            catalogue = retrying(partial(read_catalogue, store))
+            entries = {name: content for name, content in catalogue.metadata.items() if content is not None}
+            missing = sorted(set(catalogue.metadata) - set(entries) - {dataset_id})
+            answers = each_at_once(partial(_content_of, store), missing, store.max_workers)
+            entries.update((name, content) for name, content in answers if content is not None)
+            entries[dataset_id] = metadata
+            try:
+                store.put(INDEX_FILE_NAME, dump_index(entries), match=catalogue.index_version)
+            except ConflictError:
+                time.sleep(random.uniform(0, _PAUSE))
+            else:
+                return
+        raise ConflictError(f"others write {INDEX_FILE_NAME} all the time")
+    except (MinariError, OSError) as error:
+        _log.warning("The index of %s was not brought up to date: %s", store.address, error)
+
+
+def _content_of(store: ObjectStore, dataset_id: str) -> tuple[str, bytes | None]:
+    try:
+        return dataset_id, retrying(partial(store.read_file, f"{dataset_id}/{METADATA_NAME}"))
+    except RemoteFileNotFoundError:  # deleted meanwhile
+        return dataset_id, None
