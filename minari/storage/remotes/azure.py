@@ -27,9 +27,7 @@ class AzureStorage(FsspecStorage):
         token: the path of a JSON file with options of adlfs: ``account_name``, ``account_key`` and so on.
             By default the usual environment is asked: ``AZURE_STORAGE_CONNECTION_STRING``, or
             ``AZURE_STORAGE_ACCOUNT_NAME`` with ``AZURE_STORAGE_ACCOUNT_KEY``, and their like.
-        scheme: ``"az"``, or another that adlfs knows.
-        max_workers: how many requests may be under way at the same time.
-        private: nothing here can be private by itself.
+        **options: as for :class:`CloudStorage`.
     """
 
     SCHEME = "az"

@@ -91,13 +91,14 @@ class CloudStorage(ABC):
             raise RemoteError(f"max_workers must be a number from 1, got {max_workers!r}.")
         self.scheme = self.SCHEME if scheme is None else scheme
         self.name = name
+        self.token = token
+        self.max_workers = max_workers
+        self.private = private
+        self._begin()
         if private and not self.PRIVATE:
             raise RemoteError(
                 f"{self.address} cannot keep single datasets private: who may read it is set up there, for all of it."
             )
-        self.token = token
-        self.max_workers = max_workers
-        self.private = private
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"  # without the token
@@ -118,6 +119,14 @@ class CloudStorage(ABC):
         return name, dataset_id
 
     # What a kind of remote fills in.
+
+    def _begin(self) -> None:
+        """Look at the name and the token, and make what is kept for later; no request yet.
+
+        Raises:
+            RemoteError: the name means nothing.
+            RemoteAccessError: the token can be none.
+        """
 
     @abstractmethod
     def survey(self, prefix: str | None = None) -> Mapping[str, bytes | None]:

@@ -23,7 +23,7 @@ from minari.storage.publishing import (
     walk_catalogue,
     write_atomically,
 )
-from minari.storage.remotes.cloud_storage import MAX_WORKERS, CloudStorage
+from minari.storage.remotes.cloud_storage import CloudStorage
 from minari.storage.transfer.checksums import checksums_of, read_in_pieces
 from minari.storage.transfer.index import INDEX_FILE_NAME, dump_index
 from minari.storage.transfer.manifest import MANIFEST_NAME, Manifest
@@ -46,9 +46,7 @@ class FileStorage(CloudStorage):
         name: the path of the folder as in an address, ``/folder`` for ``file:///folder`` and
             ``/C:/folder`` for ``file:///C:/folder``; spaces may be written as ``%20``.
         token: not used, the system decides who may read and write.
-        scheme: ``"file"``.
-        max_workers: how many files may be copied at the same time.
-        private: must be False: the permissions of the folder are the system's affair.
+        **options: as for :class:`CloudStorage`.
 
     Raises:
         RemoteError: the path is relative, or there is no such folder.
@@ -56,17 +54,8 @@ class FileStorage(CloudStorage):
 
     SCHEME = "file"
 
-    def __init__(
-        self,
-        name: str,
-        token: str | None = None,
-        *,
-        scheme: str | None = None,
-        max_workers: int = MAX_WORKERS,
-        private: bool = False,
-    ) -> None:
-        super().__init__(name, token, scheme=scheme, max_workers=max_workers, private=private)
-        self._root = _folder(name)
+    def _begin(self) -> None:
+        self._root = _folder(self.name)
         with _failures_told(f"Opening the folder {self._root}"):
             is_folder = self._root.is_dir()
         if not is_folder:

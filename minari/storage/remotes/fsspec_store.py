@@ -17,7 +17,6 @@ from fsspec.callbacks import Callback
 
 from minari.dataset._storages.thread_lock import ThreadLock
 from minari.errors import MissingDependencyError, RemoteAccessError, RemoteError
-from minari.storage.remotes.cloud_storage import MAX_WORKERS
 from minari.storage.remotes.fsspec_errors import PastTheEndError, as_remote_error
 from minari.storage.remotes.object_storage import ABSENT, ConflictError, ObjectStorage
 from minari.storage.transfer.checksums import Checksum
@@ -68,9 +67,7 @@ class FsspecStorage(ObjectStorage):
         name: what follows ``scheme://`` in the address. A user and a password in it are used, and not shown.
         token: the path of a JSON file with options for the store, as fsspec calls them. By default the
             store looks into its own environment, and into fsspec's (``FSSPEC_SFTP_USERNAME`` and so on).
-        scheme: one that fsspec knows.
-        max_workers: how many requests may be under way at the same time.
-        private: nothing here can be private by itself.
+        **options: as for :class:`CloudStorage`.
 
     Raises:
         RemoteError: the file of the token cannot be read.
@@ -81,19 +78,10 @@ class FsspecStorage(ObjectStorage):
     #: Whether there is a container around all objects, which exists or does not, and no folders in it.
     IN_CONTAINER: ClassVar[bool] = False
 
-    def __init__(
-        self,
-        name: str,
-        token: str | None = None,
-        *,
-        scheme: str | None = None,
-        max_workers: int = MAX_WORKERS,
-        private: bool = False,
-    ) -> None:
-        shown = re.sub(r"^[^/]*@", "", name)
-        super().__init__(shown, token, scheme=scheme, max_workers=max_workers, private=private)
-        self._location = f"{self.scheme}://{name}"
-        self._options = {} if token is None else _options_in(token)
+    def _begin(self) -> None:
+        self._location = self.address
+        self.name = re.sub(r"^[^/]*@", "", self.name)
+        self._options = {} if self.token is None else _options_in(self.token)
         self._opened: _Opened | None = None
         self._opening = ThreadLock()
 

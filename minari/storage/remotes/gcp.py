@@ -21,7 +21,6 @@ from google.api_core.exceptions import RequestRangeNotSatisfiable
 from google.cloud import storage
 
 from minari.errors import RemoteError, RemoteUnreachableError
-from minari.storage.remotes.cloud_storage import MAX_WORKERS
 from minari.storage.remotes.gcp_client import failures_told, make_client, read_key
 from minari.storage.remotes.object_storage import ABSENT, ObjectStorage
 from minari.storage.transfer.checksums import Checksum, checksum_of
@@ -54,9 +53,7 @@ class GCPStorage(ObjectStorage):
         token: the path of the key file of a service account. Without one, the client's own environment
             is used (``GOOGLE_APPLICATION_CREDENTIALS``, the login of ``gcloud``, the service account of
             a machine in the cloud); where there is nothing, public buckets can still be read.
-        scheme: ``"gcp"`` or ``"gs"``.
-        max_workers: how many requests may be under way at the same time.
-        private: not supported, the rights of a bucket are set up there.
+        **options: as for :class:`CloudStorage`.
 
     Raises:
         RemoteError: the name cannot be that of a bucket.
@@ -66,26 +63,17 @@ class GCPStorage(ObjectStorage):
     SCHEME = "gcp"
     CHECKSUMS = ("crc32c",)
 
-    def __init__(
-        self,
-        name: str,
-        token: str | None = None,
-        *,
-        scheme: str | None = None,
-        max_workers: int = MAX_WORKERS,
-        private: bool = False,
-    ) -> None:
-        super().__init__(name, token, scheme=scheme, max_workers=max_workers, private=private)
-        self._bucket_name, _, prefix = name.partition("/")
+    def _begin(self) -> None:
+        self._bucket_name, _, prefix = self.name.partition("/")
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         if _BUCKET.fullmatch(self._bucket_name) is None:
             raise RemoteError(
                 f"The address of a bucket must be of the form gcp://bucket[/prefix], got {self.address!r}; see how "
                 "the bucket is called."
             )
-        self._credentials = None if token is None else read_key(token)
+        self._credentials = None if self.token is None else read_key(self.token)
         self._lock = threading.Lock()
-        self._parts_at_once = threading.BoundedSemaphore(max_workers)  # each is held in memory
+        self._parts_at_once = threading.BoundedSemaphore(self.max_workers)  # each is held in memory
         self._client: storage.Client | None = None
 
     def find(self, prefix: str, ending: str = "") -> Iterator[RemoteFile]:

@@ -35,9 +35,7 @@ class S3Storage(FsspecStorage):
         token: the path of a JSON file with options of s3fs: ``key``, ``secret``, ``endpoint_url`` and so
             on. By default the usual environment is asked: ``AWS_ACCESS_KEY_ID``, ``AWS_PROFILE``,
             ``AWS_ENDPOINT_URL`` and their like, and the files in ``~/.aws``.
-        scheme: ``"s3"``.
-        max_workers: how many requests may be under way at the same time.
-        private: nothing here can be private by itself.
+        **options: as for :class:`CloudStorage`.
     """
 
     SCHEME = "s3"
