@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import importlib.util
 import os
 import time
 from collections.abc import Mapping
@@ -13,8 +14,11 @@ from typing import Any
 import numpy as np
 
 
-#: What each release imports for a kind of remote, when it first needs it or before.
-_MODULES = {"gcp": "minari.storage.remotes.gcp", "hf": "minari.storage.remotes.huggingface"}
+#: What each release imports when it first needs it, or before: for all remotes, and for each kind.
+_MODULES = ("minari.storage.hosting", "minari.dataset.minari_dataset", "h5py")
+_REMOTES = {"gcp": ("minari.storage.remotes.gcp",), "hf": ("minari.storage.remotes.huggingface",)}
+#: What the Hub's client is built on, whichever of its releases is installed; it imports that with its first request.
+_HTTP = ("httpcore2", "httpcore", "requests")
 _FILE = 64 << 10  # bytes
 
 
@@ -29,7 +33,9 @@ def share(arguments: Mapping[str, Any]) -> dict[str, Any]:
     os.environ["MINARI_DATASETS_PATH"] = str(root)
     os.environ["MINARI_REMOTE"] = arguments["address"]
     minari = minari_of_this_side()
-    for module in ("minari.storage.hosting", _MODULES[arguments["address"].partition("://")[0]]):
+    for module in (*_MODULES, *_REMOTES[arguments["address"].partition("://")[0]]):
+        importlib.import_module(module)
+    for module in filter(importlib.util.find_spec, _HTTP):
         importlib.import_module(module)
     dataset_id, token = arguments["name"], arguments["token"]
     if arguments["action"] == "prepare":

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -334,27 +334,36 @@ def _flush_tree(folder: Path) -> None:
     Raises:
         OSError: the system could not write what it had taken.
     """
-    found = [
-        (path, [f"{path}{os.sep}{name}" for name in names if not name.startswith(".")])
-        for path, _, names in os.walk(folder)
-    ]
-    if len(found) == 1:
-        _flush_entries(found)
+    folders: list[str] = []
+    files: list[str] = []
+    for path, _, names in os.walk(folder):
+        folders.append(path)
+        files += [f"{path}{os.sep}{name}" for name in names if not name.startswith(".")]
+    _in_shares(_flush_files, files)
+    _in_shares(_flush_folders, folders)
+
+
+def _in_shares(flush_all: Callable[[list[str]], None], paths: list[str]) -> None:
+    """Flush several at once: a disk takes many requests, and a file system makes one commit of those together."""
+    share = -(-len(paths) // _FLUSHING_THREADS)
+    if len(paths) <= 2:
+        flush_all(paths)
         return
-    # A disk takes many requests at once, and a file system makes one commit of those that come together.
-    share = -(-len(found) // _FLUSHING_THREADS)
     with ThreadPoolExecutor(_FLUSHING_THREADS) as threads:
-        list(threads.map(_flush_entries, (found[start : start + share] for start in range(0, len(found), share))))
+        list(threads.map(flush_all, (paths[start : start + share] for start in range(0, len(paths), share))))
 
 
-def _flush_entries(found: list[tuple[str, list[str]]]) -> None:
-    for path, files in found:
-        for file in files:
-            descriptor = os.open(file, _TO_FLUSH)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+def _flush_files(paths: list[str]) -> None:
+    for path in paths:
+        descriptor = os.open(path, _TO_FLUSH)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _flush_folders(paths: list[str]) -> None:
+    for path in paths:
         _flush_folder(Path(path))
 
 

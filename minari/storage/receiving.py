@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from minari.dataset.dataset_id import DatasetId
 from minari.dataset.minari_storage import PathLike
@@ -38,33 +40,37 @@ def receive_dataset(remote: CloudStorage, dataset_id: str, root: PathLike | None
         DatasetExistsError: something that is no dataset is in its place.
     """
     destination = get_dataset_path(dataset_id, root=root)
-    with remote.downloading(dataset_id, destination) as folder:
+    namespace = DatasetId.parse(dataset_id).namespace
+    with remote.downloading(dataset_id, destination) as folder, ThreadPoolExecutor(1) as other:
         if dataset_exists(destination) and not replace:
             return  # another program has brought it meanwhile, as workers do that start together
+        namespaces = other.submit(_fetch_namespaces, remote, namespace, root)
         received = remote.fetch_dataset(dataset_id, folder, like=destination if dataset_exists(destination) else None)
         if not (received / "data").is_dir():
             raise RemoteError(f"The remote was asked for {dataset_id} and sent something else; ask it again.")
         read_raw_metadata(received / "data")
-        _bring_namespaces(remote, DatasetId.parse(dataset_id).namespace, folder / "namespaces", root)
+        brought = namespaces.result()
+        ensure_namespace_directories(get_datasets_root(root), namespace)
+        for file, content in brought.items():
+            write_atomically(file, content)
         _put(received, destination, folder / f"replaced-{os.urandom(6).hex()}", replace)
 
 
-def _bring_namespaces(remote: CloudStorage, namespace: str | None, staging: Path, root: PathLike | None) -> None:
-    """Download the metadata of a namespace and of those around it, where there are none here."""
+def _fetch_namespaces(remote: CloudStorage, namespace: str | None, root: PathLike | None) -> dict[Path, bytes]:
+    """The metadata of a namespace and of those around it by the files that they belong into, where there are none."""
     brought: dict[Path, bytes] = {}
     for level in namespace_hierarchy(namespace):
         file = get_dataset_path(level, root=root) / NAMESPACE_METADATA_FILENAME
         if file.exists():
             continue
-        try:
-            remote.download_namespace_metadata(level, staging)
-        except NamespaceError:
-            continue  # a folder on the remote that was never made a namespace; here it becomes one
-        get_namespace_metadata(level, root=staging)  # raises where they are damaged
-        brought[file] = (get_dataset_path(level, root=staging) / NAMESPACE_METADATA_FILENAME).read_bytes()
-    ensure_namespace_directories(get_datasets_root(root), namespace)
-    for file, content in brought.items():
-        write_atomically(file, content)
+        with TemporaryDirectory() as staging:
+            try:
+                remote.download_namespace_metadata(level, Path(staging))
+            except NamespaceError:
+                continue  # a folder on the remote that was never made a namespace; here it becomes one
+            get_namespace_metadata(level, root=staging)  # raises where they are damaged
+            brought[file] = (get_dataset_path(level, root=staging) / NAMESPACE_METADATA_FILENAME).read_bytes()
+    return brought
 
 
 def _put(received: Path, destination: Path, aside: Path, replace: bool) -> None:

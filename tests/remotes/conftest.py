@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from minari.storage.transfer import retries
-from support.servers.backends import Backend, GCSBackend, HubBackend, S3Backend, WebBackend
+from support.servers.backends import KINDS, Backend, FileBackend, GCSBackend, HubBackend, S3Backend, WebBackend
 from support.servers.gcs import GCSServer, running_gcs_server
 from support.servers.hub import HubServer
 from support.servers.proxy import FaultyProxy
@@ -107,34 +107,51 @@ def _server_of(kind: str, folders: pytest.TempPathFactory) -> AbstractContextMan
     return web_server(folders.mktemp("web"))
 
 
-BACKENDS = {"gcs": "google.cloud.storage", "s3": "s3fs", "hub": "huggingface_hub", "web": "http"}
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Each kind of remote in turn; tests that do not apply to all are marked with `only`."""
+    return str(request.param)
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture
 def backend(
-    request: pytest.FixtureRequest,
+    kind: str,
     started: Callable[[str], Any],
     proxied: Callable[[int], FaultyProxy],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> Backend:
-    """An empty remote of each kind, behind a proxy, that the client libraries find by their environment."""
-    kind: str = request.param
-    pytest.importorskip(BACKENDS[kind], reason=f"{BACKENDS[kind]} is not installed")
-    server = started(kind)
-    if kind == "gcs":
-        made: Backend = GCSBackend(server, proxied(server.port))
-    elif kind == "s3":
-        made = S3Backend(server, proxied(server.port))
-    elif kind == "hub":
-        made = HubBackend(server, proxied(server.port), tmp_path / "hf home")
-    else:
-        server.folder = tmp_path / "served"
-        server.folder.mkdir()
-        made = WebBackend(server, proxied(server.server_address[1]))
+    """An empty remote of that kind, behind a proxy, that the client libraries find by their environment."""
+    if (package := KINDS[kind].requires) is not None:
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    made = _empty(kind, started, proxied, tmp_path)
     for name, value in made.environment.items():
         monkeypatch.setenv(name, value)
     return made
+
+
+def _empty(kind: str, started: Callable[[str], Any], proxied: Callable[[int], FaultyProxy], tmp_path: Path) -> Backend:
+    if kind in ("file", "web"):
+        folder = tmp_path / "served"
+        folder.mkdir()
+        if kind == "file":
+            return FileBackend(folder)
+        server = started(kind)
+        server.folder = folder
+        return WebBackend(server, proxied(server.server_address[1]))
+    server = started(kind)
+    proxy = proxied(server.port)
+    if kind == "gcs":
+        return GCSBackend(server, proxy)
+    return S3Backend(server, proxy) if kind == "s3" else HubBackend(server, proxy, tmp_path / "hf home")
+
+
+@pytest.fixture
+def arrival(tmp_path: Path) -> Path:
+    """A root of datasets that is empty, for those that are downloaded."""
+    folder = tmp_path / "arrival"
+    folder.mkdir()
+    return folder
 
 
 # --- end of proxy
@@ -177,6 +194,10 @@ def hub_proxy(hub: HubServer, proxied: Callable[[int], FaultyProxy], monkeypatch
 
 
 # --- s3
+# Parts of files may be smaller than at Amazon, so that tests of them are fast; read when moto is loaded.
+os.environ["S3_UPLOAD_PART_MIN_SIZE"] = str(1 << 20)
+
+
 @pytest.fixture(scope="session")
 def s3_server(started: Callable[[str], Any]) -> S3Server:
     """moto's server for S3, running until the end of the session."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import signal
+import threading
 import time
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import pytest
 
 import minari
 from minari.errors import DatasetExistsError, RemoteError, RemoteUnreachableError
+from minari.progress import ProgressTask, observe_progress
 from minari.storage.remotes import get_cloud_storage
 from minari.storage.remotes.hub.card_text import number
 from minari.storage.remotes.hub.dataset_card import CARD_MARKER
@@ -259,6 +262,116 @@ def test_one_that_came_meanwhile(hub: HubServer, datasets_root: Path) -> None:
     finally:
         hub.fault = original  # type: ignore[method-assign]
     assert hub.files("lab/n")["x-v0/data/metadata.json"] == outgoing_files["x-v0/data/metadata.json"]
+
+
+def by_others(hub: HubServer) -> None:
+    hub.put("lab/n", {"README.md": b"# Ours", "y-v0/data/metadata.json": b"{}"})
+
+
+def all_removed(hub: HubServer) -> None:
+    hub.repositories.by_name["lab/n"].commit({}, "cleared")
+
+
+def deleted(hub: HubServer) -> None:
+    del hub.repositories.by_name["lab/n"]
+
+
+@pytest.mark.parametrize("looks", [1, 2])
+@pytest.mark.parametrize("before", ["nothing", "something", "the same"])
+@pytest.mark.parametrize("meanwhile", [by_others, all_removed, deleted])
+def test_what_happens_between_a_look_and_an_upload(
+    meanwhile: Callable[[HubServer], None], before: str, looks: int, hub: HubServer, datasets_root: Path, tmp_path: Path
+) -> None:
+    """What a remote has seen is not taken for what there is."""
+    folder = write_dataset(datasets_root, "n/x-v0")
+    if before == "something":
+        hub.put("lab/n", {"a.txt": b""})
+    elif before == "the same":
+        get_cloud_storage("hf://lab").upload_dataset("n/x-v0")
+    remote = get_cloud_storage("hf://lab")
+    for _ in range(looks):
+        assert remote.has_dataset("n/x-v0") == (before == "the same")
+    if before != "nothing" or meanwhile == by_others:
+        meanwhile(hub)
+    if before == "the same" and meanwhile == by_others:
+        with pytest.raises(DatasetExistsError):
+            remote.upload_dataset("n/x-v0")
+        return
+    remote.upload_dataset("n/x-v0")
+    there = hub.files("lab/n")
+    if meanwhile == by_others:
+        assert there["README.md"] == b"# Ours"
+        assert json.loads(there[NAMESPACE_FILE])["datasets"] == ["n/x-v0", "n/y-v0"]
+    remote.download_dataset("n/x-v0", tmp_path)
+    assert tree(tmp_path / "n/x-v0") == tree(folder)
+
+
+def test_a_namespace_that_others_change_between_a_look_and_an_upload(hub: HubServer, datasets_root: Path) -> None:
+    remote = get_cloud_storage("hf://lab")
+    write_namespace(datasets_root, "n", description="Mine.")
+    remote.upload_namespace("n")
+    assert remote.has_namespace("n")
+    hub.put("lab/n", {NAMESPACE_FILE: b'{"description": "Theirs."}'})
+    remote.upload_namespace("n")
+    assert json.loads(hub.files("lab/n")[NAMESPACE_FILE]) == {"description": "Mine."}
+
+
+def test_what_was_just_seen_is_not_asked_again(hub: HubServer, datasets_root: Path) -> None:
+    for dataset_id in ("n/x-v0", "n/y-v0"):
+        write_dataset(datasets_root, dataset_id)
+    remote = get_cloud_storage("hf://lab")
+    remote.upload_dataset("n/x-v0")
+    with hub.counted() as requests:
+        remote.upload_dataset("n/y-v0")
+    assert ("GET", "/api/datasets/lab/n") not in requests
+    assert sum("/commit/" in path for _, path in requests) == 1
+
+
+class _Told:
+    """What is told of the bytes of an upload, by which threads, and what had arrived by then."""
+
+    def __init__(self, arrived: Callable[[], int]) -> None:
+        self.arrived, self.threads = arrived, set[int]()
+        self.total: int | None = None
+        self.steps: list[tuple[int, int]] = []
+
+    def started(self, task: ProgressTask) -> None:
+        if task.unit == "bytes":
+            self.total = task.total
+
+    def advanced(self, task: ProgressTask, amount: int) -> None:
+        self.threads.add(threading.get_ident())
+        if task.unit == "bytes":
+            self.steps.append((amount, self.arrived()))
+
+    def finished(self, task: ProgressTask) -> None:
+        pass
+
+
+@pytest.mark.usefixtures("short_pauses")
+@pytest.mark.parametrize("in_parts", [False, True])
+@pytest.mark.parametrize("fault", ["none", "an answer that is lost", "a refusal"])
+def test_bytes_are_told_while_they_are_sent(fault: str, in_parts: bool, hub: HubServer, datasets_root: Path) -> None:
+    """Each once, however often they have to be sent."""
+    big = content(16_000_000)
+    digest = hashlib.sha256(big).hexdigest()
+    write_dataset(datasets_root, "n/x-v0", files={"data/a.hdf5": big, "data/b.hdf5": big, "data/c.txt": b"c"})
+    if fault == "an answer that is lost":
+        hub.fail(f"/upload/{digest}", lost=True)
+    elif fault == "a refusal":
+        hub.fail(f"/upload/{digest}", status=403)
+    hub.delay, hub.delayed = 0.3, "/upload/"  # for so long what is sent waits in the buffers, as far as it fits
+    told = _Told(lambda: hub.received[digest])
+    whole = hub.part_size
+    try:
+        hub.part_size = 6_000_000 if in_parts else whole
+        with observe_progress(told):
+            get_cloud_storage("hf://lab", max_workers=3).upload_dataset("n/x-v0")
+    finally:
+        hub.part_size = whole
+    assert sum(amount for amount, _ in told.steps) == told.total
+    assert told.threads == {threading.get_ident()}
+    assert sum(amount for amount, arrived in told.steps if not arrived) > 0
 
 
 def test_the_card_tells_the_returns(hub: HubServer, make_toy_env: type) -> None:

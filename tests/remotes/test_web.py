@@ -15,6 +15,7 @@ import pytest
 import minari
 from minari import errors
 from minari.storage.remotes import CloudStorage, RemoteDatasetNotFoundError, get_cloud_storage, split_address
+from minari.storage.transfer import retries
 from minari.storage.transfer.index import INDEX_FILE_NAME, dump_index
 from minari.testing.sharing import tree, write_dataset, write_namespace
 from support.servers.proxy import FaultyProxy
@@ -285,6 +286,21 @@ class TestFailures:
             get_cloud_storage(web.address).read_file("x")
         assert type(caught.value) is expected
         assert len(web.requests) == 1
+
+    def test_one_that_is_out_of_order_is_asked_in_one_round(
+        self, web: WebServer, short_pauses: None, arrival: Path
+    ) -> None:
+        for name in (INDEX_FILE_NAME, "x-v0/data/manifest.json"):
+            web.refusals[f"/{name}"] = 503
+        for action in (
+            lambda: get_cloud_storage(web.address).list_datasets(),
+            lambda: get_cloud_storage(web.address).download_dataset("x-v0", arrival),
+            lambda: split_address(f"{web.address}/x-v0"),
+        ):
+            web.requests.clear()
+            with pytest.raises(errors.RemoteUnreachableError, match="503"):
+                action()
+            assert len(web.requests) == retries._ATTEMPTS
 
     def test_a_dead_server(self, proxied: Callable[[int], FaultyProxy], web: WebServer) -> None:
         proxy = proxied(web.server_address[1])

@@ -120,7 +120,7 @@ class CloudStorage(ABC):
 
     # What a kind of remote fills in.
 
-    def _begin(self) -> None:
+    def _begin(self) -> None:  # noqa: B027 (not every kind has something to look at)
         """Look at the name and the token, and make what is kept for later; no request yet.
 
         Raises:

@@ -190,6 +190,7 @@ class FileStorage(CloudStorage):
         with _failures_told(f"Copying {outgoing.dataset_id} to {self._root}"):
             refuse_taken(destination)
             with folder_under_way(hidden, f"uploading {outgoing.dataset_id}") as folder:
+                refuse_taken(destination)  # another program may have uploaded it, which was waited for
                 copied = folder / "files"
                 for file in outgoing.files:
                     _copy(file, file_within(copied, file.name))

@@ -7,7 +7,8 @@ uploaded by one commit, so that it is there as a whole or not at all.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any, ClassVar, NamedTuple
 
@@ -25,7 +26,7 @@ from minari.storage.remotes.hub.registers import datasets_in, namespaces_in, wit
 from minari.storage.remotes.hub.repository import Change, HubRepository, RepositoryState
 from minari.storage.transfer.index import INDEX_FILE_NAME
 from minari.storage.transfer.manifest import MANIFEST_NAME
-from minari.storage.transfer.outgoing import OutgoingDataset
+from minari.storage.transfer.outgoing import OutgoingDataset, old_layout
 from minari.storage.transfer.remote_files import (
     METADATA_NAME,
     RemoteDatasetNotFoundError,
@@ -56,9 +57,7 @@ class HuggingFaceStorage(CloudStorage):
     Args:
         name: the owner, and the namespace that all datasets lie in where not all of them are meant.
         token: of a user; by default that of the Hub's own login or environment (``HF_TOKEN``).
-        scheme: what stands before ``://`` in the address.
-        max_workers: how many requests may be under way at the same time.
-        private: whether repositories that are made for an upload are private.
+        **options: as for :class:`CloudStorage`.
 
     Raises:
         RemoteError: the name is no owner.
@@ -68,24 +67,16 @@ class HuggingFaceStorage(CloudStorage):
     SCHEME: ClassVar[str] = "hf"
     PRIVATE: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        name: str,
-        token: str | None = None,
-        *,
-        scheme: str | None = None,
-        max_workers: int = MAX_WORKERS,
-        private: bool = False,
-    ) -> None:
-        super().__init__(name, token, scheme=scheme, max_workers=max_workers, private=private)
-        self._owner, slash, namespace = name.partition("/")
+    def _begin(self) -> None:
+        self._owner, slash, namespace = self.name.partition("/")
         self._prefix = namespace + slash  # of all full names, which are those that count from the owner
         if not self._owner or (slash and not all(map(is_part, namespace.split("/")))):
             raise RemoteError(
-                f"Expected hf://user-or-organisation or hf://user-or-organisation/namespace, got {name!r}."
+                f"Expected hf://user-or-organisation or hf://user-or-organisation/namespace, got {self.name!r}."
             )
-        self._client = HubClient(token)
-        self._addresses: dict[str, str] = {}  # of large contents, by the names of their files
+        self._client = HubClient(self.token)
+        self._addresses: dict[str, Future[dict[str, str]]] = {}  # of large contents, by the names of their files
+        self._seen: dict[str, RepositoryState | None] = {}  # repositories, for the writer that comes next
 
     def _place(self, name: str) -> _Place:
         repository, _, path = f"{self._prefix}{name}".partition("/")
@@ -100,29 +91,52 @@ class HuggingFaceStorage(CloudStorage):
         return HubRepository(self._client, f"{self._owner}/{name}")
 
     def _publisher(self, name: str) -> HubPublisher:
-        return HubPublisher(self._repository(name), self.private, self.max_workers)
+        return HubPublisher(self._repository(name), self.private, self.max_workers, self._seen)
+
+    def _has_file(self, name: str) -> bool:
+        """Whether there is a file, found out in a way that spares a writer who comes next a look."""
+        place = self._place(name)
+        repository = self._repository(place.repository)
+        try:
+            state = self._seen[repository.name] = retrying(repository.state)
+        except RemoteFileNotFoundError:
+            self._seen[repository.name] = None
+            return False
+        return place.path in state.files
 
     def survey(self, prefix: str | None = None) -> dict[str, bytes | None]:
         """The datasets that are complete, with their metadata as far as the index of each repository has them."""
+        wanted, slash, _ = f"{self._prefix}{prefix or ''}".partition("/")
+        if slash:
+            return self._survey_one(wanted, prefix or "")
         listed = {
             repository: (names, files)
-            for repository, files in self._contents(prefix or "").items()
+            for repository, files in self._contents().items()
             if (names := self._relative(datasets_in(repository, files), prefix or ""))
         }
 
         def with_index(repository: str) -> dict[str, bytes | None]:
             names, files = listed[repository]
-            entries = read_index(self._repository(repository), files)
-            return {name: entries.get(self._place(name).path) for name in names}
+            return self._with_entries(names, read_index(self._repository(repository), files))
 
         surveyed: dict[str, bytes | None] = {}
         for found in each_at_once(with_index, listed, self.max_workers):
             surveyed |= found
         return surveyed
 
-    def _contents(self, prefix: str) -> dict[str, frozenset[str]]:
+    def _survey_one(self, repository: str, prefix: str) -> dict[str, bytes | None]:
+        """The datasets in one repository; its index is read while it is not known whether there is one."""
+        with ThreadPoolExecutor(min(2, self.max_workers)) as pool:
+            files = pool.submit(files_of, self._client, f"{self._owner}/{repository}")
+            index = pool.submit(read_index, self._repository(repository))
+        return self._with_entries(self._relative(datasets_in(repository, files.result()), prefix), index.result())
+
+    def _with_entries(self, names: Iterable[str], entries: Mapping[str, bytes]) -> dict[str, bytes | None]:
+        return {name: entries.get(self._place(name).path) for name in names}
+
+    def _contents(self) -> dict[str, frozenset[str]]:
         """The names of the files in each repository of the owner, those only that can hold what is meant."""
-        wanted, slash, _ = f"{self._prefix}{prefix}".partition("/")
+        wanted, slash, _ = self._prefix.partition("/")
         if slash:
             return {wanted: files_of(self._client, f"{self._owner}/{wanted}")}
         action = f"listing the datasets of {self._owner}"
@@ -131,7 +145,7 @@ class HuggingFaceStorage(CloudStorage):
 
     def list_namespaces(self) -> list[str]:
         """The namespaces that have metadata, sorted."""
-        contents = retrying(lambda: self._contents(""))
+        contents = self._contents()
         full_names = (name for repository, files in contents.items() for name in namespaces_in(repository, files))
         return sorted(self._relative(full_names))
 
@@ -149,18 +163,27 @@ class HuggingFaceStorage(CloudStorage):
         return listed
 
     def _find(self, repository: HubRepository, files: Iterable[RemoteFile]) -> None:
-        """Ask for all large contents at once where they lie, as it takes two requests to be led to each."""
-        large = {
-            file.name: file.checksum.value for file in files if file.checksum and file.checksum.algorithm == "sha256"
-        }
-        sizes = {file.name: file.size for file in files}
-        wanted = [(sha256, sizes[name]) for name, sha256 in large.items()]
-        try:
-            found = find_contents(repository, wanted, self.max_workers)
-        except (RefusedError, RemoteAccessError, RemoteFileNotFoundError) as error:
-            _log.debug("Each file is asked for by itself: %s", error)
+        """Ask for all large contents at once where they lie, as it takes two requests to be led to each.
+
+        The answer comes while the caller does something else.
+        """
+        large = [file for file in files if file.checksum and file.checksum.algorithm == "sha256"]
+        if not large:
             return
-        self._addresses.update({name: found[sha256] for name, sha256 in large.items() if sha256 in found})
+        wanted = [(file.checksum.value, file.size) for file in large if file.checksum]
+
+        def found() -> dict[str, str]:
+            try:
+                addresses = find_contents(repository, wanted, max(self.max_workers - 1, 1))
+            except RemoteError as error:
+                _log.debug("Each file is asked for by itself: %s", error)
+                return {}
+            return {file.name: addresses[oid] for file, (oid, _) in zip(large, wanted, strict=True) if oid in addresses}
+
+        pool = ThreadPoolExecutor(1)
+        answer = pool.submit(found)
+        pool.shutdown(wait=self.max_workers == 1)
+        self._addresses.update({file.name: answer for file in large})
 
     def read_file(self, name: str) -> bytes:
         """A small file; the metadata of a namespace as the user wrote them, without the Hub's registers."""
@@ -171,7 +194,8 @@ class HuggingFaceStorage(CloudStorage):
     def read_range(self, name: str, start: int, stop: int) -> bytes:
         """A part of a file."""
         repository, path = self._place(name)
-        address = self._addresses.get(name)
+        asked = self._addresses.get(name)
+        address = None if asked is None else asked.result().get(name)
         if address is not None:
             action = f"reading {name}"
             try:
@@ -191,10 +215,7 @@ class HuggingFaceStorage(CloudStorage):
         Nobody sees what was sent and not committed, so that there is nothing for ``force`` to replace.
         """
         if outgoing.metadata is None:
-            raise RemoteError(
-                f"{outgoing.dataset_id} is of an old release that kept no metadata.json, by which remotes tell "
-                f"datasets; upload a copy in today's layout: `minari convert {outgoing.dataset_id} NEW_ID`."
-            )
+            raise old_layout(outgoing.dataset_id)
         repository, path = self._place(outgoing.dataset_id)
         publisher, folder = self._publisher(repository), f"{path}/" if path else ""
         card = cache(partial(card_of, outgoing, f"{self.address}/{outgoing.dataset_id}"))

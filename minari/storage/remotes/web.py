@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote
 
 from minari.dataset.dataset_id import is_dataset_id
 from minari.errors import DatasetCorruptError, RemoteAccessError, RemoteError
-from minari.storage.remotes.cloud_storage import MAX_WORKERS, CloudStorage
+from minari.storage.remotes.cloud_storage import CloudStorage
 from minari.storage.remotes.web_client import PastTheEndError, WebClient
 from minari.storage.remotes.whole_files import WholeFiles
 from minari.storage.transfer.index import INDEX_FILE_NAME, parse_index
@@ -40,9 +40,7 @@ class WebStorage(CloudStorage):
     Args:
         name: ``host/folder``, as in the address of the folder.
         token: sent as a bearer token. Without one, user and password come from ``~/.netrc``.
-        scheme: ``"https"`` or ``"http"``.
-        max_workers: how many requests may be under way at the same time.
-        private: nothing here can be private by itself.
+        **options: as for :class:`CloudStorage`.
 
     Raises:
         RemoteError: the address holds a password, or what is no part of the address of a folder.
@@ -50,19 +48,10 @@ class WebStorage(CloudStorage):
 
     SCHEME = "https"
 
-    def __init__(
-        self,
-        name: str,
-        token: str | None = None,
-        *,
-        scheme: str | None = None,
-        max_workers: int = MAX_WORKERS,
-        private: bool = False,
-    ) -> None:
-        _check_location(name)
-        super().__init__(name, token, scheme=scheme, max_workers=max_workers, private=private)
-        self._client = WebClient(token)
-        self._whole_files = WholeFiles(max_workers)
+    def _begin(self) -> None:
+        _check_location(self.name)
+        self._client = WebClient(self.token)
+        self._whole_files = WholeFiles(self.max_workers)
 
     @classmethod
     def split_location(cls, location: str) -> tuple[str, str]:
@@ -73,7 +62,7 @@ class WebStorage(CloudStorage):
         """
         folder, _, dataset_id = location.rpartition("/")
         try:
-            told = cls(location)._read_manifest("").dataset_id
+            told = retrying(lambda: cls(location)._read_manifest("")).dataset_id
         except (RemoteFileNotFoundError, RemoteAccessError, DatasetCorruptError):
             told = ""
         if is_dataset_id(told) and unquote(location).endswith(f"/{told}"):
@@ -182,13 +171,13 @@ class WebStorage(CloudStorage):
         return self._until_whole(lambda: Manifest.parse(self.read_file(name), f"{name} of {self.address}"))
 
     def _until_whole(self, read: Callable[[], T]) -> T:
-        """What is read, which is asked for again where it arrives damaged."""
+        """What is read, which is asked for again where it arrives damaged; where it does not arrive, callers retry."""
         for _ in range(_ATTEMPTS - 1):
             try:
-                return retrying(read)
+                return read()
             except DatasetCorruptError as error:
                 _log.info("%s Reading it again.", error)
-        return retrying(read)
+        return read()
 
 
 class HttpStorage(WebStorage):

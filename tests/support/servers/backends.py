@@ -1,4 +1,4 @@
-"""One remote of each kind behind a proxy, looked at and changed behind the back of the library."""
+"""One remote of each kind, behind a proxy where there is a network, looked at and changed behind the library's back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from minari.storage.remotes import CloudStorage, get_cloud_storage
-from minari.storage.transfer.index import INDEX_FILE_NAME, dump_index
 from support.servers.gcs import GCSServer
 from support.servers.hub import HubServer
 from support.servers.hub_repositories import Repository
@@ -22,25 +21,32 @@ if TYPE_CHECKING:
 
 
 class Backend(ABC):
-    """An empty remote behind a proxy. Names are relative to its root.
+    """An empty remote. Names are relative to its root.
 
     Attributes:
         address: of the remote.
         proxy: in front of the server.
         environment: the variables by which clients find it.
         token: for those who write.
+        requires: the package that its client comes from.
+        has_network: whether there is a network that can fail, and so a proxy.
         is_writable: whether the library can upload to it.
         lists_files: whether it tells which files there are.
         timeouts: where the library keeps how long it waits for an answer.
     """
 
+    requires: str | None = None
+    has_network = True
     is_writable = True
     lists_files = True
     token: str | None = None
     timeouts: str
+    proxy: FaultyProxy
 
-    def __init__(self, address: str, proxy: FaultyProxy, environment: dict[str, str]) -> None:
-        self.address, self.proxy, self.environment = address, proxy, environment
+    def __init__(self, address: str, proxy: FaultyProxy | None, environment: dict[str, str]) -> None:
+        self.address, self.environment = address, environment
+        if proxy is not None:
+            self.proxy = proxy
         self._remotes: dict[int, CloudStorage] = {}
 
     def remote(self, max_workers: int = 16) -> CloudStorage:
@@ -49,9 +55,9 @@ class Backend(ABC):
             self._remotes[max_workers] = get_cloud_storage(self.address, self.token, max_workers=max_workers)
         return self._remotes[max_workers]
 
-    def upload(self, dataset_id: str) -> None:
+    def upload(self, dataset_id: str, max_workers: int = 16) -> None:
         """Upload a local dataset, in this process."""
-        self.remote().upload_dataset(dataset_id)
+        self.remote(max_workers).upload_dataset(dataset_id)
 
     def shorten_timeouts(self, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
         """Have the library wait no longer than this for an answer."""
@@ -71,6 +77,7 @@ class Backend(ABC):
 
 
 class GCSBackend(Backend):
+    requires = "google.cloud.storage"
     timeouts = "minari.storage.remotes.gcp.READ_TIMEOUT"
 
     def __init__(self, server: GCSServer, proxy: FaultyProxy) -> None:
@@ -89,6 +96,7 @@ class GCSBackend(Backend):
 
 
 class S3Backend(Backend):
+    requires = "s3fs"
     timeouts = "minari.storage.remotes.s3.READ_TIMEOUT"
 
     def __init__(self, server: S3Server, proxy: FaultyProxy) -> None:
@@ -106,6 +114,7 @@ class S3Backend(Backend):
 
 
 class HubBackend(Backend):
+    requires = "huggingface_hub"
     token = "hf_of_the_tests"
     timeouts = "minari.storage.remotes.hub.client._READ"
 
@@ -138,31 +147,60 @@ class HubBackend(Backend):
         repository.commit({path: blob for path, blob in repository.files.items() if path != file}, "delete")
 
 
-class WebBackend(Backend):
-    """Read-only: datasets come to its folder by way of ``file://``."""
+class FileBackend(Backend):
+    """A shared folder, without any server."""
 
-    is_writable = False
-    lists_files = False
-    timeouts = "minari.storage.remotes.web_client._READ_TIMEOUT"
+    has_network = False
 
-    def __init__(self, server: WebServer, proxy: FaultyProxy) -> None:
-        self._folder = server.folder
-        super().__init__(proxy.url, proxy, {})
-
-    def upload(self, dataset_id: str) -> None:
-        get_cloud_storage(self._folder.as_uri()).upload_dataset(dataset_id)
-        metadata = self._folder.rglob("data/metadata.json")
-        entries = {file.parents[1].relative_to(self._folder).as_posix(): file.read_bytes() for file in metadata}
-        (self._folder / INDEX_FILE_NAME).write_bytes(dump_index(entries))
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        super().__init__(folder.as_uri(), None, {})
 
     def files(self) -> dict[str, bytes]:
         found = (path for path in self._folder.rglob("*") if path.is_file())
         return {path.relative_to(self._folder).as_posix(): path.read_bytes() for path in found}
 
     def put(self, name: str, content: bytes) -> None:
+        if {"", ".", ".."} & set(name.split("/")):
+            return  # no file can have that name
         path = self._folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
 
     def delete(self, name: str) -> None:
         (self._folder / name).unlink()
+
+
+class WebBackend(FileBackend):
+    """Read-only: datasets come to its folder by way of ``file://``."""
+
+    has_network = True
+    is_writable = False
+    lists_files = False
+    timeouts = "minari.storage.remotes.web_client._READ_TIMEOUT"
+
+    def __init__(self, server: WebServer, proxy: FaultyProxy) -> None:
+        self._folder = server.folder
+        Backend.__init__(self, proxy.url, proxy, {})
+
+    def upload(self, dataset_id: str, max_workers: int = 16) -> None:
+        get_cloud_storage(self._folder.as_uri()).upload_dataset(dataset_id)
+
+
+KINDS: dict[str, type[Backend]] = {
+    "gcs": GCSBackend,
+    "s3": S3Backend,
+    "hub": HubBackend,
+    "web": WebBackend,
+    "file": FileBackend,
+}
+
+
+def only(*names: str, **facts: bool) -> pytest.MarkDecorator:
+    """Run a test with those kinds of remote alone that have these names, or of which this is so."""
+    wanted = [
+        name
+        for name, kind in KINDS.items()
+        if (not names or name in names) and all(getattr(kind, fact) == value for fact, value in facts.items())
+    ]
+    return pytest.mark.parametrize("kind", wanted)

@@ -61,6 +61,7 @@ class HubServer:
         self.requests: list[tuple[str, str]] = []
         self.received: Counter[str] = Counter()  # bytes of LFS contents, by SHA-256
         self.delay = 0.0  # seconds before every answer
+        self.delayed = ""  # a regular expression for the paths that this is about
         self.tells_siblings = True  # whether the list of repositories has their files
         self.faults: list[Fault] = []
         self.lock = threading.Lock()
@@ -152,7 +153,7 @@ class HubServer:
     def note(self, method: str, path: str) -> None:
         with self.lock:
             self.requests.append((method, path))
-        if self.delay:
+        if self.delay and re.search(self.delayed, path):
             time.sleep(self.delay)
 
     def clear(self) -> None:
@@ -163,6 +164,7 @@ class HubServer:
         self.received.clear()
         self.faults.clear()
         self.delay = 0.0
+        self.delayed = ""
         self.tells_siblings = True
 
     def __enter__(self) -> HubServer:

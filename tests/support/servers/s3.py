@@ -29,6 +29,7 @@ class S3Server:
     def __init__(self, server: ThreadedMotoServer) -> None:
         self._names = (f"bucket-{number}" for number in itertools.count())
         self.host, self.port = server.get_host_and_port()
+        self._clients: dict[str, Any] = {}
 
     @property
     def url(self) -> str:
@@ -48,7 +49,12 @@ class S3Server:
         }
 
     def client(self, service: str = "s3") -> Any:
-        """A client of boto3, for looking at the server from another side."""
+        """A client of boto3, for looking at the server from another side; made once, as that takes long."""
+        if service not in self._clients:
+            self._clients[service] = self._new_client(service)
+        return self._clients[service]
+
+    def _new_client(self, service: str) -> Any:
         keys = {"aws_access_key_id": KEY_ID, "aws_secret_access_key": SECRET}
         config = Config(connect_timeout=5, read_timeout=15, retries={"total_max_attempts": 1})
         return boto3.client(service, endpoint_url=self.url, region_name="us-east-1", config=config, **keys)

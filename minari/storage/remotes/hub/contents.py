@@ -8,28 +8,25 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from minari.errors import RemoteAccessError, RemoteError
-from minari.storage.remotes.hub.client import LONG, HubClient, RefusedError
-from minari.storage.remotes.hub.lfs import AT_ONCE, LFS_HEADERS, ask_batch
+from minari.storage.remotes.hub.lfs import AT_ONCE
 from minari.storage.remotes.hub.repository import Change, HubRepository
+from minari.storage.remotes.hub.uploads import LargeContents, ask_uploads
 from minari.storage.transfer.outgoing import OutgoingFile
-from minari.storage.transfer.remote_files import RemoteFileNotFoundError
 from minari.storage.transfer.retries import retrying
-from minari.storage.transfer.workers import Advance, each_at_once
+from minari.storage.transfer.workers import Advance
 
 
 __all__ = ["Content", "send_contents"]
 
 _SAMPLE = 512  # bytes of a content by which the Hub tells texts from others
-_ATTEMPTS = 3  # at a content that the Hub does not find to be what was announced
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +84,25 @@ def send_contents(
     Raises:
         RemoteError: the Hub does not take a content.
     """
-    groups = [contents[start : start + AT_ONCE] for start in range(0, len(contents), AT_ONCE)]
-    large = {path for paths in each_at_once(partial(_large, repository), groups, max_workers) for path in paths}
-    wanted = [content for content in contents if content.path in large]
-    for start in range(0, len(wanted), AT_ONCE):
-        _send_large(repository, wanted[start : start + AT_ONCE], advance, max_workers)
+    changes: list[Change] = []
+    for start in range(0, len(contents), AT_ONCE):
+        changes += _send_some(repository, contents[start : start + AT_ONCE], advance, max_workers)
+    return changes
+
+
+def _send_some(
+    repository: HubRepository, contents: Sequence[Content], advance: Advance, max_workers: int
+) -> list[Change]:
+    filled = [content for content in contents if content.size]  # where nothing is in them, there is nothing to send
+    with ThreadPoolExecutor(min(2, max_workers)) as pool:
+        announced = pool.submit(_large, repository, contents)
+        # Where they are to be sent is asked before it is known of which this is wanted, as it takes no longer.
+        asked = pool.submit(ask_uploads, repository, filled) if filled else None
+        large = announced.result() & {content.path for content in filled}
+        answers = {} if asked is None else asked.result()
+    LargeContents(repository, [content for content in filled if content.path in large], advance).send(
+        answers, max_workers
+    )
     changes = []
     for content in contents:
         if content.path in large:
@@ -103,161 +114,12 @@ def send_contents(
     return changes
 
 
-def _large(repository: HubRepository, contents: Sequence[Content]) -> list[str]:
-    """The paths of those that the Hub wants by Git LFS; where nothing is in them, there is nothing to send."""
+def _large(repository: HubRepository, contents: Sequence[Content]) -> set[str]:
+    """The paths of those that the Hub wants by Git LFS."""
     asked = [
         {"path": content.path, "size": content.size, "sample": base64.b64encode(content.read(_SAMPLE)).decode()}
         for content in contents
     ]
     action = f"announcing files to the repository {repository.name}"
     ask = partial(repository.client.ask, "POST", f"{repository.api}/preupload/main", action, content={"files": asked})
-    empty = {content.path for content in contents if not content.size}
-    answers = retrying(ask)["files"]
-    return [answer["path"] for answer in answers if answer["uploadMode"] == "lfs" and answer["path"] not in empty]
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """The part of a content that goes to one address."""
-
-    upload: _Upload
-    number: int
-    start: int
-    size: int
-    address: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Upload:
-    """What the Hub has said about a content that it wants.
-
-    Attributes:
-        content: the content.
-        actions: where it is to be sent, and whom to tell then.
-        etags: what the store has said of each part, by its number.
-    """
-
-    content: Content
-    actions: dict[str, Any]
-    etags: dict[int, str]
-
-    @property
-    def in_parts(self) -> bool:
-        return "chunk_size" in (self.actions["upload"].get("header") or {})
-
-    def parts(self) -> Iterator[_Part]:
-        """Each with its address."""
-        size, upload = self.content.size, self.actions["upload"]
-        if not self.in_parts:
-            yield _Part(self, 1, 0, size, upload["href"])
-            return
-        part_size = int(upload["header"]["chunk_size"])
-        for number in range(1, math.ceil(size / part_size) + 1):
-            start = (number - 1) * part_size
-            yield _Part(self, number, start, min(part_size, size - start), upload["header"][str(number)])
-
-
-def _send_large(repository: HubRepository, contents: Sequence[Content], advance: Advance, max_workers: int) -> None:
-    """Send contents by Git LFS; those that arrive damaged again."""
-    waiting = {content.sha256: content for content in contents}
-    counted: set[str] = set()  # each content counts once, however often it is sent
-    for _ in range(_ATTEMPTS):
-        uploads = _uploads(repository, list(waiting.values()))
-        for content in waiting.values():
-            if content.sha256 not in uploads and content.sha256 not in counted and content.counts:
-                advance(content.size)
-        parts = [part for upload in uploads.values() for part in upload.parts()]
-        for part, etag in each_at_once(partial(_send_part, repository.client), parts, max_workers):
-            if etag is not None:
-                part.upload.etags[part.number] = etag
-            if part.upload.content.sha256 not in counted and part.upload.content.counts:
-                advance(part.size)
-        counted |= set(waiting)
-        arrived = partial(_complete, repository.client)
-        waiting = {
-            upload.content.sha256: upload.content
-            for upload, is_complete in each_at_once(arrived, uploads.values(), max_workers)
-            if not is_complete
-        }
-        if not waiting:
-            break
-    else:
-        names = ", ".join(sorted(content.path for content in waiting.values()))
-        raise RemoteError(
-            f"The Hub did not take {names}: {_ATTEMPTS} times what arrived was not what had been announced; see that "
-            "nobody is writing the dataset, and try again."
-        )
-    seen: set[str] = set()
-    for content in filter(lambda content: content.counts, contents):
-        advance(content.size if content.sha256 in seen else 0, 1)  # what was sent once for several files
-        seen.add(content.sha256)
-
-
-def _uploads(repository: HubRepository, contents: list[Content]) -> dict[str, _Upload]:
-    """Where to send those contents that the Hub does not have, by their sha256."""
-    by_sha256 = {content.sha256: content for content in contents}
-    uploads = {}
-    for told in ask_batch(repository, "upload", [(content.sha256, content.size) for content in contents]):
-        if "error" in told:
-            reason = told["error"].get("message", "no reason given")
-            raise RemoteError(f"The Hub does not take {by_sha256[told['oid']].path}: {reason}.")
-        if "upload" in (told.get("actions") or {}):
-            uploads[told["oid"]] = _Upload(by_sha256[told["oid"]], told["actions"], {})
-    return uploads
-
-
-class _Section:
-    """A part of a file as something to be read from that knows its length."""
-
-    def __init__(self, file: BinaryIO, start: int, size: int) -> None:
-        file.seek(start)
-        self._file, self._size, self._left = file, size, size
-
-    def __len__(self) -> int:
-        return self._size
-
-    def __iter__(self) -> Iterator[bytes]:
-        while piece := self.read(1 << 20):
-            yield piece
-
-    def read(self, size: int = -1) -> bytes:
-        """The next bytes; fewer where the part ends."""
-        piece = self._file.read(self._left if size < 0 else min(size, self._left))
-        self._left -= len(piece)
-        return piece
-
-
-def _send_part(client: HubClient, part: _Part) -> tuple[_Part, str | None]:
-    """Send a part; what the store says of it, None where the store refuses it."""
-    action = f"sending {part.upload.content.path}"
-
-    def send() -> str:
-        with part.upload.content.open() as file:
-            section = _Section(file, part.start, part.size)
-            answer = client.request("PUT", part.address, action, content=section, signed=True, patience=LONG)
-        return str(answer.headers.get("ETag") or "")
-
-    try:
-        return part, retrying(send)
-    except (RefusedError, RemoteAccessError, RemoteFileNotFoundError):  # damaged, or the address is too old
-        return part, None
-
-
-def _complete(client: HubClient, upload: _Upload) -> tuple[_Upload, bool]:
-    """Tell the Hub that a content has been sent, and whether that is what it finds."""
-    content, actions = upload.content, upload.actions
-    if len(upload.etags) < sum(1 for _ in upload.parts()):
-        return upload, False
-    action = f"completing {content.path}"
-    try:
-        if upload.in_parts:
-            parts = [{"partNumber": number, "etag": upload.etags[number]} for number in sorted(upload.etags)]
-            told: dict[str, Any] = {"oid": content.sha256, "parts": parts}
-            address = actions["upload"]["href"]
-            retrying(partial(client.request, "POST", address, action, content=told, headers=LFS_HEADERS, patience=LONG))
-        if "verify" in actions:
-            told = {"oid": content.sha256, "size": content.size}
-            retrying(partial(client.request, "POST", actions["verify"]["href"], action, content=told, patience=LONG))
-    except (RefusedError, RemoteFileNotFoundError):
-        return upload, False
-    return upload, True
+    return {answer["path"] for answer in retrying(ask)["files"] if answer["uploadMode"] == "lfs"}

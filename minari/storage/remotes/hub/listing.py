@@ -62,9 +62,17 @@ def _siblings(entry: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(sibling["rfilename"] for sibling in entry.get("siblings") or ())
 
 
-def read_index(repository: HubRepository, files: Iterable[str], revision: str = "main") -> dict[str, bytes]:
-    """The entries of the index of a repository; none where it has no index, or one that cannot be read."""
-    if INDEX_FILE_NAME not in files:
+def read_index(
+    repository: HubRepository, files: Iterable[str] | None = None, revision: str = "main"
+) -> dict[str, bytes]:
+    """The entries of the index of a repository; none where it has no index, or one that cannot be read.
+
+    Args:
+        repository: that may have one.
+        files: the names of all files in it, where they are known.
+        revision: a branch or a commit.
+    """
+    if files is not None and INDEX_FILE_NAME not in files:
         return {}
     try:
         return parse_index(retrying(partial(repository.read, INDEX_FILE_NAME, revision=revision)))

@@ -6,11 +6,19 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from minari.errors import DatasetBusyError, MinariError, RemoteAccessError, RemoteError, RemoteUnreachableError
+from minari.errors import (
+    DatasetBusyError,
+    DatasetExistsError,
+    MinariError,
+    RemoteAccessError,
+    RemoteError,
+    RemoteUnreachableError,
+)
 from minari.lazy import LazyModule
 from minari.storage.publishing import NAMESPACE_METADATA_FILENAME
 from minari.storage.remotes.hub.contents import Content, send_contents
@@ -37,6 +45,7 @@ _log = logging.getLogger(__name__)
 _CONFLICTS = 60  # times that others may change the repository in between
 _FAILURES = 3  # times that the answer to a commit may be lost
 _PAUSE = 0.5  # seconds, at most, before a commit is made anew
+_UNSEEN = RepositoryState("", False, frozenset())
 
 
 def _silent(size: int, files: int = 0) -> None:
@@ -58,14 +67,17 @@ class HubPublisher:
         repository: made where there is none.
         private: whether it has to be private.
         max_workers: how many requests may be under way at the same time.
+        seen: repositories as they were not long ago, by name, None where there was none. A commit names the
+            state that it was made for, so that no harm comes of one that is outdated; each is used but once.
     """
 
     repository: HubRepository
     private: bool
     max_workers: int
+    seen: dict[str, RepositoryState | None] = field(default_factory=dict)
 
-    def prepare(self) -> RepositoryState:
-        """The repository as it is, made where there is none.
+    def _prepared(self) -> tuple[RepositoryState, bool]:
+        """The repository as it is, made where there is none; and whether it was looked at before.
 
         Raises:
             RemoteAccessError: the token is missing or not enough.
@@ -77,9 +89,11 @@ class HubPublisher:
                 f"Writing to the repository {repository.name} takes a token; give one that may write, or log in "
                 "(`hf auth login`, or HF_TOKEN)."
             )
-        try:
-            state = retrying(repository.state)
-        except RemoteFileNotFoundError:
+        state = self.seen.pop(repository.name, _UNSEEN)
+        was_seen = state is not None and state is not _UNSEEN
+        if state is _UNSEEN:
+            state = self._look()
+        if state is None:
             retrying(partial(repository.create, private=self.private))
             state = retrying(repository.state)
         if self.private and not state.private:
@@ -87,7 +101,13 @@ class HubPublisher:
                 f"The repository {repository.name} is there already and public, so what is uploaded to it cannot be "
                 "private; make it private on its page, or choose another namespace."
             )
-        return state
+        return state, was_seen
+
+    def _look(self) -> RepositoryState | None:
+        try:
+            return retrying(self.repository.state)
+        except RemoteFileNotFoundError:
+            return None
 
     def change(
         self,
@@ -113,21 +133,27 @@ class HubPublisher:
         sent: dict[tuple[str, str], Change] = {}
         failures = 0
         for _ in range(_CONFLICTS):
-            state = self.prepare()
+            state, was_seen = self._prepared()
             if failures and is_done():
                 return
-            contents, others = wanted(state)
-            if not contents and not others:
-                return
-            missing = [content for content in contents if (content.path, content.sha256) not in sent]
-            made = send_contents(self.repository, missing, advance, self.max_workers)
-            sent |= {(content.path, content.sha256): change for content, change in zip(missing, made, strict=True)}
-            check()
-            changes = [sent[content.path, content.sha256] for content in contents]
             try:
-                self.repository.commit(state.commit, summary, [*others, *changes])
+                contents, others = wanted(state)
+                if contents or others:
+                    self._send(contents, sent, advance)
+            except (DatasetExistsError, RemoteFileNotFoundError):
+                if was_seen:  # it may be so no more
+                    continue
+                raise
+            if not contents and not others:
+                if was_seen:
+                    continue
+                return
+            check()
+            changes = [*others, *(sent[content.path, content.sha256] for content in contents)]
+            try:
+                self._commit(state, summary, changes)
             except OutdatedError:
-                time.sleep(random.uniform(0, _PAUSE))
+                time.sleep(0 if was_seen else random.uniform(0, _PAUSE))
             except RemoteUnreachableError as error:
                 failures += 1
                 if failures == _FAILURES:
@@ -136,6 +162,17 @@ class HubPublisher:
             else:
                 return
         raise DatasetBusyError(f"Others change the repository {self.repository.name} all the time; try again later.")
+
+    def _commit(self, state: RepositoryState, summary: str, changes: Sequence[Change]) -> None:
+        state_then = self.repository.commit(state, summary, changes)
+        if state_then is not None:
+            self.seen[self.repository.name] = state_then
+
+    def _send(self, contents: Sequence[Content], sent: dict[tuple[str, str], Change], advance: Advance) -> None:
+        """Send those contents that have not been sent."""
+        missing = [content for content in contents if (content.path, content.sha256) not in sent]
+        changes = send_contents(self.repository, missing, advance, self.max_workers)
+        sent |= {(content.path, content.sha256): change for content, change in zip(missing, changes, strict=True)}
 
     def read(self, path: str, state: RepositoryState | None = None) -> bytes | None:
         """A file as of a moment, or as of now; None where there is none."""
@@ -152,7 +189,8 @@ class HubPublisher:
         def wanted(state: RepositoryState) -> Wanted:
             files = {path: content}
             if path.rpartition("/")[2] == NAMESPACE_METADATA_FILENAME:
-                files |= self._registers(state, path, files)
+                own = files.get(NAMESPACE_METADATA_FILENAME) or self.read(NAMESPACE_METADATA_FILENAME, state) or b"{}"
+                files |= self._registers(state.files, path, own, files)
             return Wanted([Content.of_bytes(*file) for file in files.items() if self.read(file[0], state) != file[1]])
 
         self.change(f"Update {path}", wanted)
@@ -172,31 +210,39 @@ class HubPublisher:
             outgoing: the dataset.
             path: of the dataset in the repository; empty where it is the repository itself.
             files: the names of its files in the repository.
-            card: makes that of the dataset, where it has none that somebody wrote.
+            card: makes that of the dataset, where it has none that somebody wrote; a second call is cheap.
         """
-        there = metadata_of(self.repository, state.files, self.max_workers, state.commit)
-        entries = there | {path: outgoing.metadata or b""}
-        after = RepositoryState(state.commit, state.private, state.files | files)
-        around = "/".join([*path.split("/")[:-1], NAMESPACE_METADATA_FILENAME])
-        wanted = self._registers(after, around, {}) | {INDEX_FILE_NAME: dump_index(entries)}
-        cards = {"/".join(filter(None, (path, CARD_NAME))): card}
+        card_name = "/".join(filter(None, (path, CARD_NAME)))
+        cards = {card_name: card}
         if path:
-            cards[CARD_NAME] = partial(repository_card_of, self.repository.name, entries)
+            cards[CARD_NAME] = lambda: repository_card_of(self.repository.name, entries)
+        others = 1 + len(cards)
+        with ThreadPoolExecutor(min(1 + others, self.max_workers)) as pool:  # what there is, read at the same time
+            own = pool.submit(self.read, NAMESPACE_METADATA_FILENAME, state)
+            present = {name: pool.submit(self.read, name, state) for name in cards}
+            workers = max(self.max_workers - others, 1)
+            reading = pool.submit(metadata_of, self.repository, state.files, workers, state.commit)
+            if card_name not in state.files | files:
+                card()  # which it keeps; the card may take longer than all of them
+            there = reading.result()
+        entries = there | {path: outgoing.metadata or b""}
+        around = "/".join([*path.split("/")[:-1], NAMESPACE_METADATA_FILENAME])
+        registers = self._registers(state.files | files, around, own.result() or b"{}", {})
+        wanted = registers | {INDEX_FILE_NAME: dump_index(entries)}
         for name, make in cards.items():
-            present = self.read(name, state)
-            if name not in files and (present is None or is_own_card(present)):
+            card_there = present[name].result()
+            if name not in files and (card_there is None or is_own_card(card_there)):
                 wanted[name] = make()
         return [Content.of_bytes(*file) for file in wanted.items()]
 
-    def _registers(self, state: RepositoryState, path: str, given: Mapping[str, bytes]) -> dict[str, bytes]:
+    def _registers(self, files: frozenset[str], path: str, own: bytes, given: Mapping[str, bytes]) -> dict[str, bytes]:
         """The metadata of all namespaces around a file that have none yet, and the outermost one's registers."""
         name = self.repository.name.partition("/")[2]
         folders = path.split("/")[:-1]
         around = ["/".join([*folders[:depth], NAMESPACE_METADATA_FILENAME]) for depth in range(1, len(folders) + 1)]
-        made = {file: b"{}" for file in around if file not in given and file not in state.files}
-        own = given.get(NAMESPACE_METADATA_FILENAME) or self.read(NAMESPACE_METADATA_FILENAME, state) or b"{}"
-        files = {*state.files, *given, *made, NAMESPACE_METADATA_FILENAME}
-        return {**made, NAMESPACE_METADATA_FILENAME: registered(own, name, files)}
+        made = {file: b"{}" for file in around if file not in given and file not in files}
+        known = {*files, *given, *made, NAMESPACE_METADATA_FILENAME}
+        return {**made, NAMESPACE_METADATA_FILENAME: registered(own, name, known)}
 
 
 def card_of(outgoing: OutgoingDataset, address: str) -> bytes:

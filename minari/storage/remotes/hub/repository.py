@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -53,6 +53,11 @@ class Change:
     path: str
     content: bytes | None = None
     lfs: tuple[str, int] | None = None
+
+    @property
+    def is_removal(self) -> bool:
+        """Whether the file goes."""
+        return self.content is None and self.lfs is None
 
     def as_line(self) -> dict[str, Any]:
         """As the Hub wants to be told."""
@@ -165,21 +170,24 @@ class HubRepository:
                 checksum = Checksum("sha256", lfs["oid"]) if lfs else Checksum("git-sha1", entry["oid"])
                 yield RemoteFile(entry["path"], lfs["size"] if lfs else entry["size"], checksum)
 
-    def commit(self, parent: str, summary: str, changes: Iterable[Change]) -> None:
+    def commit(self, state: RepositoryState, summary: str, changes: Sequence[Change]) -> RepositoryState | None:
         """Change files, all of them or none.
 
         Args:
-            parent: the commit that the changes were made for.
+            state: that the changes were made for.
             summary: what is done, for those who read the history.
             changes: one for each file.
+
+        Returns:
+            What there is then, None where the Hub does not tell its commit.
 
         Raises:
             OutdatedError: there is another commit since.
         """
-        header = {"key": "header", "value": {"summary": summary, "description": "", "parentCommit": parent}}
+        header = {"key": "header", "value": {"summary": summary, "description": "", "parentCommit": state.commit}}
         lines = [header, *(change.as_line() for change in changes)]
         try:
-            self.client.request(
+            told = self.client.ask(
                 "POST",
                 f"{self.api}/commit/{_BRANCH}",
                 f"writing to the repository {self.name}",
@@ -191,3 +199,8 @@ class HubRepository:
             if error.status in (409, 412):
                 raise OutdatedError(f"The repository {self.name} was changed by someone else meanwhile.") from None
             raise
+        if not told.get("commitOid"):
+            return None
+        gone = {change.path for change in changes if change.is_removal}
+        there = state.files | {change.path for change in changes}
+        return RepositoryState(told["commitOid"], state.private, there - gone)
