@@ -13,7 +13,10 @@ import minari
 
 
 MODULES = ["minari", *(module.name for module in pkgutil.walk_packages(minari.__path__, "minari."))]
-OPTIONAL = {"pyarrow", "google", "google_crc32c", "huggingface_hub", "numcodecs", "upath", "zarr"}
+OPTIONAL = {
+    *("adlfs", "azure", "fsspec", "google", "google_crc32c", "huggingface_hub", "numcodecs", "pyarrow", "s3fs"),
+    *("upath", "zarr"),
+}
 
 
 def load(name: str) -> object:

@@ -25,10 +25,11 @@ from minari.testing import RemoteConformance
 
 CONNECTION = os.environ.get("MINARI_TEST_AZURE", "")
 
-pytestmark = [
-    pytest.mark.skipif(not CONNECTION, reason="MINARI_TEST_AZURE does not name an Azurite"),
-    pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning"),  # of how Azure's client uses aiohttp
-]
+if not CONNECTION:
+    pytest.skip("MINARI_TEST_AZURE does not name an Azurite", allow_module_level=True)
+
+# Of how Azure's client uses aiohttp.
+pytestmark = pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
 
 MIB = 1 << 20
 
