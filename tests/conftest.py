@@ -33,8 +33,9 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 @pytest.fixture(autouse=True)
 def datasets_root(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty root for the local datasets of one test, and no remote but the default one."""
-    root = tmp_path_factory.mktemp("datasets")
+    """An empty root for the local datasets of one test, alone in its folder, and no remote but the default one."""
+    root = tmp_path_factory.mktemp("around") / "datasets"
+    root.mkdir()
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(root))
     monkeypatch.delenv("MINARI_REMOTE", raising=False)
     return root

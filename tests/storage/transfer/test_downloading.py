@@ -278,10 +278,12 @@ class TestPlan:
         shelf.files[f"a/x-v0/{name}"] = b"evil"
         if manifest:
             shelf.add_manifest("a/x-v0")
-        before = sorted(tmp_path.parent.rglob("*"))
+        folder = tmp_path / "a" / "b" / "c"
+        folder.mkdir(parents=True)
+        before = sorted(tmp_path.rglob("*"))
         with pytest.raises(MinariError):
-            fetch(shelf, tmp_path)
-        assert sorted(tmp_path.parent.rglob("*")) == before
+            fetch(shelf, folder)
+        assert sorted(tmp_path.rglob("*")) == before
         assert not shelf.asked
 
     def test_a_file_in_the_place_of_a_folder(self, shelf: Shelf) -> None:
