@@ -214,6 +214,6 @@ def test_a_server_that_never_answers(backend: Backend, uploaded: Path, monkeypat
     begun = time.monotonic()
     with pytest.raises(RemoteUnreachableError):
         minari.list_remote_datasets(backend.address)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 10
     backend.proxy.heal()
     assert list(minari.list_remote_datasets(backend.address)) == [ID]

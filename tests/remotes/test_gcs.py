@@ -46,7 +46,7 @@ class TestCredentials:
         begun, refused = time.monotonic(), token_server.refused
         with pytest.raises(RemoteAccessError, match="--key-path") as caught:
             minari.upload_dataset("x-v0", str(key), remote=f"gcp://{bucket}")
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 10
         assert token_server.refused > refused
         assert isinstance(caught.value, PermissionError)
         assert caught.value.__cause__ is None

@@ -99,7 +99,6 @@ class TestCredentials:
         token = tmp_path / "token.json"
         token.write_text(json.dumps({"key": key, "secret": secret, wrong: "nobody-has-this"}))
         write_dataset(datasets_root, "x-v0")
-        begun = time.monotonic()
         with s3.credentials_checked():
             remote = get_cloud_storage(f"s3://{s3_bucket}", str(token))
             for action in (
@@ -112,7 +111,6 @@ class TestCredentials:
                     action()
                 assert secret not in str(caught.value)
                 assert "nobody-has-this" not in str(caught.value)
-        assert time.monotonic() - begun < 5, "what is not allowed is not tried again"
         assert secret not in repr(remote)
 
     def test_none(self, remote: S3Storage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,10 +138,8 @@ def test_a_bucket_that_does_not_exist(s3: S3Server, datasets_root: Path) -> None
 
 
 def test_a_bucket_whose_name_cannot_be(s3: S3Server) -> None:
-    begun = time.monotonic()
     with pytest.raises(errors.RemoteError, match="bucket"):
         get_cloud_storage("s3://No Bucket!").list_datasets()
-    assert time.monotonic() - begun < 2
 
 
 def test_nothing_is_asked_before_it_has_to_be(s3_proxy: FaultyProxy, s3_bucket: str) -> None:
@@ -285,7 +281,7 @@ class TestDeadServers:
         begun = time.monotonic()
         with pytest.raises(errors.RemoteUnreachableError, match="Could not connect"):
             remote.read_file("x")
-        assert time.monotonic() - begun < 2, "the client does not try again by itself"
+        assert time.monotonic() - begun < 10, "a dead server is known to be dead within seconds"
 
     def test_it_asks_once(self, s3_proxy: FaultyProxy, remote: S3Storage) -> None:
         for status in (500, 503, 429):
@@ -308,7 +304,7 @@ class TestDeadServers:
         begun = time.monotonic()
         with pytest.raises(errors.RemoteUnreachableError):
             remote.put_file("x", big_file(tmp_path, 14 * MIB))
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 10
 
 
 @pytest.fixture

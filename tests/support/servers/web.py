@@ -23,6 +23,7 @@ class WebServer(ThreadingHTTPServer):
         refusals: for a path, the status to answer with in place of the file.
         moved: for a path, the address to send the client to.
         delay: seconds before each answer.
+        gate: what each request waits at, where it is not None.
         requests: what was asked for, in order, as ``"GET /path bytes=0-9"``.
         headers_seen: the headers of each of those.
     """
@@ -38,6 +39,7 @@ class WebServer(ThreadingHTTPServer):
         self.refusals: dict[str, int] = {}
         self.moved: dict[str, str] = {}
         self.delay = 0.0
+        self.gate: threading.Barrier | None = None
         self.requests: list[str] = []
         self.headers_seen: list[dict[str, str]] = []
 
@@ -115,6 +117,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.requests.append(f"{self.command} {self.path} {self.headers.get('Range', '')}".strip())
         self.server.headers_seen.append(dict(self.headers))
         time.sleep(self.server.delay)
+        if self.server.gate is not None:
+            self.server.gate.wait()
 
     def log_message(self, format: str, *args: Any) -> None:
         """Tests look at `requests` instead."""
