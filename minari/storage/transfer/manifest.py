@@ -92,6 +92,8 @@ class Manifest:
             found = cls(value["dataset_id"], value["format_version"], files, int(value["piece_size"]))
             if digest != _digest(value):
                 raise ValueError("its digest is another")
+            if found.piece_size not in _PIECE_SIZES:
+                raise ValueError(f"its pieces have {found.piece_size} bytes")
             if any(file.pieces and not _fits(file, found.piece_size) for file in files.values()):
                 raise ValueError("pieces and sizes disagree")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -116,7 +118,7 @@ def _parsed_file(entry: Mapping[str, Any]) -> ManifestFile:
 
 
 def _fits(file: ManifestFile, piece_size: int) -> bool:
-    return piece_size in _PIECE_SIZES and len(file.pieces) == -(-file.size // piece_size)
+    return len(file.pieces) == -(-file.size // piece_size)
 
 
 def _digest(value: Mapping[str, Any]) -> str:

@@ -328,6 +328,22 @@ class TestManifest:
             return
         assert found.dump() == good  # it was one of the blanks, which mean nothing
 
+    @pytest.mark.parametrize(
+        ("file", "piece_size"),
+        [
+            (ManifestFile(9, "0" * 64), 0),
+            (ManifestFile(9, "0" * 64), -(1 << 22)),
+            (ManifestFile(1 << 40, "0" * 64), 1 << 40),
+            (ManifestFile(3 << 20, "0" * 64, ("0" * 64,)), 1 << 20),
+            (ManifestFile(-1, "0" * 64), 1 << 20),
+            (ManifestFile(9, "0"), 1 << 20),
+        ],
+    )
+    def test_one_that_makes_no_sense(self, file: ManifestFile, piece_size: int) -> None:
+        content = Manifest("a/x-v0", "0.5.4", {"data/f": file}, piece_size).dump()
+        with pytest.raises(DatasetCorruptError, match="The manifest here is damaged"):
+            Manifest.parse(content, "here")
+
     def test_a_later_one_asks_for_a_later_release(self) -> None:
         content = Manifest("a/x-v0", "0.5.4", {}).dump().replace(b'"manifest_version": 1', b'"manifest_version": 2')
         with pytest.raises(DatasetCorruptError, match=r"version 2.* upgrade minari"):
