@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from support.servers.token import TokenServer
 
 
-# --- gcs
+# Google Cloud Storage.
 @pytest.fixture(scope="session")
 def gcs_server(started: Callable[[str], Any]) -> GCSServer:
     """fake-gcs-server, running until the end of the session."""
@@ -64,7 +64,7 @@ def gcs_proxy(gcs: GCSServer, proxied: Callable[[int], FaultyProxy], monkeypatch
     return proxy
 
 
-# --- proxy
+# Faults, over all kinds of remotes.
 @pytest.fixture
 def proxied() -> Iterator[Callable[[int], FaultyProxy]]:
     """A function ``proxied(port)``: a proxy before the server on that port, until the end of the test."""
@@ -154,10 +154,7 @@ def arrival(tmp_path: Path) -> Path:
     return folder
 
 
-# --- end of proxy
-
-
-# --- hub
+# The Hub.
 # The login of whoever runs the tests stays out of them; the client looks for it where this says when it is loaded.
 os.environ["HF_HOME"] = str(Path(tempfile.gettempdir()) / "minari-tests-without-a-login")
 
@@ -190,10 +187,7 @@ def hub_proxy(hub: HubServer, proxied: Callable[[int], FaultyProxy], monkeypatch
     return proxy
 
 
-# --- end hub
-
-
-# --- s3
+# S3.
 # Parts of files may be smaller than at Amazon, so that tests of them are fast; read when moto is loaded.
 os.environ["S3_UPLOAD_PART_MIN_SIZE"] = str(1 << 20)
 
@@ -229,10 +223,7 @@ def s3_proxy(s3: S3Server, proxied: Callable[[int], FaultyProxy], monkeypatch: p
     return proxy
 
 
-# --- end of s3
-
-
-# --- web
+# Web servers.
 @pytest.fixture
 def web(tmp_path: Path) -> Iterator[WebServer]:
     """A web server of an empty folder."""
@@ -240,6 +231,3 @@ def web(tmp_path: Path) -> Iterator[WebServer]:
     folder.mkdir()
     with web_server(folder) as server:
         yield server
-
-
-# --- end of web
