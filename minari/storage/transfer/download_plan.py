@@ -104,11 +104,6 @@ class DownloadPlan:
     dataset_id: str
     files: tuple[ExpectedFile, ...]
 
-    @property
-    def size(self) -> int:
-        """Of all files, in bytes."""
-        return sum(file.size for file in self.files)
-
     @cached_property
     def digest(self) -> str:
         """The same for the same contents, so that a download that was cut goes on with nothing else."""

@@ -113,16 +113,13 @@ class _Fetching:
         plan = self._plan
         for parent in {self._path(file).parent for file in plan.files} | {self._files}:
             parent.mkdir(parents=True, exist_ok=True)
-        with transfer_progress(f"downloading {plan.dataset_id}", plan.size, len(plan.files)) as advance:
-            here = self._kept() | self._copied(like)
-            advance(
-                sum(self._size(piece) for piece in here),
-                sum(all(piece in here for piece in self._pieces(number)) for number in range(len(plan.files))),
-            )
-            missing = [
-                piece for number in range(len(plan.files)) for piece in self._pieces(number) if piece not in here
-            ]
-            self._refuse_without_room(sum(map(self._size, missing)))
+        here = self._kept() | self._copied(like)
+        missing = [piece for number in range(len(plan.files)) for piece in self._pieces(number) if piece not in here]
+        size = sum(map(self._size, missing))
+        self._refuse_without_room(size)
+        # What is here already does not count, or the speed and the time left would be too good to be true.
+        files = len({piece.file for piece in missing})
+        with transfer_progress(f"downloading {plan.dataset_id}", size, files) as advance:
             self._fetch(missing, advance)
         self._check_all({piece.file for piece in here})
 
