@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,7 @@ __all__ = [
     "ensure_namespace_directories",
     "flush",
     "flush_changes",
+    "make_folder",
     "make_parents",
     "publish_directory",
     "refuse_nested",
@@ -204,12 +206,31 @@ def make_parents(folder: Path) -> list[Path]:
     created: list[Path] = []
     try:
         for parent in reversed(missing):
-            parent.mkdir(exist_ok=True)
+            make_folder(parent)
             created.append(parent)
     except BaseException:
         remove_empty(created)
         raise
     return created
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder with its parents, whoever else makes or removes them at the same moment.
+
+    Raises:
+        FileExistsError: something else is in its place.
+    """
+    while True:
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            try:
+                is_folder = stat.S_ISDIR(folder.stat().st_mode)
+            except FileNotFoundError:  # removed since
+                continue
+            if not is_folder:
+                raise
+        return
 
 
 def remove_empty(folders: list[Path]) -> None:

@@ -15,7 +15,7 @@ from typing import BinaryIO
 from minari.dataset._storages.file_lock import lock_file
 from minari.errors import DatasetBusyError
 from minari.progress import progress
-from minari.storage.publishing import make_parents, remove_empty
+from minari.storage.publishing import make_folder, make_parents, remove_empty
 
 
 __all__ = ["folder_under_way"]
@@ -74,11 +74,11 @@ def _locked(folder: Path, purpose: str) -> BinaryIO:
 
 
 def _opened(folder: Path) -> BinaryIO:
-    while True:
-        folder.mkdir(exist_ok=True)
+    while True:  # as the folder, and empty ones around it, may be removed between any two lines
+        make_folder(folder)
         try:
             return (folder / _LOCK_NAME).open("a+b")
-        except FileNotFoundError:  # removed between the two lines
+        except FileNotFoundError:
             continue
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from minari.dataset._storages import file_lock
 from minari.progress import observe_progress
+from minari.storage.publishing import remove_empty
 from minari.storage.transfer.under_way import folder_under_way
 from minari.testing.sharing import Interference, tree
 
@@ -64,6 +65,27 @@ def test_one_at_a_time(tmp_path: Path) -> None:
         list(pool.map(work, range(6)))
     assert (most, times) == (1, 6)
     assert tree(tmp_path) == {}
+
+
+def test_many_that_come_and_go(tmp_path: Path) -> None:
+    """Each removes the folder that the others are about to open, and the empty one around it."""
+
+    def work(number: int) -> None:
+        for _ in range(40):
+            with folder_under_way(tmp_path / "a" / ".x", "testing") as folder:
+                (folder / f"{number}").touch()
+            if number % 2:
+                remove_empty([tmp_path / "a"])
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(work, range(6)))
+    assert set(tree(tmp_path)) <= {"a"}
+
+
+def test_something_else_is_in_its_place(tmp_path: Path) -> None:
+    (tmp_path / ".x").touch()
+    with pytest.raises(FileExistsError), folder_under_way(tmp_path / ".x", "testing"):
+        pass
 
 
 def test_who_waits_is_told(tmp_path: Path) -> None:
