@@ -218,16 +218,18 @@ def make_folder(folder: Path) -> None:
     """Make a folder with its parents, whoever else makes or removes them at the same moment.
 
     Raises:
-        FileExistsError: something else is in its place.
+        FileExistsError: something else is in its place, such as a link to a disk that is not mounted.
     """
     while True:
         try:
             folder.mkdir(parents=True)
-        except FileExistsError:
+        except FileExistsError as error:
             try:
                 is_folder = stat.S_ISDIR(folder.stat().st_mode)
-            except FileNotFoundError:  # removed since
-                continue
+            except FileNotFoundError:
+                if folder.is_symlink():
+                    raise error from None
+                continue  # removed since
             if not is_folder:
                 raise
         return

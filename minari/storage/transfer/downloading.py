@@ -21,12 +21,9 @@ from minari.storage.transfer.retries import retrying
 from minari.storage.transfer.workers import Advance, each_at_once, transfer_progress
 
 
-__all__ = ["FETCHED", "fetch_files"]
+__all__ = ["fetch_files"]
 
-#: The folder of the files, in that of a download under way.
-FETCHED = "files"
-
-_JOURNAL_NAME = "pieces"
+_FILES_NAME, _JOURNAL_NAME = "files", "pieces"  # in the folder of a download under way
 _ATTEMPTS = 3  # at a piece, and at a file, that arrive damaged
 _WRITTEN_AT_ONCE = 1 << 20  # bytes; some systems take larger ones many times more slowly
 
@@ -94,9 +91,8 @@ def fetch_files(source: Source, plan: DownloadPlan, folder: Path, like: Path | N
         RemoteError: the remote does not answer, or there is too little room.
         OSError: a file cannot be written.
     """
-    files = folder / FETCHED
-    journal_path = folder / _JOURNAL_NAME
-    with _Journal(journal_path, plan) as journal:
+    files = folder / _FILES_NAME
+    with _Journal(folder / _JOURNAL_NAME, plan) as journal:
         if journal.is_new:
             shutil.rmtree(files, ignore_errors=True)
         _Fetching(source, plan, files, journal).run(like)

@@ -120,14 +120,10 @@ class OutgoingDataset:
         Raises:
             DatasetBusyError: a file has been written meanwhile.
         """
-        if self.is_changed():
+        if local_files(self.folder) != self.at_rest:
             raise DatasetBusyError(
                 f"The dataset {self.folder} was changed while it was copied; try again when nobody is writing it."
             )
-
-    def is_changed(self) -> bool:
-        """Whether a file has been written, added or removed since."""
-        return local_files(self.folder) != self.at_rest
 
 
 def old_layout(dataset_id: str) -> RemoteError:

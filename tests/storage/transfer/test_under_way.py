@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
 import threading
@@ -85,6 +86,15 @@ def test_many_that_come_and_go(tmp_path: Path) -> None:
 def test_something_else_is_in_its_place(tmp_path: Path) -> None:
     (tmp_path / ".x").touch()
     with pytest.raises(FileExistsError), folder_under_way(tmp_path / ".x", "testing"):
+        pass
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows asks for a privilege to make links")
+@pytest.mark.parametrize("place", ["a", "a/.x"])
+def test_a_link_to_a_disk_that_is_not_mounted(place: str, tmp_path: Path) -> None:
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    (tmp_path / place).symlink_to(tmp_path / "absent")
+    with pytest.raises(FileExistsError), folder_under_way(tmp_path / "a/.x", "testing"):
         pass
 
 
