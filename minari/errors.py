@@ -11,6 +11,8 @@ built-in exception that programs written for earlier releases already catch, so
     ├── DatasetNotFoundError      (FileNotFoundError)  no such dataset
     ├── DataPathError             (ValueError)         a folder that holds no dataset
     ├── DatasetCorruptError       (ValueError)         files that are damaged, or disagree with each other
+    │   ├── ChecksumError         (ValueError)         values that are not those that were written
+    │   └── UnsafePathError       (ValueError)         a name or link that leads out of the dataset
     ├── DatasetBusyError          (BlockingIOError)    another program is writing the dataset
     ├── DatasetVersionError       (ValueError)         a format version that this release cannot read
     ├── UnknownFormatError        (ValueError)         no storage format of that name
@@ -34,6 +36,7 @@ from __future__ import annotations
 
 
 __all__ = [
+    "ChecksumError",
     "CombineError",
     "CompressionError",
     "DataPathError",
@@ -58,6 +61,7 @@ __all__ = [
     "SpaceError",
     "UnknownFormatError",
     "UnknownSpaceError",
+    "UnsafePathError",
 ]
 
 
@@ -87,6 +91,14 @@ class DataPathError(MinariError, ValueError):
 
 class DatasetCorruptError(MinariError, ValueError):
     """The files of a dataset are damaged, foreign, or disagree with each other."""
+
+
+class ChecksumError(DatasetCorruptError):
+    """Values are not those that were written: their checksum is another."""
+
+
+class UnsafePathError(DatasetCorruptError):
+    """A name in the data, or a link, leads out of the dataset's directory, or to no regular file."""
 
 
 class DatasetBusyError(MinariError, BlockingIOError):

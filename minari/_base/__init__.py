@@ -1,0 +1,1 @@
+"""What knows nothing of datasets: files, JSON, and their limits."""

@@ -1,0 +1,228 @@
+"""Files that somebody else may have written: opened beneath their directory, and read up to a limit.
+
+Every file of a dataset is opened here. A name that comes from data is checked by
+:func:`relative_parts` before it becomes a path, symbolic links are not followed out of the directory,
+and only regular files are opened, so that neither a FIFO nor a device can hold up a reader.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+from minari.errors import UnsafePathError
+
+
+__all__ = ["Directory", "open_regular", "read_regular", "relative_parts"]
+
+#: Only Windows tells text from other files, and only POSIX has the other flags.
+_FLAGS: Final = (
+    getattr(os, "O_BINARY", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_NOCTTY", 0)
+)
+_DIRECTORY_FLAGS: Final = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_DIRECTORY", 0)
+_HAS_DIRECTORY_DESCRIPTORS: Final = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
+#: What systems answer where a component of a path is a link and must not be.
+_IS_LINK: Final = frozenset({errno.ELOOP, errno.EMLINK, errno.ENOTDIR, getattr(errno, "EFTYPE", errno.ELOOP)})
+_READ_AT_ONCE: Final = 1 << 20  # bytes; a file may be much shorter than its size says
+_FORBIDDEN: Final = frozenset('\\:\0')
+
+
+def relative_parts(name: str) -> tuple[str, ...]:
+    """Return the parts of a relative name that comes from data, checked.
+
+    >>> relative_parts("data/metadata.json")
+    ('data', 'metadata.json')
+
+    Args:
+        name: its parts joined by ``/``.
+
+    Raises:
+        UnsafePathError: a part is empty, ``.`` or ``..``, or has a character that separates parts or
+            names a stream on some system.
+    """
+    parts = tuple(name.split("/")) if isinstance(name, str) else ()
+    if not parts or any(not part.strip(".") or not _FORBIDDEN.isdisjoint(part) for part in parts):
+        raise UnsafePathError(
+            f"{name!r:.200} is not a plain relative name, so it may lead out of the dataset; expected parts "
+            f"without '.', '..', ':' and backslashes, joined by '/'."
+        )
+    return parts
+
+
+class Directory:
+    """A directory, open, whose files are opened beneath it.
+
+    A link is followed only where it leads to a regular file inside the directory.
+
+    Args:
+        path: of the directory. That it may itself be reached through links is the caller's affair.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError: there is no such directory.
+
+    Attributes:
+        path: of the directory.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.fspath(path)
+        self._descriptor = os.open(self.path, _DIRECTORY_FLAGS) if _HAS_DIRECTORY_DESCRIPTORS else None
+
+    def __enter__(self) -> Directory:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the directory; files that were opened in it stay open."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def open(self, name: str, flags: int = os.O_RDONLY) -> int:
+        """Open a regular file beneath the directory and return its descriptor.
+
+        Args:
+            name: relative to the directory, its parts joined by ``/``.
+            flags: as for :func:`os.open`; not to be combined with ``os.O_CREAT``.
+
+        Raises:
+            UnsafePathError: the name leads out of the directory, by itself or through a link, or is
+                that of something else than a regular file.
+            OSError: the file cannot be opened.
+        """
+        parts = relative_parts(name)
+        try:
+            descriptor = self._opened(parts, flags)
+        except OSError as error:
+            if error.errno not in _IS_LINK:
+                raise
+            descriptor = self._opened(self._resolved(name, error), flags)
+        return _checked(descriptor, self.path, name)
+
+    def read(self, name: str, limit: int) -> bytes:
+        """Return the content of a regular file beneath the directory.
+
+        Args:
+            name: as for :meth:`open`.
+            limit: the most bytes that it may have.
+
+        Raises:
+            UnsafePathError: as :meth:`open` does, or the file is larger than ``limit``.
+            OSError: the file cannot be opened or read.
+        """
+        return _content(self.open(name), os.path.join(self.path, name), limit)
+
+    def _opened(self, parts: tuple[str, ...], flags: int) -> int:
+        if self._descriptor is None:  # no descriptors of directories on this system
+            return _open_checking_links(self.path, parts, flags)
+        *parents, last = parts
+        directory = self._descriptor
+        try:
+            for parent in parents:
+                inner = os.open(parent, _DIRECTORY_FLAGS | os.O_NOFOLLOW, dir_fd=directory)
+                if directory != self._descriptor:
+                    os.close(directory)
+                directory = inner
+            return os.open(last, flags | _FLAGS, dir_fd=directory)
+        finally:
+            if directory != self._descriptor:
+                os.close(directory)
+
+    def _resolved(self, name: str, error: OSError) -> tuple[str, ...]:
+        """Where a name leads that has a link in it, as parts without links."""
+        base = os.path.realpath(self.path)
+        target = os.path.realpath(os.path.join(base, name))
+        if not os.path.lexists(os.path.join(base, name)) or target == os.path.join(base, *relative_parts(name)):
+            raise error  # there is no link, but a file where a directory was expected
+        if os.path.commonpath([base, target]) != base:
+            raise UnsafePathError(
+                f"{name} in {self.path} is reached through a link that leads out of the directory, and only what lies "
+                f"in it is opened; put the file itself in its place."
+            )
+        return Path(target).relative_to(base).parts
+
+
+def open_regular(path: str | os.PathLike[str], flags: int = os.O_RDONLY) -> int:
+    """Open a regular file and return its descriptor; a link to it is not followed.
+
+    Raises:
+        UnsafePathError: it is a link that leads out of its directory, or no regular file.
+        OSError: the file cannot be opened.
+    """
+    text = os.fspath(path)
+    try:  # most files are no links, and their directory need not be opened for them
+        descriptor = os.open(text, flags | _FLAGS)
+    except OSError as error:
+        if error.errno not in _IS_LINK or not os.path.islink(text):
+            raise
+        directory, name = os.path.split(text)
+        with Directory(directory or os.curdir) as opened:
+            return opened.open(name, flags)
+    if not _HAS_DIRECTORY_DESCRIPTORS and os.path.islink(text):
+        os.close(descriptor)
+        raise UnsafePathError(f"{text} is a link, and only regular files are opened; put the file itself in its place.")
+    return _checked(descriptor, os.path.dirname(text), os.path.basename(text))
+
+
+def read_regular(path: str | os.PathLike[str], limit: int) -> bytes:
+    """Return the content of a regular file of no more than ``limit`` bytes.
+
+    Raises:
+        UnsafePathError: as :func:`open_regular` does, or the file is larger.
+        OSError: the file cannot be opened or read.
+    """
+    return _content(open_regular(path), os.fspath(path), limit)
+
+
+def _open_checking_links(base: str, parts: tuple[str, ...], flags: int) -> int:
+    path = base
+    for part in parts:
+        path = os.path.join(path, part)
+        if os.path.islink(path):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+    return os.open(path, flags | _FLAGS)
+
+
+def _checked(descriptor: int, directory: str, name: str) -> int:
+    """The descriptor, where it is that of a regular file; closed otherwise."""
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.path.join(directory, name))
+        if not stat.S_ISREG(mode):
+            raise UnsafePathError(
+                f"{name} in {directory} is a device, a pipe or a socket, expected a regular file; take it out of the "
+                f"dataset."
+            )
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _content(descriptor: int, path: str, limit: int) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    try:
+        while part := os.read(descriptor, min(_READ_AT_ONCE, limit + 1 - size)):
+            parts.append(part)
+            size += len(part)
+            if size > limit:
+                raise UnsafePathError(
+                    f"{path} is larger than {limit:,} bytes, which no such file needs; copy or download it again."
+                )
+    finally:
+        os.close(descriptor)
+    return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -1,0 +1,139 @@
+"""Files are opened beneath their directory only, and read up to a limit."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from minari._base.files import Directory, open_regular, read_regular, relative_parts
+from minari.errors import UnsafePathError
+
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="links and pipes of POSIX")
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """A directory with files in it, and one outside."""
+    inside = tmp_path / "inside"
+    (inside / "deep").mkdir(parents=True)
+    (inside / "deep" / "file").write_bytes(b"deep")
+    (inside / "file").write_bytes(b"content")
+    (tmp_path / "secret").write_bytes(b"secret")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "file").write_bytes(b"secret")
+    return inside
+
+
+def read(directory: Path, name: str, limit: int = 100) -> bytes:
+    with Directory(directory) as opened:
+        return opened.read(name, limit)
+
+
+@pytest.mark.parametrize("name", ["a", "a/b", "..a", "a..b/c", " ", "é/ü"])
+def test_relative_parts_accepts_plain_names(name: str) -> None:
+    assert "/".join(relative_parts(name)) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", "/", "/etc/passwd", ".", "..", "a/..", "../a", "a//b", "a/", "...", "a\\b", "C:a", "a\0b", "a/./b", None, 3]
+)
+def test_relative_parts_refuses_names_that_may_lead_out(name: str) -> None:
+    with pytest.raises(UnsafePathError, match="plain relative name"):
+        relative_parts(name)
+
+
+def test_directory_reads_files_beneath_it(directory: Path) -> None:
+    assert read(directory, "file") == b"content"
+    assert read(directory, "deep/file") == b"deep"
+
+
+@pytest.mark.parametrize("name", ["missing", "deep/missing", "missing/file"])
+def test_directory_says_what_is_missing(directory: Path, name: str) -> None:
+    with pytest.raises(FileNotFoundError):
+        read(directory, name)
+
+
+def test_directory_refuses_a_file_as_a_directory(directory: Path) -> None:
+    with pytest.raises(NotADirectoryError):
+        read(directory, "file/inner")
+
+
+def test_directory_refuses_a_directory_as_a_file(directory: Path) -> None:
+    with pytest.raises((IsADirectoryError, PermissionError)):
+        read(directory, "deep")
+
+
+@posix
+@pytest.mark.parametrize("target", ["../secret", "{outside}/secret", "/etc/passwd"])
+def test_directory_follows_no_link_out(directory: Path, target: str) -> None:
+    (directory / "link").symlink_to(target.format(outside=directory.parent))
+    with pytest.raises(UnsafePathError, match="leads out of"):
+        read(directory, "link")
+    with pytest.raises(UnsafePathError):
+        open_regular(directory / "link")
+
+
+@posix
+def test_directory_follows_no_link_of_a_directory_out(directory: Path) -> None:
+    (directory / "out").symlink_to(directory.parent / "elsewhere")
+    with pytest.raises(UnsafePathError, match="leads out of"):
+        read(directory, "out/file")
+
+
+@posix
+def test_directory_follows_links_inside(directory: Path) -> None:
+    (directory / "link").symlink_to("deep/file")
+    (directory / "also").symlink_to("deep")
+    assert read(directory, "link") == read(directory, "also/file") == b"deep"
+
+
+@posix
+def test_links_in_a_circle_are_refused(directory: Path) -> None:
+    (directory / "one").symlink_to("two")
+    (directory / "two").symlink_to("one")
+    with pytest.raises(OSError, match="one"):
+        read(directory, "one")
+
+
+@posix
+def test_pipes_and_sockets_are_refused_at_once(directory: Path) -> None:
+    os.mkfifo(directory / "pipe")
+    with pytest.raises(UnsafePathError, match="regular file"):
+        read(directory, "pipe")
+    with pytest.raises(UnsafePathError, match="regular file"):
+        read_regular(directory / "pipe", 100)
+    with socket.socket(socket.AF_UNIX) as server:
+        place = os.getcwd()
+        os.chdir(directory)  # the name of a socket is short
+        try:
+            server.bind("socket")
+        finally:
+            os.chdir(place)
+        with pytest.raises(OSError):
+            read(directory, "socket")
+
+
+def test_files_are_read_up_to_their_limit(directory: Path) -> None:
+    assert read_regular(directory / "file", len(b"content")) == b"content"
+    with pytest.raises(UnsafePathError, match="larger than 6 bytes"):
+        read_regular(directory / "file", 6)
+    with pytest.raises(UnsafePathError, match="larger than 6 bytes"):
+        read(directory, "file", 6)
+
+
+def test_no_descriptor_is_left_open(directory: Path) -> None:
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("the system does not list descriptors")
+    (directory / "link").symlink_to("../secret")
+    before = len(os.listdir("/proc/self/fd"))
+    for name in ("file", "deep/file", "missing", "deep", "link"):
+        try:
+            read(directory, name)
+        except (OSError, UnsafePathError):
+            pass
+    assert len(os.listdir("/proc/self/fd")) == before
