@@ -32,7 +32,7 @@ _HAS_DIRECTORY_DESCRIPTORS: Final = os.open in os.supports_dir_fd and hasattr(os
 #: What systems answer where a component of a path is a link and must not be.
 _IS_LINK: Final = frozenset({errno.ELOOP, errno.EMLINK, errno.ENOTDIR, getattr(errno, "EFTYPE", errno.ELOOP)})
 _READ_AT_ONCE: Final = 1 << 20  # bytes; a file may be much shorter than its size says
-_FORBIDDEN: Final = frozenset('\\:\0')
+_FORBIDDEN: Final = frozenset("\\:\0")
 
 
 def relative_parts(name: str) -> tuple[str, ...]:

@@ -60,11 +60,12 @@ class MinariStorage(StorageHooks):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"data_path": self.data_path}
+        return {"data_path": self.data_path, "verify_checksums": self.verify_checksums}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         data_path = as_data_path(state["data_path"] if "data_path" in state else state["_data_path"])  # as in 0.5
         self.__init__(data_path, read_metadata(data_path))  # type: ignore[misc]
+        self.verify_checksums = state.get("verify_checksums", False)
 
     @property
     def _has_small_jpeg(self) -> bool:
@@ -81,11 +82,13 @@ class MinariStorage(StorageHooks):
     # Opening
 
     @classmethod
-    def read(cls, data_path: PathLike) -> MinariStorage:
+    def read(cls, data_path: PathLike, *, verify_checksums: bool = False) -> MinariStorage:
         """Open the storage in a folder.
 
         Args:
             data_path: the ``data`` folder of a dataset, or its address (``"s3://bucket/data"``).
+            verify_checksums: compare the values of every episode that is read with the checksums that
+                were made when they were written.
 
         Raises:
             DataPathError: the folder does not exist or holds no dataset.
@@ -97,6 +100,7 @@ class MinariStorage(StorageHooks):
         metadata = read_metadata(path)
         storage = get_minari_storage(metadata.data_format)._for_place(path)(path, metadata)
         storage._metadata_stamp = stamp
+        storage.verify_checksums = verify_checksums
         storage._check_total()
         return storage
 
@@ -228,17 +232,23 @@ class MinariStorage(StorageHooks):
 
     # Reading
 
-    def get_episodes(self, episode_indices: Iterable[int]) -> Iterator[dict[str, Any]]:
+    def get_episodes(self, episode_indices: Iterable[int], *, copy: bool = True) -> Iterator[dict[str, Any]]:
         """The episodes of these numbers, in that order, one at a time.
 
+        Args:
+            episode_indices: the numbers of the episodes.
+            copy: whether the arrays belong to the caller. Otherwise they may be read-only views of the
+                files, which must not be truncated by another program as long as a view is used.
+
         Yields:
-            Dicts with the fields of :class:`minari.EpisodeData`. Arrays may be read-only views of
-            the file.
+            Dicts with the fields of :class:`minari.EpisodeData`.
 
         Raises:
             EpisodeIndexError: there is no episode of that number.
+            ChecksumError: the values are not those that were written, where that is verified.
         """
-        for index, columns in self._read_columns(self._checked(episode_indices)):
+        read = self._read_columns if copy else self._view_columns
+        for index, columns in read(self._checked(episode_indices)):
             yield self._codec.decode(index, self._with_frames(columns) if self._frame_leaves else columns)
 
     def get_window(self, episode_index: int, start: int, stop: int) -> dict[str, Any]:

@@ -38,9 +38,24 @@ class StorageHooks(ABC):
     #: Whether a dataset may lie in a store that fsspec knows, and not only in a folder of this computer.
     REMOTE: ClassVar[bool] = False
 
+    #: Whether every read compares the values with the checksums that were made when they were written.
+    verify_checksums: bool = False
+
     @abstractmethod
     def _read_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
-        """The columns of each episode, in the order of the indices, as they are stored."""
+        """Yield the columns of each episode, in the order of the indices, as they are stored.
+
+        The arrays belong to the caller. Where :attr:`verify_checksums` is set, values that are not those
+        that were written raise :class:`minari.errors.ChecksumError`.
+        """
+
+    def _view_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
+        """Yield the same as read-only views of the files where the format has such, without a copy."""
+        return self._read_columns(indices)
+
+    def _episodes_without_checksums(self, indices: Iterable[int]) -> list[int]:
+        """Return those of the episodes whose values cannot be verified, since nobody made checksums of them."""
+        return list(indices)
 
     @abstractmethod
     def _read_episode_metadata(self, indices: Iterable[int]) -> Iterator[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
@@ -40,7 +41,8 @@ def test_relative_parts_accepts_plain_names(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "/", "/etc/passwd", ".", "..", "a/..", "../a", "a//b", "a/", "...", "a\\b", "C:a", "a\0b", "a/./b", None, 3]
+    "name",
+    ["", "/", "/etc/passwd", ".", "..", "a/..", "../a", "a//b", "a/", "...", "a\\b", "C:a", "a\0b", "a/./b", None, 3],
 )
 def test_relative_parts_refuses_names_that_may_lead_out(name: str) -> None:
     with pytest.raises(UnsafePathError, match="plain relative name"):
@@ -101,20 +103,16 @@ def test_links_in_a_circle_are_refused(directory: Path) -> None:
 
 
 @posix
-def test_pipes_and_sockets_are_refused_at_once(directory: Path) -> None:
+def test_pipes_and_sockets_are_refused_at_once(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(directory / "pipe")
     with pytest.raises(UnsafePathError, match="regular file"):
         read(directory, "pipe")
     with pytest.raises(UnsafePathError, match="regular file"):
         read_regular(directory / "pipe", 100)
     with socket.socket(socket.AF_UNIX) as server:
-        place = os.getcwd()
-        os.chdir(directory)  # the name of a socket is short
-        try:
-            server.bind("socket")
-        finally:
-            os.chdir(place)
-        with pytest.raises(OSError):
+        monkeypatch.chdir(directory)  # the name of a socket is short
+        server.bind("socket")
+        with pytest.raises(OSError, match=r"socket|No such device"):
             read(directory, "socket")
 
 
@@ -130,10 +128,8 @@ def test_no_descriptor_is_left_open(directory: Path) -> None:
     if not Path("/proc/self/fd").exists():
         pytest.skip("the system does not list descriptors")
     (directory / "link").symlink_to("../secret")
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     for name in ("file", "deep/file", "missing", "deep", "link"):
-        try:
+        with contextlib.suppress(OSError, UnsafePathError):
             read(directory, name)
-        except (OSError, UnsafePathError):
-            pass
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
