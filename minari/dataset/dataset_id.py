@@ -70,7 +70,8 @@ class DatasetId:
             raise DatasetIdError(f"The dataset name {shortened(self.name)} is malformed; expected {_GRAMMAR}.")
         if not _is_count(self.version):
             raise DatasetIdError(
-                f"The version of a dataset must be an integer from 0, got {shortened(self.version)} for {shortened(self.name)}."
+                f"The version of a dataset must be an integer from 0, got {shortened(self.version)} for "
+                f"{shortened(self.name)}."
             )
 
     @classmethod
@@ -186,6 +187,7 @@ def parse_namespace(namespace: str) -> tuple[str, ...]:
     parts = tuple(namespace.split("/"))
     if not all(map(is_part, parts)):
         raise DatasetIdError(
-            f"The namespace {shortened(namespace)} is malformed; expected parts of letters, digits, '_' and '-', joined by '/'."
+            f"The namespace {shortened(namespace)} is malformed; expected parts of letters, digits, '_' and '-', "
+            f"joined by '/'."
         )
     return parts

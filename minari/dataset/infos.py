@@ -51,8 +51,10 @@ _NUMBERS = frozenset({bool, int, float} | {np.dtype(code).type for code in "?bhi
 #: Types of values that nobody can change, so that they need no copy.
 IMMUTABLE = _NUMBERS | {complex, str, bytes, type(None), _Absent}
 
-_RAGGED_VALUES, _RAGGED_SHAPES, _JSON = "_ragged_values", "_ragged_shapes", "_json"
-_RESERVED = frozenset({_RAGGED_VALUES, _RAGGED_SHAPES, _JSON})
+#: What the column is called that holds the numbers of arrays of different shapes, and has no row a step.
+RAGGED_VALUES: Final = "_ragged_values"
+_RAGGED_SHAPES, _JSON = "_ragged_shapes", "_json"
+_RESERVED = frozenset({RAGGED_VALUES, _RAGGED_SHAPES, _JSON})
 _MOST_LEVELS = 128  # of dicts in each other
 _POSITION = re.compile(r"_index_\d+")  # how a position in a tuple is called on disk
 
@@ -304,7 +306,7 @@ def _encode_arrays(values: Any, arrays: list[Column], path: Path) -> dict[Path, 
         shape = (0,) if value is ABSENT else next(present).shape
         dims[row, : len(shape)] = shape
     flat = np.concatenate([array.ravel() for array in arrays])
-    return {(*path, _RAGGED_VALUES): flat, (*path, _RAGGED_SHAPES): dims}
+    return {(*path, RAGGED_VALUES): flat, (*path, _RAGGED_SHAPES): dims}
 
 
 def _to_json(value: Any, row: int, path: Path) -> str:
@@ -361,8 +363,8 @@ def _decode_node(node: Any, path: Path) -> Any:
         return node
     if node.keys() == {_JSON}:
         return _decoded_json(node[_JSON], path)
-    if node.keys() == {_RAGGED_VALUES, _RAGGED_SHAPES}:
-        return object_column(_ragged_rows(node[_RAGGED_VALUES], node[_RAGGED_SHAPES], path))
+    if node.keys() == {RAGGED_VALUES, _RAGGED_SHAPES}:
+        return object_column(_ragged_rows(node[RAGGED_VALUES], node[_RAGGED_SHAPES], path))
     decoded = {key: _decode_node(child, (*path, key)) for key, child in node.items()}
     if decoded.keys() == set(range(len(decoded))):
         return tuple(decoded[position] for position in range(len(decoded)))

@@ -17,12 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from minari._base.json_text import parse_json, shortened
 from minari.errors import MetadataError
 
 
 _DTYPES = "_dtypes"
-_NUMBERS = {dtype.name: dtype for dtype in map(np.dtype, "?bhilqBHILQefdFD")}
 _JSON_SCALARS = (np.bool_, np.int64, np.float64)  # these come back as Python's own
 
 
@@ -74,30 +72,25 @@ def from_json(text: str | bytes) -> dict[str, Any]:
     """The metadata that a text holds.
 
     Raises:
-        ValueError: it is not one that :func:`to_json` makes.
+        ValueError, KeyError, TypeError: it is not one that :func:`to_json` makes.
     """
-    values = parse_json(text)
+    values = json.loads(text)
     if not isinstance(values, dict):
-        raise ValueError(f"expected a JSON object, got {shortened(values)}")
+        raise TypeError(f"expected a JSON object, got {values!r}")
     return _typed_dict(values, values.pop(_DTYPES, {}))
 
 
-def _typed_dict(values: Any, dtypes: Any) -> dict[str, Any]:
-    if not isinstance(values, dict) or not isinstance(dtypes, dict) or not dtypes.keys() <= values.keys():
-        raise ValueError(f"the types {shortened(dtypes)} are not those of its values")
+def _typed_dict(values: dict[str, Any], dtypes: Mapping[str, Any]) -> dict[str, Any]:
     for key, dtype in dtypes.items():
         if isinstance(dtype, dict):
             _typed_dict(values[key], dtype)
-            continue
-        try:
+        else:
             values[key] = _typed(values[key], *dtype)
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise ValueError(f"the value of {shortened(key)} is not of the type {shortened(dtype)}") from error
     return values
 
 
 def _typed(value: Any, name: str, shape: list[int]) -> Any:
-    dtype = _NUMBERS[name]
+    dtype = np.dtype(name)
     if dtype.kind != "c":
         return np.array(value, dtype).reshape(shape)[()]
     pairs = np.array(value, f"f{dtype.itemsize // 2}").reshape(*shape, 2)
