@@ -179,9 +179,9 @@ class Directory:
 
     def kind(self, name: str) -> int | None:
         """Return what an entry is, as :func:`stat.S_IFMT` does, without following it; None where it is missing."""
-        path, descriptor = (os.path.join(self.path, name), None) if self._descriptor is None else (name, self._descriptor)
+        path = name if self._descriptor is not None else os.path.join(self.path, name)
         try:
-            return stat.S_IFMT(os.stat(path, dir_fd=descriptor, follow_symlinks=False).st_mode)
+            return stat.S_IFMT(os.stat(path, dir_fd=self._descriptor, follow_symlinks=False).st_mode)
         except FileNotFoundError:
             return None
 

@@ -23,7 +23,7 @@ from minari.dataset.minari_storage import MinariStorage, PathLike
 from minari.dataset.requirements import warn_about_unmet
 from minari.dataset.statistics import DatasetStatistics, statistics_of
 from minari.dataset.versions import FORMAT_VERSION, check_readable
-from minari.errors import EnvironmentSpecError, EpisodeError, EpisodeIndexError
+from minari.errors import DatasetNotFoundError, EnvironmentSpecError, EpisodeError, EpisodeIndexError
 
 
 __all__ = ["EpisodeData", "MinariDataset", "MinariDatasetSpec", "gen_dataset_id", "parse_dataset_id"]
@@ -259,18 +259,31 @@ class MinariDataset:
 
     # Changing and saving
 
-    def update_dataset_from_buffer(self, buffer: list[EpisodeBuffer]) -> None:
+    def update_dataset_from_buffer(self, buffer: list[EpisodeBuffer], *, lock_timeout: float | None = None) -> None:
         """Append episodes to the dataset, and to this view.
+
+        Args:
+            buffer: the episodes.
+            lock_timeout: for how many seconds to wait for another program that is writing the dataset; by
+                default 60, or what ``MINARI_LOCK_TIMEOUT`` says.
 
         Raises:
             EpisodeError: an episode does not fit the spaces; nothing is then appended.
+            DatasetNotFoundError: the dataset is gone, or another one is in its place.
+            DatasetBusyError: another program is still writing the dataset.
+            StorageError: the system refuses to write; nothing is changed.
         """
         episodes = as_episode_buffers(buffer, stacklevel=2)
-        self._append(lambda: self._storage.update_episodes(episodes))
+        self._append(lambda: self._storage.update_episodes(episodes, lock_timeout=lock_timeout))
 
     def _append(self, change: Callable[[], None]) -> None:
         """Run what appends to the storage, and take the new episodes into this view."""
         before = self._storage.total_episodes
+        if self._indices.size and self._indices.max() >= before:
+            raise DatasetNotFoundError(
+                f"{self.id} has been made anew with {before} episodes, fewer than there were when it was opened; open "
+                f"it again. Nothing was appended."
+            )
         change()
         new = np.arange(before, self._storage.total_episodes)
         self.episode_indices = np.concatenate([self._indices, new])

@@ -13,8 +13,11 @@ from typing import Any
 
 from minari._base.files import read_regular
 from minari._base.json_text import parse_json, shortened
+from minari.dataset._storages.folder_changes import CHANGES_NAME, pending_changes
+from minari.dataset._storages.hdf5_names import DATA_FILE_NAME
 from minari.dataset._storages.registry import get_minari_storage
-from minari.dataset._storages.transaction import JOURNAL_NAME, recover_abandoned
+from minari.dataset._storages.transaction import JOURNAL_NAME, pending_change
+from minari.dataset._storages.unfinished import METADATA_FILE_NAME
 from minari.dataset.data_paths import is_remote
 from minari.errors import DataPathError, DatasetCorruptError
 
@@ -31,7 +34,6 @@ __all__ = [
     "read_raw_metadata",
 ]
 
-METADATA_FILE_NAME = "metadata.json"
 #: The most bytes that the metadata of a dataset may have; those of the largest images have a third of it.
 MOST_METADATA = 1 << 26
 
@@ -55,7 +57,7 @@ _TEXTS = {
 
 
 def read_raw_metadata(data_path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The metadata of the dataset in a folder; a change that a killed program left is finished first.
+    """The metadata of the dataset in a folder, after a change that a killed program has committed.
 
     Args:
         data_path: the ``data`` folder of a dataset.
@@ -73,9 +75,15 @@ def find_raw_metadata(data_path: str | os.PathLike[str]) -> tuple[dict[str, Any]
         return _remote_metadata(data_path)
     # One file is opened, and no path object made: most of the time of a long list goes by here.
     folder = os.fspath(data_path)
-    if os.access(f"{folder}{os.sep}{JOURNAL_NAME}", os.F_OK):
-        recover_abandoned(Path(folder))
     source = f"{folder}{os.sep}{METADATA_FILE_NAME}"
+    if os.access(f"{folder}{os.sep}{JOURNAL_NAME}", os.F_OK):
+        change = pending_change(Path(folder), DATA_FILE_NAME)
+        if change is not None and METADATA_FILE_NAME in change.texts:
+            return parse_metadata(change.texts[METADATA_FILE_NAME], source), source
+    if os.access(f"{folder}{os.sep}{CHANGES_NAME}", os.F_OK):
+        changes = pending_changes(Path(folder))
+        name = METADATA_FILE_NAME if changes is None else changes.name(METADATA_FILE_NAME)
+        source = f"{folder}{os.sep}{name}"
     try:
         text = read_regular(source, MOST_METADATA)
     except FileNotFoundError:

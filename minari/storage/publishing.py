@@ -33,6 +33,7 @@ __all__ = [
     "ensure_namespace_directories",
     "flush",
     "flush_changes",
+    "flush_directory",
     "make_folder",
     "make_parents",
     "publish_directory",
@@ -55,6 +56,7 @@ RECORDINGS_FOLDER = ".recordings"
 _TO_FLUSH = os.O_RDWR if os.name == "nt" else os.O_RDONLY  # Windows flushes only what may be written to
 _FLUSHING_THREADS = 16
 _BETWEEN_RENAMES = 0.1  # seconds
+_MOST_TRIES = 1000  # to make a folder that others remove
 
 
 def dataset_exists(path: Path) -> bool:
@@ -280,9 +282,13 @@ def make_folder(folder: Path) -> None:
     Raises:
         FileExistsError: something else is in its place, such as a link to a disk that is not mounted.
     """
-    while True:
+    for tries_left in reversed(range(_MOST_TRIES)):
         try:
             folder.mkdir(parents=True)
+        except FileNotFoundError:
+            if not tries_left:
+                raise
+            continue  # a parent was removed since it was made
         except FileExistsError as error:
             try:
                 is_folder = stat.S_ISDIR(folder.stat().st_mode)
@@ -379,8 +385,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    if not _is_under_way(path):
-        _flush_folder(path.parent)
+    flush_directory(path.parent)
 
 
 def _copy_mode(source: Path, target: Path) -> None:
@@ -414,6 +419,12 @@ def flush_changes(folder: Path) -> None:
     """
     if not _is_under_way(folder / "any"):
         _flush_tree(folder)
+
+
+def flush_directory(folder: Path) -> None:
+    """Make a rename in a directory outlast a power cut, unless it lies where datasets are being built."""
+    if not _is_under_way(folder / "any"):
+        _flush_folder(folder)
 
 
 def _flush_tree(folder: Path) -> None:

@@ -19,7 +19,7 @@ from minari.dataset._storages.arrow_layout import TableLayout
 from minari.dataset._storages.arrow_metadata import METADATA_NAME
 from minari.dataset._storages.arrow_tables import TableReader, TableWriter
 from minari.dataset._storages.arrow_writer import open_writer
-from minari.dataset._storages.folder_changes import finish_changes
+from minari.dataset._storages.folder_changes import PendingChanges, change_under_way, pending_changes
 from minari.dataset.compression import Codec, Codecs, Compression
 from minari.dataset.metadata import DatasetMetadata
 from minari.dataset.minari_storage import EpisodeWriter, MinariStorage
@@ -45,12 +45,13 @@ class ArrowStorage(MinariStorage):
 
     def __init__(self, data_path: FilePath, metadata: DatasetMetadata) -> None:
         super().__init__(data_path, metadata)
-        self._prefix, self._suffix = f"{data_path}{os.sep}", f"{os.sep}{self._files.name}"
+        self._prefix = f"{data_path}{os.sep}"
         self._layout = TableLayout((self._codec.observations, self._codec.actions))
         self._tables = TableReader(self._layout, self._files)
         self._known_size = KnownSize(data_path)
-        self._known_steps: tuple[Any, dict[int, int]] = (None, {})  # of episodes when the metadata had that stamp
-        finish_changes(data_path)
+        self._changes: PendingChanges | None = None  # which a killed writer has committed and not put into place
+        self._known_steps: tuple[Any, dict[int, int]] = (None, {})  # of episodes when the data were in that state
+        self._look_for_changes()
 
     @classmethod
     def check_codec(cls, codec: Codec) -> None:
@@ -89,13 +90,18 @@ class ArrowStorage(MinariStorage):
         return f"{self._prefix}{index}"
 
     def _part(self, index: int) -> str:
-        return f"{self._prefix}{index}{self._suffix}"
+        return self._path(f"{index}/{self._files.name}")
+
+    def _path(self, name: str) -> str:
+        return self._prefix + (name if self._changes is None else self._changes.name(name))
 
     def _count_episodes(self) -> int:
         # Of the metadata that it was opened with; further folders belong to a writer that did not finish.
         total = self._metadata.total_episodes
         with os.scandir(self.data_path) as entries:
             names = {entry.name for entry in entries}
+        if self._changes is not None:
+            names |= self._changes.names()
         for index in range(total):
             if str(index) not in names:
                 raise DatasetCorruptError(
@@ -125,23 +131,27 @@ class ArrowStorage(MinariStorage):
 
     def _read_again(self, read: Callable[[int], T], index: int) -> T:
         while True:
-            stamp = self._known_steps[0]
-            finish_changes(self._data_path)
+            state = self._known_steps[0]
             self._look_for_changes()
             try:
                 return read(index)
             except DatasetCorruptError:
-                if stamp == stamp_of(self._data_path):
+                self._look_for_changes()
+                if state == self._known_steps[0]:
                     raise
 
     def _look_for_changes(self) -> None:
-        """Forget what is known of the episodes where they may have changed."""
-        stamp = stamp_of(self._data_path)
-        if stamp != self._known_steps[0]:
-            self._known_steps = stamp, {}
+        """Notice that episodes may have changed; a writer that is putting a change into place is waited for."""
+        change = change_under_way(self._data_path)
+        state = change, stamp_of(self._data_path)
+        if state != self._known_steps[0]:
+            if change is not None:
+                self._forget_metadata()  # they change with the episodes
+            self._changes = None if change is None else pending_changes(self._data_path)
+            self._known_steps = state, {}
 
     def _metadata_of(self, index: int) -> dict[str, Any]:
-        return {**arrow_metadata.read(FilePath(self._folder(index)) / METADATA_NAME), "id": index}
+        return {**arrow_metadata.read(FilePath(self._path(f"{index}/{METADATA_NAME}"))), "id": index}
 
     def _stored(self, index: int) -> tuple[Any, Any, dict[str, Any]]:
         """The file of an episode as it is, the schema of the table in it, and the metadata beside it."""

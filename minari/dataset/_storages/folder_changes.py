@@ -38,7 +38,7 @@ from minari.dataset._storages.unfinished import (
 )
 from minari.errors import DatasetCorruptError, UnsafePathError
 from minari.lazy import LazyModule
-from minari.storage.publishing import flush_changes, write_atomically
+from minari.storage.publishing import flush_changes, flush_directory, write_atomically
 
 
 if TYPE_CHECKING:
@@ -129,17 +129,20 @@ class FolderChanges:
         if not self.staged.is_dir():
             write_atomically(self._folder / METADATA_FILE_NAME, metadata)
             return
-        write_atomically(self.staged / METADATA_FILE_NAME, metadata)
+        text = metadata.encode("utf-8")
+        self.note(METADATA_FILE_NAME, [text])
+        (self.staged / METADATA_FILE_NAME).write_bytes(text)
         with Directory(self.staged) as staged:
             files = {
                 name: self._contents.get(name) or _content_of(directory, name.rpartition("/")[2])
                 for name, directory in _files_in(staged)
             }
         record = _Record(files, sorted(self._replacing), _metadata_digest(self._folder))
-        (self.staged / _RECORD_NAME).write_bytes(record.dump())
         flush_changes(self.staged)
+        write_atomically(self.staged / _RECORD_NAME, record.dump())
         self.staged.rename(self._folder / CHANGES_NAME)
-        with failures_logged(f"Moving what was written to {self._folder} into place, which the next writer does again,"):
+        flush_directory(self._folder)
+        with failures_logged(f"Moving the change of {self._folder} into place, which the next writer does again,"):
             PendingChanges(self._folder, record).apply()
 
 
@@ -191,17 +194,18 @@ class PendingChanges:
         self._folder, self._record = folder, record
         self.staged = folder / CHANGES_NAME
 
-    def path(self, name: str) -> str:
+    def name(self, name: str) -> str:
         """Where a file of the dataset lies that may have changed: where it is staged, or else in place.
 
         Args:
-            name: relative to the data, its parts joined by ``/``.
+            name: relative to the data, its parts joined by ``/``; so is what is returned.
         """
-        if name in self._record.files:
-            staged = f"{self.staged}{os.sep}{name}"
-            if os.path.lexists(staged):
-                return staged
-        return f"{self._folder}{os.sep}{name}"
+        is_staged = name in self._record.files and os.path.lexists(f"{self.staged}{os.sep}{name}")
+        return f"{CHANGES_NAME}/{name}" if is_staged else name
+
+    def names(self) -> set[str]:
+        """The first parts of the names of the files that change."""
+        return {name.partition("/")[0] for name in self._record.files}
 
     def apply(self) -> None:
         """Move everything into place; what was moved before an interruption stays where it is.
@@ -252,12 +256,11 @@ class PendingChanges:
 
     def is_partly_in_place(self) -> bool:
         """Whether a file of the change has been moved."""
-        with suppress(FileNotFoundError, UnsafePathError), Directory(self._folder) as folder:
-            with folder.inner(CHANGES_NAME) as staged:
-                return any(
-                    _content_below(staged, name) is None and _content_below(folder, name) == content
-                    for name, content in self._record.files.items()
-                )
+        with Directory(self._folder) as folder, folder.inner(CHANGES_NAME) as staged:
+            for name, content in self._record.files.items():
+                with suppress(UnsafePathError):
+                    if _content_below(staged, name) is None and _content_below(folder, name) == content:
+                        return True
         return False
 
 

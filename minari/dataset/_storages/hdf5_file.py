@@ -6,7 +6,9 @@ of the columns (a position in a ``Tuple`` is ``_index_0``), and attributes hold 
 
 from __future__ import annotations
 
+import io
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path as FilePath
@@ -25,6 +27,7 @@ from minari.dataset._storages.hdf5_index import UNKNOWN, LeafPlace, PlacedEpisod
 from minari.dataset._storages.hdf5_names import group_name, spell, unspell
 from minari.dataset._storages.hdf5_plugins import filters_of, require_filters
 from minari.dataset._storages.thread_lock import ThreadLock
+from minari.dataset._storages.transaction import Overlay, pending_change
 from minari.errors import DatasetBusyError, DatasetCorruptError, MinariError
 from minari.spaces import Column, Path, object_column
 
@@ -53,6 +56,12 @@ def open_for_reading(path: FilePath) -> Iterator[h5py.File]:
 
 
 def _opened(path: FilePath) -> h5py.File:
+    change = pending_change(path.parent, path.name)
+    if change is not None:
+        try:
+            return h5py.File(_ChangedFile(path, change), "r")
+        except OSError as error:
+            raise _damaged(path, error) from error
     try:
         return h5py.File(path, "r", locking=False)
     except FileNotFoundError:
@@ -68,10 +77,47 @@ def _opened(path: FilePath) -> h5py.File:
             raise DatasetBusyError(
                 f"{path} is being changed by another program; try again when that has closed it."
             ) from error
-        raise DatasetCorruptError(
-            f"{path} cannot be read as HDF5 ({error}); it is cut off, damaged or another kind of file, so "
-            f"copy or download it again."
-        ) from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: FilePath, error: Exception) -> DatasetCorruptError:
+    return DatasetCorruptError(
+        f"{path} cannot be read as HDF5 ({error}); it is cut off, damaged or another kind of file, so copy or download "
+        f"it again."
+    )
+
+
+class _ChangedFile(io.RawIOBase):
+    """A file as it is after a change that is not in place."""
+
+    def __init__(self, path: FilePath, change: Overlay) -> None:
+        super().__init__()
+        self._file, self._change, self._position = path.open("rb"), change, 0
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._change.end}[whence]
+        self._position = start + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        data = self._change.read_at(self._file.fileno(), self._position, len(view))
+        view[: len(data)] = data
+        self._position += len(data)
+        return len(data)
 
 
 def open_for_writing(file: Any, name: str) -> h5py.File:

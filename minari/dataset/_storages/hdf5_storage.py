@@ -32,9 +32,9 @@ from minari.dataset._storages.hdf5_objects import Filter
 from minari.dataset._storages.hdf5_writer import open_writer
 from minari.dataset._storages.mapped_file import MappedFile
 from minari.dataset._storages.thread_lock import ThreadLock
-from minari.dataset._storages.transaction import has_journal, recover_abandoned
+from minari.dataset._storages.transaction import JOURNAL_NAME, Overlay, pending_change
 from minari.dataset.compression import Codec, Codecs
-from minari.dataset.metadata import DatasetMetadata
+from minari.dataset.metadata import METADATA_FILE_NAME, DatasetMetadata
 from minari.dataset.minari_storage import EpisodeWriter, MinariStorage
 from minari.dataset.stored_metadata import stamp_of
 from minari.errors import DatasetBusyError, DatasetCorruptError
@@ -113,12 +113,16 @@ class HDF5Storage(MinariStorage):
     def _mapped(self) -> MappedFile:
         """A map of the file that the index describes; others may have put another one in its place meanwhile."""
         while self._map is None:
-            mapped = MappedFile(self._file)
+            mapped = MappedFile(self._file, self._change())
             if mapped.stamp == self._index.stamp:
                 self._map = mapped
             else:
                 self._refresh()
         return self._map
+
+    def _change(self) -> Overlay | None:
+        """What a killed writer has committed and not put into the file; waits for a commit that is being made."""
+        return pending_change(self.data_path, DATA_FILE_NAME)
 
     def _file_size(self) -> int:
         return self._file.stat().st_size if self._file.exists() else 0
@@ -133,7 +137,8 @@ class HDF5Storage(MinariStorage):
             yield from self._read_batch(batch)
             batch = list(islice(remaining, _EPISODES_AT_A_TIME))
         with self._lock.current:
-            self._index.save()
+            if self._change() is None:
+                self._index.save()
 
     def _read_batch(self, batch: Sequence[int]) -> Iterator[tuple[int, Columns]]:
         while batch:
@@ -225,7 +230,7 @@ class HDF5Storage(MinariStorage):
         """
         deadline = time.monotonic() + _PATIENCE
         while True:
-            recover_abandoned(self.data_path)  # waits for a commit under way
+            self._change()  # waits for a commit that is being made
             before, result, error = self._moment(), None, None
             try:
                 with self._lock.current:
@@ -235,7 +240,7 @@ class HDF5Storage(MinariStorage):
                 error = raised
             # A commit writes the journal, changes the file, replaces the metadata and takes the journal away, or
             # puts another file in the place of this one; asked for in this order, none of it can be missed.
-            if not has_journal(self.data_path) and self._moment() == before:
+            if self._moment() == before:
                 if error is not None:
                     raise error
                 return cast("T", result)
@@ -244,8 +249,7 @@ class HDF5Storage(MinariStorage):
 
     def _moment(self) -> Any:
         """What is not the same any more when the dataset has changed."""
-        status = self._file.stat() if self._file.exists() else None
-        return stamp_of(self.data_path), status and (status.st_ino, status.st_size, status.st_mtime_ns)
+        return tuple(stamp_of(self.data_path, name) for name in (JOURNAL_NAME, METADATA_FILE_NAME, DATA_FILE_NAME))
 
     def _locate(self, batch: Iterable[int]) -> None:
         unknown = [index for index in batch if self._index.find(index) is None]

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
+from minari._base.outcomes import failures_logged
 from minari.dataset._storages.file_lock import folder_lock
 from minari.dataset._storages.hdf5_appending import EpisodeAppender
 from minari.dataset._storages.hdf5_index import PlacedEpisodes
@@ -23,7 +24,7 @@ from minari.dataset._storages.hdf5_superblock import (
     new_superblock,
     read_superblock,
 )
-from minari.dataset._storages.transaction import FileTransaction, write_all
+from minari.dataset._storages.transaction import FileTransaction, has_journal, write_all
 from minari.dataset.episode_writer import EpisodeWriter
 from minari.dataset.metadata import METADATA_FILE_NAME, DatasetMetadata
 from minari.errors import DatasetCorruptError
@@ -70,6 +71,7 @@ class _NewFile:
         self.path = path
         self._temporary = path.with_name(f".{path.name}.partial")
         self._bytes: BinaryIO | None = None
+        self._process = os.getpid()
         root = empty_group(NEW_SUPERBLOCK_SIZE)
         self._start = new_superblock(NEW_SUPERBLOCK_SIZE, NEW_SUPERBLOCK_SIZE + len(root)) + root
 
@@ -99,8 +101,9 @@ class _NewFile:
 
     def commit(self, texts: Mapping[str, str]) -> os.stat_result:
         self._move_into_place()
+        status = self.path.stat()
         self._write_texts(texts)
-        return self.path.stat()
+        return status
 
     def _move_into_place(self) -> None:
         if self._bytes is not None:
@@ -118,7 +121,8 @@ class _NewFile:
     def close(self) -> None:
         if self._bytes is not None:
             self._bytes.close()
-        self._temporary.unlink(missing_ok=True)
+        if os.getpid() == self._process:  # and not a child of it that was forked meanwhile
+            self._temporary.unlink(missing_ok=True)
 
 
 class _ReplacementFile(_NewFile):
@@ -131,9 +135,11 @@ class _ReplacementFile(_NewFile):
         else:  # as up to 0.4, where the file has the metadata, and new ones fit the old file as well
             self._write_texts(texts)
             self._move_into_place()
+        status = self.path.stat()
         for linked in self.path.parent.glob("additional_data_*.hdf5"):
-            linked.unlink()
-        return self.path.stat()
+            with failures_logged(f"Removing {linked}"):
+                linked.unlink()
+        return status
 
 
 class HDF5Writer(EpisodeWriter):
@@ -278,6 +284,8 @@ def open_writer(storage: HDF5Storage, *, replacing: bool = False) -> Iterator[HD
         DatasetBusyError: another program is writing the dataset.
     """
     with folder_lock(storage.data_path):
+        if replacing and has_journal(storage.data_path):
+            FileTransaction(storage._file).close()  # completes what a killed writer has committed
         target = _ReplacementFile(storage._file) if replacing else _target(storage)
         if storage.total_episodes:
             storage._refresh()  # another program may have changed the file, and what is kept about it
@@ -286,7 +294,8 @@ def open_writer(storage: HDF5Storage, *, replacing: bool = False) -> Iterator[HD
             yield writer
         finally:
             writer.abandon()
-            target.close()
+            with failures_logged(f"Closing {target.path}"):
+                target.close()
 
 
 def _target(storage: HDF5Storage) -> _Target:

@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -38,22 +38,34 @@ def stamp_of(status: os.stat_result) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
+class Change(Protocol):
+    """A change to a file: where it ends then, and offsets with the bytes that are to be there."""
+
+    @property
+    def end(self) -> int: ...
+
+    @property
+    def changes(self) -> Sequence[tuple[int, bytes]]: ...
+
+
 class MappedFile:
     """Read-only arrays over a file that does not change.
 
     Args:
         path: of the file; what is at that path later does not matter.
+        change: to the file, which is not in place.
 
     Attributes:
         size: of the file, in bytes.
         stamp: of the file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, change: Change | None = None) -> None:
+        self._change = change
         self._file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         weakref.finalize(self, os.close, self._file)
         status = os.fstat(self._file)
-        self.size, self.stamp = status.st_size, stamp_of(status)
+        self.size, self.stamp = status.st_size if change is None else change.end, stamp_of(status)
         self._window = self._other = _Window(0, 0, mmap.mmap(-1, 1))
         self._read = 0
         if self.size:
@@ -142,8 +154,14 @@ class MappedFile:
         return self._window
 
     def _opened(self, begin: int, end: int) -> _Window:
+        access = mmap.ACCESS_READ if self._change is None else mmap.ACCESS_COPY
         try:
-            return _Window(begin, end, mmap.mmap(self._file, end - begin, access=mmap.ACCESS_READ, offset=begin))
+            window = _Window(begin, end, mmap.mmap(self._file, end - begin, access=access, offset=begin))
+            for at, data in () if self._change is None else self._change.changes:
+                start, stop = max(at, begin), min(at + len(data), end)
+                if start < stop:
+                    window.map[start - begin : stop - begin] = data[start - at : stop - at]
+            return window
         except (OSError, OverflowError):
             if end - begin <= _WINDOW or end - begin < self.size:
                 raise

@@ -44,7 +44,15 @@ else:
     xxhash = LazyModule("xxhash")  # lists of datasets do without it
 
 
-__all__ = ["JOURNAL_NAME", "WRITTEN_AT_ONCE", "FileTransaction", "Overlay", "has_journal", "pending_change", "write_all"]
+__all__ = [
+    "JOURNAL_NAME",
+    "WRITTEN_AT_ONCE",
+    "FileTransaction",
+    "Overlay",
+    "has_journal",
+    "pending_change",
+    "write_all",
+]
 
 JOURNAL_NAME: Final = ".journal"
 #: Bytes that are written in one call. Linux takes larger pieces many times more slowly, and some systems none of
@@ -340,7 +348,9 @@ class Overlay:
             raise ValueError("its checksum is wrong")
         header = parse_json(content[start : start + header_size])
         try:
-            overlay = cls(**{**header, "changes": _cut(header["changes"], content[start + header_size : -_DIGEST_SIZE])})
+            overlay = cls(
+                **{**header, "changes": _cut(header["changes"], content[start + header_size : -_DIGEST_SIZE])}
+            )
         except (TypeError, KeyError) as error:
             raise ValueError(f"its header makes no sense ({error})") from None
         overlay._check()

@@ -14,13 +14,13 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from minari.dataset._storages.folder_changes import finish_changes, folder_size, is_changing
+from minari.dataset._storages.folder_changes import change_under_way, folder_size, pending_changes
 from minari.dataset._storages.zarr_appender import StoreAppender
 from minari.dataset._storages.zarr_arrays import CODECS
 from minari.dataset._storages.zarr_parts import Episode, Parts, write_in_parts
 from minari.dataset._storages.zarr_reader import EPISODE_ENDS, StoreReader
 from minari.dataset._storages.zarr_remote import open_remote_writer, refusal
-from minari.dataset._storages.zarr_store import Arrays, store_at
+from minari.dataset._storages.zarr_store import Arrays, FolderStore, store_at
 from minari.dataset._storages.zarr_stream import Put
 from minari.dataset._storages.zarr_table import Table
 from minari.dataset._storages.zarr_writer import STORE_NAME, open_writer
@@ -50,8 +50,6 @@ class ZarrStorage(MinariStorage):
         self._leaves = frozenset(leaf.path for space in spaces for leaf in space.leaves())
         self._known_size = KnownSize(data_path)
         self._known_reader: tuple[Any, StoreReader] | None = None  # and what the metadata file was like
-        if not is_remote(data_path):
-            finish_changes(data_path)
 
     @property
     def _store_path(self) -> FilePath:
@@ -59,25 +57,40 @@ class ZarrStorage(MinariStorage):
 
     def _count_episodes(self) -> int:
         # What lies behind the episodes of the metadata was left by a writer of a remote store that did not finish.
-        found = Arrays(store_at(self._store_path)).length(EPISODE_ENDS)
+        found = Arrays(self._store()).length(EPISODE_ENDS)
         return min(found, self._metadata.total_episodes)
 
     # Reading
 
+    def _store(self) -> Any:
+        """The store, before whose files those come that a killed writer has committed and not put into place."""
+        if not is_remote(self.data_path):
+            changes = pending_changes(self.data_path)
+            if changes is not None:
+                return FolderStore(changes.staged / STORE_NAME, self._store_path)
+        return store_at(self._store_path)
+
+    def _state(self) -> Any:
+        """What is not the same any more when the store has changed; waits for a change that is being made."""
+        change = None if is_remote(self.data_path) else change_under_way(self.data_path)
+        return change, stamp_of(self.data_path)
+
     def _reader(self) -> StoreReader:
         """What the store holds at this moment."""
         while True:
-            stamp = stamp_of(self.data_path)
-            if self._known_reader is not None and self._known_reader[0] == stamp:
+            state = self._state()
+            if self._known_reader is not None and self._known_reader[0] == state:
                 return self._known_reader[1]
+            if state[0] is not None:
+                self._forget_metadata()  # they change with the store
             try:
-                reader = StoreReader(Arrays(store_at(self._store_path)), self.total_episodes)
+                reader = StoreReader(Arrays(self._store()), self.total_episodes)
             except DatasetCorruptError:
-                if self._is_settled(stamp):
+                if state == self._state():
                     raise
                 continue
-            if self._is_settled(stamp):
-                self._known_reader = stamp, reader
+            if state == self._state():
+                self._known_reader = state, reader
                 self._check_steps(reader)
                 return reader
 
@@ -89,25 +102,18 @@ class ZarrStorage(MinariStorage):
                 f"the dataset again."
             )
 
-    def _is_settled(self, stamp: Any) -> bool:
-        """Whether nothing has changed since the metadata file was like that; waits for a change under way."""
-        if not is_remote(self.data_path) and is_changing(self.data_path):
-            finish_changes(self.data_path)
-            return False
-        return bool(stamp == stamp_of(self.data_path))
-
     def _settled(self, read: Callable[[StoreReader], T]) -> T:
         """What is read from the store; again where it was being changed meanwhile."""
         while True:
-            stamp = stamp_of(self.data_path)
+            state = self._state()
             reader = self._reader()
             try:
                 found = read(reader)
             except DatasetCorruptError:
-                if self._is_settled(stamp):
+                if state == self._state():
                     raise
             else:
-                if self._is_settled(stamp):
+                if state == self._state():
                     return found
 
     def _read_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
