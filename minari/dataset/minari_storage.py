@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
+from minari._base.outcomes import storage_errors
 from minari.dataset import storing
 from minari.dataset._storages.folder_changes import folder_size
 from minari.dataset._storages.images import image_leaves, is_image_space, with_decoded_frames
@@ -183,7 +184,8 @@ class MinariStorage(StorageHooks):
         chosen = checked_compression(storage_type, codec, compression, jpeg_encoding)
         if chosen.stored is not None:
             metadata = metadata.updated({"compression": chosen.stored}, allow_protected=True)
-        put_file(path / METADATA_FILE_NAME, metadata.to_json())
+        with storage_errors(path, "made"):
+            put_file(path / METADATA_FILE_NAME, metadata.to_json())
         return storage_type(path, metadata)
 
     # What it is

@@ -14,7 +14,6 @@ from typing import Any
 from minari._base.files import read_regular
 from minari._base.json_text import parse_json, shortened
 from minari.dataset._storages.folder_changes import CHANGES_NAME, pending_changes
-from minari.dataset._storages.hdf5_names import DATA_FILE_NAME
 from minari.dataset._storages.registry import get_minari_storage
 from minari.dataset._storages.transaction import JOURNAL_NAME, pending_change
 from minari.dataset._storages.unfinished import METADATA_FILE_NAME
@@ -41,6 +40,7 @@ TOTALS = ("total_episodes", "total_steps")
 SPACES = ("observation_space", "action_space")
 
 _MOST = 2**63 - 1  # of a total
+_DATA_FILE_NAME = "main_data.hdf5"  # of the format that has journals
 _OLD_FORMAT = "hdf5"  # the only one before metadata had a file of their own
 _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     **dict.fromkeys(("data_format", "env_spec", "eval_env_spec", "dataset_id", "minari_version"), (str, "a string")),
@@ -77,7 +77,7 @@ def find_raw_metadata(data_path: str | os.PathLike[str]) -> tuple[dict[str, Any]
     folder = os.fspath(data_path)
     source = f"{folder}{os.sep}{METADATA_FILE_NAME}"
     if os.access(f"{folder}{os.sep}{JOURNAL_NAME}", os.F_OK):
-        change = pending_change(Path(folder), DATA_FILE_NAME)
+        change = pending_change(Path(folder), _DATA_FILE_NAME)
         if change is not None and METADATA_FILE_NAME in change.texts:
             return parse_metadata(change.texts[METADATA_FILE_NAME], source), source
     if os.access(f"{folder}{os.sep}{CHANGES_NAME}", os.F_OK):

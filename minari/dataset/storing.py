@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -18,7 +18,7 @@ from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.episode_metadata import checked_metadata
 from minari.dataset.episode_writer import EpisodeWriter
 from minari.dataset.metadata import DatasetMetadata
-from minari.errors import CombineError, DatasetNotFoundError, EpisodeError, MetadataError
+from minari.errors import CombineError, DatasetNotFoundError, EpisodeError, MetadataError, StorageError
 from minari.progress import progress
 from minari.spaces import Column, EpisodeColumns, Path, object_column
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 #: What is to be kept with an episode, from the fields of its ``EpisodeData``.
 Describe: TypeAlias = Callable[[dict[str, Any]], Mapping[str, Any]]
+
+_log = logging.getLogger(__name__)
 
 _COPIED_AT_A_TIME = 256
 
@@ -59,7 +61,7 @@ def opened_writer(
         with storage_errors(storage.data_path), waiting_at_most(lock_timeout):
             opened = stack.enter_context(writer)
         storage._check_place()
-        yield _Guarded(opened, storage.data_path)
+        yield _Guarded(opened, storage)
 
 
 class _Guarded(EpisodeWriter):
@@ -67,11 +69,11 @@ class _Guarded(EpisodeWriter):
 
     Args:
         writer: of the format.
-        path: of the dataset.
+        storage: of the dataset.
     """
 
-    def __init__(self, writer: EpisodeWriter, path: FilePath) -> None:
-        self._writer, self._path = writer, path
+    def __init__(self, writer: EpisodeWriter, storage: MinariStorage) -> None:
+        self._writer, self._storage, self._path = writer, storage, storage.data_path
 
     def append(self, first_index: int, episodes: Sequence[EpisodeColumns]) -> None:
         with storage_errors(self._path):
@@ -94,8 +96,15 @@ class _Guarded(EpisodeWriter):
             return self._writer.size()
 
     def commit(self, metadata: DatasetMetadata) -> None:
-        with storage_errors(self._path):
-            self._writer.commit(metadata)
+        before = self._storage._current.raw
+        try:
+            with storage_errors(self._path):
+                self._writer.commit(metadata)
+        except StorageError as error:
+            self._storage._forget_metadata()
+            if before == metadata.raw or self._storage._current.raw != metadata.raw:
+                raise
+            _log.warning("What failed after the change to %s was made does not undo it: %s", self._path, error)
 
 
 def append_buffers(

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from minari._base.files import exchange, is_directory
-from minari._base.outcomes import failures_logged
+from minari._base.outcomes import failures_logged, storage_errors
+from minari.dataset._storages.file_lock import directory_lock
 from minari.dataset.dataset_id import is_dataset_id, is_part, parse_namespace
 from minari.errors import DatasetExistsError, DatasetNotFoundError
 
@@ -132,19 +133,28 @@ def staged_directory(destination: Path) -> Iterator[Path]:
     Raises:
         DatasetExistsError: the destination exists, before or after the block, or lies inside another
             dataset. Nothing is changed at the destination, and what was built is removed.
-        OSError: a folder cannot be made or moved; what was built is removed.
+        StorageError: a folder cannot be made or moved; what was built is removed.
     """
     refuse_taken(destination)
-    created = make_parents(destination.parent)
+    with storage_errors(destination, "made"):
+        created = make_parents(destination.parent)
     staging = destination.with_name(f".{destination.name}.{os.urandom(6).hex()}.partial")
+    held = None
     try:
-        staging.mkdir()
+        with storage_errors(destination, "made"):
+            staging.mkdir()
+        held = directory_lock(staging)  # as a sign for those who remove what killed programs have left
         yield staging
-        _move_into_place(staging, destination)
+        with storage_errors(destination, "made"):
+            _move_into_place(staging, destination)
     except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        remove_empty(created)
+        if held is None or held.is_held:  # and this is no child of the program that was forked meanwhile
+            shutil.rmtree(staging, ignore_errors=True)
+            remove_empty(created)
         raise
+    finally:
+        if held is not None:
+            held.release()
 
 
 def publish_directory(folder: Path, destination: Path) -> None:

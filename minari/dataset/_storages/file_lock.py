@@ -18,15 +18,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
-from minari._base.files import open_regular, read_regular
+from minari._base.files import is_directory, open_regular, read_regular
 from minari._base.json_text import parse_json, shortened
 from minari.errors import DatasetBusyError, MinariError
 from minari.storage.datasets_root_dir import get_lock_timeout
 
 
-__all__ = ["LOCK_NAME", "Lock", "folder_lock", "is_locked", "lock", "try_lock", "waiting_at_most"]
+__all__ = ["LOCK_NAME", "Lock", "directory_lock", "folder_lock", "is_locked", "lock", "try_lock", "waiting_at_most"]
 
 LOCK_NAME: Final = ".lock"
 
@@ -36,6 +36,7 @@ _NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.E
 _HDF5_VARIABLE: Final = "HDF5_USE_FILE_LOCKING"
 _PAUSES: Final = (0.002, 0.05)  # seconds between two tries, the shortest and the longest
 _OWNER_LIMIT: Final = 4096  # bytes
+_OF_DIRECTORY: Final = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 if sys.platform == "win32":
     import msvcrt
@@ -81,11 +82,12 @@ class Lock:
     Args:
         path: of the file, which is not followed where it is a link.
         create: whether to make the file where it is missing.
+        directory: whether it is a directory.
     """
 
-    def __init__(self, path: Path, *, create: bool) -> None:
+    def __init__(self, path: Path, *, create: bool = False, directory: bool = False) -> None:
         self.path, self.thread = path, threading.get_ident()
-        self._descriptor: int | None = _opened(path, create)
+        self._descriptor: int | None = os.open(path, _OF_DIRECTORY) if directory else _opened(path, create)
         _held.add(self)  # before it is locked, so that no fork comes in between
 
     @property
@@ -170,6 +172,20 @@ def try_lock(path: Path, *, create: bool = True) -> Lock | None:
     return None
 
 
+def directory_lock(path: Path) -> Lock | None:
+    """Lock a directory that is being built, so that :func:`is_locked` tells; None where that is not possible."""
+    try:
+        found = Lock(path, directory=True)
+    except OSError:
+        return None
+    try:
+        _lock(cast("int", found._descriptor), shared=False)
+    except OSError:
+        found.release()
+        return None
+    return found
+
+
 def lock(path: Path, what: Path, *, create: bool = False) -> Lock:
     """Lock a file; another program that has it is waited for, as long as :func:`waiting_at_most` says.
 
@@ -216,9 +232,9 @@ def _is_held_by_this_thread(wanted: Lock) -> bool:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether another program has a file locked at this moment; False where that cannot be told."""
+    """Whether another program has a file or directory locked at this moment; False where that cannot be told."""
     try:
-        descriptor = open_regular(path)
+        descriptor = os.open(path, _OF_DIRECTORY) if is_directory(path) else open_regular(path)
     except (OSError, MinariError):
         return False
     try:

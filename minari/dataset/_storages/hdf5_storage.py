@@ -93,7 +93,7 @@ class HDF5Storage(MinariStorage):
     def _count_episodes(self) -> int:
         with self._lock.current:
             self._refresh()
-            if self._index.total is None:
+            if self._index.total is None or self._change() is not None:
                 self._index.total = self._at_one_moment(lambda: int(hdf5().count_episodes(self._file)))
             return self._index.total
 

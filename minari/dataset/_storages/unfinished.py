@@ -24,6 +24,8 @@ _log = logging.getLogger(__name__)
 
 _PATIENCE: Final = 1.0  # seconds for a writer that is alive, since what is in place is read faster
 _PAUSE: Final = 0.002  # seconds
+_MOST_LOGGED: Final = 10_000
+_logged: set[str] = set()
 
 
 def wait_for_writer(sign: Path) -> bool:
@@ -44,7 +46,11 @@ def wait_for_writer(sign: Path) -> bool:
 
 
 def ignored_change(sign: Path, reason: object) -> None:
-    """Log that a change does not count, since nothing of it has been put into place."""
+    """Log, once, that a change does not count, since nothing of it has been put into place."""
+    if str(sign) in _logged:
+        return
+    if len(_logged) < _MOST_LOGGED:
+        _logged.add(str(sign))
     _log.warning("%s is left alone and does not count (%s); `minari clean` can remove it.", sign, reason)
 
 
