@@ -102,8 +102,8 @@ class MinariDataset:
 
     @property
     def id(self) -> str:
-        """The id of the dataset; the name of its folder where it was never given one."""
-        return self._raw.dataset_id or self._storage.data_path.resolve().parent.name
+        """The id of the dataset, which is where it lies, also where it was moved or copied there."""
+        return self._storage.dataset_id
 
     @property
     def storage(self) -> MinariStorage:

@@ -32,6 +32,7 @@ from minari.dataset.windows import check_window, window_of
 from minari.errors import DatasetCorruptError, DatasetExistsError, DatasetNotFoundError, MetadataError
 from minari.serialization import serialize_space
 from minari.spaces import Columns, Path
+from minari.storage.datasets_root_dir import dataset_id_at
 
 
 __all__ = ["METADATA_FILE_NAME", "EpisodeWriter", "MinariStorage", "PathLike", "is_image_space"]
@@ -49,6 +50,7 @@ class MinariStorage(StorageHooks):
     def __init__(self, data_path: FilePath, metadata: DatasetMetadata) -> None:
         self._data_path = data_path
         self._metadata = self._opened = metadata
+        self._placed_id: str | None = None  # in a catalogue, where it was opened by its id
         self._metadata_stamp = stamp_of(data_path)
         self._codec = EpisodeCodec(metadata.observation_space, metadata.action_space)
         codecs = (self._codec.observations, self._codec.actions)
@@ -62,12 +64,17 @@ class MinariStorage(StorageHooks):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"data_path": self.data_path, "verify_checksums": self.verify_checksums}
+        return {
+            "data_path": self.data_path,
+            "verify_checksums": self.verify_checksums,
+            "placed_id": self._placed_id,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         data_path = as_data_path(state["data_path"] if "data_path" in state else state["_data_path"])  # as in 0.5
         self.__init__(data_path, read_metadata(data_path))  # type: ignore[misc]
         self.verify_checksums = state.get("verify_checksums", False)
+        self._placed_id = state.get("placed_id")
 
     @property
     def _has_small_jpeg(self) -> bool:
@@ -194,6 +201,16 @@ class MinariStorage(StorageHooks):
     def data_path(self) -> FilePath:
         """The folder of the data."""
         return self._data_path
+
+    @property
+    def dataset_id(self) -> str:
+        """The id of the dataset: where it lies, also where it was moved or copied there."""
+        if self._placed_id is not None:
+            return self._placed_id
+        stored = self._metadata.dataset_id
+        if is_remote(self._data_path):
+            return stored or self._data_path.parent.name
+        return dataset_id_at(self._data_path.absolute().parent, stored)
 
     @property
     def _current(self) -> DatasetMetadata:

@@ -18,7 +18,7 @@ from minari.dataset._storages.registry import get_minari_storage
 from minari.dataset._storages.transaction import JOURNAL_NAME, pending_change
 from minari.dataset._storages.unfinished import METADATA_FILE_NAME
 from minari.dataset.data_paths import is_remote
-from minari.errors import DataPathError, DatasetCorruptError
+from minari.errors import DataPathError, DatasetBusyError, DatasetCorruptError
 
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "find_raw_metadata",
     "parse_metadata",
     "read_raw_metadata",
+    "refuse_unfinished",
 ]
 
 #: The most bytes that the metadata of a dataset may have; those of the largest images have a third of it.
@@ -95,6 +96,20 @@ def find_raw_metadata(data_path: str | os.PathLike[str]) -> tuple[dict[str, Any]
             f"The metadata file {source} cannot be read ({error.strerror or error}); see what it is."
         ) from error
     return parse_metadata(text, source), source
+
+
+def refuse_unfinished(data_path: Path) -> None:
+    """Make sure that all that was committed to a dataset is in place, so that its files can be copied.
+
+    Raises:
+        DatasetBusyError: a writer is at it, or was killed before it was done.
+        DatasetCorruptError: a change is partly in place, and damaged.
+    """
+    if pending_change(data_path, _DATA_FILE_NAME) is not None or pending_changes(data_path) is not None:
+        raise DatasetBusyError(
+            f"An interrupted change to {data_path} is committed and not in place; `minari clean`, or the next program "
+            f"that writes to the dataset, completes it."
+        )
 
 
 def _remote_metadata(data_path: Any) -> tuple[dict[str, Any], str]:

@@ -12,6 +12,7 @@ import shutil
 import stat
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -57,6 +58,7 @@ RECORDINGS_FOLDER = ".recordings"
 _TO_FLUSH = os.O_RDWR if os.name == "nt" else os.O_RDONLY  # Windows flushes only what may be written to
 _FLUSHING_THREADS = 16
 _BETWEEN_RENAMES = 0.1  # seconds
+_MOST_LEVELS = 100  # of namespaces in each other
 _MOST_TRIES = 1000  # to make a folder that others remove
 
 
@@ -84,35 +86,63 @@ class CatalogueFolder(NamedTuple):
 def walk_catalogue(root: Path) -> Iterator[CatalogueFolder]:
     """Every folder below a root that can be a dataset or a namespace, in no particular order.
 
-    Each is opened once. Hidden folders are passed over, and so are the insides of datasets.
+    Each is opened once. Hidden folders are passed over, and so are the insides of datasets. A link is
+    followed where it leads to a folder inside the root, and none in what it leads to. What is removed
+    meanwhile is left out.
+
+    Warns:
+        UserWarning: folders may not be read, or links lead out of the root; they are left out.
 
     Raises:
-        OSError: a folder cannot be read.
+        OSError: the root cannot be read.
     """
-    pending: list[tuple[str, str, frozenset[tuple[int, int]]]] = []
+    pending: list[tuple[str, str, bool]] = []
     if root.is_dir():
-        pending.append(("", str(root), frozenset()))
+        pending.append(("", str(root), True))
+    base = ""
+    left_out: list[tuple[str, str]] = []
     while pending:
-        folder_id, path, ancestors = pending.pop()
-        folders: dict[str, str] = {}
+        folder_id, path, follows = pending.pop()
+        folders: dict[str, tuple[str, bool]] = {}
         is_namespace = False
-        with os.scandir(path) as entries:
-            for entry in entries:
-                if entry.is_dir():
-                    folders[entry.name] = entry.path
-                elif entry.name == NAMESPACE_METADATA_FILENAME:
-                    is_namespace = entry.is_file()
+        try:
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    if entry.is_symlink():
+                        base = base or os.path.realpath(root)
+                        if not entry.is_dir() or not (entry.name == "data" or is_part(entry.name)):
+                            continue
+                        if not _is_within(base, os.path.realpath(entry.path)):
+                            left_out.append((entry.path, "a link that leads out of the root"))
+                        elif follows:
+                            folders[entry.name] = entry.path, False
+                    elif entry.is_dir():
+                        folders[entry.name] = entry.path, follows
+                    elif entry.name == NAMESPACE_METADATA_FILENAME:
+                        is_namespace = entry.is_file()
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # it was removed since
+        except OSError as error:
+            if not folder_id:
+                raise
+            left_out.append((path, str(error.strerror)))
+            continue
         is_dataset = "data" in folders and is_dataset_id(folder_id or root.name)
         if is_dataset:
             del folders["data"]
         if folder_id:
             yield CatalogueFolder(folder_id, path, is_dataset, is_namespace)
-        if folders:
-            status = Path(path).stat()
-            identity = (status.st_dev, status.st_ino)
-            if identity not in ancestors:  # a link to a folder that it lies in would never end
-                prefix, around = f"{folder_id}/" if folder_id else "", ancestors | {identity}
-                pending += [(f"{prefix}{name}", inner, around) for name, inner in folders.items() if is_part(name)]
+        if folder_id.count("/") < _MOST_LEVELS:
+            prefix = f"{folder_id}/" if folder_id else ""
+            pending += [(f"{prefix}{name}", *inner) for name, inner in folders.items() if is_part(name)]
+    if left_out:
+        others = f", and {len(left_out) - 1} more" if len(left_out) > 1 else ""
+        path, reason = left_out[0]
+        warnings.warn(f"{path} is left out ({reason}){others}.", UserWarning, stacklevel=3)
+
+
+def _is_within(base: str, path: str) -> bool:
+    return path == base or path.startswith(base.rstrip(os.sep) + os.sep)
 
 
 def catalogue_folders(root: Path) -> Iterator[tuple[str, Path]]:
@@ -355,22 +385,29 @@ def remove_directory(path: Path) -> None:
     A link to a folder is deleted, and the folder is left alone.
 
     Raises:
-        DatasetNotFoundError: there is no such folder.
-        OSError: it cannot be moved, and is as before; or it cannot be deleted, and what is left of it
-            is hidden.
+        DatasetNotFoundError: there is no such folder, or another program has just deleted it.
+        StorageError: it cannot be moved, and is as before. Where it cannot be deleted afterwards, that
+            is logged, and `minari clean` removes what is left.
     """
     if not path.is_dir():
         raise DatasetNotFoundError(f"There is no folder {path} to delete.")
-    if path.is_symlink():
-        path.unlink()
-        return
-    holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".deleted", dir=path.parent))
-    try:
-        path.rename(holder / path.name)
-    except BaseException:
-        holder.rmdir()
-        raise
-    shutil.rmtree(holder)
+    with storage_errors(path, "deleted"):
+        try:
+            if path.is_symlink():
+                path.unlink()
+                return
+            holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".deleted", dir=path.parent))
+            try:
+                path.rename(holder / path.name)
+            except BaseException:
+                holder.rmdir()
+                raise
+        except FileNotFoundError:
+            if os.path.lexists(path):
+                raise
+            raise DatasetNotFoundError(f"{path} was deleted by another program at the same moment.") from None
+    with failures_logged(f"Removing {holder}, which was {path},"):
+        shutil.rmtree(holder)
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from minari.dataset.dataset_id import DatasetId
-from minari.dataset.raw_metadata import read_raw_metadata
+from minari.dataset.raw_metadata import read_raw_metadata, refuse_unfinished
 from minari.errors import DatasetBusyError, DatasetNotFoundError, RemoteError
 from minari.progress import track
 from minari.storage.datasets_root_dir import get_dataset_path
@@ -153,7 +153,8 @@ def gather_dataset(
     folder = get_dataset_path(str(DatasetId.parse(dataset_id)), root=root)
     if not dataset_exists(folder):
         raise DatasetNotFoundError(f"There is no dataset {dataset_id} at {folder} to upload.")
-    raw = read_raw_metadata(folder / "data")  # finishes what a killed program has left, or waits
+    raw = read_raw_metadata(folder / "data")
+    refuse_unfinished(folder / "data")
     at_rest = local_files(folder)
     wanted = {"sha256", *algorithms}
     with ThreadPoolExecutor(_HASHING_THREADS) as pool:
