@@ -58,6 +58,7 @@ RECORDINGS_FOLDER = ".recordings"
 _TO_FLUSH = os.O_RDWR if os.name == "nt" else os.O_RDONLY  # Windows flushes only what may be written to
 _FLUSHING_THREADS = 16
 _BETWEEN_RENAMES = 0.1  # seconds
+_UNLOCKED = 1.0  # seconds that a program may take from making a directory to locking it
 _MOST_LEVELS = 100  # of namespaces in each other
 _MOST_TRIES = 1000  # to make a folder that others remove
 
@@ -168,6 +169,7 @@ def staged_directory(destination: Path) -> Iterator[Path]:
     refuse_taken(destination)
     with storage_errors(destination, "made"):
         created = make_parents(destination.parent)
+    _remove_abandoned(destination)
     staging = destination.with_name(f".{destination.name}.{os.urandom(6).hex()}.partial")
     held = None
     try:
@@ -185,6 +187,19 @@ def staged_directory(destination: Path) -> Iterator[Path]:
     finally:
         if held is not None:
             held.release()
+
+
+def _remove_abandoned(destination: Path) -> None:
+    """Remove what killed programs have left that were to build the same dataset."""
+    with suppress(OSError):
+        for path in destination.parent.iterdir():
+            if not path.name.startswith(f".{destination.name}.") or path.suffix not in (".partial", ".deleted"):
+                continue
+            if is_directory(path) and time.time() - path.lstat().st_mtime > _UNLOCKED:
+                held = directory_lock(path)
+                if held is not None:  # otherwise the program is alive, or that cannot be told
+                    shutil.rmtree(path, ignore_errors=True)
+                    held.release()
 
 
 def publish_directory(folder: Path, destination: Path) -> None:

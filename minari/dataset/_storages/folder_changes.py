@@ -249,8 +249,10 @@ class PendingChanges:
                         return f"{name} is {'missing' if found is None else 'damaged'}"
         except UnsafePathError as error:
             return str(error)
-        metadata = self._record.files.get(METADATA_FILE_NAME)
-        if metadata is None or _metadata_digest(self._folder) not in (self._record.metadata_before, metadata[1]):
+        is_staged = os.path.lexists(self.staged / METADATA_FILE_NAME)  # which is moved last
+        if METADATA_FILE_NAME not in self._record.files or (
+            is_staged and _metadata_digest(self._folder) != self._record.metadata_before
+        ):
             return f"it was not made for the {METADATA_FILE_NAME} that is there"
         return None
 

@@ -250,7 +250,8 @@ class HDF5Writer(EpisodeWriter):
         if self._placed or self._through_hdf5:
             status = self._target.commit(texts)
             self._committed = True
-            self._storage._remember(self._placed, status, metadata.total_episodes)
+            if not has_journal(self._storage.data_path):  # all of it is in place
+                self._storage._remember(self._placed, status, metadata.total_episodes)
         else:
             write_atomically(self._storage.data_path / METADATA_FILE_NAME, texts[METADATA_FILE_NAME])
 

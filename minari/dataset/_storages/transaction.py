@@ -395,6 +395,14 @@ class Overlay:
                 return True
         return False
 
+    def is_in_place(self, descriptor: int, folder: Path) -> bool:
+        """Whether all that the journal changes is as it is to be."""
+        return (
+            os.fstat(descriptor).st_size == self.end
+            and _metadata_digest(folder) in {_digest(text.encode()) for text in self.texts.values()}
+            and all(read_at(descriptor, offset, len(data)) == data for offset, data in self.changes)
+        )
+
 
 def has_journal(folder: Path) -> bool:
     """Whether a change to a file in this directory is being made, or was left unfinished."""
@@ -456,7 +464,7 @@ def _overlay(journal: Path, descriptor: int) -> Overlay | None:
     mismatch = overlay.mismatch(descriptor, journal.parent)
     if mismatch is None:
         return overlay
-    if overlay.is_partly_in_place(descriptor):
+    if overlay.is_partly_in_place(descriptor) and not overlay.is_in_place(descriptor, journal.parent):
         raise corrupt_change(journal, mismatch)
     ignored_change(journal, mismatch)
     return None
