@@ -169,8 +169,8 @@ class ShardedArray:
             start: the first row.
             stop: the row behind the last one.
             budget: for what is allocated.
-            verify: whether chunks of which only some rows are wanted are read as a whole, and compared with
-                their checksums; others always are.
+            verify: whether every chunk is read as a whole, and compared with its checksum. Otherwise that is
+                done where it is compressed, or half of its rows are wanted.
 
         Raises:
             FileNotFoundError: a shard with some of the rows is missing.
@@ -250,7 +250,7 @@ class ShardedArray:
             expected = form.row_size * form.chunk_rows + CHECKSUM_SIZE * form.has_checksums
             if piece.size != expected:
                 raise ValueError(f"a chunk has {piece.size} bytes, expected {expected}")
-            if has_all or not (verify and form.has_checksums):
+            if has_all or not form.has_checksums or not (verify or 2 * len(out) >= form.chunk_rows):
                 read_into(descriptor, _bytes_of(out), piece.offset + piece.start * form.row_size)
                 if has_all and form.has_checksums:
                     stored = np.empty(CHECKSUM_SIZE, np.uint8)

@@ -230,7 +230,7 @@ class Arrays:
     Args:
         store: where they lie.
         verify: whether all that is read is compared with its checksums, where there are any; otherwise
-            that is done with chunks that are read as a whole.
+            that is done with chunks most of which is read anyway.
     """
 
     def __init__(self, store: Store, verify: bool = False) -> None:
