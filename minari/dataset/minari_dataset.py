@@ -44,6 +44,8 @@ class MinariDataset:
     Args:
         data: a storage, or the ``data`` folder of a dataset.
         episode_indices: the episodes of the view, by default all.
+        verify_checksums: compare the values of every episode that is read with the checksums that were made
+            when they were written; a storage keeps its own choice unless this is true.
 
     Example:
         >>> import minari
@@ -58,8 +60,16 @@ class MinariDataset:
         array([1])
     """
 
-    def __init__(self, data: MinariStorage | PathLike, episode_indices: npt.ArrayLike | None = None) -> None:
+    def __init__(
+        self,
+        data: MinariStorage | PathLike,
+        episode_indices: npt.ArrayLike | None = None,
+        *,
+        verify_checksums: bool = False,
+    ) -> None:
         self._storage = data if isinstance(data, MinariStorage) else MinariStorage.read(data)
+        if verify_checksums:
+            self._storage.verify_checksums = True
         self._raw = self._storage._current  # for what never changes: id, environment, version
         check_readable(self._raw.minari_version, str(self._storage.data_path))
         self._generator = np.random.default_rng()

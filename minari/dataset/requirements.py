@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from minari._base.json_text import shortened
 from minari.lazy import LazyModule
 
 
@@ -18,6 +19,9 @@ else:  # only who recovers an environment asks for them
     packaging = LazyModule("packaging")
 
 
+_LONGEST = 1000  # characters
+
+
 def warn_about_unmet(requirements: Iterable[str], stacklevel: int) -> None:
     """Warn about each requirement that the installed packages do not meet.
 
@@ -25,17 +29,19 @@ def warn_about_unmet(requirements: Iterable[str], stacklevel: int) -> None:
         requirements: as for ``pip install``.
         stacklevel: of the warnings, 1 being the caller of this function.
     """
-    for text in requirements:
+    for text in [requirements] if isinstance(requirements, str) else requirements:
         problem = _problem(text)
         if problem is not None:
             warnings.warn(problem, UserWarning, stacklevel=stacklevel + 1)
 
 
 def _problem(text: str) -> str | None:
+    if len(text) > _LONGEST:
+        return f"The requirement {shortened(text)} of the dataset is too long."
     try:
         requirement = packaging.requirements.Requirement(text)
     except packaging.requirements.InvalidRequirement:
-        return f"The requirement {text!r} of the dataset is not understood."
+        return f"The requirement {shortened(text)} of the dataset is not understood."
     try:
         version = metadata.version(requirement.name)
     except metadata.PackageNotFoundError:
