@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -49,12 +50,22 @@ def relative_parts(name: str) -> tuple[str, ...]:
             names a stream on some system.
     """
     parts = tuple(name.split("/")) if isinstance(name, str) else ()
-    if not parts or any(not part.strip(".") or not _FORBIDDEN.isdisjoint(part) for part in parts):
+    is_plain = parts and all(part.strip(".") and _FORBIDDEN.isdisjoint(part) for part in parts)
+    if not is_plain or not _is_encodable(name):
         raise UnsafePathError(
             f"{name!r:.200} is not a plain relative name, so it may lead out of the dataset; expected parts "
             f"without '.', '..', ':' and backslashes, joined by '/'."
         )
     return parts
+
+
+def _is_encodable(name: str) -> bool:
+    """Whether the system can be given a name: JSON may hold halves of characters."""
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class Directory:
@@ -111,6 +122,54 @@ class Directory:
             descriptor = self._opened(self._resolved(name, error), flags)
         return _checked(descriptor, self.path, name)
 
+    def create(self, name: str, flags: int = os.O_RDWR) -> int:
+        """Open a regular file beneath the directory for writing and return its descriptor.
+
+        The file, and the directories around it, are made where missing. No link is followed.
+
+        Args:
+            name: as for :meth:`open`.
+            flags: as for :func:`os.open`; ``os.O_CREAT`` is added.
+
+        Raises:
+            UnsafePathError: the name leads out of the directory, or there is a link, a file with
+                several names, or something else than a regular file in its place.
+            OSError: the file cannot be opened.
+        """
+        parts = relative_parts(name)
+        try:
+            try:
+                descriptor = self._opened(parts, flags | os.O_CREAT)
+            except FileNotFoundError:
+                self._make_parents(parts[:-1])
+                descriptor = self._opened(parts, flags | os.O_CREAT)
+        except OSError as error:
+            if error.errno not in {*_IS_LINK, errno.EISDIR, errno.ENXIO}:  # the last one of a pipe
+                raise
+            raise _occupied(self.path, name) from None
+        descriptor = _checked(descriptor, self.path, name)
+        if os.fstat(descriptor).st_nlink > 1:
+            os.close(descriptor)
+            raise _occupied(self.path, name)
+        return descriptor
+
+    def _make_parents(self, parents: tuple[str, ...]) -> None:
+        directory = self._descriptor
+        if directory is None:
+            os.makedirs(os.path.join(self.path, *parents), exist_ok=True)
+            return
+        try:
+            for parent in parents:
+                with suppress(FileExistsError):
+                    os.mkdir(parent, dir_fd=directory)
+                inner = os.open(parent, _DIRECTORY_FLAGS | os.O_NOFOLLOW, dir_fd=directory)
+                if directory != self._descriptor:
+                    os.close(directory)
+                directory = inner
+        finally:
+            if directory != self._descriptor:
+                os.close(directory)
+
     def read(self, name: str, limit: int) -> bytes:
         """Return the content of a regular file beneath the directory.
 
@@ -135,7 +194,7 @@ class Directory:
                 if directory != self._descriptor:
                     os.close(directory)
                 directory = inner
-            return os.open(last, flags | _FLAGS, dir_fd=directory)
+            return os.open(last, flags | _FLAGS, 0o666, dir_fd=directory)
         finally:
             if directory != self._descriptor:
                 os.close(directory)
@@ -192,7 +251,14 @@ def _open_checking_links(base: str, parts: tuple[str, ...], flags: int) -> int:
         path = os.path.join(path, part)
         if os.path.islink(path):
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
-    return os.open(path, flags | _FLAGS)
+    return os.open(path, flags | _FLAGS, 0o666)
+
+
+def _occupied(directory: str, name: str) -> UnsafePathError:
+    return UnsafePathError(
+        f"{name} in {directory} is a link, or no regular file, where a file is to be written; remove {directory}, and "
+        f"try again."
+    )
 
 
 def _checked(descriptor: int, directory: str, name: str) -> int:
