@@ -10,15 +10,37 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from minari.errors import UnsafePathError
+from minari.lazy import LazyModule
 
 
-__all__ = ["Directory", "open_regular", "read_regular", "relative_parts"]
+if TYPE_CHECKING:
+    import ctypes
+else:
+    ctypes = LazyModule("ctypes")  # which only takes the place of a directory
+
+
+__all__ = [
+    "METADATA_LIMIT",
+    "NAMESPACE_METADATA_LIMIT",
+    "Directory",
+    "exchange",
+    "is_directory",
+    "open_regular",
+    "read_regular",
+    "relative_parts",
+]
+
+#: The most bytes that the metadata of a dataset may have.
+METADATA_LIMIT: Final = 64 * 2**20
+#: The most bytes that the metadata of a namespace may have.
+NAMESPACE_METADATA_LIMIT: Final = 2**20
 
 #: Only Windows tells text from other files, and only POSIX has the other flags.
 _FLAGS: Final = (
@@ -32,6 +54,8 @@ _DIRECTORY_FLAGS: Final = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os
 _HAS_DIRECTORY_DESCRIPTORS: Final = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
 #: What systems answer where a component of a path is a link and must not be.
 _IS_LINK: Final = frozenset({errno.ELOOP, errno.EMLINK, errno.ENOTDIR, getattr(errno, "EFTYPE", errno.ELOOP)})
+#: What systems answer that cannot exchange, or whose file system cannot.
+_CANNOT_EXCHANGE: Final = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM})
 _READ_AT_ONCE: Final = 1 << 20  # bytes; a file may be much shorter than its size says
 _FORBIDDEN: Final = frozenset("\\:\0")
 
@@ -243,6 +267,49 @@ def read_regular(path: str | os.PathLike[str], limit: int) -> bytes:
         OSError: the file cannot be opened or read.
     """
     return _content(open_regular(path), os.fspath(path), limit)
+
+
+def is_directory(path: str | os.PathLike[str]) -> bool:
+    """Whether there is a directory at a path, which is no link to one."""
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def exchange(first: str | os.PathLike[str], second: str | os.PathLike[str]) -> bool:
+    """Exchange two entries of a file system in one step, so that both names always exist.
+
+    Links are exchanged themselves.
+
+    Returns:
+        Whether it was done; False where the system or the file system cannot.
+
+    Raises:
+        OSError: it can, and refuses: one of the entries does not exist, or permission is missing.
+    """
+    call = _exchange_call()
+    if call is None:
+        return False
+    if call(os.fsencode(first), os.fsencode(second)) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in _CANNOT_EXCHANGE:
+        return False
+    raise OSError(number, os.strerror(number), os.fspath(first), None, os.fspath(second))
+
+
+def _exchange_call() -> Any:
+    """The function of the system's C library, None where it has none."""
+    if sys.platform not in ("linux", "darwin"):
+        return None
+    library = ctypes.CDLL(None, use_errno=True)
+    if sys.platform == "darwin":
+        renamex_np = getattr(library, "renamex_np", None)
+        return renamex_np and (lambda first, second: renamex_np(first, second, ctypes.c_uint(2)))  # RENAME_SWAP
+    here = ctypes.c_int(-100)  # AT_FDCWD
+    renameat2 = getattr(library, "renameat2", None)
+    return renameat2 and (lambda first, second: renameat2(here, first, here, second, ctypes.c_uint(2)))
 
 
 def _open_checking_links(base: str, parts: tuple[str, ...], flags: int) -> int:

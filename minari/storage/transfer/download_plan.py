@@ -19,6 +19,7 @@ from minari.storage.transfer.checksums import Checksum, can_compute, checksum_of
 from minari.storage.transfer.manifest import MANIFEST_NAME, PIECE_SIZE, Manifest
 from minari.storage.transfer.remote_files import (
     METADATA_NAME,
+    SMALL_FILE_LIMIT,
     RemoteDatasetNotFoundError,
     RemoteFile,
     check_size,
@@ -28,10 +29,7 @@ from minari.storage.transfer.remote_files import (
 from minari.storage.transfer.retries import retrying
 
 
-__all__ = ["LARGEST_SMALL_FILE", "DownloadPlan", "ExpectedFile", "Source", "plan_download"]
-
-#: The most bytes of what is read at once: a manifest, the metadata of a dataset, or an index.
-LARGEST_SMALL_FILE = 1 << 26
+__all__ = ["DownloadPlan", "ExpectedFile", "Source", "plan_download"]
 
 _log = logging.getLogger(__name__)
 
@@ -226,7 +224,7 @@ def _read_manifest(source: Source, name: str) -> Manifest:
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             content = retrying(lambda: source.read_file(name))
-            return Manifest.parse(check_size(content, LARGEST_SMALL_FILE, name), name)
+            return Manifest.parse(check_size(content, SMALL_FILE_LIMIT, name), name)
         except DatasetCorruptError as error:
             if attempt == _ATTEMPTS:
                 raise

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from minari._base.files import relative_parts
+from minari._base.files import METADATA_LIMIT, relative_parts
 from minari._base.json_text import shortened
 from minari.errors import DatasetCorruptError, DatasetExistsError, DatasetNotFoundError, RemoteError, UnsafePathError
 from minari.storage.transfer.checksums import Checksum, can_compute, checksum_of
@@ -16,6 +16,7 @@ from minari.storage.transfer.checksums import Checksum, can_compute, checksum_of
 
 __all__ = [
     "METADATA_NAME",
+    "SMALL_FILE_LIMIT",
     "RemoteDatasetNotFoundError",
     "RemoteFile",
     "RemoteFileNotFoundError",
@@ -29,6 +30,9 @@ __all__ = [
 ]
 
 _LONGEST_PART, _LONGEST_NAME = 255, 2048  # bytes; what file systems take
+
+#: The most bytes of what is read in one go: the metadata of a dataset, its manifest, or an index.
+SMALL_FILE_LIMIT = METADATA_LIMIT
 
 #: Of the file by which a dataset is known, in the folder of a dataset.
 METADATA_NAME = "data/metadata.json"
