@@ -226,7 +226,7 @@ class TestDownload:
             raise PermissionError(13, "Permission denied")
 
         monkeypatch.setattr(receiving, "replace_directory", refuse)
-        with pytest.raises(errors.StorageError, match="cannot be downloaded .*Permission denied.* as it was before"):
+        with pytest.raises(errors.StorageError, match=r"cannot be downloaded .*Permission denied.* as it was before"):
             download_dataset("x-v0", True)
         assert visible(datasets_root) == before
 

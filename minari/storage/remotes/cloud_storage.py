@@ -26,6 +26,7 @@ from minari.storage.publishing import (
 from minari.storage.transfer.download_plan import plan_download
 from minari.storage.transfer.downloading import fetch_files
 from minari.storage.transfer.outgoing import OutgoingDataset, gather_dataset
+from minari.storage.transfer.pace import Limits
 from minari.storage.transfer.remote_files import (
     METADATA_NAME,
     SMALL_FILE_LIMIT,
@@ -89,6 +90,8 @@ class CloudStorage(ABC):
     PRIVATE: ClassVar[bool] = False
     #: The checksums that the store tells of its files, which are computed of what is sent.
     CHECKSUMS: ClassVar[tuple[str, ...]] = ()
+    #: How slow an answer may be before the remote counts as out of reach.
+    LIMITS: ClassVar[Limits] = Limits()
 
     def __init__(
         self,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
+import os
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -20,10 +21,11 @@ from pathlib import Path
 from google.api_core.exceptions import RequestRangeNotSatisfiable
 from google.cloud import storage
 
+from minari._base.files import open_regular
 from minari.errors import RemoteError, RemoteUnreachableError
 from minari.storage.remotes.gcp_client import failures_told, make_client, read_key
 from minari.storage.remotes.object_storage import ABSENT, ObjectStorage
-from minari.storage.transfer.checksums import Checksum, checksum_of
+from minari.storage.transfer.checksums import Checksum, checksum_of, read_in_pieces
 from minari.storage.transfer.remote_files import RemoteFile, RemoteFileNotFoundError
 from minari.storage.transfer.retries import retrying
 from minari.storage.transfer.workers import each_at_once, untold
@@ -136,7 +138,7 @@ class GCPStorage(ObjectStorage):
         """Send a file, in parts where it is large; those that are there already are not sent again."""
         size = path.stat().st_size
         if size <= PART_SIZE:
-            return self._described(self._sent(name, path.read_bytes()))
+            return self._described(self._sent(name, b"".join(read_in_pieces(path))))
         folder = f"{_UPLOADS}/{hashlib.sha256(f'{name} {size} {PART_SIZE}'.encode()).hexdigest()[:32]}"
         there = {file.name: file for file in retrying(lambda: list(self.find(f"{folder}/")))}
         names = [f"{folder}/{start // PART_SIZE:08}" for start in range(0, size, PART_SIZE)]
@@ -245,6 +247,6 @@ def _timeout() -> tuple[float, float]:
 
 
 def _part(path: Path, number: int) -> bytes:
-    with path.open("rb") as file:
+    with os.fdopen(open_regular(path), "rb") as file:
         file.seek(number * PART_SIZE)
         return file.read(PART_SIZE)

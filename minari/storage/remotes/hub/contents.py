@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
-from pathlib import Path
 from typing import BinaryIO
 
 from minari.storage.remotes.hub.lfs import AT_ONCE
@@ -55,16 +54,12 @@ class Content:
     @classmethod
     def of_file(cls, path: str, file: OutgoingFile) -> Content:
         """Of a local file."""
-        return cls(path, file.size, file.sha256, partial(_open, file.path), counts=True)
+        return cls(path, file.size, file.sha256, file.open, counts=True)
 
     def read(self, size: int = -1) -> bytes:
         """The content, or its beginning."""
         with self.open() as file:
             return file.read(size)
-
-
-def _open(path: Path) -> BinaryIO:
-    return path.open("rb")
 
 
 def send_contents(
