@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from google.api_core.exceptions import RequestRangeNotSatisfiable
 from google.cloud import storage
@@ -40,6 +41,7 @@ CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 15.0  # seconds; the second one between two
 _UPLOADS = ".uploads"
 _COMPOSED = 32  # objects that the store puts together at once
 _ATTEMPTS = 3  # at an object that arrives damaged
+_MOST_PAGES = 100_000
 _PAGE = 1000  # objects; the most that there is
 _FIELDS = "items(name,size,crc32c,generation),nextPageToken"
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
@@ -92,7 +94,7 @@ class GCPStorage(ObjectStorage):
                 timeout=_timeout(),
                 retry=None,
             )
-            for blob in blobs:
+            for blob in _each_once(blobs, self.address):
                 # Emulators do not filter, and folders that the console makes are empty objects.
                 if blob.name.startswith(wanted) and blob.name.endswith(ending) and not blob.name.endswith("/"):
                     yield self._described(blob)
@@ -121,6 +123,8 @@ class GCPStorage(ObjectStorage):
                 )
             except RequestRangeNotSatisfiable:
                 return b""
+        if len(content) > stop - start:
+            raise RemoteError(f"{self.address} was asked for {stop - start} bytes of {name} and sent more.")
         return content
 
     def put(self, name: str, content: bytes, *, match: str | None = None) -> None:
@@ -227,7 +231,7 @@ class GCPStorage(ObjectStorage):
     def _bucket(self) -> storage.Bucket:
         with self._lock:
             if self._client is None:
-                self._client = make_client(self._credentials, 2 * self.max_workers)
+                self._client = make_client(self._credentials, 2 * self.max_workers, self.LIMITS)
             return self._client.bucket(self._bucket_name)
 
     def _blob(self, name: str) -> storage.Blob:
@@ -236,6 +240,17 @@ class GCPStorage(ObjectStorage):
     def _described(self, blob: storage.Blob) -> RemoteFile:
         name = blob.name.removeprefix(self._prefix)
         return RemoteFile(name, int(blob.size), _checksum(blob), str(blob.generation))
+
+
+def _each_once(blobs: Any, address: str) -> Iterator[storage.Blob]:
+    """The objects of a listing that comes in pages, and has an end."""
+    seen: set[str] = set()
+    for number, page in enumerate(blobs.pages):
+        yield from page
+        token = blobs.next_page_token
+        if token in seen or number == _MOST_PAGES:
+            raise RemoteError(f"The list of {address} goes on without an end; try again later.")
+        seen.add(token)
 
 
 def _checksum(blob: storage.Blob) -> Checksum | None:

@@ -206,7 +206,7 @@ class _Patience:
         self.sock.settimeout(_READ_TIMEOUT)
 
 
-class _HTTPConnection(_Patience, http.client.HTTPConnection):  # type: ignore[misc]  # any callable makes an answer
+class _HTTPConnection(_Patience, http.client.HTTPConnection):
     pass
 
 

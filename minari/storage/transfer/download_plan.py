@@ -158,7 +158,7 @@ def _listed(source: Source, dataset_id: str) -> list[RemoteFile]:
             "there."
         )
     for file in files:
-        if not 0 <= file.size <= _LARGEST_FILE:
+        if type(file.size) is not int or not 0 <= file.size <= _LARGEST_FILE:
             raise DatasetCorruptError(
                 f"The remote says that {shortened(file.name)} has {shortened(file.size)} bytes, expected a size; ask "
                 "it again."

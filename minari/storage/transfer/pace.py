@@ -8,8 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from minari.errors import RemoteUnreachableError
-
 
 __all__ = ["Limits", "Pace", "within"]
 
@@ -69,7 +67,7 @@ def within(seconds: float, call: Callable[[], T]) -> T:
         call: what may take too long.
 
     Raises:
-        RemoteUnreachableError: the time is over.
+        TimeoutError: the time is over.
     """
     answer: list[T] = []
     failure: list[BaseException] = []
@@ -89,5 +87,5 @@ def within(seconds: float, call: Callable[[], T]) -> T:
         finally:
             failure.clear()  # or the exception and this frame would keep each other alive
     if not answer:
-        raise RemoteUnreachableError(f"No answer after {seconds:g} seconds.")
+        raise TimeoutError(f"no answer after {seconds:g} seconds")
     return answer[0]

@@ -15,6 +15,7 @@ from functools import partial
 from io import BytesIO
 from typing import BinaryIO
 
+from minari.storage.remotes.hub.client import understood
 from minari.storage.remotes.hub.lfs import AT_ONCE
 from minari.storage.remotes.hub.repository import Change, HubRepository
 from minari.storage.remotes.hub.uploads import LargeContents, ask_uploads
@@ -117,4 +118,6 @@ def _large(repository: HubRepository, contents: Sequence[Content]) -> set[str]:
     ]
     action = f"announcing files to the repository {repository.name}"
     ask = partial(repository.client.ask, "POST", f"{repository.api}/preupload/main", action, content={"files": asked})
-    return {answer["path"] for answer in retrying(ask)["files"] if answer["uploadMode"] == "lfs"}
+    told = retrying(ask)
+    with understood(action):
+        return {str(answer["path"]) for answer in told["files"] if answer["uploadMode"] == "lfs"}
