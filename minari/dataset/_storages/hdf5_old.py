@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import h5py
 import numpy as np
 
-from minari.dataset._storages.hdf5_file import open_for_reading
+from minari.dataset._storages.hdf5_reader import EpisodeFile, open_episodes
 from minari.dataset.env_spec import parse_env_spec, spaces_of
 from minari.dataset.metadata import upgrade_attributes
-from minari.errors import DataPathError, EnvironmentSpecError
+from minari.errors import DataPathError, DatasetCorruptError, EnvironmentSpecError
 from minari.serialization import serialize_space
 
 
@@ -26,8 +26,8 @@ def read_metadata(file: Path) -> dict[str, Any]:
         DatasetCorruptError: the file is not HDF5.
         DataPathError: the file is HDF5, and no dataset of ours.
     """
-    with open_for_reading(file) as opened:
-        attributes = dict(opened.attrs)
+    with open_episodes(file) as opened:
+        attributes = opened.root_attributes()
         if "total_episodes" not in attributes:
             raise DataPathError(
                 f"No data found in data path {file.parent}; there is no metadata.json, and {file.name} does "
@@ -49,18 +49,24 @@ def _spaces_of_environment(env_spec: str | None) -> tuple[gym.Space[Any], gym.Sp
         return None
 
 
-def _spaces_of_data(file: h5py.File) -> tuple[gym.Space[Any], gym.Space[Any]]:
-    episode = file["episode_0"]
-    return _space_like(episode["observations"]), _space_like(episode["actions"])
+def _spaces_of_data(file: EpisodeFile) -> tuple[gym.Space[Any], gym.Space[Any]]:
+    leaves = file.first_leaves()
+    return _space_like(leaves, "observations"), _space_like(leaves, "actions")
 
 
-def _space_like(item: h5py.Group | h5py.Dataset) -> gym.Space[Any]:
-    if isinstance(item, h5py.Dataset):
-        if item.dtype.kind == "f":
-            return gym.spaces.Box(-np.inf, np.inf, item.shape[1:], item.dtype.type)
-        limits = np.iinfo(item.dtype)
-        return gym.spaces.Box(limits.min, limits.max, item.shape[1:], item.dtype.type)
-    parts = {name: _space_like(part) for name, part in item.items()}
-    if parts and all(name.startswith("_index_") for name in parts):
+def _space_like(leaves: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]], name: str) -> gym.Space[Any]:
+    if name in leaves:
+        dtype, shape = leaves[name]
+        if dtype.kind == "f":
+            return gym.spaces.Box(-np.inf, np.inf, shape, dtype.type)
+        if dtype.kind not in "iu":
+            raise DatasetCorruptError(f"The {name} are {dtype} values, expected numbers.")
+        limits = np.iinfo(dtype)
+        return gym.spaces.Box(limits.min, limits.max, shape, dtype.type)
+    inner = {leaf.removeprefix(f"{name}/").partition("/")[0]: None for leaf in leaves if leaf.startswith(f"{name}/")}
+    if not inner:
+        raise DatasetCorruptError(f"The first episode has no {name}, which the spaces of the dataset are made of.")
+    parts = {part: _space_like(leaves, f"{name}/{part}") for part in inner}
+    if all(part.startswith("_index_") for part in parts):
         return gym.spaces.Tuple([parts[f"_index_{position}"] for position in range(len(parts))])
     return gym.spaces.Dict(parts)
