@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator
 from functools import lru_cache
@@ -31,8 +32,9 @@ Messages: TypeAlias = dict[int, list[tuple[int, bytes]]]
 #: The sides of an array, and the most that they can grow to where that is more; both None where there is none.
 Space: TypeAlias = tuple[tuple[int, ...] | None, tuple[int, ...] | None]
 
+_ATTRIBUTE: Final = struct.Struct("<BBHHH")  # version, flags, bytes of the name, the datatype and the dataspace
 _SHARED: Final = 2  # a flag of messages, and of attributes: their parts lie elsewhere
-_START: Final = 64  # bytes that are read to see what an object is
+_START: Final = 320  # bytes that are read to see what an object is
 _MOST_MESSAGES: Final = 2**17  # a header of version 2 does not say how many it has
 _ATTRIBUTE_RECORD: Final = (8, 17)  # the kind of the records of the index of attributes, and their size
 
@@ -48,35 +50,43 @@ def read_messages(source: Source, address: int) -> Messages:
         ValueError: there is no object, or it is damaged.
     """
     start = source.read(address, min(_START, max(0, source.size - source.base - address)))
-    found: Messages = {}
-    messages = _messages_2 if start[:4] == b"OHDR" else _messages_1
-    for kind, flags, body in messages(source, address, start):
-        found.setdefault(kind, []).append((flags, body))
-    return found
+    if start[:4] == b"OHDR":
+        found: Messages = {}
+        for kind, flags, body in _messages_2(source, address, start):
+            found.setdefault(kind, []).append((flags, body))
+        return found
+    return _messages_1(source, address, start)
 
 
-def _messages_1(source: Source, address: int, start: bytes) -> Iterator[tuple[int, int, bytes]]:
+def _messages_1(source: Source, address: int, start: bytes) -> Messages:
     version, count, _, size = HEADER.unpack_from(start)
     if version != 1:
         raise ValueError(f"there is no object at byte {address}")
-    blocks = [(address + HEADER.size, size)]
+    found: Messages = {}
+    begin, unpack, overhead = address + HEADER.size, MESSAGE.unpack_from, MESSAGE.size
+    blocks = [(begin, size)]
     for begin, length in blocks:
-        data, position = source.read(begin, length), 0
-        while position + MESSAGE.size <= length:
+        inside = begin == address + HEADER.size and HEADER.size + length <= len(start)
+        data, position = start[HEADER.size : HEADER.size + length] if inside else source.read(begin, length), 0
+        while position + overhead <= length:
             if count == 0:  # in a damaged file, a block may be said to be followed by itself
                 raise ValueError(f"the object at byte {address} has more messages than it says")
             count -= 1
-            kind, size, flags = MESSAGE.unpack_from(data, position)
-            position += MESSAGE.size
-            if size > length - position:
+            kind, size, flags = unpack(data, position)
+            position += overhead
+            end = position + size
+            if end > length:
                 raise ValueError(f"a message of the object at byte {address} is cut off")
             if kind == CONTINUATION:
                 blocks.append(struct.unpack_from("<QQ", data, position))
+            elif kind in found:
+                found[kind].append((flags, data[position:end]))
             else:
-                yield kind, flags, data[position : position + size]
-            position += size
+                found[kind] = [(flags, data[position:end])]
+            position = end
     if count:
         raise ValueError(f"the object at byte {address} has fewer messages than it says")
+    return found
 
 
 def _messages_2(source: Source, address: int, start: bytes) -> Iterator[tuple[int, int, bytes]]:
@@ -161,7 +171,7 @@ def read_attributes(source: Source, messages: Messages) -> list[tuple[str, Any]]
 
 def attribute_names(source: Source, messages: Messages) -> dict[str, bytes]:
     """Return the attributes of an object, not decoded, by their names."""
-    return {_parts_of(body)[0]: body for body in _bodies(source, messages)}
+    return {_described(_description(body))[0]: body for body in _bodies(source, messages)}
 
 
 def decode_attribute(source: Source, body: bytes) -> Any:
@@ -185,50 +195,52 @@ def _bodies(source: Source, messages: Messages) -> Iterator[bytes]:
                 yield heap.get(record[:8])
 
 
-def _parts_of(body: bytes) -> tuple[str, int, int, int, int]:
-    """The name of an attribute, where its datatype begins, its length, and where dataspace and value begin."""
-    version, flags, name_size, type_size, space_size = struct.unpack_from("<BBHHH", body)
-    if version not in (1, 2, 3) or (version > 1 and flags):
-        raise NotUnderstood(f"an attribute of version {version}")
-    start = 9 if version == 3 else 8
-    sizes = [name_size, type_size, space_size]
+def _description(body: bytes) -> bytes:
+    """What stands before the value of an attribute."""
+    version, flags, name_size, type_size, space_size = _ATTRIBUTE.unpack_from(body)
     if version == 1:  # every part is filled up to a multiple of 8
-        sizes = list(map(aligned, sizes))
-    type_at, space_at = start + sizes[0], start + sizes[0] + sizes[1]
-    name = body[start : start + name_size].split(b"\0")[0].decode()
-    return name, type_at, type_size, space_at, space_at + sizes[2]
-
-
-def _attribute(body: bytes, heap: GlobalHeapReader) -> tuple[str, Any]:
-    name, type_at, type_size, space_at, value_at = _parts_of(body)
-    kind, shape = _kind(body[type_at : type_at + type_size], body[space_at:value_at])
-    if shape is None:
-        return name, None
-    dtype = VARIABLE_LENGTH if isinstance(kind, str) else kind
-    count = 1
-    for side in shape:
-        count *= side
-    if count * dtype.itemsize > len(body) - value_at:
-        raise ValueError(f"the attribute {name!r:.99} is cut off")
-    values = np.frombuffer(body, dtype, count, value_at) if count else np.empty(0, dtype)
-    if isinstance(kind, str):
-        texts = [until_nul(value).decode(errors="surrogateescape") for value in heap.values(values)]
-        if not shape:
-            return name, texts[0]
-        array = np.empty(count, object)
-        array[:] = texts
-        return name, array.reshape(shape)
-    return name, values.reshape(shape).copy() if shape else values[0]
-
-
-def until_nul(value: bytes) -> bytes:
-    """A text as C has it; libraries that write one may count what ends it."""
-    return value if 0 not in value else value[: value.index(0)]
+        return body[: 8 + aligned(name_size) + aligned(type_size) + aligned(space_size)]
+    if version not in (2, 3) or flags:
+        raise NotUnderstood(f"an attribute of version {version}")
+    return body[: version + 6 + name_size + type_size + space_size]
 
 
 @lru_cache(maxsize=1024)
-def _kind(datatype: bytes, space: bytes) -> tuple[Kind, tuple[int, ...] | None]:
-    kind, (shape, _) = decode_datatype(datatype), decode_space(space)
-    if kind is None or kind == BYTES:
-        raise NotUnderstood("an attribute of an unusual type")
-    return kind, shape
+def _described(description: bytes) -> tuple[str, Kind | None, tuple[int, ...] | None]:
+    """The name, the type and the shape of an attribute; no type is one that is not understood."""
+    version, _, name_size, type_size, space_size = _ATTRIBUTE.unpack_from(description)
+    start = 9 if version == 3 else 8
+    type_at = start + (aligned(name_size) if version == 1 else name_size)
+    space_at = type_at + (aligned(type_size) if version == 1 else type_size)
+    name = description[start : start + name_size].split(b"\0")[0].decode()
+    kind = decode_datatype(description[type_at : type_at + type_size])
+    shape, _ = decode_space(description[space_at : space_at + space_size])
+    return name, None if kind == BYTES else kind, shape
+
+
+def _attribute(body: bytes, heap: GlobalHeapReader) -> tuple[str, Any]:
+    description = _description(body)
+    name, kind, shape = _described(description)
+    if shape is None:
+        return name, None
+    if kind is None:
+        raise NotUnderstood(f"the attribute {name!r:.99} of an unusual type")
+    if isinstance(kind, np.dtype) and not shape:
+        return name, np.frombuffer(body, kind, 1, len(description))[0]
+    dtype, count = VARIABLE_LENGTH if isinstance(kind, str) else kind, math.prod(shape)
+    if count * dtype.itemsize > len(body) - len(description):
+        raise ValueError(f"the attribute {name!r:.99} is cut off")
+    values = np.frombuffer(body, dtype, count, len(description)) if count else np.empty(0, dtype)
+    if not isinstance(kind, str):
+        return name, values.reshape(shape).copy()
+    texts = [until_nul(value).decode(errors="surrogateescape") for value in heap.values(values)]
+    if not shape:
+        return name, texts[0]
+    array = np.empty(count, object)
+    array[:] = texts
+    return name, array.reshape(shape)
+
+
+def until_nul(value: bytes) -> bytes:
+    """Return a text as C has it; libraries that write one may count what ends it."""
+    return value if 0 not in value else value[: value.index(0)]

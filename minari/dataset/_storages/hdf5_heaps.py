@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any, Final
 
+import numpy as np
 import numpy.typing as npt
 
 from minari.dataset._storages.hdf5_checksum import checksum
@@ -13,6 +14,7 @@ from minari.dataset._storages.hdf5_objects import COLLECTION, OBJECT, UNDEFINED,
 from minari.dataset._storages.hdf5_source import NotUnderstood, Source
 
 
+_MOST_KEPT: Final = 2**20  # bytes of collections that neighbors may need as well
 _CHECKSUM: Final = struct.Struct("<I")
 
 
@@ -28,6 +30,52 @@ def read_checked(source: Source, address: int, size: int) -> bytes:
     return data[:size]
 
 
+class _Collection:
+    """A collection of the global heap, whose objects are found one after the other, as they are asked for."""
+
+    __slots__ = ("_address", "_data", "_objects", "_position")
+
+    def __init__(self, source: Source, address: int) -> None:
+        signature, version, size = COLLECTION.unpack(source.read(address, COLLECTION.size))
+        if (signature, version) != (b"GCOL", 1) or size < COLLECTION.size:
+            raise ValueError(f"there is no heap at byte {address}")
+        self._address, self._data = address, source.read(address, size)
+        self._objects: dict[int, tuple[int, int]] = {}  # where each begins and ends
+        self._position = COLLECTION.size
+
+    @property
+    def size(self) -> int:
+        """The number of its bytes."""
+        return len(self._data)
+
+    def get(self, number: int, length: int) -> bytes:
+        found = self._objects.get(number) or self._find(number)
+        begin, end = found
+        if end - begin < length:
+            raise ValueError(
+                f"object {number} of the heap at byte {self._address} has {end - begin} bytes, expected {length}"
+            )
+        return self._data[begin : begin + length]
+
+    def _find(self, wanted: int) -> tuple[int, int]:
+        data, position, last = self._data, self._position, len(self._data) - OBJECT.size
+        unpack = OBJECT.unpack_from
+        while position <= last:
+            number, length = unpack(data, position)
+            if number == 0:  # the space that is free
+                break
+            begin = position + OBJECT.size
+            position = begin + aligned(length)
+            if begin + length > len(data):
+                raise ValueError(f"object {number} of the heap at byte {self._address} reaches beyond its end")
+            self._objects[number] = begin, begin + length
+            if number == wanted:
+                self._position = position
+                return begin, begin + length
+        self._position = len(data)
+        raise ValueError(f"the heap at byte {self._address} has no object {wanted}")
+
+
 class GlobalHeapReader:
     """Reads byte strings from the collections of the global heap.
 
@@ -37,7 +85,7 @@ class GlobalHeapReader:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._collections: dict[int, tuple[bytes, dict[int, tuple[int, int]]]] = {}
+        self._collections: dict[int, _Collection] = source.kept
 
     def values(self, elements: npt.NDArray[Any]) -> list[bytes]:
         """Return the byte strings that elements of variable length refer to.
@@ -45,39 +93,26 @@ class GlobalHeapReader:
         Raises:
             ValueError: one of them is not there.
         """
-        lengths, addresses, numbers = (elements[name].tolist() for name in ("length", "collection", "object"))
-        found = []
-        for length, address, number in zip(lengths, addresses, numbers, strict=True):
+        lengths = elements["length"]
+        self._source.count(int(lengths.sum(dtype=np.uint64)))
+        addresses, numbers = (elements[name].tolist() for name in ("collection", "object"))
+        found, last, collection = [], None, None
+        for length, address, number in zip(lengths.tolist(), addresses, numbers, strict=True):
             if length == 0:
                 found.append(b"")
                 continue
-            collection = self._collections.get(address)
-            if collection is None:
-                collection = self._collections[address] = self._read(address)
-            data, objects = collection
-            begin, size = objects.get(number, (0, 0))
-            if size < length:
-                raise ValueError(f"object {number} of the heap at byte {address} has {size} bytes, expected {length}")
-            self._source.count(length)
-            found.append(data[begin : begin + length])
+            if collection is None or address != last:
+                last, collection = address, self._collection(address)
+            found.append(collection.get(number, length))
         return found
 
-    def _read(self, address: int) -> tuple[bytes, dict[int, tuple[int, int]]]:
-        signature, version, size = COLLECTION.unpack(self._source.read(address, COLLECTION.size))
-        if (signature, version) != (b"GCOL", 1) or size < COLLECTION.size:
-            raise ValueError(f"there is no heap at byte {address}")
-        data, position = self._source.read(address, size), COLLECTION.size
-        objects = {}
-        while position + OBJECT.size <= size:
-            number, length = OBJECT.unpack_from(data, position)
-            if number == 0:  # the space that is free
-                break
-            position += OBJECT.size
-            if length > size - position:
-                raise ValueError(f"object {number} of the heap at byte {address} reaches beyond its end")
-            objects[number] = position, length
-            position += aligned(length)
-        return data, objects
+    def _collection(self, address: int) -> _Collection:
+        collection = self._collections.get(address)
+        if collection is None:
+            while self._collections and sum(kept.size for kept in self._collections.values()) > _MOST_KEPT:
+                del self._collections[next(iter(self._collections))]
+            collection = self._collections[address] = _Collection(self._source, address)
+        return collection
 
 
 _TREE: Final = struct.Struct("<4sBBIHHBBQHQ")

@@ -213,12 +213,11 @@ class EpisodeFile:
 
     def _read(self, index: int | None, read: Callable[[], _T], through_hdf5: Callable[[Any], _T]) -> _T:
         """What is read here, or else through HDF5 in another process."""
-        try:
-            with self._errors(index):
+        with self._errors(index):
+            try:
                 return read()
-        except NotUnderstood:
-            process = importlib.import_module("minari.dataset._storages.hdf5_process")
-            return through_hdf5(process)
+            except NotUnderstood:
+                return through_hdf5(importlib.import_module("minari.dataset._storages.hdf5_process"))
 
     # The file as a whole
 
@@ -267,8 +266,7 @@ class EpisodeFile:
         total_steps, found = hdf5.leaves(self._path, index)
         paths = ((_path_of(name, known), rows) for name, rows in found)
         leaves = [(LeafPlace(path, None, ()), rows, [0]) for path, rows in paths if path is not None]
-        with self._errors(index):
-            return _placed(index, total_steps, UNKNOWN, leaves)
+        return _placed(index, total_steps, UNKNOWN, leaves)
 
     def _locate(self, index: int, known: Mapping[str, Path]) -> PlacedEpisodes:
         group = self._episode(index)
@@ -391,10 +389,7 @@ class EpisodeFile:
             attributes, of_rewards = hdf5.metadata(self._path, index)
             return _with_old_statistics(attributes, lambda: of_rewards)
 
-        metadata = self._read(index, read, through_hdf5)
-        with self._errors(index):
-            metadata.update({key: _as_number(key, metadata[key]) for key in _NUMBERS if key in metadata})
-        return metadata
+        return self._read(index, lambda: _with_numbers(read()), lambda hdf5: _with_numbers(through_hdf5(hdf5)))
 
     def first_leaves(self) -> dict[str, tuple[Kind, tuple[int, ...]]]:
         """Return the kind of the values, and the shape of a row, of each array of the first episode, by its name."""
@@ -476,6 +471,13 @@ def _offsets(
         None if chunking.shape == array.shape else chunking.shape,
         None,
     )
+
+
+def _with_numbers(metadata: dict[str, Any]) -> dict[str, Any]:
+    for key in _NUMBERS:
+        if key in metadata:
+            metadata[key] = _as_number(key, metadata[key])
+    return metadata
 
 
 def _as_number(key: str, value: Any) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 
 #: Gives bytes of a file, by offset and number; fewer where it ends.
@@ -32,13 +32,15 @@ class Source:
     Attributes:
         size: of the file.
         base: what addresses in the file count from.
+        kept: heaps by their addresses, which other values may need as well.
     """
 
-    __slots__ = ("_left", "_read_at", "base", "size")
+    __slots__ = ("_left", "_read_at", "base", "kept", "size")
 
     def __init__(self, read_at: ReadAt, size: int) -> None:
         self._read_at = read_at
         self.size, self.base = size, 0
+        self.kept: dict[int, Any] = {}
         self.renew()
 
     def renew(self) -> None:
