@@ -178,7 +178,9 @@ class ShardedArray:
             ValueError: a shard is damaged.
         """
         form = self.form
-        pieces = list(self._pieces(folders, start, stop)) if form.has_data else []
+        if start == stop or not form.has_data:
+            return np.empty((stop - start, *form.row_shape), form.dtype)
+        pieces = list(self._pieces(folders, start, stop))
         size = (stop - start) * form.row_size
         budget.take(size, form.row_size * form.chunk_rows, lambda: sum(piece.size for piece in pieces))
         # Zeros that nobody touches take no memory.

@@ -65,11 +65,16 @@ class ZarrStorage(MinariStorage):
 
     # Reading
 
-    def _reader(self, verify: bool | None = None) -> StoreReader:
-        """What the store holds at this moment; checksums are verified where this, or the storage, asks for it."""
+    def _reader(self, verify: bool | None = None, stamp: Any = None) -> StoreReader:
+        """What the store holds at this moment.
+
+        Args:
+            verify: whether checksums are verified; by default as the storage does.
+            stamp: of the metadata file, where that was looked at just now.
+        """
         verify = self.verify_checksums if verify is None else verify
         while True:
-            stamp = stamp_of(self.data_path)
+            stamp = stamp or stamp_of(self.data_path)
             if self._known_reader is not None and self._known_reader[0] == (stamp, verify):
                 return self._known_reader[1]
             try:
@@ -79,10 +84,11 @@ class ZarrStorage(MinariStorage):
             except DatasetCorruptError:
                 if self._is_settled(stamp):
                     raise
-                continue
-            if self._is_settled(stamp):
-                self._known_reader = (stamp, verify), reader
-                return reader
+            else:
+                if self._is_settled(stamp):
+                    self._known_reader = (stamp, verify), reader
+                    return reader
+            stamp = None
 
     def _check_steps(self, reader: StoreReader) -> None:
         if reader.ends[-1] != self.total_steps:
@@ -114,7 +120,7 @@ class ZarrStorage(MinariStorage):
         """What is read from the store; again where it was being changed meanwhile."""
         while True:
             stamp = stamp_of(self.data_path)
-            reader = self._reader()
+            reader = self._reader(stamp=stamp)
             try:
                 found = read(reader)
             except DatasetCorruptError:

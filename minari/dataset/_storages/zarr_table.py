@@ -243,7 +243,8 @@ class Table:
         of_data = [self.columns[n].kind.path for n in numbers if self.columns[n].kind.kind not in OF_METADATA]
         if len(set(of_data)) < len(of_data) or len(set(numbers)) < len(numbers):
             raise ValueError(f"it has the layout {shortened(numbers)}, which has a column twice")
-        if self.layout(self.columns[number] for number in numbers) != len(self.layouts) - 1:
+        count = len(self.layouts)
+        if self.layout(self.columns[number] for number in numbers) != count:
             raise ValueError(f"it has the layout {shortened(numbers)} twice")
 
     def _add(self, kind: ColumnKind, name: str) -> StoredColumn:
