@@ -57,6 +57,9 @@ class StorageHooks(ABC):
         """Return those of the episodes whose values cannot be verified, since nobody made checksums of them."""
         return list(indices)
 
+    def _add_missing_checksums(self) -> None:  # noqa: B027 (a format without checksums has none to add)
+        """Make the checksums of the episodes that have none, of their values as they are now."""
+
     @abstractmethod
     def _read_episode_metadata(self, indices: Iterable[int]) -> Iterator[dict[str, Any]]:
         """The metadata of each episode, nested, with ``id`` and ``total_steps``."""

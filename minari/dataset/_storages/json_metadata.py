@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from minari._base.dtypes import numeric_dtype
+from minari._base.json_text import parse_json, shortened
 from minari.errors import MetadataError
 
 
@@ -72,12 +74,16 @@ def from_json(text: str | bytes) -> dict[str, Any]:
     """The metadata that a text holds.
 
     Raises:
-        ValueError, KeyError, TypeError: it is not one that :func:`to_json` makes.
+        ValueError: it is not one that :func:`to_json` makes.
     """
-    values = json.loads(text)
+    values = parse_json(text)
     if not isinstance(values, dict):
-        raise TypeError(f"expected a JSON object, got {values!r}")
-    return _typed_dict(values, values.pop(_DTYPES, {}))
+        raise ValueError(f"expected a JSON object, got {shortened(values)}")
+    dtypes = values.pop(_DTYPES, {})
+    try:
+        return _typed_dict(values, dtypes)
+    except (KeyError, TypeError, AttributeError, ArithmeticError, RecursionError, MemoryError) as error:
+        raise ValueError(f"the values are not those of {_DTYPES!r}: {shortened(dtypes)}") from error
 
 
 def _typed_dict(values: dict[str, Any], dtypes: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,7 +96,7 @@ def _typed_dict(values: dict[str, Any], dtypes: Mapping[str, Any]) -> dict[str, 
 
 
 def _typed(value: Any, name: str, shape: list[int]) -> Any:
-    dtype = np.dtype(name)
+    dtype = numeric_dtype(name)
     if dtype.kind != "c":
         return np.array(value, dtype).reshape(shape)[()]
     pairs = np.array(value, f"f{dtype.itemsize // 2}").reshape(*shape, 2)
