@@ -11,6 +11,8 @@ import errno
 import os
 import stat
 import sys
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
@@ -73,13 +75,24 @@ def relative_parts(name: str) -> tuple[str, ...]:
         UnsafePathError: a part is empty, ``.`` or ``..``, or has a character that separates parts or
             names a stream on some system.
     """
-    parts = tuple(name.split("/")) if isinstance(name, str) else ()
-    if not parts or any(not part.strip(".") or not _FORBIDDEN.isdisjoint(part) for part in parts):
+    parts = _plain_parts(name) if isinstance(name, str) else ()
+    if not parts:
         raise UnsafePathError(
             f"{name!r:.200} is not a plain relative name, so it may lead out of the dataset; expected parts "
             f"without '.', '..', ':' and backslashes, joined by '/'."
         )
     return parts
+
+
+@lru_cache(maxsize=4096)  # the same files are opened again and again
+def _plain_parts(name: str) -> tuple[str, ...]:
+    """The parts of a name; none where one of them is not plain, or the system cannot be given the name."""
+    parts = tuple(name.split("/"))
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:  # JSON may hold halves of characters
+        return ()
+    return parts if all(part.strip(".") and _FORBIDDEN.isdisjoint(part) for part in parts) else ()
 
 
 class Directory:
@@ -127,14 +140,75 @@ class Directory:
                 that of something else than a regular file.
             OSError: the file cannot be opened.
         """
+        return _checked(self._descriptor_of(name, flags), self.path, name)
+
+    def directory(self, name: str) -> Directory:
+        """Open a directory beneath the directory, whose files are opened faster than from here.
+
+        Args:
+            name: as for :meth:`open`.
+
+        Raises:
+            UnsafePathError: the name leads out of the directory, by itself or through a link.
+            FileNotFoundError, NotADirectoryError: there is no such directory.
+        """
+        inner = Directory.__new__(Directory)
+        inner.path, inner._descriptor = os.path.join(self.path, *relative_parts(name)), None
+        if _HAS_DIRECTORY_DESCRIPTORS:
+            inner._descriptor = self._descriptor_of(name, _DIRECTORY_FLAGS)
+        elif not os.path.isdir(inner.path):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), inner.path)
+        elif self._resolved(name) != relative_parts(name):
+            inner.path = os.path.join(self.path, *self._resolved(name))
+        return inner
+
+    def create(self, name: str, flags: int = os.O_RDWR) -> int:
+        """Open a regular file beneath the directory for writing and return its descriptor.
+
+        The file, and the directories around it, are made where missing. No link is followed.
+
+        Args:
+            name: as for :meth:`open`.
+            flags: as for :func:`os.open`; ``os.O_CREAT`` is added.
+
+        Raises:
+            UnsafePathError: the name leads out of the directory, or there is a link, a file with
+                several names, or something else than a regular file in its place.
+            OSError: the file cannot be opened.
+        """
         parts = relative_parts(name)
         try:
-            descriptor = self._opened(parts, flags)
+            try:
+                descriptor = self._opened(parts, flags | os.O_CREAT)
+            except FileNotFoundError:
+                self._make_parents(parts[:-1])
+                descriptor = self._opened(parts, flags | os.O_CREAT)
         except OSError as error:
-            if error.errno not in _IS_LINK:
+            if error.errno not in {*_IS_LINK, errno.EISDIR, errno.ENXIO}:  # the last one of a pipe
                 raise
-            descriptor = self._opened(self._resolved(name, error), flags)
-        return _checked(descriptor, self.path, name)
+            raise _occupied(self.path, name) from None
+        descriptor = _checked(descriptor, self.path, name)
+        if os.fstat(descriptor).st_nlink > 1:
+            os.close(descriptor)
+            raise _occupied(self.path, name)
+        return descriptor
+
+    def _make_parents(self, parents: tuple[str, ...]) -> None:
+        directory = self._descriptor
+        if directory is None:
+            os.makedirs(os.path.join(self.path, *parents), exist_ok=True)
+            return
+        try:
+            for parent in parents:
+                with suppress(FileExistsError):
+                    os.mkdir(parent, dir_fd=directory)
+                inner = os.open(parent, _DIRECTORY_FLAGS | os.O_NOFOLLOW, dir_fd=directory)
+                if directory != self._descriptor:
+                    os.close(directory)
+                directory = inner
+        finally:
+            if directory != self._descriptor:
+                os.close(directory)
 
     def read(self, name: str, limit: int) -> bytes:
         """Return the content of a regular file beneath the directory.
@@ -201,6 +275,18 @@ class Directory:
         else:
             os.replace(name, new_name, src_dir_fd=self._descriptor, dst_dir_fd=target._descriptor)
 
+    def _descriptor_of(self, name: str, flags: int) -> int:
+        parts = relative_parts(name)
+        try:
+            return self._opened(parts, flags)
+        except OSError as error:
+            if error.errno not in _IS_LINK:
+                raise
+            resolved = self._resolved(name)
+            if resolved == parts:
+                raise  # there is no link, but a file where a directory was expected
+        return self._opened(resolved, flags)
+
     def _opened(self, parts: tuple[str, ...], flags: int) -> int:
         if self._descriptor is None:  # no descriptors of directories on this system
             return _open_checking_links(self.path, parts, flags)
@@ -212,17 +298,15 @@ class Directory:
                 if directory != self._descriptor:
                     os.close(directory)
                 directory = inner
-            return os.open(last, flags | _FLAGS, dir_fd=directory)
+            return os.open(last, flags | _FLAGS, 0o666, dir_fd=directory)
         finally:
             if directory != self._descriptor:
                 os.close(directory)
 
-    def _resolved(self, name: str, error: OSError) -> tuple[str, ...]:
-        """Where a name leads that has a link in it, as parts without links."""
+    def _resolved(self, name: str) -> tuple[str, ...]:
+        """Where a name leads that may have links in it, as parts without links."""
         base = os.path.realpath(self.path)
         target = os.path.realpath(os.path.join(base, name))
-        if not os.path.lexists(os.path.join(base, name)) or target == os.path.join(base, *relative_parts(name)):
-            raise error  # there is no link, but a file where a directory was expected
         if os.path.commonpath([base, target]) != base:
             raise UnsafePathError(
                 f"{name} in {self.path} is reached through a link that leads out of the directory, and only what lies "
@@ -330,7 +414,14 @@ def _open_checking_links(base: str, parts: tuple[str, ...], flags: int) -> int:
         path = os.path.join(path, part)
         if os.path.islink(path):
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
-    return os.open(path, flags | _FLAGS)
+    return os.open(path, flags | _FLAGS, 0o666)
+
+
+def _occupied(directory: str, name: str) -> UnsafePathError:
+    return UnsafePathError(
+        f"{name} in {directory} is a link, or no regular file, where a file is to be written; remove {directory}, and "
+        f"try again."
+    )
 
 
 def _checked(descriptor: int, directory: str, name: str) -> int:

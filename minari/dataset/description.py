@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from gymnasium.envs.registration import EnvSpec
 
 from minari.dataset.env_spec import is_gymnasiums_own, spaces_of
+from minari.dataset.raw_metadata import texts_of
 from minari.dataset.versions import is_compatible
 from minari.errors import EnvironmentSpecError
 from minari.serialization import deserialize_space
@@ -106,7 +107,6 @@ def _text(value: object) -> str:
     return _NOT_PROVIDED if value is None else str(value)
 
 
-def _names(names: str | Iterable[str] | None) -> str:
+def _names(names: object) -> str:
     """Names in order, whether they come alone, in a list or in a set."""
-    listed = [names] if isinstance(names, str) else sorted(names or ())
-    return ", ".join(listed) or _NOT_PROVIDED
+    return ", ".join(sorted(texts_of(names))) or _NOT_PROVIDED

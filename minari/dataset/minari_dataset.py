@@ -20,6 +20,7 @@ from minari.dataset.env_spec import make_environment, parse_env_spec
 from minari.dataset.episode_buffer import EpisodeBuffer, as_episode_buffers
 from minari.dataset.episode_data import EpisodeData
 from minari.dataset.minari_storage import MinariStorage, PathLike
+from minari.dataset.raw_metadata import texts_of
 from minari.dataset.requirements import warn_about_unmet
 from minari.dataset.statistics import DatasetStatistics, statistics_of
 from minari.dataset.versions import FORMAT_VERSION, check_readable
@@ -373,7 +374,7 @@ class MinariDataset:
         Raises:
             EnvironmentSpecError: the dataset names no environment, or it cannot be made.
         """
-        requirements = self._storage._current.raw.get("requirements") or []
+        requirements = texts_of(self._storage._current.raw.get("requirements"))
         warn_about_unmet(requirements, stacklevel=2)
         spec = self.eval_env_spec if eval_env else None
         if spec is None:

@@ -32,6 +32,7 @@ __all__ = [
     "parse_metadata",
     "read_raw_metadata",
     "refuse_unfinished",
+    "texts_of",
 ]
 
 #: The most bytes that the metadata of a dataset may have; those of the largest images have a third of it.
@@ -47,13 +48,7 @@ _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     **dict.fromkeys(("data_format", "env_spec", "eval_env_spec", "dataset_id", "minari_version"), (str, "a string")),
     **dict.fromkeys(SPACES, ((str, dict), "the description of a space")),
     "jpeg_encoding": (bool, "true or false"),
-    **dict.fromkeys(("ref_min_score", "ref_max_score"), ((int, float), "a number")),
-    "compression": ((str, dict), "a codec, or the codecs of columns"),
-}
-# What people are named by, and what a dataset goes back to: lists of texts, or one text.
-_TEXTS = {
-    **dict.fromkeys(("author", "author_email"), "a list of names"),
-    "requirements": "a list of requirements",
+    "combined_datasets": (list, "a list of dataset ids"),
 }
 
 
@@ -181,17 +176,20 @@ def check_metadata(raw: dict[str, Any], source: object) -> dict[str, Any]:
         value = raw.get(key)
         if value is not None and not isinstance(value, kind):
             raise damaged(source, key, expected, raw)
-    for key, expected in _TEXTS.items():
-        value = raw.get(key)
-        if value is not None and not isinstance(value, str) and not _is_list_of_texts(value):
-            raise damaged(source, key, expected, raw)
-    if raw.get("combined_datasets") is not None and not _is_list_of_texts(raw["combined_datasets"]):
+    if not all(isinstance(dataset_id, str) for dataset_id in raw.get("combined_datasets") or []):
         raise damaged(source, "combined_datasets", "a list of dataset ids", raw)
     return raw
 
 
-def _is_list_of_texts(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+def texts_of(value: object) -> list[str]:
+    """Return the texts that a key of the metadata holds, whatever that is: several in a list, one, or none.
+
+    >>> texts_of(["Ada", 3]), texts_of("Ada"), texts_of(None)
+    (['Ada', '3'], ['Ada'], [])
+    """
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [str(item) for item in value]
+    return [] if value is None else [str(value)]
 
 
 def damaged(source: object, key: str, expected: str, raw: Mapping[str, Any]) -> DatasetCorruptError:

@@ -29,7 +29,7 @@ def warn_about_unmet(requirements: Iterable[str], stacklevel: int) -> None:
         requirements: as for ``pip install``.
         stacklevel: of the warnings, 1 being the caller of this function.
     """
-    for text in [requirements] if isinstance(requirements, str) else requirements:
+    for text in requirements:
         problem = _problem(text)
         if problem is not None:
             warnings.warn(problem, UserWarning, stacklevel=stacklevel + 1)
