@@ -146,7 +146,7 @@ def test_killed_while_metadata_change(memory_path: Path, stride: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data_format", "kills", "seconds", "least"), [("hdf5", 12, (0.02, 0.15), 20), ("zarr", 8, (0.1, 0.3), 4)]
+    ("data_format", "kills", "seconds", "least"), [("hdf5", 12, (0.02, 0.15), 20), ("zarr", 8, (0.1, 0.3), 1)]
 )
 def test_killed_at_any_time(
     tmp_path: Path, data_format: str, kills: int, seconds: tuple[float, float], least: int

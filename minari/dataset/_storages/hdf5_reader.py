@@ -49,6 +49,7 @@ from minari.dataset._storages.hdf5_objects import DATASPACE, UNDEFINED
 from minari.dataset._storages.hdf5_source import NotUnderstood, ReadAt, Source
 from minari.dataset._storages.hdf5_superblock import check_not_in_use, find_superblock
 from minari.dataset._storages.mapped_file import MappedFile
+from minari.dataset._storages.transaction import pending_change
 from minari.errors import DatasetBusyError, DatasetCorruptError, MinariError, UnsafePathError
 from minari.spaces import Column, Path
 
@@ -217,7 +218,16 @@ class EpisodeFile:
             try:
                 return read()
             except NotUnderstood:
-                return through_hdf5(importlib.import_module("minari.dataset._storages.hdf5_process"))
+                return through_hdf5(self._process())
+
+    def _process(self) -> Any:
+        """What reads through HDF5, which knows nothing of a change that is committed and not in place."""
+        if pending_change(self._path.parent, self._path.name) is not None:
+            raise DatasetBusyError(
+                f"An interrupted change to {self._path} is committed and not in place, and it cannot be read otherwise; "
+                f"`minari clean`, or the next program that writes to the dataset, completes it."
+            )
+        return importlib.import_module("minari.dataset._storages.hdf5_process")
 
     # The file as a whole
 
@@ -321,7 +331,7 @@ class EpisodeFile:
             if not_understood:
                 left[index] = not_understood
         if left:
-            process = importlib.import_module("minari.dataset._storages.hdf5_process")
+            process = self._process()
             names = [(index, list(map(spell, paths))) for index, paths in left.items()]
             for (index, paths), others in zip(left.items(), process.columns(self._path, names), strict=True):
                 found[index] |= {path: others[spell(path)] for path in paths if spell(path) in others}

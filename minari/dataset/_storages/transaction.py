@@ -293,7 +293,22 @@ class Overlay:
             offset: of the first byte.
             size: how many.
         """
-        return _patched(read_at(descriptor, offset, max(0, min(size, self.end - offset))), offset, self.changes)
+        data = bytearray(read_at(descriptor, offset, max(0, min(size, self.end - offset))))
+        self.patch(offset, memoryview(data))
+        return bytes(data)
+
+    def patch(self, offset: int, data: memoryview) -> None:
+        """Put the changes into bytes that were read of the file.
+
+        Args:
+            offset: where they lie.
+            data: the bytes, which may be written to.
+        """
+        end = offset + len(data)
+        for at, new in self.changes:
+            start, stop = max(at, offset), min(at + len(new), end)
+            if start < stop:
+                data[start - offset : stop - offset] = new[start - at : stop - at]
 
     def apply(self, file: BinaryIO, path: Path) -> None:
         """Make the change; done again after an interruption, it gives the same result.
@@ -484,17 +499,6 @@ def _cut(places: Any, payload: bytes) -> tuple[Change, ...]:
     return tuple(changes)
 
 
-def _patched(data: bytes, offset: int, changes: Sequence[Change]) -> bytes:
-    """Bytes that lie at an offset, with the changes to them."""
-    end, patched = offset + len(data), None
-    for at, new in changes:
-        start, stop = max(at, offset), min(at + len(new), end)
-        if start < stop:
-            patched = bytearray(data) if patched is None else patched
-            patched[start - offset : stop - offset] = new[start - at : stop - at]
-    return data if patched is None else bytes(patched)
-
-
 def _digest(data: bytes) -> str:
     return xxhash.xxh3_128_hexdigest(data)
 
@@ -502,7 +506,8 @@ def _digest(data: bytes) -> str:
 def _digest_of_ends(descriptor: int, size: int, changes: Sequence[Change]) -> str:
     """Of the first and last bytes of a file, as they are with the changes."""
     places = (0, max(0, size - _PAGE))
-    return _digest(b"".join(_patched(read_at(descriptor, at, min(_PAGE, size)), at, changes) for at in places))
+    overlay = Overlay(size, size, changes, {}, (), None, "", "")
+    return _digest(b"".join(overlay.read_at(descriptor, at, min(_PAGE, size)) for at in places))
 
 
 def _metadata_digest(folder: Path) -> str | None:
