@@ -224,8 +224,8 @@ class EpisodeFile:
         """What reads through HDF5, which knows nothing of a change that is committed and not in place."""
         if pending_change(self._path.parent, self._path.name) is not None:
             raise DatasetBusyError(
-                f"An interrupted change to {self._path} is committed and not in place, and it cannot be read otherwise; "
-                f"`minari clean`, or the next program that writes to the dataset, completes it."
+                f"An interrupted change to {self._path} is committed and not in place; `minari clean`, or the next "
+                f"program that writes to the dataset, completes it."
             )
         return importlib.import_module("minari.dataset._storages.hdf5_process")
 
