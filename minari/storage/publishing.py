@@ -1,4 +1,4 @@
-"""Makes folders and files appear whole or not at all, and takes datasets away.
+"""Makes folders and files appear in one step, and takes datasets away.
 
 Whatever is under way lies in a folder or file whose name begins with a dot, beside the place where
 it will end up. Such names are never datasets, so nobody reads half of one, and one that a killed

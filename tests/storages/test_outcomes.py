@@ -88,7 +88,7 @@ CHANGES: dict[str, tuple[Callable[[MinariStorage], None], list[float]]] = {
 
 
 @in_any
-@pytest.mark.parametrize(("change", "number"), zip(CHANGES, (errno.EIO, errno.ENOSPC, errno.EROFS), strict=True))
+@pytest.mark.parametrize(("change", "number"), list(zip(CHANGES, (errno.EIO, errno.ENOSPC, errno.EROFS), strict=True)))
 def test_a_change(tmp_path: Path, data_format: str, change: str, number: int) -> None:
     require_format(data_format)
     storage = MinariStorage.new(tmp_path / "master" / "data", SPACE, spaces.Discrete(2), data_format=data_format)

@@ -294,8 +294,10 @@ def change_under_way(folder: Path) -> int | None:
 
     A writer that is putting it into place is waited for.
     """
+    if not os.access(f"{folder}{os.sep}{CHANGES_NAME}", os.F_OK):
+        return None
     sign = folder / CHANGES_NAME
-    if not os.access(sign, os.F_OK) or wait_for_writer(sign):
+    if wait_for_writer(sign):
         return None
     try:
         return sign.lstat().st_ino

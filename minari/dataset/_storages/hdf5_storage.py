@@ -66,6 +66,7 @@ class HDF5Storage(MinariStorage):
         self._lock = ThreadLock()  # of the index and the map, which belong together
         self._index = EpisodeIndex(self._file)
         self._map: MappedFile | None = None
+        self._map_change: Overlay | None = None
         self._reader: tuple[MappedFile, EpisodeFile] | None = None
         codecs = (self._codec.observations, self._codec.actions)
         self._known_paths = {spell(path): path for codec in codecs for path in codec.paths()}
@@ -108,7 +109,8 @@ class HDF5Storage(MinariStorage):
     def _mapped(self) -> MappedFile:
         """A map of the file that the index describes; others may have put another one in its place meanwhile."""
         while self._map is None:
-            mapped = MappedFile(self._file, self._change())
+            self._map_change = self._change()
+            mapped = MappedFile(self._file, self._map_change)
             if mapped.stamp == self._index.stamp:
                 self._map = mapped
             else:
@@ -136,7 +138,7 @@ class HDF5Storage(MinariStorage):
             yield from self._read_batch(batch)
             batch = list(islice(remaining, _EPISODES_AT_A_TIME))
         with self._lock.current:
-            if self._change() is None:
+            if self._map_change is None:  # otherwise it would speak of what is not in place yet
                 self._index.save()
 
     def _read_batch(self, batch: Sequence[int]) -> Iterator[tuple[int, Columns]]:

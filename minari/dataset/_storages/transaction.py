@@ -421,7 +421,7 @@ class Overlay:
 
 def has_journal(folder: Path) -> bool:
     """Whether a change to a file in this directory is being made, or was left unfinished."""
-    return os.access(folder / JOURNAL_NAME, os.F_OK)
+    return os.access(f"{folder}{os.sep}{JOURNAL_NAME}", os.F_OK)
 
 
 def pending_change(folder: Path, data_file: str) -> Overlay | None:
