@@ -29,7 +29,7 @@ from minari.dataset.minari_storage import MinariStorage, PathLike
 from minari.dataset.publication import free_dataset_path, make_namespace
 from minari.dataset.storing import opened_writer
 from minari.dataset.versions import FORMAT_VERSION
-from minari.errors import DatasetNotFoundError, EpisodeError, MinariError
+from minari.errors import DatasetNotFoundError, EpisodeError, MinariError, UnsafePathError
 from minari.storage.datasets_root_dir import get_datasets_root
 from minari.storage.publishing import RECORDINGS_FOLDER, publish_directory, remove_directory, write_atomically
 
@@ -128,6 +128,8 @@ def new_recording(
     env_name = re.sub(r"[^\w-]", "-", env_spec.id) if env_spec else "recording"
     name = f"{env_name[:100]}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{secrets.token_hex(2)}"
     path = folder / RECORDINGS_FOLDER / name
+    if path.parent.is_symlink():
+        raise UnsafePathError(f"{path.parent} is a link, expected a folder for recordings; remove it.")
     try:
         with storage_errors(path, "made"):
             storage = MinariStorage.new(
@@ -164,6 +166,8 @@ def list_recordings(root: PathLike | None = None) -> list[Recording]:
 
 def _data_paths(folder: Path) -> list[Path]:
     """The data of the recordings in a folder; links lead to none."""
+    if folder.is_symlink():
+        return []
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]

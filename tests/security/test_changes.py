@@ -21,7 +21,8 @@ from minari.dataset._storages.folder_changes import PendingChanges
 from minari.dataset._storages.transaction import Overlay
 from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.minari_storage import MinariStorage
-from minari.errors import DatasetCorruptError, MinariError
+from minari.errors import DatasetCorruptError, MinariError, UnsafePathError
+from minari.storage.recordings import list_recordings, new_recording
 from support.copies import require_format
 
 
@@ -334,3 +335,31 @@ def test_records_that_are_none(tmp_path: Path, data_format: str, text: bytes | N
     assert values(data_path) == [1, 2]
     MinariStorage.read(data_path).update_episodes([episode(3)])
     assert values(data_path) == [1, 2, 3]
+
+
+# Other names that somebody may have put a link at
+
+
+def test_a_link_in_the_place_of_a_new_file(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    storage = MinariStorage.new(tmp_path / "a" / "data", SPACE, spaces.Discrete(2))
+    (storage.data_path / ".main_data.hdf5.partial").symlink_to(victim)
+    storage.update_episodes([episode(1)])
+    assert victim.read_text() == "mine"
+    assert values(storage.data_path) == [1]
+    (storage.data_path / ".main_data.hdf5.partial").symlink_to(victim)
+    storage.repack()
+    assert victim.read_text() == "mine"
+    assert values(storage.data_path) == [1]
+
+
+def test_a_link_in_the_place_of_the_recordings(datasets_root: Path, tmp_path: Path) -> None:
+    victims = tmp_path / "victims"
+    victims.mkdir()
+    datasets_root.mkdir(exist_ok=True)
+    (datasets_root / ".recordings").symlink_to(victims)
+    assert list_recordings() == []
+    with pytest.raises(UnsafePathError):
+        new_recording(SPACE, spaces.Discrete(2), None, "hdf5", jpeg_encoding=False)
+    assert list(victims.iterdir()) == []

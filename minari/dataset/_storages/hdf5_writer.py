@@ -81,7 +81,8 @@ class _NewFile:
 
     def _opened(self) -> BinaryIO:
         if self._bytes is None:
-            self._bytes = self._temporary.open("w+b", buffering=0)
+            self._temporary.unlink(missing_ok=True)  # of a killed writer, or a link that somebody has put there
+            self._bytes = self._temporary.open("x+b", buffering=0)
             write_all(self._bytes, memoryview(self._start))
         return self._bytes
 

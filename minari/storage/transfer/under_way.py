@@ -6,10 +6,11 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from minari.dataset._storages.file_lock import Lock, try_lock
+from minari.errors import DatasetBusyError
 from minari.progress import progress
 from minari.storage.publishing import make_folder, make_parents, remove_empty
 
@@ -19,6 +20,7 @@ __all__ = ["LOCK_NAME_WITHIN", "folder_under_way"]
 #: The file in such a folder that is locked as long as a program works there.
 LOCK_NAME_WITHIN = "lock"
 _PAUSE = 0.1  # seconds between two looks whether the other program has finished
+_PATIENCE = 600.0  # seconds in which it changes nothing, as when it computes checksums
 
 
 @contextmanager
@@ -78,8 +80,26 @@ def _opened(folder: Path) -> Lock | None:
 
 
 def _waited_for(folder: Path, purpose: str) -> Lock:
+    seen, since = _newest(folder), time.monotonic()
     with progress(f"waiting for another program that is {purpose}", None, unit="looks") as advance:
         while (held := _opened(folder)) is None:
             time.sleep(_PAUSE)
             advance(1)
+            if time.monotonic() - since > _PATIENCE:
+                if seen == (newest := _newest(folder)):
+                    raise DatasetBusyError(
+                        f"Another program that is {purpose} has changed nothing in {folder} for {_PATIENCE / 60:g} "
+                        f"minutes; see whether it hangs, end it, and try again."
+                    )
+                seen, since = newest, time.monotonic()
     return held
+
+
+def _newest(folder: Path) -> tuple[int, int]:
+    """What changes as long as a program writes into a folder: the number of its files, and the newest time."""
+    times = [0]
+    for path, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                times.append(os.lstat(os.path.join(path, name)).st_mtime_ns)  # noqa: PTH118
+    return len(times), max(times)
