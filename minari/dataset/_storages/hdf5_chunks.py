@@ -82,7 +82,7 @@ def compressed(column: npt.NDArray[Any], chunking: Chunking) -> StoredColumn:
 
 
 def decompressed(stored: StoredColumn) -> npt.NDArray[Any]:
-    """The column, which cannot be written to, as views of a file cannot.
+    """The column, in memory of its own.
 
     Raises:
         ValueError: a chunk is damaged.
@@ -101,7 +101,6 @@ def decompressed(stored: StoredColumn) -> npt.NDArray[Any]:
         part[...] = chunk[tuple(map(slice, part.shape))]
 
     in_threads(decode, zip(corners(shape, chunking.shape), stored.pieces, strict=True), _chunks_at_a_time(size))
-    array.flags.writeable = False
     return array
 
 
