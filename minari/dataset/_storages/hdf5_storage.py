@@ -192,7 +192,7 @@ class HDF5Storage(MinariStorage):
             with file:
                 if found[0] is not None:
                     return self._read_found(file, mapped, takewhile(_is_found, zip(batch, found, strict=True)))
-            return self._at_one_moment(partial(self._columns, batch))
+            return self._at_one_moment(partial(self._columns, batch, mapping=mapping))
         except DatasetCorruptError:
             with self._lock.current:
                 if not self._index.distrust():  # which may have been wrong
@@ -242,8 +242,13 @@ class HDF5Storage(MinariStorage):
     ) -> dict[Path, Column]:
         """Read the leaves of an episode that need no HDF5."""
         try:
-            if schema.is_mapped and mapped is not None:
-                return mapped.arrays(schema.views, places, places[0] * schema.step_size)
+            if schema.is_mapped:
+                if mapped is not None:
+                    return mapped.arrays(schema.views, places, places[0] * schema.step_size)
+                leaves = zip(schema.views, places[::2], strict=True)
+                arrays = {path: np.empty((rows, *shape), dtype) for (path, dtype, shape), rows in leaves}
+                file.read_arrays(zip(places[1::2], arrays.values(), strict=True))
+                return arrays
             columns: dict[Path, Column] = {}
             plain: list[tuple[int, Column]] = []
             position = 0
@@ -296,14 +301,15 @@ class HDF5Storage(MinariStorage):
             f"the file is damaged, so copy or download it again."
         )
 
-    def _columns(self, batch: Sequence[int], file: DataFile) -> list[tuple[int, Columns]]:
+    def _columns(self, batch: Sequence[int], file: DataFile, mapping: bool = False) -> list[tuple[int, Columns]]:
         """The columns of the first episodes, read through HDF5 where they have to be."""
         self._locate(batch, file)
         batch = self._at_once(batch)
         through_hdf5 = self._read_through_hdf5(batch)
+        mapped = self._mapped(file) if mapping else None
         episodes: list[tuple[int, Columns]] = []
         for index in batch:
-            columns = {**self._leaves(file, None, index, *self._placed(index)), **through_hdf5.get(index, {})}
+            columns = {**self._leaves(file, mapped, index, *self._placed(index)), **through_hdf5.get(index, {})}
             if self.verify_checksums:
                 self._verify(index, columns, self._index.checksums(index))
             episodes.append((index, columns))
