@@ -49,7 +49,7 @@ def in_memory(content: bytes) -> Callable[[int, int], bytes]:
     return read_at
 
 
-def attributes_at(path: Path, address: int) -> Any:
+def attributes_in(path: Path, address: int) -> Any:
     with DataFile(path) as file:
         return read_attributes(file.read_at, address)
 
@@ -58,7 +58,7 @@ def assert_agrees(path: Path, name: str, is_understood: bool | None = True) -> N
     """Require what h5py reads; or None, if it may be or has to be."""
     with h5py.File(path) as file:
         expected, address = dict(file[name].attrs), h5py.h5o.get_info(file[name].id).addr
-    found = attributes_at(path, address)
+    found = attributes_in(path, address)
     if is_understood is not None:
         assert (found is not None) == is_understood
     if found is not None:
@@ -178,7 +178,7 @@ def test_attributes_that_are_left_to_hdf5(tmp_path: Path, kind: str) -> None:
         LEFT[kind](group)
         group.attrs["after"] = 2
         address = address_of(group)
-    assert attributes_at(tmp_path / "file.h5", address) is None
+    assert attributes_in(tmp_path / "file.h5", address) is None
 
 
 def test_messages_that_lie_elsewhere() -> None:

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from minari._base.data_file import DataFile
-from minari.dataset._storages import hdf5_index
 from minari.dataset._storages.hdf5_index import INDEX_NAME, EpisodeIndex, LeafPlace, PlacedEpisodes, Schema
 from support.stored import rewrite_index
 
@@ -235,7 +234,9 @@ def test_header_that_speaks_of_more_rows_than_there_are(data_file: Path, episode
     assert opened(data_file).count == 0
 
 
-@pytest.mark.parametrize("name", ["../{}", "{}", "/tmp/{}", "./{}", ".index.0123456.i8", ".index.01234567.i8x", 7, None])
+@pytest.mark.parametrize(
+    "name", ["../{}", "{}", "/tmp/{}", "./{}", ".index.0123456.i8", ".index.01234567.i8x", 7, None]
+)
 def test_tables_of_other_names_are_not_touched(data_file: Path, tmp_path: Path, name: Any) -> None:
     """A header that names another file makes that file neither go nor change."""
     other = tmp_path.parent / f"{tmp_path.name}-outside.i8"

@@ -60,7 +60,11 @@ def test_views_are_read_only(tmp_path: Path) -> None:
 
 def test_datasets_give_copies_or_views() -> None:
     dataset = minari.create_dataset_from_arrays(
-        "views-v0", observations=np.arange(6.0), actions=np.zeros(5), rewards=np.ones(5), terminations=np.eye(1, 5, 4)[0]
+        "views-v0",
+        observations=np.arange(6.0),
+        actions=np.zeros(5),
+        rewards=np.ones(5),
+        terminations=np.eye(1, 5, 4)[0],
     )
     for given in (dataset[0], next(iter(dataset)), *dataset.sample_episodes(1), *dataset.iterate_episodes()):
         assert given.rewards.flags.writeable

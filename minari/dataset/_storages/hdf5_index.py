@@ -172,10 +172,11 @@ class EpisodeIndex:
 
     Args:
         data_file: the HDF5 file; the index lies beside it.
+        needed: leaves that every episode has; an index that says otherwise is not used.
     """
 
-    def __init__(self, data_file: FilePath) -> None:
-        self._data_file = data_file
+    def __init__(self, data_file: FilePath, needed: Iterable[Path] = ()) -> None:
+        self._data_file, self._needed = data_file, frozenset(needed)
         self._header_file = data_file.with_name(INDEX_NAME)
         self._forget()
 
@@ -248,6 +249,8 @@ class EpisodeIndex:
             raise ValueError("a row has a schema that is missing")
         if any(schema.row_width > width for schema in schemas):
             raise ValueError("a row is too short")
+        if not all(self._needed.issubset(leaf.path for leaf in schema.leaves) for schema in schemas):
+            raise ValueError("a leaf is missing")
         is_current = _is_of(header["file"], file) and _are_sound(schemas, rows[:count], file.size)
         self._schemas, self._rows, self._count = schemas, rows, count
         self._schema_numbers = {schema: number for number, schema in enumerate(schemas)}

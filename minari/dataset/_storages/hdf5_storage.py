@@ -45,6 +45,7 @@ from minari.dataset._storages.mapped_file import MappedFile
 from minari.dataset._storages.thread_lock import ThreadLock
 from minari.dataset._storages.transaction import has_journal, recover_abandoned
 from minari.dataset.compression import Codec, Codecs
+from minari.dataset.encoding import REWARDS, TERMINATIONS, TRUNCATIONS
 from minari.dataset.metadata import DatasetMetadata
 from minari.dataset.minari_storage import EpisodeWriter, MinariStorage
 from minari.dataset.stored_metadata import stamp_of
@@ -107,10 +108,10 @@ class HDF5Storage(MinariStorage):
         super().__init__(data_path, metadata)
         self._file = self.data_path / DATA_FILE_NAME
         self._lock = ThreadLock()  # of the index
-        self._index = EpisodeIndex(self._file)
         self._map: weakref.ref[MappedFile] | None = None  # for as long as there are views of it
         codecs = (self._codec.observations, self._codec.actions)
         self._known_paths = {spell(path): path for codec in codecs for path in codec.paths()}
+        self._index = EpisodeIndex(self._file, [REWARDS, TERMINATIONS, TRUNCATIONS, *self._known_paths.values()])
 
     @classmethod
     def _read_metadata_of_old_releases(cls, data_path: FilePath) -> dict[str, Any] | None:
