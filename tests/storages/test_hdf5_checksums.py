@@ -62,9 +62,7 @@ def places(data_path: Path) -> Iterator[tuple[str, int]]:
     with h5py.File(data_path / "main_data.hdf5") as file:
         for leaf, offset in zip(schema.leaves, numbers[1::2], strict=True):
             name = path_name(leaf.path)
-            dataset = file[
-                f"episode_1/{'/'.join(part if isinstance(part, str) else f'_index_{part}' for part in leaf.path)}"
-            ]
+            dataset = file[f"episode_1/{spell(leaf.path)}"]
             if dataset.chunks:
                 chunk = dataset.id.get_chunk_info(0)
                 yield name, chunk.byte_offset + chunk.size // 2
