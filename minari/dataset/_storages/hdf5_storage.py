@@ -24,12 +24,13 @@ import numpy.typing as npt
 
 from minari._base.data_file import DataFile
 from minari.dataset._storages.hdf5_appending import StoredEpisode
-from minari.dataset._storages.hdf5_attributes import nested_metadata
+from minari.dataset._storages.hdf5_attributes import is_damaged, metadata_checksum, nested_metadata
 from minari.dataset._storages.hdf5_chunks import StoredColumn, corners, decompressed, read_column
 from minari.dataset._storages.hdf5_filters import GZIP, GZIP_FRAME_LEVEL, GZIP_LEVELS, Chunking
 from minari.dataset._storages.hdf5_headers import read_attributes
 from minari.dataset._storages.hdf5_index import (
     INDEX_NAME,
+    NO_CHECKSUM,
     UNKNOWN,
     EpisodeIndex,
     LeafPlace,
@@ -384,7 +385,7 @@ class HDF5Storage(MinariStorage):
     def _read_episode_metadata(self, indices: Iterable[int]) -> Iterator[dict[str, Any]]:
         remaining = iter(indices)
         while batch := list(islice(remaining, _EPISODES_AT_A_TIME)):
-            yield from self._at_one_moment(partial(self._metadata_of, batch))
+            yield from self._at_one_moment(partial(self._verified_metadata, batch))
 
     def _metadata_of(self, batch: Sequence[int], file: DataFile) -> list[dict[str, Any]]:
         found = {index: self._usual_metadata(index, file) for index in batch}
@@ -419,6 +420,31 @@ class HDF5Storage(MinariStorage):
                     f"the file where the values were changed on purpose."
                 )
 
+    def _verified_metadata(self, batch: Sequence[int], file: DataFile) -> list[dict[str, Any]]:
+        found = self._metadata_of(batch, file)
+        for index, metadata in zip(batch if self.verify_checksums else [], found, strict=False):
+            expected = self._index.metadata_checksum(index)
+            if expected != NO_CHECKSUM and is_damaged(metadata_checksum(metadata), expected):
+                raise ChecksumError(
+                    f"The metadata of episode {index} in {self._file} are not those that were written: their checksum "
+                    f"is another; copy or download the dataset again, or delete {INDEX_NAME} beside the file where "
+                    f"they were changed on purpose."
+                )
+        return found
+
+    def _add_metadata_checksums(self, indices: Iterable[int]) -> None:
+        """Make checksums of the metadata as they are now, of those of these episodes that have none."""
+        remaining = iter(indices)
+        while batch := list(islice(remaining, _EPISODES_AT_A_TIME)):
+            self._at_one_moment(partial(self._add_checksums_of_metadata, batch))
+        with self._lock.current:
+            self._index.save()
+
+    def _add_checksums_of_metadata(self, batch: Sequence[int], file: DataFile) -> None:
+        for index, metadata in zip(batch, self._metadata_of(batch, file), strict=True):
+            if self._index.metadata_checksum(index) == NO_CHECKSUM:
+                self._index.set_metadata_checksum(index, metadata_checksum(metadata))
+
     def _episodes_without_checksums(self, indices: Iterable[int]) -> list[int]:
         remaining, missing = iter(indices), []
         while batch := list(islice(remaining, _EPISODES_AT_A_TIME)):
@@ -435,8 +461,7 @@ class HDF5Storage(MinariStorage):
             checksums = {path: checksum_of(column) for path, column in columns.items()}
             with self._lock.current:
                 self._index.add_checksums(index, checksums)
-        with self._lock.current:
-            self._index.save()
+        self._add_metadata_checksums(range(self.total_episodes))
 
     def _stored_checksums(self, indices: Sequence[int]) -> list[dict[Path, int]]:
         """The checksums of episodes, which are made where there are none."""
@@ -489,15 +514,19 @@ class HDF5Storage(MinariStorage):
             except ValueError as error:
                 raise self._cut_off(index, error) from error
             del metadata["id"]
-            total_steps = int(metadata.pop("total_steps"))
-            episodes.append(StoredEpisode(total_steps, columns, metadata, self._checksums_of(index, file)))
+            total_steps, known = int(metadata.pop("total_steps")), self._index.metadata_checksum(index)
+            episodes.append(StoredEpisode(total_steps, columns, metadata, self._checksums_of(index, file), known))
         return episodes
 
-    def _remember(self, placed: Iterable[PlacedEpisodes], status: os.stat_result, total: int) -> None:
-        """Take over what a writer has changed."""
+    def _remember(
+        self, placed: Iterable[PlacedEpisodes], described: Iterable[int], status: os.stat_result, total: int
+    ) -> None:
+        """Take over what a writer has changed: episodes, and the metadata of others."""
         with self._lock.current:
             for episodes in placed:
                 self._index.add(episodes)
+            for index in described:
+                self._index.set_metadata_checksum(index, NO_CHECKSUM)
             self._index.total = total
             self._index.save(status)
 

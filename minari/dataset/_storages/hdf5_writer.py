@@ -152,6 +152,7 @@ class HDF5Writer(EpisodeWriter):
         self._appender = EpisodeAppender(target.write_at, self._old_end, storage._codec_for)
         self._appended = self._finished = self._committed = False
         self._replaced: dict[str, str] = {}
+        self._described: list[int] = []  # episodes whose metadata are changed
         self._through_hdf5: list[Callable[[Any], None]] = []
         self._file: Any | None = None
         self._placed: list[PlacedEpisodes] = []
@@ -166,6 +167,7 @@ class HDF5Writer(EpisodeWriter):
         self.append(index, [episode])
 
     def update_metadata(self, index: int, metadata: Mapping[str, Any]) -> None:
+        self._described.append(index)
         self._through_hdf5.append(lambda file: hdf5().update_metadata(file[group_name(index)], metadata))
 
     def copy_from(self, first_index: int, storage: MinariStorage, indices: Sequence[int]) -> bool:
@@ -185,8 +187,10 @@ class HDF5Writer(EpisodeWriter):
     def _copy(self, first_index: int, source: HDF5Storage, indices: Sequence[int], file: Any) -> None:
         numbers = [(old, new) for new, old in enumerate(indices, first_index)]
         checksums = source._stored_checksums(indices)
+        of_metadata = list(map(source._index.metadata_checksum, indices))
+        self._described += [new for (_, new), known in zip(numbers, of_metadata, strict=True) if known == NO_CHECKSUM]
         copied = hdf5().copy_episodes(source._file, numbers, file, self._storage._known_paths, self._target.read_at)
-        self._placed += map(_with_checksums, copied, checksums)
+        self._placed += map(_with_checksums, copied, checksums, of_metadata)
 
     def _finish(self) -> None:
         """Do everything but to make it visible."""
@@ -247,7 +251,8 @@ class HDF5Writer(EpisodeWriter):
         if self._placed or self._through_hdf5:
             status = self._target.commit(texts)
             self._committed = True
-            self._storage._remember(self._placed, status, metadata.total_episodes)
+            self._storage._remember(self._placed, self._described, status, metadata.total_episodes)
+            self._storage._add_metadata_checksums(self._described)
         else:
             write_atomically(self._storage.data_path / METADATA_FILE_NAME, texts[METADATA_FILE_NAME])
 
@@ -263,10 +268,10 @@ class HDF5Writer(EpisodeWriter):
             self._storage._keep_index()
 
 
-def _with_checksums(placed: PlacedEpisodes, checksums: Mapping[Path, int]) -> PlacedEpisodes:
-    """The place of one episode, with the checksums of its leaves."""
-    values = [checksums.get(leaf.path, NO_CHECKSUM) for leaf in placed.schema.leaves]
-    return replace(placed, checksums=np.array([values], np.int64))
+def _with_checksums(placed: PlacedEpisodes, checksums: Mapping[Path, int], of_metadata: int) -> PlacedEpisodes:
+    """The place of one episode, with the checksums of its leaves and of its metadata."""
+    values = np.array([[checksums.get(leaf.path, NO_CHECKSUM) for leaf in placed.schema.leaves]], np.int64)
+    return replace(placed, checksums=values, metadata_checksums=np.array([of_metadata], np.int64))
 
 
 def _names(placed: Iterable[PlacedEpisodes]) -> list[str]:
