@@ -210,7 +210,22 @@ def root_attributes(path: Path) -> dict[str, Any]:
 def leaves(path: Path, index: int) -> tuple[int, list[tuple[str, int]]]:
     """Return the number of steps of an episode, and the name and the number of rows of each of its arrays."""
     ((content, _),) = _ask(path, "leaves", episode=index)
-    return _checked(path, lambda: (_count(content[0]), [(str(name), _count(rows)) for name, rows in content[1]]))
+    return _checked(
+        path, lambda: (_count(content[0]), [(str(name), _count(shape[0])) for name, shape, _ in content[1]])
+    )
+
+
+def leaf_types(path: Path, index: int) -> list[tuple[str, tuple[np.dtype[Any], tuple[int, ...]]]]:
+    """Return the name of each array of numbers of an episode, its dtype, and the shape of a row."""
+    ((content, _),) = _ask(path, "leaves", episode=index)
+    return _checked(
+        path,
+        lambda: [
+            (str(name), (_dtype(dtype), tuple(map(_count, shape[1:]))))
+            for name, shape, dtype in content[1]
+            if dtype is not None
+        ],
+    )
 
 
 def columns(path: Path, wanted: Sequence[tuple[int, Sequence[str]]]) -> list[dict[str, Column]]:

@@ -14,6 +14,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path as FilePath
 from typing import Any, Final, TypeVar
 
@@ -193,30 +194,21 @@ class EpisodeFile:
         self._main.source.renew()
         return self._main
 
-    @contextmanager
-    def _errors(self, index: int | None = None) -> Iterator[None]:
-        """Turn the ways to fail at a damaged file into one."""
-        try:
-            yield
-        except (MinariError, NotUnderstood):
-            raise
-        except (ValueError, IndexError, OverflowError, struct.error, MemoryError) as error:
-            what = (
-                f"{self._path} cannot be read as HDF5"
-                if index is None
-                else f"Episode {index} in {self._path} cannot be read"
-            )
-            raise DatasetCorruptError(
-                f"{what} ({error}); the file is damaged or holds something else, so copy or download it again."
-            ) from error
-
     def _read(self, index: int | None, read: Callable[[], _T], through_hdf5: Callable[[Any], _T]) -> _T:
-        """What is read here, or else through HDF5 in another process."""
-        with self._errors(index):
+        """What is read here, or else through HDF5 in another process; ways to fail at a damaged file become one."""
+        try:
             try:
                 return read()
             except NotUnderstood:
                 return through_hdf5(importlib.import_module("minari.dataset._storages.hdf5_process"))
+        except MinariError:
+            raise
+        except (ValueError, IndexError, OverflowError, struct.error, MemoryError) as error:
+            whole = f"{self._path} cannot be read as HDF5"
+            what = whole if index is None else f"Episode {index} in {self._path} cannot be read"
+            raise DatasetCorruptError(
+                f"{what} ({error}); the file is damaged or holds something else, so copy or download it again."
+            ) from error
 
     # The file as a whole
 
@@ -316,7 +308,8 @@ class EpisodeFile:
         found: dict[int, dict[Path, Column]] = {index: {} for index, *_ in wanted}
         left: dict[int, list[Path]] = {}
         for index, header, paths in wanted:
-            not_understood = self._read_here(index, header, paths, found[index])
+            read = partial(self._read_here, index, header, paths, found[index])
+            not_understood = self._read(index, read, lambda _: list(paths))  # noqa: B023 (called at once)
             if not_understood:
                 left[index] = not_understood
         if left:
@@ -329,18 +322,14 @@ class EpisodeFile:
     def _read_here(self, index: int, header: int, paths: Iterable[Path], columns: dict[Path, Column]) -> list[Path]:
         """Read columns of an episode; those that are not understood are returned."""
         left = []
-        with self._errors(index):
+        group = self._episode(index, header)
+        siblings = group.members()
+        for path in paths:
             try:
-                group = self._episode(index, header)
-                siblings = group.members()
+                item = group.file.find(spell(path), siblings, spell(path))
+                columns[path] = read_array(item.file.source, item.array())
             except NotUnderstood:
-                return list(paths)
-            for path in paths:
-                try:
-                    item = group.file.find(spell(path), siblings, spell(path))
-                    columns[path] = read_array(item.file.source, item.array())
-                except NotUnderstood:
-                    left.append(path)
+                left.append(path)
         return left
 
     def stored_columns(
@@ -353,21 +342,20 @@ class EpisodeFile:
             header: the address of its group, where that is known.
             paths: of the columns.
         """
-        found: dict[Path, Column | StoredColumn] = {}
-        try:
-            with self._errors(index):
-                group = self._episode(index, header)
-                siblings = group.members()
-                for path in paths:
-                    item = group.file.find(spell(path), siblings, spell(path))
-                    array = item.array()
-                    stored = (
-                        stored_column(item.file.source, array) if array.chunking and array.chunking.filters else None
-                    )
-                    found[path] = read_array(item.file.source, array) if stored is None else stored
-        except NotUnderstood:
-            return None
-        return found
+
+        def read() -> dict[Path, Column | StoredColumn]:
+            found: dict[Path, Column | StoredColumn] = {}
+            group = self._episode(index, header)
+            siblings = group.members()
+            for path in paths:
+                item = group.file.find(spell(path), siblings, spell(path))
+                array = item.array()
+                is_compressed = array.chunking is not None and array.chunking.filters
+                stored = stored_column(item.file.source, array) if is_compressed else None
+                found[path] = read_array(item.file.source, array) if stored is None else stored
+            return found
+
+        return self._read(index, read, lambda _: None)
 
     def read_metadata(self, index: int, header: int = UNKNOWN) -> dict[str, Any]:
         """Return the metadata of an episode, nested.
@@ -392,13 +380,12 @@ class EpisodeFile:
 
     def first_leaves(self) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
         """Return dtype and shape of a row of each array of numbers of the first episode, by its spelled name."""
-        with self._errors(0):
-            found = {}
-            for item in _arrays(self._episode(0)):
-                array = item.array()
-                if isinstance(array.kind, np.dtype) and array.shape:
-                    found[item.name] = array.kind, array.shape[1:]
-            return found
+
+        def read() -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+            arrays = {item.name: item.array() for item in _arrays(self._episode(0))}
+            return {name: (array.dtype, array.shape[1:]) for name, array in arrays.items() if array.shape}
+
+        return self._read(0, read, lambda hdf5: dict(hdf5.leaf_types(self._path, 0)))
 
 
 def _placed(
