@@ -11,9 +11,11 @@ import json
 import math
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
@@ -28,8 +30,10 @@ from minari.spaces import Column, object_column
 
 
 _PROGRAM: Final = "import sys; sys.path[:] = sys.argv[1:]; from minari.dataset._storages.hdf5_child import main; main()"
-_SECONDS: Final = 10  # of a processor, for a request
+_SECONDS: Final = 5  # of a processor, for a request
 _BYTES_A_SECOND: Final = 20_000_000  # of the file, beside that
+_MOMENT: Final = 1.0  # seconds in which a process ends that has closed its output
+_MOST_FAILURES: Final = 3  # of requests for a file, after which there are no more
 _PATIENCE: Final = 10  # times as long as it may take where nobody else uses the processor
 _LONGEST_LINE: Final = 2**26
 _MOST_EXPANDED: Final = 1032
@@ -39,6 +43,7 @@ _T = TypeVar("_T")
 
 _turn = ThreadLock()
 _child: _Child | None = None
+_failures: Counter[tuple[str, int, int]] = Counter()  # by path, size and time of the file
 
 
 class _Failed(Exception):
@@ -89,7 +94,7 @@ class _Child:
         stdout = cast("Any", self._process.stdout)
         line = stdout.readline(_LONGEST_LINE)
         if not line.endswith(b"\n"):
-            raise ValueError("the process has ended")
+            raise ValueError("it ended")
         kind, content, forms = parse_json(line)
         arrays = []
         for descriptor, shape in forms:
@@ -100,9 +105,18 @@ class _Child:
                 raise ValueError("more bytes than the file can hold")
             data = bytearray(size)
             if stdout.readinto(data) != size:
-                raise ValueError("the process has ended")
+                raise ValueError("it ended")
             arrays.append(np.frombuffer(data, dtype).reshape(shape) if size else np.empty(shape, dtype))
         return kind, content, arrays
+
+    def how_it_ended(self) -> str | None:
+        """Return what has happened to the process; None where it goes on."""
+        try:
+            code = self._process.wait(_MOMENT)
+        except subprocess.TimeoutExpired:
+            return None
+        took_too_long = -code in (signal.SIGTERM, getattr(signal, "SIGKILL", 0), getattr(signal, "SIGXCPU", 0))
+        return "HDF5 took too long for it" if took_too_long else f"HDF5 crashed at it with status {code}"
 
     def end(self) -> None:
         """End the process, whatever it is doing."""
@@ -174,20 +188,25 @@ def end() -> None:
 def _ask(path: Path, what: str, **further: Any) -> list[tuple[Any, list[npt.NDArray[Any]]]]:
     """All parts of the answer to a request."""
     global _child
-    name = str(Path(path).absolute())
+    name, status = str(Path(path).absolute()), Path(path).stat()
+    identity = name, status.st_size, status.st_mtime_ns
+    if _failures[identity] >= _MOST_FAILURES:
+        raise _damaged(name, f"HDF5 has failed at it {_MOST_FAILURES} times")
     with _turn.current:
         if _child is None or not _child.is_alive():
             _child = _Child()
-        limit = _MOST_EXPANDED * max(Path(name).stat().st_size, 2**16)
         child, is_done = _child, False
         try:
-            parts = list(child.ask({"path": name, "what": what, **further}, limit))
+            parts = list(
+                child.ask({"path": name, "what": what, **further}, _MOST_EXPANDED * max(status.st_size, 2**16))
+            )
             is_done = True
         except (DatasetCorruptError, MissingDependencyError):
             is_done = True
             raise
         except _Failed as failure:
-            raise _damaged(name, f"HDF5 crashed, hung or used too much memory: {failure}") from None
+            _failures[identity] += 1
+            raise _damaged(name, child.how_it_ended() or f"HDF5 said what cannot be: {failure}") from None
         finally:
             if not is_done:  # also where the user has interrupted it: what it would say next is no answer
                 child.end()
