@@ -33,6 +33,7 @@ from minari.dataset._storages.hdf5_arrays import (
 )
 from minari.dataset._storages.hdf5_attributes import nested_metadata
 from minari.dataset._storages.hdf5_chunks import StoredColumn, has_table
+from minari.dataset._storages.hdf5_datatypes import Kind
 from minari.dataset._storages.hdf5_groups import Link, is_group, members
 from minari.dataset._storages.hdf5_headers import (
     Messages,
@@ -378,12 +379,12 @@ class EpisodeFile:
 
         return self._read(index, lambda: _with_numbers(read()), lambda hdf5: _with_numbers(through_hdf5(hdf5)))
 
-    def first_leaves(self) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
-        """Return dtype and shape of a row of each array of numbers of the first episode, by its spelled name."""
+    def first_leaves(self) -> dict[str, tuple[Kind, tuple[int, ...]]]:
+        """Return the kind of the values, and the shape of a row, of each array of the first episode, by its name."""
 
-        def read() -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+        def read() -> dict[str, tuple[Kind, tuple[int, ...]]]:
             arrays = {item.name: item.array() for item in _arrays(self._episode(0))}
-            return {name: (array.dtype, array.shape[1:]) for name, array in arrays.items() if array.shape}
+            return {name: (array.kind, array.shape[1:]) for name, array in arrays.items() if array.shape}
 
         return self._read(0, read, lambda hdf5: dict(hdf5.leaf_types(self._path, 0)))
 
