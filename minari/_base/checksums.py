@@ -14,7 +14,7 @@ import numpy.typing as npt
 import xxhash
 
 
-__all__ = ["column_checksum"]
+__all__ = ["bytes_checksum", "column_checksum"]
 
 _SIGN = 1 << 63
 
@@ -42,6 +42,16 @@ def column_checksum(column: npt.NDArray[Any]) -> int:
         column = np.ascontiguousarray(column, column.dtype.newbyteorder("<"))
     buffer: Any = column if column.dtype.kind in "biufc" else column.reshape(-1).view(np.uint8)
     return _signed(xxhash.xxh3_64_intdigest(buffer, seed))
+
+
+def bytes_checksum(data: Any, seed: int = 0) -> int:
+    """Return the checksum of bytes, an unsigned integer of 64 bits.
+
+    Args:
+        data: bytes, or what has a buffer of them in one piece.
+        seed: the checksum of what comes before, where one is made of several parts.
+    """
+    return xxhash.xxh3_64_intdigest(data, seed)
 
 
 def _checksum_of_objects(column: npt.NDArray[Any]) -> int:

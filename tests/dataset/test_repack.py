@@ -181,20 +181,20 @@ class TestWhoReadsMeanwhile:
         for opened in (storage, MinariStorage.read(storage.data_path)):
             assert_holds(opened, [*TRUTHS, TRUTHS[2]])
 
-    def test_a_file_that_is_replaced_before_it_is_mapped(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_file_that_is_replaced_before_it_is_opened(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A reader that knows where everything lies in the old file does not look there in the new one."""
         storage = store(tmp_path / "data", "hdf5", compression="none")
-        map_file, replaced = hdf5_storage.MappedFile, False
+        open_file, reader, replaced = hdf5_storage.DataFile, MinariStorage.read(storage.data_path), False
 
-        def map_too_late(path: Path) -> Any:
+        def open_too_late(path: Path) -> Any:
             nonlocal replaced
             if not replaced:
                 replaced = True
                 MinariStorage.read(tmp_path / "data").repack(compression="gzip")
-            return map_file(path)
+            return open_file(path)
 
-        monkeypatch.setattr(hdf5_storage, "MappedFile", map_too_late)
-        assert_holds(MinariStorage.read(storage.data_path), TRUTHS)
+        monkeypatch.setattr(hdf5_storage, "DataFile", open_too_late)
+        assert_holds(reader, TRUTHS)
         assert replaced
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="the child processes are forks")

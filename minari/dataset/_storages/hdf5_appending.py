@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from minari.dataset._storages.hdf5_chunks import StoredColumn, compressed, table
 from minari.dataset._storages.hdf5_datatypes import BYTES, TEXT, Kind
 from minari.dataset._storages.hdf5_episode import AttributeKinds, EpisodeTemplate, LeafKinds, episode_template
 from minari.dataset._storages.hdf5_filters import GZIP, Chunking, gzip_chunking
-from minari.dataset._storages.hdf5_index import LeafPlace, PlacedEpisodes, Schema
+from minari.dataset._storages.hdf5_index import LeafPlace, PlacedEpisodes, Schema, checksum_of
 from minari.dataset._storages.hdf5_library import plugins
 from minari.dataset._storages.hdf5_objects import GlobalHeap, aligned
 from minari.dataset.compression import Codec
@@ -38,6 +38,7 @@ class _Waiting:
     indices: list[int] = field(default_factory=list)
     total_steps: list[int] = field(default_factory=list)
     places: list[list[int]] = field(default_factory=list)  # rows and offset of each leaf in turn
+    checksums: list[list[int]] = field(default_factory=list)  # of each leaf
     attributes: list[list[Any]] = field(default_factory=list)
 
 
@@ -48,11 +49,13 @@ class StoredEpisode:
     Attributes:
         total_steps, metadata: as those of :class:`~minari.spaces.EpisodeColumns`.
         columns: likewise.
+        checksums: of the values of the columns, as they were when they were written first.
     """
 
     total_steps: int
     columns: Mapping[Path, Column | StoredColumn]
     metadata: Mapping[str, Any]
+    checksums: Mapping[Path, int]
 
 
 class EpisodeAppender:
@@ -88,7 +91,7 @@ class EpisodeAppender:
             EpisodeError: a leaf cannot be stored under its name.
             MetadataError: an attribute cannot be stored.
         """
-        leaves, columns = self._leaves_of(episode)
+        leaves, columns, checksums = self._leaves_of(episode)
         names, numbers = [], []
         for name, value in flatten_metadata({"id": index, "total_steps": episode.total_steps, **episode.metadata}):
             if isinstance(value, str):
@@ -109,6 +112,7 @@ class EpisodeAppender:
         for (_, kind, _, _), column in zip(leaves, columns, strict=True):
             places += (column.shape[0], self._put(kind, column))
         waiting.places.append(places)
+        waiting.checksums.append(checksums)
         waiting.attributes.append(numbers)
         self._waiting_episodes += 1
         if self._heap.size >= _VALUES_AT_A_TIME:
@@ -116,26 +120,29 @@ class EpisodeAppender:
         if self._waiting_episodes == _EPISODES_AT_A_TIME:
             self._write_objects()
 
-    def _leaves_of(self, episode: EpisodeColumns | StoredEpisode) -> tuple[LeafKinds, list[Column | StoredColumn]]:
-        """What the leaves of an episode are like, and their columns as they are stored."""
-        leaves, columns = [], []
-        compressing = not isinstance(episode, StoredEpisode)
+    def _leaves_of(
+        self, episode: EpisodeColumns | StoredEpisode
+    ) -> tuple[LeafKinds, list[Column | StoredColumn], list[int]]:
+        """What the leaves of an episode are like, their columns as they are stored, and the checksums of these."""
+        leaves, columns, checksums = [], [], []
+        known = episode.checksums if isinstance(episode, StoredEpisode) else None
         for path, values in episode.columns.items():
             kind: Kind = values.dtype
             column: Column | StoredColumn = values
-            chunking = None
+            as_read, chunking = values, None
             if isinstance(values, StoredColumn):
                 chunking = values.chunking
             elif values.dtype == object:
-                kind, column = _as_elements(values)
-            elif compressing:
+                kind, column, as_read = _as_elements(values)
+            elif known is None:
                 codec = self._codecs[path]
                 if codec is not None and values.nbytes >= _WORTHWHILE:
                     column = _compressed(values, codec)
                     chunking = column.chunking
             leaves.append((path, kind, column.shape[1:], chunking))
             columns.append(column)
-        return tuple(leaves), columns
+            checksums.append(checksum_of(cast("Column", as_read)) if known is None else known[path])
+        return tuple(leaves), columns, checksums
 
     def _put(self, kind: Kind, column: Column | StoredColumn) -> int:
         """Give an array its place, and see to it that it gets there."""
@@ -215,6 +222,7 @@ class EpisodeAppender:
                     total_steps=np.array(waiting.total_steps, np.int64),
                     headers=headers,
                     places=places,
+                    checksums=np.array(waiting.checksums, np.int64).reshape(len(waiting.indices), -1),
                 )
             )
         self._waiting.clear()
@@ -251,13 +259,17 @@ def bytes_of(array: npt.NDArray[Any]) -> memoryview:
     return memoryview(flat)
 
 
-def _as_elements(column: Column) -> tuple[Kind, Column]:
-    """What texts and byte strings are stored as: byte strings of one length as a matrix, texts as their bytes."""
+def _as_elements(column: Column) -> tuple[Kind, Column, Column]:
+    """What texts and byte strings are stored as, and read as.
+
+    Byte strings of one length are stored as a matrix, and texts as their bytes.
+    """
     if len(column) == 0 or isinstance(column[0], str):
-        return TEXT, object_column([text.encode() for text in column])
+        return TEXT, object_column([text.encode() for text in column]), object_column(list(map(str.__str__, column)))
     if len({len(row) for row in column}) == 1:
-        return np.dtype(np.uint8), np.stack([np.frombuffer(row, np.uint8) for row in column])
-    return BYTES, column
+        matrix = np.stack([np.frombuffer(row, np.uint8) for row in column])
+        return np.dtype(np.uint8), matrix, matrix
+    return BYTES, column, column
 
 
 def _place_of(leaf: tuple[Any, Kind, tuple[int, ...], Chunking | None]) -> LeafPlace:

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, Final
 
 import h5py
 import numpy as np
-from h5py import h5d, h5z
+from h5py import h5d, h5t, h5z
 
 from minari._base.files import open_regular
 
@@ -144,6 +144,8 @@ def _values(dataset: h5py.Dataset, name: str, episodes: _Episodes) -> Any:
         raise _Refused("damaged", f"the {dataset.nbytes} bytes of {name} cannot come from so small a file")
     if h5py.check_string_dtype(dataset.dtype) is not None and dataset.dtype.kind == "O":
         return dataset.asstr()[:].reshape(-1).tolist()
+    if dataset.dtype.kind == "f" and not dataset.id.get_type().equal(h5t.py_create(dataset.dtype)):
+        raise _Refused("damaged", f"{name} has floating-point numbers of an unusual layout")
     if dataset.dtype.kind in "biufcSV" and not dataset.dtype.hasobject:
         return np.asarray(dataset[()])
     if h5py.check_vlen_dtype(dataset.dtype) == np.uint8:

@@ -20,6 +20,7 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
+from minari._base.data_file import DataFile
 from minari._base.json_text import shortened
 from minari.dataset._storages.file_lock import is_locked
 from minari.dataset._storages.hdf5_arrays import (
@@ -49,7 +50,6 @@ from minari.dataset._storages.hdf5_names import group_name, spell, unspell
 from minari.dataset._storages.hdf5_objects import DATASPACE, UNDEFINED
 from minari.dataset._storages.hdf5_source import NotUnderstood, ReadAt, Source
 from minari.dataset._storages.hdf5_superblock import check_not_in_use, find_superblock
-from minari.dataset._storages.mapped_file import MappedFile
 from minari.errors import DatasetBusyError, DatasetCorruptError, MinariError, UnsafePathError
 from minari.spaces import Column, Path
 
@@ -159,18 +159,25 @@ class _File:
                 f"'additional_data_N.hdf5' beside it are followed; put what the file holds into the dataset itself."
             )
         if match[1] not in self._others:
-            path = self.path.with_name(match[1])
-            try:
-                mapped = MappedFile(path)
-            except OSError as error:
-                raise DatasetCorruptError(
-                    f"{self.path} has some of its episodes in {path}, which cannot be opened ({error.strerror}); "
-                    f"copy or download the dataset again."
-                ) from None
-            self._others[match[1]] = _File(path, mapped.read_at, mapped.size, is_linked=True)
+            self._others[match[1]] = self._linked(self.path.with_name(match[1]))
         other = self._others[match[1]]
         other.source.renew()
         return other
+
+    def _linked(self, path: FilePath) -> _File:
+        def read_at(offset: int, size: int) -> bytes:  # (old datasets may have many such files: none stays open)
+            with DataFile(path) as file:
+                return file.read_at(offset, size)
+
+        try:
+            with DataFile(path) as file:
+                size = file.size
+            return _File(path, read_at, size, is_linked=True)
+        except OSError as error:
+            raise DatasetCorruptError(
+                f"{self.path} has some of its episodes in {path}, which cannot be opened ({error.strerror}); copy or "
+                f"download the dataset again."
+            ) from None
 
 
 class EpisodeFile:
@@ -181,17 +188,20 @@ class EpisodeFile:
 
     Args:
         path: of the file.
-        read_at: gives bytes of it, by offset and number; fewer where it ends.
         size: of the file.
+
+    Attributes:
+        read_at: gives bytes of the file, by offset and number; fewer where it ends. To be set before each use.
     """
 
-    def __init__(self, path: FilePath, read_at: ReadAt, size: int) -> None:
-        self._path, self._read_at, self._size = path, read_at, size
+    def __init__(self, path: FilePath, size: int) -> None:
+        self._path, self._size = path, size
+        self.read_at: ReadAt = _nothing
         self._main: _File | None = None
 
     def _file(self) -> _File:
         if self._main is None:
-            self._main = _File(self._path, self._read_at, self._size)
+            self._main = _File(self._path, lambda offset, size: self.read_at(offset, size), self._size)
         self._main.source.renew()
         return self._main
 
@@ -389,6 +399,10 @@ class EpisodeFile:
         return self._read(0, read, lambda hdf5: dict(hdf5.leaf_types(self._path, 0)))
 
 
+def _nothing(offset: int, size: int) -> bytes:
+    return b""
+
+
 def _placed(
     index: int, total_steps: int, header: int, leaves: Sequence[tuple[LeafPlace, int, Sequence[int]]]
 ) -> PlacedEpisodes:
@@ -510,10 +524,13 @@ def open_episodes(path: FilePath) -> Iterator[EpisodeFile]:
         DatasetCorruptError: there is no such file.
     """
     try:
-        mapped = MappedFile(path)
+        file = DataFile(path)
     except FileNotFoundError:
         raise DatasetCorruptError(
             f"The metadata speak of episodes, and the file {path} that should hold them is missing; copy or download "
             f"the dataset again."
         ) from None
-    yield EpisodeFile(path, mapped.read_at, mapped.size)
+    with file:
+        episodes = EpisodeFile(path, file.size)
+        episodes.read_at = file.read_at
+        yield episodes

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
+import numpy as np
+
 from minari.dataset._storages.file_lock import folder_lock
 from minari.dataset._storages.hdf5_appending import EpisodeAppender
-from minari.dataset._storages.hdf5_index import PlacedEpisodes
+from minari.dataset._storages.hdf5_index import NO_CHECKSUM, PlacedEpisodes
 from minari.dataset._storages.hdf5_library import hdf5
 from minari.dataset._storages.hdf5_members import File, MemberTable, empty_group, find_table
 from minari.dataset._storages.hdf5_names import group_name
@@ -27,7 +30,7 @@ from minari.dataset._storages.transaction import FileTransaction, write_all
 from minari.dataset.episode_writer import EpisodeWriter
 from minari.dataset.metadata import METADATA_FILE_NAME, DatasetMetadata
 from minari.errors import DatasetCorruptError
-from minari.spaces import EpisodeColumns
+from minari.spaces import EpisodeColumns, Path
 from minari.storage.publishing import flush, write_atomically
 
 
@@ -236,10 +239,18 @@ class HDF5Writer(EpisodeWriter):
         """Undo what has not been committed."""
         if self._committed:
             return
-        self._target.discard()
-        if self._file is not None:
-            with suppress(Exception):  # HDF5 may not manage to write what is thrown away anyway
-                self._file.close()
+        if self._appended or self._through_hdf5:
+            self._target.discard()
+            if self._file is not None:
+                with suppress(Exception):  # HDF5 may not manage to write what is thrown away anyway
+                    self._file.close()
+            self._storage._keep_index()
+
+
+def _with_checksums(placed: PlacedEpisodes, checksums: Mapping[Path, int]) -> PlacedEpisodes:
+    """The place of one episode, with the checksums of its leaves."""
+    values = [checksums.get(leaf.path, NO_CHECKSUM) for leaf in placed.schema.leaves]
+    return replace(placed, checksums=np.array([values], np.int64))
 
 
 def _names(placed: Iterable[PlacedEpisodes]) -> list[str]:
