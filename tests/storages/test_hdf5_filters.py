@@ -54,7 +54,7 @@ def write(path: Path, column: Any, codec: Codec | None = None) -> list[PlacedEpi
     steps = steps_of(3)
     appender.add(
         0,
-        StoredEpisode(3, {X: column, **steps}, {})
+        StoredEpisode(3, {X: column, **steps}, {}, dict.fromkeys([X, *steps], 1))
         if isinstance(column, StoredColumn)
         else EpisodeColumns(3, {X: column, **steps}),
     )

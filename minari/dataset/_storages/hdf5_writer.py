@@ -239,7 +239,7 @@ class HDF5Writer(EpisodeWriter):
         """Undo what has not been committed."""
         if self._committed:
             return
-        if self._appended or self._through_hdf5:
+        if self._target.end > self._old_end or self._file is not None:
             self._target.discard()
             if self._file is not None:
                 with suppress(Exception):  # HDF5 may not manage to write what is thrown away anyway
