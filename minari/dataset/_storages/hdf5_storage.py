@@ -24,23 +24,22 @@ import numpy.typing as npt
 
 from minari._base.data_file import DataFile
 from minari.dataset._storages.hdf5_appending import StoredEpisode
-from minari.dataset._storages.hdf5_attributes import is_damaged, metadata_checksum, nested_metadata
+from minari.dataset._storages.hdf5_attributes import is_damaged, metadata_checksum
 from minari.dataset._storages.hdf5_chunks import StoredColumn, corners, decompressed, read_column
 from minari.dataset._storages.hdf5_filters import GZIP, GZIP_FRAME_LEVEL, GZIP_LEVELS, Chunking
-from minari.dataset._storages.hdf5_headers import read_attributes
 from minari.dataset._storages.hdf5_index import (
     INDEX_NAME,
     NO_CHECKSUM,
-    UNKNOWN,
     EpisodeIndex,
     LeafPlace,
     PlacedEpisodes,
     Schema,
     checksum_of,
 )
-from minari.dataset._storages.hdf5_library import hdf5, plugins
+from minari.dataset._storages.hdf5_library import plugins
 from minari.dataset._storages.hdf5_names import DATA_FILE_NAME, spell
 from minari.dataset._storages.hdf5_objects import Filter
+from minari.dataset._storages.hdf5_reader import EpisodeFile
 from minari.dataset._storages.hdf5_writer import open_writer
 from minari.dataset._storages.mapped_file import MappedFile
 from minari.dataset._storages.thread_lock import ThreadLock
@@ -51,11 +50,11 @@ from minari.dataset.metadata import DatasetMetadata
 from minari.dataset.minari_storage import EpisodeWriter, MinariStorage
 from minari.dataset.stored_metadata import stamp_of
 from minari.errors import ChecksumError, DatasetBusyError, DatasetCorruptError
-from minari.spaces import Column, Columns, Path, path_name
+from minari.spaces import Column, Columns, EpisodeColumns, Path, path_name
 
 
 _EPISODES_AT_A_TIME = 16  # read before the file is closed again
-_READ_AHEAD: Final = 2**18  # bytes of them
+_READ_AHEAD: Final = 2**17  # bytes of them
 _MOST_AT_A_TIME = 2**26  # bytes of them that have to be decompressed, of those that are read through HDF5
 _PATIENCE = 30.0  # seconds to wait for a moment in which nobody commits
 
@@ -63,11 +62,6 @@ T = TypeVar("T")
 
 #: What the leaves of an episode are like, where they lie, and the checksums that they are compared with.
 _Found: TypeAlias = tuple[Schema, list[int], dict[Path, int]]
-
-
-def _metadata_of_group(index: int, group: Any) -> dict[str, Any]:
-    metadata: dict[str, Any] = hdf5().read_metadata(group)
-    return metadata
 
 
 def _is_found(item: tuple[int, _Found | None]) -> bool:
@@ -109,6 +103,7 @@ class HDF5Storage(MinariStorage):
         super().__init__(data_path, metadata)
         self._file = self.data_path / DATA_FILE_NAME
         self._lock = ThreadLock()  # of the index
+        self._reader: tuple[tuple[int, ...], EpisodeFile] | None = None
         self._map: weakref.ref[MappedFile] | None = None  # for as long as there are views of it
         codecs = (self._codec.observations, self._codec.actions)
         self._known_paths = {spell(path): path for codec in codecs for path in codec.paths()}
@@ -133,7 +128,7 @@ class HDF5Storage(MinariStorage):
         with self._lock.current:
             self._refresh()
             if self._index.total is None or self._index.total != self.total_episodes:
-                self._index.total = self._at_one_moment(lambda _: int(hdf5().count_episodes(self._file)))
+                self._index.total = self._at_one_moment(lambda file: self._episodes(file).count())
             return self._index.total
 
     # Reading
@@ -163,8 +158,12 @@ class HDF5Storage(MinariStorage):
         with self._lock.current, self._opened():
             pass
 
-    def _file_size(self) -> int:
-        return self._file.stat().st_size if self._file.exists() else 0
+    def _episodes(self, file: DataFile) -> EpisodeFile:
+        """What reads the structures of the file; what it has found out is kept as long as the file is the same."""
+        if self._reader is None or self._reader[0] != file.stamp:
+            self._reader = file.stamp, EpisodeFile(self._file, file.size)
+        self._reader[1].read_at = file.read_at
+        return self._reader[1]
 
     def _read_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
         return self._read_all(indices, self._read_batch)
@@ -304,14 +303,14 @@ class HDF5Storage(MinariStorage):
         )
 
     def _columns(self, batch: Sequence[int], file: DataFile, mapping: bool = False) -> list[tuple[int, Columns]]:
-        """The columns of the first episodes, read through HDF5 where they have to be."""
+        """The columns of the first episodes, with those that do not lie in the file as they are."""
         self._locate(batch, file)
         batch = self._at_once(batch)
-        through_hdf5 = self._read_through_hdf5(batch)
+        others = self._read_others(batch, file)
         mapped = self._mapped(file) if mapping else None
         episodes: list[tuple[int, Columns]] = []
         for index in batch:
-            columns = {**self._leaves(file, mapped, index, *self._placed(index)), **through_hdf5.get(index, {})}
+            columns = {**self._leaves(file, mapped, index, *self._placed(index)), **others.get(index, {})}
             if self.verify_checksums:
                 self._verify(index, columns, self._index.checksums(index))
             episodes.append((index, columns))
@@ -356,11 +355,9 @@ class HDF5Storage(MinariStorage):
         return stamp_of(self.data_path), status and (status.st_ino, status.st_size, status.st_mtime_ns)
 
     def _locate(self, batch: Iterable[int], file: DataFile) -> None:
-        unknown = [index for index in batch if self._index.find(index) is None]
-        if unknown:
-            locate = partial(hdf5().locate, known=self._known_paths, read_at=file.read_at, file=self._file)
-            for found in hdf5().with_episode_groups(self._file, unknown, locate):
-                self._index.add(found)
+        for index in batch:
+            if self._index.find(index) is None:
+                self._index.add(self._episodes(file).locate(index, self._known_paths))
 
     def _placed(self, index: int) -> tuple[Schema, list[int]]:
         found = self._index.find(index)
@@ -368,19 +365,14 @@ class HDF5Storage(MinariStorage):
             raise DatasetCorruptError(f"Episode {index} is not in {self._file}.")
         return found
 
-    def _read_through_hdf5(self, batch: Sequence[int]) -> dict[int, dict[Any, Column]]:
-        wanted = {}
+    def _read_others(self, batch: Sequence[int], file: DataFile) -> dict[int, dict[Path, Column]]:
+        """The leaves that do not lie in the file as they are."""
+        wanted = []
         for index in batch:
             paths = [leaf.path for leaf in self._placed(index)[0].leaves if leaf.needs_hdf5]
             if paths:
-                wanted[index] = paths
-        if not wanted:
-            return {}
-        read_column = hdf5().read_column
-        columns = hdf5().with_episode_groups(
-            self._file, wanted, lambda index, group: {path: read_column(group, path) for path in wanted[index]}
-        )
-        return dict(zip(wanted, columns, strict=True))
+                wanted.append((index, self._index.header(index), paths))
+        return self._episodes(file).read_columns(wanted) if wanted else {}
 
     def _read_episode_metadata(self, indices: Iterable[int]) -> Iterator[dict[str, Any]]:
         remaining = iter(indices)
@@ -388,20 +380,18 @@ class HDF5Storage(MinariStorage):
             yield from self._at_one_moment(partial(self._verified_metadata, batch))
 
     def _metadata_of(self, batch: Sequence[int], file: DataFile) -> list[dict[str, Any]]:
-        found = {index: self._usual_metadata(index, file) for index in batch}
-        others = [index for index, metadata in found.items() if metadata is None]
-        if others:
-            read = hdf5().with_episode_groups(self._file, others, _metadata_of_group)
-            found.update(zip(others, read, strict=True))
-        return [{**cast("dict[str, Any]", found[index]), "id": index} for index in batch]
-
-    def _usual_metadata(self, index: int, file: DataFile) -> dict[str, Any] | None:
-        """The metadata of an episode whose place is known and which was written as usual, otherwise None."""
-        header = self._index.header(index)
-        attributes = None if header == UNKNOWN else read_attributes(file.read_at, header)
-        if attributes is None or any(name == "id" and value != index for name, value in attributes):
-            return None
-        return nested_metadata(attributes)
+        episodes, found = self._episodes(file), []
+        for index in batch:
+            metadata = episodes.read_metadata(index, self._index.header(index))
+            if (
+                metadata.get("id", index) != index
+            ):  # the index has led to another episode, or somebody else numbers them
+                metadata = episodes.read_metadata(index)
+            if "total_steps" not in metadata:  # where another program has left it out
+                self._locate([index], file)
+                metadata["total_steps"] = int(cast("Any", self._index.lengths(np.array([index])))[0])
+            found.append({**metadata, "id": index})
+        return found
 
     def _read_lengths(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         with self._lock.current:
@@ -455,17 +445,14 @@ class HDF5Storage(MinariStorage):
         self._locate(batch, file)
         return self._index.without_checksums(batch)
 
-    def _add_missing_checksums(self) -> None:
+    def _add_missing_checksums(self) -> int:
         missing = self._episodes_without_checksums(range(self.total_episodes))
         for index, columns in self._read_columns(missing):
             checksums = {path: checksum_of(column) for path, column in columns.items()}
             with self._lock.current:
                 self._index.add_checksums(index, checksums)
         self._add_metadata_checksums(range(self.total_episodes))
-
-    def _stored_checksums(self, indices: Sequence[int]) -> list[dict[Path, int]]:
-        """The checksums of episodes, which are made where there are none."""
-        return self._at_one_moment(lambda file: [self._checksums_of(index, file) for index in indices])
+        return len(missing)
 
     def _checksums_of(self, index: int, file: DataFile) -> dict[Path, int]:
         self._locate([index], file)
@@ -483,40 +470,50 @@ class HDF5Storage(MinariStorage):
     def _rewriter(self) -> AbstractContextManager[EpisodeWriter]:
         return open_writer(self, replacing=True)
 
-    def _are_copyable(self, indices: Sequence[int]) -> bool:
-        """Whether of every leaf of these episodes it is known where its bytes are."""
-        with self._lock.current:
-            self._at_one_moment(partial(self._locate, indices))
-            return all(self._placed(index)[0].is_copyable for index in indices)
-
-    def _stored_episodes(self, indices: Sequence[int]) -> Iterator[StoredEpisode]:
-        """Episodes that are copyable, as they are stored."""
+    def _stored_episodes(self, indices: Iterable[int]) -> Iterator[StoredEpisode | EpisodeColumns]:
+        """Episodes as they are stored, or with their values where their bytes cannot be copied."""
         remaining = iter(indices)
         while batch := list(islice(remaining, _EPISODES_AT_A_TIME)):
             yield from self._at_one_moment(partial(self._stored_batch, batch))
 
-    def _stored_batch(self, batch: Sequence[int], file: DataFile) -> list[StoredEpisode]:
+    def _stored_batch(self, batch: Sequence[int], file: DataFile) -> list[StoredEpisode | EpisodeColumns]:
         self._locate(batch, file)
-        episodes = []
+        episodes: list[StoredEpisode | EpisodeColumns] = []
         for index, metadata in zip(batch, self._metadata_of(batch, file), strict=True):
-            schema, places = self._placed(index)
-            columns: dict[Path, Column | StoredColumn] = {}
-            plain: list[tuple[int, Column]] = []
-            for leaf, rows, offset in zip(schema.leaves, places[::2], places[1::2], strict=True):
-                shape = (rows, *leaf.shape)
-                if leaf.filters is None:
-                    columns[leaf.path] = array = np.empty(shape, leaf.dtype)
-                    plain.append((offset, array))
-                else:
-                    columns[leaf.path] = self._stored(file, index, leaf, shape, offset)
-            try:
-                file.read_arrays(plain)
-            except ValueError as error:
-                raise self._cut_off(index, error) from error
             del metadata["id"]
             total_steps, known = int(metadata.pop("total_steps")), self._index.metadata_checksum(index)
-            episodes.append(StoredEpisode(total_steps, columns, metadata, self._checksums_of(index, file), known))
+            columns = self._stored_columns(index, file)
+            if columns is None:
+                ((_, values),) = self._columns([index], file)
+                self._verify(index, values, self._index.checksums(index))  # since new ones are made of them
+                episodes.append(EpisodeColumns(total_steps, values, metadata))
+            else:
+                episodes.append(StoredEpisode(total_steps, columns, metadata, self._checksums_of(index, file), known))
         return episodes
+
+    def _stored_columns(self, index: int, file: DataFile) -> Mapping[Path, Column | StoredColumn] | None:
+        schema, places = self._placed(index)
+        columns: dict[Path, Column | StoredColumn] = {}
+        plain: list[tuple[int, Column]] = []
+        others, position = [], 0
+        for leaf in schema.leaves:
+            shape, offset = (places[position], *leaf.shape), places[position + 1]
+            position += 1 + leaf.pieces
+            if leaf.dtype is None or (leaf.filters is None and leaf.chunks is not None):
+                others.append(leaf.path)
+            elif leaf.filters is None:
+                columns[leaf.path] = array = np.empty(shape, leaf.dtype)
+                plain.append((offset, array))
+            else:
+                columns[leaf.path] = self._stored(file, index, leaf, shape, offset)
+        try:
+            file.read_arrays(plain)
+        except ValueError as error:
+            raise self._cut_off(index, error) from error
+        if not others:
+            return columns
+        stored = self._episodes(file).stored_columns(index, self._index.header(index), others)
+        return None if stored is None else {**columns, **stored}
 
     def _remember(
         self, placed: Iterable[PlacedEpisodes], described: Iterable[int], status: os.stat_result, total: int

@@ -5,16 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
-from functools import partial
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-import numpy as np
-
 from minari.dataset._storages.file_lock import folder_lock
 from minari.dataset._storages.hdf5_appending import EpisodeAppender
-from minari.dataset._storages.hdf5_index import NO_CHECKSUM, PlacedEpisodes
+from minari.dataset._storages.hdf5_index import PlacedEpisodes
 from minari.dataset._storages.hdf5_library import hdf5
 from minari.dataset._storages.hdf5_members import File, MemberTable, empty_group, find_table
 from minari.dataset._storages.hdf5_names import group_name
@@ -23,6 +19,7 @@ from minari.dataset._storages.hdf5_superblock import (
     NEW_SUPERBLOCK_SIZE,
     SUPERBLOCK_SIZE,
     Superblock,
+    check_not_in_use,
     new_superblock,
     read_superblock,
 )
@@ -30,7 +27,7 @@ from minari.dataset._storages.transaction import FileTransaction, write_all
 from minari.dataset.episode_writer import EpisodeWriter
 from minari.dataset.metadata import METADATA_FILE_NAME, DatasetMetadata
 from minari.errors import DatasetCorruptError
-from minari.spaces import EpisodeColumns, Path
+from minari.spaces import EpisodeColumns
 from minari.storage.publishing import flush, write_atomically
 
 
@@ -173,24 +170,10 @@ class HDF5Writer(EpisodeWriter):
     def copy_from(self, first_index: int, storage: MinariStorage, indices: Sequence[int]) -> bool:
         if not isinstance(storage, type(self._storage)):
             return False
-        # What is in the index is read and written faster than HDF5 copies it.
-        if storage._are_copyable(indices):
-            for index, episode in enumerate(storage._stored_episodes(indices), first_index):
-                self._appender.add(index, episode)
-                self._appended = True
-            return True
-        if not hdf5().can_copy(storage._file, indices[0]):
-            return False
-        self._through_hdf5.append(partial(self._copy, first_index, storage, list(indices)))
+        for index, episode in enumerate(storage._stored_episodes(indices), first_index):
+            self._appender.add(index, episode)
+            self._appended = True
         return True
-
-    def _copy(self, first_index: int, source: HDF5Storage, indices: Sequence[int], file: Any) -> None:
-        numbers = [(old, new) for new, old in enumerate(indices, first_index)]
-        checksums = source._stored_checksums(indices)
-        of_metadata = list(map(source._index.metadata_checksum, indices))
-        self._described += [new for (_, new), known in zip(numbers, of_metadata, strict=True) if known == NO_CHECKSUM]
-        copied = hdf5().copy_episodes(source._file, numbers, file, self._storage._known_paths, self._target.read_at)
-        self._placed += map(_with_checksums, copied, checksums, of_metadata)
 
     def _finish(self) -> None:
         """Do everything but to make it visible."""
@@ -219,11 +202,7 @@ class HDF5Writer(EpisodeWriter):
 
     def _superblock(self) -> Superblock:
         superblock = read_superblock(self._target.read_at(0, SUPERBLOCK_SIZE), str(self._target.path))
-        if superblock.in_use:
-            raise DatasetCorruptError(
-                f"{self._target.path} was open for writing in another program that died, so it may be damaged; "
-                f"look at it and remove the mark with h5clear --status, or copy or download it again."
-            )
+        check_not_in_use(superblock, str(self._target.path))
         return superblock
 
     def _change_through_hdf5(self, unlinked: Sequence[PlacedEpisodes]) -> None:
@@ -266,12 +245,6 @@ class HDF5Writer(EpisodeWriter):
                 with suppress(Exception):  # HDF5 may not manage to write what is thrown away anyway
                     self._file.close()
             self._storage._keep_index()
-
-
-def _with_checksums(placed: PlacedEpisodes, checksums: Mapping[Path, int], of_metadata: int) -> PlacedEpisodes:
-    """The place of one episode, with the checksums of its leaves and of its metadata."""
-    values = np.array([[checksums.get(leaf.path, NO_CHECKSUM) for leaf in placed.schema.leaves]], np.int64)
-    return replace(placed, checksums=values, metadata_checksums=np.array([of_metadata], np.int64))
 
 
 def _names(placed: Iterable[PlacedEpisodes]) -> list[str]:
