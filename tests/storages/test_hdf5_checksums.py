@@ -188,13 +188,13 @@ def test_episodes_that_other_programs_write(tmp_path: Path) -> None:
         file["foreign"] = np.arange(3)
         del file["foreign"]
     storage = MinariStorage.read(path, verify_checksums=True)
-    list(storage.get_episodes(range(3)))
+    list(storage._read_columns(range(3)))  # not decoded, since episode 0 is of another length now
     assert storage._episodes_without_checksums([2, 1, 0]) == [0]
     with h5py.File(path / "main_data.hdf5", "r+") as file:
         file["episode_1/rewards"][3] += 1
     for read in (storage, MinariStorage.read(path, verify_checksums=True)):
         with pytest.raises(ChecksumError, match="'rewards' of episode 1"):
-            list(read.get_episodes(range(3)))
+            list(read.get_episodes([1, 2]))
     assert list(MinariStorage.read(path).get_episodes([1]))
 
 
