@@ -178,8 +178,9 @@ class HDF5Storage(MinariStorage):
         while batch := list(islice(remaining, _EPISODES_AT_A_TIME)):
             while batch:
                 episodes = read(batch)
-                yield from episodes
                 batch = batch[len(episodes) :]
+                for _ in range(len(episodes)):
+                    yield episodes.pop(0)  # so that it can go as soon as nobody else has it
         with self._lock.current:
             self._index.save()
 
