@@ -54,7 +54,7 @@ from minari.spaces import Column, Columns, EpisodeColumns, Path, path_name
 
 
 _EPISODES_AT_A_TIME = 16  # read before the file is closed again
-_READ_AHEAD: Final = 2**17  # bytes of them
+_READ_AHEAD: Final = 2**18  # bytes of them
 _MOST_AT_A_TIME = 2**26  # bytes of them that have to be decompressed, of those that are read through HDF5
 _PATIENCE = 30.0  # seconds to wait for a moment in which nobody commits
 
