@@ -1,7 +1,7 @@
 """The process that reads through HDF5 for another one, which it cannot take along when it hangs or crashes.
 
-Requests come as lines of JSON. An answer is a line of JSON, which may say how many bytes follow it: those
-of arrays, one after the other. It begins with the rest of the package left out, so that it is there soon.
+Requests come as lines of JSON. An answer has parts: the length of a JSON text, the text, and the bytes of
+the arrays that it describes, one after the other.
 """
 
 from __future__ import annotations
@@ -248,7 +248,8 @@ def _answer(request: Any, output: BinaryIO) -> None:
     def send(header: Any, arrays: list[Any]) -> None:
         arrays = [np.ascontiguousarray(array) for array in arrays]
         forms = [[np.lib.format.dtype_to_descr(array.dtype), list(array.shape)] for array in arrays]
-        output.write(json.dumps([*header, forms]).encode() + b"\n")
+        encoded = json.dumps([*header, forms]).encode()
+        output.write(len(encoded).to_bytes(8, "little") + encoded)
         for array in arrays:
             if array.nbytes:
                 output.write(memoryview(array.reshape(-1).view(np.uint8)))

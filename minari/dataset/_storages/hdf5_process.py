@@ -35,7 +35,8 @@ _BYTES_A_SECOND: Final = 20_000_000  # of the file, beside that
 _MOMENT: Final = 1.0  # seconds in which a process ends that has closed its output
 _MOST_FAILURES: Final = 3  # of requests for a file, after which there are no more
 _PATIENCE: Final = 10  # times as long as it may take where nobody else uses the processor
-_LONGEST_LINE: Final = 2**26
+_LENGTH: Final = 8  # bytes that say how long what follows is
+_LONGEST_HEADER: Final = 2**26
 _MOST_EXPANDED: Final = 1032
 _SIMPLE: Final = re.compile(r"[<>|=]?[biufcSV][0-9]{1,5}")
 
@@ -56,7 +57,7 @@ class _Child:
     def __init__(self) -> None:
         command = [sys.executable, "-I", "-c", _PROGRAM, *sys.path]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=-1
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
         )
 
     def is_alive(self) -> bool:
@@ -72,9 +73,7 @@ class _Child:
         with contextlib.suppress(RuntimeError):  # at the end of a program no more threads are started
             timer.start()
         try:
-            stdin = cast("Any", self._process.stdin)
-            stdin.write(json.dumps({**request, "seconds": seconds}).encode() + b"\n")
-            stdin.flush()
+            self._send(json.dumps({**request, "seconds": seconds}).encode() + b"\n")
             while True:
                 kind, content, arrays = self._receive(limit)
                 if kind == "part":
@@ -91,11 +90,11 @@ class _Child:
             timer.cancel()
 
     def _receive(self, limit: int) -> tuple[Any, Any, list[npt.NDArray[Any]]]:
-        stdout = cast("Any", self._process.stdout)
-        line = stdout.readline(_LONGEST_LINE)
-        if not line.endswith(b"\n"):
-            raise ValueError("it ended")
-        kind, content, forms = parse_json(line)
+        length = int.from_bytes(self._read(_LENGTH), "little")
+        if length > _LONGEST_HEADER:
+            raise ValueError("an answer of that length")
+        line = self._read(length)
+        kind, content, forms = parse_json(bytes(line))
         arrays = []
         for descriptor, shape in forms:
             dtype = _dtype(descriptor)
@@ -103,11 +102,26 @@ class _Child:
             limit -= size
             if limit < 0:
                 raise ValueError("more bytes than the file can hold")
-            data = bytearray(size)
-            if stdout.readinto(data) != size:
-                raise ValueError("it ended")
+            data = self._read(size)
             arrays.append(np.frombuffer(data, dtype).reshape(shape) if size else np.empty(shape, dtype))
         return kind, content, arrays
+
+    # The pipes have no buffers, whose locks the child of a fork might find taken.
+
+    def _send(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[cast("Any", self._process.stdin).write(view) :]
+
+    def _read(self, size: int) -> bytearray:
+        data = bytearray(size)
+        view = memoryview(data)
+        while view:
+            count = cast("Any", self._process.stdout).readinto(view)
+            if not count:
+                raise ValueError("it ended")
+            view = view[count:]
+        return data
 
     def how_it_ended(self) -> str | None:
         """Return what has happened to the process; None where it goes on."""
@@ -193,7 +207,10 @@ def _ask(path: Path, what: str, **further: Any) -> list[tuple[Any, list[npt.NDAr
     if _failures[identity] >= _MOST_FAILURES:
         raise _damaged(name, f"HDF5 has failed at it {_MOST_FAILURES} times")
     with _turn.current:
-        if _child is None or not _child.is_alive():
+        if _child is not None and not _child.is_alive():
+            _child.end()
+            _child = None
+        if _child is None:
             _child = _Child()
         child, is_done = _child, False
         try:
