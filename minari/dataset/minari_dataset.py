@@ -206,16 +206,23 @@ class MinariDataset:
             )
         return list(self._read(self._generator.choice(self._indices, size=n_episodes, replace=False)))
 
-    def iterate_episodes(self, episode_indices: Iterable[int] | None = None) -> Iterator[EpisodeData]:
+    def iterate_episodes(
+        self, episode_indices: Iterable[int] | None = None, *, copy: bool = True
+    ) -> Iterator[EpisodeData]:
         """The episodes one by one, without holding them all.
 
         Args:
             episode_indices: numbers in the whole dataset; by default those of this view.
+            copy: whether the arrays belong to the caller. Otherwise they are read-only views of the files
+                where the format has such, which saves a copy. A view must not be used any more once
+                another program has truncated or overwritten the file in place: its values change, or the
+                process ends with SIGBUS, which nothing can catch. Nor may it be handed to a library that
+                ignores that an array is read-only, as torch does.
         """
-        return self._read(self._indices if episode_indices is None else episode_indices)
+        return self._read(self._indices if episode_indices is None else episode_indices, copy=copy)
 
-    def _read(self, indices: Iterable[int]) -> Iterator[EpisodeData]:
-        return map(EpisodeData._of, self._storage.get_episodes(indices))
+    def _read(self, indices: Iterable[int], *, copy: bool = True) -> Iterator[EpisodeData]:
+        return map(EpisodeData._of, self._storage.get_episodes(indices, copy=copy))
 
     def __iter__(self) -> Iterator[EpisodeData]:
         return self.iterate_episodes()

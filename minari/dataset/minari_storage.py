@@ -49,7 +49,7 @@ class MinariStorage(StorageHooks):
 
     def __init__(self, data_path: FilePath, metadata: DatasetMetadata) -> None:
         self._data_path = data_path
-        self._metadata = self._opened = metadata
+        self._metadata = self._metadata_at_first = metadata
         self._placed_id: str | None = None  # in a catalogue, where it was opened by its id
         self._metadata_stamp = stamp_of(data_path)
         self._codec = EpisodeCodec(metadata.observation_space, metadata.action_space)
@@ -353,11 +353,15 @@ class MinariStorage(StorageHooks):
             DatasetNotFoundError: another program has put another one in its place.
         """
         now = self._current
-        if now is self._opened or is_remote(self._data_path):
+        if now is self._metadata_at_first or is_remote(self._data_path):
             return
         for key in ("data_format", "dataset_id", *SPACES):
-            before, after = self._opened.raw.get(key), now.raw.get(key)
-            if before == after or before is None or (key in SPACES and getattr(now, key) == getattr(self._opened, key)):
+            before, after = self._metadata_at_first.raw.get(key), now.raw.get(key)
+            if (
+                before == after
+                or before is None
+                or (key in SPACES and getattr(now, key) == getattr(self._metadata_at_first, key))
+            ):
                 continue
             raise DatasetNotFoundError(
                 f"The dataset that was opened at {self._data_path} is no longer there, and one with another {key!r} is "

@@ -156,6 +156,7 @@ class HDF5Writer(EpisodeWriter):
         self._appender = EpisodeAppender(target.write_at, self._old_end, storage._codec_for)
         self._appended = self._finished = self._committed = False
         self._replaced: dict[str, str] = {}
+        self._described: list[int] = []  # episodes whose metadata are changed
         self._through_hdf5: list[Callable[[Any], None]] = []
         self._file: Any | None = None
         self._placed: list[PlacedEpisodes] = []
@@ -170,6 +171,7 @@ class HDF5Writer(EpisodeWriter):
         self.append(index, [episode])
 
     def update_metadata(self, index: int, metadata: Mapping[str, Any]) -> None:
+        self._described.append(index)
         self._through_hdf5.append(lambda file: hdf5().update_metadata(file[group_name(index)], metadata))
 
     def copy_from(self, first_index: int, storage: MinariStorage, indices: Sequence[int]) -> bool:
@@ -236,7 +238,9 @@ class HDF5Writer(EpisodeWriter):
             status = self._target.commit(texts)
             self._committed = True
             if not has_journal(self._storage.data_path):  # all of it is in place
-                self._storage._remember(self._placed, status, metadata.total_episodes)
+                with failures_logged(f"Keeping the index of {self._target.path}"):
+                    self._storage._remember(self._placed, self._described, status, metadata.total_episodes)
+                    self._storage._add_metadata_checksums(self._described)
         else:
             write_atomically(self._storage.data_path / METADATA_FILE_NAME, texts[METADATA_FILE_NAME])
 
@@ -244,10 +248,12 @@ class HDF5Writer(EpisodeWriter):
         """Undo what has not been committed."""
         if self._committed:
             return
-        self._target.discard()
-        if self._file is not None:
-            with suppress(Exception):  # HDF5 may not manage to write what is thrown away anyway
-                self._file.close()
+        if self._target.end > self._old_end or self._file is not None:
+            self._target.discard()
+            if self._file is not None:
+                with suppress(Exception):  # HDF5 may not manage to write what is thrown away anyway
+                    self._file.close()
+            self._storage._keep_index()
 
 
 def _names(placed: Iterable[PlacedEpisodes]) -> list[str]:
