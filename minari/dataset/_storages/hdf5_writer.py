@@ -77,7 +77,9 @@ class _NewFile:
 
     @property
     def end(self) -> int:
-        return len(self._start) if self._bytes is None else os.fstat(self._bytes.fileno()).st_size
+        if self._bytes is None or self._bytes.closed:
+            return len(self._start)
+        return os.fstat(self._bytes.fileno()).st_size
 
     def _opened(self) -> BinaryIO:
         if self._bytes is None:
