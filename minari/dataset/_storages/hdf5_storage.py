@@ -350,9 +350,11 @@ class HDF5Storage(MinariStorage):
             # A commit writes the journal, changes the file, replaces the metadata and takes the journal away, or
             # puts another file in the place of this one; asked for in this order, none of it can be missed.
             if self._moment() == before:
-                if error is not None:
-                    raise error
-                return cast("T", result)
+                if error is None:
+                    return cast("T", result)
+                with self._lock.current:
+                    if not (isinstance(error, DatasetCorruptError) and self._index.distrust()):  # which may be wrong
+                        raise error
             if time.monotonic() > deadline:
                 raise DatasetBusyError(f"{self._file} is being changed all the time; try again later.") from error
 
