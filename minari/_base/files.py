@@ -236,13 +236,12 @@ class Directory:
         (part,) = relative_parts(name)
         found = object.__new__(Directory)
         found.path, found._descriptor = os.path.join(self.path, part), None
-        if self.kind(part) is None:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), found.path)
         try:
-            if self.kind(part) != stat.S_IFDIR:
-                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), found.path)
             if self._descriptor is not None:
                 found._descriptor = os.open(part, _DIRECTORY_FLAGS | os.O_NOFOLLOW, dir_fd=self._descriptor)
+            elif (kind := self.kind(part)) != stat.S_IFDIR:
+                number = errno.ENOENT if kind is None else errno.ENOTDIR
+                raise OSError(number, os.strerror(number), found.path)
         except OSError as error:
             if error.errno not in _IS_LINK:
                 raise
@@ -262,6 +261,21 @@ class Directory:
     def names(self) -> list[str]:
         """Return the names of the entries, sorted."""
         return sorted(os.listdir(self.path if self._descriptor is None else self._descriptor))
+
+    def entries(self) -> list[tuple[str, int]]:
+        """Return the names of the entries, sorted, each with its kind as :meth:`kind` says; 0 for a link or no file."""
+        with os.scandir(self.path if self._descriptor is None else self._descriptor) as entries:
+            return sorted(
+                (
+                    entry.name,
+                    stat.S_IFDIR
+                    if entry.is_dir(follow_symlinks=False)
+                    else stat.S_IFREG
+                    if entry.is_file(follow_symlinks=False)
+                    else 0,
+                )
+                for entry in entries
+            )
 
     def move(self, name: str, target: Directory, new_name: str | None = None) -> None:
         """Move an entry into another directory, in the place of what has its name there, which is not followed.

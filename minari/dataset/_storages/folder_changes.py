@@ -387,18 +387,17 @@ def _files_in(directory: Directory, prefix: str = "") -> Iterator[tuple[str, Dir
     Raises:
         UnsafePathError: something is a link, or neither file nor directory.
     """
-    for name in directory.names():
+    for name, kind in directory.entries():
         if name.startswith("."):
             if not (name.endswith(_REPLACED) or not prefix):
                 raise UnsafePathError(f"{prefix}{name} in {directory.path} is hidden, which no file of a change is.")
             continue
-        kind = directory.kind(name)
         if kind == stat.S_IFDIR:
             with directory.inner(name) as inner:
                 yield from _files_in(inner, f"{prefix}{name}/")
         elif kind == stat.S_IFREG:
             yield f"{prefix}{name}", directory
-        elif kind is not None:
+        else:
             raise UnsafePathError(f"{prefix}{name} in {directory.path} is a link or no file; remove the change.")
 
 
