@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-import numpy as np
-
 from minari.dataset._storages.file_lock import folder_lock
 from minari.dataset._storages.hdf5_appending import EpisodeAppender
-from minari.dataset._storages.hdf5_index import NO_CHECKSUM, PlacedEpisodes
+from minari.dataset._storages.hdf5_index import PlacedEpisodes
 from minari.dataset._storages.hdf5_library import hdf5
 from minari.dataset._storages.hdf5_members import File, MemberTable, empty_group, find_table
 from minari.dataset._storages.hdf5_names import group_name
 from minari.dataset._storages.hdf5_objects import REFERENCES_AT
+from minari.dataset._storages.hdf5_reader import EpisodeFile
 from minari.dataset._storages.hdf5_superblock import (
     NEW_SUPERBLOCK_SIZE,
     SUPERBLOCK_SIZE,
@@ -30,7 +29,7 @@ from minari.dataset._storages.transaction import FileTransaction, write_all
 from minari.dataset.episode_writer import EpisodeWriter
 from minari.dataset.metadata import METADATA_FILE_NAME, DatasetMetadata
 from minari.errors import DatasetCorruptError
-from minari.spaces import EpisodeColumns, Path
+from minari.spaces import EpisodeColumns
 from minari.storage.publishing import flush, write_atomically
 
 
@@ -152,6 +151,7 @@ class HDF5Writer(EpisodeWriter):
         self._appender = EpisodeAppender(target.write_at, self._old_end, storage._codec_for)
         self._appended = self._finished = self._committed = False
         self._replaced: dict[str, str] = {}
+        self._changed: set[int] = set()
         self._through_hdf5: list[Callable[[Any], None]] = []
         self._file: Any | None = None
         self._placed: list[PlacedEpisodes] = []
@@ -163,9 +163,11 @@ class HDF5Writer(EpisodeWriter):
 
     def replace(self, index: int, episode: EpisodeColumns) -> None:
         self._replaced[group_name(index)] = f"replaced_{index}"
+        self._changed.add(index)
         self.append(index, [episode])
 
     def update_metadata(self, index: int, metadata: Mapping[str, Any]) -> None:
+        self._changed.add(index)
         self._through_hdf5.append(lambda file: hdf5().update_metadata(file[group_name(index)], metadata))
 
     def copy_from(self, first_index: int, storage: MinariStorage, indices: Sequence[int]) -> bool:
@@ -190,12 +192,18 @@ class HDF5Writer(EpisodeWriter):
                     f"download it again."
                 )
             self._placed, end = self._appender.finish()
-            table = find_table(self._target, superblock.root)
-            if table is None or self._replaced:
-                unlinked = list(self._placed)
-            else:
-                members = MemberTable(self._target, table, end, superblock.leaf_k, superblock.node_k)
-                end = members.add(_names(self._placed), _headers(self._placed))
+            try:
+                table = find_table(self._target, superblock.root)
+                if table is None or self._replaced:
+                    unlinked = list(self._placed)
+                else:
+                    members = MemberTable(self._target, table, end, superblock.leaf_k, superblock.node_k)
+                    end = members.add(_names(self._placed), _headers(self._placed))
+            except (ValueError, IndexError, OverflowError, struct.error) as error:
+                raise DatasetCorruptError(
+                    f"{self._target.path} cannot be extended, since the list of its episodes is damaged ({error}); "
+                    f"copy or download it again."
+                ) from error
             self._target.write_at(0, memoryview(superblock.with_end(end)))
         if unlinked or self._through_hdf5:
             self._superblock()  # for what it says about the file being in use
@@ -206,7 +214,17 @@ class HDF5Writer(EpisodeWriter):
         check_not_in_use(superblock, str(self._target.path))
         return superblock
 
+    def _check_changed(self) -> None:
+        """See that what is to be changed can be read, before HDF5 is let at it, which damage may hang or crash."""
+        episodes = EpisodeFile(self._target.path, self._target.end)
+        episodes.read_at = self._target.read_at
+        episodes.count()
+        for index in sorted(self._changed):
+            episodes.locate(index, self._storage._known_paths)
+            episodes.read_metadata(index)
+
     def _change_through_hdf5(self, unlinked: Sequence[PlacedEpisodes]) -> None:
+        self._check_changed()
         self._file = file = hdf5().open_for_writing(self._target.for_hdf5(), str(self._target.path))
         for name, aside in self._replaced.items():
             file.move(name, aside)
@@ -245,12 +263,6 @@ class HDF5Writer(EpisodeWriter):
                 with suppress(Exception):  # HDF5 may not manage to write what is thrown away anyway
                     self._file.close()
             self._storage._keep_index()
-
-
-def _with_checksums(placed: PlacedEpisodes, checksums: Mapping[Path, int]) -> PlacedEpisodes:
-    """The place of one episode, with the checksums of its leaves."""
-    values = [checksums.get(leaf.path, NO_CHECKSUM) for leaf in placed.schema.leaves]
-    return replace(placed, checksums=np.array([values], np.int64))
 
 
 def _names(placed: Iterable[PlacedEpisodes]) -> list[str]:
