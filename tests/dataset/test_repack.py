@@ -15,7 +15,7 @@ import pytest
 from gymnasium import spaces
 
 import minari
-from minari.dataset._storages import hdf5_storage
+from minari.dataset._storages import hdf5_process, hdf5_storage
 from minari.dataset.minari_storage import MinariStorage
 from minari.errors import CompressionError, DatasetBusyError, DatasetCorruptError
 from minari.progress import observe_progress
@@ -397,7 +397,7 @@ def _forbid_h5py(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> Any:
         raise AssertionError("h5py was asked for")
 
-    monkeypatch.setattr(hdf5_storage, "hdf5", refuse)
+    monkeypatch.setattr(hdf5_process, "_ask", refuse)
 
 
 def _size(storage: MinariStorage) -> int:
