@@ -394,7 +394,7 @@ def _without_room(work: Callable[[], Any]) -> str:
 
 
 def _forbid_h5py(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse() -> Any:
+    def refuse(*_: Any, **__: Any) -> Any:
         raise AssertionError("h5py was asked for")
 
     monkeypatch.setattr(hdf5_process, "_ask", refuse)
