@@ -260,6 +260,7 @@ def test_one_episode_at_a_time(tmp_path: Path, codec: str, monkeypatch: pytest.M
     """Of what has to be decompressed, memory holds no more than is asked for, or fits."""
     storage = new(tmp_path, [100] * 8, codec=codec)
     monkeypatch.setattr("minari.dataset._storages.hdf5_storage._MOST_AT_A_TIME", 2**18)
+    list(storage.get_episodes([0]))  # what is used for the first time
     for reader in (storage, without_index(storage)):
         tracemalloc.start()
         steps = [len(episode["rewards"]) for episode in reader.get_episodes(range(8))]

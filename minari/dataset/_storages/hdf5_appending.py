@@ -9,12 +9,12 @@ from typing import Any, Final, cast
 import numpy as np
 import numpy.typing as npt
 
-from minari.dataset._storages.hdf5_attributes import flatten_metadata
+from minari.dataset._storages.hdf5_attributes import flatten_metadata, metadata_checksums, text_checksum
 from minari.dataset._storages.hdf5_chunks import StoredColumn, compressed, table_of, table_size
 from minari.dataset._storages.hdf5_datatypes import BYTES, TEXT, Kind
 from minari.dataset._storages.hdf5_episode import AttributeKinds, EpisodeTemplate, LeafKinds, episode_template
 from minari.dataset._storages.hdf5_filters import GZIP, Chunking, gzip_chunking
-from minari.dataset._storages.hdf5_index import LeafPlace, PlacedEpisodes, Schema, checksum_of
+from minari.dataset._storages.hdf5_index import NO_CHECKSUM, LeafPlace, PlacedEpisodes, Schema, checksum_of
 from minari.dataset._storages.hdf5_library import plugins
 from minari.dataset._storages.hdf5_objects import GlobalHeap, aligned
 from minari.dataset.compression import Codec
@@ -40,6 +40,8 @@ class _Waiting:
     places: list[list[int]] = field(default_factory=list)  # rows and offset of each leaf in turn
     checksums: list[list[int]] = field(default_factory=list)  # of each leaf
     attributes: list[list[Any]] = field(default_factory=list)
+    texts: list[list[np.uint64]] = field(default_factory=list)  # what stands for each text among the attributes
+    metadata_checksums: list[int] = field(default_factory=list)  # of those that are copied
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +52,14 @@ class StoredEpisode:
         total_steps, metadata: as those of :class:`~minari.spaces.EpisodeColumns`.
         columns: likewise.
         checksums: of the values of the columns, as they were when they were written first.
+        metadata_checksum: likewise, where there is one.
     """
 
     total_steps: int
     columns: Mapping[Path, Column | StoredColumn]
     metadata: Mapping[str, Any]
     checksums: Mapping[Path, int]
+    metadata_checksum: int = NO_CHECKSUM
 
 
 class EpisodeAppender:
@@ -92,11 +96,13 @@ class EpisodeAppender:
             MetadataError: an attribute cannot be stored.
         """
         leaves, columns, checksums = self._leaves_of(episode)
-        names, numbers = [], []
+        names, numbers, texts = [], [], []
         for name, value in flatten_metadata({"id": index, "total_steps": episode.total_steps, **episode.metadata}):
             if isinstance(value, str):
                 names.append((name, TEXT, ()))
-                numbers.append(self._heap.add([value.encode()]))
+                encoded = value.encode()
+                texts.append(text_checksum(encoded))
+                numbers.append(self._heap.add([encoded]))
             else:
                 names.append((name, value.dtype, value.shape))
                 # (the owner of an array may fill it anew)
@@ -114,6 +120,10 @@ class EpisodeAppender:
         waiting.places.append(places)
         waiting.checksums.append(checksums)
         waiting.attributes.append(numbers)
+        waiting.texts.append(texts)
+        waiting.metadata_checksums.append(
+            episode.metadata_checksum if isinstance(episode, StoredEpisode) else NO_CHECKSUM
+        )
         self._waiting_episodes += 1
         if self._heap.size >= _VALUES_AT_A_TIME:
             self._write_values()
@@ -209,7 +219,7 @@ class EpisodeAppender:
 
     def _write_objects(self) -> None:
         self._write_values()
-        for waiting in self._waiting.values():
+        for (_, attributes), waiting in self._waiting.items():
             places = np.array(waiting.places, np.int64).reshape(len(waiting.indices), -1)
             objects = waiting.template.fill(self._end, places[:, ::2], places[:, 1::2], waiting.attributes)
             self._write_at(self._end, bytes_of(objects))
@@ -223,6 +233,7 @@ class EpisodeAppender:
                     headers=headers,
                     places=places,
                     checksums=np.array(waiting.checksums, np.int64).reshape(len(waiting.indices), -1),
+                    metadata_checksums=_metadata_checksums(attributes, objects, waiting),
                 )
             )
         self._waiting.clear()
@@ -232,6 +243,19 @@ class EpisodeAppender:
         """Write what waits; where all episodes lie, and where the file ends."""
         self._write_objects()
         return self._placed, self._end
+
+
+def _metadata_checksums(
+    attributes: AttributeKinds, objects: npt.NDArray[Any], waiting: _Waiting
+) -> npt.NDArray[np.int64]:
+    """The checksums of the metadata of episodes whose attributes are of the same kinds."""
+    texts = iter(np.array(waiting.texts, np.uint64).reshape(len(objects), -1).T)
+    values = [
+        next(texts) if isinstance(kind, str) else objects[f"attribute {number}"]
+        for number, (_, kind, _) in enumerate(attributes)
+    ]
+    known = np.array(waiting.metadata_checksums, np.int64)
+    return np.where(known == NO_CHECKSUM, metadata_checksums(attributes, values), known)
 
 
 class _Codecs(dict[Path, "Codec | None"]):

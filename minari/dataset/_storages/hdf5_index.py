@@ -46,7 +46,9 @@ UNKNOWN: Final = -1
 #: Instead of the checksum of a leaf.
 NO_CHECKSUM: Final = 0
 _MORE_ROWS: Final = 1024  # at least, so that appending to a table does not move it each time
-_FIXED: Final = 3  # columns before those of the leaves: which schema, the number of steps, and the header
+#: Columns before those of the leaves: which schema, the number of steps, the header, and the checksum of metadata.
+_FIXED: Final = 4
+_PLACED: Final = 3  # those of them that are about the file as it is now
 _ENDS: Final = 2**16  # bytes at the beginning and the end of the data file that a checksum is made of
 
 # What a header may say, at most.
@@ -152,6 +154,7 @@ class PlacedEpisodes:
             of its metadata.
         places: for each leaf its rows and the offset of each piece, of shape (episodes, width of the schema).
         checksums: of the values of each leaf, of shape (episodes, leaves); None where they were only located.
+        metadata_checksums: of the metadata of each episode; likewise.
     """
 
     schema: Schema
@@ -160,6 +163,7 @@ class PlacedEpisodes:
     headers: npt.NDArray[np.int64]
     places: npt.NDArray[np.int64]
     checksums: npt.NDArray[np.int64] | None = None
+    metadata_checksums: npt.NDArray[np.int64] | None = None
 
 
 def checksum_of(column: Column) -> int:
@@ -265,7 +269,7 @@ class EpisodeIndex:
         self._rows = self._rows[: self._count].copy()
         numbers = self._rows[:, 0]
         for number in np.unique(numbers[numbers > UNKNOWN]).tolist():
-            self._rows[numbers == number, 1:_FIXED] = UNKNOWN
+            self._rows[numbers == number, 1:_PLACED] = UNKNOWN
         self._rows[numbers > UNKNOWN, 0] = UNKNOWN - 1 - numbers[numbers > UNKNOWN]
         self._is_read, self._table_name, self._saved_rows, self.total = False, None, 0, None
 
@@ -316,6 +320,18 @@ class EpisodeIndex:
             if checksum != NO_CHECKSUM
         }
 
+    def metadata_checksum(self, index: int) -> int:
+        """The checksum that the metadata of an episode had when they were written, or ``NO_CHECKSUM``."""
+        known = index < self._count and self._rows[index, 0] != UNKNOWN
+        return int(self._rows[index, _FIXED - 1]) if known else NO_CHECKSUM
+
+    def set_metadata_checksum(self, index: int, checksum: int) -> None:
+        """Remember the checksum of the metadata of an episode that is known."""
+        if index < self._count and self._rows[index, 0] != UNKNOWN:
+            self._rows[index, _FIXED - 1] = checksum
+            self._table_name = None
+            self._unsaved = True
+
     def without_checksums(self, indices: Iterable[int]) -> list[int]:
         """Those of the episodes that are not known, or have a leaf without a checksum."""
         return [
@@ -344,7 +360,10 @@ class EpisodeIndex:
             self._schemas.append(schema)
         indices, end = episodes.indices, int(episodes.indices.max()) + 1
         self._reserve(end, schema.row_width)
-        first = np.full(len(indices), number), episodes.total_steps, episodes.headers
+        of_metadata = episodes.metadata_checksums
+        if of_metadata is None:
+            of_metadata = np.array([self.metadata_checksum(index) for index in indices.tolist()], np.int64)
+        first = np.full(len(indices), number), episodes.total_steps, episodes.headers, of_metadata
         self._rows[indices, : schema.row_width] = np.column_stack([*first, episodes.places, checksums])
         if indices.min() < self._saved_rows:
             self._table_name = None  # a saved row has changed: the table is written again

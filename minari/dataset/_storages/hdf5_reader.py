@@ -12,7 +12,7 @@ import importlib
 import re
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path as FilePath
@@ -251,6 +251,16 @@ class EpisodeFile:
             raise ValueError(f"there is no group {name}")
         return file.follow(found[name], found, name)
 
+    def _checked_episode(self, index: int, header: int) -> _Object:
+        """The group of an episode, found by its name where there is another one at the address of the index."""
+        if header != UNKNOWN:
+            with suppress(ValueError, IndexError, OverflowError, struct.error):
+                group = self._episode(index, header)
+                attributes = attribute_names(group.file.source, group.messages)
+                if decode_attribute(group.file.source, attributes.get("id", b"")) == index:
+                    return group
+        return self._episode(index)
+
     def locate(self, index: int, known: Mapping[str, Path]) -> PlacedEpisodes:
         """Return where the leaves of an episode lie, whoever wrote it.
 
@@ -333,7 +343,7 @@ class EpisodeFile:
     def _read_here(self, index: int, header: int, paths: Iterable[Path], columns: dict[Path, Column]) -> list[Path]:
         """Read columns of an episode; those that are not understood are returned."""
         left = []
-        group = self._episode(index, header)
+        group = self._checked_episode(index, header)
         siblings = group.members()
         for path in paths:
             try:
@@ -356,7 +366,7 @@ class EpisodeFile:
 
         def read() -> dict[Path, Column | StoredColumn]:
             found: dict[Path, Column | StoredColumn] = {}
-            group = self._episode(index, header)
+            group = self._checked_episode(index, header)
             siblings = group.members()
             for path in paths:
                 item = group.file.find(spell(path), siblings, spell(path))

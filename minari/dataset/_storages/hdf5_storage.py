@@ -24,10 +24,12 @@ import numpy.typing as npt
 
 from minari._base.data_file import DataFile
 from minari.dataset._storages.hdf5_appending import StoredEpisode
+from minari.dataset._storages.hdf5_attributes import is_damaged, metadata_checksum
 from minari.dataset._storages.hdf5_chunks import StoredColumn, corners, decompressed, read_column
 from minari.dataset._storages.hdf5_filters import GZIP, GZIP_FRAME_LEVEL, GZIP_LEVELS, Chunking
 from minari.dataset._storages.hdf5_index import (
     INDEX_NAME,
+    NO_CHECKSUM,
     EpisodeIndex,
     LeafPlace,
     PlacedEpisodes,
@@ -176,8 +178,9 @@ class HDF5Storage(MinariStorage):
         while batch := list(islice(remaining, _EPISODES_AT_A_TIME)):
             while batch:
                 episodes = read(batch)
-                yield from episodes
                 batch = batch[len(episodes) :]
+                for _ in range(len(episodes)):
+                    yield episodes.pop(0)  # so that it can go as soon as nobody else has it
         with self._lock.current:
             self._index.save()
 
@@ -341,9 +344,11 @@ class HDF5Storage(MinariStorage):
             # A commit writes the journal, changes the file, replaces the metadata and takes the journal away, or
             # puts another file in the place of this one; asked for in this order, none of it can be missed.
             if not has_journal(self.data_path) and self._moment() == before:
-                if error is not None:
-                    raise error
-                return cast("T", result)
+                if error is None:
+                    return cast("T", result)
+                with self._lock.current:
+                    if not (isinstance(error, DatasetCorruptError) and self._index.distrust()):  # which may be wrong
+                        raise error
             if time.monotonic() > deadline:
                 raise DatasetBusyError(f"{self._file} is being changed all the time; try again later.") from error
 
@@ -375,7 +380,7 @@ class HDF5Storage(MinariStorage):
     def _read_episode_metadata(self, indices: Iterable[int]) -> Iterator[dict[str, Any]]:
         remaining = iter(indices)
         while batch := list(islice(remaining, _EPISODES_AT_A_TIME)):
-            yield from self._at_one_moment(partial(self._metadata_of, batch))
+            yield from self._at_one_moment(partial(self._verified_metadata, batch))
 
     def _metadata_of(self, batch: Sequence[int], file: DataFile) -> list[dict[str, Any]]:
         episodes, found = self._episodes(file), []
@@ -408,6 +413,31 @@ class HDF5Storage(MinariStorage):
                     f"the file where the values were changed on purpose."
                 )
 
+    def _verified_metadata(self, batch: Sequence[int], file: DataFile) -> list[dict[str, Any]]:
+        found = self._metadata_of(batch, file)
+        for index, metadata in zip(batch if self.verify_checksums else [], found, strict=False):
+            expected = self._index.metadata_checksum(index)
+            if expected != NO_CHECKSUM and is_damaged(metadata_checksum(metadata), expected):
+                raise ChecksumError(
+                    f"The metadata of episode {index} in {self._file} are not those that were written: their checksum "
+                    f"is another; copy or download the dataset again, or delete {INDEX_NAME} beside the file where "
+                    f"they were changed on purpose."
+                )
+        return found
+
+    def _add_metadata_checksums(self, indices: Iterable[int]) -> None:
+        """Make checksums of the metadata as they are now, of those of these episodes that have none."""
+        remaining = iter(indices)
+        while batch := list(islice(remaining, _EPISODES_AT_A_TIME)):
+            self._at_one_moment(partial(self._add_checksums_of_metadata, batch))
+        with self._lock.current:
+            self._index.save()
+
+    def _add_checksums_of_metadata(self, batch: Sequence[int], file: DataFile) -> None:
+        for index, metadata in zip(batch, self._metadata_of(batch, file), strict=True):
+            if self._index.metadata_checksum(index) == NO_CHECKSUM:
+                self._index.set_metadata_checksum(index, metadata_checksum(metadata))
+
     def _episodes_without_checksums(self, indices: Iterable[int]) -> list[int]:
         remaining, missing = iter(indices), []
         while batch := list(islice(remaining, _EPISODES_AT_A_TIME)):
@@ -424,8 +454,7 @@ class HDF5Storage(MinariStorage):
             checksums = {path: checksum_of(column) for path, column in columns.items()}
             with self._lock.current:
                 self._index.add_checksums(index, checksums)
-        with self._lock.current:
-            self._index.save()
+        self._add_metadata_checksums(range(self.total_episodes))
         return len(missing)
 
     def _checksums_of(self, index: int, file: DataFile) -> dict[Path, int]:
@@ -455,13 +484,14 @@ class HDF5Storage(MinariStorage):
         episodes: list[StoredEpisode | EpisodeColumns] = []
         for index, metadata in zip(batch, self._metadata_of(batch, file), strict=True):
             del metadata["id"]
-            total_steps = int(metadata.pop("total_steps"))
+            total_steps, known = int(metadata.pop("total_steps")), self._index.metadata_checksum(index)
             columns = self._stored_columns(index, file)
             if columns is None:
                 ((_, values),) = self._columns([index], file)
+                self._verify(index, values, self._index.checksums(index))  # since new ones are made of them
                 episodes.append(EpisodeColumns(total_steps, values, metadata))
             else:
-                episodes.append(StoredEpisode(total_steps, columns, metadata, self._checksums_of(index, file)))
+                episodes.append(StoredEpisode(total_steps, columns, metadata, self._checksums_of(index, file), known))
         return episodes
 
     def _stored_columns(self, index: int, file: DataFile) -> Mapping[Path, Column | StoredColumn] | None:
@@ -488,11 +518,15 @@ class HDF5Storage(MinariStorage):
         stored = self._episodes(file).stored_columns(index, self._index.header(index), others)
         return None if stored is None else {**columns, **stored}
 
-    def _remember(self, placed: Iterable[PlacedEpisodes], status: os.stat_result, total: int) -> None:
-        """Take over what a writer has changed."""
+    def _remember(
+        self, placed: Iterable[PlacedEpisodes], described: Iterable[int], status: os.stat_result, total: int
+    ) -> None:
+        """Take over what a writer has changed: episodes, and the metadata of others."""
         with self._lock.current:
             for episodes in placed:
                 self._index.add(episodes)
+            for index in described:
+                self._index.set_metadata_checksum(index, NO_CHECKSUM)
             self._index.total = total
             self._index.save(status)
 

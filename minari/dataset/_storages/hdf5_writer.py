@@ -152,6 +152,7 @@ class HDF5Writer(EpisodeWriter):
         self._appended = self._finished = self._committed = False
         self._replaced: dict[str, str] = {}
         self._changed: set[int] = set()
+        self._described: list[int] = []  # episodes whose metadata are changed
         self._through_hdf5: list[Callable[[Any], None]] = []
         self._file: Any | None = None
         self._placed: list[PlacedEpisodes] = []
@@ -168,6 +169,7 @@ class HDF5Writer(EpisodeWriter):
 
     def update_metadata(self, index: int, metadata: Mapping[str, Any]) -> None:
         self._changed.add(index)
+        self._described.append(index)
         self._through_hdf5.append(lambda file: hdf5().update_metadata(file[group_name(index)], metadata))
 
     def copy_from(self, first_index: int, storage: MinariStorage, indices: Sequence[int]) -> bool:
@@ -249,7 +251,8 @@ class HDF5Writer(EpisodeWriter):
         if self._placed or self._through_hdf5:
             status = self._target.commit(texts)
             self._committed = True
-            self._storage._remember(self._placed, status, metadata.total_episodes)
+            self._storage._remember(self._placed, self._described, status, metadata.total_episodes)
+            self._storage._add_metadata_checksums(self._described)
         else:
             write_atomically(self._storage.data_path / METADATA_FILE_NAME, texts[METADATA_FILE_NAME])
 
