@@ -314,13 +314,15 @@ def mutant(content: bytes, rng: random.Random) -> bytes:
     return bytes(changed)
 
 
-def use(data_path: Path, copies: bool) -> None:
-    """Read everything, and copy it."""
+def use(data_path: Path, copies: bool, changes: bool) -> None:
+    """Read everything, and copy or change it."""
     storage = MinariStorage.read(data_path)
     for index in range(storage.total_episodes):
         for read in (storage.get_episodes, storage.get_episode_metadata):
             with contextlib.suppress(MinariError):
                 list(read([index]))
+    if changes:
+        storage.update_episode_metadata([{"note": "x" * 50}] * storage.total_episodes)
     if copies:
         target = MinariStorage.new(data_path.with_name("copy"), storage.observation_space, storage.action_space)
         target.update_from_storage(storage)
@@ -338,7 +340,7 @@ def run_mutants(folder: Path, seed: int, count: int) -> None:
         shutil.copytree(source, target, ignore=shutil.ignore_patterns(".index*"))
         (target / FILE).write_bytes(content)
         with contextlib.suppress(MinariError):
-            use(target, copies=number % 5 == 0)
+            use(target, copies=number % 5 == 0, changes=number % 7 == 0)
 
 
 PROGRAM = """

@@ -28,7 +28,7 @@ from minari.dataset._storages.hdf5_superblock import (
 from minari.dataset._storages.transaction import FileTransaction, write_all
 from minari.dataset.episode_writer import EpisodeWriter
 from minari.dataset.metadata import METADATA_FILE_NAME, DatasetMetadata
-from minari.errors import DatasetCorruptError
+from minari.errors import DatasetCorruptError, MinariError
 from minari.spaces import EpisodeColumns
 from minari.storage.publishing import flush, write_atomically
 
@@ -227,6 +227,16 @@ class HDF5Writer(EpisodeWriter):
 
     def _change_through_hdf5(self, unlinked: Sequence[PlacedEpisodes]) -> None:
         self._check_changed()
+        try:
+            self._let_hdf5_change(unlinked)
+        except MinariError:
+            raise
+        except (KeyError, RuntimeError, ValueError, TypeError) as error:  # how h5py says that a file is damaged
+            raise DatasetCorruptError(
+                f"{self._target.path} cannot be changed by HDF5 ({error}); it is damaged, so copy or download it again."
+            ) from error
+
+    def _let_hdf5_change(self, unlinked: Sequence[PlacedEpisodes]) -> None:
         self._file = file = hdf5().open_for_writing(self._target.for_hdf5(), str(self._target.path))
         for name, aside in self._replaced.items():
             file.move(name, aside)
