@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -317,6 +319,36 @@ def test_a_process_that_was_ended_by_others(tmp_path: Path) -> None:
         child._process.kill()
         child._process.wait()
     list(storage.get_episodes([0, 1]))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_forks_while_a_thread_reads_through_hdf5(tmp_path: Path) -> None:
+    """Each has a process of its own, and sees what has been written since."""
+    data_path = rewritten(tmp_path, again_with("observations/x", compression="lzf"))
+    storage, stop = MinariStorage.read(data_path), threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            list(storage.get_episodes([0, 1]))
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    try:
+        for _ in range(5):
+            child = os.fork()
+            if child == 0:
+                code = 1
+                try:
+                    for opened in (storage, MinariStorage.read(data_path)):
+                        for episode, truth in zip(opened.get_episodes([0, 1]), TRUTHS, strict=True):
+                            assert_episode(episode, SPACE, ACTIONS, truth)
+                    code = 0
+                finally:
+                    os._exit(code)
+            assert os.waitpid(child, 0)[1] == 0
+    finally:
+        stop.set()
+        thread.join()
 
 
 # What is kept

@@ -139,7 +139,9 @@ class _Child:
         self.forget()
 
     def forget(self) -> None:
-        """Close this side of the pipes; where the other side waits, the process ends."""
+        """Close this side of the pipes; where nobody else has them, the process ends."""
+        if self._process.returncode is None:
+            self._process.returncode = 0  # that of the parent of a fork is none of ours, and not waited for
         for pipe in (self._process.stdin, self._process.stdout):
             with contextlib.suppress(OSError, ValueError):
                 cast("Any", pipe).close()

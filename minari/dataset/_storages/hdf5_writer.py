@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path as FilePath
@@ -16,6 +17,7 @@ from minari.dataset._storages.hdf5_library import hdf5
 from minari.dataset._storages.hdf5_members import File, MemberTable, empty_group, find_table
 from minari.dataset._storages.hdf5_names import group_name
 from minari.dataset._storages.hdf5_objects import REFERENCES_AT
+from minari.dataset._storages.hdf5_reader import EpisodeFile
 from minari.dataset._storages.hdf5_superblock import (
     NEW_SUPERBLOCK_SIZE,
     SUPERBLOCK_SIZE,
@@ -27,7 +29,7 @@ from minari.dataset._storages.hdf5_superblock import (
 from minari.dataset._storages.transaction import FileTransaction, has_journal, write_all
 from minari.dataset.episode_writer import EpisodeWriter
 from minari.dataset.metadata import METADATA_FILE_NAME, DatasetMetadata
-from minari.errors import DatasetCorruptError
+from minari.errors import DatasetCorruptError, MinariError
 from minari.spaces import EpisodeColumns
 from minari.storage.publishing import flush, write_atomically
 
@@ -158,6 +160,7 @@ class HDF5Writer(EpisodeWriter):
         self._appender = EpisodeAppender(target.write_at, self._old_end, storage._codec_for)
         self._appended = self._finished = self._committed = False
         self._replaced: dict[str, str] = {}
+        self._changed: set[int] = set()
         self._described: list[int] = []  # episodes whose metadata are changed
         self._through_hdf5: list[Callable[[Any], None]] = []
         self._file: Any | None = None
@@ -170,9 +173,11 @@ class HDF5Writer(EpisodeWriter):
 
     def replace(self, index: int, episode: EpisodeColumns) -> None:
         self._replaced[group_name(index)] = f"replaced_{index}"
+        self._changed.add(index)
         self.append(index, [episode])
 
     def update_metadata(self, index: int, metadata: Mapping[str, Any]) -> None:
+        self._changed.add(index)
         self._described.append(index)
         self._through_hdf5.append(lambda file: hdf5().update_metadata(file[group_name(index)], metadata))
 
@@ -198,12 +203,18 @@ class HDF5Writer(EpisodeWriter):
                     f"download it again."
                 )
             self._placed, end = self._appender.finish()
-            table = find_table(self._target, superblock.root)
-            if table is None or self._replaced:
-                unlinked = list(self._placed)
-            else:
-                members = MemberTable(self._target, table, end, superblock.leaf_k, superblock.node_k)
-                end = members.add(_names(self._placed), _headers(self._placed))
+            try:
+                table = find_table(self._target, superblock.root)
+                if table is None or self._replaced:
+                    unlinked = list(self._placed)
+                else:
+                    members = MemberTable(self._target, table, end, superblock.leaf_k, superblock.node_k)
+                    end = members.add(_names(self._placed), _headers(self._placed))
+            except (ValueError, IndexError, OverflowError, struct.error) as error:
+                raise DatasetCorruptError(
+                    f"{self._target.path} cannot be extended, since the list of its episodes is damaged ({error}); "
+                    f"copy or download it again."
+                ) from error
             self._target.write_at(0, memoryview(superblock.with_end(end)))
         if unlinked or self._through_hdf5:
             self._superblock()  # for what it says about the file being in use
@@ -214,7 +225,27 @@ class HDF5Writer(EpisodeWriter):
         check_not_in_use(superblock, str(self._target.path))
         return superblock
 
+    def _check_changed(self) -> None:
+        """See that what is to be changed can be read, before HDF5 is let at it, which damage may hang or crash."""
+        episodes = EpisodeFile(self._target.path, self._target.end)
+        episodes.read_at = self._target.read_at
+        episodes.count()
+        for index in sorted(self._changed):
+            episodes.locate(index, self._storage._known_paths)
+            episodes.read_metadata(index)
+
     def _change_through_hdf5(self, unlinked: Sequence[PlacedEpisodes]) -> None:
+        self._check_changed()
+        try:
+            self._let_hdf5_change(unlinked)
+        except MinariError:
+            raise
+        except (KeyError, RuntimeError, ValueError, TypeError) as error:  # how h5py says that a file is damaged
+            raise DatasetCorruptError(
+                f"{self._target.path} cannot be changed by HDF5 ({error}); it is damaged, so copy or download it again."
+            ) from error
+
+    def _let_hdf5_change(self, unlinked: Sequence[PlacedEpisodes]) -> None:
         self._file = file = hdf5().open_for_writing(self._target.for_hdf5(), str(self._target.path))
         for name, aside in self._replaced.items():
             file.move(name, aside)
