@@ -60,10 +60,13 @@ class ZarrStorage(MinariStorage):
 
     def _count_episodes(self) -> int:
         # What lies behind the episodes of the metadata was left by a writer of a remote store that did not finish.
-        found = Arrays(store_at(self._store_path)).open(EPISODE_ENDS).rows
+        found = Arrays(self._store()).open(EPISODE_ENDS).rows
         return min(found, self._metadata.total_episodes)
 
     # Reading
+
+    def _store(self) -> Any:
+        return store_at(self._store_path)
 
     def _reader(self, verify: bool | None = None, stamp: Any = None) -> StoreReader:
         """What the store holds at this moment.
@@ -78,7 +81,7 @@ class ZarrStorage(MinariStorage):
             if self._known_reader is not None and self._known_reader[0] == (stamp, verify):
                 return self._known_reader[1]
             try:
-                reader = StoreReader(Arrays(store_at(self._store_path), verify), self.total_episodes)
+                reader = StoreReader(Arrays(self._store(), verify), self.total_episodes)
                 self._check_steps(reader)
                 self._check_leaves(reader.table)
             except DatasetCorruptError:
