@@ -193,6 +193,32 @@ def test_a_pipe_in_the_place_of_a_file(tmp_path: Path, place: str) -> None:
         read_all(storage.data_path)
 
 
+@posix
+@pytest.mark.parametrize("place", ["data/rewards/c.0", "data/rewards/zarr.json", "zarr.json", "data", ""])
+def test_links_that_lead_to_themselves(tmp_path: Path, place: str) -> None:
+    storage = make(tmp_path)
+    linked = store_of(storage) / place
+    shutil.move(linked, tmp_path / "elsewhere")
+    linked.symlink_to(linked)
+    with pytest.raises(DatasetCorruptError):
+        read_all(storage.data_path)
+
+
+@posix
+@pytest.mark.skipif(sys.platform != "win32" and os.geteuid() == 0, reason="the superuser may read everything")
+@pytest.mark.parametrize("place", ["data/rewards/c.0", "zarr.json", "data", ""])
+def test_what_may_not_be_read(tmp_path: Path, place: str) -> None:
+    storage = make(tmp_path)
+    closed = store_of(storage) / place
+    mode = closed.stat().st_mode
+    closed.chmod(0)
+    try:
+        with pytest.raises(DatasetCorruptError, match=r"cannot be read \(Permission denied\)"):
+            read_all(storage.data_path)
+    finally:
+        closed.chmod(mode)
+
+
 # Codecs
 
 
