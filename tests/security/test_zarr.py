@@ -514,6 +514,26 @@ def test_what_parts_hand_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, d
     assert not (tmp_path / "ran").exists()
 
 
+@posix
+@pytest.mark.parametrize("place", ["main_data.zarr", "main_data.zarr/data", "main_data.zarr/data/rewards/c.0"])
+def test_nothing_is_written_through_links_among_what_is_staged(tmp_path: Path, place: str) -> None:
+    """Whoever may write into the dataset may put them there while somebody else is at it."""
+    storage = make(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "file").write_text("precious")
+
+    def episodes() -> Iterator[Any]:
+        link = storage.data_path / ".staged" / place
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(tmp_path / ("file" if place.endswith("c.0") else "elsewhere"))
+        yield as_buffer(TRUTHS[0])
+
+    with pytest.raises(UnsafePathError):
+        storage.update_episodes(episodes())
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert (tmp_path / "file").read_text() == "precious"
+
+
 # Checksums
 
 
