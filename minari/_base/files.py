@@ -156,9 +156,8 @@ class Directory:
         inner.path, inner._descriptor = os.path.join(self.path, *relative_parts(name)), None
         if _HAS_DIRECTORY_DESCRIPTORS:
             inner._descriptor = self._descriptor_of(name, _DIRECTORY_FLAGS)
-        elif not os.path.isdir(inner.path):
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), inner.path)
-        elif self._resolved(name) != relative_parts(name):
+        else:
+            os.scandir(inner.path).close()  # as there is one
             inner.path = os.path.join(self.path, *self._resolved(name))
         return inner
 

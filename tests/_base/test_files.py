@@ -133,3 +133,26 @@ def test_no_descriptor_is_left_open(directory: Path) -> None:
         with contextlib.suppress(OSError, UnsafePathError):
             read(directory, name)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_directory_in_a_directory(directory: Path) -> None:
+    with Directory(directory) as opened, opened.directory("deep") as inner:
+        assert inner.read("file", 100) == b"deep"
+        assert inner.path == str(directory / "deep")
+        for name, error in {"missing": FileNotFoundError, "file": NotADirectoryError, "..": UnsafePathError}.items():
+            with pytest.raises(error):
+                opened.directory(name)
+        with pytest.raises(UnsafePathError):
+            inner.read("../file", 100)
+
+
+@posix
+def test_a_link_to_a_directory(directory: Path) -> None:
+    """It is followed inside the directory, and not out of it."""
+    (directory / "inside").symlink_to(directory / "deep")
+    (directory / "outside").symlink_to(directory.parent / "elsewhere")
+    with Directory(directory) as opened:
+        with opened.directory("inside") as inner:
+            assert inner.read("file", 100) == b"deep"
+        with pytest.raises(UnsafePathError, match="leads out of the directory"):
+            opened.directory("outside")

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from minari._base.files import Directory
 from minari.dataset.minari_storage import MinariStorage
 from minari.testing.comparison import assert_episode
 from minari.testing.examples import Truth, as_buffer, as_continuation, draw_truth
@@ -77,6 +78,7 @@ def killed_at(number: int, change: Callable[[], Any]) -> bool:
         try:
             for name in ("rename", "replace", "unlink", "rmdir", "mkdir", "write_text", "touch", "open"):
                 setattr(Path, name, dying(getattr(Path, name)))
+            Directory.create = dying(Directory.create)  # type: ignore[method-assign]
             change()
             os._exit(0)
         finally:

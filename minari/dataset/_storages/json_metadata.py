@@ -24,7 +24,6 @@ from minari.errors import MetadataError
 
 
 _DTYPES = "_dtypes"
-#: The types that arrays can have, by the names that NumPy has for them.
 _JSON_SCALARS = (np.bool_, np.int64, np.float64)  # these come back as Python's own
 
 

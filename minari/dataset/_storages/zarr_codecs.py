@@ -76,13 +76,12 @@ def _decode_gzip(content: memoryview | bytes, out: npt.NDArray[np.uint8]) -> Non
 
 
 def _check_size(size: int | None, out: npt.NDArray[np.uint8]) -> None:
-    if size != out.nbytes:
-        found = "does not say how many bytes it" if size is None else f"has {size} bytes, expected {out.nbytes}"
-        raise ValueError(f"a chunk {found}{' has' if size is None else ''}")
+    if size is not None and size != out.nbytes:
+        raise ValueError(f"a chunk has {size} bytes, expected {out.nbytes}")
 
 
 def _size_of_zstd(header: bytes) -> int | None:
-    """How many bytes a frame has when it is decompressed; None where its header does not say so."""
+    """How many bytes a frame has when it is decompressed; None where it does not say so, and has to be tried."""
     if header[:4] != _ZSTD_FRAME or len(header) < 6:
         raise ValueError("a chunk is none of Zstandard")
     flags = header[4]

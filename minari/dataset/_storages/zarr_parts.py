@@ -81,7 +81,10 @@ class Part:
 
         appender: StoreAppender = storage._appender_of_part(put, Table.from_json(self._table))
         columns = appender.table.columns
-        with unfinished.open("wb") as file:
+        with Directory(rest.parents[1]) as staged, staged.directory(_RESTS) as rests:
+            descriptor = rests.create(unfinished.name, os.O_WRONLY)
+        with os.fdopen(descriptor, "wb") as file:
+            file.truncate()
             count = 0
             for count, given in enumerate(episodes, 1):
                 episode = _columns_of(storage, given)

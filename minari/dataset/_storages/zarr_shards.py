@@ -90,8 +90,10 @@ class Folders:
             for parent, name in folders:
                 with suppress(FileNotFoundError, NotADirectoryError), Directory(parent) as outer:
                     self._folders.append(outer.directory(name))
-        except BaseException:
+        except BaseException as error:
             self.close()
+            if isinstance(error, OSError):
+                raise unreadable(error) from error
             raise
 
     def __enter__(self) -> Folders:
@@ -110,6 +112,7 @@ class Folders:
 
         Raises:
             UnsafePathError: its name leads out of the store, by itself or through a link, or it is no regular file.
+            DatasetCorruptError: it cannot be opened.
             FileNotFoundError: no folder has it.
         """
         group, _, inner = key.partition("/")
@@ -125,6 +128,8 @@ class Folders:
                     return folder.open(key)  # as it is reached through a link to another group, or not at all
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 continue
+            except OSError as error:
+                raise unreadable(error, f"{folder.path}/{key}") from error
         raise FileNotFoundError(key)
 
 
@@ -304,6 +309,14 @@ def _read_some(descriptor: int, out: npt.NDArray[np.uint8], offset: int) -> int:
         content = os.read(descriptor, len(out))
     out[: len(content)] = np.frombuffer(content, np.uint8)
     return len(content)
+
+
+def unreadable(error: OSError, path: str | None = None) -> DatasetCorruptError:
+    """The error about a file or a folder that the system does not let anybody read."""
+    return DatasetCorruptError(
+        f"{path or error.filename} cannot be read ({error.strerror or error}); look at its permissions, "
+        f"or copy or download the dataset again."
+    )
 
 
 def missing_shard(key: str, store: object) -> DatasetCorruptError:

@@ -24,7 +24,7 @@ from minari._base.files import relative_parts
 from minari.dataset._storages.zarr_arrays import ArrayForm
 from minari.dataset._storages.zarr_foreign import metadata_of, passing_size
 from minari.dataset._storages.zarr_json import is_as_written, parse_zarr_json
-from minari.dataset._storages.zarr_shards import Budget, Folders, ShardedArray, missing_shard, read_into
+from minari.dataset._storages.zarr_shards import Budget, Folders, ShardedArray, missing_shard, read_into, unreadable
 from minari.dataset.data_paths import is_remote
 from minari.errors import (
     ChecksumError,
@@ -192,6 +192,8 @@ def _read_file(folders: Folders, key: str, byte_range: ByteRequest | None = None
         content = np.empty(max(0, stop - start), np.uint8)
         read_into(descriptor, content, start)
         return content
+    except OSError as error:
+        raise unreadable(error, key) from error
     finally:
         os.close(descriptor)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from minari._base.files import relative_parts
+from minari._base.files import Directory
 from minari.dataset._storages import transaction
 from minari.dataset._storages.folder_changes import FolderChanges, changes_to
 from minari.dataset._storages.zarr_appender import StoreAppender
@@ -139,15 +140,20 @@ def open_writer(storage: ZarrStorage, anew: bool = False) -> Iterator[ZarrWriter
 
 
 def put_into(store: Path, changes: FolderChanges | None = None) -> Put:
-    """What puts files into a folder, which become those of the store with a change."""
-    made: set[Path] = set()
+    """Return what puts files into a staged directory, where no link is followed that somebody else may have put there.
+
+    Args:
+        store: the store in the staged directory.
+        changes: takes note of the files; the processes of parts leave that to the one that commits.
+    """
+    staged = store.parent
 
     def put(key: str, parts: Sequence[memoryview]) -> None:
-        path = store.joinpath(*relative_parts(key))
-        if path.parent not in made:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            made.add(path.parent)
-        with path.open("wb", buffering=0) as file:
+        staged.mkdir(parents=True, exist_ok=True)
+        with Directory(staged) as directory:
+            descriptor = directory.create(f"{store.name}/{key}", os.O_WRONLY)
+        with os.fdopen(descriptor, "wb", buffering=0) as file:
+            file.truncate()
             for part in parts:
                 transaction.write_all(file, part)
         if changes is not None:
