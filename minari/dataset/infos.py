@@ -15,6 +15,7 @@ Infos have no space, so what was given decides how it is kept:
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -22,6 +23,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from minari._base.json_text import parse_json
 from minari.dataset.episode_data import same_values
 from minari.errors import EpisodeError, EpisodeTypeError
 from minari.spaces.columns import Column, Columns, Path, has_flags, is_utf8_text, object_column, path_name
@@ -336,7 +338,7 @@ def _decode_node(node: Any) -> Any:
     if not isinstance(node, dict):
         return node
     if node.keys() == {_JSON}:
-        return object_column([json.loads(text) for text in node[_JSON]])
+        return object_column([parse_json(text) for text in node[_JSON]])
     if node.keys() == {_RAGGED_VALUES, _RAGGED_SHAPES}:
         return object_column(list(_ragged_rows(node[_RAGGED_VALUES], node[_RAGGED_SHAPES])))
     decoded = {key: _decode_node(child) for key, child in node.items()}
@@ -349,6 +351,8 @@ def _ragged_rows(flat: Column, dims: Column) -> Iterator[Column]:
     start = 0
     for row in dims.tolist():
         shape = tuple(dim for dim in row if dim >= 0)
-        size = int(np.prod(shape, dtype=np.int64))
+        size = math.prod(shape)
         yield flat[start : start + size].reshape(shape)
         start += size
+    if start != len(flat):
+        raise ValueError(f"the arrays of an info have {start} numbers, and {len(flat)} are there")

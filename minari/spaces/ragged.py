@@ -18,8 +18,21 @@ from minari.spaces.codecs import SpaceCodec, codec_for, register_codec
 from minari.spaces.columns import Column, Columns, Path
 
 
-def _bounds(lengths: Column) -> list[tuple[int, int]]:
-    """Where the elements of each step begin and end."""
+_MOST_WITHOUT_BYTES = 2**20  # elements that take no bytes, so that nothing else limits their number
+
+
+def _bounds(lengths: Column, element: SpaceCodec, columns: Columns) -> list[tuple[int, int]]:
+    """Where the elements of each step begin and end.
+
+    Raises:
+        ValueError: the lengths are not those of the elements that are there.
+    """
+    if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or (lengths < 0).any():
+        raise ValueError(f"the {element.name} have the lengths {lengths!r}")
+    total, there = sum(lengths.tolist()), element.count(columns)
+    is_empty = all(columns[path].nbytes == 0 for path in element.paths())
+    if total != (total if there is None else there) or (is_empty and total > _MOST_WITHOUT_BYTES):
+        raise ValueError(f"there are {there} {element.name}, expected {total}")
     ends = np.cumsum(lengths)
     return list(zip((ends - lengths).tolist(), ends.tolist(), strict=True))
 
@@ -57,11 +70,12 @@ class SequenceCodec(SpaceCodec):
         return value
 
     def decode(self, columns: Columns) -> list[Any]:
-        lengths, decoded = columns[self.lengths_path], self.element.decode(columns)
+        bounds = _bounds(columns[self.lengths_path], self.element, columns)
+        decoded = self.element.decode(columns)
         if self.stack:
-            return [_stacked(decoded, start, end) for start, end in _bounds(lengths)]
-        elements = self.element.steps(decoded, int(lengths.sum()))
-        return [tuple(elements[start:end]) for start, end in _bounds(lengths)]
+            return [_stacked(decoded, start, end) for start, end in bounds]
+        elements = self.element.steps(decoded, bounds[-1][1] if bounds else 0)
+        return [tuple(elements[start:end]) for start, end in bounds]
 
     def steps(self, decoded: Any, count: int) -> list[Any]:
         return list(decoded)
@@ -132,8 +146,10 @@ class GraphCodec(SpaceCodec):
 
     def _decode_part(self, part: str, columns: Columns) -> list[Any]:
         counts = columns[self.count_paths[part]]
+        if counts.dtype.kind not in "iu" or (counts < -1).any():
+            raise ValueError(f"the {self.name} have the counts {counts!r}")
+        bounds = _bounds(np.maximum(counts, 0), self.codecs[part], columns)
         values = self.codecs[part].decode(columns)
-        bounds = _bounds(np.maximum(counts, 0))
         return [
             None if count < 0 else values[start:end]
             for count, (start, end) in zip(counts.tolist(), bounds, strict=True)
@@ -184,7 +200,12 @@ class OneOfCodec(SpaceCodec):
 
     def decode(self, columns: Columns) -> list[tuple[Any, Any]]:
         choices = columns[self.choice_path]
+        if choices.dtype.kind not in "iu" or not ((choices >= 0) & (choices < len(self.options))).all():
+            raise ValueError(f"the {self.name} have the choices {choices!r}")
         counts = np.bincount(choices, minlength=len(self.options)).tolist()
+        there = [codec.count(columns) for codec in self.options]
+        if any(found not in (None, count) for found, count in zip(there, counts, strict=True)):
+            raise ValueError(f"the options of the {self.name} have {there} values, expected {counts}")
         values = [
             iter(codec.steps(codec.decode(columns), count)) for codec, count in zip(self.options, counts, strict=True)
         ]

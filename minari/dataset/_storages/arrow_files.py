@@ -9,10 +9,10 @@ but for frames: Parquet has no type of eight bits and would spend 32 on each val
 from __future__ import annotations
 
 import io
-import mmap
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -28,10 +28,11 @@ from minari.dataset.compression import Codec
 from minari.errors import DatasetCorruptError
 
 
-# Smaller files are read, which is faster, and a process may only have so many maps. On Windows a file
-# that is mapped cannot be replaced.
+# Smaller files are read, which is faster, and a process may only have so many maps. Windows has no path for
+# a descriptor, and does not let a file be replaced that is mapped.
 _MAPPED_FROM: Final = 2**18
-_CAN_MAP: Final = os.name != "nt"
+_DESCRIPTORS: Final = Path("/dev/fd")  # where a file that is open has a path
+_CAN_MAP: Final = _DESCRIPTORS.is_dir()
 
 _PAGE = 2**26
 _MOST_ROWS = 2**31 - 1  # of a row group
@@ -137,10 +138,11 @@ def view_part(directory: Directory, name: str) -> Any:
             size = os.fstat(file.fileno()).st_size
             if size < _MAPPED_FROM or not _CAN_MAP:
                 return _content(file, size)
-            return np.frombuffer(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ), np.uint8)
+            with pa.memory_map(str(_DESCRIPTORS / str(file.fileno()))) as memory:  # which needs no descriptor
+                return np.frombuffer(memory.read_buffer(size), np.uint8)
     except FileNotFoundError as error:
         raise missing(path) from error
-    except (OSError, ValueError, MemoryError) as error:
+    except (pa.ArrowException, OSError, MemoryError) as error:
         raise damaged(path, error) from error
 
 

@@ -92,8 +92,11 @@ class ArrowStorage(MinariStorage):
     def _count_episodes(self) -> int:
         # Of the metadata that it was opened with; further folders belong to a writer that did not finish.
         total = self._metadata.total_episodes
-        with os.scandir(self.data_path) as entries:
-            names = {entry.name for entry in entries if entry.name.isdecimal()}
+        try:
+            with os.scandir(self.data_path) as entries:
+                names = {entry.name for entry in entries if entry.name.isdecimal()}
+        except OSError as error:
+            raise DatasetCorruptError(f"The folder {self.data_path} cannot be read ({error}).") from error
         for index in range(total):
             if str(index) not in names:
                 raise DatasetCorruptError(
@@ -152,8 +155,16 @@ class ArrowStorage(MinariStorage):
         if stamp != self._known_steps[0]:
             self._known_steps = stamp, {}
 
+    def _directory(self) -> Directory:
+        try:
+            return Directory(self._data_path)
+        except OSError as error:
+            raise DatasetCorruptError(
+                f"The folder {self._data_path} cannot be opened ({error}); copy or download the dataset again."
+            ) from error
+
     def _metadata_of(self, index: int) -> tuple[dict[str, Any], Checksums | None]:
-        with Directory(self._data_path) as directory:
+        with self._directory() as directory:
             return self._read_metadata(directory, index)
 
     def _read_metadata(self, directory: Directory, index: int) -> tuple[dict[str, Any], Checksums | None]:
@@ -161,7 +172,7 @@ class ArrowStorage(MinariStorage):
 
     def _stored(self, index: int) -> tuple[Any, Any, dict[str, Any], Checksums | None]:
         """The file of an episode as it is, its table's schema, and the metadata and checksums beside it."""
-        with Directory(self._data_path) as directory:
+        with self._directory() as directory:
             data = read_part(directory, f"{index}{self._part}")
             metadata, checksums = self._read_metadata(directory, index)
         path = self._path(index)
@@ -189,7 +200,7 @@ class ArrowStorage(MinariStorage):
     def _found(self, index: int, read: Callable[[Directory, str], Any]) -> tuple[Any, Columns]:
         _, known_steps = self._known_steps
         total_steps, checksums = known_steps.get(index), None
-        with Directory(self._data_path) as directory:
+        with self._directory() as directory:
             if total_steps is None or self.verify_checksums:
                 metadata, checksums = self._read_metadata(directory, index)
                 total_steps = known_steps[index] = metadata["total_steps"]
@@ -215,7 +226,7 @@ class ArrowStorage(MinariStorage):
 
     def _schema(self, index: int) -> Any:
         """The schema of the table of an episode."""
-        with Directory(self._data_path) as directory:
+        with self._directory() as directory:
             data = read_part(directory, f"{index}{self._part}")
         return self._files.schema(data, self._path(index))
 
