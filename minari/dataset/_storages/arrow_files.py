@@ -23,7 +23,7 @@ from minari._base.files import Directory
 from minari._base.json_text import shortened
 from minari.dataset._storages.arrow_limits import RowCountError
 from minari.dataset._storages.arrow_messages import MESSAGES, check_messages, check_schema_message
-from minari.dataset._storages.arrow_pages import check_pages, has_plain_types
+from minari.dataset._storages.arrow_pages import check_footer, check_levels
 from minari.dataset.compression import Codec
 from minari.errors import DatasetCorruptError
 
@@ -216,8 +216,7 @@ def _places_in_arrow(data: Any, arrays: Sequence[Any]) -> list[Place] | None:
 
 
 def _open_parquet(data: Any) -> Any:
-    if not has_plain_types(data):
-        raise ValueError("it has a column of an extension type, which no dataset has")
+    """The file, of which the footer was checked."""
     return pq.ParquetFile(
         pa.BufferReader(pa.py_buffer(data)),
         page_checksum_verification=True,
@@ -227,13 +226,16 @@ def _open_parquet(data: Any) -> Any:
 
 
 def _decode_parquet(data: Any, rows: int | None = None) -> Any:
+    footer = check_footer(data, rows)
     with _open_parquet(data) as file:
         check_types(file.schema_arrow)
-        check_pages(data, file.metadata, rows)
+        columns = map(file.schema.column, range(len(file.schema)))
+        check_levels(footer, [(column.max_repetition_level, column.max_definition_level) for column in columns])
         return file.read(use_threads=False)  # threads only help where several columns are big
 
 
 def _decode_parquet_schema(data: Any) -> Any:
+    check_footer(data)
     with _open_parquet(data) as file:
         return file.schema_arrow
 
