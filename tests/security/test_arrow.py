@@ -302,18 +302,19 @@ try:
     list(MinariStorage.read(sys.argv[1]).get_episodes([0]))
 except DatasetCorruptError as error:
     print(error)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(next(int(line.split()[1]) // 1024 for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
 
 
 def refused(storage: MinariStorage) -> str:
     """The message with which an episode is refused, without taking much memory."""
-    pytest.importorskip("resource")
+    if not Path("/proc/self/status").exists():
+        pytest.skip("peak memory is read from Linux's /proc")
     run = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(LIMITED), str(storage.data_path)]
     done = subprocess.run(run, capture_output=True, text=True, encoding="utf-8", timeout=60)
     assert done.returncode == 0, (done.returncode, done.stderr)
     message, memory = done.stdout.splitlines()
-    assert int(memory) < 600
+    assert int(memory) < 400
     return message
 
 
@@ -416,7 +417,11 @@ def test_parquet_that_is_all_one_value(tmp_path: Path) -> None:
     column = pa.array(np.zeros(rows, np.int64))
     names = ["observations", "actions", "rewards", "terminations", "truncations"]
     table = pa.table(dict.fromkeys(names, column))
-    pq.write_table(table, part, row_group_size=rows, compression="brotli", use_dictionary=False)
+    options = {"compression": "brotli", "use_dictionary": False, "data_page_size": 2**30}
+    try:
+        pq.write_table(table, part, row_group_size=rows, max_rows_per_page=rows, **options)
+    except TypeError:
+        pytest.skip("this pyarrow makes many pages")
     assert part.stat().st_size < 100_000
     metadata.write_text(json.dumps({"id": 0, "total_steps": rows - 1}))
     assert "claim to expand" in refused(storage)
