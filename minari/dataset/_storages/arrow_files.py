@@ -8,7 +8,6 @@ but for frames: Parquet has no type of eight bits and would spend 32 on each val
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from minari.errors import DatasetCorruptError
 _MAPPED_FROM: Final = 2**18
 _DESCRIPTORS: Final = Path("/dev/fd")  # where a file that is open has a path
 _CAN_MAP: Final = _DESCRIPTORS.is_dir()
+_CAN_READ_INTO: Final = hasattr(os, "readv")
 
 _PAGE = 2**26
 _MOST_ROWS = 2**31 - 1  # of a row group
@@ -120,51 +120,61 @@ def read_part(directory: Directory, name: str) -> Any:
     Raises:
         DatasetCorruptError: the file is missing, cannot be read, or leads out of the directory.
     """
-    path = f"{directory.path}{os.sep}{name}"
     try:
-        with io.FileIO(directory.open(name)) as file:
-            return _content(file, os.fstat(file.fileno()).st_size)
-    except FileNotFoundError as error:
-        raise missing(path) from error
+        descriptor = directory.open(name)
+        try:
+            return _content(descriptor, os.fstat(descriptor).st_size)
+        finally:
+            os.close(descriptor)
     except (OSError, MemoryError) as error:
-        raise damaged(path, error) from error
+        raise _unreadable(directory, name, error) from error
 
 
 def view_part(directory: Directory, name: str) -> Any:
     """The same as a view of a map of the file, where it is not small; not to be written to."""
-    path = f"{directory.path}{os.sep}{name}"
     try:
-        with io.FileIO(directory.open(name)) as file:
-            size = os.fstat(file.fileno()).st_size
+        descriptor = directory.open(name)
+        try:
+            size = os.fstat(descriptor).st_size
             if size < _MAPPED_FROM or not _CAN_MAP:
-                return _content(file, size)
-            with pa.memory_map(str(_DESCRIPTORS / str(file.fileno()))) as memory:  # which needs no descriptor
+                return _content(descriptor, size)
+            with pa.memory_map(str(_DESCRIPTORS / str(descriptor))) as memory:  # which needs no descriptor
                 return np.frombuffer(memory.read_buffer(size), np.uint8)
-    except FileNotFoundError as error:
-        raise missing(path) from error
+        finally:
+            os.close(descriptor)
     except (pa.ArrowException, OSError, MemoryError) as error:
-        raise damaged(path, error) from error
+        raise _unreadable(directory, name, error) from error
 
 
-def _content(file: io.FileIO, size: int) -> Any:
+def _content(descriptor: int, size: int) -> Any:
     data: Any = np.empty(size, np.uint8)
     view = memoryview(data)
     while view:  # the system may give less than it is asked for
-        count = file.readinto(view)
+        count = _read_into(descriptor, view)
         if not count:
             raise OSError("it becomes shorter while it is read")
         view = view[count:]
     return data
 
 
+def _read_into(descriptor: int, view: memoryview) -> int:
+    if _CAN_READ_INTO:
+        return os.readv(descriptor, [view])
+    part = os.read(descriptor, len(view))
+    view[: len(part)] = part
+    return len(part)
+
+
+def _unreadable(directory: Directory, name: str, error: Exception) -> DatasetCorruptError:
+    path = f"{directory.path}{os.sep}{name}"
+    if isinstance(error, FileNotFoundError):
+        return DatasetCorruptError(f"The file {path} of an episode is missing; copy or download the dataset again.")
+    return damaged(path, error)
+
+
 def has_codec(name: str) -> bool:
     """Whether the library of both formats was built with a codec."""
     return bool(pa.Codec.is_available(name))
-
-
-def missing(path: str) -> DatasetCorruptError:
-    """That a file of an episode is not there."""
-    return DatasetCorruptError(f"The file {path} of an episode is missing; copy or download the dataset again.")
 
 
 def damaged(path: str, error: Exception) -> DatasetCorruptError:
