@@ -190,8 +190,7 @@ class ArrowStorage(MinariStorage):
 
     def _columns(self, index: int) -> Columns:
         """The columns of an episode, which nobody else refers to."""
-        _, columns = self._found(index, read_part)
-        return {path: column if column.flags.writeable else column.copy() for path, column in columns.items()}
+        return self._found(index, read_part)[1]
 
     def _data_and_columns(self, index: int) -> tuple[Any, Columns]:
         """The bytes of the file of an episode, and its columns."""
