@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -20,6 +20,10 @@ REWARDS: Path = ("rewards",)
 TERMINATIONS: Path = ("terminations",)
 TRUNCATIONS: Path = ("truncations",)
 
+_NUMBERS = "biufc"  # kinds of dtypes
+#: What decoding values that do not fit together ends in.
+_ODD_VALUES = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError)
+
 
 class EpisodeCodec:
     """Encodes and decodes the episodes of a dataset with these spaces."""
@@ -28,6 +32,14 @@ class EpisodeCodec:
         self.observations = codec_for(observation_space, ("observations",))
         self.actions = codec_for(action_space, ("actions",))
         self._columns_without_infos = len([*self.observations.paths(), *self.actions.paths()]) + 3
+        self._leaves = [
+            (leaf.path, 1 if codec is self.observations else 0, leaf.shape, _without_ones(leaf.shape))
+            for codec in (self.observations, self.actions)
+            for leaf in codec.leaves()
+            if leaf.dtype.kind in _NUMBERS
+        ]
+        # Only other codecs than those of arrays have columns that are not among these.
+        self._has_others = len(self._leaves) + 3 < self._columns_without_infos
 
     def encode(self, buffer: EpisodeBuffer) -> EpisodeColumns:
         """Make the columns of an episode, and check everything about them.
@@ -66,13 +78,14 @@ class EpisodeCodec:
         return total_steps, columns
 
     def decode(self, episode_id: int, columns: Columns) -> dict[str, Any]:
-        """Return the fields of an :class:`~minari.EpisodeData`.
+        """The fields of an :class:`~minari.EpisodeData`.
 
         Raises:
-            DatasetCorruptError: a column is missing, or does not have the rows that the others ask for.
+            DatasetCorruptError: a column is missing, or does not have the rows, the shape or the kind of
+                values that the spaces ask for.
         """
         try:
-            self._check_rows(columns)
+            self._check(episode_id, columns)
             return {
                 "id": episode_id,
                 "observations": self.observations.decode(columns),
@@ -82,34 +95,91 @@ class EpisodeCodec:
                 "truncations": columns[TRUNCATIONS],
                 "infos": decode_infos(columns) if len(columns) > self._columns_without_infos else {},
             }
-        except KeyError as error:
-            missing = error.args[0]
-            name = path_name(missing) if isinstance(missing, tuple) else missing
-            raise DatasetCorruptError(
-                f"Episode {episode_id} has no {name!r}, which the spaces of the dataset ask for; the "
-                f"file is damaged, or belongs to another dataset."
-            ) from error
-        except (EpisodeError, TypeError, AttributeError) as error:  # text where numbers are expected, or the reverse
-            raise DatasetCorruptError(
-                f"Episode {episode_id} does not have the values that the spaces of the dataset ask for "
-                f"({shortened(str(error))}); the file is damaged, or belongs to another dataset."
-            ) from error
+        except DatasetCorruptError:
+            raise
+        except _ODD_VALUES as error:
+            raise _damage(episode_id, error) from error
 
-    def _check_rows(self, columns: Columns) -> None:
-        """Make sure that an episode of T steps has T+1 observations and infos, and T of everything else."""
-        steps = len(columns[REWARDS])
-        for name, count, expected in (
-            ("observations", self.observations.count(columns), steps + 1),
-            ("actions", self.actions.count(columns), steps),
-            ("terminations", len(columns[TERMINATIONS]), steps),
-            ("truncations", len(columns[TRUNCATIONS]), steps),
-        ):
-            if count != expected and count is not None:
-                raise EpisodeError(f"{count} {name} for {steps} rewards")
+    def check(self, episode_id: int, columns: Columns, total_steps: int, encoded: Iterable[Path] = ()) -> None:
+        """Compare the columns of an episode with the spaces, without decoding them.
+
+        Args:
+            episode_id: the number of the episode.
+            columns: as they are stored.
+            total_steps: the number of its steps.
+            encoded: the paths of frames that are still encoded.
+
+        Raises:
+            DatasetCorruptError: as :meth:`decode` does.
+        """
+        try:
+            self._check(episode_id, columns, frozenset(encoded))
+            if len(columns[REWARDS]) != total_steps:
+                raise _odd_column(episode_id, REWARDS, columns[REWARDS], f"{total_steps} rows")
+        except DatasetCorruptError:
+            raise
+        except _ODD_VALUES as error:
+            raise _damage(episode_id, error) from error
+
+    def _check(self, episode_id: int, columns: Columns, encoded: frozenset[Path] = frozenset()) -> None:
+        """Compare the columns of an episode with the spaces.
+
+        Any kind of number passes, and any dimensions of length one, since other releases store what the
+        environment gave; what no release could have written does not.
+        """
+        rewards = columns[REWARDS]
+        if rewards.dtype.kind not in _NUMBERS or not rewards.ndim:
+            raise _odd_column(episode_id, REWARDS, rewards, "numbers, one row a step")
+        rows = len(rewards)
+        for path in (TERMINATIONS, TRUNCATIONS):
+            flags = columns[path]
+            if flags.shape[:1] != (rows,) or flags.size != rows or flags.dtype.kind not in _NUMBERS:
+                raise _odd_column(episode_id, path, flags, f"{rows} flags")
+        for path, more, shape, plain in self._leaves:
+            column = columns[path]
+            if (
+                column.dtype.kind not in _NUMBERS
+                or column.shape[:1] != (rows + more,)
+                or (column.shape[1:] != shape and _without_ones(column.shape[1:]) != plain)
+            ) and path not in encoded:
+                raise _odd_column(episode_id, path, column, f"{rows + more} rows of numbers of shape {shape}")
+        if self._has_others or encoded:
+            self._check_others(episode_id, columns, rows)
         if len(columns) > self._columns_without_infos:
             for path, column in columns.items():
-                if path[0] == "infos" and path[-1] != RAGGED_VALUES and len(column) != steps + 1:
-                    raise EpisodeError(f"{len(column)} rows of {path_name(path)} for {steps} rewards")
+                if path[0] == "infos" and path[-1] != RAGGED_VALUES and len(column) != rows + 1:
+                    raise _odd_column(episode_id, path, column, f"{rows + 1} rows")
+
+    def _check_others(self, episode_id: int, columns: Columns, rows: int) -> None:
+        for codec, expected in ((self.observations, rows + 1), (self.actions, rows)):
+            count = codec.count(columns)
+            if count is not None and count != expected:
+                raise DatasetCorruptError(
+                    f"Episode {episode_id} has {count} {codec.name}, expected {expected} for its {rows} rewards; "
+                    f"the file is damaged, or belongs to another dataset."
+                )
+
+
+def _damage(episode_id: int, error: Exception) -> DatasetCorruptError:
+    """What an error means that came of values which do not fit together."""
+    if isinstance(error, KeyError):
+        missing = error.args[0] if error.args else None
+        name = path_name(missing) if isinstance(missing, tuple) else missing
+        problem = f"has no {shortened(name)}, which the spaces of the dataset ask for"
+    else:
+        problem = f"does not hold what the spaces of the dataset ask for ({shortened(str(error))})"
+    return DatasetCorruptError(f"Episode {episode_id} {problem}; the file is damaged, or belongs to another dataset.")
+
+
+def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple([length for length in shape if length != 1])
+
+
+def _odd_column(episode_id: int, path: Path, column: Column, expected: str) -> DatasetCorruptError:
+    return DatasetCorruptError(
+        f"The {path_name(path)} of episode {episode_id} are {column.dtype} values of shape {column.shape}, expected "
+        f"{expected} as in the spaces of the dataset; the file is damaged, or belongs to another dataset."
+    )
 
 
 def _encode_space(codec: SpaceCodec, values: Any, rows: int, total_steps: int) -> dict[Path, Column]:

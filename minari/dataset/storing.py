@@ -7,11 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-
 from minari._base.outcomes import storage_errors
 from minari.dataset._storages.file_lock import waiting_at_most
-from minari.dataset._storages.images import decode_frames, encode_frames, is_encoded
+from minari.dataset._storages.images import decode_frames, encode_frames, encoded_frame, is_encoded, is_encoded_in
 from minari.dataset.continuing import continued
 from minari.dataset.data_paths import is_remote
 from minari.dataset.episode_buffer import EpisodeBuffer
@@ -283,10 +281,12 @@ class _Session:
 def _stored_episodes(source: MinariStorage, indices: Sequence[int], all_frames: bool) -> Iterator[EpisodeColumns]:
     """The episodes as they are stored; encoded frames stay encoded unless asked otherwise."""
     metadatas = source.get_episode_metadata(indices)
-    for (_, columns), metadata in zip(_verified_columns(source, indices), metadatas, strict=True):
-        stored = source._with_frames(columns) if all_frames else _as_bytes(source, dict(columns))
+    for (index, columns), metadata in zip(_verified_columns(source, indices), metadatas, strict=True):
         total_steps = metadata.pop("total_steps")
         del metadata["id"]
+        encoded = [leaf.path for leaf in source._frame_leaves if is_encoded_in(columns, leaf)]
+        source._codec.check(index, columns, total_steps, encoded)
+        stored = source._with_frames(columns) if all_frames else _as_bytes(source, dict(columns))
         yield EpisodeColumns(total_steps, stored, metadata)
 
 
@@ -302,14 +302,11 @@ def _verified_columns(source: MinariStorage, indices: Sequence[int]) -> Iterator
 def _as_bytes(source: MinariStorage, columns: dict[Path, Column]) -> dict[Path, Column]:
     """JPEG byte strings as ``bytes``; frames of a size that the format does not encode are decoded."""
     for leaf in source._frame_leaves:
-        if not is_encoded(columns[leaf.path], leaf):
+        if not is_encoded_in(columns, leaf):
             continue
         if leaf not in source._image_leaves:
             columns[leaf.path] = decode_frames(columns[leaf.path], leaf)
         else:
-            columns[leaf.path] = object_column([_bytes_of(row) for row in columns[leaf.path]])
+            frames = [encoded_frame(frame, row, leaf.path) for row, frame in enumerate(columns[leaf.path])]
+            columns[leaf.path] = object_column(frames)
     return columns
-
-
-def _bytes_of(row: Any) -> bytes:
-    return row if isinstance(row, bytes) else np.asarray(row, dtype=np.uint8).tobytes()

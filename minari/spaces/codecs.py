@@ -242,6 +242,8 @@ class TextCodec(SpaceCodec):
 
     def decode(self, columns: Columns) -> list[str]:
         texts: list[str] = columns[self.path].tolist()
+        if not {str}.issuperset(map(type, texts)):
+            raise ValueError(f"the {self.name} are not all text")
         return texts
 
     def steps(self, decoded: Any, count: int) -> list[Any]:

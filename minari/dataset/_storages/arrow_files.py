@@ -8,11 +8,10 @@ but for frames: Parquet has no type of eight bits and would spend 32 on each val
 
 from __future__ import annotations
 
-import io
-import mmap
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -23,15 +22,17 @@ from minari._base.files import Directory
 from minari._base.json_text import shortened
 from minari.dataset._storages.arrow_limits import RowCountError
 from minari.dataset._storages.arrow_messages import MESSAGES, check_messages, check_schema_message
-from minari.dataset._storages.arrow_pages import check_pages, has_plain_types
+from minari.dataset._storages.arrow_pages import check_footer, check_levels
 from minari.dataset.compression import Codec
 from minari.errors import DatasetCorruptError
 
 
-# Smaller files are read, which is faster, and a process may only have so many maps. On Windows a file
-# that is mapped cannot be replaced.
+# Smaller files are read, which is faster, and a process may only have so many maps. Windows has no path for
+# a descriptor, and does not let a file be replaced that is mapped.
 _MAPPED_FROM: Final = 2**18
-_CAN_MAP: Final = os.name != "nt"
+_DESCRIPTORS: Final = Path("/dev/fd")  # where a file that is open has a path
+_CAN_MAP: Final = _DESCRIPTORS.is_dir()
+_CAN_READ_INTO: Final = hasattr(os, "readv")
 
 _PAGE = 2**26
 _MOST_ROWS = 2**31 - 1  # of a row group
@@ -119,50 +120,61 @@ def read_part(directory: Directory, name: str) -> Any:
     Raises:
         DatasetCorruptError: the file is missing, cannot be read, or leads out of the directory.
     """
-    path = f"{directory.path}{os.sep}{name}"
     try:
-        with io.FileIO(directory.open(name)) as file:
-            return _content(file, os.fstat(file.fileno()).st_size)
-    except FileNotFoundError as error:
-        raise missing(path) from error
+        descriptor = directory.open(name)
+        try:
+            return _content(descriptor, os.fstat(descriptor).st_size)
+        finally:
+            os.close(descriptor)
     except (OSError, MemoryError) as error:
-        raise damaged(path, error) from error
+        raise _unreadable(directory, name, error) from error
 
 
 def view_part(directory: Directory, name: str) -> Any:
     """The same as a view of a map of the file, where it is not small; not to be written to."""
-    path = f"{directory.path}{os.sep}{name}"
     try:
-        with io.FileIO(directory.open(name)) as file:
-            size = os.fstat(file.fileno()).st_size
+        descriptor = directory.open(name)
+        try:
+            size = os.fstat(descriptor).st_size
             if size < _MAPPED_FROM or not _CAN_MAP:
-                return _content(file, size)
-            return np.frombuffer(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ), np.uint8)
-    except FileNotFoundError as error:
-        raise missing(path) from error
-    except (OSError, ValueError, MemoryError) as error:
-        raise damaged(path, error) from error
+                return _content(descriptor, size)
+            with pa.memory_map(str(_DESCRIPTORS / str(descriptor))) as memory:  # which needs no descriptor
+                return np.frombuffer(memory.read_buffer(size), np.uint8)
+        finally:
+            os.close(descriptor)
+    except (pa.ArrowException, OSError, MemoryError) as error:
+        raise _unreadable(directory, name, error) from error
 
 
-def _content(file: io.FileIO, size: int) -> Any:
+def _content(descriptor: int, size: int) -> Any:
     data: Any = np.empty(size, np.uint8)
     view = memoryview(data)
     while view:  # the system may give less than it is asked for
-        count = file.readinto(view)
+        count = _read_into(descriptor, view)
         if not count:
             raise OSError("it becomes shorter while it is read")
         view = view[count:]
     return data
 
 
+def _read_into(descriptor: int, view: memoryview) -> int:
+    if _CAN_READ_INTO:
+        return os.readv(descriptor, [view])
+    part = os.read(descriptor, len(view))
+    view[: len(part)] = part
+    return len(part)
+
+
+def _unreadable(directory: Directory, name: str, error: Exception) -> DatasetCorruptError:
+    path = f"{directory.path}{os.sep}{name}"
+    if isinstance(error, FileNotFoundError):
+        return DatasetCorruptError(f"The file {path} of an episode is missing; copy or download the dataset again.")
+    return damaged(path, error)
+
+
 def has_codec(name: str) -> bool:
     """Whether the library of both formats was built with a codec."""
     return bool(pa.Codec.is_available(name))
-
-
-def missing(path: str) -> DatasetCorruptError:
-    """That a file of an episode is not there."""
-    return DatasetCorruptError(f"The file {path} of an episode is missing; copy or download the dataset again.")
 
 
 def damaged(path: str, error: Exception) -> DatasetCorruptError:
@@ -214,8 +226,7 @@ def _places_in_arrow(data: Any, arrays: Sequence[Any]) -> list[Place] | None:
 
 
 def _open_parquet(data: Any) -> Any:
-    if not has_plain_types(data):
-        raise ValueError("it has a column of an extension type, which no dataset has")
+    """The file, of which the footer was checked."""
     return pq.ParquetFile(
         pa.BufferReader(pa.py_buffer(data)),
         page_checksum_verification=True,
@@ -225,13 +236,16 @@ def _open_parquet(data: Any) -> Any:
 
 
 def _decode_parquet(data: Any, rows: int | None = None) -> Any:
+    footer = check_footer(data, rows)
     with _open_parquet(data) as file:
         check_types(file.schema_arrow)
-        check_pages(data, file.metadata, rows)
+        columns = map(file.schema.column, range(len(file.schema)))
+        check_levels(footer, [(column.max_repetition_level, column.max_definition_level) for column in columns])
         return file.read(use_threads=False)  # threads only help where several columns are big
 
 
 def _decode_parquet_schema(data: Any) -> Any:
+    check_footer(data)
     with _open_parquet(data) as file:
         return file.schema_arrow
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
+import numpy as np
 import xxhash
 
 from minari._base.checksums import column_checksum
@@ -28,7 +29,7 @@ from minari._base.files import Directory
 from minari._base.json_text import shortened
 from minari.dataset._storages import json_metadata
 from minari.errors import ChecksumError, DatasetCorruptError, MetadataError
-from minari.spaces import Columns, Path
+from minari.spaces import Column, Columns, Path
 
 
 METADATA_NAME: Final = "metadata.json"
@@ -57,7 +58,7 @@ class Checksums:
     @staticmethod
     def of(total_steps: int, data: Any, columns: Columns) -> Checksums:
         """The checksums of an episode, the bytes of its file and its columns."""
-        found = {column_name(path): column_checksum(column) for path, column in columns.items()}
+        found = {column_name(path): _checksum(column) for path, column in columns.items()}
         return Checksums(total_steps + 1, _digest(data), found)
 
     def check_file(self, data: Any, path: str) -> None:
@@ -77,7 +78,7 @@ class Checksums:
         """
         names = {column_name(column): column for column in columns}
         for name in sorted(names.keys() | self.columns.keys()):
-            if name not in names or self.columns.get(name) != column_checksum(columns[names[name]]):
+            if name not in names or self.columns.get(name) != _checksum(columns[names[name]]):
                 raise _not_as_written(f"The values of {shortened(name)} of episode {index}", path)
 
 
@@ -160,6 +161,15 @@ def _check_text(text: bytes, path: str) -> None:
         return  # another program has written it, or there are no checksums
     if found is None or int(found[1]) != _digest(text[: found.start()]):
         raise _not_as_written(f"The metadata in {path}", path)
+
+
+def _checksum(column: Column) -> int:
+    """The checksum of a column as it is read: one may be stored as a wider type, which makes all NaNs quiet ones."""
+    if column.dtype.kind == "f" and column.dtype.itemsize < 8:
+        with np.errstate(all="ignore"):
+            if np.isnan(column.sum()):
+                column = column.astype(np.float64).astype(column.dtype)
+    return column_checksum(column)
 
 
 def _digest(data: Any) -> int:

@@ -93,8 +93,11 @@ class ArrowStorage(MinariStorage):
     def _count_episodes(self) -> int:
         # Of the metadata that it was opened with; further folders belong to a writer that did not finish.
         total = self._metadata.total_episodes
-        with os.scandir(self.data_path) as entries:
-            names = {entry.name for entry in entries if entry.name.isdecimal()}
+        try:
+            with os.scandir(self.data_path) as entries:
+                names = {entry.name for entry in entries if entry.name.isdecimal()}
+        except OSError as error:
+            raise DatasetCorruptError(f"The folder {self.data_path} cannot be read ({error}).") from error
         if self._changes is not None:
             names |= self._changes.names()
         for index in range(total):
@@ -165,8 +168,16 @@ class ArrowStorage(MinariStorage):
         place = f"{index}/{name}"
         return place if self._changes is None else self._changes.name(place)
 
+    def _directory(self) -> Directory:
+        try:
+            return Directory(self._data_path)
+        except OSError as error:
+            raise DatasetCorruptError(
+                f"The folder {self._data_path} cannot be opened ({error}); copy or download the dataset again."
+            ) from error
+
     def _metadata_of(self, index: int) -> tuple[dict[str, Any], Checksums | None]:
-        with Directory(self._data_path) as directory:
+        with self._directory() as directory:
             return self._read_metadata(directory, index)
 
     def _read_metadata(self, directory: Directory, index: int) -> tuple[dict[str, Any], Checksums | None]:
@@ -174,7 +185,7 @@ class ArrowStorage(MinariStorage):
 
     def _stored(self, index: int) -> tuple[Any, Any, dict[str, Any], Checksums | None]:
         """The file of an episode as it is, its table's schema, and the metadata and checksums beside it."""
-        with Directory(self._data_path) as directory:
+        with self._directory() as directory:
             data = read_part(directory, self._name(index, self._files.name))
             metadata, checksums = self._read_metadata(directory, index)
         path = self._path(index)
@@ -192,8 +203,7 @@ class ArrowStorage(MinariStorage):
 
     def _columns(self, index: int) -> Columns:
         """The columns of an episode, which nobody else refers to."""
-        _, columns = self._found(index, read_part)
-        return {path: column if column.flags.writeable else column.copy() for path, column in columns.items()}
+        return self._found(index, read_part)[1]
 
     def _data_and_columns(self, index: int) -> tuple[Any, Columns]:
         """The bytes of the file of an episode, and its columns."""
@@ -202,7 +212,7 @@ class ArrowStorage(MinariStorage):
     def _found(self, index: int, read: Callable[[Directory, str], Any]) -> tuple[Any, Columns]:
         _, known_steps = self._known_steps
         total_steps, checksums = known_steps.get(index), None
-        with Directory(self._data_path) as directory:
+        with self._directory() as directory:
             if total_steps is None or self.verify_checksums:
                 metadata, checksums = self._read_metadata(directory, index)
                 total_steps = known_steps[index] = metadata["total_steps"]
@@ -228,7 +238,7 @@ class ArrowStorage(MinariStorage):
 
     def _schema(self, index: int) -> Any:
         """The schema of the table of an episode."""
-        with Directory(self._data_path) as directory:
+        with self._directory() as directory:
             data = read_part(directory, self._name(index, self._files.name))
         return self._files.schema(data, self._path(index))
 

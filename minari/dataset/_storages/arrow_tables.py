@@ -30,6 +30,8 @@ class TableReader:
     def read(self, data: Any, path: str, rows: int) -> Columns:
         """The columns in the bytes of a file, as views of them where that is possible.
 
+        Where the bytes can be written to, the columns can as well, and none shares memory with another.
+
         Args:
             data: an array of bytes.
             path: of the file, for messages.
@@ -54,7 +56,9 @@ class TableReader:
         found = _mould(self._files, data, leaves, columns)
         if found is not None and same(found.read(view), columns):
             self._moulds.add(len(view), found)
-        return columns
+        if view.readonly:
+            return columns
+        return {name: column if column.flags.writeable else column.copy() for name, column in columns.items()}
 
 
 class TableWriter:

@@ -7,18 +7,25 @@ first two at least 32, with the bounds 0 and 255.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
+from minari._base.json_text import shortened
 from minari.errors import DatasetCorruptError, EpisodeTypeError, MissingDependencyError
-from minari.spaces import Column, Columns, Leaf, SpaceCodec, codec_for, object_column, path_name
+from minari.spaces import Column, Columns, Leaf, Path, SpaceCodec, codec_for, object_column, path_name
 
 
 _SMALLEST_SIDE = 32
+_SCAN, _END, _APPLICATION = b"\xff\xda", b"\xff\xd9", b"\xff\xe1"  # markers; the last is that of Exif
+_CHANNELS: Final[dict[str, tuple[int, ...]]] = {"L": (), "RGB": (3,)}
+# An image of one color takes a bit for 64 values at least, and one that is refined takes some scans.
+_MOST_PER_BYTE: Final = 2048
+_MOST_SCANS: Final = 256
 
 
 def is_image_space(space: gym.Space[Any]) -> bool:
@@ -80,36 +87,83 @@ def encode_frames(frames: npt.NDArray[np.uint8]) -> Column:
 
 def is_encoded(column: Column, leaf: Leaf) -> bool:
     """Whether a stored column holds JPEG byte strings rather than arrays like the leaf."""
-    if leaf.dtype != np.uint8 or column.shape[1:] == leaf.shape or not len(column):
+    if leaf.dtype != np.uint8 or column.shape[1:] == leaf.shape or not column.size:
         return False
     return column.dtype == object or (column.dtype == np.uint8 and column.ndim == 2)
+
+
+def is_encoded_in(columns: Columns, leaf: Leaf) -> bool:
+    """Whether the columns of an episode have the leaf, as JPEG byte strings."""
+    return leaf.path in columns and is_encoded(columns[leaf.path], leaf)
 
 
 def decode_frames(column: Column, leaf: Leaf) -> npt.NDArray[np.uint8]:
     """Frames of the leaf's shape from JPEG byte strings, or rows of a uint8 matrix.
 
     Raises:
-        DatasetCorruptError: a row is no JPEG, or an image of another size.
+        DatasetCorruptError: a row is no JPEG, cut off, or an image of another size.
     """
-    image = _pillow()
-    frames = np.empty((len(column), *leaf.shape), dtype=np.uint8)
-    pixels = frames[..., 0] if leaf.shape[2:] == (1,) else frames
-    for row, encoded in enumerate(column):
-        try:
-            frame = np.asarray(image.open(io.BytesIO(bytes(encoded))))
-        except OSError as error:
-            raise DatasetCorruptError(f"Frame {row} of {path_name(leaf.path)} is no JPEG image ({error}).") from error
-        if frame.shape != pixels.shape[1:]:
-            raise DatasetCorruptError(
-                f"Frame {row} of {path_name(leaf.path)} has the shape {frame.shape}, expected {leaf.shape}."
+    open_jpeg = _jpeg_reader()
+    encoded = [encoded_frame(frame, row, leaf.path) for row, frame in enumerate(column)]
+    size = math.prod(leaf.shape)
+    for row, frame in enumerate(encoded):
+        if not frame.rstrip(b"\0").endswith(_END):
+            raise _odd_frame(row, leaf.path, "is no JPEG image, or is cut off")
+        if size > _MOST_PER_BYTE * len(frame) or frame.count(_SCAN) > _MOST_SCANS:
+            raise _odd_frame(
+                row, leaf.path, f"has {len(frame)} bytes, which cannot be those of an image like {leaf.shape}"
             )
-        pixels[row] = frame
+    frames = np.empty((len(encoded), *leaf.shape), dtype=np.uint8)
+    pixels = frames[..., 0] if leaf.shape[2:] == (1,) else frames
+    for row, frame in enumerate(encoded):
+        try:
+            image = open_jpeg(io.BytesIO(_without_exif(frame)))
+            shape = (*image.size[::-1], *_CHANNELS.get(image.mode, (0,)))
+            if shape == pixels.shape[1:]:  # seen before a pixel is decoded
+                pixels[row] = np.asarray(image)
+        except Exception as error:  # of whatever kind: Pillow has many
+            problem = f"is no JPEG image ({type(error).__name__}: {shortened(str(error))})"
+            raise _odd_frame(row, leaf.path, problem) from error
+        if shape != pixels.shape[1:]:
+            raise _odd_frame(row, leaf.path, f"has the shape {shape}, expected {leaf.shape}")
     return frames
+
+
+def encoded_frame(frame: Any, row: int, path: Path) -> bytes:
+    """The bytes of a frame in a column that is not decoded yet.
+
+    Raises:
+        DatasetCorruptError: it is neither bytes nor an array of bytes.
+    """
+    if isinstance(frame, bytes):
+        return frame
+    if isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and frame.ndim == 1:
+        return frame.tobytes()
+    raise _odd_frame(row, path, f"is {shortened(frame)}, expected the bytes of a JPEG image")
+
+
+def _odd_frame(row: int, path: Path, problem: str) -> DatasetCorruptError:
+    return DatasetCorruptError(
+        f"Frame {row} of {path_name(path)} {problem}; the file is damaged, so copy or download the dataset again."
+    )
+
+
+def _without_exif(frame: bytes) -> bytes:
+    """The image without the segments that Pillow would look into for what no frame needs."""
+    if _APPLICATION not in frame:
+        return frame
+    kept, place = [frame[:2]], 2
+    while frame[place : place + 1] == b"\xff" and frame[place : place + 2] != _SCAN:
+        end = place + 2 + max(2, int.from_bytes(frame[place + 2 : place + 4], "big"))
+        if frame[place : place + 2] != _APPLICATION:
+            kept.append(frame[place:end])
+        place = end
+    return b"".join([*kept, frame[place:]])
 
 
 def with_decoded_frames(columns: Columns, leaves: Iterable[Leaf]) -> Columns:
     """The columns with JPEG byte strings turned into frames; which they are, their looks tell."""
-    encoded = [leaf for leaf in leaves if leaf.path in columns and is_encoded(columns[leaf.path], leaf)]
+    encoded = [leaf for leaf in leaves if is_encoded_in(columns, leaf)]
     if not encoded:
         return columns
     return {**columns, **{leaf.path: decode_frames(columns[leaf.path], leaf) for leaf in encoded}}
@@ -119,7 +173,18 @@ def _pillow() -> Any:
     try:
         from PIL import Image  # noqa: PLC0415 (optional)
     except ImportError as error:
-        raise MissingDependencyError(
-            'JPEG frames need Pillow, which is not installed; run pip install "minari[image]".'
-        ) from error
+        raise _missing_pillow() from error
     return Image
+
+
+def _jpeg_reader() -> Any:
+    """What opens an image as JPEG and as nothing else."""
+    try:
+        from PIL.JpegImagePlugin import JpegImageFile  # noqa: PLC0415 (optional)
+    except ImportError as error:
+        raise _missing_pillow() from error
+    return JpegImageFile
+
+
+def _missing_pillow() -> MissingDependencyError:
+    return MissingDependencyError('JPEG frames need Pillow, which is not installed; run pip install "minari[image]".')
