@@ -12,6 +12,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any, ClassVar, NamedTuple
 
+from minari._base.addresses import without_credentials
+from minari._base.json_text import shortened
 from minari.dataset.dataset_id import is_part
 from minari.dataset.raw_metadata import parse_metadata
 from minari.errors import DatasetCorruptError, RemoteAccessError, RemoteError
@@ -72,7 +74,8 @@ class HuggingFaceStorage(CloudStorage):
         self._prefix = namespace + slash  # of all full names, which are those that count from the owner
         if not self._owner or (slash and not all(map(is_part, namespace.split("/")))):
             raise RemoteError(
-                f"Expected hf://user-or-organisation or hf://user-or-organisation/namespace, got {self.name!r}."
+                f"Expected hf://user-or-organisation or hf://user-or-organisation/namespace, got "
+                f"{shortened(without_credentials(self.address))}."
             )
         self._client = HubClient(self.token, self.LIMITS)
         self._addresses: dict[str, Future[dict[str, str]]] = {}  # of large contents, by the names of their files
