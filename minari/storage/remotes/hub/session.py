@@ -122,8 +122,12 @@ def _sent(request: Request, timeouts: Timeouts) -> Any:
 
 def _redirected(request: Request, response: Any) -> Request:
     """The request to the address that an answer leads to."""
-    old, address = urlsplit(request.address), urljoin(request.address, str(response.headers["Location"]))
-    new = urlsplit(address)
+    old = urlsplit(request.address)
+    try:
+        address = urljoin(request.address, str(response.headers["Location"]))
+        new = urlsplit(address)
+    except ValueError:
+        raise RemoteError(f"The Hub leads to something that is no address while {request.action}.") from None
     if new.scheme not in ("http", "https") or "@" in new.netloc or (old.scheme == "https" and new.scheme != "https"):
         raise RemoteError(
             f"The Hub leads to an address that is not encrypted, or of another kind, while {request.action}; it is not "
