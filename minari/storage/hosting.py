@@ -248,6 +248,8 @@ def _located(address: str | None, remote: str | None) -> tuple[str, str]:
             )
         remote_path, dataset_id = split_address(address)
         return str(DatasetId.parse(dataset_id)), remote_path
+    if isinstance(address, str) and "@" in address:  # an address that is malformed
+        address = without_credentials(address)
     dataset_id = str(DatasetId.parse(address))  # type: ignore[arg-type]  # None is what it checks for
     return dataset_id, get_default_remote() if remote is None else remote
 

@@ -89,7 +89,7 @@ class FsspecStorage(ObjectStorage):
 
     def _begin(self) -> None:
         self._location = self.address
-        self.name = re.sub(r"^[^/]*@", "", self.name)
+        self.name = re.sub(r"^[^/]*@", "", self.name).partition("?")[0]
         self._options = {} if self.token is None else _options_in(self.token)
         self._secrets = frozenset(_texts_in(self._options))
         self._opened: _Opened | None = None
