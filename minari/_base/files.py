@@ -12,6 +12,7 @@ import os
 import stat
 import sys
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
@@ -73,9 +74,8 @@ def relative_parts(name: str) -> tuple[str, ...]:
         UnsafePathError: a part is empty, ``.`` or ``..``, or has a character that separates parts or
             names a stream on some system.
     """
-    parts = tuple(name.split("/")) if isinstance(name, str) else ()
-    is_plain = parts and all(part.strip(".") and _FORBIDDEN.isdisjoint(part) for part in parts)
-    if not is_plain or not _is_encodable(name):
+    parts = _plain_parts(name) if isinstance(name, str) else ()
+    if not parts:
         raise UnsafePathError(
             f"{name!r:.200} is not a plain relative name, so it may lead out of the dataset; expected parts "
             f"without '.', '..', ':' and backslashes, joined by '/'."
@@ -83,13 +83,15 @@ def relative_parts(name: str) -> tuple[str, ...]:
     return parts
 
 
-def _is_encodable(name: str) -> bool:
-    """Whether the system can be given a name: JSON may hold halves of characters."""
+@lru_cache(maxsize=4096)  # the same files are opened again and again
+def _plain_parts(name: str) -> tuple[str, ...]:
+    """The parts of a name; none where one of them is not plain, or the system cannot be given the name."""
+    parts = tuple(name.split("/"))
     try:
         os.fsencode(name)
-    except UnicodeEncodeError:
-        return False
-    return True
+    except UnicodeEncodeError:  # JSON may hold halves of characters
+        return ()
+    return parts if all(part.strip(".") and _FORBIDDEN.isdisjoint(part) for part in parts) else ()
 
 
 class Directory:
@@ -137,14 +139,27 @@ class Directory:
                 that of something else than a regular file.
             OSError: the file cannot be opened.
         """
-        parts = relative_parts(name)
-        try:
-            descriptor = self._opened(parts, flags)
-        except OSError as error:
-            if error.errno not in _IS_LINK:
-                raise
-            descriptor = self._opened(self._resolved(name, error), flags)
-        return _checked(descriptor, self.path, name)
+        return _checked(self._descriptor_of(name, flags), self.path, name)
+
+    def directory(self, name: str) -> Directory:
+        """Open a directory beneath the directory, whose files are opened faster than from here.
+
+        Args:
+            name: as for :meth:`open`.
+
+        Raises:
+            UnsafePathError: the name leads out of the directory, by itself or through a link.
+            FileNotFoundError, NotADirectoryError: there is no such directory.
+        """
+        inner = Directory.__new__(Directory)
+        inner.path, inner._descriptor = os.path.join(self.path, *relative_parts(name)), None
+        if _HAS_DIRECTORY_DESCRIPTORS:
+            inner._descriptor = self._descriptor_of(name, _DIRECTORY_FLAGS)
+        elif not os.path.isdir(inner.path):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), inner.path)
+        elif self._resolved(name) != relative_parts(name):
+            inner.path = os.path.join(self.path, *self._resolved(name))
+        return inner
 
     def create(self, name: str, flags: int = os.O_RDWR) -> int:
         """Open a regular file beneath the directory for writing and return its descriptor.
@@ -207,6 +222,18 @@ class Directory:
         """
         return _content(self.open(name), os.path.join(self.path, name), limit)
 
+    def _descriptor_of(self, name: str, flags: int) -> int:
+        parts = relative_parts(name)
+        try:
+            return self._opened(parts, flags)
+        except OSError as error:
+            if error.errno not in _IS_LINK:
+                raise
+            resolved = self._resolved(name)
+            if resolved == parts:
+                raise  # there is no link, but a file where a directory was expected
+        return self._opened(resolved, flags)
+
     def _opened(self, parts: tuple[str, ...], flags: int) -> int:
         if self._descriptor is None:  # no descriptors of directories on this system
             return _open_checking_links(self.path, parts, flags)
@@ -223,12 +250,10 @@ class Directory:
             if directory != self._descriptor:
                 os.close(directory)
 
-    def _resolved(self, name: str, error: OSError) -> tuple[str, ...]:
-        """Where a name leads that has a link in it, as parts without links."""
+    def _resolved(self, name: str) -> tuple[str, ...]:
+        """Where a name leads that may have links in it, as parts without links."""
         base = os.path.realpath(self.path)
         target = os.path.realpath(os.path.join(base, name))
-        if not os.path.lexists(os.path.join(base, name)) or target == os.path.join(base, *relative_parts(name)):
-            raise error  # there is no link, but a file where a directory was expected
         if os.path.commonpath([base, target]) != base:
             raise UnsafePathError(
                 f"{name} in {self.path} is reached through a link that leads out of the directory, and only what lies "
