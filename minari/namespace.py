@@ -14,7 +14,7 @@ from minari._base.files import NAMESPACE_METADATA_LIMIT, read_regular
 from minari._base.json_text import parse_json, shortened
 from minari.dataset.dataset_id import parse_namespace
 from minari.dataset.metadata import json_value
-from minari.errors import DatasetCorruptError, NamespaceError, UnsafePathError
+from minari.errors import DatasetCorruptError, MetadataError, NamespaceError, UnsafePathError
 from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root
 from minari.storage.publishing import (
     NAMESPACE_METADATA_FILENAME,
@@ -279,4 +279,7 @@ def _read_metadata(file: Path) -> dict[str, Any]:
 
 
 def _metadata_text(metadata: dict[str, Any]) -> str:
-    return json.dumps({key: json_value(value, key) for key, value in metadata.items()})
+    try:
+        return json.dumps({key: json_value(value, key) for key, value in metadata.items()})
+    except RecursionError:
+        raise MetadataError("The metadata of a namespace are nested too deeply; store them flatter.") from None

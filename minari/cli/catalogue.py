@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 import minari
+from minari._base.addresses import without_credentials
 from minari.cli.credentials import credentials
 from minari.cli.plain import plain
 from minari.cli.progress import progress_bars
@@ -53,6 +54,7 @@ def list_datasets(
                 compatible_minari_version=not every,
                 token=credentials(address, token, key_path),
             )
+        address = without_credentials(address)
         title, nothing = f"Remote Minari datasets ('{address}')", f"on {address}"
     if as_json:
         print(json.dumps(plain(datasets), indent=2))

@@ -72,10 +72,10 @@ def upload(
 
     def send(dataset_id: str) -> None:
         if storage.has_dataset(dataset_id):
-            tell(f"Dataset {dataset_id} is on {address} already.")
+            tell(f"Dataset {dataset_id} is on {storage.address} already.")
             return
         options: dict[str, Any] = {"verify": False} if no_verify else {}
-        tell(f"Uploading {dataset_id} to {address}...")
+        tell(f"Uploading {dataset_id} to {storage.address}...")
         with progress_bars(quiet=quiet):
             minari.upload_dataset(
                 dataset_id,
@@ -86,6 +86,6 @@ def upload(
                 max_workers=max_workers,
                 **options,
             )
-        tell(f"Dataset {dataset_id} uploaded to {address}")
+        tell(f"Dataset {dataset_id} uploaded to {storage.address}")
 
     for_each(dict.fromkeys(dataset_ids), send)

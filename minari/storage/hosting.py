@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
+from minari._base.addresses import without_credentials
 from minari.dataset.dataset_id import DatasetId, dataset_id_sort_key, is_dataset_id
 from minari.dataset.minari_storage import PathLike
 from minari.dataset.raw_metadata import parse_metadata, read_raw_metadata
@@ -42,6 +43,8 @@ from minari.storage.transfer.workers import each_at_once
 __all__ = ["download_dataset", "list_community_datasets", "list_remote_datasets", "upload_dataset"]
 
 Metadata: TypeAlias = dict[str, Any]
+
+_MOST_PARTS = 10_000  # of a combined dataset
 
 #: What finds the datasets of all owners, with the package that it needs.
 _COMMUNITY: Target = ("minari.storage.remotes.huggingface:list_community", "minari[hf]")
@@ -224,7 +227,7 @@ def download_dataset(
     parts, missing = _parts(metadata, storage.get_dataset_metadata)
     lost = [part for part in missing if not _is_here(part, root)]
     if lost:
-        advice.append(f"{wanted} was combined from {', '.join(lost)}, which {remote_path} does not have.")
+        advice.append(f"{wanted} was combined from {', '.join(lost)}, which {storage.address} does not have.")
     for text in advice:
         warnings.warn(text, UserWarning, stacklevel=2)
     for part in parts:  # before the dataset itself, so that a download that is tried again brings the rest
@@ -241,9 +244,13 @@ def _located(address: str | None, remote: str | None) -> tuple[str, str]:
     """The id that is asked for, checked, and the address of the remote."""
     if isinstance(address, str) and "://" in address:
         if remote is not None:
-            raise RemoteError(f"{address} names its remote itself; give either that, or the id and remote={remote!r}.")
+            raise RemoteError(
+                f"{without_credentials(address)} names its remote itself; give either that, or the id and a remote."
+            )
         remote_path, dataset_id = split_address(address)
         return str(DatasetId.parse(dataset_id)), remote_path
+    if isinstance(address, str) and "@" in address:  # an address that is malformed
+        address = without_credentials(address)
     dataset_id = str(DatasetId.parse(address))  # type: ignore[arg-type]  # None is what it checks for
     return dataset_id, get_default_remote() if remote is None else remote
 
@@ -284,19 +291,24 @@ def _requested(remote: CloudStorage, wanted: str, force: bool) -> tuple[Metadata
 def _parts(metadata: Mapping[str, Any], read: Callable[[str], Metadata]) -> tuple[list[str], list[str]]:
     """What a dataset was combined from, and what that was combined from; and what there is not of it."""
     found: dict[str, Metadata] = {}
-    missing: list[str] = []
+    missing: dict[str, None] = {}
     pending = [metadata]
     while pending:
         for part in map(str, pending.pop().get("combined_datasets") or ()):
             if part in found or part in missing:
                 continue
+            if len(found) + len(missing) == _MOST_PARTS:
+                raise DatasetCorruptError(
+                    f"The dataset is said to be combined from more than {_MOST_PARTS:,} others, each naming further "
+                    "ones; see where it comes from."
+                )
             try:
                 found[part] = read(part)
             except (DatasetNotFoundError, DatasetIdError):
-                missing.append(part)
+                missing[part] = None
             else:
                 pending.append(found[part])
-    return list(found), missing
+    return list(found), list(missing)
 
 
 def upload_dataset(

@@ -156,3 +156,43 @@ def test_a_link_to_a_directory(directory: Path) -> None:
             assert inner.read("file", 100) == b"deep"
         with pytest.raises(UnsafePathError, match="leads out of the directory"):
             opened.directory("outside")
+
+
+def write(directory: Path, name: str) -> None:
+    with Directory(directory) as opened, os.fdopen(opened.create(name), "wb") as file:
+        file.write(b"new")
+
+
+def test_create_makes_the_file_and_the_directories_around_it(directory: Path) -> None:
+    for name in ("new", "deep/new", "a/b/new", "file"):
+        write(directory, name)
+        assert (directory / name).read_bytes() == b"new" + b"tent" * (name == "file")
+
+
+def test_create_refuses_names_that_cannot_be_encoded_or_lead_out(directory: Path) -> None:
+    for name in ("../new", "/new", "\ud800"):
+        with pytest.raises(UnsafePathError):
+            write(directory, name)
+
+
+@posix
+@pytest.mark.parametrize("kind", ["link", "link inside", "hard link", "pipe", "directory", "linked directory"])
+def test_create_writes_to_no_other_file(kind: str, directory: Path) -> None:
+    target = directory / "taken"
+    secret = directory.parent / "secret"
+    if kind == "link":
+        target.symlink_to(secret)
+    elif kind == "link inside":
+        target.symlink_to("file")
+    elif kind == "hard link":
+        os.link(secret, target)
+    elif kind == "pipe":
+        os.mkfifo(target)
+    elif kind == "directory":
+        target.mkdir()
+    else:
+        target.symlink_to(directory.parent / "elsewhere")
+    with pytest.raises(UnsafePathError):
+        write(directory, "taken/file" if kind == "linked directory" else "taken")
+    assert (directory.parent / "elsewhere" / "file").read_bytes() == secret.read_bytes() == b"secret"
+    assert (directory / "file").read_bytes() == b"content"

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from minari._base.addresses import without_credentials
 from minari._base.files import NAMESPACE_METADATA_LIMIT, read_regular
 from minari.dataset.dataset_id import DatasetId, dataset_id_sort_key, parse_namespace
 from minari.dataset.raw_metadata import parse_metadata
@@ -116,7 +117,7 @@ class CloudStorage(ABC):
             )
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.name!r})"  # without the token
+        return f"{type(self).__name__}({without_credentials(self.address).partition('://')[2]!r})"
 
     @property
     def address(self) -> str:

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -58,8 +58,8 @@ class _Sent(Callback):  # type: ignore[misc]  # fsspec has no types
 class _Opened:
     """A filesystem of fsspec, the path of the remote in it, and the process that it belongs to."""
 
-    filesystem: Any
-    root: str
+    filesystem: Any = field(repr=False)
+    root: str = field(repr=False)
     process: int
 
 
@@ -89,7 +89,7 @@ class FsspecStorage(ObjectStorage):
 
     def _begin(self) -> None:
         self._location = self.address
-        self.name = re.sub(r"^[^/]*@", "", self.name)
+        self.name = re.sub(r"^[^/]*@", "", self.name).partition("?")[0]
         self._options = {} if self.token is None else _options_in(self.token)
         self._secrets = frozenset(_texts_in(self._options))
         self._opened: _Opened | None = None

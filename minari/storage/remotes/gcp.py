@@ -22,7 +22,9 @@ from typing import Any
 from google.api_core.exceptions import RequestRangeNotSatisfiable
 from google.cloud import storage
 
+from minari._base.addresses import without_credentials
 from minari._base.files import open_regular
+from minari._base.json_text import shortened
 from minari.errors import RemoteError, RemoteUnreachableError
 from minari.storage.remotes.gcp_client import failures_told, make_client, read_key
 from minari.storage.remotes.object_storage import ABSENT, ObjectStorage
@@ -72,7 +74,8 @@ class GCPStorage(ObjectStorage):
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         if _BUCKET.fullmatch(self._bucket_name) is None:
             raise RemoteError(
-                f"The address of a bucket must be of the form gcp://bucket[/prefix], got {self.address!r}; see how "
+                f"The address of a bucket must be of the form gcp://bucket[/prefix], got "
+                f"{shortened(without_credentials(self.address))}; see how "
                 "the bucket is called."
             )
         self._credentials = None if self.token is None else read_key(self.token)

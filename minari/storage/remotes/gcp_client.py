@@ -122,7 +122,7 @@ class _BoundedAdapter(requests.adapters.HTTPAdapter):
 
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
         response = super().send(request, *args, **options)
-        response.raw.stream = partial(_bounded, response.raw.stream)
+        response.raw.stream = partial(_bounded, response.raw, response.raw.stream)
         return response
 
 
@@ -132,12 +132,13 @@ def _paced_pool(pool: Any, limits: Limits) -> Any:
     return type("_PacedPool", (pool,), {"ConnectionCls": connection})
 
 
-def _bounded(stream: Callable[..., Iterator[bytes]], *args: Any, **options: Any) -> Iterator[bytes]:
+def _bounded(raw: Any, stream: Callable[..., Iterator[bytes]], *args: Any, **options: Any) -> Iterator[bytes]:
     """The content of an answer, of which no more is taken than a small file or a piece of a large one may have."""
     size = 0
     for piece in stream(*args, **options):
         size += len(piece)
         if size > SMALL_FILE_LIMIT:
+            raw.close()
             raise too_large("What came from Google Cloud Storage", SMALL_FILE_LIMIT)
         yield piece
 

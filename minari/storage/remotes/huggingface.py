@@ -7,11 +7,14 @@ uploaded by one commit, so that it is there as a whole or not at all.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any, ClassVar, NamedTuple
 
+from minari._base.addresses import without_credentials
+from minari._base.json_text import shortened
 from minari.dataset.dataset_id import is_part
 from minari.dataset.raw_metadata import parse_metadata
 from minari.errors import DatasetCorruptError, RemoteAccessError, RemoteError
@@ -39,6 +42,7 @@ from minari.storage.transfer.workers import Advance, each_at_once
 
 __all__ = ["HuggingFaceStorage", "list_community"]
 
+_OWNER = re.compile(r"[\w.-]+", re.ASCII)
 _TAG = "minari"  # in every card that is made here
 
 _log = logging.getLogger(__name__)
@@ -70,9 +74,10 @@ class HuggingFaceStorage(CloudStorage):
     def _begin(self) -> None:
         self._owner, slash, namespace = self.name.partition("/")
         self._prefix = namespace + slash  # of all full names, which are those that count from the owner
-        if not self._owner or (slash and not all(map(is_part, namespace.split("/")))):
+        if _OWNER.fullmatch(self._owner) is None or (slash and not all(map(is_part, namespace.split("/")))):
             raise RemoteError(
-                f"Expected hf://user-or-organisation or hf://user-or-organisation/namespace, got {self.name!r}."
+                f"Expected hf://user-or-organisation or hf://user-or-organisation/namespace, got "
+                f"{shortened(without_credentials(self.address))}."
             )
         self._client = HubClient(self.token, self.LIMITS)
         self._addresses: dict[str, Future[dict[str, str]]] = {}  # of large contents, by the names of their files

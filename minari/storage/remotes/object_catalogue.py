@@ -7,19 +7,27 @@ import random
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import islice
 from typing import NamedTuple
 
 from minari.dataset.dataset_id import is_dataset_id
-from minari.errors import DatasetCorruptError, MinariError
+from minari.errors import DatasetCorruptError, MinariError, RemoteError
 from minari.storage.remotes.object_store import ABSENT, ConflictError, ObjectStore
 from minari.storage.transfer.index import INDEX_FILE_NAME, dump_index, parse_index
-from minari.storage.transfer.remote_files import METADATA_NAME, RemoteFile, RemoteFileNotFoundError
+from minari.storage.transfer.remote_files import (
+    METADATA_NAME,
+    SMALL_FILE_LIMIT,
+    RemoteFile,
+    RemoteFileNotFoundError,
+    check_size,
+)
 from minari.storage.transfer.retries import retrying
 from minari.storage.transfer.workers import each_at_once
 
 
 __all__ = ["Catalogue", "put_into_index", "read_catalogue"]
 
+_MOST_DATASETS = 1_000_000
 _CONFLICTS = 10  # times that others may change the index in between
 _PAUSE = 0.1  # seconds
 
@@ -51,7 +59,10 @@ def read_catalogue(store: ObjectStore, prefix: str = "") -> Catalogue:
 
 def _metadata_files(store: ObjectStore, prefix: str) -> dict[str, RemoteFile]:
     ending = f"/{METADATA_NAME}"
-    named = ((file.name.removesuffix(ending), file) for file in store.find(prefix, ending))
+    listed = list(islice(store.find(prefix, ending), _MOST_DATASETS + 1))
+    if len(listed) > _MOST_DATASETS:
+        raise RemoteError(f"{store.address} lists more than {_MOST_DATASETS:,} datasets; see what lies there.")
+    named = ((file.name.removesuffix(ending), file) for file in listed)
     return {dataset_id: file for dataset_id, file in named if is_dataset_id(dataset_id)}
 
 
@@ -62,7 +73,7 @@ def _read_index(store: ObjectStore) -> tuple[dict[str, bytes], str | None]:
     except RemoteFileNotFoundError:
         return {}, ABSENT
     try:
-        return parse_index(content), version
+        return parse_index(check_size(content, SMALL_FILE_LIMIT, INDEX_FILE_NAME)), version
     except DatasetCorruptError as error:
         _log.warning("%s It is made anew when a dataset is uploaded.", error)
         return {}, version

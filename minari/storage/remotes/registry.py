@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from minari._base.addresses import without_credentials
+from minari._base.json_text import shortened
 from minari.errors import RemoteError
 from minari.lazy import LazyModule
 from minari.plugins import Target, find_target, known_targets, load_class
@@ -107,9 +109,10 @@ def _parse(address: str) -> tuple[str, str]:
     """The scheme, and what follows it without slashes at the end."""
     found = _ADDRESS.fullmatch(address) if isinstance(address, str) else None
     if found is None:
+        got = shortened(without_credentials(address) if isinstance(address, str) else address)
         raise RemoteError(
-            f"The address of a remote must be of the form scheme://name, such as file:///folder, got "
-            f"{address!r}; the schemes that can be used are {', '.join(get_remote_schemes())}."
+            f"The address of a remote must be of the form scheme://name, such as file:///folder, got {got}; the "
+            f"schemes that can be used are {', '.join(get_remote_schemes())}."
         )
     return found[1].lower(), found[2].rstrip("/") or "/"
 

@@ -121,8 +121,8 @@ class WebClient:
                     raise RemoteError(f"{url} comes compressed, which was not asked for; it cannot be used.")
                 yield response
         except urllib.error.HTTPError as error:
-            with error:
-                raise _refusal(error, url) from None
+            error.close()
+            raise _refusal(error, url) from None
         except (OSError, http.client.HTTPException) as error:
             if isinstance(error, MinariError):
                 raise

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
+
+from minari._base.json_text import parse_json
 
 
 __all__ = ["SpaceRow", "space_rows"]
@@ -42,10 +43,10 @@ def space_rows(path: str, stored: object) -> list[SpaceRow]:
             What is missing or damaged in it is left empty.
     """
     try:
-        description = json.loads(stored) if isinstance(stored, str) else stored
-    except ValueError:
+        description = parse_json(stored) if isinstance(stored, str) else stored
+        return list(_rows(path, description))
+    except (ValueError, RecursionError):
         return [SpaceRow(path, "damaged", "", "", "")]
-    return list(_rows(path, description))
 
 
 def _rows(path: str, description: object) -> Iterator[SpaceRow]:
@@ -60,7 +61,7 @@ def _rows(path: str, description: object) -> Iterator[SpaceRow]:
     kind = str(description.get("type"))
     try:
         shape, dtype, values = _LEAVES.get(kind, _unknown)(description)
-    except (KeyError, TypeError, ValueError):
+    except (ArithmeticError, LookupError, TypeError, ValueError):
         shape, dtype, values = "", "", ""
     yield SpaceRow(path, kind, shape, dtype, values)
 

@@ -20,6 +20,8 @@ __all__ = [
 ]
 
 _MEANS_SOMETHING = re.compile(r"([\\`*_\[\]<>|&~$#!])")
+_MOST = 10**30  # a larger number counts nothing
+_TAG = re.compile(r"<(?=[A-Za-z/!?])(?!https?://|mailto:)")
 _ADDRESS = re.compile(r"https?://[^\s<>|\\\"`]+")
 
 
@@ -29,7 +31,7 @@ def one_line(value: object) -> str:
     >>> one_line("two\nlines and a \x07 bell")
     'two lines and a � bell'
     """
-    return _printable(" ".join(str(value).split()))
+    return _printable(" ".join(_text(value).split()))
 
 
 def as_yaml(value: object) -> str:
@@ -61,13 +63,21 @@ def link_or_text(value: object) -> str:
 
 
 def as_quotation(text: str) -> str:
-    r"""Markdown of somebody else as a quotation: what it leaves open ends with it, code blocks and HTML alike.
+    r"""Markdown of somebody else as a quotation: what it leaves open ends with it, and HTML is text.
 
-    >>> print(as_quotation("A *fence*:\n```"))
-    > A *fence*:
+    >>> print(as_quotation("A *fence*, <b>\n```"))
+    > A *fence*, &lt;b>
     > ```
     """
-    return "\n".join(f"> {_printable(line.expandtabs(4))}".rstrip() for line in text.strip().splitlines())
+    shown = _TAG.sub("&lt;", text.strip())
+    return "\n".join(f"> {_printable(line.expandtabs(4))}".rstrip() for line in shown.splitlines())
+
+
+def _text(value: object) -> str:
+    try:
+        return str(value)
+    except (RecursionError, ValueError):  # nested too deeply, or a number of thousands of digits
+        return f"a {type(value).__name__}"
 
 
 def _printable(text: str) -> str:
@@ -109,6 +119,6 @@ def number(value: Any) -> str:
     >>> number(6729), number(2940.578369140625), number("many")
     ('6,729', '2940.58', 'many')
     """
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < _MOST:
         return f"{value:,}"
     return f"{value:.6g}" if isinstance(value, float) else as_markdown(value)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from minari._base.json_text import parse_json
 from minari.storage.remotes.hub.card_spaces import space_rows
 from minari.storage.remotes.hub.card_text import (
     as_markdown,
@@ -32,6 +33,7 @@ CARD_MARKER = "<!-- minari-card: written at every upload. To keep a text of your
 Metadata = Mapping[str, Any]
 
 _TAGS = ("minari", "reinforcement-learning", "offline-rl")
+_MOST_STEPS = 10**18
 _HUB = "https://huggingface.co"
 # Of the licences that the Hub knows by name, those that datasets have. It refuses a name that it does not know.
 _LICENSES = frozenset(
@@ -67,7 +69,7 @@ def dataset_card(
     description = metadata.get("description")
     sections = [
         f"# {as_markdown(dataset_id)}",
-        as_quotation(str(description)) if description else "",
+        as_quotation(description if isinstance(description, str) else one_line(description)) if description else "",
         markdown_table(("", ""), _facts(metadata, size, returns)),
         "## Spaces",
         _spaces(metadata),
@@ -126,7 +128,7 @@ def _front_matter(name: str, datasets: list[Metadata]) -> list[str]:
         "task_categories:",
         "- reinforcement-learning",
         "size_categories:",
-        f"- {_size_category(sum(count for count in steps if isinstance(count, int)))}",
+        f"- {_size_category(sum(min(count, _MOST_STEPS) for count in steps if isinstance(count, int)))}",
         "viewer: false",  # the files of an episode are not the rows of a table
     ]
 
@@ -219,12 +221,12 @@ def _page(repository: str, dataset_id: str) -> str:
 def _environment(env_spec: object) -> str:
     """The id of an environment, from the description that is stored."""
     try:
-        described = json.loads(env_spec) if isinstance(env_spec, str) else env_spec
+        described = parse_json(env_spec) if isinstance(env_spec, str) else env_spec
     except ValueError:
         return ""
-    return str(described.get("id") or "") if isinstance(described, Mapping) else ""
+    return one_line(described.get("id") or "") if isinstance(described, Mapping) else ""
 
 
 def _names(names: object) -> str:
     listed = names if isinstance(names, (list, tuple, set, frozenset)) else [names] if names else []
-    return ", ".join(map(str, listed))
+    return ", ".join(map(one_line, listed))

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from minari._base.json_text import parse_json
 from minari.dataset.dataset_id import is_dataset_id, is_part
 from minari.dataset.raw_metadata import parse_metadata
 from minari.errors import DatasetCorruptError, RemoteError
@@ -99,12 +100,12 @@ def without_registers(content: bytes, repository: str) -> bytes:
         RemoteError: the content is no object of JSON.
     """
     value = _user_keys(content, repository)
-    return content if len(value) == len(json.loads(content)) else _dumped(value)
+    return content if len(value) == len(parse_json(content)) else _dumped(value)
 
 
 def _user_keys(content: bytes, repository: str) -> dict[str, Any]:
     try:
-        value = json.loads(content)
+        value = parse_json(content)
     except ValueError:
         value = None
     if not isinstance(value, dict):
@@ -116,7 +117,13 @@ def _user_keys(content: bytes, repository: str) -> dict[str, Any]:
 
 
 def _dumped(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value, ensure_ascii=False).encode("utf-8")
+    try:
+        return json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except (RecursionError, UnicodeEncodeError):
+        raise RemoteError(
+            f"The metadata in {NAMESPACE_METADATA_FILENAME} are nested too deeply, or hold a text that is none; mend "
+            "the file on the Hub, or take it away."
+        ) from None
 
 
 def is_own_card(content: bytes) -> bool:

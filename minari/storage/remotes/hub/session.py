@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -49,9 +49,9 @@ class Request:
     """
 
     method: str
-    address: str
-    headers: Mapping[str, str]
-    content: Any
+    address: str = field(repr=False)  # may be signed
+    headers: Mapping[str, str] = field(repr=False)
+    content: Any = field(repr=False)
     action: str
     span: tuple[int, int] | None = None
 
@@ -67,8 +67,8 @@ class Answer:
     """
 
     status_code: int
-    headers: Mapping[str, str]
-    content: bytes
+    headers: Mapping[str, str] = field(repr=False)
+    content: bytes = field(repr=False)
 
     def json(self) -> Any:
         """The value of the content; raises ``ValueError`` where it is not JSON."""
@@ -122,8 +122,12 @@ def _sent(request: Request, timeouts: Timeouts) -> Any:
 
 def _redirected(request: Request, response: Any) -> Request:
     """The request to the address that an answer leads to."""
-    old, address = urlsplit(request.address), urljoin(request.address, str(response.headers["Location"]))
-    new = urlsplit(address)
+    old = urlsplit(request.address)
+    try:
+        address = urljoin(request.address, str(response.headers["Location"]))
+        new = urlsplit(address)
+    except ValueError:
+        raise RemoteError(f"The Hub leads to something that is no address while {request.action}.") from None
     if new.scheme not in ("http", "https") or "@" in new.netloc or (old.scheme == "https" and new.scheme != "https"):
         raise RemoteError(
             f"The Hub leads to an address that is not encrypted, or of another kind, while {request.action}; it is not "

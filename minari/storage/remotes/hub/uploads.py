@@ -74,7 +74,7 @@ class _Upload:
     """
 
     content: LargeContent
-    actions: Mapping[str, Any]
+    actions: Mapping[str, Any] = field(repr=False)  # whose addresses are signed
     left: int = 0
     etags: dict[int, str] = field(default_factory=dict)
     refused: bool = False
@@ -120,7 +120,7 @@ class _Part:
     number: int
     start: int
     size: int
-    address: str
+    address: str = field(repr=False)
 
 
 class LargeContents:
