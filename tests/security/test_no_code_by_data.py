@@ -6,8 +6,12 @@ combine, convert and validate datasets. And once by watching a process that does
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import minari
 from support.call_graph import CallGraph
@@ -91,15 +95,17 @@ ALLOWED = {
     "minari.dataset._storages.hdf5_library:hdf5": "imports a module of ours by its constant name",
     "minari.dataset.env_spec:spec_of": "asks the registry for an id that a caller gives as text; what is parsed of a "
     "dataset is a spec already, and is returned as it is",
+    "minari.dataset._storages.zarr_parts:Part.write": "to go: what several processes wrote, in their own hidden folder",
+    "minari.dataset._storages.zarr_parts:_unpickled": "to go, with it",
     "minari.cli.running:carry_out": "imports the module of a command, which minari/cli/commands.py names",
 }
 
 #: Functions that are not followed: what they lead to is safe for the reason given.
 BARRIERS = {
-    "minari.dataset.env_spec:registered_spaces": "makes an environment of Gymnasium's own, of its own registry, without "
-    "arguments: the data choose among these, and nothing else",
-    "minari.dataset.new_storage:metadata_of_new": "asks the environment that a caller of MinariStorage.new gives in place "
-    "of spaces; who copies a dataset gives its spaces",
+    "minari.dataset.env_spec:registered_spaces": "makes an environment of Gymnasium's own, of its own registry, "
+    "without arguments: the data choose among these, and nothing else",
+    "minari.dataset.new_storage:metadata_of_new": "asks the environment that a caller of MinariStorage.new gives in "
+    "place of spaces; who copies a dataset gives its spaces",
 }
 
 
@@ -151,3 +157,31 @@ def test_the_graph_finds_what_is_there() -> None:
 def test_what_is_allowed_is_still_there() -> None:
     calls = graph()
     assert not [node for node in {**ALLOWED, **BARRIERS} if node not in calls.bodies]
+
+
+#: What libraries do at their own time: not chosen by data.
+HARMLESS = re.compile(
+    r"import \('(minari|numpy|gymnasium|h5py|hdf5plugin|pyarrow|zarr|numcodecs|rich|PIL|packaging|portion|google_crc32c"
+    r"|encodings|asyncio|concurrent|email|http|urllib)(\.[\w.]+)?',\)"
+    r"|compile \(b[\"']{'descr': .*"  # the header of an .npy file, which NumPy reads as a literal
+)
+
+
+def test_reading_hostile_datasets_runs_nothing_of_theirs(tmp_path: Path) -> None:
+    folder = tmp_path / "watched"
+    folder.mkdir()
+    done = subprocess.run(
+        [sys.executable, Path(__file__).parents[1] / "support" / "watched.py", folder],
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    assert found["datasets"] > 20
+    assert [event for event in found["reading"] if not HARMLESS.fullmatch(event)] == []
+    assert not found["ran"]
+    # And the same watch sees what recovering an environment runs.
+    assert any("payload_of_a_dataset" in event for event in found["recovering"] if event.startswith(("exec", "import")))
+    assert found["ran_when_recovering"]

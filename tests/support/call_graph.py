@@ -40,7 +40,7 @@ class CallGraph:
 
     def __init__(self, root: Path, skipped: Iterable[str] = ()) -> None:
         self._skipped = tuple(skipped)
-        self.modules = {module.name: module for module in map(lambda f: _module(root, f), sorted(root.rglob("*.py")))}
+        self.modules = {module.name: module for module in (_module(root, f) for f in sorted(root.rglob("*.py")))}
         self.bodies: dict[Node, list[ast.AST]] = {}
         self._classes: dict[str, list[Node]] = defaultdict(list)  # "module:Class" -> its methods that nobody names
         self._by_name: dict[str, set[Node]] = defaultdict(set)
