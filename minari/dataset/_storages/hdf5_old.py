@@ -110,6 +110,7 @@ class _ArrayTypes:
     def _array(self, item: h5py.Dataset) -> Any:
         if not item.shape or math.prod(item.shape[1:]) > self._most_values:
             raise SpaceError(f"an array has the shape {item.shape}")
-        if h5py.check_string_dtype(item.dtype) is not None and item.ndim == 1:
+        text = h5py.check_string_dtype(item.dtype)
+        if text is not None and text.length is None and item.ndim == 1:
             return _ANY_TEXT
         return np.empty((0, *item.shape[1:]), item.dtype)
