@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import string
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import h5py
 import numpy as np
 
-from minari.dataset._storages.hdf5_file import open_for_reading
+from minari.dataset._storages.hdf5_datatypes import TEXT, Kind
+from minari.dataset._storages.hdf5_reader import EpisodeFile, open_episodes
 from minari.dataset.env_spec import parse_env_spec, registered_spaces
 from minari.dataset.metadata import upgrade_attributes
 from minari.dataset.raw_metadata import SPACES
@@ -21,8 +22,6 @@ from minari.serialization import serialize_space
 from minari.spaces import codec_for
 
 
-_MOST_LEVELS = 64  # of groups in each other; those of one link to another may go round in circles
-_MOST_ARRAYS = 1 << 14
 _MOST_RATIO = 64  # of the values in one row to the bytes of the file, which may be compressed
 _ANY_TEXT = gym.spaces.Text(4096, min_length=0, charset=string.printable)
 
@@ -38,8 +37,8 @@ def read_metadata(file: Path) -> dict[str, Any]:
         DatasetCorruptError: the file is not HDF5, or has neither spaces nor arrays to infer them from.
         DataPathError: the file is HDF5, and no dataset of ours.
     """
-    with open_for_reading(file) as opened:
-        attributes = dict(opened.attrs)
+    with open_episodes(file) as opened:
+        attributes = opened.root_attributes()
         if "total_episodes" not in attributes:
             raise DataPathError(
                 f"No data found in data path {file.parent}; there is no metadata.json, and {file.name} does "
@@ -51,12 +50,11 @@ def read_metadata(file: Path) -> dict[str, Any]:
     return raw
 
 
-def _with_spaces(raw: dict[str, Any], opened: h5py.File, file: Path) -> dict[str, Any]:
+def _with_spaces(raw: dict[str, Any], opened: EpisodeFile, file: Path) -> dict[str, Any]:
     """The metadata with the spaces that it lacks."""
     try:
-        episode = opened["episode_0"]
-        reader = _ArrayTypes(file.stat().st_size * _MOST_RATIO)
-        inferred = [infer_observation_space(reader.read(episode[name])) for name in ("observations", "actions")]
+        arrays = _nested(opened.first_leaves(), file.stat().st_size * _MOST_RATIO)
+        inferred = [infer_observation_space(arrays[name]) for name in ("observations", "actions")]
     except (KeyError, SpaceError) as error:
         raise DatasetCorruptError(
             f"{file} describes no spaces, and they cannot be inferred from the arrays of its first episode ({error}); "
@@ -81,36 +79,35 @@ def _has_shapes_of(space: gym.Space[Any], other: gym.Space[Any]) -> bool:
     return first == second
 
 
-class _ArrayTypes:
-    """Reads the dtypes and shapes of the arrays of an episode, as arrays without any row.
+def _nested(leaves: Mapping[str, tuple[Kind, tuple[int, ...]]], most_values: int) -> Any:
+    """Arrays without any row, nested in dicts and tuples as the groups of an episode are.
 
-    Args:
-        most_values: that a row may have.
+    Raises:
+        SpaceError: one of them has too large rows, or no values that a space could have.
     """
+    tree: dict[str, Any] = {}
+    for name, (kind, shape) in leaves.items():
+        *groups, last = name.split("/")
+        node = tree
+        for group in groups:
+            node = node.setdefault(group, {})
+        node[last] = _array(kind, shape, most_values)
+    return _with_tuples(tree)
 
-    def __init__(self, most_values: int) -> None:
-        self._most_values = most_values
-        self._count = 0
 
-    def read(self, item: h5py.Group | h5py.Dataset, level: int = 0) -> Any:
-        """Return the arrays, nested in dicts and tuples as the groups are.
+def _array(kind: Kind, shape: tuple[int, ...], most_values: int) -> Any:
+    if math.prod(shape) > most_values:
+        raise SpaceError(f"an array has rows of the shape {shape}")
+    if kind == TEXT and not shape:
+        return _ANY_TEXT
+    if isinstance(kind, str):
+        raise SpaceError(f"an array holds {kind}")
+    return np.empty((0, *shape), kind)
 
-        Raises:
-            SpaceError: there are too many, or one of them has too large rows.
-        """
-        self._count += 1
-        if level > _MOST_LEVELS or self._count > _MOST_ARRAYS:
-            raise SpaceError("there are too many groups")
-        if isinstance(item, h5py.Dataset):
-            return self._array(item)
-        parts = {name: self.read(part, level + 1) for name, part in item.items()}
-        positions = [f"_index_{position}" for position in range(len(parts))]
-        return tuple(parts[name] for name in positions) if parts and parts.keys() == set(positions) else parts
 
-    def _array(self, item: h5py.Dataset) -> Any:
-        if not item.shape or math.prod(item.shape[1:]) > self._most_values:
-            raise SpaceError(f"an array has the shape {item.shape}")
-        text = h5py.check_string_dtype(item.dtype)
-        if text is not None and text.length is None and item.ndim == 1:
-            return _ANY_TEXT
-        return np.empty((0, *item.shape[1:]), item.dtype)
+def _with_tuples(node: Any) -> Any:
+    if not isinstance(node, dict):
+        return node
+    parts = {name: _with_tuples(part) for name, part in node.items()}
+    positions = [f"_index_{position}" for position in range(len(parts))]
+    return tuple(parts[name] for name in positions) if parts and parts.keys() == set(positions) else parts
