@@ -95,8 +95,10 @@ ALLOWED = {
     "minari.dataset._storages.hdf5_library:hdf5": "imports a module of ours by its constant name",
     "minari.dataset.env_spec:spec_of": "asks the registry for an id that a caller gives as text; what is parsed of a "
     "dataset is a spec already, and is returned as it is",
-    "minari.dataset._storages.zarr_parts:Part.write": "to go: what several processes wrote, in their own hidden folder",
-    "minari.dataset._storages.zarr_parts:_unpickled": "to go, with it",
+    "minari.dataset._storages.hdf5_process:_Child.__init__": "starts this Python with a program that stands in the "
+    "source, which reads through libhdf5 what may crash it",
+    "minari._base.files:_exchange_call": "finds the call of the system that exchanges two directories, by its own name",
+    "minari._base.files:exchange": "asks for the error number of that call",
     "minari.cli.running:carry_out": "imports the module of a command, which minari/cli/commands.py names",
 }
 
@@ -164,6 +166,8 @@ HARMLESS = re.compile(
     r"import \('(minari|numpy|gymnasium|h5py|hdf5plugin|pyarrow|zarr|numcodecs|rich|PIL|packaging|portion|google_crc32c"
     r"|encodings|asyncio|concurrent|email|http|urllib)(\.[\w.]+)?',\)"
     r"|compile \(b[\"']{'descr': .*"  # the header of an .npy file, which NumPy reads as a literal
+    r"|ctypes\.dlopen \(None,\)"  # the calls of the system, for that which exchanges two directories
+    rf"|subprocess\.Popen \('{re.escape(sys.executable)}', \['[^']*', '-I', '-c', .*"  # what reads through libhdf5
 )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 
 from minari.cli.plain import plain
 from minari.cli.tables import dataset_rows, dataset_table
+from minari.dataset._storages.hdf5_attributes import nested_metadata
 from minari.dataset.dataset_id import DatasetId, is_dataset_id, parse_dataset_id, parse_namespace
 from minari.dataset.description import describe_env_spec, get_dataset_spec_dict
 from minari.dataset.encoding import EpisodeCodec
@@ -369,3 +372,16 @@ def _limit_memory() -> None:
     import resource
 
     resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+
+
+@pytest.mark.parametrize("shape", [(10**14,), (2**62, 4), (0,), (3,), (2, 2)])
+def test_array_files_in_attributes_are_as_large_as_their_header_says(shape: tuple[int, ...]) -> None:
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": shape})
+    content = base64.b64encode(file.getvalue() + bytes(32)).decode()
+    metadata = nested_metadata([("x:npy", content), ("deep:json", "[" * 10**5)])
+    assert metadata["deep:json"] == "[" * 10**5
+    if shape == (2, 2):
+        assert metadata["x"].tolist() == [[0.0, 0.0], [0.0, 0.0]]
+    else:
+        assert metadata["x:npy"] == content  # what it is not, it is not taken for
