@@ -27,6 +27,7 @@ from minari.dataset.description import describe_env_spec, get_dataset_spec_dict
 from minari.dataset.env_spec import parse_env_spec
 from minari.dataset.metadata import DatasetMetadata
 from minari.dataset.minari_dataset import MinariDataset
+from minari.dataset.raw_metadata import texts_of
 from minari.dataset.statistics import DatasetStatistics
 from minari.dataset.stored_metadata import read_metadata
 from minari.errors import DataPathError, DatasetNotFoundError, MinariError
@@ -39,6 +40,8 @@ from minari.storage.remotes import get_cloud_storage, split_address
 __all__ = ["show_dataset"]
 
 _BESIDE_VALUES = 32  # columns that the table of specs takes for names and lines
+_LONGEST_VALUE = 5_000  # letters
+_LONGEST_DESCRIPTION = 20_000
 _WIDEST = 70  # columns of a histogram: longer bars say no more
 _SIDE_BY_SIDE = 90  # columns, from which both histograms stand beside each other
 
@@ -154,7 +157,12 @@ def _print_page(page: _Page) -> None:
 
 def _description(text: object) -> Markdown:
     """The description, whose links show where they lead."""
-    return Markdown(printable(str(text)), hyperlinks=False)
+    return Markdown(printable(_cut(str(text), _LONGEST_DESCRIPTION)), hyperlinks=False)
+
+
+def _cut(text: str, length: int) -> str:
+    """A text that is not longer than somebody reads, as the time for laying out may grow with its square."""
+    return text if len(text) <= length else f"{text[:length]}…"
 
 
 def _further(described: Mapping[str, Any]) -> dict[str, str]:
@@ -171,7 +179,7 @@ def _further(described: Mapping[str, Any]) -> dict[str, str]:
         further["Reference Scores"] = f"min {scores[0]}, max {scores[1]}"
     for key, title in (("requirements", "Requirements"), ("combined_datasets", "Combined From")):
         if described.get(key):
-            further[title] = ", ".join(map(str, described[key]))
+            further[title] = ", ".join(texts_of(described[key]))
     return further
 
 
@@ -190,7 +198,7 @@ def _spec_table(specs: Mapping[str, str]) -> Table:
 
 def _without_markdown(value: str) -> str:
     """The text of a cell, which is Markdown as far as links and code go."""
-    linked = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", value)
+    linked = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", _cut(value, _LONGEST_VALUE))
     return " ".join(linked.replace("`", "").split())
 
 

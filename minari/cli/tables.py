@@ -25,6 +25,7 @@ __all__ = ["LONG_LIST", "DatasetRow", "collapsed", "dataset_rows", "dataset_tabl
 LONG_LIST = 100
 
 _UNKNOWN = "–"
+_LONGEST_CELL = 1_000  # letters
 _MOST = 1e19  # more than a total or a size can be; NaN is not less
 
 
@@ -130,5 +131,5 @@ def _cells(row: DatasetRow) -> tuple[str, ...]:
         _UNKNOWN if row.episodes is None else str(row.episodes),
         _UNKNOWN if row.steps is None else str(row.steps),
         _UNKNOWN if row.size is None else f"{row.size:.1f} MB",
-        ", ".join(row.authors) or _UNKNOWN,
+        ", ".join(row.authors)[:_LONGEST_CELL] or _UNKNOWN,
     )

@@ -139,6 +139,8 @@ def _combined_metadata(datasets: Sequence[MinariDataset], new_id: str) -> dict[s
         united = {name for raw in all_raw for name in texts_of(raw.get(key))}
         if united or key != "requirements":
             metadata[key] = sorted(united)
+    if any(raw.get("inferred_spaces") for raw in all_raw):
+        metadata["inferred_spaces"] = True
     eval_specs = {raw.get("eval_env_spec") for raw in all_raw}
     if len(eval_specs) == 1 and None not in eval_specs:
         metadata["eval_env_spec"] = eval_specs.pop()

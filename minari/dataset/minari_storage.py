@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
+from minari._base.json_text import shortened
 from minari._base.outcomes import storage_errors
 from minari.dataset import storing
 from minari.dataset._storages.folder_changes import folder_size
@@ -320,8 +321,17 @@ class MinariStorage(StorageHooks):
         for metadata in self._read_episode_metadata(self._checked(episode_indices)):
             for key in ("id", "total_steps", "seed"):
                 if key in metadata:
-                    metadata[key] = int(metadata[key])
+                    metadata[key] = self._whole_number(key, metadata[key])
             yield metadata
+
+    def _whole_number(self, key: str, value: Any) -> int:
+        try:
+            return int(value)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise DatasetCorruptError(
+                f"The metadata of an episode in {self._data_path} have {shortened(value)} as {key!r}, expected a whole "
+                f"number; copy or download the dataset again."
+            ) from error
 
     def get_episode_lengths(self, episode_indices: Iterable[int] | None = None) -> npt.NDArray[np.int64]:
         """The number of steps of each of these episodes, or of all."""

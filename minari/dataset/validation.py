@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from minari._base.json_text import shortened
+from minari.dataset.data_paths import as_data_path, is_remote
 from minari.dataset.dataset_id import DatasetId, is_dataset_id
 from minari.dataset.encoding import REWARDS, TERMINATIONS, TRUNCATIONS
 from minari.dataset.env_spec import parse_env_spec
@@ -128,7 +129,8 @@ def validate(dataset: PathLike, *, checksums: bool = False, root: PathLike | Non
     Nothing is changed, and no code that the dataset names is run.
 
     Args:
-        dataset: the id of a local dataset, or the path of its folder.
+        dataset: the id of a local dataset, the path of its folder, or the address of its data
+            (``"s3://bucket/data"``).
         checksums: compare all values with the checksums that were made when they were written.
         root: of the catalogue; by default that of ``MINARI_DATASETS_PATH``.
 
@@ -170,6 +172,8 @@ def find_data_path(dataset: PathLike, root: PathLike | None = None) -> FilePath:
         DatasetNotFoundError: there is no dataset of that id.
         DataPathError: there is no such folder.
     """
+    if isinstance(dataset, str) and "://" in dataset:
+        return as_data_path(dataset)
     if isinstance(dataset, str) and is_dataset_id(dataset) and dataset_exists(get_dataset_path(dataset, root=root)):
         return get_dataset_path(dataset, root=root) / "data"
     folder = FilePath(dataset).expanduser()
@@ -360,8 +364,9 @@ def _check_totals(examined: Examined) -> Iterator[Finding]:
     if steps != storage.total_steps:
         message = f"The metadata speak of {storage.total_steps} steps, and the episodes have {steps}."
         yield Finding("error", "totals", message, path=str(storage.data_path / METADATA_FILE_NAME))
-    told, size = storage._current.raw.get("dataset_size"), storage.get_size()
-    if isinstance(told, (int, float)) and abs(told - size) > max(_ROUNDING, size / 10):
+    told = storage._current.raw.get("dataset_size")
+    size = told if is_remote(storage.data_path) else storage.get_size()
+    if told is not None and _differs(told, size):
         message = f"The metadata speak of {told} MB, and the files have {size} MB."
         yield Finding("note", "size", message, path=str(storage.data_path / METADATA_FILE_NAME))
 
@@ -370,7 +375,7 @@ def _check_files(examined: Examined) -> Iterator[Finding]:
     """Look for unfinished changes, for what killed writers have left, and for files that do not belong."""
     storage = examined.storage
     belongs = _BELONGS.get(storage.FORMAT)
-    if belongs is None or not isinstance(storage.data_path, FilePath):
+    if belongs is None or is_remote(storage.data_path):
         return
     for entry in sorted(os.scandir(storage.data_path), key=lambda entry: entry.name):
         if _UNFINISHED.fullmatch(entry.name):
@@ -445,7 +450,8 @@ def repair(dataset: PathLike, *, root: PathLike | None = None) -> list[str]:
     return done
 
 
-def _differs(told: Any, found: int | float) -> bool:
-    if isinstance(found, int):
+def _differs(told: Any, found: Any) -> bool:
+    """Whether a number of the metadata is another one than was found, sizes as they are rounded."""
+    if not isinstance(told, (int, float)) or isinstance(found, int):
         return bool(told != found)
-    return not isinstance(told, (int, float)) or abs(told - found) > max(_ROUNDING, found / 10)
+    return not abs(told - found) <= max(_ROUNDING, found / 10)  # NaN is no size either

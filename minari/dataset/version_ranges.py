@@ -48,6 +48,8 @@ def _interval(text: str) -> portion.Interval:
         specifiers = SpecifierSet(text)
     except InvalidSpecifier as error:
         raise ValueError(str(error)) from error
+    if not len(specifiers):  # commas alone
+        raise ValueError(f"expected a version, got {text!r}")
     return reduce(lambda left, right: left & right, map(_specified, specifiers))
 
 

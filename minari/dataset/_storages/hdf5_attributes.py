@@ -11,6 +11,7 @@ import base64
 import contextlib
 import io
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Final
@@ -19,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minari._base.checksums import bytes_checksum
+from minari._base.json_text import parse_json
 from minari.dataset._storages.hdf5_datatypes import TEXT
 from minari.dataset._storages.hdf5_objects import MOST_DIMENSIONS
 from minari.spaces import has_flags, is_utf8_text
@@ -160,10 +162,23 @@ def _unsuffixed(name: str, value: Any) -> tuple[str, str, Any]:
     if name.endswith(_SUFFIXES):
         with contextlib.suppress(ValueError, TypeError):  # of another program, which means something else by it
             if name.endswith(_JSON_SUFFIX):
-                return name.removesuffix(_JSON_SUFFIX), name, json.loads(value)
-            file = io.BytesIO(base64.b64decode(value, validate=True))
-            return name.removesuffix(_ARRAY_SUFFIX), name, np.lib.format.read_array(file, allow_pickle=False)[()]
+                return name.removesuffix(_JSON_SUFFIX), name, parse_json(value)
+            return name.removesuffix(_ARRAY_SUFFIX), name, _array_of_file(base64.b64decode(value, validate=True))
     return name, name, value
+
+
+def _array_of_file(content: bytes) -> Any:
+    """The array in an ``.npy`` file, whose header must speak of as many bytes as there are."""
+    file = io.BytesIO(content)
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"an array file of version {version}")
+    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = header(file)
+    if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(content) - file.tell():
+        raise ValueError(f"an array of the shape {shape} in {len(content)} bytes")
+    file.seek(0)
+    return np.lib.format.read_array(file, allow_pickle=False)[()]
 
 
 def is_of(name: str, keys: Iterable[str]) -> bool:

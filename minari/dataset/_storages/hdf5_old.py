@@ -13,6 +13,7 @@ import numpy as np
 
 from minari.dataset._storages.hdf5_datatypes import TEXT, Kind
 from minari.dataset._storages.hdf5_reader import EpisodeFile, open_episodes
+from minari.dataset._storages.hdf5_source import NotUnderstood
 from minari.dataset.env_spec import parse_env_spec, registered_spaces
 from minari.dataset.metadata import upgrade_attributes
 from minari.dataset.raw_metadata import SPACES
@@ -55,7 +56,7 @@ def _with_spaces(raw: dict[str, Any], opened: EpisodeFile, file: Path) -> dict[s
     try:
         arrays = _nested(opened.first_leaves(), file.stat().st_size * _MOST_RATIO)
         inferred = [infer_observation_space(arrays[name]) for name in ("observations", "actions")]
-    except (KeyError, SpaceError) as error:
+    except (KeyError, SpaceError, NotUnderstood) as error:
         raise DatasetCorruptError(
             f"{file} describes no spaces, and they cannot be inferred from the arrays of its first episode ({error}); "
             f"copy or download it again."

@@ -1,0 +1,191 @@
+"""Nothing that a dataset names is imported, made, called or unpickled by those who only read it.
+
+Once by walking the sources: no such call can be reached from the functions that list, open, show, move,
+combine, convert and validate datasets. And once by watching a process that does all this with hostile ones.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import minari
+from support.call_graph import CallGraph
+
+
+#: Where the functions begin that may be given other people's data.
+ENTRY_POINTS = [
+    "minari.storage.catalogue:list_local_datasets",
+    "minari.storage.hosting:list_remote_datasets",
+    "minari.storage.hosting:list_community_datasets",
+    "minari.storage.hosting:download_dataset",
+    "minari.storage.hosting:upload_dataset",
+    "minari.storage.local:load_dataset",
+    "minari.storage.local:open_dataset",
+    "minari.storage.local:delete_dataset",
+    "minari.dataset.combining:combine_datasets",
+    "minari.dataset.combining:split_dataset",
+    "minari.dataset.validation:validate",
+    "minari.dataset.validation:repair",
+    "minari.dataset.minari_dataset:MinariDataset.convert",
+    "minari.dataset.minari_dataset:MinariDataset.save",
+    "minari.dataset.minari_dataset:MinariDataset.spec",
+    "minari.dataset.minari_dataset:MinariDataset.env_spec",
+    "minari.dataset.minari_dataset:MinariDataset.__getitem__",
+    "minari.dataset.minari_dataset:MinariDataset.__iter__",
+    "minari.dataset.minari_dataset:MinariDataset.__setstate__",
+    "minari.dataset.minari_dataset:MinariDataset.filter_episodes",
+    "minari.dataset.minari_dataset:MinariDataset.statistics",
+    "minari.dataset.minari_storage:MinariStorage.read",
+    "minari.dataset.minari_storage:MinariStorage.read_raw_metadata",
+    "minari.dataset.minari_storage:MinariStorage.get_episodes",
+    "minari.dataset.minari_storage:MinariStorage.get_window",
+    "minari.dataset.minari_storage:MinariStorage.get_episode_metadata",
+    "minari.dataset.minari_storage:MinariStorage.metadata",
+    "minari.dataset.minari_storage:MinariStorage.repack",
+    "minari.dataset.minari_storage:MinariStorage.update_from_storage",
+    "minari.namespace:list_local_namespaces",
+    "minari.namespace:list_remote_namespaces",
+    "minari.namespace:get_namespace_metadata",
+    "minari.namespace:download_namespace_metadata",
+    "minari.cli.show:show_dataset",
+    "minari.cli.catalogue:list_datasets",
+    "minari.cli.catalogue:combine",
+    "minari.cli.convert:convert",
+    "minari.cli.convert:repack",
+    "minari.cli.sharing:download",
+    "minari.cli.sharing:upload",
+    "minari.cli.validate:validate",
+]  # fmt: skip
+
+#: What could run code that somebody else chose.
+FORBIDDEN = re.compile(
+    r"(importlib\.)?import_module|importlib\.(reload|util\.\w+|machinery\.\w+)|__import__|runpy\.\w+|pkgutil\.resolve_name"
+    r"|(gymnasium|gym)(\.envs\.registration)?\.(make|make_vec|spec|register|load_env_creator|register_envs)"
+    r"|(.*\.)?(EnvSpec|WrapperSpec)\.(from_json|make)|(.*\.)?load_env_creator"
+    r"|(pickle|cPickle|dill|cloudpickle|joblib|marshal|shelve|jsonpickle)\.\w+|\?\.(find_class|unpickle)"
+    r"|(numpy|np)\.load|(yaml|ruamel\.yaml)\.(load|unsafe_load|full_load)|(pandas|pd)\.read_pickle|torch\.load"
+    r"|eval|exec|compile|subprocess\.\w+|os\.(system|popen|exec\w*|spawn\w*|posix_spawn\w*|startfile)"
+    r"|multiprocessing\.\w+|ctypes\.\w+|code\.\w+|numcodecs\.(get_codec|registry\.\w+)|.*\.entry_points|\?\.entry_points"
+)
+
+#: Modules that make environments on purpose, of what a caller gives; an attribute of something unknown is not taken
+#: for theirs.
+ON_PURPOSE = (
+    "minari.data_collector",
+    "minari.dataset.creation",
+    "minari.testing",
+    "minari.cli.record",
+    "minari.cli.rollout",
+    "minari.cli.policies",
+)
+
+#: Functions with such a call in them that do no harm, each with the reason.
+ALLOWED = {
+    "minari.lazy:LazyModule.__getattr__": "the names are those that stand in our sources, as LazyModule('…')",
+    "minari.lazy:lazy_package": "imports the modules of this library by the table in minari/__init__.py",
+    "minari.lazy:_submodule": "imports a module of this library that a program has asked for",
+    "minari.plugins:load_class": "imports a format or remote from our own table, or one that an installed package "
+    "registers under exactly this name; names come from the user, and that of a format is checked by its grammar",
+    "minari.plugins:known_targets": "reads which formats and remotes the installed packages register",
+    "minari.dataset._storages.hdf5_library:hdf5": "imports a module of ours by its constant name",
+    "minari.dataset.env_spec:spec_of": "asks the registry for an id that a caller gives as text; what is parsed of a "
+    "dataset is a spec already, and is returned as it is",
+    "minari.dataset._storages.hdf5_process:_Child.__init__": "starts this Python with a program that stands in the "
+    "source, which reads through libhdf5 what may crash it",
+    "minari._base.files:_exchange_call": "finds the call of the system that exchanges two directories, by its own name",
+    "minari._base.files:exchange": "asks for the error number of that call",
+    "minari.cli.running:carry_out": "imports the module of a command, which minari/cli/commands.py names",
+}
+
+#: Functions that are not followed: what they lead to is safe for the reason given.
+BARRIERS = {
+    "minari.dataset.env_spec:registered_spaces": "makes an environment of Gymnasium's own, of its own registry, "
+    "without arguments: the data choose among these, and nothing else",
+    "minari.dataset.new_storage:metadata_of_new": "asks the environment that a caller of MinariStorage.new gives in "
+    "place of spaces; who copies a dataset gives its spaces",
+}
+
+
+def graph() -> CallGraph:
+    return CallGraph(Path(minari.__file__).parent, ON_PURPOSE)
+
+
+def test_no_call_that_could_run_foreign_code_is_reachable() -> None:
+    calls = graph()
+    missing = [node for node in ENTRY_POINTS if node not in calls.bodies]
+    assert not missing, "these functions have other names now"
+    roots = {*ENTRY_POINTS, *(node for node in calls.registered if not node.startswith(ON_PURPOSE))}
+    found = calls.reachable(roots, BARRIERS)
+    dangerous = {}
+    for node in found:
+        for name, call in calls.calls(node):
+            is_constant = bool(call.args) and calls.is_constant(node, call.args[0])
+            if FORBIDDEN.fullmatch(name) and not is_constant and node not in ALLOWED and node not in BARRIERS:
+                dangerous[node] = (name, chain(found, node))
+    assert not dangerous
+
+
+def chain(found: dict[str, str | None], node: str) -> list[str]:
+    """How a function is reached, from an entry point on."""
+    steps = [node]
+    while (before := found[steps[-1]]) is not None:
+        steps.append(before)
+    return steps[::-1]
+
+
+def test_the_graph_finds_what_is_there() -> None:
+    """What does make environments is found by the same walk."""
+    calls = graph()
+    found = calls.reachable(["minari.dataset.minari_dataset:MinariDataset.recover_environment"])
+    assert "minari.dataset.env_spec:make_environment" in found
+    assert any(name == "gymnasium.make" for name, _ in calls.calls("minari.dataset.env_spec:make_environment"))
+    listed = calls.reachable(["minari.storage.catalogue:list_local_datasets"])
+    for expected in (
+        "minari.dataset._storages.hdf5_old:read_metadata",
+        "minari.plugins:load_class",
+        "minari.dataset.env_spec:registered_spaces",
+    ):
+        assert expected in listed
+    opened = calls.reachable(["minari.dataset.minari_storage:MinariStorage.read"])
+    for name in ("hdf5_storage:HDF5Storage", "arrow_storage:ArrowStorage", "zarr_storage:ZarrStorage"):
+        assert f"minari.dataset._storages.{name}._count_episodes" in opened
+
+
+def test_what_is_allowed_is_still_there() -> None:
+    calls = graph()
+    assert not [node for node in {**ALLOWED, **BARRIERS} if node not in calls.bodies]
+
+
+#: What libraries do at their own time: not chosen by data.
+HARMLESS = re.compile(
+    r"import \('(minari|numpy|gymnasium|h5py|hdf5plugin|pyarrow|zarr|numcodecs|rich|PIL|packaging|portion|google_crc32c"
+    r"|encodings|asyncio|concurrent|email|http|urllib)(\.[\w.]+)?',\)"
+    r"|compile \(b[\"']{'descr': .*"  # the header of an .npy file, which NumPy reads as a literal
+    r"|ctypes\.dlopen \(None,\)"  # the calls of the system, for that which exchanges two directories
+    rf"|subprocess\.Popen \('{re.escape(sys.executable)}', \['[^']*', '-I', '-c', .*"  # what reads through libhdf5
+)
+
+
+def test_reading_hostile_datasets_runs_nothing_of_theirs(tmp_path: Path) -> None:
+    folder = tmp_path / "watched"
+    folder.mkdir()
+    done = subprocess.run(
+        [sys.executable, Path(__file__).parents[1] / "support" / "watched.py", folder],
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    assert found["datasets"] > 20
+    assert [event for event in found["reading"] if not HARMLESS.fullmatch(event)] == []
+    assert not found["ran"]
+    # And the same watch sees what recovering an environment runs.
+    assert any("payload_of_a_dataset" in event for event in found["recovering"] if event.startswith(("exec", "import")))
+    assert found["ran_when_recovering"]
