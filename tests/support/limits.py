@@ -54,7 +54,7 @@ class Outcome:
     peak: int = 0
 
 
-def run_limited(work: Callable[[], Any] | Sequence[str], *, seconds: float = 30, megabytes: int = 1024) -> Outcome:
+def run_limited(work: Callable[[], Any] | Sequence[str], *, seconds: float = 30, megabytes: int = 4096) -> Outcome:
     """Do something in a child process.
 
     Args:
@@ -69,11 +69,17 @@ def run_limited(work: Callable[[], Any] | Sequence[str], *, seconds: float = 30,
 
 
 def limit_memory(size: int) -> None:
-    """Let this process have no more than so many bytes of address space, beyond those that it has."""
-    limit = memory_of_this_process("VmSize") + size
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_FILE, LARGEST_FILE))
+    """Let this process have no more than so many bytes of address space, beyond those that it has now."""
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (memory_of_this_process("VmSize") + size, hard))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    limit_files(LARGEST_FILE)
+
+
+def limit_files(size: int) -> None:
+    """Let this process make no file that is larger; can be called again with more."""
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
 
 
 def memory_of_this_process(kind: str) -> int:
