@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from minari.dataset.minari_dataset import MinariDataset
     from minari.dataset.scores import get_normalized_score
     from minari.dataset.step_data import StepData
+    from minari.dataset.validation import validate
     from minari.dataset.versions import supported_dataset_versions
     from minari.storage.catalogue import list_local_datasets
     from minari.storage.hosting import download_dataset, list_remote_datasets, upload_dataset
@@ -44,6 +45,7 @@ else:
             "minari.dataset.minari_dataset": ("MinariDataset",),
             "minari.dataset.scores": ("get_normalized_score",),
             "minari.dataset.step_data": ("StepData",),
+            "minari.dataset.validation": ("validate",),
             "minari.dataset.versions": ("supported_dataset_versions",),
             "minari.storage.catalogue": ("list_local_datasets",),
             "minari.storage.hosting": ("download_dataset", "list_remote_datasets", "upload_dataset"),
@@ -78,6 +80,7 @@ __all__ = [
     "supported_dataset_versions",
     "upload_dataset",
     "utils",
+    "validate",
 ]
 
 __version__ = "0.6.0"

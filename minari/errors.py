@@ -14,6 +14,7 @@ built-in exception that programs written for earlier releases already catch, so
     │   ├── ChecksumError         (ValueError)         values that are not those that were written
     │   └── UnsafePathError       (ValueError)         a name or link that leads out of the dataset
     ├── DatasetBusyError          (BlockingIOError)    another program is writing the dataset
+    ├── StorageError              (OSError)            the system refuses to write: a full disk, no permission
     ├── DatasetVersionError       (ValueError)         a format version that this release cannot read
     ├── UnknownFormatError        (ValueError)         no storage format of that name
     ├── MissingDependencyError    (ImportError)        an optional package is not installed
@@ -59,6 +60,7 @@ __all__ = [
     "RemoteUnreachableError",
     "ScoreError",
     "SpaceError",
+    "StorageError",
     "UnknownFormatError",
     "UnknownSpaceError",
     "UnsafePathError",
@@ -103,6 +105,29 @@ class UnsafePathError(DatasetCorruptError):
 
 class DatasetBusyError(MinariError, BlockingIOError):
     """Another program is writing the dataset at this moment."""
+
+
+class StorageError(MinariError, OSError):
+    """The system refuses to write or move files: the disk is full or failing, or permission is missing.
+
+    Args:
+        message: what was refused, and what to do about it.
+        number: the error number of the system, kept as ``errno``.
+        reason: the text of the system about it, kept as ``strerror``.
+        path: the file, kept as ``filename``.
+    """
+
+    def __init__(
+        self, message: str, number: int | None = None, reason: str | None = None, path: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.errno, self.strerror, self.filename = number, reason, path
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.args[0], self.errno, self.strerror, self.filename)
 
 
 class DatasetVersionError(MinariError, ValueError):

@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from minari._base.files import NAMESPACE_METADATA_LIMIT, read_regular
+from minari._base.json_text import parse_json, shortened
 from minari.dataset.dataset_id import parse_namespace
 from minari.dataset.metadata import json_value
-from minari.errors import DatasetCorruptError, NamespaceError
+from minari.errors import DatasetCorruptError, NamespaceError, UnsafePathError
 from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root
 from minari.storage.publishing import (
     NAMESPACE_METADATA_FILENAME,
@@ -142,7 +144,7 @@ def delete_namespace(namespace: str, *, root: Root = None) -> None:
         raise NamespaceError(
             f"The namespace {namespace!r} is not empty, it holds {', '.join(others)}; delete these first."
         )
-    text = file.read_text(encoding="utf-8")
+    text = read_regular(file, NAMESPACE_METADATA_LIMIT)
     file.unlink()
     try:
         folder.rmdir()
@@ -266,11 +268,13 @@ def _existing_metadata_file(namespace: str, root: Root) -> Path:
 
 def _read_metadata(file: Path) -> dict[str, Any]:
     try:
-        metadata = json.loads(file.read_bytes())
+        metadata = parse_json(read_regular(file, NAMESPACE_METADATA_LIMIT))
+    except UnsafePathError:
+        raise
     except ValueError as error:
         raise DatasetCorruptError(f"The metadata file {file} is damaged, it is not valid JSON: {error}.") from error
     if not isinstance(metadata, dict):
-        raise DatasetCorruptError(f"The metadata file {file} must hold a JSON object, got {metadata!r}.")
+        raise DatasetCorruptError(f"The metadata file {file} must hold a JSON object, got {shortened(metadata)}.")
     return metadata
 
 

@@ -33,15 +33,25 @@ from collections.abc import Callable, Mapping
 from functools import singledispatch
 from typing import Any, TypeAlias, TypeVar
 
-import gymnasium
 import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
+from minari._base.json_text import parse_json, shortened
 from minari.errors import SpaceError, UnknownSpaceError
 
 
 __all__ = ["SpaceReader", "deserialize_space", "serialize_space"]
+
+# What the description of a space may ask for, which somebody else may have written.
+_MOST_LEVELS = 64
+_MOST_SPACES = 1 << 16
+_MOST_BITS = 1 << 24  # of all MultiBinary spaces together: they alone are larger than their description
+_DTYPES = {
+    name: dtype
+    for dtype in map(np.dtype, "?bhilqBHILQefd")
+    for name in (dtype.name, dtype.str, dtype.newbyteorder("<").str, dtype.newbyteorder(">").str)
+}
 
 Space: TypeAlias = spaces.Space[Any]
 Description: TypeAlias = dict[str, Any]
@@ -201,41 +211,86 @@ class SpaceReader:
             SpaceError: the text is no JSON object, or a key is missing or has a wrong value.
         """
         description = _parsed(space_dict)
+        _check_extent(description)
+        return self._read(description)
+
+    def _read(self, description: Description) -> Space:
+        """Make the space of a description whose extent has been checked."""
+        if not isinstance(description, Mapping):
+            raise SpaceError(f"The description of a space must be a JSON object, got {shortened(description)}.")
         type_name = description.get("type")
         if not isinstance(type_name, str):
-            raise SpaceError(f"The description of a space needs a 'type' that is a string, got {type_name!r}.")
+            raise SpaceError(f"The description of a space needs a 'type' that is a string, got {shortened(type_name)}.")
         if type_name not in self.registry:
             raise UnknownSpaceError(
-                f"A space of the type {type_name!r} is described, which is not known; import the package it "
-                f"comes from, or give a function to `deserialize_space.register({type_name!r})`."
+                f"A space of the type {shortened(type_name)} is described, which is not known; import the package it "
+                f"comes from, or give a function to `deserialize_space.register({shortened(type_name)})`."
             )
         try:
             return self.registry[type_name](description)
         except SpaceError:
             raise
         except KeyError as error:
-            raise SpaceError(f"The description of a {type_name} space lacks the key {error}.") from error
-        except (
-            TypeError,
-            ValueError,
-            AttributeError,
-            ArithmeticError,
-            AssertionError,
-            gymnasium.error.Error,
-        ) as error:
-            raise SpaceError(f"The description of a {type_name} space does not make one: {error}.") from error
+            missing = shortened(error.args[0] if error.args else None)
+            raise SpaceError(f"The description of a {type_name} space lacks the key {missing}.") from error
+        except Exception as error:  # whatever Gymnasium and NumPy raise about values of any kind
+            reason = shortened(str(error))
+            raise SpaceError(f"The description of a {type_name} space does not make one: {reason}.") from error
 
 
 def _parsed(space_dict: str | bytes | Mapping[str, Any]) -> Description:
     value: Any = space_dict
     if isinstance(space_dict, (str, bytes)):
         try:
-            value = json.loads(space_dict)
+            value = parse_json(space_dict)
         except ValueError as error:
             raise SpaceError(f"The description of a space is not valid JSON: {error}.") from error
     if not isinstance(value, Mapping):
-        raise SpaceError(f"The description of a space must be a JSON object, got {value!r}.")
+        raise SpaceError(f"The description of a space must be a JSON object, got {shortened(value)}.")
     return dict(value)
+
+
+def _check_extent(description: Mapping[str, Any]) -> None:
+    """Make sure that a description asks for no more than its own length warrants, before anything is made of it."""
+    count = bits = 0
+    pending: list[tuple[Mapping[str, Any], int]] = [(description, 1)]
+    while pending:
+        node, level = pending.pop()
+        if "type" in node:
+            count, level = count + 1, level + 1
+            bits += _bits_of(node)
+        if level > _MOST_LEVELS + 1 or count > _MOST_SPACES or bits > _MOST_BITS:
+            raise SpaceError(
+                f"The description of a space has too many parts, expected no more than {_MOST_LEVELS} levels, "
+                f"{_MOST_SPACES:,} spaces and {_MOST_BITS:,} binary values; describe a smaller space."
+            )
+        for value in node.values():
+            parts = value if isinstance(value, list) else (value,)
+            pending += [(part, level) for part in parts if isinstance(part, Mapping)]
+
+
+def _bits_of(description: Mapping[str, Any]) -> int:
+    """The number of values of a MultiBinary space, which its description gives without listing them."""
+    if description["type"] != "MultiBinary":
+        return 0
+    n = description.get("n")
+    sizes = n if isinstance(n, list) else [n]
+    bits = 1
+    for size in sizes:
+        if not isinstance(size, int) or size < 0:
+            raise SpaceError(f"The 'n' of a MultiBinary space must be sizes, got {shortened(n)}.")
+        bits *= size
+        if bits > _MOST_BITS:
+            break
+    return bits
+
+
+def _dtype_of(name: Any) -> np.dtype[Any]:
+    """The dtype of that name, which must be one of numbers."""
+    dtype = _DTYPES.get(name) if isinstance(name, str) else None
+    if dtype is None:
+        raise SpaceError(f"The dtype of a space must be one of numbers, such as 'float32', got {shortened(name)}.")
+    return dtype.newbyteorder(">") if name.startswith(">") else dtype
 
 
 deserialize_space = SpaceReader()
@@ -243,7 +298,7 @@ deserialize_space = SpaceReader()
 
 @deserialize_space.register("Box")
 def _read_box(description: Description) -> Space:
-    dtype = np.dtype(description["dtype"])
+    dtype = _dtype_of(description["dtype"])
     shape = tuple(description["shape"])
     low, high = (_bounds(description[key], key, shape, dtype) for key in ("low", "high"))
     return spaces.Box(low=low, high=high, shape=shape, dtype=dtype.type if dtype.isnative else dtype)
@@ -262,14 +317,14 @@ def _bounds(values: Any, key: str, shape: tuple[int, ...], dtype: np.dtype[Any])
 @deserialize_space.register("Discrete")
 def _read_discrete(description: Description) -> Space:
     n, start = description["n"], description.get("start", 0)
-    dtype: np.dtype[Any] = np.dtype(description.get("dtype", "int64"))
+    dtype = _dtype_of(description.get("dtype", "int64"))
     # The first releases of Gymnasium 1 know no other dtype.
     return spaces.Discrete(n, start=start) if dtype == np.int64 else spaces.Discrete(n, start=start, dtype=dtype.type)
 
 
 @deserialize_space.register("MultiDiscrete")
 def _read_multi_discrete(description: Description) -> Space:
-    dtype: np.dtype[Any] = np.dtype(description.get("dtype", "int64"))
+    dtype = _dtype_of(description.get("dtype", "int64"))
     nvec = np.array(description["nvec"], dtype=dtype)
     start = description.get("start")
     offset = None if start is None else np.array(start, dtype=dtype)
@@ -294,26 +349,26 @@ def _read_text(description: Description) -> Space:
 def _read_dict(description: Description) -> Space:
     # Gymnasium sorts the keys of a plain dict, and leaves those of an OrderedDict where they are.
     subspaces = description["subspaces"].items()
-    return spaces.Dict(OrderedDict((key, deserialize_space(subspace)) for key, subspace in subspaces))
+    return spaces.Dict(OrderedDict((key, deserialize_space._read(subspace)) for key, subspace in subspaces))
 
 
 @deserialize_space.register("Tuple")
 def _read_tuple(description: Description) -> Space:
-    return spaces.Tuple([deserialize_space(subspace) for subspace in description["subspaces"]])
+    return spaces.Tuple([deserialize_space._read(subspace) for subspace in description["subspaces"]])
 
 
 @deserialize_space.register("OneOf")
 def _read_one_of(description: Description) -> Space:
-    return spaces.OneOf([deserialize_space(subspace) for subspace in description["subspaces"]])
+    return spaces.OneOf([deserialize_space._read(subspace) for subspace in description["subspaces"]])
 
 
 @deserialize_space.register("Sequence")
 def _read_sequence(description: Description) -> Space:
-    return spaces.Sequence(deserialize_space(description["feature_space"]), stack=description["stack"])
+    return spaces.Sequence(deserialize_space._read(description["feature_space"]), stack=description["stack"])
 
 
 @deserialize_space.register("Graph")
 def _read_graph(description: Description) -> Space:
     edges = description["edge_space"]
-    nodes = deserialize_space(description["node_space"])
-    return spaces.Graph(nodes, None if edges is None else deserialize_space(edges))
+    nodes = deserialize_space._read(description["node_space"])
+    return spaces.Graph(nodes, None if edges is None else deserialize_space._read(edges))

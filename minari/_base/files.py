@@ -10,14 +10,38 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from minari.errors import UnsafePathError
+from minari.lazy import LazyModule
 
 
-__all__ = ["Directory", "open_regular", "read_regular", "relative_parts"]
+if TYPE_CHECKING:
+    import ctypes
+else:
+    ctypes = LazyModule("ctypes")  # which only takes the place of a directory
+
+
+__all__ = [
+    "METADATA_LIMIT",
+    "NAMESPACE_METADATA_LIMIT",
+    "Directory",
+    "exchange",
+    "is_directory",
+    "open_regular",
+    "read_regular",
+    "relative_parts",
+]
+
+#: The most bytes that the metadata of a dataset may have.
+METADATA_LIMIT: Final = 64 * 2**20
+#: The most bytes that the metadata of a namespace may have.
+NAMESPACE_METADATA_LIMIT: Final = 2**20
 
 #: Only Windows tells text from other files, and only POSIX has the other flags.
 _FLAGS: Final = (
@@ -31,6 +55,8 @@ _DIRECTORY_FLAGS: Final = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os
 _HAS_DIRECTORY_DESCRIPTORS: Final = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
 #: What systems answer where a component of a path is a link and must not be.
 _IS_LINK: Final = frozenset({errno.ELOOP, errno.EMLINK, errno.ENOTDIR, getattr(errno, "EFTYPE", errno.ELOOP)})
+#: What systems answer that cannot exchange, or whose file system cannot.
+_CANNOT_EXCHANGE: Final = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM})
 _READ_AT_ONCE: Final = 1 << 20  # bytes; a file may be much shorter than its size says
 _FORBIDDEN: Final = frozenset("\\:\0")
 
@@ -48,13 +74,24 @@ def relative_parts(name: str) -> tuple[str, ...]:
         UnsafePathError: a part is empty, ``.`` or ``..``, or has a character that separates parts or
             names a stream on some system.
     """
-    parts = tuple(name.split("/")) if isinstance(name, str) else ()
-    if not parts or any(not part.strip(".") or not _FORBIDDEN.isdisjoint(part) for part in parts):
+    parts = _plain_parts(name) if isinstance(name, str) else ()
+    if not parts:
         raise UnsafePathError(
             f"{name!r:.200} is not a plain relative name, so it may lead out of the dataset; expected parts "
             f"without '.', '..', ':' and backslashes, joined by '/'."
         )
     return parts
+
+
+@lru_cache(maxsize=4096)  # the same files are opened again and again
+def _plain_parts(name: str) -> tuple[str, ...]:
+    """The parts of a name; none where one of them is not plain, or the system cannot be given the name."""
+    parts = tuple(name.split("/"))
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:  # JSON may hold halves of characters
+        return ()
+    return parts if all(part.strip(".") and _FORBIDDEN.isdisjoint(part) for part in parts) else ()
 
 
 class Directory:
@@ -102,14 +139,75 @@ class Directory:
                 that of something else than a regular file.
             OSError: the file cannot be opened.
         """
+        return _checked(self._descriptor_of(name, flags), self.path, name)
+
+    def directory(self, name: str) -> Directory:
+        """Open a directory beneath the directory, whose files are opened faster than from here.
+
+        Args:
+            name: as for :meth:`open`.
+
+        Raises:
+            UnsafePathError: the name leads out of the directory, by itself or through a link.
+            FileNotFoundError, NotADirectoryError: there is no such directory.
+        """
+        inner = Directory.__new__(Directory)
+        inner.path, inner._descriptor = os.path.join(self.path, *relative_parts(name)), None
+        if _HAS_DIRECTORY_DESCRIPTORS:
+            inner._descriptor = self._descriptor_of(name, _DIRECTORY_FLAGS)
+        elif not os.path.isdir(inner.path):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), inner.path)
+        elif self._resolved(name) != relative_parts(name):
+            inner.path = os.path.join(self.path, *self._resolved(name))
+        return inner
+
+    def create(self, name: str, flags: int = os.O_RDWR) -> int:
+        """Open a regular file beneath the directory for writing and return its descriptor.
+
+        The file, and the directories around it, are made where missing. No link is followed.
+
+        Args:
+            name: as for :meth:`open`.
+            flags: as for :func:`os.open`; ``os.O_CREAT`` is added.
+
+        Raises:
+            UnsafePathError: the name leads out of the directory, or there is a link, a file with
+                several names, or something else than a regular file in its place.
+            OSError: the file cannot be opened.
+        """
         parts = relative_parts(name)
         try:
-            descriptor = self._opened(parts, flags)
+            try:
+                descriptor = self._opened(parts, flags | os.O_CREAT)
+            except FileNotFoundError:
+                self._make_parents(parts[:-1])
+                descriptor = self._opened(parts, flags | os.O_CREAT)
         except OSError as error:
-            if error.errno not in _IS_LINK:
+            if error.errno not in {*_IS_LINK, errno.EISDIR, errno.ENXIO}:  # the last one of a pipe
                 raise
-            descriptor = self._opened(self._resolved(name, error), flags)
-        return _checked(descriptor, self.path, name)
+            raise _occupied(self.path, name) from None
+        descriptor = _checked(descriptor, self.path, name)
+        if os.fstat(descriptor).st_nlink > 1:
+            os.close(descriptor)
+            raise _occupied(self.path, name)
+        return descriptor
+
+    def _make_parents(self, parents: tuple[str, ...]) -> None:
+        directory = self._descriptor
+        if directory is None:
+            os.makedirs(os.path.join(self.path, *parents), exist_ok=True)
+            return
+        try:
+            for parent in parents:
+                with suppress(FileExistsError):
+                    os.mkdir(parent, dir_fd=directory)
+                inner = os.open(parent, _DIRECTORY_FLAGS | os.O_NOFOLLOW, dir_fd=directory)
+                if directory != self._descriptor:
+                    os.close(directory)
+                directory = inner
+        finally:
+            if directory != self._descriptor:
+                os.close(directory)
 
     def read(self, name: str, limit: int) -> bytes:
         """Return the content of a regular file beneath the directory.
@@ -124,6 +222,18 @@ class Directory:
         """
         return _content(self.open(name), os.path.join(self.path, name), limit)
 
+    def _descriptor_of(self, name: str, flags: int) -> int:
+        parts = relative_parts(name)
+        try:
+            return self._opened(parts, flags)
+        except OSError as error:
+            if error.errno not in _IS_LINK:
+                raise
+            resolved = self._resolved(name)
+            if resolved == parts:
+                raise  # there is no link, but a file where a directory was expected
+        return self._opened(resolved, flags)
+
     def _opened(self, parts: tuple[str, ...], flags: int) -> int:
         if self._descriptor is None:  # no descriptors of directories on this system
             return _open_checking_links(self.path, parts, flags)
@@ -135,17 +245,15 @@ class Directory:
                 if directory != self._descriptor:
                     os.close(directory)
                 directory = inner
-            return os.open(last, flags | _FLAGS, dir_fd=directory)
+            return os.open(last, flags | _FLAGS, 0o666, dir_fd=directory)
         finally:
             if directory != self._descriptor:
                 os.close(directory)
 
-    def _resolved(self, name: str, error: OSError) -> tuple[str, ...]:
-        """Where a name leads that has a link in it, as parts without links."""
+    def _resolved(self, name: str) -> tuple[str, ...]:
+        """Where a name leads that may have links in it, as parts without links."""
         base = os.path.realpath(self.path)
         target = os.path.realpath(os.path.join(base, name))
-        if not os.path.lexists(os.path.join(base, name)) or target == os.path.join(base, *relative_parts(name)):
-            raise error  # there is no link, but a file where a directory was expected
         if os.path.commonpath([base, target]) != base:
             raise UnsafePathError(
                 f"{name} in {self.path} is reached through a link that leads out of the directory, and only what lies "
@@ -186,13 +294,63 @@ def read_regular(path: str | os.PathLike[str], limit: int) -> bytes:
     return _content(open_regular(path), os.fspath(path), limit)
 
 
+def is_directory(path: str | os.PathLike[str]) -> bool:
+    """Whether there is a directory at a path, which is no link to one."""
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def exchange(first: str | os.PathLike[str], second: str | os.PathLike[str]) -> bool:
+    """Exchange two entries of a file system in one step, so that both names always exist.
+
+    Links are exchanged themselves.
+
+    Returns:
+        Whether it was done; False where the system or the file system cannot.
+
+    Raises:
+        OSError: it can, and refuses: one of the entries does not exist, or permission is missing.
+    """
+    call = _exchange_call()
+    if call is None:
+        return False
+    if call(os.fsencode(first), os.fsencode(second)) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in _CANNOT_EXCHANGE:
+        return False
+    raise OSError(number, os.strerror(number), os.fspath(first), None, os.fspath(second))
+
+
+def _exchange_call() -> Any:
+    """The function of the system's C library, None where it has none."""
+    if sys.platform not in ("linux", "darwin"):
+        return None
+    library = ctypes.CDLL(None, use_errno=True)
+    if sys.platform == "darwin":
+        renamex_np = getattr(library, "renamex_np", None)
+        return renamex_np and (lambda first, second: renamex_np(first, second, ctypes.c_uint(2)))  # RENAME_SWAP
+    here = ctypes.c_int(-100)  # AT_FDCWD
+    renameat2 = getattr(library, "renameat2", None)
+    return renameat2 and (lambda first, second: renameat2(here, first, here, second, ctypes.c_uint(2)))
+
+
 def _open_checking_links(base: str, parts: tuple[str, ...], flags: int) -> int:
     path = base
     for part in parts:
         path = os.path.join(path, part)
         if os.path.islink(path):
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
-    return os.open(path, flags | _FLAGS)
+    return os.open(path, flags | _FLAGS, 0o666)
+
+
+def _occupied(directory: str, name: str) -> UnsafePathError:
+    return UnsafePathError(
+        f"{name} in {directory} is a link, or no regular file, where a file is to be written; remove {directory}, and "
+        f"try again."
+    )
 
 
 def _checked(descriptor: int, directory: str, name: str) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 __all__ = ["parse_json", "shortened"]
 
+_MOST_LEVELS = 200  # of lists and objects in each other, which every function that goes through them can follow
 _LONGEST_REPR = 200  # characters of a value that a message shows
 
 
@@ -18,12 +19,25 @@ def parse_json(text: str | bytes) -> Any:
     {'total_steps': 3}
 
     Raises:
-        ValueError: the text is not JSON, not UTF-8, or nested deeper than Python can follow.
+        ValueError: the text is not JSON, not UTF-8, or nested more than 200 levels deep.
     """
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    brackets: Any = (b"[", b"{") if isinstance(text, bytes) else ("[", "{")
+    if sum(map(text.count, brackets)) > _MOST_LEVELS:  # as in few texts, and only then it takes a look
+        _check_nesting(value)
+    return value
+
+
+def _check_nesting(value: Any) -> None:
+    level, depth = [value] if isinstance(value, (dict, list)) else [], 0
+    while level:
+        if depth > _MOST_LEVELS:
+            raise ValueError("it is nested too deeply")
+        items = (item for outer in level for item in (outer.values() if isinstance(outer, dict) else outer))
+        level, depth = [item for item in items if isinstance(item, (dict, list))], depth + 1
 
 
 def shortened(value: object) -> str:

@@ -248,6 +248,9 @@ def _upload(
     remote: Remote = None,
     token: Token = None,
     key_path: KeyPath = None,
+    no_verify: Annotated[
+        bool, typer.Option("--no-verify", help="Do not compare the values with their checksums first.")
+    ] = False,
     private: Annotated[
         bool, typer.Option("--private", help="Where the remote can keep datasets private (the Hub can), do so.")
     ] = False,
@@ -265,6 +268,33 @@ def _upload(
     Others see a dataset there when it is complete; one that is there already is never replaced.
     """
     carry_out("sharing", "upload", **locals())
+
+
+@app.command("validate", epilog="Example: minari validate D4RL/door/human-v2 --checksums")
+def _validate(
+    datasets: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="ID|PATH...", help="Ids of local datasets, or the paths of their folders."),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", "-a", help="All datasets of this machine.")] = False,
+    checksums: Annotated[
+        bool, typer.Option("--checksums", help="Compare all values with the checksums made when they were written.")
+    ] = False,
+    fix: Annotated[
+        bool,
+        typer.Option(
+            "--fix",
+            help="First make checksums where there are none, and set totals and size right; no value is touched.",
+        ),
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Check whether datasets are sound.
+
+    Every episode is read. The exit status is 1 where there is an error.
+    """
+    carry_out("validate", "validate", **locals())
 
 
 @app.command("recover", epilog="Example: minari recover 3f2a --dataset-id cartpole/random-v0")

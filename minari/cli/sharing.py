@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import minari
 from minari.cli.catalogue import refuse_unknown
@@ -57,6 +58,7 @@ def upload(
     remote: str | None,
     token: str | None,
     key_path: str | None,
+    no_verify: bool,
     private: bool,
     force: bool,
     max_workers: int,
@@ -72,10 +74,17 @@ def upload(
         if storage.has_dataset(dataset_id):
             tell(f"Dataset {dataset_id} is on {address} already.")
             return
+        options: dict[str, Any] = {"verify": False} if no_verify else {}
         tell(f"Uploading {dataset_id} to {address}...")
         with progress_bars(quiet=quiet):
             minari.upload_dataset(
-                dataset_id, key, remote=address, private=private, force=force, max_workers=max_workers
+                dataset_id,
+                key,
+                remote=address,
+                private=private,
+                force=force,
+                max_workers=max_workers,
+                **options,
             )
         tell(f"Dataset {dataset_id} uploaded to {address}")
 

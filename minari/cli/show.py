@@ -143,7 +143,7 @@ def _print_page(page: _Page) -> None:
     console = open_console(width=max(page_width(), len(command) + _BESIDE_VALUES))
     console.print(_heading(str(described["dataset_id"])))
     if described.get("description"):
-        console.print(_heading("\nDescription"), Markdown(printable(str(described["description"]))))
+        console.print(_heading("\nDescription"), _description(described["description"]))
     specs = {**get_dataset_spec_dict(described), "Download": command, **_further(described)}
     console.print(_heading("\nDataset Specs"), _spec_table(specs))
     if env:
@@ -151,6 +151,11 @@ def _print_page(page: _Page) -> None:
     if episodes is not None and episodes.lengths.size:
         console.print()
         console.print(_histograms(episodes, console.width, console.options.ascii_only))
+
+
+def _description(text: object) -> Markdown:
+    """The description, whose links show where they lead."""
+    return Markdown(printable(str(text)), hyperlinks=False)
 
 
 def _further(described: Mapping[str, Any]) -> dict[str, str]:

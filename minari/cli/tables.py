@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from minari.cli.terminal import printable
+from minari.dataset.raw_metadata import texts_of
 from minari.lazy import LazyModule
 
 
@@ -24,6 +25,7 @@ __all__ = ["LONG_LIST", "DatasetRow", "collapsed", "dataset_rows", "dataset_tabl
 LONG_LIST = 100
 
 _UNKNOWN = "–"
+_MOST = 1e19  # more than a total or a size can be; NaN is not less
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,6 @@ def dataset_rows(datasets: Mapping[str, Mapping[str, Any]]) -> list[DatasetRow]:
 
 def _row(name: str, metadata: Mapping[str, Any]) -> DatasetRow:
     episodes, steps = (_number(metadata.get(key)) for key in ("total_episodes", "total_steps"))
-    authors = metadata.get("author") or ()
     return DatasetRow(
         name=name,
         namespace=name.rpartition("/")[0],
@@ -64,12 +65,14 @@ def _row(name: str, metadata: Mapping[str, Any]) -> DatasetRow:
         episodes=None if episodes is None else int(episodes),
         steps=None if steps is None else int(steps),
         size=_number(metadata.get("dataset_size")),
-        authors=tuple(sorted(map(str, [authors] if isinstance(authors, str) else authors))),
+        authors=tuple(sorted(texts_of(metadata.get("author")))),
     )
 
 
 def _number(value: object) -> float | None:
-    return None if isinstance(value, bool) or not isinstance(value, (int, float)) else value
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return value if abs(value) < _MOST else None
 
 
 def collapsed(rows: Sequence[DatasetRow]) -> list[DatasetRow]:

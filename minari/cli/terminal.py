@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import unicodedata
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, TextIO
 
@@ -15,6 +14,7 @@ from minari.lazy import LazyModule
 if TYPE_CHECKING:
     import rich.console
     import rich.measure
+    import rich.segment
     import rich.text
 else:
     rich = LazyModule("rich")  # commands that print lines of text only do not wait for it
@@ -25,12 +25,19 @@ __all__ = ["complain", "open_console", "page_width", "printable", "show", "tell"
 _ANY_WIDTH = 100_000  # columns: more than any table has
 _PAGE_WIDTH = 110  # columns, where nothing says how wide the output is
 _ESCAPE_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+# Control characters, separators of lines and paragraphs, what turns the direction of writing or is not seen, and halves
+# of surrogate pairs.
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
+)
 
 
 def open_console(*, stderr: bool = False, width: int | None = None) -> rich.console.Console:
     """A console that prints texts as they are: no markup, no emoji, no colours of its own choice."""
     _accept_any_letter(sys.stderr if stderr else sys.stdout)
-    return rich.console.Console(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
+    console = rich.console.Console(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
+    console.push_render_hook(_only_printable())
+    return console
 
 
 def _accept_any_letter(stream: TextIO) -> None:
@@ -75,14 +82,37 @@ def _has_width(console: rich.console.Console) -> bool:
 
 
 def printable(text: str) -> str:
-    r"""A text without the control characters by which a dataset's metadata could direct a terminal.
+    r"""Return a text without the characters by which a dataset's metadata could direct a terminal or deceive a reader.
 
-    Colours are left out, and of other control characters it is shown that something was there.
+    Colours are left out. Of other control characters, and of those that turn the direction of writing, it is
+    shown that something was there.
 
     >>> printable("\x1b[31mred\x1b[0m and \x07")
     'red and �'
     """
-    return "".join(
-        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(letter) == "Cc" and letter not in "\n\t" else letter
-        for letter in _ESCAPE_SEQUENCE.sub("", text)
-    )
+    return _UNSAFE.sub("\N{REPLACEMENT CHARACTER}", _ESCAPE_SEQUENCE.sub("", text))
+
+
+class _Printable:
+    """A renderable as another one, with :func:`printable` texts."""
+
+    def __init__(self, renderable: rich.console.RenderableType) -> None:
+        self._renderable = renderable
+
+    def __rich_console__(
+        self, console: rich.console.Console, options: rich.console.ConsoleOptions
+    ) -> rich.console.RenderResult:
+        for segment in console.render(self._renderable, options):
+            yield segment if segment.control else rich.segment.Segment(printable(segment.text), segment.style)
+
+
+def _only_printable() -> rich.console.RenderHook:
+    """What whatever a console prints passes through, wherever it comes from."""
+
+    class OnlyPrintable(rich.console.RenderHook):
+        def process_renderables(
+            self, renderables: list[rich.console.ConsoleRenderable]
+        ) -> list[rich.console.ConsoleRenderable]:
+            return [_Printable(renderable) for renderable in renderables]
+
+    return OnlyPrintable()

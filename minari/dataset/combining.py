@@ -18,6 +18,7 @@ from minari.dataset.env_spec import (
 from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.minari_storage import MinariStorage, PathLike
 from minari.dataset.publication import new_dataset
+from minari.dataset.raw_metadata import texts_of
 from minari.dataset.storing import append_stored
 from minari.dataset.versions import combine_versions
 from minari.errors import CombineError
@@ -135,7 +136,7 @@ def _combined_metadata(datasets: Sequence[MinariDataset], new_id: str) -> dict[s
         "minari_version": combine_versions([dataset.minari_version for dataset in datasets]),
     }
     for key in ("author", "author_email", "requirements"):
-        united = {name for raw in all_raw for name in raw.get(key) or ()}
+        united = {name for raw in all_raw for name in texts_of(raw.get(key))}
         if united or key != "requirements":
             metadata[key] = sorted(united)
     eval_specs = {raw.get("eval_env_spec") for raw in all_raw}

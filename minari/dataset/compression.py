@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from minari._base.json_text import shortened
 from minari.errors import CompressionError
 from minari.spaces import Leaf, Path, path_name
 
@@ -48,9 +49,10 @@ class Codec:
             CompressionError: it is written otherwise.
         """
         name, colon, level = text.partition(":") if isinstance(text, str) else ("", "", "")
-        if not name or (colon and not level.isdecimal()):
+        if not name or (colon and not (level.isdecimal() and len(level) < 5)):
             raise CompressionError(
-                f"{text!r} is no codec, expected its name ('gzip'), its name and a level ('gzip:9'), or 'none'."
+                f"{shortened(text)} is no codec, expected its name ('gzip'), its name and a level ('gzip:9'), or "
+                f"'none'."
             )
         return cls(name, int(level) if colon else None)
 

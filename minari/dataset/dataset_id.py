@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from functools import total_ordering
 
+from minari._base.json_text import shortened
 from minari.errors import DatasetIdError
 
 
@@ -66,10 +67,11 @@ class DatasetId:
         if self.namespace is not None:
             parse_namespace(self.namespace)
         if not is_part(self.name):
-            raise DatasetIdError(f"The dataset name {self.name!r} is malformed; expected {_GRAMMAR}.")
+            raise DatasetIdError(f"The dataset name {shortened(self.name)} is malformed; expected {_GRAMMAR}.")
         if not _is_count(self.version):
             raise DatasetIdError(
-                f"The version of a dataset must be an integer from 0, got {self.version!r} for {self.name!r}."
+                f"The version of a dataset must be an integer from 0, got {shortened(self.version)} for "
+                f"{shortened(self.name)}."
             )
 
     @classmethod
@@ -104,14 +106,16 @@ def _fields(text: object) -> tuple[str | None, str, int] | None:
 def _refusal(text: object) -> DatasetIdError:
     """What to raise about a text that is no id."""
     if not isinstance(text, str):
-        return DatasetIdTypeError(f"A dataset id must be a string, got {text!r}.")
+        return DatasetIdTypeError(f"A dataset id must be a string, got {shortened(text)}.")
     parts = text.split("/")
     if not all(map(is_part, parts)):
-        return DatasetIdError(f"The dataset id {text!r} is malformed; expected {_GRAMMAR}.")
+        return DatasetIdError(f"The dataset id {shortened(text)} is malformed; expected {_GRAMMAR}.")
     name, _, version = parts[-1].rpartition("-v")
     if name and version.isdecimal():
-        return DatasetIdError(f"The version of the dataset id {text!r} must be a plain number, as in '-v1'.")
-    return DatasetIdError(f"The dataset id {text!r} has no version; end it with '-v' and a number such as '{text}-v0'.")
+        return DatasetIdError(f"The version of the dataset id {shortened(text)} must be a plain number, as in '-v1'.")
+    return DatasetIdError(
+        f"The dataset id {shortened(text)} has no version; end it with '-v' and a number such as '{text[:200]}-v0'."
+    )
 
 
 def is_part(name: object) -> bool:
@@ -179,10 +183,11 @@ def parse_namespace(namespace: str) -> tuple[str, ...]:
             is a ``TypeError`` too where ``namespace`` is not a string.
     """
     if not isinstance(namespace, str):
-        raise DatasetIdTypeError(f"A namespace must be a string, got {namespace!r}.")
+        raise DatasetIdTypeError(f"A namespace must be a string, got {shortened(namespace)}.")
     parts = tuple(namespace.split("/"))
     if not all(map(is_part, parts)):
         raise DatasetIdError(
-            f"The namespace {namespace!r} is malformed; expected parts of letters, digits, '_' and '-', joined by '/'."
+            f"The namespace {shortened(namespace)} is malformed; expected parts of letters, digits, '_' and '-', "
+            f"joined by '/'."
         )
     return parts

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from gymnasium.envs.registration import EnvSpec
 
-from minari.dataset.env_spec import spaces_of
+from minari.dataset.env_spec import is_gymnasiums_own, spaces_of
+from minari.dataset.raw_metadata import texts_of
 from minari.dataset.versions import is_compatible
 from minari.errors import EnvironmentSpecError
 from minari.serialization import deserialize_space
@@ -54,7 +55,8 @@ def get_dataset_spec_dict(dataset_spec: Mapping[str, Any]) -> dict[str, str]:
         space = dataset_spec.get(key)
         if space is not None:
             space = deserialize_space(space) if isinstance(space, (str, dict)) else space
-            description[f"Dataset {title} Space"] = _code(space)
+            inferred = " (inferred from the data)" if dataset_spec.get("inferred_spaces") else ""
+            description[f"Dataset {title} Space"] = f"{_code(space)}{inferred}"
     permalink = dataset_spec.get("code_permalink")
     version = dataset_spec.get("minari_version")
     return {
@@ -71,8 +73,8 @@ def get_dataset_spec_dict(dataset_spec: Mapping[str, Any]) -> dict[str, str]:
 def get_env_spec_dict(env_spec: EnvSpec) -> dict[str, str]:
     """Describe an environment by its spec; the values are Markdown.
 
-    The environment is made for its spaces. Where that is impossible, because it is not installed
-    for example, the spaces have no entry.
+    An environment that Gymnasium itself brings is made for its spaces. Others have no entry for them, since
+    the spec may come from somebody else's data, and the code that it names is not run.
 
     >>> import gymnasium
     >>> description = get_env_spec_dict(gymnasium.spec("CartPole-v1"))
@@ -80,6 +82,8 @@ def get_env_spec_dict(env_spec: EnvSpec) -> dict[str, str]:
     ('CartPole-v1', '`Discrete(2)`', '500')
     """
     fields = describe_env_spec(env_spec)
+    if not is_gymnasiums_own(env_spec):
+        return fields
     try:
         observation_space, action_space = spaces_of(env_spec)
     except EnvironmentSpecError:
@@ -103,7 +107,6 @@ def _text(value: object) -> str:
     return _NOT_PROVIDED if value is None else str(value)
 
 
-def _names(names: str | Iterable[str] | None) -> str:
+def _names(names: object) -> str:
     """Names in order, whether they come alone, in a list or in a set."""
-    listed = [names] if isinstance(names, str) else sorted(names or ())
-    return ", ".join(listed) or _NOT_PROVIDED
+    return ", ".join(sorted(texts_of(names))) or _NOT_PROVIDED

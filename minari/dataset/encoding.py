@@ -8,9 +8,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from minari._base.json_text import shortened
 from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.episode_metadata import checked_metadata
-from minari.dataset.infos import decode_infos, encode_infos
+from minari.dataset.infos import RAGGED_VALUES, decode_infos, encode_infos
 from minari.errors import DatasetCorruptError, EpisodeError, EpisodeTypeError
 from minari.spaces import Column, Columns, EpisodeColumns, Path, SpaceCodec, codec_for, path_name
 
@@ -65,8 +66,13 @@ class EpisodeCodec:
         return total_steps, columns
 
     def decode(self, episode_id: int, columns: Columns) -> dict[str, Any]:
-        """The fields of an :class:`~minari.EpisodeData`."""
+        """Return the fields of an :class:`~minari.EpisodeData`.
+
+        Raises:
+            DatasetCorruptError: a column is missing, or does not have the rows that the others ask for.
+        """
         try:
+            self._check_rows(columns)
             return {
                 "id": episode_id,
                 "observations": self.observations.decode(columns),
@@ -83,6 +89,27 @@ class EpisodeCodec:
                 f"Episode {episode_id} has no {name!r}, which the spaces of the dataset ask for; the "
                 f"file is damaged, or belongs to another dataset."
             ) from error
+        except (EpisodeError, TypeError, AttributeError) as error:  # text where numbers are expected, or the reverse
+            raise DatasetCorruptError(
+                f"Episode {episode_id} does not have the values that the spaces of the dataset ask for "
+                f"({shortened(str(error))}); the file is damaged, or belongs to another dataset."
+            ) from error
+
+    def _check_rows(self, columns: Columns) -> None:
+        """Make sure that an episode of T steps has T+1 observations and infos, and T of everything else."""
+        steps = len(columns[REWARDS])
+        for name, count, expected in (
+            ("observations", self.observations.count(columns), steps + 1),
+            ("actions", self.actions.count(columns), steps),
+            ("terminations", len(columns[TERMINATIONS]), steps),
+            ("truncations", len(columns[TRUNCATIONS]), steps),
+        ):
+            if count != expected and count is not None:
+                raise EpisodeError(f"{count} {name} for {steps} rewards")
+        if len(columns) > self._columns_without_infos:
+            for path, column in columns.items():
+                if path[0] == "infos" and path[-1] != RAGGED_VALUES and len(column) != steps + 1:
+                    raise EpisodeError(f"{len(column)} rows of {path_name(path)} for {steps} rewards")
 
 
 def _encode_space(codec: SpaceCodec, values: Any, rows: int, total_steps: int) -> dict[Path, Column]:

@@ -17,15 +17,18 @@ import gymnasium
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec, WrapperSpec
 
+from minari._base.json_text import parse_json, shortened
 from minari.dataset.metadata import json_value
 from minari.errors import EnvironmentSpecError, MetadataError
 
 
 __all__ = [
     "env_spec_to_json",
+    "is_gymnasiums_own",
     "make_environment",
     "merge_max_episode_steps",
     "parse_env_spec",
+    "registered_spaces",
     "spaces_of",
     "spec_of",
     "specs_equal_up_to_max_episode_steps",
@@ -38,6 +41,14 @@ Described: TypeAlias = "Environment | gymnasium.vector.VectorEnv[Any, Any, Any] 
 _SPEC_FIELDS = {field.name for field in dataclasses.fields(EnvSpec) if field.init}
 _WRAPPER_FIELDS = {field.name for field in dataclasses.fields(WrapperSpec) if field.init}
 _ENTRY_POINTS = ("entry_point", "vector_entry_point")
+_NUMBER = (int, float)
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(_ENTRY_POINTS, str),
+    "max_episode_steps": int,
+    "reward_threshold": _NUMBER,
+    "kwargs": dict,
+    "additional_wrappers": (list, tuple),
+}
 
 
 def env_spec_to_json(env: Described | None) -> str | None:
@@ -175,24 +186,35 @@ def parse_env_spec(json_text: str) -> EnvSpec:
         EnvironmentSpecError: the text is not the description of an environment.
     """
     try:
-        description = json.loads(json_text)
+        description = parse_json(json_text)
     except (TypeError, ValueError) as error:
         raise EnvironmentSpecError(f"The environment spec is not valid JSON: {error}.") from error
     if not isinstance(description, dict) or not isinstance(description.get("id"), str):
-        raise EnvironmentSpecError(f"The environment spec must be a JSON object with an 'id', got {description!r}.")
+        raise EnvironmentSpecError(
+            f"The environment spec must be a JSON object with an 'id', got {shortened(description)}."
+        )
     known = {key: value for key, value in description.items() if key in _SPEC_FIELDS}
-    known["kwargs"] = known.get("kwargs") or {}
-    wrappers = known.pop("additional_wrappers", None) or []
     try:
-        known["kwargs"] = dict(known["kwargs"])
+        _check_types(known)
+        known["kwargs"] = known.get("kwargs") or {}
+        wrappers = known.pop("additional_wrappers", None) or []
         known["additional_wrappers"] = tuple(map(_parsed_wrapper, wrappers))
         return EnvSpec(**known)
     except (TypeError, ValueError, AttributeError, gymnasium.error.Error) as error:
-        raise EnvironmentSpecError(f"The spec of the environment {description['id']!r} is damaged: {error}.") from error
+        name, reason = shortened(description["id"]), shortened(str(error))
+        raise EnvironmentSpecError(f"The spec of the environment {name} is damaged: {reason}.") from error
+
+
+def _check_types(fields: Mapping[str, Any]) -> None:
+    for name, expected in _TYPES.items():
+        value = fields.get(name)
+        if value is not None and (not isinstance(value, expected) or isinstance(value, bool)):
+            raise TypeError(f"its {name} is {shortened(value)}")
 
 
 def _parsed_wrapper(description: Mapping[str, Any]) -> WrapperSpec:
     known = {key: value for key, value in description.items() if key in _WRAPPER_FIELDS}
+    _check_types(known)
     return WrapperSpec(**{"kwargs": None, **known})
 
 
@@ -251,6 +273,42 @@ def spaces_of(spec: EnvSpec) -> tuple[Space, Space]:
         return env.observation_space, env.action_space
     finally:
         env.close()
+
+
+def is_gymnasiums_own(spec: EnvSpec) -> bool:
+    """Return whether a spec, whatever its arguments, is one of an environment that Gymnasium itself brings.
+
+    Its id is registered with the same entry point, which is in Gymnasium, as are all wrappers; of these,
+    the one that writes videos does not count.
+    """
+    registered = gymnasium.registry.get(spec.id)
+    entry_point = None if registered is None else registered.entry_point
+    is_own = isinstance(entry_point, str) and entry_point.startswith("gymnasium.envs.")
+    wrappers = [str(wrapper.entry_point) for wrapper in spec.additional_wrappers]
+    return (
+        is_own
+        and spec.entry_point == entry_point
+        and all(name.startswith("gymnasium.wrappers.") and not name.endswith("RecordVideo") for name in wrappers)
+    )
+
+
+def registered_spaces(spec: EnvSpec) -> tuple[Space, Space] | None:
+    """Return the spaces of an environment that Gymnasium itself brings and that a spec describes, unchanged.
+
+    For data that somebody else wrote: they choose among Gymnasium's own environments, which is all that is
+    imported and made.
+
+    Returns:
+        The observation space and the action space. None where the spec is not :func:`is_gymnasiums_own`, or
+        has arguments or wrappers, or the environment cannot be made here.
+    """
+    if not is_gymnasiums_own(spec) or spec.kwargs or spec.additional_wrappers:
+        return None
+    registered = gymnasium.registry[spec.id]
+    try:
+        return None if registered.kwargs or registered.additional_wrappers else spaces_of(registered)
+    except EnvironmentSpecError:
+        return None
 
 
 def specs_equal_up_to_max_episode_steps(first: EnvSpec, second: EnvSpec) -> bool:

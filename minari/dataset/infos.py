@@ -15,15 +15,17 @@ Infos have no space, so what was given decides how it is kept:
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
 
+from minari._base.json_text import parse_json, shortened
 from minari.dataset.episode_data import same_values
-from minari.errors import EpisodeError, EpisodeTypeError
+from minari.errors import DatasetCorruptError, EpisodeError, EpisodeTypeError
 from minari.spaces.columns import Column, Columns, Path, has_flags, is_utf8_text, object_column, path_name
 
 
@@ -49,8 +51,11 @@ _NUMBERS = frozenset({bool, int, float} | {np.dtype(code).type for code in "?bhi
 #: Types of values that nobody can change, so that they need no copy.
 IMMUTABLE = _NUMBERS | {complex, str, bytes, type(None), _Absent}
 
-_RAGGED_VALUES, _RAGGED_SHAPES, _JSON = "_ragged_values", "_ragged_shapes", "_json"
-_RESERVED = frozenset({_RAGGED_VALUES, _RAGGED_SHAPES, _JSON})
+#: What the column is called that holds the numbers of arrays of different shapes, and has no row a step.
+RAGGED_VALUES: Final = "_ragged_values"
+_RAGGED_SHAPES, _JSON = "_ragged_shapes", "_json"
+_RESERVED = frozenset({RAGGED_VALUES, _RAGGED_SHAPES, _JSON})
+_MOST_LEVELS = 128  # of dicts in each other
 _POSITION = re.compile(r"_index_\d+")  # how a position in a tuple is called on disk
 
 
@@ -125,6 +130,11 @@ def encode_infos(infos: Mapping[str, Any] | None, rows: int, path: Path = ("info
     columns: dict[Path, Column] = {}
     _encode_infos(columns, infos or {}, rows, path)
     for column_path in columns:
+        if len(column_path) > _MOST_LEVELS:
+            raise EpisodeError(
+                f"The infos are nested more than {_MOST_LEVELS} levels deep at {shortened(path_name(column_path))}; "
+                f"change or drop it in a StepDataCallback."
+            )
         for depth in range(len(path) + 1, len(column_path)):
             if column_path[:depth] in columns:
                 raise EpisodeError(
@@ -296,7 +306,7 @@ def _encode_arrays(values: Any, arrays: list[Column], path: Path) -> dict[Path, 
         shape = (0,) if value is ABSENT else next(present).shape
         dims[row, : len(shape)] = shape
     flat = np.concatenate([array.ravel() for array in arrays])
-    return {(*path, _RAGGED_VALUES): flat, (*path, _RAGGED_SHAPES): dims}
+    return {(*path, RAGGED_VALUES): flat, (*path, _RAGGED_SHAPES): dims}
 
 
 def _to_json(value: Any, row: int, path: Path) -> str:
@@ -317,38 +327,75 @@ def _plain(value: Any) -> Any:
 
 
 def decode_infos(columns: Columns) -> dict[str, Any]:
-    """Infos nested as they were given, each leaf with one row a step.
+    """Return infos nested as they were given, each leaf with one row a step.
 
     Text, ragged and JSON infos are object arrays, so that a mask can pick the rows that are real.
+
+    Raises:
+        DatasetCorruptError: the columns are not such as :func:`encode_infos` makes.
     """
     tree: dict[str | int, Any] = {}
     for path, column in columns.items():
         if path[0] != "infos":
             continue
+        if not 1 < len(path) <= _MOST_LEVELS:
+            raise _damaged(path, "is nested too deeply" if len(path) > 1 else "is no dict")
         node = tree
         for part in path[1:-1]:
             node = node.setdefault(part, {})
+            if not isinstance(node, dict):
+                raise _damaged(path, "lies below a value")
+        if path[-1] in node:
+            raise _damaged(path, "is both a value and a dict")
         node[path[-1]] = column
-    return {key: _decode_node(node) for key, node in tree.items() if isinstance(key, str)}
+    return {key: _decode_node(node, ("infos", key)) for key, node in tree.items() if isinstance(key, str)}
 
 
-def _decode_node(node: Any) -> Any:
+def _damaged(path: Path, reason: str) -> DatasetCorruptError:
+    return DatasetCorruptError(
+        f"The info {shortened(path_name(path))} {reason}, so that the episode is damaged; copy or download the dataset "
+        f"again."
+    )
+
+
+def _decode_node(node: Any, path: Path) -> Any:
     if not isinstance(node, dict):
         return node
     if node.keys() == {_JSON}:
-        return object_column([json.loads(text) for text in node[_JSON]])
-    if node.keys() == {_RAGGED_VALUES, _RAGGED_SHAPES}:
-        return object_column(list(_ragged_rows(node[_RAGGED_VALUES], node[_RAGGED_SHAPES])))
-    decoded = {key: _decode_node(child) for key, child in node.items()}
+        return _decoded_json(node[_JSON], path)
+    if node.keys() == {RAGGED_VALUES, _RAGGED_SHAPES}:
+        return object_column(_ragged_rows(node[RAGGED_VALUES], node[_RAGGED_SHAPES], path))
+    decoded = {key: _decode_node(child, (*path, key)) for key, child in node.items()}
     if decoded.keys() == set(range(len(decoded))):
         return tuple(decoded[position] for position in range(len(decoded)))
     return decoded
 
 
-def _ragged_rows(flat: Column, dims: Column) -> Iterator[Column]:
+def _decoded_json(texts: Any, path: Path) -> Column:
+    if not isinstance(texts, np.ndarray) or texts.ndim != 1:
+        raise _damaged(path, "has no texts of JSON")
+    try:
+        return object_column([parse_json(text) for text in texts])
+    except (TypeError, ValueError) as error:
+        raise _damaged(path, f"has a text that is not JSON ({error})") from error
+
+
+def _ragged_rows(flat: Any, dims: Any, path: Path) -> list[Column]:
+    """The arrays of different shapes, one a step, that lie in a row."""
+    if not all(isinstance(part, np.ndarray) for part in (flat, dims)) or (flat.ndim, dims.ndim) != (1, 2):
+        raise _damaged(path, "has no arrays and their shapes")
+    if dims.dtype.kind not in "iu":
+        raise _damaged(path, f"has shapes of {dims.dtype}")
+    shapes = [tuple(dim for dim in row if dim >= 0) for row in dims.tolist()]
+    sizes = [math.prod(shape) for shape in shapes]
+    if sum(sizes) != len(flat):
+        raise _damaged(path, f"has {len(flat)} values, and shapes for {sum(sizes)}")
+    rows = []
     start = 0
-    for row in dims.tolist():
-        shape = tuple(dim for dim in row if dim >= 0)
-        size = int(np.prod(shape, dtype=np.int64))
-        yield flat[start : start + size].reshape(shape)
-        start += size
+    try:
+        for shape, size in zip(shapes, sizes, strict=True):
+            rows.append(flat[start : start + size].reshape(shape))
+            start += size
+    except (ValueError, OverflowError) as error:  # more dimensions than NumPy has, or an extent beyond 64 bits
+        raise _damaged(path, f"has a shape that no array has ({shortened(str(error))})") from error
+    return rows

@@ -14,7 +14,15 @@ from typing import Any, TypeAlias
 import numpy as np
 from gymnasium import spaces
 
-from minari.dataset.raw_metadata import METADATA_FILE_NAME, SPACES, TOTALS, check_metadata, damaged, parse_metadata
+from minari.dataset.raw_metadata import (
+    METADATA_FILE_NAME,
+    SPACES,
+    TOTALS,
+    check_metadata,
+    damaged,
+    parse_metadata,
+    texts_of,
+)
 from minari.dataset.versions import FIRST_VERSION
 from minari.errors import DatasetCorruptError, MetadataError, SpaceError, UnknownSpaceError
 from minari.serialization import deserialize_space, serialize_space
@@ -173,7 +181,7 @@ class DatasetMetadata:
                 public[key] = self._space(key)
         for key in _NAME_SETS:
             if public.get(key) is not None:
-                public[key] = {public[key]} if isinstance(public[key], str) else set(public[key])
+                public[key] = set(texts_of(public[key]))
         return public
 
     def updated(self, changes: Mapping[str, Any], allow_protected: bool = False) -> DatasetMetadata:

@@ -20,6 +20,7 @@ from minari.dataset.env_spec import make_environment, parse_env_spec
 from minari.dataset.episode_buffer import EpisodeBuffer, as_episode_buffers
 from minari.dataset.episode_data import EpisodeData
 from minari.dataset.minari_storage import MinariStorage, PathLike
+from minari.dataset.raw_metadata import texts_of
 from minari.dataset.requirements import warn_about_unmet
 from minari.dataset.statistics import DatasetStatistics, statistics_of
 from minari.dataset.versions import FORMAT_VERSION, check_readable
@@ -44,6 +45,8 @@ class MinariDataset:
     Args:
         data: a storage, or the ``data`` folder of a dataset.
         episode_indices: the episodes of the view, by default all.
+        verify_checksums: compare the values of every episode that is read with the checksums that were made
+            when they were written; a storage keeps its own choice unless this is true.
 
     Example:
         >>> import minari
@@ -58,8 +61,16 @@ class MinariDataset:
         array([1])
     """
 
-    def __init__(self, data: MinariStorage | PathLike, episode_indices: npt.ArrayLike | None = None) -> None:
+    def __init__(
+        self,
+        data: MinariStorage | PathLike,
+        episode_indices: npt.ArrayLike | None = None,
+        *,
+        verify_checksums: bool = False,
+    ) -> None:
         self._storage = data if isinstance(data, MinariStorage) else MinariStorage.read(data)
+        if verify_checksums:
+            self._storage.verify_checksums = True
         self._raw = self._storage._current  # for what never changes: id, environment, version
         check_readable(self._raw.minari_version, str(self._storage.data_path))
         self._generator = np.random.default_rng()
@@ -350,7 +361,7 @@ class MinariDataset:
         Raises:
             EnvironmentSpecError: the dataset names no environment, or it cannot be made.
         """
-        requirements = self._storage._current.raw.get("requirements") or []
+        requirements = texts_of(self._storage._current.raw.get("requirements"))
         warn_about_unmet(requirements, stacklevel=2)
         spec = self.eval_env_spec if eval_env else None
         if spec is None:

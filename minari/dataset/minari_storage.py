@@ -16,7 +16,7 @@ from minari.dataset._storages.images import image_leaves, is_image_space, with_d
 from minari.dataset._storages.registry import get_minari_storage
 from minari.dataset._storages.transaction import recover_abandoned
 from minari.dataset.compression import Codec, Compression, CompressionChoice
-from minari.dataset.data_paths import PathLike, as_data_path, put_file
+from minari.dataset.data_paths import PathLike, as_data_path, is_remote, put_file
 from minari.dataset.encoding import EpisodeCodec
 from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.episode_indices import checked_indices
@@ -35,6 +35,8 @@ from minari.spaces import Columns, Path
 
 
 __all__ = ["METADATA_FILE_NAME", "EpisodeWriter", "MinariStorage", "PathLike", "is_image_space"]
+
+_MANY_EPISODES = 1 << 20  # more than these are held against the size of the data first
 
 
 class MinariStorage(StorageHooks):
@@ -108,6 +110,7 @@ class MinariStorage(StorageHooks):
         """Hold the metadata against the data, which another program may be changing."""
         while True:
             told = self.total_episodes
+            self._check_room(told)
             found = self._count_episodes() if told else 0
             recover_abandoned(self._data_path)  # waits until a change under way is made
             if found == told:
@@ -117,6 +120,17 @@ class MinariStorage(StorageHooks):
                     f"The metadata of {self._data_path} speak of {told} episodes and the data hold "
                     f"{found}; the files do not belong together, so copy or download the dataset again."
                 )
+
+    def _check_room(self, total: int) -> None:
+        """Make sure that the data have a byte for each episode at least, before anything is made of that size."""
+        if total <= _MANY_EPISODES or is_remote(self._data_path):
+            return
+        size = folder_size(self._data_path)
+        if total > size:
+            raise DatasetCorruptError(
+                f"The metadata of {self._data_path} speak of {total} episodes, which do not fit into the {size} bytes "
+                f"that are there; copy or download the dataset again."
+            )
 
     @classmethod
     def read_raw_metadata(cls, data_path: PathLike) -> dict[str, Any]:

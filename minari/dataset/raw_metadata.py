@@ -6,12 +6,13 @@ What the descriptions of spaces and environments stand for, :mod:`minari.dataset
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from minari._base.files import read_regular
+from minari._base.json_text import parse_json, shortened
 from minari.dataset._storages.registry import get_minari_storage
 from minari.dataset._storages.transaction import JOURNAL_NAME, recover_abandoned
 from minari.dataset.data_paths import is_remote
@@ -20,6 +21,7 @@ from minari.errors import DataPathError, DatasetCorruptError
 
 __all__ = [
     "METADATA_FILE_NAME",
+    "MOST_METADATA",
     "SPACES",
     "TOTALS",
     "check_metadata",
@@ -27,15 +29,17 @@ __all__ = [
     "find_raw_metadata",
     "parse_metadata",
     "read_raw_metadata",
+    "texts_of",
 ]
 
 METADATA_FILE_NAME = "metadata.json"
+#: The most bytes that the metadata of a dataset may have; those of the largest images have a third of it.
+MOST_METADATA = 1 << 26
 
 TOTALS = ("total_episodes", "total_steps")
 SPACES = ("observation_space", "action_space")
 
-_READING = os.O_RDONLY | getattr(os, "O_BINARY", 0)  # only Windows knows texts from other files
-_USUAL_SIZE = 1 << 16  # bytes; the metadata of nearly all datasets are smaller
+_MOST = 2**63 - 1  # of a total
 _OLD_FORMAT = "hdf5"  # the only one before metadata had a file of their own
 _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     **dict.fromkeys(("data_format", "env_spec", "eval_env_spec", "dataset_id", "minari_version"), (str, "a string")),
@@ -68,33 +72,26 @@ def find_raw_metadata(data_path: str | os.PathLike[str]) -> tuple[dict[str, Any]
         recover_abandoned(Path(folder))
     source = f"{folder}{os.sep}{METADATA_FILE_NAME}"
     try:
-        text = _content(source)
+        text = read_regular(source, MOST_METADATA)
     except FileNotFoundError:
         return _older_metadata(Path(folder)), folder
     except NotADirectoryError:
         raise DataPathError(f"The data path {folder} is a file, expected the folder of a dataset.") from None
+    except OSError as error:
+        raise DatasetCorruptError(
+            f"The metadata file {source} cannot be read ({error.strerror or error}); see what it is."
+        ) from error
     return parse_metadata(text, source), source
 
 
 def _remote_metadata(data_path: Any) -> tuple[dict[str, Any], str]:
     file = data_path / METADATA_FILE_NAME
     try:
-        text = file.read_bytes()
+        with file.open("rb") as opened:
+            text = opened.read(MOST_METADATA + 1)
     except FileNotFoundError:
         raise DataPathError(f"No data found in data path {data_path}; expected {METADATA_FILE_NAME} in it.") from None
     return parse_metadata(text, file), str(file)
-
-
-def _content(file: str) -> bytes:
-    """The bytes of a file; for a small one, `open` takes twice as long as this."""
-    descriptor = os.open(file, _READING)
-    try:
-        content = os.read(descriptor, _USUAL_SIZE)
-        while part := os.read(descriptor, _USUAL_SIZE):
-            content += part
-    finally:
-        os.close(descriptor)
-    return content
 
 
 def _older_metadata(data_path: Path) -> dict[str, Any]:
@@ -120,12 +117,17 @@ def parse_metadata(text: str | bytes, source: object) -> dict[str, Any]:
     Raises:
         DatasetCorruptError: the text is no JSON object, or a key is missing or has a wrong value.
     """
+    if len(text) > MOST_METADATA:
+        raise DatasetCorruptError(
+            f"The metadata of {source} are larger than {MOST_METADATA:,} bytes, which no dataset needs; download it "
+            f"again, or leave it alone."
+        )
     try:
-        value = json.loads(text)
+        value = parse_json(text)
     except ValueError as error:
         raise DatasetCorruptError(f"The metadata file {source} is damaged, it is not valid JSON: {error}.") from error
     if not isinstance(value, dict):
-        raise DatasetCorruptError(f"The metadata file {source} must hold a JSON object, got {value!r}.")
+        raise DatasetCorruptError(f"The metadata file {source} must hold a JSON object, got {shortened(value)}.")
     return check_metadata(value, source)
 
 
@@ -141,7 +143,7 @@ def check_metadata(raw: dict[str, Any], source: object) -> dict[str, Any]:
     """
     for key in TOTALS:
         value = raw.get(key)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MOST:
             raise damaged(source, key, "a count from 0", raw)
     for key in SPACES:
         # The datasets of 0.3 leave the spaces to the environment.
@@ -151,10 +153,23 @@ def check_metadata(raw: dict[str, Any], source: object) -> dict[str, Any]:
         value = raw.get(key)
         if value is not None and not isinstance(value, kind):
             raise damaged(source, key, expected, raw)
+    if not all(isinstance(dataset_id, str) for dataset_id in raw.get("combined_datasets") or []):
+        raise damaged(source, "combined_datasets", "a list of dataset ids", raw)
     return raw
+
+
+def texts_of(value: object) -> list[str]:
+    """Return the texts that a key of the metadata holds, whatever that is: several in a list, one, or none.
+
+    >>> texts_of(["Ada", 3]), texts_of("Ada"), texts_of(None)
+    (['Ada', '3'], ['Ada'], [])
+    """
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [str(item) for item in value]
+    return [] if value is None else [str(value)]
 
 
 def damaged(source: object, key: str, expected: str, raw: Mapping[str, Any]) -> DatasetCorruptError:
     """The error about a key of the metadata."""
-    found = f"got {raw[key]!r}" if key in raw else "which is missing"
+    found = f"got {shortened(raw[key])}" if key in raw else "which is missing"
     return DatasetCorruptError(f"The metadata in {source} is damaged: {key!r} must be {expected}, {found}.")

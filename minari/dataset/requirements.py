@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from minari._base.json_text import shortened
 from minari.lazy import LazyModule
 
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 else:  # only who recovers an environment asks for them
     metadata = LazyModule("importlib.metadata")
     packaging = LazyModule("packaging")
+
+
+_LONGEST = 1000  # characters
 
 
 def warn_about_unmet(requirements: Iterable[str], stacklevel: int) -> None:
@@ -32,10 +36,12 @@ def warn_about_unmet(requirements: Iterable[str], stacklevel: int) -> None:
 
 
 def _problem(text: str) -> str | None:
+    if len(text) > _LONGEST:
+        return f"The requirement {shortened(text)} of the dataset is too long."
     try:
         requirement = packaging.requirements.Requirement(text)
     except packaging.requirements.InvalidRequirement:
-        return f"The requirement {text!r} of the dataset is not understood."
+        return f"The requirement {shortened(text)} of the dataset is not understood."
     try:
         version = metadata.version(requirement.name)
     except metadata.PackageNotFoundError:

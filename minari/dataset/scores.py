@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
+from minari._base.json_text import shortened
 from minari.errors import ScoreError
 
 
@@ -79,5 +80,10 @@ def get_normalized_score(dataset: MinariDataset, returns: npt.ArrayLike) -> npt.
         raise ScoreError(
             f"The dataset {dataset.id} has no ref_min_score and ref_max_score, so a normalized score cannot "
             f"be computed; give them, or an expert_policy, when it is created."
+        )
+    if not all(isinstance(score, (int, float)) for score in (low, high)):
+        raise ScoreError(
+            f"The reference scores of the dataset {dataset.id} are {shortened(low)} and {shortened(high)}, expected "
+            f"numbers; set ref_min_score and ref_max_score."
         )
     return np.asarray((np.asarray(returns) - low) / (high - low))

@@ -17,7 +17,7 @@ def infer_observation_space(values: Any) -> gym.Space[Any]:
     """A space that holds these observations: boxes as wide as their dtype, or text.
 
     Args:
-        values: array with time first, or dicts and tuples of such arrays.
+        values: array with time first, or dicts and tuples of such arrays. A space may stand for an array.
 
     Raises:
         SpaceError: an array holds neither numbers nor strings.
@@ -42,7 +42,7 @@ def _infer(values: Any, leaf: Any) -> gym.Space[Any]:
         return spaces.Dict({key: _infer(part, leaf) for key, part in values.items()})
     if isinstance(values, tuple):
         return spaces.Tuple([_infer(part, leaf) for part in values])
-    space: gym.Space[Any] = leaf(values)
+    space: gym.Space[Any] = values if isinstance(values, gym.Space) else leaf(values)
     return space
 
 

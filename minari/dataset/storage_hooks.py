@@ -57,6 +57,17 @@ class StorageHooks(ABC):
         """Return those of the episodes whose values cannot be verified, since nobody made checksums of them."""
         return list(indices)
 
+    def _add_missing_checksums(self) -> int:
+        """Make checksums of the values that have none, as they are now, without touching a value.
+
+        Returns:
+            The number of episodes whose values have checksums now and had none before.
+
+        Raises:
+            DatasetBusyError: another program is writing the dataset.
+        """
+        return 0
+
     @abstractmethod
     def _read_episode_metadata(self, indices: Iterable[int]) -> Iterator[dict[str, Any]]:
         """The metadata of each episode, nested, with ``id`` and ``total_steps``."""

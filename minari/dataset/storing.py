@@ -14,7 +14,7 @@ from minari.dataset.episode_metadata import checked_metadata
 from minari.dataset.metadata import DatasetMetadata
 from minari.errors import CombineError, EpisodeError, MetadataError
 from minari.progress import progress
-from minari.spaces import Column, EpisodeColumns, Path, object_column
+from minari.spaces import Column, Columns, EpisodeColumns, Path, object_column
 
 
 if TYPE_CHECKING:
@@ -193,11 +193,20 @@ class _Session:
 def _stored_episodes(source: MinariStorage, indices: Sequence[int], all_frames: bool) -> Iterator[EpisodeColumns]:
     """The episodes as they are stored; encoded frames stay encoded unless asked otherwise."""
     metadatas = source.get_episode_metadata(indices)
-    for (_, columns), metadata in zip(source._read_columns(indices), metadatas, strict=True):
+    for (_, columns), metadata in zip(_verified_columns(source, indices), metadatas, strict=True):
         stored = source._with_frames(columns) if all_frames else _as_bytes(source, dict(columns))
         total_steps = metadata.pop("total_steps")
         del metadata["id"]
         yield EpisodeColumns(total_steps, stored, metadata)
+
+
+def _verified_columns(source: MinariStorage, indices: Sequence[int]) -> Iterator[tuple[int, Columns]]:
+    """The columns of episodes, compared with their checksums, so that what is damaged does not get a new one."""
+    before, source.verify_checksums = source.verify_checksums, True
+    try:
+        yield from source._read_columns(indices)
+    finally:
+        source.verify_checksums = before
 
 
 def _as_bytes(source: MinariStorage, columns: dict[Path, Column]) -> dict[Path, Column]:

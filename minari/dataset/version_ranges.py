@@ -9,8 +9,12 @@ import portion  # type: ignore[import-untyped]
 from packaging.specifiers import InvalidSpecifier, Specifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
+from minari._base.json_text import shortened
+
 
 __all__ = ["interval", "is_exact", "specifier_of"]
+
+_LONGEST = 200  # characters: what many exclusions stand for takes the square of their number
 
 
 def is_exact(text: str) -> bool:
@@ -31,8 +35,8 @@ def interval(text: object) -> portion.Interval:
     Raises:
         ValueError: it is neither a version nor a specifier.
     """
-    if not isinstance(text, str) or not text.strip():
-        raise ValueError(f"expected a version, got {text!r}")
+    if not isinstance(text, str) or not text.strip() or len(text) > _LONGEST:
+        raise ValueError(f"expected a version, got {shortened(text)}")
     return _interval(text)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import reduce
 from typing import TYPE_CHECKING
 
+from minari._base.json_text import shortened
 from minari.errors import CombineError, DatasetVersionError
 from minari.lazy import LazyModule
 
@@ -89,7 +90,7 @@ def check_readable(version_text: str | None, dataset: str) -> None:
         interval = _interval(version_text)
     except ValueError as error:
         raise DatasetVersionError(
-            f"The dataset {dataset} carries {version_text!r}, which is not a version (PEP 440)."
+            f"The dataset {dataset} carries {shortened(version_text)}, which is not a version (PEP 440)."
         ) from error
     if interval.overlaps(_interval(_READABLE)):
         return
@@ -128,12 +129,14 @@ def combine_versions(version_texts: Sequence[str | None]) -> str:
     try:
         intervals = [_interval(text) for text in texts]
     except ValueError as error:
-        raise DatasetVersionError(f"One of the versions {texts} is not a version (PEP 440): {error}.") from error
+        raise DatasetVersionError(
+            f"One of the versions {shortened(texts)} is not a version (PEP 440): {error}."
+        ) from error
     if any(map(version_ranges.is_exact, texts)):
         return FORMAT_VERSION
     shared = reduce(lambda left, right: left & right, intervals)
     if shared.empty:
-        raise CombineError(f"The datasets follow the format versions {texts}, which exclude each other.")
+        raise CombineError(f"The datasets follow the format versions {shortened(texts)}, which exclude each other.")
     return version_ranges.specifier_of(shared, texts)
 
 

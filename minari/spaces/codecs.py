@@ -360,11 +360,11 @@ class TupleCodec(SpaceCodec):
 
 
 def _common_count(parent: SpaceCodec, codecs: Any, columns: Columns) -> int | None:
-    counts = {codec.name: codec.count(columns) for codec in codecs}
-    known = {name: count for name, count in counts.items() if count is not None}
-    if len(set(known.values())) > 1:
+    counts = {codec.count(columns) for codec in codecs} - {None}
+    if len(counts) > 1:
+        known = {codec.name: codec.count(columns) for codec in codecs}
         raise EpisodeError(f"The parts of the {parent.name} differ in length: {known}; every step needs each of them.")
-    return next(iter(known.values()), None)
+    return counts.pop() if counts else None
 
 
 def _brief(value: Any) -> str:

@@ -7,21 +7,57 @@ and beside them a column that says how many belong to each step.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from itertools import accumulate, pairwise
+from typing import Any, Final
 
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector.utils import batch_space, iterate
 
-from minari.errors import EpisodeTypeError
+from minari._base.json_text import shortened
+from minari.errors import DatasetCorruptError, EpisodeTypeError
 from minari.spaces.codecs import SpaceCodec, codec_for, register_codec
 from minari.spaces.columns import Column, Columns, Path
 
 
-def _bounds(lengths: Column) -> list[tuple[int, int]]:
-    """Where the elements of each step begin and end."""
-    ends = np.cumsum(lengths)
-    return list(zip((ends - lengths).tolist(), ends.tolist(), strict=True))
+_MOST_EMPTY: Final = 1 << 20  # elements of an empty space, of which nothing but the lengths tells
+
+
+def _counts(lengths: Column, name: str, least: int = 0) -> list[int]:
+    """Return the stored numbers of elements, one a step, as ints.
+
+    Raises:
+        DatasetCorruptError: they are no numbers of elements.
+    """
+    counts: list[int] = lengths.tolist() if lengths.ndim == 1 and lengths.dtype.kind in "iu" else [least - 1]
+    if min(counts, default=least) < least:
+        raise _damaged(name, "has lengths that are no numbers of elements")
+    return counts
+
+
+def _bounds(counts: list[int], elements: int | None, name: str) -> list[tuple[int, int]]:
+    """Return where the elements of each step begin and end.
+
+    Args:
+        counts: the number of elements of each step.
+        elements: how many there are; None where nothing tells.
+        name: of what they belong to, for the message.
+
+    Raises:
+        DatasetCorruptError: the counts do not add up to the elements that there are.
+    """
+    ends = list(accumulate(counts, initial=0))
+    if elements not in (None, ends[-1]):
+        raise _damaged(name, f"has {elements} elements, and lengths that add up to {ends[-1]}")
+    if elements is None and ends[-1] > _MOST_EMPTY:
+        raise _damaged(name, f"has {ends[-1]} elements without any value")
+    return list(pairwise(ends))
+
+
+def _damaged(name: str, reason: str) -> DatasetCorruptError:
+    return DatasetCorruptError(
+        f"{shortened(name)} of an episode {reason}, so that it is damaged; copy or download the dataset again."
+    )
 
 
 @register_codec(spaces.Sequence)
@@ -57,11 +93,13 @@ class SequenceCodec(SpaceCodec):
         return value
 
     def decode(self, columns: Columns) -> list[Any]:
-        lengths, decoded = columns[self.lengths_path], self.element.decode(columns)
+        counts = _counts(columns[self.lengths_path], self.name)
+        bounds = _bounds(counts, self.element.count(columns), self.name)
+        decoded = self.element.decode(columns)
         if self.stack:
-            return [_stacked(decoded, start, end) for start, end in _bounds(lengths)]
-        elements = self.element.steps(decoded, int(lengths.sum()))
-        return [tuple(elements[start:end]) for start, end in _bounds(lengths)]
+            return [_stacked(decoded, start, end) for start, end in bounds]
+        elements = self.element.steps(decoded, sum(counts))
+        return [tuple(elements[start:end]) for start, end in bounds]
 
     def steps(self, decoded: Any, count: int) -> list[Any]:
         return list(decoded)
@@ -125,19 +163,18 @@ class GraphCodec(SpaceCodec):
 
     def decode(self, columns: Columns) -> list[spaces.GraphInstance]:
         parts = {part: self._decode_part(part, columns) for part in self.PARTS}
+        if len({len(steps) for steps in parts.values()}) > 1:
+            raise _damaged(self.name, "has counts of nodes, edges and links for different numbers of steps")
         return [
             spaces.GraphInstance(nodes=nodes, edges=edges, edge_links=links)
             for nodes, edges, links in zip(*parts.values(), strict=True)
         ]
 
     def _decode_part(self, part: str, columns: Columns) -> list[Any]:
-        counts = columns[self.count_paths[part]]
-        values = self.codecs[part].decode(columns)
-        bounds = _bounds(np.maximum(counts, 0))
-        return [
-            None if count < 0 else values[start:end]
-            for count, (start, end) in zip(counts.tolist(), bounds, strict=True)
-        ]
+        counts, codec = _counts(columns[self.count_paths[part]], self.name, least=-1), self.codecs[part]
+        bounds = _bounds([max(count, 0) for count in counts], codec.count(columns), self.name)
+        values = codec.decode(columns)
+        return [None if count < 0 else values[start:end] for count, (start, end) in zip(counts, bounds, strict=True)]
 
     def steps(self, decoded: Any, count: int) -> list[Any]:
         return list(decoded)
@@ -184,11 +221,17 @@ class OneOfCodec(SpaceCodec):
 
     def decode(self, columns: Columns) -> list[tuple[Any, Any]]:
         choices = columns[self.choice_path]
-        counts = np.bincount(choices, minlength=len(self.options)).tolist()
-        values = [
-            iter(codec.steps(codec.decode(columns), count)) for codec, count in zip(self.options, counts, strict=True)
-        ]
+        numbers = _counts(choices, self.name)
+        if numbers and not 0 <= min(numbers) <= max(numbers) < len(self.options):
+            raise _damaged(self.name, f"has choices that are not from 0 to {len(self.options) - 1}")
+        values = [self._values(codec, numbers.count(number), columns) for number, codec in enumerate(self.options)]
         return [(choice, next(values[choice])) for choice in choices]
+
+    def _values(self, codec: SpaceCodec, chosen: int, columns: Columns) -> Iterator[Any]:
+        """The values of an option, one for each step that chose it."""
+        if codec.count(columns) not in (chosen, None):
+            raise _damaged(self.name, f"has {codec.count(columns)} values of an option that {chosen} steps chose")
+        return iter(codec.steps(codec.decode(columns), chosen))
 
     def steps(self, decoded: Any, count: int) -> list[Any]:
         return list(decoded)

@@ -10,8 +10,10 @@ from typing import Any, TypeAlias
 from minari.dataset.dataset_id import DatasetId, dataset_id_sort_key, is_dataset_id
 from minari.dataset.minari_storage import PathLike
 from minari.dataset.raw_metadata import parse_metadata, read_raw_metadata
+from minari.dataset.validation import validate
 from minari.dataset.versions import FORMAT_VERSION, is_compatible
 from minari.errors import (
+    DatasetCorruptError,
     DatasetExistsError,
     DatasetIdError,
     DatasetNotFoundError,
@@ -306,6 +308,7 @@ def upload_dataset(
     private: bool = False,
     force: bool = False,
     max_workers: int = MAX_WORKERS,
+    verify: bool = True,
 ) -> None:
     """Send a local dataset to a remote, with the metadata of its namespaces.
 
@@ -323,6 +326,8 @@ def upload_dataset(
         force: whether to take the place of an upload of other data under this id that was never
             finished. A dataset that is complete is never overwritten.
         max_workers: how many requests may be under way at the same time.
+        verify: whether to validate what is sent first, its values by their checksums; damaged data are
+            refused then.
 
     Warns:
         UserWarning: the remote has the dataset already, and nothing is done; or a part of it is
@@ -331,7 +336,7 @@ def upload_dataset(
     Raises:
         DatasetIdError: the id is malformed.
         DatasetNotFoundError: there is no such dataset here.
-        DatasetCorruptError: its metadata are damaged.
+        DatasetCorruptError: its metadata are damaged, or its values are not those that were written.
         DatasetBusyError: it is being changed, or an upload of other data was never finished there.
         RemoteError: the remote is unknown, or cannot do what it is asked; :class:`RemoteUnreachableError`
             where it does not answer, :class:`RemoteAccessError` where it does not let this user write.
@@ -358,10 +363,23 @@ def upload_dataset(
             UserWarning,
             stacklevel=2,
         )
-    for name in [*parts, dataset_id]:
-        if name not in there:
-            _send_namespaces(storage, DatasetId.parse(name).namespace, known, root)
-            storage.upload_dataset(name, root=root, force=force)
+    wanted = [name for name in [*parts, dataset_id] if name not in there]
+    for name in wanted if verify else []:
+        _refuse_damaged(name, root)
+    for name in wanted:
+        _send_namespaces(storage, DatasetId.parse(name).namespace, known, root)
+        storage.upload_dataset(name, root=root, force=force)
+
+
+def _refuse_damaged(dataset_id: str, root: PathLike | None) -> None:
+    """Make sure that all episodes of a dataset can be read, and are as they were written, before others get it."""
+    report = validate(get_dataset_path(dataset_id, root=root), checksums=True)
+    damaged = [finding for finding in report.findings if finding.level == "error" and finding.episode is not None]
+    for first in damaged[:1]:
+        raise DatasetCorruptError(
+            f"The dataset {dataset_id} is damaged and is not uploaded: {first.message} `minari validate --checksums` "
+            f"shows all that is found; verify=False uploads it as it is."
+        )
 
 
 def _known(remote: CloudStorage, dataset_ids: list[str], others: list[str]) -> tuple[set[str], set[str]]:

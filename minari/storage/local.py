@@ -37,6 +37,7 @@ def load_dataset(
     remote: str | None = None,
     root: PathLike | None = None,
     token: str | None = None,
+    verify_checksums: bool = False,
 ) -> MinariDataset:
     """Open a dataset of the catalogue.
 
@@ -46,6 +47,8 @@ def load_dataset(
         remote: the address of the remote to get it from; by default that of ``MINARI_REMOTE``.
         root: of the catalogue; by default that of ``MINARI_DATASETS_PATH``.
         token: what the remote may ask for, as for :func:`minari.download_dataset`.
+        verify_checksums: compare the values of every episode that is read with the checksums that were made
+            when they were written; :class:`minari.errors.ChecksumError` is raised where they differ.
 
     Raises:
         DatasetIdError: the id is malformed.
@@ -59,14 +62,15 @@ def load_dataset(
                 f"Dataset {dataset_id} not found locally at {path}. Use download=True to download the dataset."
             )
         load_class(_DOWNLOADER, "Downloading needs")(dataset_id, remote=remote, root=root, token=token)
-    return MinariDataset(path / "data")
+    return MinariDataset(path / "data", verify_checksums=verify_checksums)
 
 
-def open_dataset(path: PathLike) -> MinariDataset:
+def open_dataset(path: PathLike, *, verify_checksums: bool = False) -> MinariDataset:
     """Open a dataset in any folder, whether or not it is in the catalogue.
 
     Args:
         path: the folder of the dataset, or the folder ``data`` in it.
+        verify_checksums: as for :func:`load_dataset`.
 
     Raises:
         DataPathError: there is no dataset in the folder.
@@ -82,7 +86,7 @@ def open_dataset(path: PathLike) -> MinariDataset:
         2
     """
     folder = Path(path).expanduser()
-    return MinariDataset(folder / "data" if (folder / "data").is_dir() else folder)
+    return MinariDataset(folder / "data" if (folder / "data").is_dir() else folder, verify_checksums=verify_checksums)
 
 
 def delete_dataset(dataset_id: str, *, root: PathLike | None = None) -> None:

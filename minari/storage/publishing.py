@@ -11,12 +11,15 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from minari._base.files import exchange, is_directory
+from minari._base.outcomes import failures_logged
 from minari.dataset.dataset_id import is_dataset_id, is_part, parse_namespace
 from minari.errors import DatasetExistsError, DatasetNotFoundError
 
@@ -37,6 +40,8 @@ __all__ = [
     "refuse_taken",
     "remove_directory",
     "remove_empty",
+    "replace_directory",
+    "restore_replaced",
     "staged_directory",
     "walk_catalogue",
     "write_atomically",
@@ -49,6 +54,7 @@ RECORDINGS_FOLDER = ".recordings"
 
 _TO_FLUSH = os.O_RDWR if os.name == "nt" else os.O_RDONLY  # Windows flushes only what may be written to
 _FLUSHING_THREADS = 16
+_BETWEEN_RENAMES = 0.1  # seconds
 
 
 def dataset_exists(path: Path) -> bool:
@@ -153,6 +159,60 @@ def publish_directory(folder: Path, destination: Path) -> None:
     except BaseException:
         remove_empty(created)
         raise
+
+
+def replace_directory(new: Path, destination: Path, aside: Path) -> None:
+    """Put a finished directory in the place of another one, which is then at ``aside``.
+
+    A kill at any moment leaves the old or the new directory. Where the system can exchange two
+    directories, one of them is at the destination all the time. Elsewhere the old one is for a moment at
+    ``.NAME.replaced`` beside the destination, from where :func:`restore_replaced` brings it back.
+
+    Args:
+        new: the finished directory.
+        destination: of the directory that is there.
+        aside: where the old one goes; nothing is there. All are on the same file system.
+
+    Raises:
+        OSError: a directory cannot be moved; the old one is at the destination.
+    """
+    _flush_tree(new)
+    if exchange(new, destination):
+        old = new
+    else:
+        old = _replaced_place(destination)
+        if is_directory(old):  # of a replacement that was complete
+            shutil.rmtree(old)
+        destination.rename(old)
+        try:
+            new.rename(destination)
+        except BaseException:
+            old.rename(destination)
+            raise
+    _flush_folder(destination.parent)
+    with failures_logged(f"Moving the directory that {destination} has replaced to {aside}"):
+        old.rename(aside)
+
+
+def restore_replaced(destination: Path) -> bool:
+    """Bring back the directory that an interrupted :func:`replace_directory` has moved away.
+
+    Returns:
+        Whether there was one, and nothing at the destination.
+    """
+    old = _replaced_place(destination)
+    for pause in (0.0, _BETWEEN_RENAMES):  # a program that is alive puts the new one there at once
+        time.sleep(pause)
+        if os.path.lexists(destination) or not is_directory(old):
+            return False
+    with suppress(OSError):  # another program has done it, or nobody may
+        old.rename(destination)
+        return True
+    return False
+
+
+def _replaced_place(destination: Path) -> Path:
+    return destination.with_name(f".{destination.name}.replaced")
 
 
 def _move_into_place(folder: Path, destination: Path) -> None:
@@ -301,28 +361,33 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file so that a reader finds either the old content or the new one, even after a crash.
 
     Args:
-        path: the file; where it is a link, the file that it points to.
+        path: the file; where it is a link, the link is replaced, and what it leads to is left alone.
         content: what it is to hold; text is written as UTF-8.
 
     Raises:
         OSError: the file cannot be written; it is as before, and nothing else is left behind.
     """
     data = content.encode("utf-8") if isinstance(content, str) else content
-    target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{target.name}.{os.urandom(6).hex()}.partial")
+    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}.partial")
     try:
         with temporary.open("xb") as file:
             file.write(data)
             file.flush()
-            flush(file.fileno(), target)
-        with suppress(FileNotFoundError):
-            shutil.copymode(target, temporary)
-        temporary.replace(target)
+            flush(file.fileno(), path)
+        _copy_mode(path, temporary)
+        temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    if not _is_under_way(target):
-        _flush_folder(target.parent)
+    if not _is_under_way(path):
+        _flush_folder(path.parent)
+
+
+def _copy_mode(source: Path, target: Path) -> None:
+    with suppress(FileNotFoundError):
+        status = source.lstat()
+        if stat.S_ISREG(status.st_mode):
+            target.chmod(stat.S_IMODE(status.st_mode))
 
 
 def flush(descriptor: int, path: Path) -> None:

@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from minari._base.files import NAMESPACE_METADATA_LIMIT, read_regular
+from minari._base.outcomes import storage_errors
 from minari.dataset.dataset_id import DatasetId
 from minari.dataset.minari_storage import PathLike
 from minari.dataset.raw_metadata import read_raw_metadata
@@ -18,6 +20,8 @@ from minari.storage.publishing import (
     dataset_exists,
     ensure_namespace_directories,
     publish_directory,
+    replace_directory,
+    restore_replaced,
     write_atomically,
 )
 from minari.storage.remotes import CloudStorage
@@ -38,10 +42,16 @@ def receive_dataset(remote: CloudStorage, dataset_id: str, root: PathLike | None
         RemoteError: the remote does not answer, or sends something else.
         DatasetCorruptError: what has come is damaged.
         DatasetExistsError: something that is no dataset is in its place.
+        StorageError: the system refuses to write it.
     """
     destination = get_dataset_path(dataset_id, root=root)
     namespace = DatasetId.parse(dataset_id).namespace
-    with remote.downloading(dataset_id, destination) as folder, ThreadPoolExecutor(1) as other:
+    with (
+        storage_errors(destination, "downloaded"),
+        remote.downloading(dataset_id, destination) as folder,
+        ThreadPoolExecutor(1) as other,
+    ):
+        restore_replaced(destination)
         if dataset_exists(destination) and not replace:
             return  # another program has brought it meanwhile, as workers do that start together
         namespaces = other.submit(_fetch_namespaces, remote, namespace, root)
@@ -69,21 +79,19 @@ def _fetch_namespaces(remote: CloudStorage, namespace: str | None, root: PathLik
             except NamespaceError:
                 continue  # a folder on the remote that was never made a namespace; here it becomes one
             get_namespace_metadata(level, root=staging)  # raises where they are damaged
-            brought[file] = (get_dataset_path(level, root=staging) / NAMESPACE_METADATA_FILENAME).read_bytes()
+            received = get_dataset_path(level, root=staging) / NAMESPACE_METADATA_FILENAME
+            brought[file] = read_regular(received, NAMESPACE_METADATA_LIMIT)
     return brought
 
 
 def _put(received: Path, destination: Path, aside: Path, replace: bool) -> None:
-    """Move a dataset to its place; the one that it replaces is moved aside, and back if that fails."""
+    """Move a dataset to its place; the one that it replaces is moved aside."""
+    if replace and dataset_exists(destination):
+        replace_directory(received, destination, aside)
+        return
     try:
-        if replace and dataset_exists(destination):
-            publish_directory(destination, aside)
         publish_directory(received, destination)
     except DatasetExistsError:
         if not dataset_exists(destination):
             raise
         # Another program has brought it meanwhile, as workers do that start together.
-    except BaseException:
-        if os.path.lexists(aside):
-            publish_directory(aside, destination)
-        raise

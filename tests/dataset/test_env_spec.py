@@ -26,6 +26,7 @@ from minari.dataset.env_spec import (
     specs_equal_up_to_max_episode_steps,
 )
 from minari.errors import EnvironmentSpecError
+from support.official import data_directories
 
 
 class Corridor(gym.Env[int, int]):
@@ -216,7 +217,7 @@ def test_damaged_texts_are_refused(text: str) -> None:
 def test_specs_of_every_release_are_read(fixtures_dir: Path) -> None:
     h5py = pytest.importorskip("h5py")
     texts = set()
-    for data in (path for path in fixtures_dir.rglob("data") if path.is_dir()):
+    for data in data_directories(fixtures_dir):
         if (data / "metadata.json").exists():
             texts.add(json.loads((data / "metadata.json").read_text(encoding="utf-8")).get("env_spec"))
         else:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from minari.dataset.metadata import DatasetMetadata, json_value, upgrade_attributes
 from minari.errors import DatasetCorruptError, MetadataError, UnknownSpaceError
 from minari.serialization import serialize_space
+from support.official import data_directories
 
 
 BOX = spaces.Box(-1, np.inf, (2,), np.float32)
@@ -265,7 +266,7 @@ def test_empty_attributes_are_nothing(tmp_path: Path) -> None:
 def test_every_official_release(fixtures_dir: Path) -> None:
     h5py = pytest.importorskip("h5py")
     seen = 0
-    for data in (path for path in fixtures_dir.rglob("data") if path.is_dir()):
+    for data in data_directories(fixtures_dir):
         file = data / "metadata.json"
         if file.exists():
             value = DatasetMetadata.from_json(file.read_bytes(), file)

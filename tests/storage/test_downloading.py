@@ -6,7 +6,6 @@ import os
 import shutil
 import threading
 import warnings
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 
 import minari
+from minari import errors
 from minari.errors import (
     DatasetCorruptError,
     DatasetExistsError,
@@ -215,25 +215,19 @@ class TestDownload:
             download_dataset("a/b/x-v0", True)
         assert visible(datasets_root) == before
 
-    def test_force_puts_the_old_one_back_when_the_new_one_cannot_be_placed(
+    def test_force_leaves_the_old_one_when_the_new_one_cannot_be_placed(
         self, share: Path, datasets_root: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         write_dataset(share, "x-v0")
         write_dataset(datasets_root, "x-v0", description="mine")
         before = tree(datasets_root)
-        publish: Callable[[Path, Path], None] = receiving.publish_directory
-        moves: list[str] = []
 
-        def fail_the_second_time(folder: Path, destination: Path) -> None:
-            moves.append(destination.name)
-            if len(moves) == 2:
-                raise PermissionError(13, "Permission denied")
-            publish(folder, destination)
+        def refuse(new: Path, destination: Path, aside: Path) -> None:
+            raise PermissionError(13, "Permission denied")
 
-        monkeypatch.setattr(receiving, "publish_directory", fail_the_second_time)
-        with pytest.raises(PermissionError):
+        monkeypatch.setattr(receiving, "replace_directory", refuse)
+        with pytest.raises(errors.StorageError, match=r"cannot be downloaded .*Permission denied.* as it was before"):
             download_dataset("x-v0", True)
-        assert [name.partition("-")[0] for name in moves] == ["replaced", "x", "x"]
         assert visible(datasets_root) == before
 
     def test_the_old_one_stays_until_the_new_one_is_complete(self, share: Path, datasets_root: Path) -> None:

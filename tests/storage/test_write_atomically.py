@@ -67,14 +67,18 @@ def test_permissions_stay(tmp_path: Path) -> None:
     assert len(modes) == 1
 
 
-def test_a_link_stays_a_link(tmp_path: Path) -> None:
+@pytest.mark.parametrize("leads", ["to a file", "nowhere"])
+def test_a_link_is_replaced_and_not_followed(tmp_path: Path, leads: str) -> None:
     target = tmp_path / "target"
-    target.write_text("old")
+    if leads == "to a file":
+        target.write_text("old")
     link = tmp_path / "link"
     link.symlink_to(target)
     write_atomically(link, "new")
-    assert link.is_symlink()
-    assert target.read_text() == "new"
+    assert not link.is_symlink()
+    assert link.read_text() == "new"
+    assert target.exists() == (leads == "to a file")
+    assert not target.exists() or target.read_text() == "old"
 
 
 def test_readers_find_one_text_or_the_other(tmp_path: Path) -> None:

@@ -90,14 +90,16 @@ def test_missing_file(data_path: Path) -> None:
 
 
 def test_foreign_hdf5_file(data_path: Path) -> None:
-    """A file of something else: with another number of groups, and with as many."""
+    """A file of something else: with groups of other names, and with groups that hold no episodes."""
     with h5py.File(data_path / "main_data.hdf5", "w") as file:
         file["weights"] = np.zeros(3)
-    with pytest.raises(DatasetCorruptError, match="speak of 4 episodes and the data hold 1"):
+        for i in range(4):
+            file.create_group(f"layer_{i}")
+    with pytest.raises(DatasetCorruptError, match="speak of 4 episodes and the data hold 0"):
         read_all(data_path)
     with h5py.File(data_path / "main_data.hdf5", "w") as file:
         for i in range(4):
-            file.create_group(f"layer_{i}")
+            file.create_group(f"episode_{i}")
     with pytest.raises(DatasetCorruptError, match="Episode 0"):
         read_all(data_path)
 

@@ -12,7 +12,7 @@ import pytest
 from gymnasium import spaces
 from hypothesis import given
 
-from minari.dataset._storages import hdf5_file
+from minari.dataset._storages import hdf5_reader
 from minari.dataset.minari_storage import MinariStorage
 from minari.testing.comparison import assert_same
 from minari.testing.examples import as_buffer, draw_truth
@@ -59,12 +59,12 @@ def test_any_chunks(tmp_path_factory: pytest.TempPathFactory, chunks: tuple[int,
         storage = MinariStorage.read(storage.data_path)
 
 
-def test_the_second_time_without_hdf5(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_second_time_without_a_look_at_headers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     storage = storage_with_chunks(
         tmp_path, lambda episode, values: episode.create_dataset("observations", data=values, chunks=(7, 2, 3))
     )
     expected = observations(storage)
-    monkeypatch.setattr(hdf5_file, "open_for_reading", None)
+    monkeypatch.setattr(hdf5_reader, "read_messages", None)
     for found, values in zip(observations(MinariStorage.read(storage.data_path)), expected, strict=True):
         assert_same(found, values)
 
@@ -84,7 +84,7 @@ def test_chunks_that_were_never_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("chunks", [(1, 1, 1), (16, 5, 3)])
 def test_compressed_and_tiny_chunks(tmp_path: Path, chunks: tuple[int, int, int]) -> None:
-    """What is compressed, or lies in very many chunks, is read through HDF5."""
+    """What is compressed, or lies in very many chunks, is found in the file each time."""
     compression = "gzip" if chunks[0] > 1 else None
     storage = storage_with_chunks(
         tmp_path,
@@ -97,7 +97,7 @@ def test_compressed_and_tiny_chunks(tmp_path: Path, chunks: tuple[int, int, int]
 
 
 def test_combined_with_others(tmp_path: Path) -> None:
-    """Chunks are copied as they are into another file, and read there."""
+    """What lies in chunks that are not compressed is written in one piece."""
     storage = storage_with_chunks(
         tmp_path / "a", lambda episode, values: episode.create_dataset("observations", data=values, chunks=(7, 2, 3))
     )
@@ -105,6 +105,6 @@ def test_combined_with_others(tmp_path: Path) -> None:
     plain.update_episodes([as_buffer(draw_truth(SPACE, SPACE, 4, 9))])
     plain.update_from_storage(storage)
     with h5py.File(plain.data_path / "main_data.hdf5") as file:
-        assert file["episode_3/observations"].chunks == (7, 2, 3)
+        assert file["episode_3/observations"].chunks is None
     for found, values in zip(plain.get_episodes([1, 2, 3]), stored(storage), strict=True):
         assert_same(found["observations"], values)

@@ -16,8 +16,7 @@ import h5py
 import numpy as np
 import pytest
 
-from minari.dataset._storages import hdf5_file, hdf5_filters
-from minari.dataset._storages.hdf5_headers import read_table_address
+from minari.dataset._storages import hdf5_filters, hdf5_reader
 from minari.dataset._storages.hdf5_index import INDEX_NAME
 from minari.dataset.minari_storage import MinariStorage
 from minari.testing.comparison import assert_episode
@@ -83,11 +82,11 @@ def test_frames_unless_told_otherwise(tmp_path: Path) -> None:
     assert (storage.data_path / FILE).stat().st_size < (plain.data_path / FILE).stat().st_size / 2
 
 
-def test_without_hdf5(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_look_at_headers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What gzip compressed is read from the map, also after the index was lost and made anew."""
     storage = new(tmp_path, codec="gzip")
     list(without_index(storage).get_episodes(range(4)))
-    monkeypatch.setattr(hdf5_file, "open_for_reading", None)
+    monkeypatch.setattr(hdf5_reader, "read_messages", None)
     for reader in (storage, MinariStorage.read(storage.data_path)):
         for episode, length in zip(reader.get_episodes(range(4)), (1, 31, 64, 100), strict=True):
             assert_episode(episode, SPACE, ACTIONS, draw(SPACE, length))
@@ -193,17 +192,17 @@ def test_copies(tmp_path: Path, codec: str, space: Any, monkeypatch: pytest.Monk
 
 
 def test_copies_are_as_fast_to_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their places are known: without HDF5."""
+    """Their places are known."""
     source = new(tmp_path / "a", codec="gzip")
     target = new(tmp_path / "b", [], codec="none")
     target.update_from_storage(without_index(source), [3, 1])
-    monkeypatch.setattr(hdf5_file, "open_for_reading", None)
+    monkeypatch.setattr(hdf5_reader, "read_messages", None)
     for episode, length in zip(MinariStorage.read(target.data_path).get_episodes(range(2)), (100, 31), strict=True):
         assert_episode(episode, SPACE, ACTIONS, draw(SPACE, length))
 
 
 def test_text_beside_frames_that_were_copied(tmp_path: Path) -> None:
-    """HDF5 copies the episode, and the frames are read from the map afterwards."""
+    """The frames are copied as they are stored, and read by their places afterwards."""
     target = new(tmp_path / "b", [2], space=WITH_TEXT)
     target.update_from_storage(new(tmp_path / "a", space=WITH_TEXT))
     for reader in (target, without_index(target)):
@@ -266,25 +265,3 @@ def test_one_episode_at_a_time(tmp_path: Path, codec: str, monkeypatch: pytest.M
         tracemalloc.stop()
         assert steps == [100] * 8
         assert peak < 5 * 101 * 40 * 16 * 3
-
-
-def test_where_the_tables_are(tmp_path: Path) -> None:
-    """Found in the objects that we write; those of others are not taken for such."""
-    storage = new(tmp_path, [40], codec="gzip")
-    content = (storage.data_path / FILE).read_bytes()
-    with h5py.File(storage.data_path / FILE) as file:
-        header = h5py.h5o.get_info(file["episode_0/rewards"].id).addr
-        plain = h5py.h5o.get_info(file["episode_0"].id).addr
-    address = read_table_address(lambda at, size: content[at : at + size], header)
-    assert address is not None
-    assert content[address : address + 4] == b"FAHD"
-    assert read_table_address(lambda at, size: content[at : at + size], plain) is None
-    for end in range(header, header + 200, 3):
-        cut = content[:end]
-        assert read_table_address(lambda at, size: cut[at : at + size], header) in (None, address)  # noqa: B023
-    for library in ("earliest", "v110", "latest"):
-        path = tmp_path / f"{library}.h5"
-        with h5py.File(path, "w", libver=library) as file:
-            header = h5py.h5o.get_info(file.create_dataset("x", data=np.ones((9, 9)), compression="gzip").id).addr
-        theirs = path.read_bytes()
-        assert read_table_address(lambda at, size: theirs[at : at + size], header) is None  # noqa: B023

@@ -16,7 +16,6 @@ from hypothesis import given
 from minari.dataset._storages import hdf5_episode
 from minari.dataset._storages.hdf5_datatypes import BYTES, TEXT
 from minari.dataset._storages.hdf5_episode import episode_template
-from minari.dataset._storages.hdf5_headers import read_attributes
 from minari.dataset._storages.hdf5_members import find_table
 from minari.dataset._storages.hdf5_objects import (
     CONTINUATION,
@@ -33,7 +32,15 @@ from minari.errors import EpisodeError, MetadataError
 from minari.spaces import EpisodeColumns, object_column
 from minari.testing.comparison import assert_episode, assert_metadata
 from minari.testing.examples import as_buffer, draw_truth
-from support.hdf5_files import BytesFile, assert_episode_in, assert_value, episodes, steps_of, write_episodes
+from support.hdf5_files import (
+    BytesFile,
+    assert_episode_in,
+    assert_value,
+    attributes_at,
+    episodes,
+    steps_of,
+    write_episodes,
+)
 
 
 FLOAT = np.dtype("<f8")
@@ -236,7 +243,7 @@ def assert_read(data_path: Path, truths: list[Any], metadata: dict[int, dict[str
     with h5py.File(data_path / "main_data.hdf5") as file:
         for index in range(len(truths)):
             group = file[f"episode_{index}"]
-            attributes = read_attributes(mapped.read_at, h5py.h5o.get_info(group.id).addr)
+            attributes = attributes_at(mapped.read_at, mapped.size, h5py.h5o.get_info(group.id).addr)
             if attributes is not None:
                 assert {name for name, _ in attributes} == set(group.attrs)
                 for name, value in attributes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import struct
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,9 +16,11 @@ import pytest
 
 from minari.dataset._storages.hdf5_appending import EpisodeAppender
 from minari.dataset._storages.hdf5_attributes import flatten_metadata
+from minari.dataset._storages.hdf5_headers import read_attributes, read_messages
 from minari.dataset._storages.hdf5_index import PlacedEpisodes
 from minari.dataset._storages.hdf5_members import MemberTable, empty_group, find_table
 from minari.dataset._storages.hdf5_names import group_name, spell
+from minari.dataset._storages.hdf5_source import ReadAt, Source
 from minari.dataset._storages.hdf5_superblock import (
     NEW_SUPERBLOCK_SIZE,
     SUPERBLOCK_SIZE,
@@ -49,6 +52,15 @@ class BytesFile:
         with self.path.open("r+b") as file:
             file.seek(offset)
             file.write(view)
+
+
+def attributes_at(read_at: ReadAt, size: int, address: int) -> list[tuple[str, Any]] | None:
+    """The attributes of an object of a file; None where they are damaged or not understood."""
+    source = Source(read_at, size)
+    try:
+        return read_attributes(source, read_messages(source, address))
+    except (ValueError, IndexError, OverflowError, struct.error):
+        return None
 
 
 def new_file(path: Path) -> Path:

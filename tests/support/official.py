@@ -157,3 +157,8 @@ TOY_SPACES: dict[str, tuple[spaces.Space[Any], spaces.Space[Any]]] = {
     "toy-arrowdict-v0": (spaces.Dict({"pos": _POSITION, "n": spaces.Discrete(5)}), _POSITION),
     "toy-parquetdict-v0": (spaces.Dict({"pos": _POSITION, "n": spaces.Discrete(5)}), _POSITION),
 }
+
+
+def data_directories(fixtures: Path) -> list[Path]:
+    """The ``data`` directories of all datasets of official releases, and of the real one."""
+    return [path for part in ("official", "real") for path in (fixtures / part).rglob("data") if path.is_dir()]

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +19,9 @@ import numpy.typing as npt
 from minari.dataset._storages.hdf5_checksum import checksum
 from minari.dataset._storages.hdf5_filters import MOST_EXPANDED, Chunking, decoded, encoded
 from minari.dataset._storages.hdf5_objects import PAGE_BITS
+from minari.dataset._storages.hdf5_source import ReadAt
 from minari.dataset._storages.thread_pool import in_threads
 
-
-#: Gives bytes of a file, by offset and number; fewer where it ends.
-ReadAt: TypeAlias = Callable[[int, int], bytes]
 
 # Signature, version, that chunks are filtered, bytes of an element, bits of a page, elements, and where the block is.
 _HEADER: Final = struct.Struct("<4sBBBBQQ")
@@ -88,21 +86,37 @@ def decompressed(stored: StoredColumn) -> npt.NDArray[Any]:
         ValueError: a chunk is damaged.
     """
     dtype, shape, chunking = stored.dtype, stored.shape, stored.chunking
-    size, filters = chunking.size(dtype), chunking.filters
     stored_size = sum(len(piece.data) for piece in stored.pieces)
     if math.prod(shape, start=dtype.itemsize) > MOST_EXPANDED * stored_size:  # no room is made for it
         raise ValueError(f"its chunks have {stored_size} bytes, too few for an array of {shape}")
     array = np.empty(shape, dtype)
+    fill_from_chunks(array, chunking, zip(corners(shape, chunking.shape), stored.pieces, strict=True))
+    array.flags.writeable = False
+    return array
+
+
+def fill_from_chunks(
+    array: npt.NDArray[Any], chunking: Chunking, placed: Iterable[tuple[tuple[int, ...], Piece]]
+) -> None:
+    """Put chunks into an array.
+
+    Args:
+        array: that is filled.
+        chunking: how it lies in chunks.
+        placed: chunks, each with its first indices.
+
+    Raises:
+        ValueError: a chunk is damaged.
+    """
+    size, filters = chunking.size(array.dtype), chunking.filters
 
     def decode(placed: tuple[tuple[int, ...], Piece]) -> None:
         corner, piece = placed
-        chunk = decoded(piece.data, size, filters, piece.skipped).view(dtype).reshape(chunking.shape)
+        chunk = decoded(piece.data, size, filters, piece.skipped).view(array.dtype).reshape(chunking.shape)
         part = array[_around(corner, chunking.shape)]
         part[...] = chunk[tuple(map(slice, part.shape))]
 
-    in_threads(decode, zip(corners(shape, chunking.shape), stored.pieces, strict=True), _chunks_at_a_time(size))
-    array.flags.writeable = False
-    return array
+    in_threads(decode, placed, _chunks_at_a_time(size))
 
 
 def _chunks_at_a_time(size: int) -> int:

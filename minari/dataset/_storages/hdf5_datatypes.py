@@ -7,7 +7,7 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from minari.dataset._storages.hdf5_objects import VARIABLE_LENGTH, padded
+from minari.dataset._storages.hdf5_objects import VARIABLE_LENGTH, aligned, padded
 from minari.errors import EpisodeTypeError
 
 
@@ -17,7 +17,9 @@ BYTES: Final = "bytes"
 Kind: TypeAlias = "np.dtype[Any] | str"
 
 _START = struct.Struct("<B3sI")  # version and class, bits that depend on the class, size of an element
-_INTEGER, _FLOAT, _COMPOUND, _ENUMERATION, _VARIABLE_LENGTH = 0, 1, 6, 8, 9
+_INTEGER, _FLOAT, _STRING, _COMPOUND, _ENUMERATION, _VARIABLE_LENGTH = 0, 1, 3, 6, 8, 9
+_COMPLEX: Final = (b"r", b"i")  # how h5py calls the parts of complex numbers
+_LONGEST_STRING: Final = 2**16  # bytes, of a text of fixed length
 
 # Of each floating-point type, by its bytes and the bits of its fraction: where its sign is, whether its
 # fraction has a leading one that is not stored, and precision, exponent (place, bits), fraction and bias.
@@ -84,21 +86,75 @@ def _float(dtype: np.dtype[Any]) -> bytes:
 
 
 def decode_datatype(message: bytes) -> Kind | None:
-    """The kind of elements of a datatype, None where it is not one of the common ones."""
+    """Return the kind of elements of a datatype, None where it is not one of the common ones."""
     if len(message) < _START.size:
         return None
     kind, (bits, more_bits, _), size = message[0] & 15, message[1:4], int.from_bytes(message[4:8], "little")
+    if kind in (_INTEGER, _FLOAT):
+        return _decode_number(message)
+    if kind == _STRING and 0 < size <= _LONGEST_STRING and bits & 15 <= 2 and bits >> 4 <= 1:
+        return np.dtype(f"S{size}")  # however it is filled up, in ASCII or UTF-8
+    if kind == _VARIABLE_LENGTH:
+        if bits & 15 == 1 and more_bits & 15 in (0, 1):  # text, in ASCII or UTF-8, however it is filled up
+            return TEXT
+        return BYTES if bits & 15 == 0 and _decode_number(message[_START.size :]) == np.uint8 else None
+    if kind == _ENUMERATION:
+        return _decode_enumeration(message, bits + (more_bits << 8))
+    if kind == _COMPOUND and bits + (more_bits << 8) == len(_COMPLEX):
+        return _decode_complex(message, size)
+    return None
+
+
+def _decode_number(message: bytes) -> np.dtype[Any] | None:
+    """The dtype of integers and floats, where it is described as usual."""
+    if len(message) < _START.size:
+        return None
+    kind, bits, size = message[0] & 15, message[1], int.from_bytes(message[4:8], "little")
     order = ">" if bits & 1 else "<"
     if kind == _INTEGER and size in (1, 2, 4, 8):
-        found = np.dtype(f"{order}{'i' if bits & 8 else 'u'}{size}")
+        dtype = np.dtype(f"{order}{'i' if bits & 8 else 'u'}{size}")
     elif kind == _FLOAT and size in (2, 4, 8):
-        found = np.dtype(f"{order}f{size}")
-    elif kind == _ENUMERATION:
-        found = np.dtype(np.bool_)
-    elif kind == _VARIABLE_LENGTH and (bits & 15, more_bits) == (1, 1):
-        return TEXT  # however it is filled up
+        dtype = np.dtype(f"{order}f{size}")
+    elif kind == _FLOAT and size == np.dtype(np.longdouble).itemsize:
+        dtype = np.dtype(f"{order}g")
     else:
         return None
-    # The version of the message is the same for all that these can say.
-    expected = encode_datatype(found)
-    return found if message[1 : len(expected)] == expected[1:] else None
+    expected = encode_datatype(dtype)  # the version of a message is the same for all that these can say
+    return dtype if message[1 : len(expected)] == expected[1:] else None
+
+
+def _decode_enumeration(message: bytes, count: int) -> Kind | None:
+    base = _decode_number(message[_START.size :])
+    if base is None or base.kind not in "iu":
+        return None
+    is_packed, start = message[0] >> 4 >= 3, _START.size + len(encode_datatype(base))
+    names, position = [], start
+    for _ in range(count):
+        end = message.find(0, position)
+        if end < 0:
+            return None
+        names.append(message[position:end])
+        position = end + 1 if is_packed else position + aligned(end + 1 - position)
+    values = np.frombuffer(message, base, min(count, (len(message) - position) // base.itemsize), position)
+    if names != [b"FALSE", b"TRUE"] or values.tolist() != [0, 1]:
+        return base
+    return np.dtype(np.bool_) if base.itemsize == 1 else None
+
+
+def _decode_complex(message: bytes, size: int) -> Kind | None:
+    version, position = message[0] >> 4, _START.size
+    parts = []
+    for number, name in enumerate(_COMPLEX):
+        if message[position : position + 2] != name + b"\0":
+            return None
+        position += 2 if version >= 3 else 8
+        width = (size.bit_length() + 7) // 8 if version >= 3 else 4
+        if int.from_bytes(message[position : position + width], "little") != number * size // 2:
+            return None
+        position += width + (28 if version == 1 else 0)
+        part = _decode_number(message[position:])
+        if part is None or part.kind != "f" or part.itemsize * 2 != size:
+            return None
+        parts.append(part)
+        position += len(encode_datatype(part))
+    return np.dtype(f"{parts[0].byteorder}c{size}") if parts[0] == parts[1] else None

@@ -15,7 +15,7 @@ from minari.dataset._storages.hdf5_objects import Filter
 from minari.dataset.compression import Codec
 
 
-DEFLATE, SHUFFLE = 1, 2  # numbers of filters that every HDF5 library has
+DEFLATE, SHUFFLE, FLETCHER32 = 1, 2, 3  # numbers of filters that every HDF5 library has
 GZIP: Final = "gzip"
 GZIP_LEVELS: Final = range(10)
 GZIP_LEVEL: Final = 4
@@ -28,6 +28,8 @@ _CHUNK_ROWS: Final = 32
 #: Bytes of a chunk where that many rows are larger, and are cut into strips. Deflate looks back no further than
 #: 32 KiB, and is faster where less comes between a place and the same place a step before.
 _STRIP_SIZE: Final = 2**17
+_FLETCHER: Final = 2**16 - 1
+_MOST_ADDED: Final = 16  # bytes that filters before deflate may have added to a chunk
 #: Deflate makes at most this many bytes of one.
 MOST_EXPANDED: Final = 1032
 
@@ -82,8 +84,10 @@ def gzip_chunking(shape: Sequence[int], dtype: np.dtype[Any], codec: Codec) -> C
 
 
 def is_known(filters: Sequence[Filter]) -> bool:
-    """Whether :func:`encoded` and :func:`decoded` can do all of these filters."""
-    return all(number == DEFLATE or (number == SHUFFLE and len(values) == 1) for number, values, _ in filters)
+    """Whether :func:`decoded` can undo all of these filters."""
+    return all(
+        number in (DEFLATE, FLETCHER32) or (number == SHUFFLE and len(values) == 1) for number, values, _ in filters
+    )
 
 
 def encoded(chunk: npt.NDArray[Any], filters: Sequence[Filter]) -> bytes:
@@ -114,12 +118,11 @@ def decoded(data: bytes, size: int, filters: Sequence[Filter], skipped: int = 0)
         if skipped >> place & 1:
             continue
         if number == DEFLATE:
-            if size > MOST_EXPANDED * len(data):
-                raise ValueError(f"{len(data)} bytes cannot become {size}")
-            try:
-                result = zlib.decompress(result, bufsize=size)
-            except zlib.error as error:
-                raise ValueError(str(error)) from None
+            result = _inflated(result, size)
+        elif number == FLETCHER32:
+            result, stored = memoryview(result)[:-4], bytes(result[-4:])
+            if stored != fletcher32(result).to_bytes(4, "little"):
+                raise ValueError("its checksum is wrong")
         else:
             if values[0] < 1 or len(result) % values[0]:
                 raise ValueError(f"{len(result)} bytes are no elements of {values[0]}")
@@ -127,6 +130,35 @@ def decoded(data: bytes, size: int, filters: Sequence[Filter], skipped: int = 0)
     if len(result) != size:
         raise ValueError(f"it has {len(result)} bytes, expected {size}")
     return np.frombuffer(result, np.uint8)
+
+
+def _inflated(data: Any, size: int) -> bytes:
+    """What deflate has made smaller; no more than ``size`` bytes and what filters may have added to them."""
+    if size > MOST_EXPANDED * len(data):
+        raise ValueError(f"{len(data)} bytes cannot become {size}")
+    inflater = zlib.decompressobj()
+    try:
+        result = inflater.decompress(data, size + _MOST_ADDED)
+    except zlib.error as error:
+        raise ValueError(str(error)) from None
+    if not inflater.eof:
+        raise ValueError(f"it ends too early, or becomes more than {size} bytes")
+    return result
+
+
+def fletcher32(data: bytes | memoryview) -> int:
+    """The checksum of the filter of that name.
+
+    >>> hex(fletcher32(b"abcde"))
+    '0x4ff029c7'
+    """
+    padded = bytes(data) + bytes(len(data) % 2)
+    words = np.frombuffer(padded, ">u2").astype(np.int64)
+    weights = np.arange(len(words), 0, -1, dtype=np.int64) % _FLETCHER
+    first, second = int(words.sum()), int((words * weights % _FLETCHER).sum())
+    # Sums that are 0 without all words being 0 are written as what is the same.
+    first, second = ((number - 1) % _FLETCHER + 1 if first else 0 for number in (first, second))
+    return second << 16 | first
 
 
 def _bytes_of(chunk: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:

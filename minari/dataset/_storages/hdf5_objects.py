@@ -32,7 +32,7 @@ _ALIGNMENT: Final = 8
 _LARGEST_MESSAGE: Final = 2**16 - 8
 
 # IV.A.2, the types of messages
-_DATASPACE, _LINK_INFO, _DATATYPE, _FILL_VALUE, _LINK, _GROUP_INFO, _PIPELINE = 0x1, 0x2, 0x3, 0x5, 0x6, 0xA, 0xB
+DATASPACE, LINK_INFO, DATATYPE, FILL_VALUE, LINK, _GROUP_INFO, PIPELINE = 0x1, 0x2, 0x3, 0x5, 0x6, 0xA, 0xB
 LAYOUT = 0x8
 ATTRIBUTE, CONTINUATION, SYMBOL_TABLE = 0xC, 0x10, 0x11
 
@@ -109,7 +109,7 @@ def object_header(messages: Sequence[Message]) -> tuple[bytes, list[Field]]:
 def group_messages() -> list[Message]:
     """What makes an object a group that has its links in the header."""
     return [
-        Message(_LINK_INFO, struct.pack("<BBQQ", 0, 0, UNDEFINED, UNDEFINED)),
+        Message(LINK_INFO, struct.pack("<BBQQ", 0, 0, UNDEFINED, UNDEFINED)),
         Message(_GROUP_INFO, bytes(2), flags=_CONSTANT),
     ]
 
@@ -119,7 +119,7 @@ def link(name: str, field: str, target: int) -> Message:
     encoded = name.encode()
     wide = len(encoded) > 255
     start = struct.pack("<BBBH" if wide else "<BBBB", 1, 0x10 | wide, _UTF8, len(encoded)) + encoded
-    return Message(_LINK, start + struct.pack("<Q", target), (Field(field, len(start), "<u8"),))
+    return Message(LINK, start + struct.pack("<Q", target), (Field(field, len(start), "<u8"),))
 
 
 def dataset_messages(name: str, datatype: bytes, row_shape: tuple[int, ...]) -> list[Message]:
@@ -129,10 +129,10 @@ def dataset_messages(name: str, datatype: bytes, row_shape: tuple[int, ...]) -> 
     ``address of NAME`` and ``size of NAME``.
     """
     return [
-        Message(_DATASPACE, _dataspace((0, *row_shape)), (Field(f"rows of {name}", 8, "<u8"),)),
-        Message(_DATATYPE, datatype, flags=_CONSTANT),
+        Message(DATASPACE, _dataspace((0, *row_shape)), (Field(f"rows of {name}", 8, "<u8"),)),
+        Message(DATATYPE, datatype, flags=_CONSTANT),
         # Version, early allocation, never filled, no value given.
-        Message(_FILL_VALUE, struct.pack("<BBBB", 2, 1, 1, 0), flags=_CONSTANT),
+        Message(FILL_VALUE, struct.pack("<BBBB", 2, 1, 1, 0), flags=_CONSTANT),
         Message(
             LAYOUT,
             struct.pack("<BBQQ", 3, 1, UNDEFINED, 0),  # version, contiguous
@@ -163,11 +163,11 @@ def chunked_dataset_messages(
         pipeline += struct.pack("<HH", _OPTIONAL, len(values)) + (text if named else b"")
         pipeline += struct.pack(f"<{len(values)}I", *values)
     return [
-        Message(_DATASPACE, _dataspace((0, *row_shape)), (Field(f"rows of {name}", 8, "<u8"),)),
-        Message(_DATATYPE, datatype, flags=_CONSTANT),
+        Message(DATASPACE, _dataspace((0, *row_shape)), (Field(f"rows of {name}", 8, "<u8"),)),
+        Message(DATATYPE, datatype, flags=_CONSTANT),
         # Version, allocated with each chunk, never filled, no value given.
-        Message(_FILL_VALUE, struct.pack("<BBBB", 2, 3, 1, 0), flags=_CONSTANT),
-        Message(_PIPELINE, pipeline, flags=_CONSTANT),
+        Message(FILL_VALUE, struct.pack("<BBBB", 2, 3, 1, 0), flags=_CONSTANT),
+        Message(PIPELINE, pipeline, flags=_CONSTANT),
         Message(LAYOUT, layout + struct.pack("<Q", UNDEFINED), (Field(f"address of {name}", len(layout), "<u8"),)),
     ]
 

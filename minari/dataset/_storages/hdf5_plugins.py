@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 from collections.abc import Mapping
 from typing import Any, Final
@@ -10,7 +9,6 @@ from typing import Any, Final
 import h5py
 import numpy as np
 import numpy.typing as npt
-from h5py import h5z
 
 from minari.dataset._storages.hdf5_chunks import Piece, StoredColumn, corners
 from minari.dataset._storages.hdf5_filters import Chunking, chunk_shape
@@ -77,21 +75,3 @@ def filters_of(dataset: h5py.Dataset) -> tuple[Filter, ...]:
         (number, tuple(map(int, values)), name.decode(errors="replace") if number >= FIRST_WITH_A_NAME else "")
         for number, _, values, name in filters
     )
-
-
-def require_filters(dataset: h5py.Dataset) -> None:
-    """See whether an array can be read here.
-
-    Raises:
-        MissingDependencyError: it went through a filter of a package that is not installed.
-    """
-    for number, _, name in filters_of(dataset):
-        if not h5z.filter_avail(number):
-            with contextlib.suppress(ImportError):
-                importlib.import_module(_PLUGINS)  # which tells HDF5 about its filters
-            if not h5z.filter_avail(number):
-                known_as = f" ({name.partition(';')[0]})" if name else ""
-                raise MissingDependencyError(
-                    f"{dataset.name} in {dataset.file.filename} is compressed with the HDF5 filter {number}{known_as}, "
-                    f"which is not installed; {_INSTALL}"
-                )

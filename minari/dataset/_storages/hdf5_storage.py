@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from itertools import islice
@@ -21,14 +21,13 @@ import numpy as np
 import numpy.typing as npt
 
 from minari.dataset._storages.hdf5_appending import StoredEpisode
-from minari.dataset._storages.hdf5_attributes import nested_metadata
 from minari.dataset._storages.hdf5_chunks import StoredColumn, decompressed, read_column
 from minari.dataset._storages.hdf5_filters import GZIP, GZIP_FRAME_LEVEL, GZIP_LEVELS, Chunking
-from minari.dataset._storages.hdf5_headers import read_attributes
-from minari.dataset._storages.hdf5_index import UNKNOWN, EpisodeIndex, LeafPlace, PlacedEpisodes, Schema
-from minari.dataset._storages.hdf5_library import hdf5, plugins
+from minari.dataset._storages.hdf5_index import EpisodeIndex, LeafPlace, PlacedEpisodes, Schema
+from minari.dataset._storages.hdf5_library import plugins
 from minari.dataset._storages.hdf5_names import DATA_FILE_NAME, spell
 from minari.dataset._storages.hdf5_objects import Filter
+from minari.dataset._storages.hdf5_reader import EpisodeFile
 from minari.dataset._storages.hdf5_writer import open_writer
 from minari.dataset._storages.mapped_file import MappedFile
 from minari.dataset._storages.thread_lock import ThreadLock
@@ -38,7 +37,7 @@ from minari.dataset.metadata import DatasetMetadata
 from minari.dataset.minari_storage import EpisodeWriter, MinariStorage
 from minari.dataset.stored_metadata import stamp_of
 from minari.errors import DatasetBusyError, DatasetCorruptError
-from minari.spaces import Column, Columns, path_name
+from minari.spaces import Column, Columns, EpisodeColumns, Path, path_name
 
 
 _EPISODES_AT_A_TIME = 16  # read through HDF5 before the file is closed again
@@ -46,11 +45,6 @@ _MOST_AT_A_TIME = 2**26  # bytes of them that have to be decompressed
 _PATIENCE = 30.0  # seconds to wait for a moment in which nobody commits
 
 T = TypeVar("T")
-
-
-def _metadata_of_group(index: int, group: Any) -> dict[str, Any]:
-    metadata: dict[str, Any] = hdf5().read_metadata(group)
-    return metadata
 
 
 class HDF5Storage(MinariStorage):
@@ -72,6 +66,7 @@ class HDF5Storage(MinariStorage):
         self._lock = ThreadLock()  # of the index and the map, which belong together
         self._index = EpisodeIndex(self._file)
         self._map: MappedFile | None = None
+        self._reader: tuple[MappedFile, EpisodeFile] | None = None
         codecs = (self._codec.observations, self._codec.actions)
         self._known_paths = {spell(path): path for codec in codecs for path in codec.paths()}
 
@@ -94,7 +89,7 @@ class HDF5Storage(MinariStorage):
         with self._lock.current:
             self._refresh()
             if self._index.total is None:
-                self._index.total = self._at_one_moment(lambda: int(hdf5().count_episodes(self._file)))
+                self._index.total = self._at_one_moment(lambda: self._episodes().count())
             return self._index.total
 
     # Reading
@@ -120,8 +115,12 @@ class HDF5Storage(MinariStorage):
                 self._refresh()
         return self._map
 
-    def _file_size(self) -> int:
-        return self._file.stat().st_size if self._file.exists() else 0
+    def _episodes(self) -> EpisodeFile:
+        """What reads the structures of the file that is mapped."""
+        mapped = self._mapped()
+        if self._reader is None or self._reader[0] is not mapped:
+            self._reader = mapped, EpisodeFile(self._file, mapped.read_at, mapped.size)
+        return self._reader[1]
 
     def _read_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
         remaining = iter(indices)
@@ -202,10 +201,9 @@ class HDF5Storage(MinariStorage):
         """The columns of the first episodes, read through HDF5 where they have to be."""
         self._locate(batch)
         batch = self._at_once(batch)
-        mapped, through_hdf5 = self._mapped(), self._read_through_hdf5(batch)
+        mapped, others = self._mapped(), self._read_others(batch)
         return [
-            (index, {**self._views(mapped, index, *self._placed(index)), **through_hdf5.get(index, {})})
-            for index in batch
+            (index, {**self._views(mapped, index, *self._placed(index)), **others.get(index, {})}) for index in batch
         ]
 
     def _at_once(self, batch: Sequence[int]) -> Sequence[int]:
@@ -248,11 +246,9 @@ class HDF5Storage(MinariStorage):
         return stamp_of(self.data_path), status and (status.st_ino, status.st_size, status.st_mtime_ns)
 
     def _locate(self, batch: Iterable[int]) -> None:
-        unknown = [index for index in batch if self._index.find(index) is None]
-        if unknown:
-            locate = partial(hdf5().locate, known=self._known_paths, read_at=self._mapped().read_at, file=self._file)
-            for found in hdf5().with_episode_groups(self._file, unknown, locate):
-                self._index.add(found)
+        for index in batch:
+            if self._index.find(index) is None:
+                self._index.add(self._episodes().locate(index, self._known_paths))
 
     def _placed(self, index: int) -> tuple[Schema, list[int]]:
         found = self._index.find(index)
@@ -260,19 +256,14 @@ class HDF5Storage(MinariStorage):
             raise DatasetCorruptError(f"Episode {index} is not in {self._file}.")
         return found
 
-    def _read_through_hdf5(self, batch: Sequence[int]) -> dict[int, dict[Any, Column]]:
-        wanted = {}
+    def _read_others(self, batch: Sequence[int]) -> dict[int, dict[Any, Column]]:
+        """The leaves that do not lie in the file as they are."""
+        wanted = []
         for index in batch:
             paths = [leaf.path for leaf in self._placed(index)[0].leaves if leaf.needs_hdf5]
             if paths:
-                wanted[index] = paths
-        if not wanted:
-            return {}
-        read_column = hdf5().read_column
-        columns = hdf5().with_episode_groups(
-            self._file, wanted, lambda index, group: {path: read_column(group, path) for path in wanted[index]}
-        )
-        return dict(zip(wanted, columns, strict=True))
+                wanted.append((index, self._index.header(index), paths))
+        return self._episodes().read_columns(wanted) if wanted else {}
 
     def _read_episode_metadata(self, indices: Iterable[int]) -> Iterator[dict[str, Any]]:
         remaining = iter(indices)
@@ -280,19 +271,14 @@ class HDF5Storage(MinariStorage):
             yield from self._at_one_moment(partial(self._metadata_of, batch))
 
     def _metadata_of(self, batch: Sequence[int]) -> list[dict[str, Any]]:
-        mapped = self._mapped()
-        found = {index: self._mapped_metadata(mapped, index) for index in batch}
-        others = [index for index, metadata in found.items() if metadata is None]
-        if others:
-            read = hdf5().with_episode_groups(self._file, others, _metadata_of_group)
-            found.update(zip(others, read, strict=True))
-        return [{**cast("dict[str, Any]", found[index]), "id": index} for index in batch]
-
-    def _mapped_metadata(self, mapped: MappedFile, index: int) -> dict[str, Any] | None:
-        """The metadata of an episode whose place is known and which was written as usual, otherwise None."""
-        header = self._index.header(index)
-        attributes = None if header == UNKNOWN else read_attributes(mapped.read_at, header)
-        return None if attributes is None else nested_metadata(attributes)
+        episodes, found = self._episodes(), []
+        for index in batch:
+            metadata = episodes.read_metadata(index, self._index.header(index))
+            if "total_steps" not in metadata:  # where another program has left it out
+                self._locate([index])
+                metadata["total_steps"] = int(cast("Any", self._index.lengths(np.array([index])))[0])
+            found.append({**metadata, "id": index})
+        return found
 
     def _read_lengths(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         with self._lock.current:
@@ -308,32 +294,43 @@ class HDF5Storage(MinariStorage):
     def _rewriter(self) -> AbstractContextManager[EpisodeWriter]:
         return open_writer(self, replacing=True)
 
-    def _are_copyable(self, indices: Sequence[int]) -> bool:
-        """Whether of every leaf of these episodes it is known where its bytes are."""
-        with self._lock.current:
-            self._at_one_moment(lambda: self._locate(indices))
-            return all(self._placed(index)[0].is_copyable for index in indices)
-
-    def _stored_episodes(self, indices: Sequence[int]) -> Iterator[StoredEpisode]:
-        """Episodes that are copyable, as they are stored."""
+    def _stored_episodes(self, indices: Iterable[int]) -> Iterator[StoredEpisode | EpisodeColumns]:
+        """Episodes as they are stored, or with their values where their bytes cannot be copied."""
         remaining = iter(indices)
         while batch := list(islice(remaining, _EPISODES_AT_A_TIME)):
-            yield from self._at_one_moment(lambda: list(self._stored_batch(batch)))
-
-    def _stored_batch(self, batch: Sequence[int]) -> Iterator[StoredEpisode]:
-        self._locate(batch)
-        mapped = self._mapped()
-        for index, metadata in zip(batch, self._metadata_of(batch), strict=True):
-            schema, places = self._placed(index)
-            columns: dict[Any, Column | StoredColumn] = {}
-            for leaf, rows, offset in zip(schema.leaves, places[::2], places[1::2], strict=False):
-                shape = (rows, *leaf.shape)
-                if leaf.filters is None:
-                    columns[leaf.path] = mapped.array(offset, shape, cast("np.dtype[Any]", leaf.dtype))
+            stored = self._at_one_moment(partial(self._stored_batch, batch))
+            for index, (episode, metadata) in zip(batch, stored, strict=True):
+                if episode is not None:
+                    yield StoredEpisode(metadata.pop("total_steps"), episode, metadata)
                 else:
-                    columns[leaf.path] = self._stored(mapped, index, leaf, shape, offset)
+                    ((_, columns),) = self._read_columns([index])
+                    yield EpisodeColumns(metadata.pop("total_steps"), columns, metadata)
+
+    def _stored_batch(self, batch: Sequence[int]) -> list[tuple[Mapping[Path, Column | StoredColumn] | None, Any]]:
+        """Of each episode its columns as they are stored, None where that is not possible, and its metadata."""
+        self._locate(batch)
+        metadatas = self._metadata_of(batch)
+        for metadata in metadatas:
             del metadata["id"]
-            yield StoredEpisode(int(metadata.pop("total_steps")), columns, metadata)
+        return [(self._stored_columns(index), metadata) for index, metadata in zip(batch, metadatas, strict=True)]
+
+    def _stored_columns(self, index: int) -> Mapping[Path, Column | StoredColumn] | None:
+        mapped, (schema, places) = self._mapped(), self._placed(index)
+        columns: dict[Any, Column | StoredColumn] = {}
+        others, position = [], 0
+        for leaf in schema.leaves:
+            shape, offset = (places[position], *leaf.shape), places[position + 1]
+            if leaf.dtype is None or (leaf.filters is None and leaf.chunks is not None):
+                others.append(leaf.path)
+            elif leaf.filters is None:
+                columns[leaf.path] = mapped.array(offset, shape, leaf.dtype)
+            else:
+                columns[leaf.path] = self._stored(mapped, index, leaf, shape, offset)
+            position += 1 + leaf.pieces
+        if not others:
+            return columns
+        stored = self._episodes().stored_columns(index, self._index.header(index), others)
+        return None if stored is None else {**columns, **stored}
 
     def _remember(self, placed: Iterable[PlacedEpisodes], status: os.stat_result, total: int) -> None:
         """Take over what a writer has changed."""

@@ -11,6 +11,7 @@ from typing import Final
 
 from minari.dataset._storages.hdf5_checksum import checksum
 from minari.dataset._storages.hdf5_members import LEAF_K, NODE_K
+from minari.dataset._storages.hdf5_source import NotUnderstood, Source
 from minari.errors import DatasetCorruptError
 
 
@@ -20,6 +21,14 @@ SUPERBLOCK_SIZE: Final = 100
 _SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 _UNDEFINED: Final = b"\xff" * 8
 _CHECKSUM_AT: Final = 44
+
+#: Of each version where the size of addresses, the end of the file, and the address of the root stand.
+_PLACES: Final[dict[int | None, tuple[int, int, int]]] = {
+    0: (13, 40, 64),
+    1: (13, 44, 68),
+    2: (9, 28, 36),
+    3: (9, 28, 36),
+}
 
 #: Bytes of what :func:`new_superblock` returns.
 NEW_SUPERBLOCK_SIZE: Final = 48
@@ -57,6 +66,59 @@ class Superblock:
         if data[8] >= 2:
             struct.pack_into("<I", data, _CHECKSUM_AT, checksum(bytes(data[:_CHECKSUM_AT])))
         return bytes(data)
+
+
+def check_not_in_use(superblock: Superblock, name: str) -> None:
+    """Refuse a file that a program was writing in place when it died.
+
+    Raises:
+        DatasetCorruptError: the file has the mark of such a program.
+    """
+    if superblock.in_use:
+        raise DatasetCorruptError(
+            f"{name} was open for writing in another program that died, so it may be damaged; look at it and remove "
+            f"the mark with h5clear --status, or copy or download it again."
+        )
+
+
+def find_superblock(source: Source, name: str) -> Superblock:
+    """Return the superblock of a file that is only read, and let the addresses of the source count from it.
+
+    Args:
+        source: the file.
+        name: of the file, for errors.
+
+    Raises:
+        DatasetCorruptError: the file is not HDF5, or cut off.
+        NotUnderstood: it has addresses of another size.
+    """
+    place, start = 0, b""
+    while place + 48 <= source.size and start[:8] != _SIGNATURE:
+        start = source.read(place, min(SUPERBLOCK_SIZE, source.size - place))
+        source.base, place = place, max(512, 2 * place)  # behind a user block
+    version = start[8] if start[:8] == _SIGNATURE else None
+    places = _PLACES.get(version)
+    if places is None or len(start) < places[2] + 8 or not (version in (0, 1) or _has_checksum(start)):
+        raise DatasetCorruptError(
+            f"{name} cannot be read as HDF5; it is cut off, damaged or another kind of file, so copy or download it "
+            f"again."
+        )
+    sizes_at, end_at, root_at = places
+    if start[sizes_at : sizes_at + 2] != b"\x08\x08":
+        raise NotUnderstood("addresses of an unusual size")
+    end, root = (struct.unpack_from("<Q", start, at)[0] for at in (end_at, root_at))
+    if end > source.size:
+        raise DatasetCorruptError(
+            f"{name} cannot be read as HDF5; it has {source.size} bytes of {end}, so it is cut off, and has to be "
+            f"copied or downloaded again."
+        )
+    return Superblock(start, end_at, root, LEAF_K, NODE_K, version == 3 and bool(start[11] & 1))
+
+
+def _has_checksum(start: bytes) -> bool:
+    """Whether the checksum is right, which superblocks have from version 2 on."""
+    found: int = struct.unpack_from("<I", start, _CHECKSUM_AT)[0]
+    return found == checksum(start[:_CHECKSUM_AT])
 
 
 def read_superblock(start: bytes, name: str) -> Superblock:

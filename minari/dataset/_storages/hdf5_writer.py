@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
@@ -20,6 +19,7 @@ from minari.dataset._storages.hdf5_superblock import (
     NEW_SUPERBLOCK_SIZE,
     SUPERBLOCK_SIZE,
     Superblock,
+    check_not_in_use,
     new_superblock,
     read_superblock,
 )
@@ -168,22 +168,10 @@ class HDF5Writer(EpisodeWriter):
     def copy_from(self, first_index: int, storage: MinariStorage, indices: Sequence[int]) -> bool:
         if not isinstance(storage, type(self._storage)):
             return False
-        # What is in the index is read and written faster than HDF5 copies it.
-        if storage._are_copyable(indices):
-            for index, episode in enumerate(storage._stored_episodes(indices), first_index):
-                self._appender.add(index, episode)
-                self._appended = True
-            return True
-        if not hdf5().can_copy(storage._file, indices[0]):
-            return False
-        self._through_hdf5.append(partial(self._copy, first_index, storage._file, list(indices)))
+        for index, episode in enumerate(storage._stored_episodes(indices), first_index):
+            self._appender.add(index, episode)
+            self._appended = True
         return True
-
-    def _copy(self, first_index: int, source_file: FilePath, indices: Sequence[int], file: Any) -> None:
-        numbers = [(old, new) for new, old in enumerate(indices, first_index)]
-        self._placed += hdf5().copy_episodes(
-            source_file, numbers, file, self._storage._known_paths, self._target.read_at
-        )
 
     def _finish(self) -> None:
         """Do everything but to make it visible."""
@@ -212,11 +200,7 @@ class HDF5Writer(EpisodeWriter):
 
     def _superblock(self) -> Superblock:
         superblock = read_superblock(self._target.read_at(0, SUPERBLOCK_SIZE), str(self._target.path))
-        if superblock.in_use:
-            raise DatasetCorruptError(
-                f"{self._target.path} was open for writing in another program that died, so it may be damaged; "
-                f"look at it and remove the mark with h5clear --status, or copy or download it again."
-            )
+        check_not_in_use(superblock, str(self._target.path))
         return superblock
 
     def _change_through_hdf5(self, unlinked: Sequence[PlacedEpisodes]) -> None:

@@ -12,15 +12,19 @@ does not know. Complex numbers are lists of two.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
+from minari._base.json_text import parse_json, shortened
 from minari.errors import MetadataError
 
 
 _DTYPES = "_dtypes"
+#: The types that arrays can have, by the names that NumPy has for them.
+_TYPES: Final = {np.dtype(code).name: np.dtype(code) for code in np.typecodes["AllInteger"] + "?efdFD"}
 _JSON_SCALARS = (np.bool_, np.int64, np.float64)  # these come back as Python's own
 
 
@@ -72,26 +76,40 @@ def from_json(text: str | bytes) -> dict[str, Any]:
     """The metadata that a text holds.
 
     Raises:
-        ValueError, KeyError, TypeError: it is not one that :func:`to_json` makes.
+        ValueError: it is not one that :func:`to_json` makes.
     """
-    values = json.loads(text)
+    values = parse_json(text)
     if not isinstance(values, dict):
-        raise TypeError(f"expected a JSON object, got {values!r}")
+        raise ValueError(f"expected a JSON object, got {shortened(values)}")
     return _typed_dict(values, values.pop(_DTYPES, {}))
 
 
-def _typed_dict(values: dict[str, Any], dtypes: Mapping[str, Any]) -> dict[str, Any]:
+def _typed_dict(values: Any, dtypes: Any) -> dict[str, Any]:
+    if not isinstance(values, dict) or not isinstance(dtypes, dict) or not dtypes.keys() <= values.keys():
+        raise ValueError(f"the dtypes are {shortened(dtypes)}, expected some for the keys of {shortened(values)}")
     for key, dtype in dtypes.items():
-        if isinstance(dtype, dict):
-            _typed_dict(values[key], dtype)
-        else:
-            values[key] = _typed(values[key], *dtype)
+        values[key] = _typed_dict(values[key], dtype) if isinstance(dtype, dict) else _typed(values[key], dtype)
     return values
 
 
-def _typed(value: Any, name: str, shape: list[int]) -> Any:
-    dtype = np.dtype(name)
-    if dtype.kind != "c":
-        return np.array(value, dtype).reshape(shape)[()]
-    pairs = np.array(value, f"f{dtype.itemsize // 2}").reshape(*shape, 2)
-    return pairs.view(dtype)[..., 0]
+def _typed(value: Any, dtype: Any) -> Any:
+    """An array, or a number, of a type and a shape that data name."""
+    name, shape = dtype if isinstance(dtype, list) and len(dtype) == 2 else (None, None)
+    if not isinstance(name, str) or name not in _TYPES:
+        raise ValueError(f"the dtype of {shortened(value)} is {shortened(dtype)}, expected one of {sorted(_TYPES)}")
+    if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
+        raise ValueError(f"the shape of {shortened(value)} is {shortened(shape)}, expected a list of sizes")
+    known = _TYPES[name]
+    is_complex = known.kind == "c"
+    if is_complex:
+        shape = [*shape, 2]
+    try:
+        numbers = np.array(value, f"f{known.itemsize // 2}" if is_complex else known)
+        if numbers.size != math.prod(shape):
+            raise ValueError(f"there are {numbers.size} numbers")
+        numbers = numbers.reshape(shape)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(
+            f"{shortened(value)} does not make {name} values of the shape {shortened(shape)} ({error})"
+        ) from None
+    return numbers.view(known)[..., 0] if is_complex else numbers[()]

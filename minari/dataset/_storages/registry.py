@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import TYPE_CHECKING
 
+from minari._base.json_text import shortened
 from minari.errors import MissingDependencyError, UnknownFormatError
 from minari.plugins import Target, find_target, known_targets, load_class
 
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from minari.dataset.minari_storage import MinariStorage
 
 ENTRY_POINT_GROUP = "minari.storages"
+
+_NAME = re.compile(r"[\w.-]{1,64}")
 
 _formats: dict[str, Target] = {
     "hdf5": ("minari.dataset._storages.hdf5_storage:HDF5Storage", "minari"),
@@ -47,10 +51,11 @@ def get_minari_storage(storage_type: str) -> type[MinariStorage]:
         UnknownFormatError: no format has that name.
         MissingDependencyError: the package that the format needs is not installed.
     """
-    target = find_target(storage_type, _formats, ENTRY_POINT_GROUP)
+    is_name = isinstance(storage_type, str) and _NAME.fullmatch(storage_type) is not None
+    target = find_target(storage_type, _formats, ENTRY_POINT_GROUP) if is_name else None
     if target is None:
         raise UnknownFormatError(
-            f"No storage implemented for the format {storage_type!r}, expected one of {get_storage_keys()}."
+            f"No storage implemented for the format {shortened(storage_type)}, expected one of {get_storage_keys()}."
         )
     python = _PYTHON.get(storage_type, (0, 0))
     if sys.version_info < python:

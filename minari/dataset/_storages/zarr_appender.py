@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -17,9 +15,12 @@ from minari.dataset._storages.zarr_arrays import (
     form_of_rows,
     form_of_steps,
 )
+from minari.dataset._storages.zarr_json import ATTRIBUTE, to_zarr_json
 from minari.dataset._storages.zarr_metadata import JSON, split_metadata
-from minari.dataset._storages.zarr_reader import ATTRIBUTE, EPISODE_ENDS, LAYOUTS, StoreReader
+from minari.dataset._storages.zarr_reader import EPISODE_ENDS, INT32, INT64, LAYOUTS, StoreReader, groups_of
+from minari.dataset._storages.zarr_rests import Rest, arrays_of_rest
 from minari.dataset._storages.zarr_rows import kind_of, split
+from minari.dataset._storages.zarr_store import Rows
 from minari.dataset._storages.zarr_stream import Put, RowStream
 from minari.dataset._storages.zarr_table import OF_METADATA, RAGGED, ColumnKind, StoredColumn, ends_of
 from minari.dataset.compression import Codec
@@ -27,25 +28,8 @@ from minari.errors import DatasetCorruptError, EpisodeError
 from minari.spaces import EpisodeColumns, Path, path_name
 
 
+_LARGEST_BLOCK: Final = 1 << 27  # bytes of the rows of a shard that is there, which are in memory to be gone on with
 _OF_META: Final = Codec("zstd", 1)  # of what is no column of numbers: ends, metadata, texts
-_INT32, _INT64 = np.dtype("<i4"), np.dtype("<i8")
-
-
-@dataclass(frozen=True, slots=True)
-class Rest:
-    """An episode without the rows of its steps.
-
-    Attributes:
-        total_steps: the number of its steps.
-        columns: the numbers of its columns.
-        rows: of the arrays that have other rows, each with the number of the column.
-        metadata: of the episode.
-    """
-
-    total_steps: int
-    columns: list[int]
-    rows: list[tuple[int, str, npt.NDArray[Any]]]
-    metadata: dict[str, Any]
 
 
 class StoreAppender:
@@ -138,7 +122,7 @@ class StoreAppender:
                 self._streams[array] = stream
                 stream.put(at + begin, rows[begin:end])
             else:
-                others.append((column.number, array, rows))
+                others.append(rows)
         return Rest(episode.total_steps, [column.number for column in columns], others, episode.metadata)
 
     def flush(self) -> None:
@@ -149,9 +133,10 @@ class StoreAppender:
     def add_rest(self, rest: Rest) -> None:
         """Append an episode whose steps are put elsewhere."""
         metadata = split_metadata(self.table, rest.metadata)
-        for number, array, rows in rest.rows:
-            self._put_rows(self.table.columns[number], array, rows)
-        self._add_metadata([self.table.columns[number] for number in rest.columns], *metadata)
+        columns = [self.table.columns[number] for number in rest.columns]
+        for (column, array), rows in zip(arrays_of_rest(columns), rest.rows, strict=True):
+            self._put_rows(column, array, rows)
+        self._add_metadata(columns, *metadata)
         self._end_episode(rest.total_steps)
 
     # Columns and metadata
@@ -175,7 +160,7 @@ class StoreAppender:
             MetadataError: metadata that cannot be stored.
         """
         old, self.table = self.table, self.table.without_metadata()
-        self._known = {a for c in self.table.columns for a in _arrays_and_ends(c)} | {EPISODE_ENDS}
+        self._known = {a for c in self.table.columns for a in c.all_arrays} | {EPISODE_ENDS}
         self.episodes = 0
         for metadata, layout in zip(metadatas, self._reader.layouts.tolist(), strict=True):
             of_data = [self.table.column(c.kind) for c in old.columns_of(layout) if c.kind.kind not in OF_METADATA]
@@ -216,35 +201,45 @@ class StoreAppender:
     def _fresh_form(self, column: StoredColumn, array: str) -> ArrayForm:
         """What an array is like that there is not yet."""
         kind = column.kind
-        dtype = _INT64 if kind.kind in ("text", "bytes") and array.endswith("/lengths") else np.dtype(kind.dtype)
+        dtype, row_shape = column.form_of(array)
         is_number = kind.kind in ("steps", "states", "rows")
-        is_jpeg = kind.kind == "bytes" and dtype != _INT64
+        is_jpeg = kind.kind == "bytes" and dtype != INT64
         codec = self._codec_for(kind.path) if is_number else None if is_jpeg else _OF_META
         if array.startswith("data/"):
-            return form_of_steps(dtype, kind.row_shape, self.table.shard_rows or SMALLEST_CHUNK, codec)
-        return form_of_rows(dtype, kind.row_shape, codec)
+            return form_of_steps(dtype, row_shape, self.table.shard_rows or SMALLEST_CHUNK, codec)
+        return form_of_rows(dtype, row_shape, codec)
 
     def _stream(self, array: str, form: ArrayForm, start: int, column: StoredColumn | None = None) -> RowStream:
         """The stream of an array that goes on where it ends, or begins."""
         if array not in self._known:
             return RowStream(self._put, array, form, start, self._is_fixed)
-        form, end = self._form(array), self._reader.last_end(array)
+        expected, form, end = form, self._form(array), self._reader.last_end(array)
+        if (form.dtype, form.row_shape) != (expected.dtype, expected.row_shape):
+            raise self._refusal(
+                array,
+                f"it holds {form.dtype} of {form.row_shape}, expected {expected.dtype} of {expected.row_shape}",
+            )
         if start // form.shard_rows > end // form.shard_rows:  # the last shard that is there stays as it is
             return RowStream(self._put, array, form, start, self._is_fixed)
         stream = RowStream(self._put, array, form, end, self._is_fixed)
         first = end - end % form.shard_rows
         if first < end and form.has_data and (column is None or self._reader.has_rows(column, array, first)):
-            stream.restore(self._reader.arrays.read([(array, first, end)])[0])
+            stream.restore(self._reader.arrays.read([Rows(array, first, end, form.dtype, form.row_shape)])[0])
         return stream
 
     def _form(self, array: str) -> ArrayForm:
-        try:
-            return ArrayForm.from_zarr_json(self._reader.arrays.text(f"{array}/zarr.json") or b"")
-        except (ValueError, KeyError, TypeError, IndexError) as error:
-            raise DatasetCorruptError(
-                f"The array {array} of {self._reader.arrays.store} cannot be appended to, since it is damaged, or "
-                f"another program has written it in another way ({error}); copy the episodes to a new dataset."
-            ) from error
+        form = self._reader.arrays.open(array).form
+        if isinstance(form, str):
+            raise self._refusal(array, form)
+        if form.row_size * form.shard_rows > max(_LARGEST_BLOCK, form.row_size * SMALLEST_CHUNK):
+            raise self._refusal(array, f"its shards have {form.shard_rows} rows")
+        return form
+
+    def _refusal(self, array: str, why: str) -> DatasetCorruptError:
+        return DatasetCorruptError(
+            f"The array {array} of {self._reader.arrays.store} cannot be appended to, since it is damaged, or "
+            f"another program has written it in another way ({why}); copy the episodes to a new dataset."
+        )
 
     def _length(self, array: str) -> int:
         if array not in self._lengths:
@@ -257,15 +252,15 @@ class StoreAppender:
         """Write what is kept in memory, and then the metadata of all arrays and groups."""
         if not self.episodes:
             return
-        self._put_numbers(EPISODE_ENDS, _INT64, self._episode_ends)
-        self._put_numbers(LAYOUTS, _INT32, self._layouts)
+        self._put_numbers(EPISODE_ENDS, INT64, self._episode_ends)
+        self._put_numbers(LAYOUTS, INT32, self._layouts)
         for column in self.table.columns:
             if column.kind.kind == "value":
                 (array,) = column.arrays
                 self._put_numbers(array, np.dtype(column.kind.dtype), self._dense(array, self._values.get(column, {})))
             elif column.kind.kind in RAGGED:
                 for array in column.arrays:
-                    self._put_numbers(ends_of(array), _INT64, self._ends_since(array))
+                    self._put_numbers(ends_of(array), INT64, self._ends_since(array))
         self.flush()
         shapes = self._shapes()
         columns = {array: column for column in self.table.columns for array in column.arrays}
@@ -275,7 +270,7 @@ class StoreAppender:
             else:
                 form = self._form(array) if array in self._known else self._fresh_form(columns[array], array)
             self._put_json(f"{array}/zarr.json", form.zarr_json(rows))
-        for group in sorted({group for array in shapes for group in _groups(array)}):
+        for group in sorted({group for array in shapes for group in groups_of(array)}):
             self._put_json(f"{group}/zarr.json", _group({}))
         self._put_json("zarr.json", _group({ATTRIBUTE: self.table.to_json()}))
 
@@ -310,7 +305,7 @@ class StoreAppender:
         return shapes
 
     def _put_json(self, key: str, value: Mapping[str, Any]) -> None:
-        self._put(key, [memoryview(json.dumps(value).encode())])
+        self._put(key, [memoryview(to_zarr_json(value))])
 
 
 def rows_of(
@@ -321,16 +316,6 @@ def rows_of(
         parts = split(column.kind.kind, episode.columns[column.kind.path], episode.total_steps)
         for array, rows in zip(column.arrays, parts, strict=True):
             yield column, array, rows
-
-
-def _arrays_and_ends(column: StoredColumn) -> list[str]:
-    arrays = column.arrays
-    return [*arrays, *(map(ends_of, arrays) if column.kind.kind in RAGGED else ())]
-
-
-def _groups(array: str) -> list[str]:
-    parts = array.split("/")
-    return ["/".join(parts[:depth]) for depth in range(1, len(parts))]
 
 
 def _group(attributes: Mapping[str, Any]) -> dict[str, Any]:

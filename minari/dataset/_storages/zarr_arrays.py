@@ -7,24 +7,19 @@ together here and not by zarr-python, which takes several times as long as the d
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-import google_crc32c
 import numpy as np
 import numpy.typing as npt
-from numcodecs import Blosc, GZip, Zstd
 
+from minari._base.json_text import shortened
 from minari.dataset._storages.thread_pool import in_threads
-from minari.dataset.compression import Codec, Codecs
+from minari.dataset._storages.zarr_codecs import CODECS, DEFAULT_LEVELS, checksum, encoded
+from minari.dataset.compression import Codec
 
-
-#: The codecs of chunks, with their levels.
-CODECS: Final[Codecs] = {"zstd": range(1, 23), "blosc": range(10), "gzip": range(1, 10)}
 
 SMALLEST_CHUNK: Final = 64  # rows of steps, so that a window of as many lies in two chunks
 _CHUNK_SIZE, _MOST_CHUNK_ROWS = 1 << 19, 1 << 14
@@ -34,8 +29,15 @@ _SHARD_SIZE, _MOST_SHARD_ROWS = 1 << 25, 1 << 16
 _SHARDS_SIZE = 1 << 27  # of all arrays at the same steps, which are in memory until they are full
 ABSENT: Final = np.uint64(2**64 - 1)  # instead of the place of a chunk that a shard does not have
 
-_ZSTD_FRAME = b"\x28\xb5\x2f\xfd"
-_DEFAULT_LEVELS = {"zstd": 3, "blosc": 5, "gzip": 6}
+#: The types that every reader of Zarr knows, as NumPy writes them.
+KNOWN_TYPES: Final = frozenset(
+    np.dtype(code).str
+    for code in ("?", "i1", "<i2", "<i4", "<i8", "u1", "<u2", "<u4", "<u8", "<f2", "<f4", "<f8", "<c8", "<c16")
+)
+#: The same by the names that Zarr has for them.
+TYPES_BY_NAME: Final = {np.dtype(code).name: np.dtype(code) for code in sorted(KNOWN_TYPES)}
+MOST_DIMENSIONS: Final = 32  # as many as every release of NumPy can have
+MOST_ROWS: Final = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ class ArrayForm:
         chunk_rows: rows of a chunk.
         shard_rows: rows of a shard, a multiple of those of a chunk.
         codec: with which chunks are compressed, None for none.
+        has_checksums: whether one stands behind every chunk.
+        row_size: the bytes of one row.
     """
 
     dtype: np.dtype[Any]
@@ -55,11 +59,16 @@ class ArrayForm:
     chunk_rows: int
     shard_rows: int
     codec: Codec | None
+    has_checksums: bool = True
+    row_size: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "row_size", _row_size(self.dtype, self.row_shape))
 
     @property
     def has_data(self) -> bool:
         """Whether a row has any value."""
-        return math.prod(self.row_shape) > 0
+        return self.row_size > 0
 
     def zarr_json(self, rows: int) -> dict[str, Any]:
         """The metadata of the array as Zarr 3 has them."""
@@ -67,8 +76,12 @@ class ArrayForm:
         little = {"name": "bytes", "configuration": {"endian": "little"}}
         sharding = {
             "chunk_shape": [self.chunk_rows, *inner],
-            "codecs": [little, *([_codec_json(self.codec, self.dtype)] if self.codec else [])],
-            "index_codecs": [little, {"name": "crc32c"}],
+            "codecs": [
+                little,
+                *([_codec_json(self.codec, self.dtype)] if self.codec else []),
+                *([_CRC] if self.has_checksums else []),
+            ],
+            "index_codecs": [little, _CRC],
             "index_location": "end",
         }
         return {
@@ -85,28 +98,34 @@ class ArrayForm:
         }
 
     @classmethod
-    def from_zarr_json(cls, text: str | bytes) -> ArrayForm:
-        """The form of an array whose metadata :meth:`zarr_json` has made.
+    def from_zarr_json(cls, value: Any) -> tuple[ArrayForm, int]:
+        """Return the form of an array whose metadata :meth:`zarr_json` has made, and the number of its rows.
 
         Raises:
-            ValueError, KeyError, TypeError, IndexError: another program has made it, in another way.
+            ValueError: another program has made it, in another way.
         """
-        value = json.loads(text)
-        (sharding,) = value["codecs"]
-        inner = sharding["configuration"]
-        codec = _codec_in(inner["codecs"][1:])
-        form = cls(
-            np.dtype(value["data_type"]),
-            tuple(value["shape"][1:]),
-            inner["chunk_shape"][0],
-            value["chunk_grid"]["configuration"]["chunk_shape"][0],
-            codec,
-        )
-        made = form.zarr_json(value["shape"][0])
+        try:
+            (sharding,) = value["codecs"]
+            inner = sharding["configuration"]
+            _, *codecs = inner["codecs"]
+            rows, *row_shape = value["shape"]
+            chunk_rows = inner["chunk_shape"][0]
+            shard_rows = value["chunk_grid"]["configuration"]["chunk_shape"][0]
+            has_checksums = codecs[-1:] == [_CRC]
+            codec = _codec_in(codecs[:-1] if has_checksums else codecs)
+            dtype = TYPES_BY_NAME[value["data_type"]]
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+            raise ValueError("it is none that Minari writes") from None
+        check_sizes([rows, *row_shape], 0)
+        check_sizes([chunk_rows, shard_rows], 1)
+        if shard_rows % chunk_rows:
+            raise ValueError(f"its shards have {shard_rows} rows and its chunks {chunk_rows}")
+        form = cls(dtype, tuple(row_shape), chunk_rows, shard_rows, codec, has_checksums)
+        made = form.zarr_json(rows)
         other = [key for key in made if key != "attributes" and made[key] != value.get(key, made[key])]
         if other:
             raise ValueError(f"its {other[0]} is none that Minari writes")
-        return form
+        return form, rows
 
     def key(self, shard: int) -> str:
         """The name of a shard among the files of the array."""
@@ -122,27 +141,21 @@ class ArrayForm:
         chunks = self.shard_rows // self.chunk_rows
         index = np.full((chunks, 2), ABSENT, "<u8")
         numbers = np.flatnonzero(present)
-        if self.codec is None and len(numbers) == len(present):
-            parts = [_bytes_of(block)]
-            sizes = np.full(len(numbers), block.nbytes // len(numbers))
-        else:
-            parts = self._encoded([block[n * self.chunk_rows : (n + 1) * self.chunk_rows] for n in numbers])
-            sizes = np.array([part.nbytes for part in parts])
+        parts = self._encoded([block[n * self.chunk_rows : (n + 1) * self.chunk_rows] for n in numbers])
+        sizes = np.array([sum(part.nbytes for part in chunk) for chunk in parts])
         index[numbers, 0] = np.cumsum(sizes) - sizes
         index[numbers, 1] = sizes
         content = index.tobytes()
-        return [*parts, memoryview(content + checksum(content))]
+        return [*(part for chunk in parts for part in chunk), memoryview(content + checksum(content))]
 
-    def _encoded(self, chunks: Sequence[npt.NDArray[Any]]) -> list[memoryview]:
-        if self.codec is None:
-            return [_bytes_of(chunk) for chunk in chunks]
-        compressor, is_blosc = codec_of(self.codec), self.codec.name == "blosc"
+    def _encoded(self, chunks: Sequence[npt.NDArray[Any]]) -> list[list[memoryview]]:
+        codec = self.codec
+        if codec is None:
+            return [self._with_checksum(_bytes_of(chunk)) for chunk in chunks]
+        return in_threads(lambda chunk: self._with_checksum(memoryview(encoded(codec, chunk))), chunks, at_a_time=1)
 
-        def encode(chunk: npt.NDArray[Any]) -> bytes:
-            # Blosc goes by the size of the values.
-            return bytes(compressor.encode(chunk.reshape(-1) if is_blosc else _bytes_of(chunk)))
-
-        return [memoryview(part) for part in in_threads(encode, chunks, at_a_time=1)]
+    def _with_checksum(self, content: memoryview) -> list[memoryview]:
+        return [content, memoryview(checksum(content))] if self.has_checksums else [content]
 
 
 def _bytes_of(rows: npt.NDArray[Any]) -> memoryview:
@@ -181,7 +194,7 @@ def fitting(form: ArrayForm, rows: int) -> ArrayForm:
     needed = max(least, 1 << (rows - 1).bit_length())
     if needed >= form.chunk_rows:
         return form
-    return ArrayForm(form.dtype, form.row_shape, needed, form.shard_rows, form.codec)
+    return replace(form, chunk_rows=needed)
 
 
 def _row_size(dtype: np.dtype[Any], row_shape: tuple[int, ...]) -> int:
@@ -199,7 +212,7 @@ def _power_of_two(number: int) -> int:
 
 
 def _codec_json(codec: Codec, dtype: np.dtype[Any]) -> dict[str, Any]:
-    level = _DEFAULT_LEVELS[codec.name] if codec.level is None else codec.level
+    level = DEFAULT_LEVELS[codec.name] if codec.level is None else codec.level
     if codec.name == "blosc":
         shuffle = {"typesize": dtype.itemsize, "shuffle": "shuffle"}
         return {"name": "blosc", "configuration": {"cname": "zstd", "clevel": level, **shuffle, "blocksize": 0}}
@@ -207,42 +220,27 @@ def _codec_json(codec: Codec, dtype: np.dtype[Any]) -> dict[str, Any]:
 
 
 _CHECKSUM: dict[str, dict[str, Any]] = {"zstd": {"checksum": True}}
+_CRC: Final = {"name": "crc32c"}
 
 
 def _codec_in(codecs: Sequence[dict[str, Any]]) -> Codec | None:
     if not codecs:
         return None
     (codec,) = codecs
-    configuration = codec["configuration"]
-    return Codec(codec["name"], configuration["clevel" if codec["name"] == "blosc" else "level"])
+    name, configuration = codec["name"], codec["configuration"]
+    level = configuration["clevel" if name == "blosc" else "level"]
+    if type(level) is not int or level not in (CODECS[name] or ()):
+        raise ValueError
+    return Codec(name, level)
 
 
-@cache
-def codec_of(codec: Codec) -> Any:
-    """What compresses bytes and decompresses them."""
-    level = _DEFAULT_LEVELS[codec.name] if codec.level is None else codec.level
-    if codec.name == "blosc":
-        return Blosc("zstd", level, Blosc.SHUFFLE)
-    return Zstd(level, checksum=True) if codec.name == "zstd" else GZip(level)
+def check_sizes(sizes: Any, least: int) -> None:
+    """Check numbers of rows, of elements, and the like out of a ``zarr.json``.
 
-
-def decoded_size(codec: Codec, content: bytes) -> int | None:
-    """How many bytes a chunk says that it has when it is decompressed; None where it does not say so."""
-    if codec.name == "blosc":
-        return int.from_bytes(content[4:8], "little")
-    if codec.name == "gzip":
-        return int.from_bytes(content[-4:], "little")
-    if content[:4] != _ZSTD_FRAME:
-        return None
-    flags = content[4]
-    is_single = flags >> 5 & 1
-    length = (is_single, 2, 4, 8)[flags >> 6]
-    start = 6 - is_single + (0, 1, 2, 4)[flags & 3]
-    size = int.from_bytes(content[start : start + length], "little")
-    return size + 256 if length == 2 else size
-
-
-def checksum(content: bytes) -> bytes:
-    """That of an index, as it stands behind it."""
-    value: int = google_crc32c.value(content)
-    return value.to_bytes(4, "little")
+    Raises:
+        ValueError: they are no list of integers, too many or too large, or some are smaller than ``least``.
+    """
+    if not isinstance(sizes, list) or len(sizes) > MOST_DIMENSIONS:
+        raise ValueError(f"it has the shape {shortened(sizes)}, expected a list of at most {MOST_DIMENSIONS} sizes")
+    if not all(type(size) is int and least <= size <= MOST_ROWS for size in sizes):
+        raise ValueError(f"it has the sizes {shortened(sizes)}, expected integers from {least} to {MOST_ROWS}")

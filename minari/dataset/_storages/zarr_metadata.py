@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from minari.dataset._storages import json_metadata
-from minari.dataset._storages.zarr_rows import KNOWN_TYPES
+from minari.dataset._storages.zarr_arrays import KNOWN_TYPES
 from minari.dataset._storages.zarr_table import ColumnKind, Table
 
 

@@ -9,23 +9,25 @@ process that commits, in a file beside the shards.
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
+from minari._base.files import Directory
 from minari.dataset._storages.folder_changes import FolderChanges, changes_to
 from minari.dataset._storages.zarr_appender import StoreAppender
+from minari.dataset._storages.zarr_rests import Rest, read_records, to_record
 from minari.dataset._storages.zarr_table import Table
 from minari.dataset._storages.zarr_writer import STORE_NAME, put_into
 from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.minari_storage import MinariStorage
 from minari.dataset.storing import with_jpeg
-from minari.errors import EpisodeError
+from minari.errors import DatasetCorruptError, EpisodeError, MinariError
 from minari.spaces import EpisodeColumns
 
 
@@ -78,6 +80,7 @@ class Part:
             put_staged(key, parts)
 
         appender: StoreAppender = storage._appender_of_part(put, Table.from_json(self._table))
+        columns = appender.table.columns
         with unfinished.open("wb") as file:
             count = 0
             for count, given in enumerate(episodes, 1):
@@ -85,7 +88,7 @@ class Part:
                 start = self._start_of(count - 1, episode)
                 others = appender.add_steps(episode, start, self._first, self._stop)
                 if start >= self._first:  # otherwise the part before hands it over
-                    pickle.dump(others, file, pickle.HIGHEST_PROTOCOL)
+                    file.writelines(to_record(others, columns))
             if count != len(self.episodes):
                 raise EpisodeError(f"Part {self.number} was given {count} episodes, expected {len(self.episodes)}.")
             appender.flush()
@@ -114,6 +117,7 @@ class Parts:
 
     def __init__(self, storage: ZarrStorage, changes: FolderChanges, appender: StoreAppender, parts: list[Part]):
         self._storage, self._changes, self._appender = storage, changes, appender
+        self._planned = len(appender.table.columns)
         self.parts = parts
 
     def commit(self) -> None:
@@ -123,12 +127,8 @@ class Parts:
             EpisodeError: a part has not been written; nothing is changed then.
         """
         for part in self.parts:
-            path = part._rest()
-            if not path.exists():
-                raise EpisodeError(f"Part {part.number} of {len(self.parts)} has not been written; write it first.")
-            with path.open("rb") as file:
-                for rest in _unpickled(file):
-                    self._appender.add_rest(rest)
+            for rest in self._rests(part):
+                self._appender.add_rest(rest)
         self._appender.finish()
         totals = {
             "total_episodes": self._appender.episodes,
@@ -137,6 +137,31 @@ class Parts:
         }
         metadata = self._storage._current.updated(totals, allow_protected=True)
         self._changes.commit(metadata.to_json())
+
+    def _rests(self, part: Part) -> Iterator[Rest]:
+        """What a part hands over, of the episodes that begin in it."""
+        path = part._rest()
+        try:
+            with Directory(path.parents[1]) as staged:
+                descriptor = staged.open(f"{_RESTS}/{path.name}")
+        except FileNotFoundError:
+            message = f"Part {part.number} of {len(self.parts)} has not been written; write it first."
+            raise EpisodeError(message) from None
+        lengths = [b - a for a, b in pairwise(part._starts) if a >= part._first]
+        columns = self._appender.table.columns[: self._planned]
+        try:
+            for rest, length in zip_longest(read_records(descriptor, columns), lengths):
+                if rest is None or rest.total_steps != length:
+                    raise ValueError(f"its episodes are not those of {len(lengths)} lengths that were planned")
+                yield rest
+        except ValueError as error:
+            if isinstance(error, MinariError):
+                raise
+            raise DatasetCorruptError(
+                f"What part {part.number} hands over in {path} is damaged ({error}); write the parts again."
+            ) from error
+        finally:
+            os.close(descriptor)
 
 
 @contextmanager
@@ -184,8 +209,3 @@ def _columns_of(storage: MinariStorage, episode: Episode) -> EpisodeColumns:
     if isinstance(episode, EpisodeColumns):
         return episode
     return with_jpeg(storage, storage._codec.encode(episode))
-
-
-def _unpickled(file: Any) -> Iterator[Any]:
-    while file.peek(1):
-        yield pickle.load(file)

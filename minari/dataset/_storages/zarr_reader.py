@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any, Final
@@ -11,21 +10,27 @@ import numpy as np
 import numpy.typing as npt
 
 from minari.dataset._storages import json_metadata
+from minari.dataset._storages.zarr_json import ATTRIBUTE, is_as_written
 from minari.dataset._storages.zarr_metadata import plain
 from minari.dataset._storages.zarr_rows import join
+from minari.dataset._storages.zarr_shards import Budget
 from minari.dataset._storages.zarr_store import Arrays, Rows
 from minari.dataset._storages.zarr_table import RAGGED, StoredColumn, Table, ends_of
-from minari.errors import DatasetCorruptError
+from minari.errors import ChecksumError, DatasetCorruptError, MinariError
 from minari.spaces import Column, Columns, Path
 
 
 Ends = npt.NDArray[np.int64]
 
-ATTRIBUTE: Final = "minari"  # of the root group
+INT64: Final = np.dtype("<i8")
+INT32: Final = np.dtype("<i4")
 EPISODE_ENDS: Final = "meta/episode_ends"
 LAYOUTS: Final = "meta/layout"
 
 _READ_AT_A_TIME = 32 << 20
+# What is in memory as long as a store is open: so many bytes for any, and so many for every byte that is stored.
+# Of ends that grow with every episode, eight bytes take one at least.
+_FREE, _PER_BYTE = 64 << 20, 256
 
 
 class StoreReader:
@@ -41,51 +46,89 @@ class StoreReader:
 
     def __init__(self, arrays: Arrays, episodes: int) -> None:
         self.arrays, self.episodes = arrays, episodes
+        self._budget = Budget(_FREE, _PER_BYTE)
+        self.has_checksum = False  # the zarr.json of the root
         self.table = self._read_table() if episodes else Table()
         ragged = [a for c in self.table.columns if c.kind.kind in RAGGED for a in c.arrays]
-        values = [c.arrays[0] for c in self.table.columns if c.kind.kind == "value"]
-        names = [EPISODE_ENDS, LAYOUTS, *map(ends_of, ragged), *values] if episodes else []
-        read = dict(zip(names, arrays.read([(name, 0, episodes) for name in names]), strict=True))
-        self.ends = self._checked_ends(EPISODE_ENDS, read.get(EPISODE_ENDS))
-        self.layouts = self._checked_layouts(read.get(LAYOUTS))
+        values = [c for c in self.table.columns if c.kind.kind == "value"]
+        wanted = [Rows(name, 0, episodes, INT64) for name in (EPISODE_ENDS, *map(ends_of, ragged))]
+        wanted += [Rows(LAYOUTS, 0, episodes, INT32)]
+        wanted += [Rows(c.arrays[0], 0, episodes, *c.form_of(c.arrays[0])) for c in values]
+        found = arrays.read(wanted, self._budget) if episodes else [np.zeros(0, rows.dtype) for rows in wanted]
+        read = dict(zip((rows.array for rows in wanted), found, strict=True))
+        self.ends = self._checked_ends(EPISODE_ENDS, read[EPISODE_ENDS])
+        self.layouts = self._checked_layouts(read[LAYOUTS])
         self._ragged = {array: self._checked_ends(array, read[ends_of(array)]) for array in ragged}
-        self._values = {array: read[array] for array in values}
+        self._values = {column.arrays[0]: read[column.arrays[0]] for column in values}
         self._texts = self._read_texts()
+        self._with_checksums: dict[int, bool] = {}  # layouts
+        if arrays.verify and episodes:
+            self._verify_json()
 
     def _read_table(self) -> Table:
-        text = self.arrays.text("zarr.json")
+        store = self.arrays.store
         try:
-            return Table.from_json(json.loads(text or b"")["attributes"][ATTRIBUTE])
-        except (ValueError, KeyError, TypeError, IndexError) as error:
-            found = "is missing" if text is None else f"is damaged, or not of a dataset of Minari ({error})"
-            raise DatasetCorruptError(
-                f"The zarr.json of {self.arrays.store} {found}; copy or download the dataset again."
+            root = self.arrays.root()
+            if self.arrays.verify and is_as_written(root) is False:
+                raise self.arrays.changed_json("zarr.json")
+            self.has_checksum = is_as_written(root) is not None
+            attributes = root.get("attributes")
+            own = attributes.get(ATTRIBUTE) if isinstance(attributes, dict) else None
+            if own is None:
+                raise ValueError(f"it has no attribute {ATTRIBUTE!r}")
+            return Table.from_json(own)
+        except FileNotFoundError as error:
+            raise DatasetCorruptError(f"{error}; copy or download the dataset again.") from error
+        except ChecksumError:
+            raise
+        except ValueError as error:
+            kind = type(error) if isinstance(error, MinariError) else DatasetCorruptError
+            raise kind(
+                f"The zarr.json of {store} is damaged, or not of a dataset of Minari ({error}); copy or download the "
+                f"dataset again."
             ) from error
 
-    def _checked_ends(self, array: str, ends: Any) -> Ends:
+    def _verify_json(self) -> None:
+        """See that the root has a checksum where arrays have some, and that groups are as they were written."""
+        arrays = self.array_names()
+        if not self.has_checksum and any(self.arrays.open(array).has_checksums for array in arrays):
+            raise self.arrays.changed_json("zarr.json")
+        if self.has_checksum:
+            self.arrays.check_groups(sorted({group for array in arrays for group in groups_of(array)}))
+
+    def has_checksums(self, index: int) -> bool:
+        """Whether all that an episode is read from has checksums."""
+        layout = int(self.layouts[index])
+        if layout not in self._with_checksums:
+            columns = self.table.columns_of(layout)
+            arrays = [EPISODE_ENDS, LAYOUTS, *(array for column in columns for array in column.all_arrays)]
+            self._with_checksums[layout] = self.has_checksum and all(
+                self.arrays.open(array).has_checksums for array in arrays
+            )
+        return self._with_checksums[layout]
+
+    def _checked_ends(self, array: str, ends: Ends) -> Ends:
         """The ends with a zero before them, so that each episode has a start as well."""
-        with_start = np.zeros(self.episodes + 1, np.int64)
-        if ends is not None:
-            with_start[1:] = ends
-        if (np.diff(with_start) < 0).any():
+        with_start = np.concatenate([np.zeros(1, np.int64), ends])
+        if (with_start[1:] < with_start[:-1]).any():
             raise DatasetCorruptError(
                 f"The ends of the episodes in {array} of {self.arrays.store} are not in order; copy or download "
                 f"the dataset again."
             )
         return with_start
 
-    def _checked_layouts(self, layouts: Any) -> npt.NDArray[Any]:
-        found = np.zeros(0, np.int32) if layouts is None else layouts
-        if len(found) and not (found.min() >= 0 and found.max() < len(self.table.layouts)):
+    def _checked_layouts(self, layouts: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        if len(layouts) and not (layouts.min() >= 0 and layouts.max() < len(self.table.layouts)):
             raise DatasetCorruptError(
                 f"{LAYOUTS} of {self.arrays.store} has numbers of layouts that there are not, expected less than "
                 f"{len(self.table.layouts)}; copy or download the dataset again."
             )
-        return found
+        return layouts
 
     def _read_texts(self) -> dict[str, npt.NDArray[np.uint8]]:
-        names = [array for column in self.table.columns if column.kind.kind == "json" for array in column.arrays]
-        return dict(zip(names, self.arrays.read([(n, 0, int(self._ragged[n][-1])) for n in names]), strict=True))
+        columns = [column for column in self.table.columns if column.kind.kind == "json"]
+        wanted = [Rows(a, 0, int(self._ragged[a][-1]), *c.form_of(a)) for c in columns for a in c.arrays]
+        return dict(zip((rows.array for rows in wanted), self.arrays.read(wanted, self._budget), strict=True))
 
     # Episodes
 
@@ -123,11 +166,9 @@ class StoreReader:
     def _read_alike(self, first: int, stop: int) -> Iterator[Columns]:
         """The same for episodes that all have the same columns."""
         stored = self._data_columns(first)
-        wanted = [(array, *self._rows(array, first, stop)) for column in stored for array in column.arrays]
-        slabs = dict(zip((name for name, _, _ in wanted), self.arrays.read(wanted), strict=True))
-        for column in stored:
-            self._check_form(column, slabs[column.arrays[0]])
-        starts = {name: start for name, start, _ in wanted}
+        wanted = [Rows(a, *self._rows(a, first, stop), *column.form_of(a)) for column in stored for a in column.arrays]
+        slabs = dict(zip((rows.array for rows in wanted), self.arrays.read(wanted), strict=True))
+        starts = {rows.array: rows.start for rows in wanted}
         for index in range(first, stop):
             columns: dict[Path, Column] = {}
             for column in stored:
@@ -141,15 +182,6 @@ class StoreReader:
                 columns[column.kind.path] = joined if joined is not parts[0] or stop - first == 1 else joined.copy()
             yield columns
 
-    def _check_form(self, column: StoredColumn, rows: npt.NDArray[Any]) -> None:
-        kind = column.kind
-        expected = "int64" if kind.kind in ("text", "bytes") else np.dtype(kind.dtype).name
-        if rows.dtype.name != expected or rows.shape[1:] != kind.row_shape:
-            raise DatasetCorruptError(
-                f"The array {column.arrays[0]} of {self.arrays.store} holds {rows.dtype} values of the shape "
-                f"{rows.shape[1:]} a row, expected {expected} of {kind.row_shape}; copy or download the dataset again."
-            )
-
     def window(self, index: int, start: int, stop: int) -> Columns | None:
         """The steps of an episode from one to before another, of which the other chunks are not read.
 
@@ -162,12 +194,13 @@ class StoreReader:
         wanted: list[Rows] = []
         for column in stored:
             if column.kind.kind == "steps":
-                wanted.append((column.arrays[0], begin + start, begin + stop))
+                (array,) = column.arrays
+                wanted.append(Rows(array, begin + start, begin + stop, *column.form_of(array)))
             else:
                 data, final = column.arrays
                 with_last = begin + stop == end
-                wanted.append((data, begin + start, begin + stop + (not with_last)))
-                wanted.append((final, index, index + with_last))
+                wanted.append(Rows(data, begin + start, begin + stop + (not with_last), *column.form_of(data)))
+                wanted.append(Rows(final, index, index + with_last, *column.form_of(final)))
         parts = iter(self.arrays.read(wanted))
         return {
             column.kind.path: join(column.kind.kind, [next(parts) for _ in column.arrays], column.name)
@@ -225,8 +258,14 @@ class StoreReader:
     def _parsed(self, text: bytes, index: int) -> dict[str, Any]:
         try:
             return json_metadata.from_json(text)
-        except (ValueError, KeyError, TypeError) as error:
+        except ValueError as error:
             raise DatasetCorruptError(
                 f"The metadata of episode {index} in {self.arrays.store} are damaged ({error}); copy or download "
                 f"the dataset again."
             ) from error
+
+
+def groups_of(array: str) -> list[str]:
+    """The groups that an array lies in, but for the root."""
+    parts = array.split("/")
+    return ["/".join(parts[:depth]) for depth in range(1, len(parts))]

@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from minari._base.files import relative_parts
 from minari.dataset._storages.zarr_appender import StoreAppender
+from minari.dataset._storages.zarr_store import store_errors
 from minari.dataset.data_paths import put_file
 from minari.dataset.metadata import METADATA_FILE_NAME, DatasetMetadata
 from minari.dataset.minari_storage import EpisodeWriter
@@ -48,13 +50,15 @@ class RemoteWriter(EpisodeWriter):
     def size(self) -> int:
         self._finish()
         store: Any = self._storage._store_path
-        store.fs.invalidate_cache(store.path)
-        return int(store.fs.du(store.path)) if store.exists() else 0
+        with store_errors(store):
+            store.fs.invalidate_cache(store.path)
+            return int(store.fs.du(store.path)) if store.exists() else 0
 
     def commit(self, metadata: DatasetMetadata) -> None:
         self._finish()
         self._check_alone()
-        put_file(self._storage.data_path / METADATA_FILE_NAME, metadata.to_json())
+        with store_errors(self._storage.data_path):
+            put_file(self._storage.data_path / METADATA_FILE_NAME, metadata.to_json())
 
     def _finish(self) -> None:
         if self._appender is not None:
@@ -64,8 +68,9 @@ class RemoteWriter(EpisodeWriter):
     def _put(self, key: str, parts: Sequence[memoryview]) -> None:
         if not key.endswith("zarr.json"):  # before each shard, since one that is overwritten is lost
             self._check_alone()
-        file: Any = self._storage._store_path / key
-        file.fs.pipe_file(file.path, b"".join(parts))
+        file: Any = self._storage._store_path / "/".join(relative_parts(key))
+        with store_errors(file):
+            file.fs.pipe_file(file.path, b"".join(parts))
 
     def _check_alone(self) -> None:
         path = self._storage.data_path

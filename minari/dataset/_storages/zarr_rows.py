@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from minari.dataset._storages.zarr_arrays import KNOWN_TYPES
 from minari.dataset._storages.zarr_table import ColumnKind
 from minari.errors import DatasetCorruptError, EpisodeTypeError
 from minari.spaces import Column, Path, object_column, path_name
@@ -15,11 +16,6 @@ from minari.spaces import Column, Path, object_column, path_name
 
 Array = npt.NDArray[Any]
 
-#: The types that every reader of Zarr knows, as NumPy writes them.
-KNOWN_TYPES: Final = frozenset(
-    np.dtype(code).str
-    for code in ("?", "i1", "<i2", "<i4", "<i8", "u1", "<u2", "<u4", "<u8", "<f2", "<f4", "<f8", "<c8", "<c16")
-)
 _WITH_LAST_ROW: Final = ("observations", "infos")
 _RAGGED_INFO: Final = "_ragged_values"
 
@@ -95,4 +91,6 @@ def join(kind: str, parts: Sequence[Array], array: str) -> Column:
     try:
         return object_column([value.decode() for value in values])
     except UnicodeDecodeError as error:
-        raise DatasetCorruptError(f"The texts beside {array} are damaged ({error}).") from error
+        raise DatasetCorruptError(
+            f"The texts beside {array} are damaged ({error}); copy or download the dataset again."
+        ) from error

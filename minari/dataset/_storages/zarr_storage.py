@@ -6,6 +6,7 @@ what is in them, for those who read the store without this library.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path as FilePath
@@ -16,7 +17,7 @@ import numpy.typing as npt
 
 from minari.dataset._storages.folder_changes import finish_changes, folder_size, is_changing
 from minari.dataset._storages.zarr_appender import StoreAppender
-from minari.dataset._storages.zarr_arrays import CODECS
+from minari.dataset._storages.zarr_codecs import CODECS
 from minari.dataset._storages.zarr_parts import Episode, Parts, write_in_parts
 from minari.dataset._storages.zarr_reader import EPISODE_ENDS, StoreReader
 from minari.dataset._storages.zarr_remote import open_remote_writer, refusal
@@ -29,8 +30,8 @@ from minari.dataset.data_paths import is_remote
 from minari.dataset.metadata import DatasetMetadata
 from minari.dataset.minari_storage import EpisodeWriter, MinariStorage
 from minari.dataset.stored_metadata import KnownSize, stamp_of
-from minari.errors import DatasetCorruptError
-from minari.spaces import Columns
+from minari.errors import ChecksumError, DatasetCorruptError
+from minari.spaces import Columns, path_name
 
 
 T = TypeVar("T")
@@ -47,7 +48,7 @@ class ZarrStorage(MinariStorage):
     def __init__(self, data_path: FilePath, metadata: DatasetMetadata) -> None:
         super().__init__(data_path, metadata)
         spaces = (self._codec.observations, self._codec.actions)
-        self._leaves = frozenset(leaf.path for space in spaces for leaf in space.leaves())
+        self._leaves = {leaf.path: leaf for space in spaces for leaf in space.leaves()}
         self._known_size = KnownSize(data_path)
         self._known_reader: tuple[Any, StoreReader] | None = None  # and what the metadata file was like
         if not is_remote(data_path):
@@ -59,27 +60,35 @@ class ZarrStorage(MinariStorage):
 
     def _count_episodes(self) -> int:
         # What lies behind the episodes of the metadata was left by a writer of a remote store that did not finish.
-        found = Arrays(store_at(self._store_path)).length(EPISODE_ENDS)
+        found = Arrays(store_at(self._store_path)).open(EPISODE_ENDS).rows
         return min(found, self._metadata.total_episodes)
 
     # Reading
 
-    def _reader(self) -> StoreReader:
-        """What the store holds at this moment."""
+    def _reader(self, verify: bool | None = None, stamp: Any = None) -> StoreReader:
+        """What the store holds at this moment.
+
+        Args:
+            verify: whether checksums are verified; by default as the storage does.
+            stamp: of the metadata file, where that was looked at just now.
+        """
+        verify = self.verify_checksums if verify is None else verify
         while True:
-            stamp = stamp_of(self.data_path)
-            if self._known_reader is not None and self._known_reader[0] == stamp:
+            stamp = stamp or stamp_of(self.data_path)
+            if self._known_reader is not None and self._known_reader[0] == (stamp, verify):
                 return self._known_reader[1]
             try:
-                reader = StoreReader(Arrays(store_at(self._store_path)), self.total_episodes)
+                reader = StoreReader(Arrays(store_at(self._store_path), verify), self.total_episodes)
+                self._check_steps(reader)
+                self._check_leaves(reader.table)
             except DatasetCorruptError:
                 if self._is_settled(stamp):
                     raise
-                continue
-            if self._is_settled(stamp):
-                self._known_reader = stamp, reader
-                self._check_steps(reader)
-                return reader
+            else:
+                if self._is_settled(stamp):
+                    self._known_reader = (stamp, verify), reader
+                    return reader
+            stamp = None
 
     def _check_steps(self, reader: StoreReader) -> None:
         if reader.ends[-1] != self.total_steps:
@@ -88,6 +97,17 @@ class ZarrStorage(MinariStorage):
                 f"{self._store_path} have {reader.ends[-1]}; the two do not belong together, so copy or download "
                 f"the dataset again."
             )
+
+    def _check_leaves(self, table: Table) -> None:
+        """See that values of the spaces are as large as those say."""
+        for column in table.columns:
+            leaf = self._leaves.get(column.kind.path)
+            if leaf is not None and column.kind.has_steps and math.prod(leaf.shape) != math.prod(column.kind.row_shape):
+                raise DatasetCorruptError(
+                    f"The values of {path_name(leaf.path)} in {self._store_path} have the shape "
+                    f"{column.kind.row_shape}, expected {leaf.shape} as the spaces of the dataset say; copy or "
+                    f"download the dataset again."
+                )
 
     def _is_settled(self, stamp: Any) -> bool:
         """Whether nothing has changed since the metadata file was like that; waits for a change under way."""
@@ -100,7 +120,7 @@ class ZarrStorage(MinariStorage):
         """What is read from the store; again where it was being changed meanwhile."""
         while True:
             stamp = stamp_of(self.data_path)
-            reader = self._reader()
+            reader = self._reader(stamp=stamp)
             try:
                 found = read(reader)
             except DatasetCorruptError:
@@ -112,7 +132,25 @@ class ZarrStorage(MinariStorage):
 
     def _read_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
         for first, stop in self._reader().runs(indices):
-            yield from zip(range(first, stop), self._settled(lambda reader: reader.read(first, stop)), strict=True)  # noqa: B023
+            try:
+                read = self._settled(lambda reader: reader.read(first, stop))  # noqa: B023
+            except ChecksumError as error:
+                raise self._damaged_episode(first, stop, error) from error
+            yield from zip(range(first, stop), read, strict=True)
+
+    def _damaged_episode(self, first: int, stop: int, error: ChecksumError) -> ChecksumError:
+        """The error about some episodes, with the first of them that it is about."""
+        reader = self._reader(verify=True)
+        for index in range(first, stop):
+            try:
+                reader.read(index, index + 1)
+            except DatasetCorruptError:
+                return ChecksumError(f"Episode {index} is not what was written. {error}")
+        return error
+
+    def _episodes_without_checksums(self, indices: Iterable[int]) -> list[int]:
+        reader = self._reader()
+        return [index for index in indices if not reader.has_checksums(index)]
 
     def _read_window(self, index: int, start: int, stop: int) -> Columns | None:
         return self._settled(lambda reader: reader.window(index, start, stop))
@@ -141,7 +179,8 @@ class ZarrStorage(MinariStorage):
 
     def _appender(self, put: Put, reader: StoreReader | None = None, is_fixed: bool = False) -> StoreAppender:
         """What appends to the store as it is, or as a reader says."""
-        return StoreAppender(put, reader or self._reader(), self._leaves, self._codec_for, is_fixed)
+        reader = reader or self._reader(verify=True)  # what is damaged does not get a new checksum
+        return StoreAppender(put, reader, frozenset(self._leaves), self._codec_for, is_fixed)
 
     def _appender_of_part(self, put: Put, table: Table) -> StoreAppender:
         """What writes a part of many episodes, whose columns are known beforehand."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
@@ -24,6 +24,9 @@ from urllib.parse import quote
 
 import numpy as np
 
+from minari._base.files import relative_parts
+from minari._base.json_text import shortened
+from minari.dataset._storages.zarr_arrays import KNOWN_TYPES, check_sizes
 from minari.spaces import Path
 
 
@@ -45,6 +48,9 @@ RAGGED: Final = frozenset({"rows", "text", "bytes", "json"})
 OF_METADATA: Final = frozenset({"value", "json"})
 
 _LONGEST_NAME = 80  # letters of a part; longer ones are cut
+_MOST_PARTS = 200  # of a path
+_FIELDS = ("observations", "actions", "rewards", "terminations", "truncations", "infos")
+_NAME = re.compile(r"(?!\.|__|zarr\.json$|c\.\d)[\w.~%-]{1,100}", re.ASCII)  # what `encoded` makes, and a number
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +95,16 @@ class StoredColumn:
     kind: ColumnKind
     name: str
     arrays: tuple[str, ...]
+
+    @property
+    def all_arrays(self) -> list[str]:
+        """Its arrays, and those of the ends of the rows in them."""
+        return [*self.arrays, *(map(ends_of, self.arrays) if self.kind.kind in RAGGED else ())]
+
+    def form_of(self, array: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
+        """The dtype and the shape of a row of one of its arrays."""
+        is_lengths = self.kind.kind in ("text", "bytes") and array == self.arrays[0]
+        return np.dtype("<i8" if is_lengths else self.kind.dtype), self.kind.row_shape
 
 
 def ends_of(array: str) -> str:
@@ -169,32 +185,75 @@ class Table:
         return {"version": VERSION, "shard_rows": self.shard_rows, "columns": columns, "layouts": layouts}
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Table:
-        """The table that attributes hold.
+    def from_json(cls, value: Any) -> Table:
+        """Return the table that attributes hold, which may come from anywhere.
 
         Raises:
-            ValueError, KeyError, TypeError: they are not those that :meth:`to_json` makes.
+            UnsafePathError: the name of a column leads out of its group.
+            ValueError: they are not those that :meth:`to_json` makes.
         """
-        if value["version"] != VERSION:
-            raise ValueError(f"the version of its layout is {value['version']!r}, expected {VERSION}")
+        try:
+            version, shard_rows, columns, layouts = (
+                value[key] for key in ("version", "shard_rows", "columns", "layouts")
+            )
+        except (KeyError, TypeError):
+            raise ValueError("it lacks a key, or holds no table of columns") from None
+        if version != VERSION:
+            raise ValueError(f"the version of its layout is {shortened(version)}, expected {VERSION}")
         table = cls()
-        table.shard_rows = value["shard_rows"]
-        for stored in value["columns"]:
-            kind = ColumnKind(tuple(stored["path"]), stored["kind"], stored["dtype"], tuple(stored["row_shape"]))
-            if kind.kind not in KINDS:
-                raise ValueError(f"it has a column of the kind {kind.kind!r}, expected one of {sorted(KINDS)}")
-            table._add(kind, stored["name"])
-        for layout in value["layouts"]:
-            table.layout([table.columns[number] for number in layout])
+        if shard_rows is not None:
+            check_sizes([shard_rows], 1)
+            if shard_rows & (shard_rows - 1):
+                raise ValueError(f"its shards have {shard_rows} rows, expected a power of two")
+            table.shard_rows = shard_rows
+        for stored in _list(columns, "columns"):
+            table._add_stored(stored)
+        for layout in _list(layouts, "layouts"):
+            table._add_layout(_list(layout, "a layout"))
         return table
+
+    def _add_stored(self, stored: Any) -> None:
+        try:
+            path, kind, dtype, shape, arrays, name = (
+                stored[key] for key in ("path", "kind", "dtype", "row_shape", "arrays", "name")
+            )
+        except (KeyError, TypeError):
+            raise ValueError(f"its column {len(self.columns)} lacks a key") from None
+        if not isinstance(kind, str) or kind not in KINDS:
+            raise ValueError(f"it has a column of the kind {shortened(kind)}, expected one of {sorted(KINDS)}")
+        if not isinstance(dtype, str) or dtype not in KNOWN_TYPES:
+            raise ValueError(f"it has a column of the dtype {shortened(dtype)}, expected one of {sorted(KNOWN_TYPES)}")
+        check_sizes(shape, 0)
+        column = ColumnKind(_checked_path(path, kind), kind, dtype, tuple(shape))
+        if kind not in ("steps", "states", "rows") and (shape or (kind != "value" and dtype != "|u1")):
+            raise ValueError(f"its column {shortened(path)} has the dtype {dtype!r} and the row_shape {shape}")
+        if any(not _NAME.fullmatch(part) for part in relative_parts(name)):
+            raise ValueError(f"its column {shortened(path)} has the name {shortened(name)}, which no column has")
+        places = [place.format(name) for place in KINDS[kind]]
+        if arrays != places:
+            raise ValueError(f"its column {shortened(path)} lies in {shortened(arrays)}, expected {places}")
+        if column in self._by_kind or any(self._is_in_the_way(place) for place in places):
+            raise ValueError(f"its column {shortened(path)} takes the place of another one, in {places[0]}")
+        self._add(column, name)
+
+    def _add_layout(self, numbers: list[Any]) -> None:
+        known = range(len(self.columns))
+        if not all(type(number) is int and number in known for number in numbers):
+            raise ValueError(f"it has the layout {shortened(numbers)}, expected numbers less than {len(known)}")
+        of_data = [self.columns[n].kind.path for n in numbers if self.columns[n].kind.kind not in OF_METADATA]
+        if len(set(of_data)) < len(of_data) or len(set(numbers)) < len(numbers):
+            raise ValueError(f"it has the layout {shortened(numbers)}, which has a column twice")
+        count = len(self.layouts)
+        if self.layout(self.columns[number] for number in numbers) != count:
+            raise ValueError(f"it has the layout {shortened(numbers)} twice")
 
     def _add(self, kind: ColumnKind, name: str) -> StoredColumn:
         column = StoredColumn(len(self.columns), kind, name, tuple(place.format(name) for place in KINDS[kind.kind]))
         self.columns.append(column)
         self._by_kind[kind] = column
         for array in column.arrays:
-            *outer, _ = _prefixes(array)
-            self._groups.update(map(str.casefold, outer))
+            *outer, _ = _prefixes(array.casefold())
+            self._groups.update(outer)
             self._leaves.add(array.casefold())
         return column
 
@@ -212,6 +271,11 @@ class Table:
             )
         return name
 
+    def _is_in_the_way(self, array: str) -> bool:
+        """Whether an array would lie in another one, or another one in it."""
+        places = _prefixes(array.casefold())
+        return places[-1] in self._groups or not self._leaves.isdisjoint(places)
+
     def _is_taken(self, array: str, is_last: bool) -> bool:
         return array.casefold() in self._leaves or (is_last and array.casefold() in self._groups)
 
@@ -227,6 +291,21 @@ def encoded(part: str | int) -> str:
     if re.match(r"\.|__|zarr\.json$|c\.\d", name):  # hidden files, and names that Zarr has uses for
         name = f"%{ord(name[0]):02X}{name[1:]}"
     return name[:_LONGEST_NAME] or "%00"
+
+
+def _list(value: Any, name: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"{name} are {shortened(value)}, expected a list")
+    return value
+
+
+def _checked_path(path: Any, kind: str) -> Path:
+    """The path of a column out of attributes: keys, and positions."""
+    parts = _list(path, "the path of a column")
+    is_known = {"value": len(parts) == 1, "json": not parts}.get(kind, bool(parts) and parts[0] in _FIELDS)
+    if not is_known or len(parts) > _MOST_PARTS or not all(type(part) in (str, int) for part in parts):
+        raise ValueError(f"it has a column of the kind {kind!r} with the path {shortened(path)}")
+    return tuple(parts)
 
 
 def _prefixes(array: str) -> list[str]:

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from minari._base.files import relative_parts
 from minari.dataset._storages import transaction
 from minari.dataset._storages.folder_changes import FolderChanges, changes_to
 from minari.dataset._storages.zarr_appender import StoreAppender
@@ -49,7 +50,7 @@ class ZarrWriter(EpisodeWriter):
     @cached_property
     def _reader(self) -> StoreReader:
         """Of what there is before, which a change of nothing but the dataset's metadata does not look at."""
-        return StoreReader(Arrays(FolderStore(self._store)), 0) if self._anew else self._storage._reader()
+        return StoreReader(Arrays(FolderStore(self._store)), 0) if self._anew else self._storage._reader(verify=True)
 
     def append(self, first_index: int, episodes: Sequence[EpisodeColumns]) -> None:
         if self._appender is None:
@@ -107,7 +108,7 @@ class ZarrWriter(EpisodeWriter):
         """All episodes into a new store, which takes the place of the old one."""
         total = self._reader.episodes if self._appender is None else self._appender.episodes
         folders = [self._store, self._storage._store_path] if self._reader.episodes else [self._store]
-        reader = StoreReader(Arrays(FolderStore(*folders)), total)
+        reader = StoreReader(Arrays(FolderStore(*folders), verify=True), total)
         fresh = self._changes.staged / f".{STORE_NAME}.new"
         appender = self._new_appender(fresh, StoreReader(reader.arrays, 0))
         for first, stop in reader.runs(range(total)):
@@ -142,7 +143,7 @@ def put_into(store: Path) -> Put:
     made: set[Path] = set()
 
     def put(key: str, parts: Sequence[memoryview]) -> None:
-        path = store / key
+        path = store.joinpath(*relative_parts(key))
         if path.parent not in made:
             path.parent.mkdir(parents=True, exist_ok=True)
             made.add(path.parent)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from minari._base.files import NAMESPACE_METADATA_LIMIT, read_regular
 from minari.dataset.dataset_id import DatasetId, dataset_id_sort_key, parse_namespace
 from minari.dataset.raw_metadata import parse_metadata
-from minari.errors import DatasetExistsError, NamespaceError, RemoteError
+from minari.errors import DatasetCorruptError, DatasetExistsError, MinariError, NamespaceError, RemoteError
+from minari.lazy import LazyModule
 from minari.storage.datasets_root_dir import get_dataset_path
 from minari.storage.publishing import (
     NAMESPACE_METADATA_FILENAME,
@@ -22,20 +25,30 @@ from minari.storage.publishing import (
 )
 from minari.storage.transfer.download_plan import plan_download
 from minari.storage.transfer.downloading import fetch_files
-from minari.storage.transfer.outgoing import OutgoingDataset, gather_dataset, regular_file
+from minari.storage.transfer.outgoing import OutgoingDataset, gather_dataset
+from minari.storage.transfer.pace import Limits
 from minari.storage.transfer.remote_files import (
     METADATA_NAME,
+    SMALL_FILE_LIMIT,
     RemoteDatasetNotFoundError,
     RemoteFile,
     RemoteFileNotFoundError,
     already_there,
+    check_size,
 )
 from minari.storage.transfer.retries import retrying
 from minari.storage.transfer.under_way import folder_under_way
 from minari.storage.transfer.workers import Advance, transfer_progress
 
 
+if TYPE_CHECKING:
+    from minari.dataset import minari_storage
+else:
+    minari_storage = LazyModule("minari.dataset.minari_storage")  # listing does without Gymnasium
+
 __all__ = ["MAX_WORKERS", "CloudStorage"]
+
+_log = logging.getLogger(__name__)
 
 #: How many requests are under way at the same time, where nothing else is said.
 MAX_WORKERS = 16
@@ -77,6 +90,8 @@ class CloudStorage(ABC):
     PRIVATE: ClassVar[bool] = False
     #: The checksums that the store tells of its files, which are computed of what is sent.
     CHECKSUMS: ClassVar[tuple[str, ...]] = ()
+    #: How slow an answer may be before the remote counts as out of reach.
+    LIMITS: ClassVar[Limits] = Limits()
 
     def __init__(
         self,
@@ -153,15 +168,16 @@ class CloudStorage(ABC):
 
     @abstractmethod
     def read_file(self, name: str) -> bytes:
-        """A small file.
+        """A small file; of one that is larger than :data:`SMALL_FILE_LIMIT`, no more than that is held in memory.
 
         Raises:
             RemoteFileNotFoundError: there is none of that name.
+            DatasetCorruptError: it is larger.
         """
 
     @abstractmethod
     def read_range(self, name: str, start: int, stop: int) -> bytes:
-        """The bytes of a file from ``start`` up to ``stop``, fewer where it ends before.
+        """The bytes of a file from ``start`` up to ``stop``, fewer where it ends before, and never more.
 
         Raises:
             RemoteFileNotFoundError: there is none of that name.
@@ -205,10 +221,14 @@ class CloudStorage(ABC):
 
     def _has_file(self, name: str) -> bool:
         try:
-            retrying(lambda: self.read_file(name))
+            self._read_small(name)
         except RemoteFileNotFoundError:
             return False
         return True
+
+    def _read_small(self, name: str, limit: int = SMALL_FILE_LIMIT) -> bytes:
+        """A file of no more than so many bytes."""
+        return check_size(retrying(lambda: self.read_file(name)), limit, name)
 
     def get_dataset_metadata(self, dataset_id: str) -> dict[str, Any]:
         """The metadata of a dataset as they are stored, spaces and environment specs being JSON strings.
@@ -219,7 +239,7 @@ class CloudStorage(ABC):
         """
         name = f"{DatasetId.parse(dataset_id)}/{METADATA_NAME}"
         try:
-            content = retrying(lambda: self.read_file(name))
+            content = self._read_small(name)
         except RemoteFileNotFoundError:
             raise self._no_dataset(dataset_id) from None
         return parse_metadata(content, f"{name} of {self.address}")
@@ -270,9 +290,18 @@ class CloudStorage(ABC):
             DatasetBusyError: someone is changing it on the remote.
         """
         plan = plan_download(self, str(DatasetId.parse(dataset_id)))
-        if not any(file.name == METADATA_NAME for file in plan.files) and not self.has_dataset(dataset_id):
-            raise self._no_dataset(dataset_id)  # half of it has been uploaded
-        return fetch_files(self, plan, folder, like)
+        if not any(file.name == METADATA_NAME for file in plan.files):
+            if self._has_file(f"{dataset_id}/{METADATA_NAME}"):
+                raise DatasetCorruptError(
+                    f"The manifest of {dataset_id} in {self.address} leaves out {METADATA_NAME}, which is there; "
+                    "whoever uploaded the dataset should delete it there and upload it again."
+                )
+            if not self.has_dataset(dataset_id):
+                raise self._no_dataset(dataset_id)  # half of it has been uploaded
+        fetched = fetch_files(self, plan, folder, like)
+        if all(file.checksum is not None for file in plan.files):
+            _add_checksums(fetched / "data")
+        return fetched
 
     def upload_dataset(
         self, dataset_id: str, *, root: str | os.PathLike[str] | None = None, force: bool = False
@@ -310,7 +339,7 @@ class CloudStorage(ABC):
         """
         parts = parse_namespace(namespace)
         try:
-            content = retrying(lambda: self.read_file(f"{namespace}/{NAMESPACE_METADATA_FILENAME}"))
+            content = self._read_small(f"{namespace}/{NAMESPACE_METADATA_FILENAME}", NAMESPACE_METADATA_LIMIT)
         except RemoteFileNotFoundError:
             raise NamespaceError(f"There is no namespace {namespace!r} in {self.address}.") from None
         folder = path.joinpath(*parts)
@@ -330,6 +359,13 @@ class CloudStorage(ABC):
         file = get_dataset_path(namespace, root=root) / NAMESPACE_METADATA_FILENAME
         if not file.is_file():
             raise NamespaceError(f"There is no local namespace {namespace!r} to upload; create it first.")
-        regular_file(file, file.parent.resolve())
-        content = file.read_bytes()
+        content = read_regular(file, NAMESPACE_METADATA_LIMIT)
         retrying(lambda: self.write_file(f"{namespace}/{NAMESPACE_METADATA_FILENAME}", content))
+
+
+def _add_checksums(data_path: Path) -> None:
+    """Give checksums to those values that have none, while it is known that their bytes are as they were uploaded."""
+    try:
+        minari_storage.MinariStorage.read(data_path)._add_missing_checksums()
+    except (MinariError, OSError) as error:  # which whoever opens the dataset is going to be told
+        _log.info("No checksums are made of the values in %s: %s", data_path, error)

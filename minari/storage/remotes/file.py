@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
+import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import unquote
 from urllib.request import url2pathname
 
+from minari._base.files import Directory
 from minari.dataset.dataset_id import DatasetId, is_dataset_id, is_part
 from minari.dataset.raw_metadata import read_raw_metadata
-from minari.errors import DatasetBusyError, MinariError, RemoteError
+from minari.errors import DatasetBusyError, MinariError, RemoteError, UnsafePathError
 from minari.storage.publishing import (
     NAMESPACE_METADATA_FILENAME,
     dataset_exists,
@@ -27,8 +32,16 @@ from minari.storage.remotes.cloud_storage import CloudStorage
 from minari.storage.transfer.checksums import checksums_of, read_in_pieces
 from minari.storage.transfer.index import INDEX_FILE_NAME, dump_index
 from minari.storage.transfer.manifest import MANIFEST_NAME, Manifest
-from minari.storage.transfer.outgoing import OutgoingDataset, OutgoingFile, local_files, regular_file
-from minari.storage.transfer.remote_files import METADATA_NAME, RemoteFile, RemoteFileNotFoundError, file_within
+from minari.storage.transfer.outgoing import OutgoingDataset, OutgoingFile, local_files
+from minari.storage.transfer.remote_files import (
+    METADATA_NAME,
+    SMALL_FILE_LIMIT,
+    RemoteFile,
+    RemoteFileNotFoundError,
+    UnsafeNameError,
+    check_size,
+    file_within,
+)
 from minari.storage.transfer.under_way import folder_under_way
 from minari.storage.transfer.workers import Advance
 
@@ -37,6 +50,8 @@ __all__ = ["FileStorage"]
 
 
 _log = logging.getLogger(__name__)
+
+_COPIED_AT_ONCE = 1 << 20  # bytes
 
 
 class FileStorage(CloudStorage):
@@ -131,30 +146,34 @@ class FileStorage(CloudStorage):
             return False
         if metadata.stat().st_mtime_ns <= manifest.stat().st_mtime_ns:
             return False
-        expected = Manifest.parse(manifest.read_bytes(), name).files.get(METADATA_NAME)
+        expected = Manifest.parse(self.read_file(name), name).files.get(METADATA_NAME)
         return expected is not None and expected.sha256 != _sha256(metadata)
 
     def read_file(self, name: str) -> bytes:
         """A small file."""
-        with self._opened(name) as path:
-            return path.read_bytes()
+        with self._opened(name) as file:
+            content = file.read(SMALL_FILE_LIMIT + 1)
+        return check_size(content, SMALL_FILE_LIMIT, name)
 
     def read_range(self, name: str, start: int, stop: int) -> bytes:
         """A part of a file."""
-        with self._opened(name) as path, path.open("rb") as file:
+        with self._opened(name) as file:
             file.seek(start)
-            return file.read(stop - start)
+            return file.read(max(stop - start, 0))
 
     @contextmanager
-    def _opened(self, name: str) -> Iterator[Path]:
-        path = self._path(name)
+    def _opened(self, name: str) -> Iterator[BinaryIO]:
+        dataset, is_data, inside = name.partition("/data/")
+        folder, inside = (dataset, f"data/{inside}") if is_data else name.rpartition("/")[::2]
+        path = self._path(folder) if folder else self._root
         with _failures_told(f"Reading {name} in {self._root}"):
             try:
-                dataset, is_data, _ = name.partition("/data/")
-                regular_file(path, (self._path(dataset) if is_data else path.parent).resolve())
-                yield path
+                with Directory(path) as opened, os.fdopen(opened.open(inside), "rb") as file:
+                    yield file
             except (FileNotFoundError, NotADirectoryError):
                 raise RemoteFileNotFoundError(f"There is no file {name} in {self._root}.") from None
+            except UnsafePathError as error:
+                raise UnsafeNameError(str(error)) from None
 
     def write_file(self, name: str, content: bytes) -> None:
         """Write a small file of a namespace, which is made where missing."""
@@ -192,15 +211,17 @@ class FileStorage(CloudStorage):
             with folder_under_way(hidden, f"uploading {outgoing.dataset_id}") as folder:
                 refuse_taken(destination)  # another program may have uploaded it, which was waited for
                 copied = folder / "files"
-                for file in outgoing.files:
-                    _copy(file, file_within(copied, file.name))
-                    advance(file.size, 1)
                 texts = {} if outgoing.metadata is None else {METADATA_NAME: outgoing.metadata}
                 texts[MANIFEST_NAME] = outgoing.manifest  # after the metadata: see _is_changed
-                for name, content in texts.items():
-                    file_within(copied, name).write_bytes(content)
-                    advance(len(content), 1)
                 _remove_others(copied, {*texts, *(file.name for file in outgoing.files)})
+                with Directory(copied) as target:
+                    for file in outgoing.files:
+                        _copy(file, target)
+                        advance(file.size, 1)
+                    for name, content in texts.items():
+                        with os.fdopen(target.create(name, os.O_WRONLY | os.O_TRUNC), "wb") as writer:
+                            writer.write(content)
+                        advance(len(content), 1)
                 outgoing.check_unchanged()
                 publish_directory(copied, destination)
         try:
@@ -213,40 +234,54 @@ class FileStorage(CloudStorage):
         entries: dict[str, bytes] = {}
         with folder_under_way(self._root / ".index", "writing the index"):
             for dataset_id in self.survey():
-                with suppress(FileNotFoundError):  # of an old release; these are not told apart through the web
-                    entries[dataset_id] = self._path(f"{dataset_id}/{METADATA_NAME}").read_bytes()
+                with suppress(RemoteFileNotFoundError):  # of an old release; the web does not tell these apart
+                    entries[dataset_id] = self.read_file(f"{dataset_id}/{METADATA_NAME}")
             write_atomically(self._root / INDEX_FILE_NAME, dump_index(entries))
 
     def _path(self, name: str) -> Path:
         return file_within(self._root, name)
 
 
-def _copy(file: OutgoingFile, target: Path) -> None:
+def _copy(file: OutgoingFile, target: Directory) -> None:
     """Copy a file, unless an upload that was broken off has left it, and make sure that it arrived."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.is_file() and _sha256(target) == file.sha256:
-        return
-    with target.open("wb") as writer:
-        for piece in read_in_pieces(file.path):
-            writer.write(piece)
-    if target.stat().st_size != file.size or _sha256(target) != file.sha256:
-        raise RemoteError(
-            f"The copy of {file.path} at {target} is not what the file was; try again when nobody is writing the "
-            "dataset and there is room for it."
-        )
+    descriptor = target.create(file.name)
+    with os.fdopen(descriptor, "r+b") as copy:
+        if _sha256_of(copy) == file.sha256:
+            return
+        copy.seek(0)
+        copy.truncate()
+        with file.open() as reader:
+            shutil.copyfileobj(reader, copy, _COPIED_AT_ONCE)
+        copy.flush()
+        if copy.tell() != file.size or _sha256_of(copy) != file.sha256:
+            raise RemoteError(
+                f"The copy of {file.path} in {target.path} is not what the file was; try again when nobody is writing "
+                "the dataset and there is room for it."
+            )
+
+
+def _sha256_of(file: BinaryIO) -> str:
+    file.seek(0)
+    pieces = iter(partial(file.read, _COPIED_AT_ONCE), b"")
+    return checksums_of(pieces, 0, ["sha256"])["sha256"].value
 
 
 def _sha256(path: Path) -> str:
-    return checksums_of(read_in_pieces(path), path.stat().st_size, ["sha256"])["sha256"].value
+    return checksums_of(read_in_pieces(path), 0, ["sha256"])["sha256"].value
 
 
 def _remove_others(folder: Path, names: set[str]) -> None:
-    """Take away what an upload of other data has left."""
+    """Remove what an upload of other data has left, and what is no regular file."""
+    if folder.is_symlink():
+        folder.unlink()
+    folder.mkdir(exist_ok=True)
     for path in sorted(folder.rglob("*"), reverse=True):
-        if path.is_file() and path.relative_to(folder).as_posix() not in names:
+        is_directory = path.is_dir() and not path.is_symlink()
+        is_wanted = path.relative_to(folder).as_posix() in names
+        if is_directory and (is_wanted or not any(path.iterdir())):
+            shutil.rmtree(path)
+        elif not is_directory and not (is_wanted and stat.S_ISREG(path.lstat().st_mode) and path.lstat().st_nlink == 1):
             path.unlink()
-        elif path.is_dir() and not any(path.iterdir()):
-            path.rmdir()
 
 
 def _folder(name: str) -> Path:

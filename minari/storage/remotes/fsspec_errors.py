@@ -5,10 +5,10 @@ Clients are told apart by what their exceptions carry and by their names, so tha
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
+from minari._base.addresses import plain_text
 from minari.errors import RemoteAccessError, RemoteError, RemoteUnreachableError
 from minari.storage.remotes.object_storage import ConflictError
 from minari.storage.transfer.remote_files import RemoteFileNotFoundError
@@ -38,13 +38,14 @@ class PastTheEndError(RemoteError):
     """A part of an object was asked for that begins where the object has ended."""
 
 
-def as_remote_error(error: Exception, action: str, hint: str) -> Exception:
+def as_remote_error(error: Exception, action: str, hint: str, secrets: Collection[str] = ()) -> Exception:
     """The error to raise in the place of one of a client's.
 
     Args:
         error: of the client.
         action: what was tried, as the beginning of a sentence: ``"Reading x in s3://bucket"``.
         hint: where the client gets credentials from, as a sentence.
+        secrets: that are not shown, should the client repeat them.
 
     Returns:
         An error of this library, or the same one where it is a mistake in a program.
@@ -52,7 +53,7 @@ def as_remote_error(error: Exception, action: str, hint: str) -> Exception:
     causes = list(_causes(error))
     kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
     status = next(filter(None, map(_status, causes)), None)
-    what = f"{action} failed: {without_secrets(str(error)) or type(error).__name__}"
+    what = f"{action} failed: {without_secrets(str(error), secrets) or type(error).__name__}"
     if isinstance(error, FileExistsError) or status == 412:
         return ConflictError(f"{what}.")
     if isinstance(error, FileNotFoundError) or status == 404:
@@ -70,15 +71,20 @@ def as_remote_error(error: Exception, action: str, hint: str) -> Exception:
     return RemoteError(f"{what}. {hint}") if isinstance(error, (ValueError, NotImplementedError)) else error
 
 
-def without_secrets(text: str) -> str:
+def without_secrets(text: str, secrets: Collection[str] = ()) -> str:
     """The beginning of a text on one line, without what stands in addresses before ``@`` and after ``?``.
 
     >>> without_secrets("no answer from https://ann:secret@host/x?signature=5")
     'no answer from https://host/x'
+
+    Args:
+        text: what a client says.
+        secrets: further ones.
     """
+    for secret in sorted(secrets, key=len, reverse=True):  # one may hold another
+        text = text.replace(secret, "...")
     lines = text.strip().splitlines()
-    line = " ".join(lines[: 2 if lines[0].endswith(":") else 1]).rstrip(" .") if lines else ""
-    return re.sub(r"(\w://)[^/@\s]*@", r"\1", re.sub(r"\?[^\s'\",]*", "", line))
+    return plain_text(" ".join(lines[: 2 if lines[0].endswith(":") else 1]).rstrip(" .")) if lines else ""
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

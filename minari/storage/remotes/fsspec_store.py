@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import fsspec
 from fsspec.asyn import sync
 from fsspec.callbacks import Callback
 
+from minari._base.files import NAMESPACE_METADATA_LIMIT, read_regular
+from minari._base.json_text import parse_json
 from minari.dataset._storages.thread_lock import ThreadLock
-from minari.errors import MissingDependencyError, RemoteAccessError, RemoteError
+from minari.errors import MinariError, MissingDependencyError, RemoteAccessError, RemoteError
 from minari.storage.remotes.fsspec_errors import PastTheEndError, as_remote_error
 from minari.storage.remotes.object_storage import ABSENT, ConflictError, ObjectStorage
 from minari.storage.transfer.checksums import Checksum
-from minari.storage.transfer.remote_files import RemoteFile, RemoteFileNotFoundError
+from minari.storage.transfer.pace import within
+from minari.storage.transfer.remote_files import SMALL_FILE_LIMIT, RemoteFile, RemoteFileNotFoundError, check_size
 from minari.storage.transfer.workers import untold
 
 
 __all__ = ["CONNECT_TIMEOUT", "READ_TIMEOUT", "FsspecStorage"]
 
+T = TypeVar("T")
+
 CONNECT_TIMEOUT, READ_TIMEOUT = 5, 15  # seconds; between two pieces of an answer, not for all of it
 _SLOWEST = 1 << 14  # bytes a second: a transfer that is slower than that has come to a halt
+
+_PATIENCE = 120.0  # seconds; for a small file of which nobody knows how small
+_LONGEST_LISTING = 1800.0  # seconds
+_SHORTEST_SECRET = 6  # characters
 
 # Clients that are not asynchronous are rarely made for several threads.
 _in_turn = ThreadLock()
@@ -82,6 +91,7 @@ class FsspecStorage(ObjectStorage):
         self._location = self.address
         self.name = re.sub(r"^[^/]*@", "", self.name)
         self._options = {} if self.token is None else _options_in(self.token)
+        self._secrets = frozenset(_texts_in(self._options))
         self._opened: _Opened | None = None
         self._opening = ThreadLock()
 
@@ -125,25 +135,37 @@ class FsspecStorage(ObjectStorage):
                 ) from None
             listed = {}
         above = f"{self._open().root}/"
-        named = (
-            (str(info["name"]).removeprefix(above), info) for info in listed.values() if info.get("type") == "file"
-        )
-        return [
-            self._remote_file(name, info) for name, info in named if name.startswith(prefix) and name.endswith(ending)
-        ]
+        try:
+            files = (info for info in listed.values() if info.get("type") == "file")
+            named = ((str(info["name"]).removeprefix(above), info) for info in files)
+            return [
+                self._remote_file(*each) for each in named if each[0].startswith(prefix) and each[0].endswith(ending)
+            ]
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise RemoteError(
+                f"{self.address} lists something that is no file, or not completely ({type(error).__name__}); see what "
+                "answers there."
+            ) from None
 
     def read_file(self, name: str) -> bytes:
         """A small object, whole."""
-        return bytes(self._call("Reading", name, "cat_file"))
+        return check_size(self._read(name, 0, SMALL_FILE_LIMIT + 1, patience=_PATIENCE), SMALL_FILE_LIMIT, name)
 
     def read_range(self, name: str, start: int, stop: int) -> bytes:
         """Some bytes of an object, fewer where it ends before."""
         if start >= stop:  # some clients take that for everything
             return b""
+        return self._read(name, start, stop, patience=CONNECT_TIMEOUT + READ_TIMEOUT + (stop - start) / _SLOWEST)
+
+    def _read(self, name: str, start: int, stop: int, patience: float) -> bytes:
+        """Some bytes of an object, no more than are asked for, within so many seconds."""
         try:
-            return bytes(self._call("Reading", name, "cat_file", start=start, end=stop, size=stop - start))
+            content = bytes(self._call("Reading", name, "cat_file", start=start, end=stop, patience=patience))
         except PastTheEndError:
             return b""
+        if len(content) > stop - start:
+            raise RemoteError(f"{self.address} was asked for {stop - start} bytes of {name} and sent more.")
+        return content
 
     def read_version(self, name: str) -> tuple[bytes, str | None]:
         """A small object, and its version."""
@@ -198,11 +220,20 @@ class FsspecStorage(ObjectStorage):
         root = self._open().root
         return f"{root}/{name}" if name else root
 
-    def _call(self, action: str, name: str, method: str, *args: Any, size: int = 0, **options: Any) -> Any:
-        """Call a method of the filesystem that takes the path of an object first."""
-        return self._request(action, name, method, self._path(name), *args, size=size, **options)
+    def _call(self, action: str, name: str, method: str, *args: Any, **options: Any) -> Any:
+        """Call a method of the filesystem that takes the path of an object first, as :meth:`_request` does."""
+        return self._request(action, name, method, self._path(name), *args, **options)
 
-    def _request(self, action: str, name: str, method: str, *args: Any, size: int = 0, **options: Any) -> Any:
+    def _request(
+        self,
+        action: str,
+        name: str,
+        method: str,
+        *args: Any,
+        size: int = 0,
+        patience: float | None = None,
+        **options: Any,
+    ) -> Any:
         """Call a method of the filesystem.
 
         Args:
@@ -211,20 +242,26 @@ class FsspecStorage(ObjectStorage):
             method: of the filesystem.
             args: of the method.
             size: what is moved, in bytes.
+            patience: for how long to wait, in seconds; by default for as long as the size may take.
             options: arguments of the method by their names.
         """
         filesystem = self._open().filesystem
+        if patience is None:
+            listing = _LONGEST_LISTING if method == "find" else 0.0
+            patience = CONNECT_TIMEOUT + READ_TIMEOUT + size / _SLOWEST + listing
         try:
+            # The clients wait for ever where the other side stops taking in what they send.
             if filesystem.async_impl:
-                # The clients wait for ever where the other side stops taking in what they send.
-                patience = None if method == "find" else CONNECT_TIMEOUT + READ_TIMEOUT + size / _SLOWEST
                 return sync(filesystem.loop, getattr(filesystem, f"_{method}"), *args, timeout=patience, **options)
-            with _in_turn.current:
-                return getattr(filesystem, method)(*args, **options)
+            return within(patience, partial(_one_by_one, getattr(filesystem, method), *args, **options))
         except Exception as error:
-            tried = f"{action} {name}".strip()
-            # What came before may hold secrets.
-            raise as_remote_error(error, f"{tried} in {self.address}", self.HINT) from None
+            raise self._as_error(error, f"{action} {name}".strip()) from None
+
+    def _as_error(self, error: Exception, action: str) -> Exception:
+        """The error of this library for one of a client's, whose causes are not shown as they may hold secrets."""
+        if isinstance(error, MinariError):
+            return error
+        return as_remote_error(error, f"{action} in {self.address}", self.HINT, self._secrets)
 
     def _open(self) -> _Opened:
         """The filesystem of this process: a client does not survive a fork."""
@@ -239,14 +276,29 @@ class FsspecStorage(ObjectStorage):
                         f"Remotes of the form {self.scheme}://name need a package that is not installed: {error}."
                     ) from error
                 except Exception as error:
-                    raise as_remote_error(error, f"Opening {self.address}", self.HINT) from None
+                    raise as_remote_error(error, f"Opening {self.address}", self.HINT, self._secrets) from None
                 self._opened = _Opened(filesystem, root.rstrip("/"), os.getpid())
             return self._opened
 
 
+def _one_by_one(call: Callable[..., T], *args: Any, **options: Any) -> T:
+    with _in_turn.current:
+        return call(*args, **options)
+
+
+def _texts_in(value: object) -> Iterator[str]:
+    """All texts in a value from JSON but addresses, which are shown without their secrets."""
+    if isinstance(value, str):
+        if len(value) >= _SHORTEST_SECRET and "://" not in value:
+            yield value
+    elif isinstance(value, (dict, list)):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _texts_in(inner)
+
+
 def _options_in(token: str) -> dict[str, Any]:
     try:
-        options = json.loads(Path(token).read_bytes())
+        options = parse_json(read_regular(Path(token).expanduser(), NAMESPACE_METADATA_LIMIT))
     except (OSError, ValueError):
         options = None  # the message must not repeat what may be a secret
     if not isinstance(options, dict):

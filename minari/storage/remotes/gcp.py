@@ -10,20 +10,23 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
+import os
 import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from google.api_core.exceptions import RequestRangeNotSatisfiable
 from google.cloud import storage
 
+from minari._base.files import open_regular
 from minari.errors import RemoteError, RemoteUnreachableError
 from minari.storage.remotes.gcp_client import failures_told, make_client, read_key
 from minari.storage.remotes.object_storage import ABSENT, ObjectStorage
-from minari.storage.transfer.checksums import Checksum, checksum_of
+from minari.storage.transfer.checksums import Checksum, checksum_of, read_in_pieces
 from minari.storage.transfer.remote_files import RemoteFile, RemoteFileNotFoundError
 from minari.storage.transfer.retries import retrying
 from minari.storage.transfer.workers import each_at_once, untold
@@ -38,6 +41,7 @@ CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 15.0  # seconds; the second one between two
 _UPLOADS = ".uploads"
 _COMPOSED = 32  # objects that the store puts together at once
 _ATTEMPTS = 3  # at an object that arrives damaged
+_MOST_PAGES = 100_000
 _PAGE = 1000  # objects; the most that there is
 _FIELDS = "items(name,size,crc32c,generation),nextPageToken"
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
@@ -90,7 +94,7 @@ class GCPStorage(ObjectStorage):
                 timeout=_timeout(),
                 retry=None,
             )
-            for blob in blobs:
+            for blob in _each_once(blobs, self.address):
                 # Emulators do not filter, and folders that the console makes are empty objects.
                 if blob.name.startswith(wanted) and blob.name.endswith(ending) and not blob.name.endswith("/"):
                     yield self._described(blob)
@@ -119,6 +123,8 @@ class GCPStorage(ObjectStorage):
                 )
             except RequestRangeNotSatisfiable:
                 return b""
+        if len(content) > stop - start:
+            raise RemoteError(f"{self.address} was asked for {stop - start} bytes of {name} and sent more.")
         return content
 
     def put(self, name: str, content: bytes, *, match: str | None = None) -> None:
@@ -136,7 +142,7 @@ class GCPStorage(ObjectStorage):
         """Send a file, in parts where it is large; those that are there already are not sent again."""
         size = path.stat().st_size
         if size <= PART_SIZE:
-            return self._described(self._sent(name, path.read_bytes()))
+            return self._described(self._sent(name, b"".join(read_in_pieces(path))))
         folder = f"{_UPLOADS}/{hashlib.sha256(f'{name} {size} {PART_SIZE}'.encode()).hexdigest()[:32]}"
         there = {file.name: file for file in retrying(lambda: list(self.find(f"{folder}/")))}
         names = [f"{folder}/{start // PART_SIZE:08}" for start in range(0, size, PART_SIZE)]
@@ -225,7 +231,7 @@ class GCPStorage(ObjectStorage):
     def _bucket(self) -> storage.Bucket:
         with self._lock:
             if self._client is None:
-                self._client = make_client(self._credentials, 2 * self.max_workers)
+                self._client = make_client(self._credentials, 2 * self.max_workers, self.LIMITS)
             return self._client.bucket(self._bucket_name)
 
     def _blob(self, name: str) -> storage.Blob:
@@ -234,6 +240,17 @@ class GCPStorage(ObjectStorage):
     def _described(self, blob: storage.Blob) -> RemoteFile:
         name = blob.name.removeprefix(self._prefix)
         return RemoteFile(name, int(blob.size), _checksum(blob), str(blob.generation))
+
+
+def _each_once(blobs: Any, address: str) -> Iterator[storage.Blob]:
+    """The objects of a listing that comes in pages, and has an end."""
+    seen: set[str] = set()
+    for number, page in enumerate(blobs.pages):
+        yield from page
+        token = blobs.next_page_token
+        if token in seen or number == _MOST_PAGES:
+            raise RemoteError(f"The list of {address} goes on without an end; try again later.")
+        seen.add(token)
 
 
 def _checksum(blob: storage.Blob) -> Checksum | None:
@@ -245,6 +262,6 @@ def _timeout() -> tuple[float, float]:
 
 
 def _part(path: Path, number: int) -> bytes:
-    with path.open("rb") as file:
+    with os.fdopen(open_regular(path), "rb") as file:
         file.seek(number * PART_SIZE)
         return file.read(PART_SIZE)

@@ -74,7 +74,7 @@ class HuggingFaceStorage(CloudStorage):
             raise RemoteError(
                 f"Expected hf://user-or-organisation or hf://user-or-organisation/namespace, got {self.name!r}."
             )
-        self._client = HubClient(self.token)
+        self._client = HubClient(self.token, self.LIMITS)
         self._addresses: dict[str, Future[dict[str, str]]] = {}  # of large contents, by the names of their files
         self._seen: dict[str, RepositoryState | None] = {}  # repositories, for the writer that comes next
 

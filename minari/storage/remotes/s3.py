@@ -11,10 +11,13 @@ from typing import Any, ClassVar
 
 import fsspec
 import s3fs  # noqa: F401 (what fsspec opens the addresses with)
+from fsspec.asyn import sync
 
-from minari.errors import RemoteAccessError
+from minari.errors import RemoteAccessError, RemoteError
+from minari.storage.remotes.fsspec_errors import PastTheEndError
 from minari.storage.remotes.fsspec_store import CONNECT_TIMEOUT, READ_TIMEOUT, FsspecStorage
 from minari.storage.transfer.checksums import Checksum, read_in_pieces
+from minari.storage.transfer.pace import Pace
 from minari.storage.transfer.remote_files import RemoteFile, RemoteFileNotFoundError
 from minari.storage.transfer.workers import untold
 
@@ -25,6 +28,8 @@ _MIB = 1 << 20
 _PART = 8 * _MIB  # bytes: files of twice that and more are sent in parts
 _PARTS_AT_ONCE = 4  # of each file; they are held in memory
 _MOST_PARTS = 10_000
+_MOST_PAGES = 100_000  # of a listing, each of a thousand objects
+_READ_AT_ONCE = 1 << 16  # bytes
 
 
 class S3Storage(FsspecStorage):
@@ -66,6 +71,50 @@ class S3Storage(FsspecStorage):
 
     def _conditions(self, match: str) -> dict[str, Any]:
         return {"IfMatch": match}
+
+    def _listed(self, prefix: str) -> Mapping[str, Mapping[str, Any]]:
+        bucket, _, above = self._path("").partition("/")
+        asked: dict[str, Any] = {"Bucket": bucket, "Prefix": f"{above}/{prefix}" if above else prefix}
+        found: dict[str, Mapping[str, Any]] = {}
+        tokens: set[str] = set()
+        while True:
+            page = self._request("Listing", prefix, "call_s3", "list_objects_v2", **asked)
+            for entry in page.get("Contents") or ():
+                name, size = f"{bucket}/{entry.get('Key', '')}", entry.get("Size")
+                if size or not name.endswith("/"):  # otherwise a folder, as consoles make them
+                    found[name] = {"name": name, "size": size, "ETag": entry.get("ETag"), "type": "file"}
+            token = page.get("NextContinuationToken")
+            if not page.get("IsTruncated") or token is None:
+                return found
+            if token in tokens or len(tokens) == _MOST_PAGES:
+                raise RemoteError(f"The list of {self.address} goes on without an end; try again later.")
+            tokens.add(token)
+            asked["ContinuationToken"] = token
+
+    def _read(self, name: str, start: int, stop: int, patience: float) -> bytes:
+        bucket, _, key = self._path(name).partition("/")
+        filesystem = self._open().filesystem
+
+        async def read() -> bytes:
+            answer = await filesystem._call_s3("get_object", Bucket=bucket, Key=key, Range=f"bytes={start}-{stop - 1}")
+            body, pace, content = answer["Body"], Pace(self.LIMITS), bytearray()
+            try:
+                async for piece in body.iter_chunks(_READ_AT_ONCE):
+                    pace.moved(len(piece))
+                    content += piece
+                    if len(content) > stop - start:
+                        raise RemoteError(f"{self.address} was asked for {stop - start} bytes of {name} and sent more.")
+            finally:
+                body.close()
+            return bytes(content)
+
+        try:
+            return bytes(sync(filesystem.loop, read, timeout=patience))
+        except Exception as error:
+            failure = self._as_error(error, f"Reading {name}")
+        if isinstance(failure, PastTheEndError):
+            return b""
+        raise failure
 
     def find(self, prefix: str, ending: str = "") -> Iterable[RemoteFile]:
         """The objects whose names begin with one text and end with another."""

@@ -20,7 +20,7 @@ from minari.storage.remotes.whole_files import WholeFiles
 from minari.storage.transfer.index import INDEX_FILE_NAME, parse_index
 from minari.storage.transfer.manifest import MANIFEST_NAME, Manifest
 from minari.storage.transfer.outgoing import OutgoingDataset
-from minari.storage.transfer.remote_files import METADATA_NAME, RemoteFile, RemoteFileNotFoundError
+from minari.storage.transfer.remote_files import METADATA_NAME, SMALL_FILE_LIMIT, RemoteFile, RemoteFileNotFoundError
 from minari.storage.transfer.retries import retrying
 from minari.storage.transfer.workers import Advance, each_at_once
 
@@ -50,7 +50,8 @@ class WebStorage(CloudStorage):
 
     def _begin(self) -> None:
         _check_location(self.name)
-        self._client = WebClient(self.token)
+        self._client = WebClient(self.token, self.LIMITS)
+        self._sizes: dict[str, int] = {}  # of files that manifests have told
         self._whole_files = WholeFiles(self.max_workers)
 
     @classmethod
@@ -100,28 +101,26 @@ class WebStorage(CloudStorage):
                 ) from None
             return []
         listed = [RemoteFile(f"{folder}/{name}", file.size) for name, file in manifest.files.items()]
+        self._sizes.update((file.name, file.size) for file in listed)
         return [*listed, RemoteFile(f"{folder}/{MANIFEST_NAME}", len(manifest.dump()))]
 
     def read_file(self, name: str) -> bytes:
         """A small file."""
-        with self._client.answer(self._url(name)) as response:
-            return response.read()
+        return self._client.read_file(self._url(name), SMALL_FILE_LIMIT)
 
     def read_range(self, name: str, start: int, stop: int) -> bytes:
         """The bytes of a file from ``start`` up to ``stop``; from a server that gives only whole files, too."""
         url = self._url(name)
         if start >= stop:
             return b""
-        if self._whole_files.are_needed:
-            return self._whole_files.read_range(self._client, url, start, stop)
-        try:
-            with self._client.answer(url, start, stop) as response:
-                size = int(response.headers.get("Content-Length", stop + 1))
-                if response.status == 206 or (start == 0 and size <= stop):
-                    return response.read()
-        except PastTheEndError:
-            return b""
-        return self._whole_files.read_range(self._client, url, start, stop)
+        if not self._whole_files.are_needed:
+            try:
+                content = self._client.read_range(url, start, stop)
+            except PastTheEndError:
+                return b""
+            if content is not None:
+                return content
+        return self._whole_files.read_range(self._client, url, start, stop, self._sizes.get(name))
 
     def write_file(self, name: str, content: bytes) -> NoReturn:
         """Refused.

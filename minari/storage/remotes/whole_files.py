@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from typing import IO
 
@@ -10,8 +11,6 @@ from minari.storage.remotes.web_client import WebClient
 
 
 __all__ = ["WholeFiles"]
-
-_CHUNK = 1 << 20  # bytes
 
 
 class WholeFiles:
@@ -32,16 +31,24 @@ class WholeFiles:
         self._unread: dict[str, int] = {}
         self._lock = ThreadLock()
 
-    def read_range(self, client: WebClient, url: str, start: int, stop: int) -> bytes:
+    def read_range(self, client: WebClient, url: str, start: int, stop: int, size: int | None = None) -> bytes:
         """The bytes of a file from ``start`` up to ``stop``, fewer where it ends before.
+
+        Args:
+            client: what fetches it.
+            url: of the file.
+            start: the first byte.
+            stop: the one after the last.
+            size: of the file, in bytes, where it is known; what comes beyond is not taken.
 
         Raises:
             RemoteError: as those of the client.
+            DatasetCorruptError: the file is larger than it should be, or than there is room.
         """
         self.are_needed = True
         with self._lock.current:
             if url not in self._files:
-                self._fetch(client, url)
+                self._fetch(client, url, size)
             file = self._files[url]
             file.seek(start)
             content = file.read(stop - start)
@@ -50,22 +57,17 @@ class WholeFiles:
                 self._drop(url)
             return content
 
-    def _fetch(self, client: WebClient, url: str) -> None:
+    def _fetch(self, client: WebClient, url: str, size: int | None) -> None:
         while len(self._files) >= self._most:
             self._drop(next(iter(self._files)))
         file = tempfile.TemporaryFile(prefix="minari-")  # noqa: SIM115 (closed when it has been read)
         try:
-            with client.answer(url) as response:
-                expected = response.headers.get("Content-Length")
-                size = 0
-                while chunk := response.read(_CHUNK):
-                    size += file.write(chunk)
-                if expected is not None and size < int(expected):
-                    raise ConnectionError(f"the answer ended after {size} of {expected} bytes")
+            limit = shutil.disk_usage(tempfile.gettempdir()).free if size is None else size
+            fetched = client.copy(url, file, limit)
         except BaseException:
             file.close()
             raise
-        self._files[url], self._unread[url] = file, size
+        self._files[url], self._unread[url] = file, fetched
 
     def _drop(self, url: str) -> None:
         self._files.pop(url).close()

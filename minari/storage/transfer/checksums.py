@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from minari._base.files import open_regular
 from minari.lazy import LazyModule
 
 
@@ -80,7 +82,7 @@ def checksums_of(pieces: Iterable[bytes], size: int, algorithms: Iterable[str]) 
 
 
 def read_in_pieces(path: Path, size: int = _READ_AT_ONCE) -> Iterator[bytes]:
-    """The content of a file, so many bytes at a time."""
-    with path.open("rb") as file:
+    """The content of a regular file, so many bytes at a time."""
+    with os.fdopen(open_regular(path), "rb") as file:
         while piece := file.read(size):
             yield piece

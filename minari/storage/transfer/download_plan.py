@@ -6,22 +6,25 @@ import hashlib
 import json
 import logging
 import warnings
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from itertools import islice
 from typing import Protocol
 
+from minari._base.json_text import shortened
 from minari.dataset.dataset_id import is_dataset_id
-from minari.errors import DatasetCorruptError, RemoteError
+from minari.errors import DatasetCorruptError
 from minari.storage.transfer.checksums import Checksum, can_compute, checksum_of
 from minari.storage.transfer.manifest import MANIFEST_NAME, PIECE_SIZE, Manifest
 from minari.storage.transfer.remote_files import (
     METADATA_NAME,
+    SMALL_FILE_LIMIT,
     RemoteDatasetNotFoundError,
     RemoteFile,
-    file_within,
+    check_size,
     is_hidden,
+    refuse_bad_names,
 )
 from minari.storage.transfer.retries import retrying
 
@@ -30,6 +33,8 @@ __all__ = ["DownloadPlan", "ExpectedFile", "Source", "plan_download"]
 
 _log = logging.getLogger(__name__)
 
+_MOST_FILES = 1_000_000  # of one dataset; a listing that goes on is none
+_LARGEST_FILE = (1 << 63) - 1  # bytes
 _ATTEMPTS = 3  # at reading a manifest that arrives damaged
 _CARD = "README.md"  # what a Hub shows of a dataset; it is made at upload and belongs to the Hub
 
@@ -110,6 +115,11 @@ class DownloadPlan:
         told = [(file.name, file.size, file.checksum, file.version, file.piece_size) for file in self.files]
         return hashlib.sha256(json.dumps([self.dataset_id, told]).encode()).hexdigest()
 
+    @property
+    def size(self) -> int:
+        """Of all files, in bytes."""
+        return sum(file.size for file in self.files)
+
 
 def plan_download(source: Source, dataset_id: str) -> DownloadPlan:
     """Find out which files a dataset has on a remote, and whether they can be all of it.
@@ -123,11 +133,11 @@ def plan_download(source: Source, dataset_id: str) -> DownloadPlan:
 
     Raises:
         RemoteDatasetNotFoundError: there are no files.
-        DatasetCorruptError: a file is missing, or has another size than it should.
-        RemoteError: a file has a name that would lead elsewhere.
+        DatasetCorruptError: a file is missing, has another size than it should, or has a name that would
+            lead elsewhere.
     """
     prefix = f"{dataset_id}/"
-    found = {file.name.removeprefix(prefix): file for file in retrying(lambda: list(source.list_files(dataset_id)))}
+    found = {file.name.removeprefix(prefix): file for file in retrying(lambda: _listed(source, dataset_id))}
     others = tuple(f"{name}/" for name in _nested_datasets(found))
     listed = {name: file for name, file in found.items() if not (is_hidden(name) or name.startswith(others))}
     if not listed:
@@ -136,8 +146,24 @@ def plan_download(source: Source, dataset_id: str) -> DownloadPlan:
         files = [_as_listed(name, file) for name, file in listed.items()]
     else:
         files = _as_promised(dataset_id, _read_manifest(source, f"{prefix}{MANIFEST_NAME}"), listed)
-    _refuse_bad_names([file.name for file in files])
+    refuse_bad_names(file.name for file in files)
     return DownloadPlan(dataset_id, tuple(sorted(files, key=lambda file: file.name)))
+
+
+def _listed(source: Source, dataset_id: str) -> list[RemoteFile]:
+    files = list(islice(source.list_files(dataset_id), _MOST_FILES + 1))
+    if len(files) > _MOST_FILES:
+        raise DatasetCorruptError(
+            f"The remote lists more than {_MOST_FILES:,} files of {dataset_id}, which no dataset has; see what lies "
+            "there."
+        )
+    for file in files:
+        if type(file.size) is not int or not 0 <= file.size <= _LARGEST_FILE:
+            raise DatasetCorruptError(
+                f"The remote says that {shortened(file.name)} has {shortened(file.size)} bytes, expected a size; ask "
+                "it again."
+            )
+    return files
 
 
 def _nested_datasets(names: Iterable[str]) -> list[str]:
@@ -155,6 +181,11 @@ def _as_listed(name: str, file: RemoteFile) -> ExpectedFile:
 
 def _as_promised(dataset_id: str, manifest: Manifest, listed: Mapping[str, RemoteFile]) -> list[ExpectedFile]:
     """What is expected where there is a manifest, which the listing has to agree with."""
+    if manifest.dataset_id != dataset_id:
+        raise DatasetCorruptError(
+            f"The manifest of {dataset_id} on the remote is that of {shortened(manifest.dataset_id)}; whoever uploaded "
+            "it should delete it there and upload it again."
+        )
     hidden = sorted(filter(is_hidden, manifest.files))
     if hidden:
         raise DatasetCorruptError(
@@ -185,25 +216,17 @@ def _as_promised(dataset_id: str, manifest: Manifest, listed: Mapping[str, Remot
 
 
 def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:5])
+    shown = ", ".join(name if name.isprintable() and len(name) < 200 else shortened(name) for name in names[:5])
     return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
 
 
 def _read_manifest(source: Source, name: str) -> Manifest:
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            return Manifest.parse(retrying(lambda: source.read_file(name)), name)
+            content = retrying(lambda: source.read_file(name))
+            return Manifest.parse(check_size(content, SMALL_FILE_LIMIT, name), name)
         except DatasetCorruptError as error:
             if attempt == _ATTEMPTS:
                 raise
             _log.info("%s Reading it again.", error)
     raise AssertionError("unreachable: the last attempt returns or raises")
-
-
-def _refuse_bad_names(names: Collection[str]) -> None:
-    taken = set(names)
-    for name in taken:
-        file_within(Path(), name)
-        parts = name.split("/")
-        if any("/".join(parts[:end]) in taken for end in range(1, len(parts))):
-            raise RemoteError(f"The dataset holds both a file {name!r} and a file in the place of its folder.")

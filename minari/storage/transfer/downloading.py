@@ -5,18 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
-from minari.errors import DatasetCorruptError, RemoteError
+from minari._base.files import Directory
+from minari.errors import DatasetCorruptError, RemoteError, UnsafePathError
 from minari.progress import progress
-from minari.storage.transfer.checksums import checksums_of, read_in_pieces
+from minari.storage.transfer.checksums import checksums_of
 from minari.storage.transfer.download_plan import DownloadPlan, ExpectedFile, Source
-from minari.storage.transfer.remote_files import file_within
 from minari.storage.transfer.retries import retrying
 from minari.storage.transfer.workers import Advance, each_at_once, transfer_progress
 
@@ -25,6 +24,8 @@ __all__ = ["fetch_files"]
 
 _FILES_NAME, _JOURNAL_NAME = "files", "pieces"  # in the folder of a download under way
 _ATTEMPTS = 3  # at a piece, and at a file, that arrive damaged
+_LARGEST_JOURNAL = 1 << 24  # bytes; of more than a million pieces
+_MOST_DIGITS = 18  # of a number in it
 _WRITTEN_AT_ONCE = 1 << 20  # bytes; some systems take larger ones many times more slowly
 
 _log = logging.getLogger(__name__)
@@ -38,26 +39,37 @@ class _Piece(NamedTuple):
 
 
 class _Journal:
-    """Which pieces have been written, so that another process can go on; it belongs to one plan."""
+    """Which pieces have been written, so that another process can go on; it belongs to one plan.
 
-    def __init__(self, path: Path, plan: DownloadPlan) -> None:
-        self.done: set[_Piece] = set()
+    Attributes:
+        done: the numbers of the pieces of each file that are written, as far as they can be pieces of the plan.
+        is_new: whether there was none of this plan.
+    """
+
+    def __init__(self, folder: Directory, plan: DownloadPlan) -> None:
+        self.done: dict[int, set[int]] = {}
+        self._plan = plan
         header = f"{plan.digest}\n"
-        lines = path.read_text(encoding="ascii", errors="replace").splitlines(keepends=True) if path.exists() else []
+        lines = _lines_left(folder)
         self.is_new = lines[:1] != [header]
         if not self.is_new:
             for line in lines[1:]:
                 if line.endswith("\n"):  # the last one may have been cut
-                    self._take(line)
-        self._file = path.open("wb" if self.is_new else "ab", buffering=0)
+                    self._take(line.split())
+        flags = os.O_WRONLY | (os.O_TRUNC if self.is_new else os.O_APPEND)
+        self._file = os.fdopen(folder.create(_JOURNAL_NAME, flags), "wb" if self.is_new else "ab", buffering=0)
         self._file.write(header.encode() if self.is_new else b"\n")
 
-    def _take(self, line: str) -> None:
-        words = line.split()
-        if len(words) == 2 and all(word.isdecimal() for word in words):
-            self.done.add(_Piece(int(words[0]), int(words[1])))
-        elif len(words) == 2 and words[0] == "again" and words[1].isdecimal():
-            self.done = {piece for piece in self.done if piece.file != int(words[1])}
+    def _take(self, words: list[str]) -> None:
+        *first, last = words or ("",)
+        if len(first) != 1 or not _is_number(last):
+            return
+        if first[0] == "again":
+            self.done.pop(int(last), None)
+        elif _is_number(first[0]) and int(first[0]) < len(self._plan.files):
+            file = int(first[0])
+            if int(last) < self._plan.files[file].count:
+                self.done.setdefault(file, set()).add(int(last))
 
     def add(self, piece: _Piece) -> None:
         """A piece has been written; safe in several threads, as each line is one write."""
@@ -72,6 +84,29 @@ class _Journal:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._file.close()
+
+
+def _lines_left(folder: Directory) -> list[str]:
+    """The lines of the journal that an earlier call has left; what cannot be one is removed."""
+    try:
+        return folder.read(_JOURNAL_NAME, _LARGEST_JOURNAL).decode("ascii", "replace").splitlines(keepends=True)
+    except FileNotFoundError:
+        return []
+    except (UnsafePathError, OSError):
+        _remove(Path(folder.path, _JOURNAL_NAME))
+        return []
+
+
+def _is_number(word: str) -> bool:
+    return word.isdecimal() and len(word) <= _MOST_DIGITS
+
+
+def _remove(path: Path) -> None:
+    """Remove whatever is called so, and nothing that it leads to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def fetch_files(source: Source, plan: DownloadPlan, folder: Path, like: Path | None = None) -> Path:
@@ -92,81 +127,98 @@ def fetch_files(source: Source, plan: DownloadPlan, folder: Path, like: Path | N
         OSError: a file cannot be written.
     """
     files = folder / _FILES_NAME
-    with _Journal(folder / _JOURNAL_NAME, plan) as journal:
-        if journal.is_new:
-            shutil.rmtree(files, ignore_errors=True)
-        _Fetching(source, plan, files, journal).run(like)
+    with Directory(folder) as opened, _Journal(opened, plan) as journal:
+        if journal.is_new or files.is_symlink() or not files.is_dir():
+            _remove(files)
+            files.mkdir()
+        with Directory(files) as target:
+            _Fetching(source, plan, target, journal).run(like)
     return files
 
 
 class _Fetching:
-    """One call of :func:`fetch_files`."""
+    """One call of :func:`fetch_files`; it makes no list of pieces, which may be many more than there is room for."""
 
-    def __init__(self, source: Source, plan: DownloadPlan, files: Path, journal: _Journal) -> None:
+    def __init__(self, source: Source, plan: DownloadPlan, files: Directory, journal: _Journal) -> None:
         self._source, self._plan, self._files, self._journal = source, plan, files, journal
+        self._here: dict[int, set[int]] = {}  # file -> pieces that need not be fetched
+        self._complete: set[int] = set()  # files of which no piece needs to be
 
     def run(self, like: Path | None) -> None:
         plan = self._plan
-        for parent in {self._path(file).parent for file in plan.files} | {self._files}:
-            parent.mkdir(parents=True, exist_ok=True)
-        here = self._kept() | self._copied(like)
-        missing = [piece for number in range(len(plan.files)) for piece in self._pieces(number) if piece not in here]
-        size = sum(map(self._size, missing))
-        self._refuse_without_room(size)
+        self._here = {file: pieces for file, pieces in self._journal.done.items() if self._can_go_on(file)}
+        self._refuse_without_room(plan.size - self._size_here())
+        self._complete = {file for file, pieces in self._here.items() if len(pieces) == plan.files[file].count}
+        if like is not None:
+            self._copy(like)
+        size = plan.size - self._size_here() - sum(plan.files[file].size for file in self._complete - set(self._here))
         # What is here already does not count, or the speed and the time left would be too good to be true.
-        files = len({piece.file for piece in missing})
-        with transfer_progress(f"downloading {plan.dataset_id}", size, files) as advance:
+        missing = set(range(len(plan.files))) - self._complete
+        with transfer_progress(f"downloading {plan.dataset_id}", size, len(missing)) as advance:
             self._fetch(missing, advance)
-        self._check_all({piece.file for piece in here})
+        self._check_all(self._complete | set(self._here))
 
-    def _path(self, file: ExpectedFile) -> Path:
-        return file_within(self._files, file.name)
+    def _pieces(self, files: Iterable[int]) -> Iterator[_Piece]:
+        """The pieces of files that have to be fetched."""
+        for file in sorted(files):
+            here = self._here.get(file, ())
+            for number in range(self._plan.files[file].count):
+                if number not in here:
+                    yield _Piece(file, number)
 
-    def _pieces(self, file: int) -> list[_Piece]:
-        return [_Piece(file, number) for number in range(self._plan.files[file].count)]
-
-    def _size(self, piece: _Piece) -> int:
-        start, stop = self._plan.files[piece.file].bounds(piece.number)
+    def _size(self, file: int, number: int) -> int:
+        start, stop = self._plan.files[file].bounds(number)
         return stop - start
 
-    def _kept(self) -> set[_Piece]:
-        """The pieces that an earlier call has written, of files whose content can be checked in the end."""
-        files = self._plan.files
-        return {
-            piece
-            for piece in self._journal.done
-            if piece.file < len(files)
-            and piece.number < files[piece.file].count
-            and files[piece.file].checksum is not None
-            and self._path(files[piece.file]).is_file()
-        }
+    def _size_here(self) -> int:
+        return sum(self._size(file, number) for file, pieces in self._here.items() for number in pieces)
 
-    def _copied(self, like: Path | None) -> set[_Piece]:
-        """The pieces of files that another folder holds, now copied from there."""
-        if like is None:
-            return set()
-        found: set[_Piece] = set()
-        for number, file in enumerate(self._plan.files):
-            path = file_within(like, file.name)
-            if file.checksum is not None and path.is_file() and _is_whole(file, path):
-                shutil.copyfile(path, self._path(file))
-                found.update(self._pieces(number))
-        return found
+    def _can_go_on(self, file: int) -> bool:
+        """Whether what an earlier call has written of a file is there, and can be checked in the end."""
+        if self._plan.files[file].checksum is None:
+            return False
+        try:
+            os.close(self._files.open(self._plan.files[file].name))
+        except (OSError, UnsafePathError):
+            return False
+        return True
+
+    def _copy(self, like: Path) -> None:
+        """Copy those files that another folder holds with the content that is expected."""
+        with Directory(like) as folder:
+            for number, file in enumerate(self._plan.files):
+                if number not in self._complete and self._is_copied(file, folder):
+                    self._here.pop(number, None)
+                    self._complete.add(number)
+
+    def _is_copied(self, file: ExpectedFile, folder: Directory) -> bool:
+        if file.checksum is None:
+            return False
+        try:
+            descriptor = folder.open(file.name)
+        except (OSError, UnsafePathError):
+            return False
+        with os.fdopen(descriptor, "rb") as source:
+            if os.fstat(descriptor).st_size != file.size or not _is_whole(file, source):
+                return False
+            source.seek(0)
+            with os.fdopen(self._files.create(file.name, os.O_WRONLY | os.O_TRUNC), "wb") as target:
+                shutil.copyfileobj(source, target, _WRITTEN_AT_ONCE)
+        return True
 
     def _refuse_without_room(self, needed: int) -> None:
-        free = shutil.disk_usage(self._files).free
+        free = shutil.disk_usage(self._files.path).free
         if needed > free:
             raise RemoteError(
-                f"Downloading {self._plan.dataset_id} takes {needed / 1e6:,.1f} MB more and {self._files.parent} has "
-                f"{free / 1e6:,.1f} MB left; make room, then download it again."
+                f"Downloading {self._plan.dataset_id} takes {needed / 1e6:,.1f} MB more and "
+                f"{Path(self._files.path).parent} has {free / 1e6:,.1f} MB left; make room, then download it again."
             )
 
-    def _fetch(self, pieces: Iterable[_Piece], advance: Advance) -> None:
-        wanted = list(pieces)
-        missing = Counter(piece.file for piece in wanted)
-        for piece in each_at_once(self._fetch_piece, wanted, self._source.max_workers):
+    def _fetch(self, files: set[int], advance: Advance) -> None:
+        missing = {file: self._plan.files[file].count - len(self._here.get(file, ())) for file in files}
+        for piece in each_at_once(self._fetch_piece, self._pieces(files), self._source.max_workers):
             missing[piece.file] -= 1
-            advance(self._size(piece), int(not missing[piece.file]))
+            advance(self._size(*piece), int(not missing[piece.file]))
 
     def _fetch_piece(self, piece: _Piece) -> _Piece:
         file = self._plan.files[piece.file]
@@ -184,7 +236,7 @@ class _Fetching:
                 f"{name} came damaged {_ATTEMPTS} times: bytes {start} to {stop} are not what the remote promised. "
                 "Nothing was put in place; if it happens again, the file is damaged there."
             )
-        _write(self._path(file), start, content)
+        _write(self._files.create(file.name), start, content)
         self._journal.add(piece)
         return piece
 
@@ -202,7 +254,8 @@ class _Fetching:
             for number in damaged:
                 _log.info("%s came damaged", self._plan.files[number].name)
                 self._journal.forget(number)
-            self._fetch([piece for number in sorted(damaged) for piece in self._pieces(number)], _silent)
+                self._here.pop(number, None)
+            self._fetch(damaged, _silent)
             doubtful = damaged
         damaged = self._damaged(doubtful)
         if damaged:
@@ -218,7 +271,8 @@ class _Fetching:
 
         def look_at(number: int) -> tuple[int, bool]:
             file = self._plan.files[number]
-            return number, _is_whole(file, self._path(file))
+            with os.fdopen(self._files.open(file.name), "rb") as content:
+                return number, _is_whole(file, content)
 
         with progress(f"checking {self._plan.dataset_id}", size, unit="bytes") as advance:
             for number, is_whole in each_at_once(look_at, sorted(numbers), self._source.max_workers):
@@ -232,15 +286,15 @@ def _silent(size: int, files: int = 0) -> None:
     pass
 
 
-def _is_whole(file: ExpectedFile, path: Path) -> bool:
-    if file.checksum is None or path.stat().st_size != file.size:
+def _is_whole(file: ExpectedFile, content: BinaryIO) -> bool:
+    if file.checksum is None or os.fstat(content.fileno()).st_size != file.size:
         return file.checksum is None
     algorithm = file.checksum.algorithm
-    return checksums_of(read_in_pieces(path), file.size, [algorithm])[algorithm] == file.checksum
+    pieces = iter(partial(content.read, _WRITTEN_AT_ONCE), b"")
+    return checksums_of(pieces, file.size, [algorithm])[algorithm] == file.checksum
 
 
-def _write(path: Path, start: int, content: bytes) -> None:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+def _write(descriptor: int, start: int, content: bytes) -> None:
     with os.fdopen(descriptor, "r+b", buffering=0) as file:
         file.seek(start)
         view = memoryview(content)

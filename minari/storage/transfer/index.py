@@ -11,6 +11,7 @@ import json
 import zlib
 from collections.abc import Mapping
 
+from minari._base.json_text import parse_json, shortened
 from minari.errors import DatasetCorruptError
 
 
@@ -20,10 +21,14 @@ __all__ = ["INDEX_FILE_NAME", "dump_index", "parse_index"]
 INDEX_FILE_NAME = "datasets_index.json.gz"
 
 _VERSION = 1
+_LARGEST = 1 << 28  # bytes, decompressed
+_SURELY_FINE = 1 << 26  # bytes, decompressed, however few they were
+_LARGEST_RATIO = 100  # beyond that; bounds of spaces that repeat compress well
+_GZIP = 16 + zlib.MAX_WBITS
 
 
 def dump_index(entries: Mapping[str, bytes]) -> bytes:
-    """The content of an index file.
+    """Return the content of an index file.
 
     Args:
         entries: for each dataset, by its path from where the index lies, the content of its
@@ -34,21 +39,37 @@ def dump_index(entries: Mapping[str, bytes]) -> bytes:
     return gzip.compress(text.encode("utf-8"), mtime=0)  # the same entries are the same bytes
 
 
-def parse_index(content: bytes) -> dict[str, bytes]:
-    """The entries of an index file.
+def parse_index(content: bytes, largest: int = _LARGEST) -> dict[str, bytes]:
+    """Return the entries of an index file.
 
     >>> parse_index(dump_index({"door/human-v2": b'{"total_steps": 3}'}))
     {'door/human-v2': b'{"total_steps": 3}'}
 
+    Args:
+        content: of the file.
+        largest: the most bytes that it may have when it is decompressed.
+
     Raises:
-        DatasetCorruptError: it is damaged, or of a later version.
+        DatasetCorruptError: it is damaged, too large, or of a later version.
     """
     try:
-        value = json.loads(gzip.decompress(content))
+        value = parse_json(_decompressed(content, min(largest, _SURELY_FINE + _LARGEST_RATIO * len(content))))
         if value["index_version"] != _VERSION:
-            raise DatasetCorruptError(f"The index is of version {value['index_version']}, expected {_VERSION}.")
+            raise DatasetCorruptError(
+                f"The index is of version {shortened(value['index_version'])}, expected {_VERSION}."
+            )
         return {str(name): text.encode("utf-8") for name, text in value["datasets"].items()}
-    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, DatasetCorruptError):
             raise
         raise DatasetCorruptError(f"The index is damaged: {error}.") from error
+
+
+def _decompressed(content: bytes, limit: int) -> bytes:
+    decompressor = zlib.decompressobj(_GZIP)
+    text = decompressor.decompress(content, limit)
+    if decompressor.unconsumed_tail:
+        raise ValueError(f"its {len(content):,} bytes hold more than {limit:,}")
+    if not decompressor.eof or decompressor.unused_data:
+        raise EOFError("it is cut, or something follows it")
+    return text

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from minari._base.json_text import parse_json, shortened
 from minari.errors import DatasetCorruptError
 
 
@@ -23,6 +25,8 @@ MANIFEST_NAME = "data/manifest.json"
 PIECE_SIZE = 1 << 22
 
 _VERSION = 1
+_LARGEST_FILE = (1 << 63) - 1  # bytes; what file systems can count
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _PIECE_SIZES = range(1 << 16, (1 << 26) + 1)  # those that a manifest may name: each is held in memory
 
 
@@ -80,23 +84,25 @@ class Manifest:
             DatasetCorruptError: it is damaged, or of a later version.
         """
         try:
-            value = json.loads(content)
+            value = parse_json(content)
             version = value["manifest_version"]
             if version != _VERSION:
                 raise DatasetCorruptError(
-                    f"The manifest {source} is of version {version!r}, and this release reads {_VERSION}; "
+                    f"The manifest {source} is of version {shortened(version)}, and this release reads {_VERSION}; "
                     "upgrade minari to download the dataset."
                 )
             digest = value.pop("digest")
             files = {str(name): _parsed_file(entry) for name, entry in value["files"].items()}
-            found = cls(value["dataset_id"], value["format_version"], files, int(value["piece_size"]))
+            found = cls(value["dataset_id"], value["format_version"], files, value["piece_size"])
             if digest != _digest(value):
                 raise ValueError("its digest is another")
-            if found.piece_size not in _PIECE_SIZES:
-                raise ValueError(f"its pieces have {found.piece_size} bytes")
+            if not isinstance(found.dataset_id, str) or not isinstance(found.format_version, str | None):
+                raise ValueError("its dataset id or format version is no text")
+            if type(found.piece_size) is not int or found.piece_size not in _PIECE_SIZES:
+                raise ValueError(f"its pieces have {shortened(found.piece_size)} bytes")
             if any(file.pieces and not _fits(file, found.piece_size) for file in files.values()):
                 raise ValueError("pieces and sizes disagree")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             if isinstance(error, DatasetCorruptError):
                 raise
             raise DatasetCorruptError(f"The manifest {source} is damaged: {error}.") from error
@@ -110,11 +116,15 @@ def _file_value(file: ManifestFile) -> dict[str, Any]:
 
 def _parsed_file(entry: Mapping[str, Any]) -> ManifestFile:
     size, sha256, pieces = entry["size"], entry["sha256"], entry.get("pieces", [])
-    if isinstance(size, bool) or not isinstance(size, int) or size < 0:
-        raise ValueError(f"a size is {size!r}")
-    if not all(isinstance(checksum, str) and len(checksum) == 64 for checksum in [sha256, *pieces]):
+    if type(size) is not int or not 0 <= size <= _LARGEST_FILE:
+        raise ValueError(f"a size is {shortened(size)}")
+    if not isinstance(pieces, list) or not all(map(_is_sha256, [sha256, *pieces])):
         raise ValueError("a checksum is malformed")
     return ManifestFile(size, sha256, tuple(pieces))
+
+
+def _is_sha256(value: object) -> bool:
+    return isinstance(value, str) and _SHA256.fullmatch(value) is not None
 
 
 def _fits(file: ManifestFile, piece_size: int) -> bool:

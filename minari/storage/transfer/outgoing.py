@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from minari._base.files import METADATA_LIMIT, Directory
 from minari.dataset.dataset_id import DatasetId
 from minari.dataset.raw_metadata import read_raw_metadata
 from minari.errors import DatasetBusyError, DatasetNotFoundError, RemoteError
 from minari.progress import track
 from minari.storage.datasets_root_dir import get_dataset_path
 from minari.storage.publishing import dataset_exists
-from minari.storage.transfer.checksums import Checksum, checksum_of, checksums_of, read_in_pieces
+from minari.storage.transfer.checksums import Checksum, checksum_of, checksums_of
 from minari.storage.transfer.manifest import MANIFEST_NAME, PIECE_SIZE, Manifest, ManifestFile
-from minari.storage.transfer.remote_files import METADATA_NAME, RemoteFile, file_within
+from minari.storage.transfer.remote_files import METADATA_NAME, RemoteFile, file_within, refuse_bad_names
 
 
 __all__ = [
@@ -56,17 +57,27 @@ class OutgoingFile:
 
     Attributes:
         name: relative to the folder of the dataset, its parts joined by ``/``.
-        path: where it lies.
+        folder: of the dataset.
         size: in bytes.
         checksums: of its content, by their algorithm: sha256, and what the remote asked for.
         pieces: the sha256 of each piece, where it is more than one.
     """
 
     name: str
-    path: Path
+    folder: Path
     size: int
     checksums: Mapping[str, Checksum]
     pieces: tuple[str, ...]
+
+    @property
+    def path(self) -> Path:
+        """Where it lies."""
+        return file_within(self.folder, self.name)
+
+    def open(self) -> BinaryIO:
+        """Open it to be read, as a regular file beneath the folder of the dataset."""
+        with Directory(self.folder) as folder:
+            return os.fdopen(folder.open(self.name), "rb")
 
     @property
     def sha256(self) -> str:
@@ -121,9 +132,7 @@ class OutgoingDataset:
             DatasetBusyError: a file has been written meanwhile.
         """
         if local_files(self.folder) != self.at_rest:
-            raise DatasetBusyError(
-                f"The dataset {self.folder} was changed while it was copied; try again when nobody is writing it."
-            )
+            raise _changed(self.folder)
 
 
 def old_layout(dataset_id: str) -> RemoteError:
@@ -155,12 +164,16 @@ def gather_dataset(
         raise DatasetNotFoundError(f"There is no dataset {dataset_id} at {folder} to upload.")
     raw = read_raw_metadata(folder / "data")  # finishes what a killed program has left, or waits
     at_rest = local_files(folder)
+    refuse_bad_names(file.name for file in at_rest)
     wanted = {"sha256", *algorithms}
     with ThreadPoolExecutor(_HASHING_THREADS) as pool:
         looked_at = pool.map(partial(_look_at, folder, wanted), at_rest)
         files = list(track(looked_at, f"checking {dataset_id}", total=len(at_rest), unit="files"))
     listed = {file.name: ManifestFile(file.size, file.sha256, file.pieces) for file in files}
-    metadata = next((file.path.read_bytes() for file in files if file.name == METADATA_NAME), None)
+    metadata = None
+    if METADATA_NAME in listed:
+        with Directory(folder) as opened:
+            metadata = opened.read(METADATA_NAME, METADATA_LIMIT)
     return OutgoingDataset(
         dataset_id,
         folder,
@@ -173,17 +186,29 @@ def gather_dataset(
 
 
 def _look_at(folder: Path, algorithms: Collection[str], file: LocalFile) -> OutgoingFile:
-    path = file_within(folder, file.name)
     pieces: list[str] = []
 
     def content() -> Iterator[bytes]:
-        for piece in read_in_pieces(path, PIECE_SIZE):
-            if file.size > PIECE_SIZE:
-                pieces.append(checksum_of(piece, "sha256").value)
-            yield piece
+        size = 0
+        with Directory(folder) as opened, os.fdopen(opened.open(file.name), "rb") as reader:
+            while piece := reader.read(PIECE_SIZE):
+                size += len(piece)
+                if size > file.size:
+                    break
+                if file.size > PIECE_SIZE:
+                    pieces.append(checksum_of(piece, "sha256").value)
+                yield piece
+        if size != file.size:
+            raise _changed(folder)
 
     checksums = checksums_of(content(), file.size, algorithms)
-    return OutgoingFile(file.name, path, file.size, checksums, tuple(pieces))
+    return OutgoingFile(file.name, folder, file.size, checksums, tuple(pieces))
+
+
+def _changed(folder: Path) -> DatasetBusyError:
+    return DatasetBusyError(
+        f"The dataset {folder} was changed while it was copied; try again when nobody is writing it."
+    )
 
 
 def local_files(folder: Path) -> tuple[LocalFile, ...]:
@@ -192,17 +217,22 @@ def local_files(folder: Path) -> tuple[LocalFile, ...]:
     Raises:
         RemoteError: a link leads elsewhere, or something is no file.
     """
-    return tuple(file for file in _files_below(folder, folder.resolve(), "") if file.name != MANIFEST_NAME)
+    files = (file for file in _files_below(folder) if file.name != MANIFEST_NAME)
+    return tuple(sorted(files, key=lambda file: file.name.split("/")))
 
 
-def _files_below(folder: Path, base: Path, prefix: str) -> Iterable[LocalFile]:
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
-            continue
-        if path.is_dir() and not path.is_symlink():
-            yield from _files_below(path, base, f"{prefix}{path.name}/")
-        else:
-            yield LocalFile(f"{prefix}{path.name}", *regular_file(path, base))
+def _files_below(folder: Path) -> Iterator[LocalFile]:
+    base = folder.resolve()
+    pending = [(folder, "")]
+    while pending:
+        inner, prefix = pending.pop()
+        for path in inner.iterdir():
+            if path.name.startswith("."):
+                continue
+            if path.is_dir() and not path.is_symlink():
+                pending.append((path, f"{prefix}{path.name}/"))
+            else:
+                yield LocalFile(f"{prefix}{path.name}", *regular_file(path, base))
 
 
 def regular_file(path: Path, base: Path) -> tuple[int, tuple[int, int]]:

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import os
+import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from minari.errors import DatasetExistsError, DatasetNotFoundError, RemoteError
+from minari._base.files import METADATA_LIMIT, relative_parts
+from minari._base.json_text import shortened
+from minari.errors import DatasetCorruptError, DatasetExistsError, DatasetNotFoundError, RemoteError, UnsafePathError
 from minari.storage.transfer.checksums import Checksum, can_compute, checksum_of
 
 
 __all__ = [
     "METADATA_NAME",
+    "SMALL_FILE_LIMIT",
     "RemoteDatasetNotFoundError",
     "RemoteFile",
     "RemoteFileNotFoundError",
+    "UnsafeNameError",
     "already_there",
+    "check_size",
     "file_within",
     "is_hidden",
+    "refuse_bad_names",
+    "too_large",
 ]
+
+_LONGEST_PART, _LONGEST_NAME = 255, 2048  # bytes; what file systems take
+
+#: The most bytes of what is read in one go: the metadata of a dataset, its manifest, or an index.
+SMALL_FILE_LIMIT = METADATA_LIMIT
 
 #: Of the file by which a dataset is known, in the folder of a dataset.
 METADATA_NAME = "data/metadata.json"
@@ -29,6 +44,29 @@ class RemoteDatasetNotFoundError(RemoteError, DatasetNotFoundError):
 
 class RemoteFileNotFoundError(RemoteError, FileNotFoundError):
     """The remote has no file of that name."""
+
+
+class UnsafeNameError(RemoteError, UnsafePathError):
+    """A file of a dataset on a remote has a name that cannot be used here."""
+
+
+def check_size(content: bytes, limit: int, name: str) -> bytes:
+    """Return a content that has no more bytes than are allowed.
+
+    Raises:
+        DatasetCorruptError: it has.
+    """
+    if len(content) > limit:
+        raise too_large(name, limit)
+    return content
+
+
+def too_large(name: str, limit: int) -> DatasetCorruptError:
+    """The error about a small file that is a large one."""
+    return DatasetCorruptError(
+        f"{name} on the remote is larger than {limit:,} bytes, which no such file needs; whoever keeps it there should "
+        "upload it again."
+    )
 
 
 def already_there(address: str, dataset_id: str) -> DatasetExistsError:
@@ -82,12 +120,47 @@ def file_within(folder: Path, name: str) -> Path:
         name: relative to that of the dataset, its parts joined by ``/``.
 
     Raises:
-        RemoteError: the name would lead out of the folder, on this or on another system.
+        UnsafeNameError: the name would lead out of the folder, on this or on another system.
     """
-    parts = name.split("/")
-    if any(not part.strip(".") or any(letter in part for letter in "\\:\0") for part in parts):
-        raise RemoteError(
-            f"The dataset holds a file called {name!r}, which may not be the same file on every system; "
-            "nothing is copied until it has been renamed or taken out of the dataset."
-        )
-    return folder.joinpath(*parts)
+    return folder.joinpath(*_parts(name))
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    try:
+        parts = relative_parts(name)
+        is_short = len(os.fsencode(name)) <= _LONGEST_NAME
+        if is_short and all(len(os.fsencode(part)) <= _LONGEST_PART for part in parts):
+            return parts
+    except UnsafePathError:
+        pass
+    raise UnsafeNameError(
+        f"The dataset holds a file called {shortened(name)}, which may not be the same file on every system; "
+        "nothing is copied until it has been renamed or taken out of the dataset."
+    )
+
+
+def refuse_bad_names(names: Iterable[str]) -> None:
+    """Make sure that the files of a dataset can lie beside each other, on this and on every other system.
+
+    Args:
+        names: relative to the folder of the dataset, each once.
+
+    Raises:
+        UnsafeNameError: a name would lead out of the folder, two names are the same to some systems,
+            or a file has the name of a folder.
+    """
+    taken: dict[tuple[str, ...], str] = {}
+    for name in names:
+        folded = tuple(unicodedata.normalize("NFC", part).casefold() for part in _parts(name))
+        if folded in taken:
+            raise UnsafeNameError(
+                f"The dataset holds the files {shortened(taken[folded])} and {shortened(name)}, which are one to some "
+                "systems; nothing is copied until one has been renamed."
+            )
+        taken[folded] = name
+    for parts in taken:
+        if any(parts[:end] in taken for end in range(1, len(parts))):
+            raise UnsafeNameError(
+                f"The dataset holds both a file {shortened(taken[parts])} and a file in the place of its folder; "
+                "nothing is copied until one has been renamed."
+            )

@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
-from pathlib import Path
 from typing import BinaryIO
 
+from minari.storage.remotes.hub.client import understood
 from minari.storage.remotes.hub.lfs import AT_ONCE
 from minari.storage.remotes.hub.repository import Change, HubRepository
 from minari.storage.remotes.hub.uploads import LargeContents, ask_uploads
@@ -55,16 +55,12 @@ class Content:
     @classmethod
     def of_file(cls, path: str, file: OutgoingFile) -> Content:
         """Of a local file."""
-        return cls(path, file.size, file.sha256, partial(_open, file.path), counts=True)
+        return cls(path, file.size, file.sha256, file.open, counts=True)
 
     def read(self, size: int = -1) -> bytes:
         """The content, or its beginning."""
         with self.open() as file:
             return file.read(size)
-
-
-def _open(path: Path) -> BinaryIO:
-    return path.open("rb")
 
 
 def send_contents(
@@ -122,4 +118,6 @@ def _large(repository: HubRepository, contents: Sequence[Content]) -> set[str]:
     ]
     action = f"announcing files to the repository {repository.name}"
     ask = partial(repository.client.ask, "POST", f"{repository.api}/preupload/main", action, content={"files": asked})
-    return {answer["path"] for answer in retrying(ask)["files"] if answer["uploadMode"] == "lfs"}
+    told = retrying(ask)
+    with understood(action):
+        return {str(answer["path"]) for answer in told["files"] if answer["uploadMode"] == "lfs"}

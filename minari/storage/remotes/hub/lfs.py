@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from minari.storage.remotes.hub.client import understood
 from minari.storage.remotes.hub.repository import HubRepository
 from minari.storage.transfer.retries import retrying
 from minari.storage.transfer.workers import each_at_once
@@ -32,9 +33,13 @@ def find_contents(repository: HubRepository, wanted: Sequence[tuple[str, int]], 
     """
     groups = [wanted[start : start + AT_ONCE] for start in range(0, len(wanted), AT_ONCE)]
     answers = each_at_once(partial(ask_batch, repository, "download"), groups, max_workers)
-    found = {told["oid"]: (told.get("actions") or {}).get("download", {}) for answer in answers for told in answer}
-    # Where it takes more than the address, the usual way does it.
-    return {oid: action["href"] for oid, action in found.items() if "href" in action and not action.get("header")}
+    told = [each for answer in answers for each in answer]
+    with understood(f"asking where contents of the repository {repository.name} lie"):
+        found = {str(each["oid"]): (each.get("actions") or {}).get("download", {}) for each in told}
+        # Where it takes more than the address, the usual way does it.
+        return {
+            oid: str(action["href"]) for oid, action in found.items() if "href" in action and not action.get("header")
+        }
 
 
 def ask_batch(repository: HubRepository, operation: str, contents: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
@@ -54,5 +59,7 @@ def ask_batch(repository: HubRepository, operation: str, contents: Sequence[tupl
     address = f"/datasets/{repository.name}.git/info/lfs/objects/batch"
     action = f"asking where to {operation} contents of the repository {repository.name}"
     ask = partial(repository.client.ask, "POST", address, action, content=asked, headers=LFS_HEADERS)
-    told: list[dict[str, Any]] = retrying(ask)["objects"]
-    return told
+    answer = retrying(ask)
+    with understood(action):
+        told: list[dict[str, Any]] = answer["objects"]
+        return [dict(each) for each in told]

@@ -9,7 +9,7 @@ from typing import Any
 
 from minari.dataset.dataset_id import is_part
 from minari.errors import DatasetCorruptError, RemoteAccessError
-from minari.storage.remotes.hub.client import HubClient
+from minari.storage.remotes.hub.client import HubClient, understood
 from minari.storage.remotes.hub.registers import datasets_in
 from minari.storage.remotes.hub.repository import HubRepository
 from minari.storage.transfer.index import INDEX_FILE_NAME, parse_index
@@ -49,7 +49,8 @@ def search_repositories(
         of an id are left out.
     """
     told = client.listing(_LIST, {**query, "expand": "siblings"}, action)
-    entries = {entry["id"]: _siblings(entry) for entry in told if is_part(entry["id"].partition("/")[2])}
+    with understood(action):
+        entries = {str(entry["id"]): _siblings(entry) for entry in told if is_part(entry["id"].partition("/")[2])}
     untold = [name for name, files in entries.items() if not files]
 
     def looked_through(name: str) -> tuple[str, frozenset[str]]:
@@ -59,7 +60,7 @@ def search_repositories(
 
 
 def _siblings(entry: Mapping[str, Any]) -> frozenset[str]:
-    return frozenset(sibling["rfilename"] for sibling in entry.get("siblings") or ())
+    return frozenset(str(sibling["rfilename"]) for sibling in entry.get("siblings") or ())
 
 
 def read_index(

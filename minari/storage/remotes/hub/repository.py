@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from minari.errors import RemoteAccessError, RemoteError
-from minari.storage.remotes.hub.client import LONG, HubClient, RefusedError
+from minari.storage.remotes.hub.client import LONG, HubClient, RefusedError, understood
 from minari.storage.transfer.checksums import Checksum
 from minari.storage.transfer.remote_files import RemoteFile, RemoteFileNotFoundError
 
@@ -93,11 +93,15 @@ class HubRepository:
         Raises:
             RemoteFileNotFoundError: there is no such repository, or it is not to be seen.
         """
-        told = self.client.ask("GET", self.api, f"looking at the repository {self.name}")
-        files = frozenset(sibling["rfilename"] for sibling in told.get("siblings") or ())
+        action = f"looking at the repository {self.name}"
+        told = self.client.ask("GET", self.api, action)
+        with understood(action):
+            commit = str(told["sha"])
+            files = frozenset(str(sibling["rfilename"]) for sibling in told.get("siblings") or ())
+            is_private = bool(told.get("private"))
         if not files:  # not told, as every repository has some
-            files = frozenset(file.name for file in self.tree("", told["sha"]))
-        return RepositoryState(told["sha"], bool(told.get("private")), files)
+            files = frozenset(file.name for file in self.tree("", commit))
+        return RepositoryState(commit, is_private, files)
 
     def create(self, *, private: bool) -> None:
         """Make it, where there is none yet.
@@ -126,7 +130,7 @@ class HubRepository:
         Raises:
             RemoteFileNotFoundError: there is none of that name.
         """
-        address = f"/datasets/{quote(self.name)}/resolve/{revision}/{quote(path)}"
+        address = f"/datasets/{quote(self.name)}/resolve/{quote(revision, safe='')}/{quote(path)}"
         return self.read_at(address, span, f"reading {path} of {self.name}")
 
     def read_at(self, address: str, span: tuple[int, int] | None, action: str, *, signed: bool = False) -> bytes:
@@ -140,17 +144,12 @@ class HubRepository:
         """
         if span is not None and span[0] >= span[1]:
             return b""
-        headers = _AS_STORED if span is None else {**_AS_STORED, "Range": f"bytes={span[0]}-{span[1] - 1}"}
         try:
-            answer = self.client.request("GET", address, action, headers=headers, signed=signed)
+            return self.client.request("GET", address, action, headers=_AS_STORED, signed=signed, span=span).content
         except RefusedError as error:
             if error.status == 416:  # the file ends before
                 return b""
             raise
-        content: bytes = answer.content
-        if span is None or answer.status_code == 206:
-            return content
-        return content[slice(*span)]  # the whole file was sent
 
     def tree(self, folder: str, revision: str = _BRANCH) -> Iterator[RemoteFile]:
         """The files below a folder, named from the root of the repository.
@@ -162,13 +161,16 @@ class HubRepository:
         Raises:
             RemoteFileNotFoundError: there is no such folder.
         """
-        address = f"{self.api}/tree/{revision}" + (f"/{quote(folder)}" if folder else "")
+        address = f"{self.api}/tree/{quote(revision, safe='')}" + (f"/{quote(folder)}" if folder else "")
         action = f"listing {folder or 'the files'} of {self.name}"
         for entry in self.client.listing(address, {"recursive": "true", "expand": "false"}, action):
-            if entry["type"] == "file":
+            with understood(action):
+                if entry["type"] != "file":
+                    continue
                 lfs = entry.get("lfs")
-                checksum = Checksum("sha256", lfs["oid"]) if lfs else Checksum("git-sha1", entry["oid"])
-                yield RemoteFile(entry["path"], lfs["size"] if lfs else entry["size"], checksum)
+                checksum = Checksum("sha256", str(lfs["oid"])) if lfs else Checksum("git-sha1", str(entry["oid"]))
+                file = RemoteFile(str(entry["path"]), int(lfs["size"] if lfs else entry["size"]), checksum)
+            yield file
 
     def commit(self, state: RepositoryState, summary: str, changes: Sequence[Change]) -> RepositoryState | None:
         """Change files, all of them or none.
@@ -199,8 +201,10 @@ class HubRepository:
             if error.status in (409, 412):
                 raise OutdatedError(f"The repository {self.name} was changed by someone else meanwhile.") from None
             raise
-        if not told.get("commitOid"):
+        with understood(f"writing to the repository {self.name}"):
+            commit = told.get("commitOid")
+        if not commit:
             return None
         gone = {change.path for change in changes if change.is_removal}
         there = state.files | {change.path for change in changes}
-        return RepositoryState(told["commitOid"], state.private, there - gone)
+        return RepositoryState(str(commit), state.private, there - gone)

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, BinaryIO, Protocol
 
+from minari._base.addresses import plain_text
 from minari.errors import RemoteAccessError, RemoteError
-from minari.storage.remotes.hub.client import LONG, HubClient, RefusedError
+from minari.storage.remotes.hub.client import LONG, HubClient, RefusedError, understood
 from minari.storage.remotes.hub.lfs import LFS_HEADERS, ask_batch
 from minari.storage.remotes.hub.repository import HubRepository
 from minari.storage.transfer.remote_files import RemoteFileNotFoundError
@@ -54,7 +55,9 @@ def ask_uploads(repository: HubRepository, contents: Sequence[LargeContent]) -> 
         contents: as many as one batch may have.
     """
     sizes = {content.sha256: content.size for content in contents}
-    return {told["oid"]: told for told in ask_batch(repository, "upload", list(sizes.items()))}
+    answers = ask_batch(repository, "upload", list(sizes.items()))
+    with understood(f"asking where to send contents of the repository {repository.name}"):
+        return {str(told["oid"]): told for told in answers}
 
 
 @dataclass(slots=True)
@@ -83,13 +86,15 @@ class _Upload:
 
     def parts(self) -> list[_Part]:
         """Each with its address."""
-        size, upload = self.content.size, self.actions["upload"]
-        if self.in_parts:
-            part_size = int(upload["header"]["chunk_size"])
-            starts = range(0, size, part_size)
-            addresses = [upload["header"][str(number)] for number in range(1, len(starts) + 1)]
-        else:
-            part_size, starts, addresses = size, range(1), [upload["href"]]
+        size = self.content.size
+        with understood(f"sending {self.content.path}"):
+            upload = self.actions["upload"]
+            if self.in_parts:
+                part_size = int(upload["header"]["chunk_size"])
+                starts = range(0, size, part_size)
+                addresses = [str(upload["header"][str(number)]) for number in range(1, len(starts) + 1)]
+            else:
+                part_size, starts, addresses = size, range(1), [str(upload["href"])]
         self.left = len(starts)
         return [
             _Part(self, number, start, min(part_size, size - start), address)
@@ -173,10 +178,12 @@ class LargeContents:
         """The upload of a content, none where the Hub has it."""
         content, told = self._contents[sha256][0], answers.get(sha256, {})
         if "error" in told:
-            reason = told["error"].get("message", "no reason given")
+            with understood(f"sending {content.path}"):
+                reason = plain_text(told["error"].get("message", "no reason given"))
             raise RemoteError(f"The Hub does not take {content.path}: {reason}.")
-        if "upload" in (told.get("actions") or {}):
-            yield _Upload(content, told["actions"])
+        actions = told.get("actions") or {}
+        if isinstance(actions, Mapping) and isinstance(actions.get("upload"), Mapping):
+            yield _Upload(content, actions)
 
     def _finish(self, sha256: str) -> None:
         """A content has arrived, for all files that are to have it."""

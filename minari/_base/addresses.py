@@ -1,0 +1,32 @@
+"""Addresses and what servers say, made fit for messages: without secrets, on one line, and short."""
+
+from __future__ import annotations
+
+import re
+
+
+__all__ = ["plain_text", "without_credentials"]
+
+_LONGEST = 300  # characters
+_USER = re.compile(r"(:/*)[^/\s]*@")
+_QUERY = re.compile(r"[?#][^\s'\",]*")
+
+
+def without_credentials(text: str) -> str:
+    """Return a text without what stands in addresses before ``@`` and after ``?``.
+
+    >>> without_credentials("no answer from https://ann:secret@host/x?signature=5")
+    'no answer from https://host/x'
+    """
+    return _USER.sub(r"\1", _QUERY.sub("", text))
+
+
+def plain_text(text: object) -> str:
+    r"""Return a text from outside as the part of a message: printable, on one line, and without secrets.
+
+    >>> plain_text("Moved\x1b[2J\nto https://ann:secret@host")
+    'Moved\ufffd[2J to https://host'
+    """
+    line = without_credentials(" ".join(str(text)[: 10 * _LONGEST].split()))
+    shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line)
+    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}..."

@@ -1,0 +1,68 @@
+"""``minari validate``: whether datasets are sound."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import typer
+
+import minari
+from minari.cli.progress import progress_bars
+from minari.cli.running import UsageError, for_each
+from minari.cli.terminal import tell
+from minari.dataset.validation import Finding, Report, repair
+from minari.storage.datasets_root_dir import get_datasets_root
+from minari.storage.publishing import walk_catalogue
+
+
+__all__ = ["validate"]
+
+_PLURALS = {"error": "errors", "warning": "warnings", "note": "notes"}
+
+
+def validate(
+    datasets: Sequence[str] | None, every: bool, checksums: bool, fix: bool, as_json: bool, quiet: bool
+) -> None:
+    """Validate datasets, and end with the status 1 where one of them has errors."""
+    if every == bool(datasets):
+        raise UsageError("Give the ids or folders of datasets, or --all for all that are here.")
+    names = list(dict.fromkeys(datasets or _local_datasets()))
+    reports: list[Report] = []
+
+    def examine(name: str) -> None:
+        done = repair(name) if fix else []
+        with progress_bars(quiet=quiet):
+            report = minari.validate(name, checksums=checksums)
+        reports.append(report)
+        if not as_json:
+            for line in [*done, *_lines(report)]:
+                tell(line)
+        if not report.ok:
+            raise typer.Exit(1)
+
+    try:
+        for_each(names, examine)
+    finally:
+        if as_json:
+            print(json.dumps([report.as_dict() for report in reports], indent=2))
+
+
+def _local_datasets() -> list[str]:
+    """The ids of all local datasets, the damaged ones included."""
+    return sorted(folder.id for folder in walk_catalogue(get_datasets_root()) if folder.is_dataset)
+
+
+def _lines(report: Report) -> list[str]:
+    counts = ", ".join(
+        f"{count} {level if count == 1 else _PLURALS[level]}" for level, count in report.counts.items() if count
+    )
+    verdict = "sound" if report.ok else "damaged"
+    return [
+        f"{report.dataset}: {verdict}, {report.episodes} episodes read{f', {counts}' if counts else ''}",
+        *(_line(finding) for finding in report.findings),
+    ]
+
+
+def _line(finding: Finding) -> str:
+    return f"  {finding.level:8}{' '.join(finding.message.split())}"

@@ -1,0 +1,309 @@
+"""The process that reads through HDF5 for another one, which it cannot take along when it hangs or crashes.
+
+Requests come as lines of JSON. An answer is a line of JSON, which may say how many bytes follow it: those
+of arrays, one after the other. It begins with the rest of the package left out, so that it is there soon.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import json
+import math
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import h5py
+import numpy as np
+from h5py import h5d, h5z
+
+from minari._base.files import open_regular
+
+
+resource: Any = None
+with contextlib.suppress(ImportError):  # systems other than POSIX have no limits
+    resource = importlib.import_module("resource")
+
+_LINKED_FILE: Final = re.compile(r"(?:\./)?(additional_data_[0-9]+\.hdf5)")
+_EPISODE: Final = re.compile(r"episode_(0|[1-9][0-9]*)")
+_MEMBERS: Final = ("rewards", "terminations", "truncations", "observations", "actions", "infos")
+_PLUGINS: Final = "hdf5plugin"
+_MOST_EXPANDED: Final = 1032  # bytes of an array from one of its file, as in hdf5_filters
+_MEMORY: Final = 2**30  # bytes that reading may take beside those of the file
+_MOST_LEVELS: Final = 64
+
+
+class _Refused(Exception):
+    """What is not read: the kind of the error, and what it says."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
+class _Bytes(io.RawIOBase):
+    """A file for HDF5, opened before by its descriptor."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._file: BinaryIO = os.fdopen(open_regular(path), "rb", buffering=0)
+        self.size = os.fstat(self._file.fileno()).st_size
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        done = 0
+        while done < len(view) and (count := self._file.readinto(view[done:])):  # type: ignore[attr-defined]
+            done += count
+        return done
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[h5py.File]:
+    with _Bytes(path) as file, h5py.File(file, "r") as opened:
+        yield opened
+
+
+class _Episodes:
+    """The groups of the episodes of a file, and of those beside it that it links to."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.files = contextlib.ExitStack()
+        self.main = self._open(path)
+        self._others: dict[str, h5py.File] = {}
+
+    def _open(self, path: str) -> h5py.File:
+        return self.files.enter_context(_opened(path))
+
+    def find(self, group: h5py.Group, path: str, *, is_linked: bool = False) -> Any:
+        """An object by its path, without a link that HDF5 would follow into another file."""
+        found: Any = group
+        for part in (part for part in path.split("/") if part):
+            link = found.get(part, getlink=True)
+            if isinstance(link, h5py.HardLink):
+                found = found[part]
+                continue
+            match = _LINKED_FILE.fullmatch(link.filename) if isinstance(link, h5py.ExternalLink) else None
+            if match is None or is_linked:
+                raise _Refused("unsafe", f"{part} is a link that leads elsewhere")
+            if match[1] not in self._others:
+                self._others[match[1]] = self._open(str(Path(self.path).with_name(match[1])))
+            return self.find(self._others[match[1]], link.path, is_linked=True)
+        return found
+
+    def episode(self, index: int) -> h5py.Group:
+        return self.find(self.main, f"episode_{index}")
+
+    def array(self, group: h5py.Group, path: str) -> h5py.Dataset:
+        found = self.find(group, path, is_linked=group.file != self.main)
+        if not isinstance(found, h5py.Dataset):
+            raise _Refused("damaged", f"{path} is no array")
+        properties = found.id.get_create_plist()
+        if properties.get_external_count() or properties.get_layout() == h5d.VIRTUAL:
+            raise _Refused("unsafe", f"the values of {path} lie in other files")
+        return found
+
+
+def _leaves(group: h5py.Group, prefix: str = "", level: int = 0) -> Iterator[tuple[str, h5py.Dataset]]:
+    for name in group:
+        if (not prefix and name not in _MEMBERS) or level > _MOST_LEVELS:
+            continue
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            raise _Refused("unsafe", f"{prefix}{name} is a link that leads elsewhere")
+        item = group[name]
+        if isinstance(item, h5py.Dataset):
+            yield prefix + name, item
+        elif isinstance(item, h5py.Group):
+            yield from _leaves(item, f"{prefix}{name}/", level + 1)
+
+
+def _require_filters(dataset: h5py.Dataset, name: str, path: str) -> None:
+    properties = dataset.id.get_create_plist()
+    for place in range(properties.get_nfilters()):
+        number, _, _, text = properties.get_filter(place)
+        if not h5z.filter_avail(number):
+            with contextlib.suppress(ImportError):
+                importlib.import_module(_PLUGINS)  # which tells HDF5 about its filters
+            if not h5z.filter_avail(number):
+                known_as = text.decode(errors="replace").partition(";")[0]
+                raise _Refused(
+                    "missing",
+                    f"{name} in {path} is compressed with the HDF5 filter {number}"
+                    f"{f' ({known_as})' if known_as else ''}, which is not installed; "
+                    'install it with: pip install "minari[compression]"',
+                )
+
+
+@contextlib.contextmanager
+def _nothing_else_opened() -> Iterator[None]:
+    """Keep HDF5 from opening files while it reads values."""
+    if resource is None:
+        yield
+        return
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.open(os.devnull, os.O_RDONLY)
+    os.close(free)  # the smallest that is not in use
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def _values(dataset: h5py.Dataset, name: str, episodes: _Episodes) -> Any:
+    """The values of an array; a list where they are texts or byte strings, None where they are of no use."""
+    _require_filters(dataset, name, episodes.path)
+    most = _MOST_EXPANDED * Path(episodes.path).stat().st_size
+    if max(dataset.nbytes, math.prod(dataset.chunks or (), start=dataset.dtype.itemsize)) > most:
+        raise _Refused("damaged", f"the {dataset.nbytes} bytes of {name} cannot come from so small a file")
+    with _nothing_else_opened():
+        if h5py.check_string_dtype(dataset.dtype) is not None and dataset.dtype.kind == "O":
+            return dataset.asstr()[:].reshape(-1).tolist()
+        if dataset.dtype.kind in "biufcSV" and not dataset.dtype.hasobject:
+            return np.asarray(dataset[()])
+        if h5py.check_vlen_dtype(dataset.dtype) == np.uint8:
+            return [bytes(value) for value in dataset[:].reshape(-1)]
+    return None
+
+
+def _attributes(item: Any) -> tuple[list[Any], list[np.ndarray]]:
+    """Names and values of attributes: text as it is, arrays as the places of what follows; others are left out."""
+    described: list[Any] = []
+    arrays: list[np.ndarray] = []
+    for name in item.attrs:
+        value: Any = None
+        with contextlib.suppress(OSError, TypeError):  # of types that are of no use here
+            value = item.attrs[name]
+        if isinstance(value, str):
+            described.append([name, "text", value])
+        elif isinstance(value, np.ndarray) and value.dtype == object and all(isinstance(v, str) for v in value.flat):
+            described.append([name, "texts", [list(value.shape), value.reshape(-1).tolist()]])
+        elif isinstance(value, (np.ndarray, np.generic)) and not value.dtype.hasobject:
+            described.append([name, "array", len(arrays)])
+            arrays.append(np.asarray(value))
+        elif value is None or isinstance(value, h5py.Empty):
+            described.append([name, "none", None])
+    return described, arrays
+
+
+# What is asked for
+
+
+def _count(episodes: _Episodes, request: Any) -> Iterator[tuple[Any, list[Any]]]:
+    yield sum(_EPISODE.fullmatch(name) is not None for name in episodes.main), []
+
+
+def _root_attributes(episodes: _Episodes, request: Any) -> Iterator[tuple[Any, list[Any]]]:
+    yield _attributes(episodes.main)
+
+
+def _list_leaves(episodes: _Episodes, request: Any) -> Iterator[tuple[Any, list[Any]]]:
+    group = episodes.episode(request["episode"])
+    leaves = [(name, item.shape[0]) for name, item in _leaves(group) if item.shape]
+    steps = group.attrs.get("total_steps")
+    if steps is None:
+        steps = dict(leaves).get("rewards", 0)
+    yield [int(steps), leaves], []
+
+
+def _columns(episodes: _Episodes, request: Any) -> Iterator[tuple[Any, list[Any]]]:
+    for index, names in request["wanted"]:
+        group = episodes.episode(index)
+        found, arrays = [], []
+        for name in names:
+            value = _values(episodes.array(group, name), name, episodes)
+            if value is None and not name.startswith("infos/"):
+                raise _Refused("damaged", f"{name} is of a type that is of no use")
+            if isinstance(value, list):
+                kind = "bytes" if value and isinstance(value[0], bytes) else "texts"
+                encoded = [item.encode() if isinstance(item, str) else item for item in value]
+                found.append([name, kind])
+                arrays += [np.array([len(item) for item in encoded], "<i8"), np.frombuffer(b"".join(encoded), "u1")]
+            elif value is not None:
+                found.append([name, "array"])
+                arrays.append(value)
+        yield [index, found], arrays
+
+
+def _metadata(episodes: _Episodes, request: Any) -> Iterator[tuple[Any, list[Any]]]:
+    group = episodes.episode(request["episode"])
+    yield _attributes(group)
+    rewards = group.get("rewards") if isinstance(group.get("rewards", getlink=True), h5py.HardLink) else None
+    yield _attributes(rewards) if isinstance(rewards, h5py.Dataset) else ([], [])
+
+
+_ANSWERS: Final = {
+    "count": _count,
+    "root_attributes": _root_attributes,
+    "leaves": _list_leaves,
+    "columns": _columns,
+    "metadata": _metadata,
+}
+
+
+def _limit(path: str, seconds: int) -> None:
+    """Bound the time and the memory that a request may take from now on."""
+    if resource is None:
+        return
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(used.ru_utime + used.ru_stime) + seconds, hard))
+    with contextlib.suppress(OSError, ValueError):
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+        size = pages * resource.getpagesize() + _MEMORY + 16 * Path(path).stat().st_size
+        resource.setrlimit(resource.RLIMIT_AS, (size, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
+def _answer(request: Any, output: BinaryIO) -> None:
+    def send(header: Any, arrays: list[Any]) -> None:
+        arrays = [np.ascontiguousarray(array) for array in arrays]
+        forms = [[np.lib.format.dtype_to_descr(array.dtype), list(array.shape)] for array in arrays]
+        output.write(json.dumps([*header, forms]).encode() + b"\n")
+        for array in arrays:
+            if array.nbytes:
+                output.write(memoryview(array.reshape(-1).view(np.uint8)))
+        output.flush()
+
+    try:
+        _limit(request["path"], request["seconds"])
+        episodes = _Episodes(request["path"])
+        with episodes.files:
+            for part, arrays in _ANSWERS[request["what"]](episodes, request):
+                send(["part", part], arrays)
+        send(["done", None], [])
+    except _Refused as refusal:
+        send([refusal.kind, str(refusal)], [])
+    except Exception as error:  # HDF5 and h5py have many ways to fail at a damaged file
+        send(["damaged", f"{type(error).__name__}: {error}"], [])
+
+
+def main() -> None:
+    """Answer requests until there are no more."""
+    output = os.fdopen(os.dup(1), "wb")
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 1)  # so that nothing else is written among the answers
+    if resource is not None:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    for line in sys.stdin.buffer:
+        _answer(json.loads(line), output)

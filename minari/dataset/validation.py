@@ -1,0 +1,451 @@
+"""Validates a dataset: whether its files belong together, and whether its values are those that were written.
+
+A check is a function that yields a :class:`Finding` for whatever it finds. Those of :data:`DATASET_CHECKS` look
+at the open dataset, those of :data:`EPISODE_CHECKS` at one episode after the other; further checks are added to
+these lists.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path as FilePath
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from minari._base.json_text import shortened
+from minari.dataset.dataset_id import DatasetId, is_dataset_id
+from minari.dataset.encoding import REWARDS, TERMINATIONS, TRUNCATIONS
+from minari.dataset.env_spec import parse_env_spec
+from minari.dataset.minari_storage import METADATA_FILE_NAME, MinariStorage, PathLike
+from minari.dataset.versions import check_readable
+from minari.errors import ChecksumError, DataPathError, DatasetNotFoundError, EnvironmentSpecError, MinariError
+from minari.progress import track
+from minari.spaces import Column, Columns, Leaf, SpaceCodec, path_name
+from minari.storage.datasets_root_dir import get_dataset_path
+from minari.storage.publishing import dataset_exists
+
+
+__all__ = ["DATASET_CHECKS", "EPISODE_CHECKS", "Examined", "Finding", "Report", "repair", "validate"]
+
+Level: TypeAlias = Literal["error", "warning", "note"]
+
+_LEVELS: tuple[Level, ...] = ("error", "warning", "note")
+_MOST_FINDINGS = 1000  # of one kind; the report counts the rest
+_ONE_BY_ONE = 32  # episodes that are read for themselves where several together cannot be read
+_ROUNDING = 0.11  # MB by which the size in the metadata may differ, as it has one decimal
+
+# What lies in the data folder of each format; what others keep there is theirs to say.
+_ALWAYS = re.compile(r"metadata\.json|manifest\.json|\.lock|\.index\..*")
+_BELONGS = {
+    "hdf5": re.compile(r"main_data\.hdf5|additional_data_\d+\.hdf5"),
+    "arrow": re.compile(r"\d+"),
+    "parquet": re.compile(r"\d+"),
+    "zarr": re.compile(r"main_data\.zarr"),
+}
+_UNFINISHED = re.compile(r"\.journal|\.changes")  # committed by a writer that was killed before it was done
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check has found.
+
+    Attributes:
+        level: ``"error"`` for what makes values wrong or unreadable, ``"warning"`` for what is unusual and may
+            be a mistake, ``"note"`` for what is good to know.
+        kind: what was found, as one word or two: ``"checksum"``, ``"rows"``, ``"unreadable"``.
+        message: a sentence about it.
+        episode: the number of the episode; None for what concerns the whole dataset.
+        leaf: the column, such as ``"observations/camera"``; None where it is not one.
+        path: the file or folder; None where it is not one.
+    """
+
+    level: Level
+    kind: str
+    message: str
+    episode: int | None = None
+    leaf: str | None = None
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What :func:`validate` has found.
+
+    Attributes:
+        dataset: the id or the path that was validated.
+        episodes: how many episodes were read.
+        findings: in the order in which they were found; of each kind the first thousand.
+        counts: the number of findings of each level, those that are left out included.
+    """
+
+    dataset: str
+    episodes: int
+    findings: tuple[Finding, ...]
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_LEVELS, 0))
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is no finding of the level ``"error"``."""
+        return not self.counts["error"]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report as JSON holds it."""
+        return {
+            "dataset": self.dataset,
+            "ok": self.ok,
+            "episodes": self.episodes,
+            "counts": dict(self.counts),
+            "findings": [asdict(finding) for finding in self.findings],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What checks look at.
+
+    Attributes:
+        storage: the open dataset.
+        checksums: whether the values are compared with their checksums.
+    """
+
+    storage: MinariStorage
+    checksums: bool
+
+
+DatasetCheck: TypeAlias = Callable[[Examined], Iterable[Finding]]
+EpisodeCheck: TypeAlias = Callable[[Examined, int, Columns], Iterable[Finding]]
+
+
+def validate(dataset: PathLike, *, checksums: bool = False, root: PathLike | None = None) -> Report:
+    """Check whether the files of a dataset are sound and belong together; every episode is read.
+
+    Nothing is changed, and no code that the dataset names is run.
+
+    Args:
+        dataset: the id of a local dataset, or the path of its folder.
+        checksums: compare all values with the checksums that were made when they were written.
+        root: of the catalogue; by default that of ``MINARI_DATASETS_PATH``.
+
+    Returns:
+        What was found. A dataset that cannot be opened is an error in it.
+
+    Raises:
+        DatasetIdError: it is neither a path nor an id.
+        DatasetNotFoundError: there is no dataset of that id.
+        DataPathError: the folder holds no dataset.
+
+    Example:
+        >>> import minari, numpy as np
+        >>> saved = minari.create_dataset_from_arrays(
+        ...     "docs/sound-v0", observations=np.arange(3.0), actions=np.zeros(2),
+        ...     rewards=np.ones(2), terminations=np.array([False, True]),
+        ... )
+        >>> minari.validate("docs/sound-v0").ok
+        True
+    """
+    data_path = find_data_path(dataset, root)
+    collected = _Collected()
+    storage = _opened(data_path, collected)
+    episodes = 0
+    if storage is not None:
+        storage.verify_checksums = checksums
+        examined = Examined(storage, checksums)
+        for check in DATASET_CHECKS:
+            collected.take(_guarded(check(examined), str(data_path)))
+        episodes = _check_episodes(examined, collected)
+    return Report(os.fspath(dataset), episodes, tuple(collected.findings), collected.counts)
+
+
+def find_data_path(dataset: PathLike, root: PathLike | None = None) -> FilePath:
+    """Return the folder of the data of a dataset that is given by its id or by its folder.
+
+    Raises:
+        DatasetIdError: it is neither a path nor an id.
+        DatasetNotFoundError: there is no dataset of that id.
+        DataPathError: there is no such folder.
+    """
+    if isinstance(dataset, str) and is_dataset_id(dataset) and dataset_exists(get_dataset_path(dataset, root=root)):
+        return get_dataset_path(dataset, root=root) / "data"
+    folder = FilePath(dataset).expanduser()
+    if os.fspath(dataset) and folder.is_dir():
+        return folder / "data" if (folder / "data").is_dir() else folder
+    if not isinstance(dataset, str) or folder.is_absolute() or dataset.startswith((".", "~")):
+        raise DataPathError(f"There is no folder {folder}; give the folder of a dataset, or the id of a local one.")
+    path = get_dataset_path(str(DatasetId.parse(dataset)), root=root)
+    raise DatasetNotFoundError(f"There is no dataset {dataset} at {path}; list_local_datasets() tells which there are.")
+
+
+class _Collected:
+    """Findings, of each kind no more than a report holds."""
+
+    def __init__(self) -> None:
+        self.findings: list[Finding] = []
+        self.counts: dict[str, int] = dict.fromkeys(_LEVELS, 0)
+        self._kinds: Counter[str] = Counter()
+
+    def take(self, findings: Iterable[Finding]) -> None:
+        for finding in findings:
+            self.counts[finding.level] += 1
+            self._kinds[finding.kind] += 1
+            if self._kinds[finding.kind] <= _MOST_FINDINGS:
+                self.findings.append(finding)
+
+
+def _opened(data_path: FilePath, collected: _Collected) -> MinariStorage | None:
+    """The storage in a folder; None, with a finding, where it cannot be opened."""
+    try:
+        storage = MinariStorage.read(data_path)
+        check_readable(storage._current.minari_version, str(data_path))
+    except DataPathError:
+        raise  # there is no dataset
+    except Exception as error:
+        collected.take([_failure(error, path=str(data_path))])
+        return None
+    return storage
+
+
+def _failure(error: Exception, *, episode: int | None = None, path: str | None = None) -> Finding:
+    """What an exception says about a dataset; one that is not the library's own is reported all the same."""
+    is_ours = isinstance(error, (MinariError, OSError))
+    message = str(error) if is_ours else f"{type(error).__name__}: {shortened(str(error))}"
+    kind = "checksum" if isinstance(error, ChecksumError) else "unreadable"
+    return Finding("error", kind, message, episode, getattr(error, "leaf", None), path)
+
+
+def _guarded(findings: Iterable[Finding], path: str) -> Iterator[Finding]:
+    """The findings of a check, and as one of them the exception that it ends with."""
+    try:
+        yield from findings
+    except Exception as error:
+        yield _failure(error, path=path)
+
+
+# Episodes
+
+
+def _check_episodes(examined: Examined, collected: _Collected) -> int:
+    """Read every episode once, for all checks; returns how many could be read."""
+    total = examined.storage.total_episodes
+    counted = 0
+    for index, columns in track(_episodes(examined.storage, total), "validating", total=total):
+        if isinstance(columns, Exception):
+            collected.take([_failure(columns, episode=index)])
+            continue
+        counted += 1
+        for check in EPISODE_CHECKS:
+            collected.take(_guarded_episode(check, examined, index, columns))
+    return counted
+
+
+def _guarded_episode(check: EpisodeCheck, examined: Examined, index: int, columns: Columns) -> Iterator[Finding]:
+    try:
+        yield from check(examined, index, columns)
+    except Exception as error:
+        yield _failure(error, episode=index)
+
+
+def _episodes(storage: MinariStorage, total: int) -> Iterator[tuple[int, Columns | Exception]]:
+    """The stored columns of each episode, or what is raised in their place.
+
+    A format may read several episodes together, so that one of them keeps the others from being read: then
+    those that follow are read one by one.
+    """
+    start = 0
+    while start < total:
+        with suppress(Exception):
+            for index, columns in storage._read_columns(range(start, total)):
+                yield index, columns
+                start = index + 1
+        stop = min(start + _ONE_BY_ONE, total)
+        for index in range(start, stop):
+            yield index, _episode(storage, index)
+        start = stop
+
+
+def _episode(storage: MinariStorage, index: int) -> Columns | Exception:
+    try:
+        ((_, columns),) = storage._read_columns([index])
+    except Exception as error:
+        return error
+    return columns
+
+
+def _check_columns(examined: Examined, index: int, columns: Columns) -> Iterator[Finding]:
+    """Hold the columns against the spaces: which there are, their shapes and kinds."""
+    codec = examined.storage._codec
+    expected = {*codec.observations.paths(), *codec.actions.paths(), REWARDS, TERMINATIONS, TRUNCATIONS}
+    for path in expected - columns.keys():
+        yield Finding("error", "column", f"Episode {index} has no {path_name(path)}.", index, path_name(path))
+    for path in columns.keys() - expected:
+        if path[0] != "infos":
+            message = f"Episode {index} has {path_name(path)}, which the spaces of the dataset do not have."
+            yield Finding("warning", "column", message, index, path_name(path))
+    frames = examined.storage._with_frames(columns)
+    for leaf in _leaves(codec.observations, codec.actions):
+        if leaf.path in frames:
+            yield from _check_leaf(index, leaf, frames[leaf.path])
+
+
+def _leaves(*codecs: SpaceCodec) -> Iterator[Leaf]:
+    for codec in codecs:
+        yield from codec.leaves()
+
+
+def _check_leaf(index: int, leaf: Leaf, column: Column) -> Iterator[Finding]:
+    name = path_name(leaf.path)
+    if column.shape[1:] != leaf.shape:
+        message = f"The {name} of episode {index} have the shape {column.shape[1:]} a step, expected {leaf.shape}."
+        yield Finding("error", "shape", message, index, name)
+    if column.dtype.kind not in "biufc":
+        message = f"The {name} of episode {index} are {column.dtype} values, expected {leaf.dtype}."
+        yield Finding("error", "dtype", message, index, name)
+    elif column.dtype != leaf.dtype:
+        message = f"The {name} of episode {index} are {column.dtype} values, and the space says {leaf.dtype}."
+        yield Finding("note", "dtype", message, index, name)
+
+
+def _check_rows(examined: Examined, index: int, columns: Columns) -> Iterator[Finding]:
+    """Decode the episode, which takes T+1 observations and infos and T of everything else, and compare T."""
+    storage = examined.storage
+    storage._codec.decode(index, storage._with_frames(columns))
+    ((metadata, length),) = zip(
+        storage.get_episode_metadata([index]), storage.get_episode_lengths([index]).tolist(), strict=True
+    )
+    for told in {metadata.get("total_steps"), length}:
+        if told != len(columns[REWARDS]):
+            message = f"Episode {index} has {len(columns[REWARDS])} rewards, and its metadata speak of {told} steps."
+            yield Finding("error", "rows", message, index, path_name(REWARDS))
+
+
+def _check_flags(examined: Examined, index: int, columns: Columns) -> Iterator[Finding]:
+    """Look for a termination or truncation before the last step."""
+    for path in (TERMINATIONS, TRUNCATIONS):
+        column = columns.get(path)
+        early: Any = [] if column is None else np.flatnonzero(np.asarray(column)[:-1])
+        if len(early):
+            message = f"Episode {index} goes on after step {early[0]}, whose {path_name(path)[:-1]} flag is set."
+            yield Finding("warning", "flags", message, index, path_name(path))
+
+
+EPISODE_CHECKS: list[EpisodeCheck] = [_check_columns, _check_rows, _check_flags]
+
+
+# The dataset
+
+
+def _check_metadata(examined: Examined) -> Iterator[Finding]:
+    """Look at what the metadata say beside the totals: specs that cannot be parsed, spaces that nobody stored."""
+    metadata = examined.storage._current
+    for key, text in (("env_spec", metadata.env_spec_json), ("eval_env_spec", metadata.eval_env_spec_json)):
+        try:
+            if text is not None:
+                parse_env_spec(text)
+        except EnvironmentSpecError as error:
+            yield Finding("warning", "metadata", f"The {key} cannot be used: {error}", path=metadata.source)
+    if metadata.raw.get("inferred_spaces"):
+        message = "The spaces are inferred from the data, as the release that wrote them stored none."
+        yield Finding("note", "spaces", message, path=metadata.source)
+
+
+def _check_totals(examined: Examined) -> Iterator[Finding]:
+    """Hold the totals of the metadata against the lengths of the episodes, and the size against that of the files."""
+    storage = examined.storage
+    steps = int(storage.get_episode_lengths().sum())
+    if steps != storage.total_steps:
+        message = f"The metadata speak of {storage.total_steps} steps, and the episodes have {steps}."
+        yield Finding("error", "totals", message, path=str(storage.data_path / METADATA_FILE_NAME))
+    told, size = storage._current.raw.get("dataset_size"), storage.get_size()
+    if isinstance(told, (int, float)) and abs(told - size) > max(_ROUNDING, size / 10):
+        message = f"The metadata speak of {told} MB, and the files have {size} MB."
+        yield Finding("note", "size", message, path=str(storage.data_path / METADATA_FILE_NAME))
+
+
+def _check_files(examined: Examined) -> Iterator[Finding]:
+    """Look for unfinished changes, for what killed writers have left, and for files that do not belong."""
+    storage = examined.storage
+    belongs = _BELONGS.get(storage.FORMAT)
+    if belongs is None or not isinstance(storage.data_path, FilePath):
+        return
+    for entry in sorted(os.scandir(storage.data_path), key=lambda entry: entry.name):
+        if _UNFINISHED.fullmatch(entry.name):
+            message = (
+                f"{shortened(entry.name)} holds a change that was not completed; the next writer completes it, "
+                f"or `minari clean`."
+            )
+            yield Finding("note", "unfinished", message, path=entry.path)
+        elif _ALWAYS.fullmatch(entry.name) or (belongs.fullmatch(entry.name) and not _is_beyond(entry.name, storage)):
+            continue
+        elif entry.name.startswith(".") or belongs.fullmatch(entry.name):
+            message = f"{shortened(entry.name)} was left by a writer that was killed; `minari clean` removes it."
+            yield Finding("note", "leftover", message, path=entry.path)
+        else:
+            message = f"{shortened(entry.name)} is not part of the dataset; move it elsewhere."
+            yield Finding("warning", "foreign file", message, path=entry.path)
+
+
+def _is_beyond(name: str, storage: MinariStorage) -> bool:
+    """Whether a folder is that of an episode that the dataset does not count."""
+    return name.isdecimal() and (len(name) > 18 or int(name) >= storage.total_episodes)
+
+
+def _check_missing_checksums(examined: Examined) -> Iterator[Finding]:
+    """Count the episodes whose values cannot be verified."""
+    if not examined.checksums:
+        return
+    storage = examined.storage
+    missing = len(storage._episodes_without_checksums(range(storage.total_episodes)))
+    if missing:
+        message = (
+            f"{missing} of {storage.total_episodes} episodes have no checksums, so that their values are not "
+            f"verified; `minari validate --fix` makes checksums of the values as they are."
+        )
+        yield Finding("note", "no checksums", message)
+
+
+DATASET_CHECKS: list[DatasetCheck] = [_check_metadata, _check_totals, _check_files, _check_missing_checksums]
+
+
+# Repairs
+
+
+def repair(dataset: PathLike, *, root: PathLike | None = None) -> list[str]:
+    """Make checksums where there are none, and set totals and size right; no value is touched.
+
+    The checksums are those of the values as they are now: they find damage from now on.
+
+    Args:
+        dataset: the id of a local dataset, or the path of its folder.
+        root: of the catalogue; by default that of ``MINARI_DATASETS_PATH``.
+
+    Returns:
+        What was done, as sentences.
+
+    Raises:
+        DatasetCorruptError: the dataset cannot be opened or read.
+        DatasetBusyError: another program is writing the dataset.
+    """
+    storage = MinariStorage.read(find_data_path(dataset, root))
+    done = []
+    added = storage._add_missing_checksums()
+    if added:
+        done.append(f"Made checksums of {added} episodes.")
+    right = {"total_steps": int(storage.get_episode_lengths().sum()), "dataset_size": storage.get_size()}
+    raw = storage._current.raw
+    wrong = {key: value for key, value in right.items() if key in raw and _differs(raw[key], value)}
+    if wrong:
+        with storage._writer() as writer:
+            writer.commit(storage._current.updated(wrong, allow_protected=True))
+        done += [f"Set {key} to {value}, which was {shortened(raw[key])}." for key, value in wrong.items()]
+    return done
+
+
+def _differs(told: Any, found: int | float) -> bool:
+    if isinstance(found, int):
+        return bool(told != found)
+    return not isinstance(told, (int, float)) or abs(told - found) > max(_ROUNDING, found / 10)
