@@ -46,7 +46,7 @@ BATCH = 40
 #: Resident memory beyond that at the beginning of a mutant that is too much, as all datasets are tiny.
 TOO_MUCH = 192 * MEGABYTE
 ADDRESS_SPACE = 1024 * MEGABYTE
-_LOADED = [
+_LOADED = (
     "minari.cli.commands",
     "minari.cli.show",
     "minari.cli.running",
@@ -54,6 +54,7 @@ _LOADED = [
     "minari.dataset._storages.arrow_storage",
     "minari.dataset._storages.zarr_storage",
     "minari.storage.hosting",
+    "minari.storage.remotes.file",
     "minari.dataset.conversion",
     "pyarrow.parquet",
     "h5py",
@@ -61,8 +62,7 @@ _LOADED = [
     "PIL.Image",
     "PIL.JpegImagePlugin",
     "rich.table",
-    "minari.storage.remotes.file",
-]
+)
 
 Masters = dict[str, tuple[Path, list[Any], Any]]
 
@@ -226,8 +226,8 @@ class Server:
         forget_peak()
         resident = memory_of_this_process("VmRSS")
         guard.begin(scene)
-        for step in user.use():
-            print(json.dumps({"step": step}), file=pipe)
+        for name in user.use():
+            print(json.dumps({"step": name}), file=pipe)
         steps = [*user.steps, *(Step("after", "escape", "", text) for text in guard.end(scene))]
         grown = memory_of_this_process("VmHWM") - resident
         if grown > TOO_MUCH:
@@ -258,8 +258,8 @@ def _make(subject: Subject, work: Path) -> tuple[Path, list[Any], Any]:
 
 
 def _only_regular(directory: str, names: list[str]) -> list[str]:
-    paths = ((name, os.path.join(directory, name)) for name in names)
-    return [name for name, path in paths if not (os.path.islink(path) or os.path.isfile(path) or os.path.isdir(path))]
+    paths = [Path(directory, name) for name in names]
+    return [path.name for path in paths if not (path.is_symlink() or path.is_file() or path.is_dir())]
 
 
 def _be_quiet(work: Path) -> TextIO:

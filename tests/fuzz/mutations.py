@@ -23,6 +23,7 @@ import shutil
 import struct
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,10 @@ def mutate(rng: random.Random, scene: Path, data: Path, *, only: str = "") -> Mu
         steps.append(f"{_name(file, data)}: {step}")
     worst = next((sort for sort in ("place", "lie", "damage") if sort in sorts), "damage")
     return Mutation(worst, tuple(steps), any("link to outside" in step for step in steps))
+
+
+def _one_of(rng: random.Random, words: str) -> str:
+    return rng.choice(words.split())
 
 
 def _name(file: Path, data: Path) -> str:
@@ -308,10 +313,8 @@ def _nodes(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         for number, part in enumerate(value[:50]):
             found += _nodes(part, (*path, number))
     elif isinstance(value, str) and value[:1] in ("{", "[") and len(value) < 20_000:
-        try:
+        with suppress(ValueError):
             found += _nodes(json.loads(value), (*path, None))
-        except ValueError:
-            pass
     return found
 
 
@@ -550,7 +553,7 @@ def _lie_in_table(rng: random.Random, file: Path, scene: Path) -> str:
         "null type": lambda: pa.nulls(rows),
         "dictionary": lambda: pa.array(["a", "b"] * rows)[:rows].dictionary_encode(),
         "lists": lambda: pa.array([[1.0] * (row % 3) for row in range(rows)]),
-        "decimals": lambda: pa.array([1] * rows).cast(pa.decimal128(20, 3)),
+        "decimals": lambda: pa.array([1] * rows).cast(pa.decimal128(38, 3)),
         "times": lambda: pa.array([0] * rows, pa.timestamp("ns")),
         "struct": lambda: pa.array([{"a": 1, "..": None}] * rows),
         "wide": lambda: pa.array([[0.0] * 4000] * rows, pa.list_(pa.float64(), 4000)),

@@ -309,15 +309,15 @@ class Stage:
             self._directories.append(relative)
             for name in names:
                 file = Path(path, name)
-                self._files.append((os.path.join(relative, name), file.read_bytes(), file.stat().st_mtime_ns))
+                self._files.append((f"{relative}/{name}", file.read_bytes(), file.stat().st_mtime_ns))
 
     def set_up(self) -> None:
         """Put the scene in its place, as new."""
         self.clear()
         for directory in self._directories:
-            os.mkdir(os.path.join(self.place, directory)) if directory != "." else os.mkdir(self.place)
+            Path(self.place, directory).mkdir()
         for name, content, mtime in self._files:
-            path = os.path.join(self.place, name)
+            path = f"{self.place}/{name}"
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
             os.write(descriptor, content)
             os.close(descriptor)

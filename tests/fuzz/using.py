@@ -357,7 +357,7 @@ class Guard:
             self.seen.append(f"{event}{arguments[:2]!r:.200}")
         elif event in _CHANGES and isinstance(arguments[0], (str, os.PathLike)):
             path = os.fspath(arguments[0])
-            if os.path.isabs(path) and not path.startswith((self.scene, "/tmp/", "/dev/null")):
+            if path.startswith("/") and not path.startswith((self.scene, *_OURS)):
                 self.seen.append(f"{event} {path}")
 
     def _opened(self, path: Any, mode: Any, flags: Any) -> None:
@@ -366,9 +366,10 @@ class Guard:
         text = os.fspath(path)
         if text.startswith((f"{self.scene}outside/", "/etc/passwd")):
             self.seen.append(f"opened {text}")
-        elif isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR) and os.path.isabs(text):
-            if not text.startswith((self.scene, "/tmp/", "/dev/null", "/dev/shm/", "/proc/self/")):
-                self.seen.append(f"opened {text} for writing")
+        elif not text.startswith("/") or text.startswith((self.scene, *_OURS)):
+            return
+        elif isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR):
+            self.seen.append(f"opened {text} for writing")
 
 
 _COMMANDS = frozenset(
@@ -377,6 +378,8 @@ _COMMANDS = frozenset(
 _CHANGES = frozenset(
     ["os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.chmod", "shutil.rmtree", "os.link"]
 )
+#: Where the harness and the standard library put what they need.
+_OURS = ("/tmp/", "/dev/null", "/dev/shm/", "/proc/self/")
 
 
 def _state(scene: Path) -> dict[str, Any]:
@@ -385,7 +388,7 @@ def _state(scene: Path) -> dict[str, Any]:
     for base in ("outside", f"root/{OTHER}"):
         for path, directories, names in os.walk(scene / base):
             for name in (*directories, *names):
-                full = os.path.join(path, name)
+                full = f"{path}/{name}"
                 status = os.lstat(full)
                 if name in directories:
                     found[full] = "directory"
