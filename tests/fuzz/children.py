@@ -194,7 +194,7 @@ class Server:
             trace.truncate()
             faulthandler.dump_traceback_later(self._seconds * 0.8, file=trace)  # where it hangs
             rng = random.Random(seed)
-            subject = draw_subject(rng, seed)
+            subject = draw_subject(rng, seed, self._only)
             if subject is None:
                 print(json.dumps(Verdict(seed, FAMILIES[seed % 5], "none", "", "ok").as_json()), file=pipe)
                 continue
@@ -222,7 +222,7 @@ class Server:
         if self._keep is not None:
             shutil.copytree(scene, self._keep, symlinks=True, dirs_exist_ok=True, ignore=_only_regular)
         _, accepted, other = self._masters[subject.name]
-        user = User(scene, subject, mutation, accepted, other, rng, self._thorough)
+        user = User(scene, subject, mutation, accepted, other, rng, self._thorough, self._only == "flip")
         forget_peak()
         resident = memory_of_this_process("VmRSS")
         guard.begin(scene)
@@ -239,9 +239,11 @@ class Server:
         return Verdict.worst(verdicts)
 
 
-def draw_subject(rng: random.Random, seed: int) -> Subject | None:
-    """The dataset of a seed; None where it cannot be made here."""
+def draw_subject(rng: random.Random, seed: int, only: str = "") -> Subject | None:
+    """The dataset of a seed; None where it cannot be made here. Flipped bits are for those with checksums."""
     of_family = [subject for subject in SUBJECTS[FAMILIES[seed % len(FAMILIES)]] if not subject.missing]
+    if only == "flip":
+        of_family = [subject for subject in of_family if not subject.pending and subject.released is None]
     return rng.choice(of_family) if of_family else None
 
 

@@ -22,8 +22,8 @@ import random
 import shutil
 import struct
 import zlib
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,9 @@ class Mutation:
 
     def __str__(self) -> str:
         return "; ".join(self.steps)
+
+
+_OF_LIBRARIES = (".hdf5", ".arrow", ".parquet")
 
 
 class Inapplicable(Exception):
@@ -69,6 +72,8 @@ def mutate(rng: random.Random, scene: Path, data: Path, *, only: str = "") -> Mu
         sort = rng.choices(tuple(_SORTS), (10, 6, 3))[0]
         try:
             file = _draw_file(rng, data)
+            if sort == "lie" and steps and file.suffix in _OF_LIBRARIES:
+                raise Inapplicable  # their libraries are not to be tried here on what is damaged already
             step = _SORTS[sort](rng, file, scene)
         except (Inapplicable, RecursionError):  # the latter in JSON that is deep already
             continue
@@ -445,6 +450,15 @@ def _lie_in_journal(rng: random.Random, file: Path, scene: Path) -> str:
     return f"another header of the journal, with its checksum: {_shown(known)}"
 
 
+@contextmanager
+def _refusals_passed_over() -> Iterator[None]:
+    """What a library itself refuses is nothing to try."""
+    try:
+        yield
+    except (RuntimeError, ValueError, TypeError, KeyError, OSError) as error:
+        raise Inapplicable from error
+
+
 def _lie_in_hdf5(rng: random.Random, file: Path, scene: Path) -> str:
     """Other objects in an HDF5 file."""
     import h5py
@@ -455,7 +469,7 @@ def _lie_in_hdf5(rng: random.Random, file: Path, scene: Path) -> str:
         opened = h5py.File(file, "r+", locking=False)
     except OSError:
         raise Inapplicable from None
-    with opened:
+    with opened, _refusals_passed_over():
         names: list[str] = []
         opened.visit(names.append)
         arrays = [name for name in names if isinstance(opened[name], h5py.Dataset)]
@@ -543,48 +557,49 @@ def _lie_in_table(rng: random.Random, file: Path, scene: Path) -> str:
             table = pa.ipc.open_file(content).read_all()
     except (pa.ArrowException, OSError):
         raise Inapplicable from None
-    number = rng.randrange(table.num_columns)
-    name, column = table.column_names[number], table.column(number)
-    rows = table.num_rows
-    others: dict[str, Callable[[], Any]] = {
-        "nulls": lambda: pa.nulls(rows, column.type),
-        "text": lambda: pa.array(["é"] * rows),
-        "integers": lambda: pa.array([2**62] * rows),
-        "null type": lambda: pa.nulls(rows),
-        "dictionary": lambda: pa.array(["a", "b"] * rows)[:rows].dictionary_encode(),
-        "lists": lambda: pa.array([[1.0] * (row % 3) for row in range(rows)]),
-        "decimals": lambda: pa.array([1] * rows).cast(pa.decimal128(38, 3)),
-        "times": lambda: pa.array([0] * rows, pa.timestamp("ns")),
-        "struct": lambda: pa.array([{"a": 1, "..": None}] * rows),
-        "wide": lambda: pa.array([[0.0] * 4000] * rows, pa.list_(pa.float64(), 4000)),
-    }
-    kind = rng.choice(("removed", "renamed", "doubled", "fewer", "more", "metadata", *others))
-    if kind == "removed":
-        table = table.remove_column(number)
-    elif kind == "renamed":
-        new = rng.choice(("", "x", "../x", "observations"))
-        table = table.rename_columns([new if c == name else c for c in table.column_names])
-    elif kind == "doubled":
-        table = table.append_column(name, column)
-    elif kind == "fewer":
-        table = table.slice(0, rng.choice((0, 1, rows - 1)))
-    elif kind == "more":
-        table = pa.concat_tables([table] * rng.choice((2, 50)))
-    elif kind == "metadata":
-        field = table.schema.field(number)
-        lie = rng.choice((b"-1,3", b"9223372036854775807,2", b"x", b"", b"0", b"1,1,1,1", b"3" * 500))
-        schema = table.schema.set(number, field.with_metadata({b"shape": lie})).with_metadata(
-            {b"shape": lie, b"x": lie}
-        )
-        table = pa.Table.from_arrays(table.columns, schema=schema)
-    else:
-        table = table.set_column(number, name, others[kind]())
-    out = pa.BufferOutputStream()
-    if file.suffix == ".parquet":
-        pq.write_table(table, out)
-    else:
-        with pa.ipc.new_file(out, table.schema) as writer:
-            writer.write_table(table)
+    with _refusals_passed_over():
+        number = rng.randrange(table.num_columns)
+        name, column = table.column_names[number], table.column(number)
+        rows = table.num_rows
+        others: dict[str, Callable[[], Any]] = {
+            "nulls": lambda: pa.nulls(rows, column.type),
+            "text": lambda: pa.array(["é"] * rows),
+            "integers": lambda: pa.array([2**62] * rows),
+            "null type": lambda: pa.nulls(rows),
+            "dictionary": lambda: pa.array(["a", "b"] * rows)[:rows].dictionary_encode(),
+            "lists": lambda: pa.array([[1.0] * (row % 3) for row in range(rows)]),
+            "decimals": lambda: pa.array([1] * rows).cast(pa.decimal128(38, 3)),
+            "times": lambda: pa.array([0] * rows, pa.timestamp("ns")),
+            "struct": lambda: pa.array([{"a": 1, "..": None}] * rows),
+            "wide": lambda: pa.array([[0.0] * 4000] * rows, pa.list_(pa.float64(), 4000)),
+        }
+        kind = rng.choice(("removed", "renamed", "doubled", "fewer", "more", "metadata", *others))
+        if kind == "removed":
+            table = table.remove_column(number)
+        elif kind == "renamed":
+            new = rng.choice(("", "x", "../x", "observations"))
+            table = table.rename_columns([new if c == name else c for c in table.column_names])
+        elif kind == "doubled":
+            table = table.append_column(name, column)
+        elif kind == "fewer":
+            table = table.slice(0, rng.choice((0, 1, rows - 1)))
+        elif kind == "more":
+            table = pa.concat_tables([table] * rng.choice((2, 50)))
+        elif kind == "metadata":
+            field = table.schema.field(number)
+            lie = rng.choice((b"-1,3", b"9223372036854775807,2", b"x", b"", b"0", b"1,1,1,1", b"3" * 500))
+            schema = table.schema.set(number, field.with_metadata({b"shape": lie})).with_metadata(
+                {b"shape": lie, b"x": lie}
+            )
+            table = pa.Table.from_arrays(table.columns, schema=schema)
+        else:
+            table = table.set_column(number, name, others[kind]())
+        out = pa.BufferOutputStream()
+        if file.suffix == ".parquet":
+            pq.write_table(table, out)
+        else:
+            with pa.ipc.new_file(out, table.schema) as writer:
+                writer.write_table(table)
     return f"table: {name} {kind}{_write(rng, file, out.getvalue().to_pybytes())}"
 
 

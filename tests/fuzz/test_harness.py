@@ -111,12 +111,10 @@ def test_failure_is_found(
 def test_wrong_values_are_found(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader that verifies nothing lets values pass that are not those that were written."""
     monkeypatch.setattr(User, "_verified", lambda user: user._judge(("other",), verified=True))
-    verdicts = list(server.run(range(0, 150, 5)))
-    assert {"wrong"} == {verdict.kind for verdict in verdicts if verdict.sort == "damage"} - {
-        "crash",
-        "hang",
-        "foreign",
-    }
+    verdicts = list(server.run(range(0, 100, 5)))
+    kinds = {verdict.kind for verdict in verdicts if verdict.sort == "damage"}
+    assert "wrong" in kinds
+    assert not kinds & {"ok", "unverified", "refused"}
 
 
 def test_report_puts_equal_symptoms_together() -> None:

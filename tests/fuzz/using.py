@@ -52,7 +52,8 @@ class User:
         accepted: the fingerprints that it may have.
         other: the fingerprint of its sibling.
         rng: chooses what is done.
-        thorough: do everything, and not one change of each mutant.
+        thorough: do everything, and not two changes of each mutant.
+        only_verify: read and validate it, and change nothing.
     """
 
     scene: Path
@@ -62,6 +63,7 @@ class User:
     other: Fingerprint
     rng: random.Random
     thorough: bool = False
+    only_verify: bool = False
     steps: list[Step] = field(default_factory=list)
     seen: Fingerprint | None = None  # what was read
     current: str = ""
@@ -90,7 +92,9 @@ class User:
             self._show,
             self._validate,
         ]
-        if not self.thorough:
+        if self.only_verify:
+            changing = [self._validate]
+        elif not self.thorough:
             changing = self.rng.sample(changing, 2)
         first: list[Callable[[], Any]] = [self._list_remote, self._download] if self.subject.is_remote else []
         for step in (*first, *reading, self._verified, *changing, self._list):
