@@ -435,7 +435,7 @@ METADATA = [
 def test_metadata_of_an_episode(text: str) -> None:
     from minari.dataset._storages.json_metadata import from_json
 
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         from_json(text)
 
 

@@ -283,7 +283,7 @@ def test_large_files_are_read_through_a_mould_of_their_map(tmp_path: Path, used:
     storage.update_episodes(map(as_buffer, truths))
     before = pa.total_allocated_bytes()
     for _ in range(2):
-        for episode, truth in zip(storage.get_episodes(range(2)), truths, strict=True):
+        for episode, truth in zip(storage.get_episodes(range(2), copy=False), truths, strict=True):
             assert_episode(episode, VECTOR, FLAG, truth)
             assert not episode["observations"].flags.writeable
             assert not episode["observations"].flags.owndata

@@ -1,4 +1,4 @@
-"""The files of the tables: Arrow's own, which is mapped into memory, and Parquet.
+"""The files of the tables: Arrow's own, and Parquet.
 
 An Arrow file is one record batch, and compressed as a whole or not at all. A Parquet file is one row
 group, whose columns are compressed one by one; a page holds up to 64 MB, since frames are compressed
@@ -8,8 +8,9 @@ but for frames: Parquet has no type of eight bits and would spend 32 on each val
 
 from __future__ import annotations
 
+import io
+import mmap
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -18,19 +19,39 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from minari._base.files import Directory
+from minari._base.json_text import shortened
+from minari.dataset._storages.arrow_limits import RowCountError
+from minari.dataset._storages.arrow_messages import MESSAGES, check_messages, check_schema_message
+from minari.dataset._storages.arrow_pages import check_pages, has_plain_types
 from minari.dataset.compression import Codec
 from minari.errors import DatasetCorruptError
 
 
 # Smaller files are read, which is faster, and a process may only have so many maps. On Windows a file
 # that is mapped cannot be replaced.
-_MAPPED_FROM = sys.maxsize if sys.platform == "win32" else 2**18
-_READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+_MAPPED_FROM: Final = 2**18
+_CAN_MAP: Final = os.name != "nt"
 
 _PAGE = 2**26
 _MOST_ROWS = 2**31 - 1  # of a row group
 _FRAME_VALUES = 1024  # a step, from which on a dictionary of bytes is worth while
+_LONGEST_TEXT: Final = 2**24  # of the footer of a Parquet file; the schema as Arrow has it is one
+_LONGEST_LIST: Final = 2**17
 _BITS = {"BOOLEAN": 1, "INT32": 32, "INT64": 64, "FLOAT": 32, "DOUBLE": 64}
+
+_TYPES: Final = frozenset(
+    data_type.id
+    for data_type in (
+        *(pa.null(), pa.bool_(), pa.int8(), pa.int16(), pa.int32(), pa.int64()),
+        *(pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64(), pa.float16(), pa.float32(), pa.float64()),
+        *(pa.string(), pa.large_string(), pa.binary(), pa.large_binary(), pa.binary(1)),
+        *(pa.timestamp("ns"), pa.duration("ns"), pa.date32(), pa.date64()),
+        *(pa.struct([]), pa.list_(pa.null()), pa.large_list(pa.null()), pa.list_(pa.null(), 1)),
+    )
+)
+#: What goes wrong where the bytes of a file are not those of a table.
+_DAMAGE: Final = (pa.ArrowException, OSError, ValueError, TypeError, ArithmeticError, MemoryError, RecursionError)
 
 #: Where values begin in a file, and their type there where it is another than in the table.
 Place: TypeAlias = tuple[int, np.dtype[Any] | None]
@@ -42,7 +63,7 @@ class TableFiles:
 
     Attributes:
         name: of the file of an episode.
-        decode: the bytes of a file as a table.
+        decode: the bytes of a file as a table of that many rows, or of any number.
         decode_schema: the schema of that table, without the table.
         encode: a table as the bytes of a file, each leaf with its codec.
         places: where in the bytes the values of leaves begin that are all numbers; None where that
@@ -51,62 +72,97 @@ class TableFiles:
     """
 
     name: str
-    decode: Callable[[Any], Any]
+    decode: Callable[..., Any]
     decode_schema: Callable[[Any], Any]
     encode: Callable[[Any, Sequence[Codec | None]], Any]
     places: Callable[[Any, Sequence[Any]], list[Place] | None]
     is_compressed_whole: bool
 
-    def table(self, data: Any, path: str) -> Any:
-        """The table in the bytes of a file, checked as far as that is cheap.
+    def table(self, data: Any, path: str, rows: int) -> Any:
+        """The table in the bytes of a file, checked in full.
+
+        Args:
+            data: the bytes.
+            path: of the file, for messages.
+            rows: how many the table must have.
 
         Raises:
-            DatasetCorruptError: they are those of no table.
+            DatasetCorruptError: they are those of no table, of one with another number of rows, or would
+                take far more memory than the file has bytes.
         """
         try:
-            table = self.decode(data)
-            table.validate()
-        except (pa.ArrowException, OSError) as error:
+            table = self.decode(data, rows)
+            check_types(table.schema)
+            table.validate(full=True)  # offsets are followed, and text is UTF-8
+        except RowCountError as error:
+            raise DatasetCorruptError(
+                f"The table in {path} has {error.found} rows, expected {rows} for the {rows - 1} steps that "
+                f"metadata.json beside it speaks of; the two do not belong together, so copy or download them again."
+            ) from None
+        except _DAMAGE as error:
             raise damaged(path, error) from error
         return table
 
     def schema(self, data: Any, path: str) -> Any:
         """The schema of the table in the bytes of a file; raises as :meth:`table` does."""
         try:
-            return self.decode_schema(data)
-        except (pa.ArrowException, OSError) as error:
+            schema = self.decode_schema(data)
+            check_types(schema)
+        except _DAMAGE as error:
             raise damaged(path, error) from error
+        return schema
 
 
-def read_bytes(path: str) -> Any:
-    """The bytes of a file: read where they are few, mapped otherwise.
+def read_part(directory: Directory, name: str) -> Any:
+    """The bytes of a file as an array of bytes, which nobody else has.
 
     Raises:
-        DatasetCorruptError: the file is missing or cannot be read.
+        DatasetCorruptError: the file is missing, cannot be read, or leads out of the directory.
     """
+    path = f"{directory.path}{os.sep}{name}"
     try:
-        descriptor = os.open(path, _READ_ONLY)
-        try:
-            size = os.fstat(descriptor).st_size
-            if size < _MAPPED_FROM:
-                data = os.read(descriptor, size)
-                if len(data) == size:
-                    return data
-        finally:
-            os.close(descriptor)
-        with pa.memory_map(path) as file:
-            return file.read_buffer()
+        with io.FileIO(directory.open(name)) as file:
+            return _content(file, os.fstat(file.fileno()).st_size)
     except FileNotFoundError as error:
-        raise DatasetCorruptError(
-            f"The file {path} of an episode is missing; copy or download the dataset again."
-        ) from error
-    except (pa.ArrowException, OSError) as error:
+        raise missing(path) from error
+    except (OSError, MemoryError) as error:
         raise damaged(path, error) from error
+
+
+def view_part(directory: Directory, name: str) -> Any:
+    """The same as a view of a map of the file, where it is not small; not to be written to."""
+    path = f"{directory.path}{os.sep}{name}"
+    try:
+        with io.FileIO(directory.open(name)) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size < _MAPPED_FROM or not _CAN_MAP:
+                return _content(file, size)
+            return np.frombuffer(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ), np.uint8)
+    except FileNotFoundError as error:
+        raise missing(path) from error
+    except (OSError, ValueError, MemoryError) as error:
+        raise damaged(path, error) from error
+
+
+def _content(file: io.FileIO, size: int) -> Any:
+    data: Any = np.empty(size, np.uint8)
+    view = memoryview(data)
+    while view:  # the system may give less than it is asked for
+        count = file.readinto(view)
+        if not count:
+            raise OSError("it becomes shorter while it is read")
+        view = view[count:]
+    return data
 
 
 def has_codec(name: str) -> bool:
     """Whether the library of both formats was built with a codec."""
     return bool(pa.Codec.is_available(name))
+
+
+def missing(path: str) -> DatasetCorruptError:
+    """That a file of an episode is not there."""
+    return DatasetCorruptError(f"The file {path} of an episode is missing; copy or download the dataset again.")
 
 
 def damaged(path: str, error: Exception) -> DatasetCorruptError:
@@ -117,12 +173,28 @@ def damaged(path: str, error: Exception) -> DatasetCorruptError:
     )
 
 
-def _decode_arrow(data: Any) -> Any:
-    return pa.ipc.open_file(pa.py_buffer(data)).read_all()
+def check_types(schema: Any) -> None:
+    """Check that the types of a schema are among those that datasets have.
+
+    Raises:
+        ValueError: there is another one.
+    """
+    types = [field.type for field in schema]
+    while types:
+        found = types.pop()
+        if found.id not in _TYPES:
+            raise ValueError(f"it has a column of the type {shortened(str(found))}, which no dataset has")
+        types += [found.field(i).type for i in range(found.num_fields)]
+
+
+def _decode_arrow(data: Any, rows: int | None = None) -> Any:
+    check_messages(data, rows)
+    return pa.ipc.open_stream(pa.py_buffer(data).slice(MESSAGES)).read_all()
 
 
 def _decode_arrow_schema(data: Any) -> Any:
-    return pa.ipc.open_file(pa.py_buffer(data)).schema
+    check_schema_message(data)
+    return pa.ipc.open_stream(pa.py_buffer(data).slice(MESSAGES)).schema
 
 
 def _encode_arrow(table: Any, codecs: Sequence[Codec | None]) -> Any:
@@ -141,13 +213,27 @@ def _places_in_arrow(data: Any, arrays: Sequence[Any]) -> list[Place] | None:
     return [(array.buffers()[-1].address - start, None) for array in arrays]
 
 
-def _decode_parquet(data: Any) -> Any:
-    with pq.ParquetFile(pa.py_buffer(data)) as file:
+def _open_parquet(data: Any) -> Any:
+    if not has_plain_types(data):
+        raise ValueError("it has a column of an extension type, which no dataset has")
+    return pq.ParquetFile(
+        pa.BufferReader(pa.py_buffer(data)),
+        page_checksum_verification=True,
+        thrift_string_size_limit=_LONGEST_TEXT,
+        thrift_container_size_limit=_LONGEST_LIST,
+    )
+
+
+def _decode_parquet(data: Any, rows: int | None = None) -> Any:
+    with _open_parquet(data) as file:
+        check_types(file.schema_arrow)
+        check_pages(data, file.metadata, rows)
         return file.read(use_threads=False)  # threads only help where several columns are big
 
 
 def _decode_parquet_schema(data: Any) -> Any:
-    return pq.read_schema(pa.BufferReader(pa.py_buffer(data)))
+    with _open_parquet(data) as file:
+        return file.schema_arrow
 
 
 def _encode_parquet(table: Any, codecs: Sequence[Codec | None]) -> Any:
@@ -169,6 +255,8 @@ def _encode_parquet(table: Any, codecs: Sequence[Codec | None]) -> Any:
         write_statistics=False,
         data_page_size=_PAGE,
         row_group_size=_MOST_ROWS,
+        # A file that is not compressed is made and read through a mould, and its checksums are beside it.
+        write_page_checksum=any(codecs),
     )
     return sink.getvalue()
 
@@ -187,7 +275,7 @@ def _parquet_columns(fields: Iterable[Any], prefix: str = "") -> Iterator[tuple[
 
 
 def _places_in_parquet(data: Any, arrays: Sequence[Any]) -> list[Place] | None:
-    with pq.ParquetFile(pa.py_buffer(data)) as file:
+    with _open_parquet(data) as file:
         metadata = file.metadata
     if metadata.num_row_groups != 1 or metadata.num_columns != len(arrays):
         return None

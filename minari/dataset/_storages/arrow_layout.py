@@ -28,6 +28,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import pyarrow as pa
 
+from minari._base.dtypes import numeric_dtype
 from minari.dataset._storages.arrow_moulds import Values
 from minari.spaces import Column, Columns, EpisodeColumns, Leaf, Path, SpaceCodec
 from minari.spaces.codecs import DictCodec, TupleCodec
@@ -156,6 +157,11 @@ class TableLayout:
 
     def decode(self, leaves: Iterable[StoredLeaf]) -> dict[Path, Column]:
         """The columns of an episode, as views of the table where its values are as they are stored.
+
+        What is a view of a file is not writable; the memory of what is, nothing else refers to.
+
+        Args:
+            leaves: of a table that was checked in full.
 
         Raises:
             ValueError, TypeError: the values do not have the shape or type that is expected.
@@ -321,9 +327,9 @@ def _column(metadata: dict[bytes, bytes], array: Any, leaf: Leaf | None) -> Colu
     if _is_text_or_bytes(array.type):
         texts: Column = array.to_numpy(zero_copy_only=False)
         return texts
-    dtype = np.dtype(metadata[b"dtype"].decode()) if b"dtype" in metadata else None
+    dtype = numeric_dtype(metadata[b"dtype"].decode()) if b"dtype" in metadata else None
     if pa.types.is_null(array.type):
-        return np.empty((len(array), *_shape(metadata.get(b"shape", b""), 0)), dtype)
+        return _empty(array, _shape(metadata.get(b"shape", b""), 0), dtype)
     values = array
     shape: tuple[int, ...] = ()
     if pa.types.is_fixed_size_list(array.type):
@@ -331,12 +337,30 @@ def _column(metadata: dict[bytes, bytes], array: Any, leaf: Leaf | None) -> Colu
         shape = _shape(metadata[b"shape"], size) if b"shape" in metadata else leaf.shape if leaf else (size,)
     elif dtype is None and leaf is not None:
         dtype = leaf.dtype  # the first releases stored a Discrete as int32, whatever its type
-    numbers: Column = values.to_numpy(zero_copy_only=False).reshape(len(array), *shape)
+    if pa.types.is_nested(values.type) or (values.null_count and (dtype is not None or leaf is not None)):
+        raise ValueError(f"a column of the type {array.type} has {values.null_count} nulls, expected numbers")
+    numbers = _values(values).reshape(len(array), *shape)
     if dtype is None or numbers.dtype == dtype:
         return numbers
     if _base(dtype) != dtype:
         return numbers.view(dtype).reshape(numbers.shape[:-1])
     return numbers.astype(dtype)
+
+
+def _empty(array: Any, shape: tuple[int, ...], dtype: np.dtype[Any] | None) -> Column:
+    """The column of nulls: arrays without elements, or, as an info of other programs, None in each step."""
+    if 0 in shape and dtype is not None:
+        return np.empty((len(array), *shape), dtype)
+    return np.full(len(array), None, object)
+
+
+def _values(array: Any) -> Column:
+    """The values of an array that has no inner ones, in its own memory where that is possible."""
+    dtype = _dtype_of(array.type)
+    if dtype is None or dtype.kind == "b" or array.null_count or not len(array):
+        values: Column = array.to_numpy(zero_copy_only=False)
+        return values
+    return np.frombuffer(array.buffers()[-1], dtype, len(array), array.offset * dtype.itemsize)
 
 
 def _is_list(arrow_type: Any) -> bool:

@@ -19,6 +19,8 @@ from minari.spaces import Column, Columns, Path
 
 
 _MOST_MOULDS: Final = 2048  # of some kilobytes each; a dataset has one for each length of its episodes
+_SMALL_FILE: Final = 2**20
+_MOST_KEPT: Final = 16  # bytes of a file for each byte of a column that is a view of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +49,12 @@ class Values:
         count = math.prod(self.shape)
         return -(-count // 8) if self.stored.kind == "b" else count * self.stored.itemsize
 
-    def reading(self) -> Callable[[Any], Column]:
-        """What gives the column in the bytes of a file; a read-only view of them where that is possible."""
+    def reading(self, file_size: int) -> Callable[[Any], Column]:
+        """What gives the column in the bytes of a file; a view of them where that is possible."""
         shape, stored, dtype, offset = (self.rows, *self.shape[1:]), self.stored, self.dtype, self.offset
         count = math.prod(shape)
         size = -(-count // 8)
+        is_small = file_size > _SMALL_FILE and self.size * _MOST_KEPT < file_size
 
         def view(data: Any) -> Column:
             column: Column = np.ndarray(shape, stored, data, offset)
@@ -60,15 +63,17 @@ class Values:
         def from_bits(data: Any) -> Column:
             bits = np.ndarray(size, np.uint8, data, offset)
             flags = np.unpackbits(bits, count=count, bitorder="little").view(np.bool_)
-            return _frozen(flags if len(shape) == 1 else flags.reshape(shape))
+            return flags if len(shape) == 1 else flags.reshape(shape)
 
         def copy(data: Any) -> Column:
-            return _frozen(view(data).astype(dtype))
+            return view(data).astype(dtype)
 
         if stored.kind == "b":
             return from_bits
-        # Some libraries cannot work on numbers that do not lie at a multiple of their size.
-        return view if stored == dtype and offset % stored.itemsize == 0 else copy
+        # Some libraries cannot work on numbers that do not lie at a multiple of their size, and who keeps a
+        # small column is not to keep a large file in memory.
+        is_aligned = offset % stored.itemsize == 0
+        return view if stored == dtype and is_aligned and not is_small else copy
 
     def pieces(self, column: Column) -> list[Any]:
         """The bytes for the file, filled up with zeros."""
@@ -90,13 +95,13 @@ class Mould:
     """
 
     def __init__(self, data: Any, values: Sequence[Values]) -> None:
-        view = memoryview(data)
+        view = memoryview(data).cast("B")
         begins = [0, *(each.offset + each.size for each in values)]
         ends = [*(each.offset for each in values), len(view)]
         if any(begin > end for begin, end in zip(begins, ends, strict=True)):
             raise ValueError(f"values at {ends[:-1]} until {begins[1:]} of {len(view)} bytes")
         self._values = tuple(values)
-        self._columns = [(each.path, each.reading()) for each in values]
+        self._columns = [(each.path, each.reading(len(view))) for each in values]
         self._around = list(zip(begins, ends, strict=True))
         self._fixed = [bytes(view[begin:end]) for begin, end in self._around]
 
@@ -105,12 +110,12 @@ class Mould:
         """Of the table: one more than the episode has steps."""
         return self._values[0].shape[0]
 
-    def fits(self, data: bytes | memoryview) -> bool:
+    def fits(self, data: memoryview) -> bool:
         """Whether a file of the same size is of this kind."""
         return [data[begin:end] for begin, end in self._around] == self._fixed
 
-    def read(self, data: bytes | memoryview) -> dict[Path, Column]:
-        """The columns of a file that fits."""
+    def read(self, data: Any) -> dict[Path, Column]:
+        """The columns of a file that fits; they can be written to where its bytes can, each in a part of its own."""
         return {path: reading(data) for path, reading in self._columns}
 
     def is_for_any_values(self) -> bool:
@@ -144,11 +149,6 @@ class Moulds:
     def under(self, key: Hashable) -> Iterable[Mould]:
         """Those that were kept under a key."""
         return self._moulds.get(key, ())
-
-
-def _frozen(column: Column) -> Column:
-    column.flags.writeable = False  # as views are, so that nobody relies on the layout of a file
-    return column
 
 
 def kind_of(columns: Columns) -> Hashable:

@@ -13,10 +13,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path as FilePath
 from typing import Any, ClassVar, TypeVar
 
+from minari._base.files import Directory
 from minari.dataset._storages import arrow_metadata
-from minari.dataset._storages.arrow_files import ARROW, PARQUET, TableFiles, has_codec, read_bytes
+from minari.dataset._storages.arrow_files import ARROW, PARQUET, TableFiles, has_codec, read_part, view_part
 from minari.dataset._storages.arrow_layout import TableLayout
-from minari.dataset._storages.arrow_metadata import METADATA_NAME
+from minari.dataset._storages.arrow_metadata import METADATA_NAME, Checksums
 from minari.dataset._storages.arrow_tables import TableReader, TableWriter
 from minari.dataset._storages.arrow_writer import open_writer
 from minari.dataset._storages.folder_changes import finish_changes
@@ -32,7 +33,7 @@ T = TypeVar("T")
 
 
 class ArrowStorage(MinariStorage):
-    """Episodes in Arrow files, read as views of their memory maps unless they are compressed.
+    """Episodes in Arrow files.
 
     A file is compressed as a whole, so one codec is for all columns. By default that is so where the
     dataset has frames, and nothing is compressed where it has none.
@@ -45,7 +46,7 @@ class ArrowStorage(MinariStorage):
 
     def __init__(self, data_path: FilePath, metadata: DatasetMetadata) -> None:
         super().__init__(data_path, metadata)
-        self._prefix, self._suffix = f"{data_path}{os.sep}", f"{os.sep}{self._files.name}"
+        self._prefix, self._part = f"{data_path}{os.sep}", f"/{self._files.name}"
         self._layout = TableLayout((self._codec.observations, self._codec.actions))
         self._tables = TableReader(self._layout, self._files)
         self._known_size = KnownSize(data_path)
@@ -88,14 +89,11 @@ class ArrowStorage(MinariStorage):
     def _folder(self, index: int) -> str:
         return f"{self._prefix}{index}"
 
-    def _part(self, index: int) -> str:
-        return f"{self._prefix}{index}{self._suffix}"
-
     def _count_episodes(self) -> int:
         # Of the metadata that it was opened with; further folders belong to a writer that did not finish.
         total = self._metadata.total_episodes
         with os.scandir(self.data_path) as entries:
-            names = {entry.name for entry in entries}
+            names = {entry.name for entry in entries if entry.name.isdecimal()}
         for index in range(total):
             if str(index) not in names:
                 raise DatasetCorruptError(
@@ -109,9 +107,24 @@ class ArrowStorage(MinariStorage):
     def _read_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
         return self._settled(self._columns, indices)
 
+    def _view_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
+        return self._settled(self._views, indices)
+
     def _read_episode_metadata(self, indices: Iterable[int]) -> Iterator[dict[str, Any]]:
-        for _, metadata in self._settled(self._metadata_of, indices):
-            yield metadata
+        for index, (metadata, _) in self._settled(self._metadata_of, indices):
+            yield {**metadata, "id": index}
+
+    def _episodes_without_checksums(self, indices: Iterable[int]) -> list[int]:
+        return [index for index, (_, checksums) in self._settled(self._metadata_of, indices) if checksums is None]
+
+    def _add_missing_checksums(self) -> int:
+        missing = self._episodes_without_checksums(range(self.total_episodes))
+        if missing:
+            with open_writer(self) as writer:
+                for index in missing:
+                    writer.add_checksums(index)
+                writer.commit(self._current)
+        return len(missing)
 
     def _settled(self, read: Callable[[int], T], indices: Iterable[int]) -> Iterator[tuple[int, T]]:
         """What is read of each episode; again where its files were being replaced meanwhile."""
@@ -140,27 +153,55 @@ class ArrowStorage(MinariStorage):
         if stamp != self._known_steps[0]:
             self._known_steps = stamp, {}
 
-    def _metadata_of(self, index: int) -> dict[str, Any]:
-        return {**arrow_metadata.read(FilePath(self._folder(index)) / METADATA_NAME), "id": index}
+    def _metadata_of(self, index: int) -> tuple[dict[str, Any], Checksums | None]:
+        with Directory(self._data_path) as directory:
+            return self._read_metadata(directory, index)
 
-    def _stored(self, index: int) -> tuple[Any, Any, dict[str, Any]]:
-        """The file of an episode as it is, the schema of the table in it, and the metadata beside it."""
-        part = self._part(index)
-        data = read_bytes(part)
-        return data, self._files.schema(data, part), self._metadata_of(index)
+    def _read_metadata(self, directory: Directory, index: int) -> tuple[dict[str, Any], Checksums | None]:
+        return arrow_metadata.read(directory, f"{index}/{METADATA_NAME}", verify=self.verify_checksums)
+
+    def _stored(self, index: int) -> tuple[Any, Any, dict[str, Any], Checksums | None]:
+        """The file of an episode as it is, its table's schema, and the metadata and checksums beside it."""
+        with Directory(self._data_path) as directory:
+            data = read_part(directory, f"{index}{self._part}")
+            metadata, checksums = self._read_metadata(directory, index)
+        path = self._path(index)
+        if checksums is not None and self.verify_checksums:
+            checksums.check_file(data, path)
+        return data, self._files.schema(data, path), metadata, checksums
+
+    def _path(self, index: int) -> str:
+        """Of the file of an episode, for messages."""
+        return f"{self._folder(index)}{os.sep}{self._files.name}"
+
+    def _views(self, index: int) -> Columns:
+        """The columns of an episode, as views of its file where they are stored as they are."""
+        return self._found(index, view_part)[1]
 
     def _columns(self, index: int) -> Columns:
+        """The columns of an episode, which nobody else refers to."""
+        _, columns = self._found(index, read_part)
+        return {path: column if column.flags.writeable else column.copy() for path, column in columns.items()}
+
+    def _data_and_columns(self, index: int) -> tuple[Any, Columns]:
+        """The bytes of the file of an episode, and its columns."""
+        return self._found(index, read_part)
+
+    def _found(self, index: int, read: Callable[[Directory, str], Any]) -> tuple[Any, Columns]:
         _, known_steps = self._known_steps
-        columns, rows = self._tables.read(self._part(index))
-        if known_steps.get(index) != rows - 1:
-            total_steps = known_steps[index] = self._metadata_of(index)["total_steps"]
-            if rows != total_steps + 1:
-                raise DatasetCorruptError(
-                    f"The table in {self._part(index)} has {rows} rows, expected {total_steps + 1} for the "
-                    f"{total_steps} steps that {METADATA_NAME} beside it speaks of; the two do not belong "
-                    f"together, so copy or download them again."
-                )
-        return columns
+        total_steps, checksums = known_steps.get(index), None
+        with Directory(self._data_path) as directory:
+            if total_steps is None or self.verify_checksums:
+                metadata, checksums = self._read_metadata(directory, index)
+                total_steps = known_steps[index] = metadata["total_steps"]
+            data = read(directory, f"{index}{self._part}")
+        path = self._path(index)
+        if checksums is not None and self.verify_checksums:
+            checksums.check_file(data, path)
+        columns = self._tables.read(data, path, total_steps + 1)
+        if checksums is not None and self.verify_checksums:
+            checksums.check_columns(columns, index, path)
+        return data, columns
 
     # Writing
 
@@ -170,13 +211,26 @@ class ArrowStorage(MinariStorage):
     def _table_writer(self) -> TableWriter:
         """What makes the tables of the episodes to come, which follow the last one that is there."""
         total = self.total_episodes
-        like = self._tables.schema(self._part(total - 1)) if total else None
+        like = self._schema(total - 1) if total else None
         return TableWriter(self._layout, self._files, self._codec_for, like)
+
+    def _schema(self, index: int) -> Any:
+        """The schema of the table of an episode."""
+        with Directory(self._data_path) as directory:
+            data = read_part(directory, f"{index}{self._part}")
+        return self._files.schema(data, self._path(index))
 
     def _file_sizes(self, index: int) -> Mapping[str, int]:
         """The number of bytes of each file of an episode."""
-        with os.scandir(self._folder(index)) as entries:
-            return {entry.name: entry.stat().st_size for entry in entries}
+        folder = self._folder(index)
+        try:
+            with os.scandir(folder) as entries:
+                files = [entry for entry in entries if entry.is_file(follow_symlinks=False)]
+                return {entry.name: entry.stat(follow_symlinks=False).st_size for entry in files}
+        except OSError as error:
+            raise DatasetCorruptError(
+                f"The folder {folder} of an episode cannot be read ({error}); copy or download the dataset again."
+            ) from error
 
     def _size(self) -> int:
         """The number of bytes that the files of all episodes have."""

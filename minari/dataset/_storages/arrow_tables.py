@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from minari.dataset._storages.arrow_files import TableFiles, read_bytes
+from minari.dataset._storages.arrow_files import TableFiles
 from minari.dataset._storages.arrow_layout import StoredLeaf, TableLayout, are_plain, values_of
 from minari.dataset._storages.arrow_moulds import Mould, Moulds, kind_of, same
 from minari.dataset.compression import Codec
@@ -27,22 +27,26 @@ class TableReader:
         self._layout, self._files = layout, files
         self._moulds = Moulds()  # by the size of a file
 
-    def read(self, path: str) -> tuple[Columns, int]:
-        """The columns in a file, and the number of rows of its table.
+    def read(self, data: Any, path: str, rows: int) -> Columns:
+        """The columns in the bytes of a file, as views of them where that is possible.
+
+        Args:
+            data: an array of bytes.
+            path: of the file, for messages.
+            rows: how many the table must have.
 
         Raises:
-            DatasetCorruptError: the file is missing, damaged or of other spaces.
+            DatasetCorruptError: the file is damaged, of other spaces, or has another number of rows.
         """
-        data = read_bytes(path)
-        view = data if isinstance(data, bytes) else memoryview(data).cast("B")
+        view = memoryview(data)
         for mould in self._moulds.under(len(view)):
-            if mould.fits(view):
-                return mould.read(view), mould.rows
-        table = self._files.table(data, path)
+            if mould.rows == rows and mould.fits(view):
+                return mould.read(view)
+        table = self._files.table(data, path, rows)
         try:
             leaves = self._layout.leaves(table)
             columns = self._layout.decode(leaves)
-        except (pa.ArrowException, ValueError, TypeError) as error:
+        except (pa.ArrowException, ValueError, TypeError, ArithmeticError, MemoryError) as error:
             raise DatasetCorruptError(
                 f"The table in {path} does not fit the spaces of the dataset ({error}); it is damaged, or "
                 f"belongs to another dataset."
@@ -50,11 +54,7 @@ class TableReader:
         found = _mould(self._files, data, leaves, columns)
         if found is not None and same(found.read(view), columns):
             self._moulds.add(len(view), found)
-        return columns, table.num_rows
-
-    def schema(self, path: str) -> Any:
-        """The schema of the table in a file; raises as :meth:`read` does."""
-        return self._files.schema(read_bytes(path), path)
+        return columns
 
 
 class TableWriter:

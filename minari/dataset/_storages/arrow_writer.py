@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from minari._base.files import Directory
 from minari.dataset._storages import arrow_metadata
-from minari.dataset._storages.arrow_metadata import METADATA_NAME
+from minari.dataset._storages.arrow_metadata import METADATA_NAME, Checksums
 from minari.dataset._storages.arrow_tables import TableWriter
 from minari.dataset._storages.folder_changes import FolderChanges, changes_to
 from minari.dataset._storages.thread_pool import in_threads
@@ -48,17 +48,18 @@ class ArrowWriter(EpisodeWriter):
             self.replace(index, episode)
 
     def replace(self, index: int, episode: EpisodeColumns) -> None:
-        text = arrow_metadata.to_json(index, episode.total_steps, episode.metadata)
-        self._put(index, self._table_writer().encode(episode), text)
+        data = self._table_writer().encode(episode)
+        checksums = Checksums.of(episode.total_steps, data, episode.columns)
+        self._put(index, data, arrow_metadata.to_json(index, episode.total_steps, episode.metadata, checksums))
 
     def copy_from(self, first_index: int, storage: MinariStorage, indices: Sequence[int]) -> bool:
         if type(storage) is not type(self._storage):
             return False
         stored = [found for _, found in storage._settled(storage._stored, indices)]
-        if not all(self._table_writer().takes(schema) for _, schema, _ in stored):
+        if not all(self._table_writer().takes(schema) for _, schema, _, _ in stored):
             return False  # other programs read the tables of all episodes as one
-        for index, (data, _, metadata) in enumerate(stored, first_index):
-            self._put(index, data, arrow_metadata.to_json(index, metadata["total_steps"], metadata))
+        for index, (data, _, metadata, checksums) in enumerate(stored, first_index):
+            self._put(index, data, arrow_metadata.to_json(index, metadata["total_steps"], metadata, checksums))
         return True
 
     def _table_writer(self) -> TableWriter:
@@ -75,11 +76,26 @@ class ArrowWriter(EpisodeWriter):
         self._hold(index, {self._storage._files.name: data, METADATA_NAME: text.encode("utf-8")})
 
     def update_metadata(self, index: int, metadata: Mapping[str, Any]) -> None:
+        known, checksums = self._known(index)
+        self._put_metadata(index, {**known, **metadata}, checksums)
+
+    def add_checksums(self, index: int) -> None:
+        """Make the checksums of an episode that is stored without."""
+        ((_, (data, columns)),) = self._storage._settled(self._storage._data_and_columns, [index])
+        known, _ = self._known(index)
+        self._put_metadata(index, known, Checksums.of(known["total_steps"], data, columns))
+
+    def _known(self, index: int) -> tuple[dict[str, Any], Checksums | None]:
+        """The metadata of an episode and its checksums, as they are staged or stored."""
         if index in self._held:
             self._write_held()
-        staged, stored = (Path(root) / str(index) / METADATA_NAME for root in (self._changes.staged, self._root))
-        known = arrow_metadata.read(staged if staged.exists() else stored)
-        text = arrow_metadata.to_json(index, known["total_steps"], {**known, **metadata})
+        staged = self._changes.staged
+        name = f"{index}/{METADATA_NAME}"
+        with Directory(staged if (staged / name).exists() else self._root) as directory:
+            return arrow_metadata.read(directory, name)
+
+    def _put_metadata(self, index: int, metadata: Mapping[str, Any], checksums: Checksums | None) -> None:
+        text = arrow_metadata.to_json(index, metadata["total_steps"], metadata, checksums)
         self._hold(index, {METADATA_NAME: text.encode("utf-8")})
 
     def _hold(self, index: int, files: Mapping[str, Any]) -> None:

@@ -14,17 +14,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
+from minari._base.dtypes import numeric_dtype
 from minari._base.json_text import parse_json, shortened
 from minari.errors import MetadataError
 
 
 _DTYPES = "_dtypes"
 #: The types that arrays can have, by the names that NumPy has for them.
-_TYPES: Final = {np.dtype(code).name: np.dtype(code) for code in np.typecodes["AllInteger"] + "?efdFD"}
 _JSON_SCALARS = (np.bool_, np.int64, np.float64)  # these come back as Python's own
 
 
@@ -95,11 +95,9 @@ def _typed_dict(values: Any, dtypes: Any) -> dict[str, Any]:
 def _typed(value: Any, dtype: Any) -> Any:
     """An array, or a number, of a type and a shape that data name."""
     name, shape = dtype if isinstance(dtype, list) and len(dtype) == 2 else (None, None)
-    if not isinstance(name, str) or name not in _TYPES:
-        raise ValueError(f"the dtype of {shortened(value)} is {shortened(dtype)}, expected one of {sorted(_TYPES)}")
+    known = numeric_dtype(name)
     if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
         raise ValueError(f"the shape of {shortened(value)} is {shortened(shape)}, expected a list of sizes")
-    known = _TYPES[name]
     is_complex = known.kind == "c"
     if is_complex:
         shape = [*shape, 2]

@@ -1,0 +1,43 @@
+"""What a file of a table may claim, compared with the bytes that it has."""
+
+from __future__ import annotations
+
+from typing import Final
+
+
+#: No more than this is decompressed at once, whatever a file claims: zstd makes 32,768 bytes of one at most, and
+#: a table of constants takes next to nothing in Parquet.
+_MOST_PER_BYTE: Final = 2**15
+_ALWAYS: Final = 2**28
+
+
+class RowCountError(ValueError):
+    """A table has another number of rows than its episode.
+
+    Args:
+        found: the number of its rows.
+    """
+
+    def __init__(self, found: int) -> None:
+        super().__init__(f"it has {found} rows")
+        self.found = found
+
+
+def check_expansion(claimed: int, size: int) -> None:
+    """Check the number of bytes that a file claims to expand to.
+
+    Raises:
+        ValueError: no real data expand so much.
+    """
+    if claimed > _ALWAYS + _MOST_PER_BYTE * size:
+        raise ValueError(f"its {size:,} bytes claim to expand to {claimed:,}, which no recorded values do")
+
+
+def check_rows(found: int, rows: int | None) -> None:
+    """Check the number of rows that a file claims to have.
+
+    Raises:
+        RowCountError: it is another than that of the episode.
+    """
+    if rows is not None and found != rows:
+        raise RowCountError(found)
