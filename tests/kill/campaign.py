@@ -88,20 +88,27 @@ def report(verdicts: Iterable[FaultVerdict], limit: int = 15) -> str:
     groups: dict[str, list[FaultVerdict]] = {}
     for verdict in verdicts:
         if verdict.problem:
-            symptom = verdict.problem.partition(":")[0]
-            groups.setdefault(f"{verdict.operation}: {symptom}", []).append(verdict)
+            groups.setdefault(_symptom(verdict.problem), []).append(verdict)
     lines = []
     for symptom, group in sorted(groups.items(), key=lambda item: -len(item[1]))[:limit]:
         first = group[0]
+        operations = sorted({verdict.operation for verdict in group})
         lines += [
             f"{len(group)} x {symptom}",
-            f"    {first.fault}; the operation: {first.outcome.strip()[:200]!r}",
-            f"    {first.problem[:700]}",
-            f"    python -m tests.kill.replay {' '.join(str(verdict.seed) for verdict in group[:8])}",
+            f"    in {', '.join(operations[:12])}{' ...' if len(operations) > 12 else ''}",
+            f"    {first.operation}, {first.fault}; the operation: {first.outcome.strip()[:300]!r}",
+            f"    {first.problem[:400]}",
+            f"    python -m tests.kill.replay {' '.join(str(verdict.seed) for verdict in group[:12])}",
         ]
     if len(groups) > limit:
         lines.append(f"... and {len(groups) - limit} further kinds")
     return "\n".join(lines)
+
+
+def _symptom(problem: str) -> str:
+    """The first words of a problem, and of the message that it is about."""
+    head, _, rest = problem.partition(":")
+    return f"{head}:{' '.join(rest.split()[:6])[:60]}" if "fails" in head or "read" in head else head
 
 
 def count(verdicts: Iterable[FaultVerdict]) -> dict[str, int]:

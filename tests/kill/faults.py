@@ -258,7 +258,7 @@ class _Trial:
         return len(state.datasets.get(A, ((),))[0]) > len(self._prepared.after.datasets.get(A, ((),))[0])
 
     def _recover(self, state: State) -> str:
-        if not state.recordings:
+        if not state.recordings or not state.recordings[0]:
             return ""
 
         def recover() -> State:
