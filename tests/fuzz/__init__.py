@@ -12,8 +12,8 @@ is done to it, and how it is used after that. How it works, module by module:
     in the place of files.
 ``using``
     What a program does with a dataset: list, load, read every value, window and piece of metadata, show,
-    validate, read again with checksums verified; then one or several changes (convert, combine, append,
-    repack, upload, ...), each of which is read again. A hook of the interpreter looks out for commands,
+    read again with checksums verified; then one change or several (convert, combine, append, repack,
+    upload, ...) that are read again, show, or validate. A hook of the interpreter looks out for commands,
     foreign imports, pickles, and files opened or changed outside of the scene.
 ``verdicts``
     What became of it. Fine are ``ok`` (the values that were written), ``refused`` (an error of the

@@ -37,7 +37,7 @@ def fingerprint_of_episode(episode: Any) -> str:
 def _add(digest: Any, value: Any) -> None:
     if isinstance(value, Mapping):
         digest.update(b"{")
-        for key, part in value.items():
+        for key, part in sorted(value.items(), key=lambda item: str(item[0])):  # formats may keep another order
             digest.update(f"{key!r}:".encode("utf-8", "surrogatepass"))
             _add(digest, part)
         digest.update(b"}")

@@ -52,7 +52,7 @@ class User:
         accepted: the fingerprints that it may have.
         other: the fingerprint of its sibling.
         rng: chooses what is done.
-        thorough: do everything, and not two changes of each mutant.
+        thorough: do everything, and not one change of each mutant.
         only_verify: read and validate it, and change nothing.
     """
 
@@ -95,7 +95,7 @@ class User:
         if self.only_verify:
             changing = [self._validate]
         elif not self.thorough:
-            changing = self.rng.sample(changing, 2)
+            changing = self.rng.sample(changing, 1)
         first: list[Callable[[], Any]] = [self._list_remote, self._download] if self.subject.is_remote else []
         for step in (*first, *reading, self._verified, *changing, self._list):
             self.current = step.__name__.strip("_")
@@ -228,6 +228,8 @@ class User:
         return self._compare_appended(fingerprint_of_episode(other[0]))
 
     def _compare_appended(self, new: str) -> str:
+        if self.subject.options.get("jpeg_encoding"):  # what is encoded again is not the same
+            new = fingerprint_of(minari.load_dataset(SUBJECT, root=self.root))[-1]
         expected = None if self.seen is None else (*self.seen, new)
         result = self._compare_copy(minari.load_dataset(SUBJECT, root=self.root), expected)
         if expected is not None and not result:
@@ -291,12 +293,10 @@ def _without_first(columns: Any) -> Any:
 
 def _command(*arguments: str, root: Path) -> None:
     """Run a command in this process; it tells errors of the library by its exit code, and lets others pass."""
-    from minari.cli import app
-
     os.environ["MINARI_DATASETS_PATH"] = str(root)
     with warnings.catch_warnings():
         try:
-            app(list(arguments), standalone_mode=False)
+            _cli()(list(arguments), standalone_mode=False)
         except SystemExit as end:
             code = end.code
         except Exception as error:
@@ -310,6 +310,16 @@ def _command(*arguments: str, root: Path) -> None:
 
 
 @cache
+def _cli() -> Any:
+    """The command line, whose making takes longer than most commands."""
+    from typer.main import get_command
+
+    from minari.cli import app
+
+    return get_command(app)
+
+
+@cache
 def can_verify() -> bool:
     """Whether values are compared with checksums when a dataset is opened for that."""
     return "verify_checksums" in inspect.signature(minari.open_dataset).parameters
@@ -318,9 +328,7 @@ def can_verify() -> bool:
 @cache
 def can_validate() -> bool:
     """Whether there is a command ``validate``."""
-    from minari.cli import app
-
-    return any((command.name or command.callback.__name__) == "validate" for command in app.registered_commands)
+    return "validate" in _cli().commands
 
 
 # What must not happen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -39,6 +40,8 @@ def main() -> None:
             import_module(name)
         except ImportError:
             continue
+    gc.collect()
+    gc.freeze()  # else a child copies all memory when it collects what is not in use
     faults = Faults(library, Path(work))
     for seed in seeds:
         print(json.dumps(faults.run(seed).as_json()), file=out)
