@@ -315,7 +315,8 @@ class Stage:
         """Put the scene in its place, as new."""
         self.clear()
         for directory in self._directories:
-            os.mkdir(f"{self.place}/{directory}")  # noqa: PTH102 (there are many, and paths take longer)
+            path = f"{self.place}/{directory}".removesuffix("/.")
+            os.mkdir(path)  # noqa: PTH102 (there are many, and path objects take longer)
         for name, content, mtime in self._files:
             path = f"{self.place}/{name}"
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
