@@ -20,7 +20,7 @@ import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -37,13 +37,13 @@ from support.limits import (
 )
 
 from . import subjects
-from .mutations import mutate
+from .mutations import bomb, mutate
 from .subjects import FAMILIES, SUBJECTS, Stage, Subject
 from .using import Guard, Step, User
 from .verdicts import Verdict
 
 
-BATCH = 40
+BATCH = 100
 #: Resident memory beyond that at the beginning of a mutant that is too much, as all datasets are tiny.
 TOO_MUCH = 192 * MEGABYTE
 ADDRESS_SPACE = 1024 * MEGABYTE
@@ -83,7 +83,7 @@ class Server:
         self._work, self._seconds, self._thorough, self._only, self._keep = work, seconds, thorough, only, keep
         self._masters: Masters = {}
 
-    def prepare(self, families: Iterable[str]) -> None:
+    def prepare(self, families: Collection[str]) -> None:
         """Import what is used, and let a child make the datasets."""
         for name in _LOADED:
             try:
@@ -106,6 +106,8 @@ class Server:
         if not answer.exists():
             raise RuntimeError(f"The datasets cannot be made: {(self._work / 'failed').read_text()}")
         self._masters = pickle.loads(answer.read_bytes())
+        if "remote" in families:
+            bomb()  # once, and not in every child
         gc.collect()
         gc.freeze()  # else a child copies all memory when it collects what is not in use
 

@@ -25,6 +25,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -347,16 +348,20 @@ def _dump(value: Any) -> str:
             for number, (key, part) in enumerate(item.items()):
                 parts += [_Raw(f"{',' if number else ''}{json.dumps(str(key))}:"), part]
             pending += reversed([*parts, _Raw("}")])
-        elif isinstance(item, list) and any(isinstance(part, (list, dict, int)) for part in item[:50]):
+        elif isinstance(item, list) and any(map(_is_awkward, item[:50])):
             parts = [_Raw("[")]
             for number, part in enumerate(item):
                 parts += [_Raw("," if number else ""), part]
             pending += reversed([*parts, _Raw("]")])
-        elif isinstance(item, int) and not isinstance(item, bool) and abs(item) > 10**300:
+        elif isinstance(item, int) and abs(item) > 10**300:
             out.append("9" * 5000)
         else:
             out.append(json.dumps(item))
     return "".join(out)
+
+
+def _is_awkward(item: Any) -> bool:
+    return isinstance(item, (list, dict)) or (isinstance(item, int) and abs(item) > 10**300)
 
 
 class _Raw:
@@ -398,7 +403,7 @@ def _lie_in_json(rng: random.Random, file: Path, scene: Path) -> str:
     raw = file.read_bytes()
     packed = raw[:2] == b"\x1f\x8b"
     if packed and rng.random() < 0.2:
-        file.write_bytes(_bomb())
+        file.write_bytes(bomb())
         return "a gzip bomb"
     try:
         value = json.loads(gzip.decompress(raw) if packed else raw)
@@ -409,13 +414,10 @@ def _lie_in_json(rng: random.Random, file: Path, scene: Path) -> str:
     return f"{text}{_write(rng, file, gzip.compress(content, 1, mtime=0) if packed else content)}"
 
 
-_bombs: list[bytes] = []
-
-
-def _bomb() -> bytes:
-    if not _bombs:
-        _bombs.append(gzip.compress(b'{"version": 1, "x": "' + b" " * (300 << 20), 1, mtime=0))
-    return _bombs[0]
+@cache
+def bomb() -> bytes:
+    """A small file that is 300 MB of JSON when it is unpacked."""
+    return gzip.compress(b'{"version": 1, "x": "' + b" " * (300 << 20), 1, mtime=0)
 
 
 # Files of other formats, well-formed

@@ -65,6 +65,7 @@ class User:
     thorough: bool = False
     only_verify: bool = False
     steps: list[Step] = field(default_factory=list)
+    dataset: Any = None  # as it was loaded
     seen: Fingerprint | None = None  # what was read
     current: str = ""
 
@@ -132,8 +133,8 @@ class User:
         minari.download_dataset(SUBJECT, remote=self.remote, root=self.root)
 
     def _load(self) -> str:
-        dataset = minari.load_dataset(SUBJECT, root=self.root)
-        self.seen = fingerprint_of(dataset)
+        self.dataset = minari.load_dataset(SUBJECT, root=self.root)
+        self.seen = fingerprint_of(self.dataset)
         return self._judge(self.seen, verified=False)
 
     def _verified(self) -> str:
@@ -155,7 +156,7 @@ class User:
         return "unverified: other values"
 
     def _metadata(self) -> str | None:
-        dataset = minari.load_dataset(SUBJECT, root=self.root)
+        dataset = self.dataset or minari.load_dataset(SUBJECT, root=self.root)
         storage = dataset.storage
         for metadata in storage.get_episode_metadata(range(storage.total_episodes)):
             repr(metadata)
@@ -169,7 +170,7 @@ class User:
         return None
 
     def _parts(self) -> str | None:
-        dataset = minari.load_dataset(SUBJECT, root=self.root)
+        dataset = self.dataset or minari.load_dataset(SUBJECT, root=self.root)
         dataset.filter_episodes(lambda episode: float(np.sum(episode.rewards)) > 0)
         dataset.set_seed(1)
         dataset.sample_episodes(min(1, len(dataset)))

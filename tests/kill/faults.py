@@ -248,9 +248,7 @@ class _Trial:
             outcome = run_limited(lambda: self._operation.run(self._place), seconds=_SECONDS)
             if outcome.kind != "returned":
                 return f"trying again fails: {outcome.kind} {outcome.error} {outcome.text[:900]}"
-            state = self._look("after trying again")
-            if not self._is(state, self._prepared.after):
-                return f"trying again leads elsewhere: {state.difference(self._prepared.after)}"
+            return self._change(self._prepared.after)
         return self._change(state)
 
     def _advanced(self, state: State) -> bool:
@@ -274,15 +272,22 @@ class _Trial:
             return "the recovered dataset has other episodes than the recording"
         return ""
 
-    def _change(self, state: State) -> str:
-        """One more change goes well."""
-        if A not in state.datasets:
-            return ""
-        outcome = run_limited(lambda: _next_change(self._place), seconds=_SECONDS)
+    def _change(self, expected: State) -> str:
+        """The state is this one, and one more change goes well, in a fresh process."""
+
+        def look_and_change() -> tuple[State, State]:
+            state = observe(self._place)
+            if A in state.datasets:
+                _next_change(self._place)
+            return state, observe(self._place)
+
+        outcome = run_limited(look_and_change, seconds=_SECONDS)
         if outcome.kind != "returned":
             return f"the next change fails: {outcome.kind} {outcome.error} {outcome.text[:900]}"
-        episodes = self._look("after the next change").datasets[A][0]
-        if episodes[:-1] != state.datasets[A][0]:
+        state, changed = outcome.value
+        if state != expected:
+            return f"trying again leads elsewhere: {state.difference(expected)}"
+        if A in state.datasets and changed.datasets[A][0][:-1] != state.datasets[A][0]:
             return "the next change has changed what was there"
         return ""
 
