@@ -118,4 +118,4 @@ try:
 except ValueError:
     pass
 """
-    assert {"gymnasium", "h5py"} <= loaded(program)
+    assert {"gymnasium", "numpy"} <= loaded(program)

@@ -39,6 +39,7 @@ def test_the_tree_of_errors_is_complete() -> None:
         assert issubclass(kind, errors.MinariError)
         builtin = [base for base in kind.__mro__ if base.__module__ == "builtins"]
         assert builtin[0] in (
+            OSError,
             ValueError,
             IndexError,
             FileNotFoundError,
@@ -46,6 +47,7 @@ def test_the_tree_of_errors_is_complete() -> None:
             BlockingIOError,
             NotImplementedError,
             TypeError,
+            OSError,
         )
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import xxhash
 
 
-__all__ = ["column_checksum"]
+__all__ = ["bytes_checksum", "column_checksum"]
 
 _SIGN = 1 << 63
 
@@ -35,17 +35,28 @@ def column_checksum(column: npt.NDArray[Any]) -> int:
     Returns:
         A signed integer of 64 bits.
     """
-    if column.dtype == object:
-        return _checksum_of_objects(column)
-    seed = _seed(column.dtype, column.shape)
-    if not column.flags.c_contiguous or not _is_little(column.dtype):
-        column = np.ascontiguousarray(column, column.dtype.newbyteorder("<"))
-    buffer: Any = column if column.dtype.kind in "biufc" else column.reshape(-1).view(np.uint8)
-    return _signed(xxhash.xxh3_64_intdigest(buffer, seed))
+    seed, is_plain = _seed(column.dtype, column.shape)
+    if not (is_plain and column.flags.c_contiguous):
+        if column.dtype == object:
+            return _checksum_of_objects(column)
+        column = np.ascontiguousarray(column, column.dtype.newbyteorder("<")).reshape(-1).view(np.uint8)
+    buffer: Any = column
+    digest = xxhash.xxh3_64_intdigest(buffer, seed)
+    return digest if digest < _SIGN else digest - 2 * _SIGN
+
+
+def bytes_checksum(data: Any, seed: int = 0) -> int:
+    """Return the checksum of bytes, an unsigned integer of 64 bits.
+
+    Args:
+        data: bytes, or what has a buffer of them in one piece.
+        seed: the checksum of what comes before, where one is made of several parts.
+    """
+    return xxhash.xxh3_64_intdigest(data, seed)
 
 
 def _checksum_of_objects(column: npt.NDArray[Any]) -> int:
-    digest = xxhash.xxh3_64(seed=_seed(np.dtype(object), column.shape))
+    digest = xxhash.xxh3_64(seed=_seed(np.dtype(object), column.shape)[0])
     for value in column.reshape(-1):
         content = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else bytes(value)
         digest.update(f"{type(value) is str:d}{len(content)},".encode())
@@ -54,14 +65,11 @@ def _checksum_of_objects(column: npt.NDArray[Any]) -> int:
 
 
 @lru_cache(maxsize=4096)
-def _is_little(dtype: np.dtype[Any]) -> bool:
-    return bool(dtype == dtype.newbyteorder("<"))
-
-
-@lru_cache(maxsize=4096)
-def _seed(dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
-    """What makes the same bytes of another dtype or shape another column."""
-    return xxhash.xxh3_64_intdigest(f"{dtype.newbyteorder('<').str}{shape}".encode())
+def _seed(dtype: np.dtype[Any], shape: tuple[int, ...]) -> tuple[int, bool]:
+    """What makes the same bytes of another dtype or shape another column, and whether they are hashed as they are."""
+    little = dtype.newbyteorder("<")
+    seed = xxhash.xxh3_64_intdigest(f"{little.str}{shape}".encode())
+    return seed, dtype.kind in "biufc" and dtype == little
 
 
 def _signed(digest: int) -> int:

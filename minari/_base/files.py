@@ -34,6 +34,7 @@ __all__ = [
     "exchange",
     "is_directory",
     "open_regular",
+    "read_at",
     "read_regular",
     "relative_parts",
 ]
@@ -222,6 +223,72 @@ class Directory:
         """
         return _content(self.open(name), os.path.join(self.path, name), limit)
 
+    def inner(self, name: str) -> Directory:
+        """Open a directory in this one, which is not followed where it is a link.
+
+        Args:
+            name: of one part.
+
+        Raises:
+            UnsafePathError: it is a link, or no directory.
+            FileNotFoundError: there is none of that name.
+        """
+        (part,) = relative_parts(name)
+        found = object.__new__(Directory)
+        found.path, found._descriptor = os.path.join(self.path, part), None
+        try:
+            if self._descriptor is not None:
+                found._descriptor = os.open(part, _DIRECTORY_FLAGS | os.O_NOFOLLOW, dir_fd=self._descriptor)
+            elif (kind := self.kind(part)) != stat.S_IFDIR:
+                number = errno.ENOENT if kind is None else errno.ENOTDIR
+                raise OSError(number, os.strerror(number), found.path)
+        except OSError as error:
+            if error.errno not in _IS_LINK:
+                raise
+            raise UnsafePathError(
+                f"{found.path} is a link or a file, expected a directory; put the directory itself in its place."
+            ) from None
+        return found
+
+    def kind(self, name: str) -> int | None:
+        """Return what an entry is, as :func:`stat.S_IFMT` does, without following it; None where it is missing."""
+        path = name if self._descriptor is not None else os.path.join(self.path, name)
+        try:
+            return stat.S_IFMT(os.stat(path, dir_fd=self._descriptor, follow_symlinks=False).st_mode)
+        except FileNotFoundError:
+            return None
+
+    def names(self) -> list[str]:
+        """Return the names of the entries, sorted."""
+        return sorted(os.listdir(self.path if self._descriptor is None else self._descriptor))
+
+    def entries(self) -> list[tuple[str, int]]:
+        """Return the names of the entries, sorted, each with its kind as :meth:`kind` says; 0 for a link or no file."""
+        with os.scandir(self.path if self._descriptor is None else self._descriptor) as entries:
+            return sorted(
+                (
+                    entry.name,
+                    stat.S_IFDIR
+                    if entry.is_dir(follow_symlinks=False)
+                    else stat.S_IFREG
+                    if entry.is_file(follow_symlinks=False)
+                    else 0,
+                )
+                for entry in entries
+            )
+
+    def move(self, name: str, target: Directory, new_name: str | None = None) -> None:
+        """Move an entry into another directory, in the place of what has its name there, which is not followed.
+
+        Raises:
+            OSError: it cannot be moved.
+        """
+        new_name = name if new_name is None else new_name
+        if self._descriptor is None or target._descriptor is None:
+            os.replace(os.path.join(self.path, name), os.path.join(target.path, new_name))
+        else:
+            os.replace(name, new_name, src_dir_fd=self._descriptor, dst_dir_fd=target._descriptor)
+
     def _descriptor_of(self, name: str, flags: int) -> int:
         parts = relative_parts(name)
         try:
@@ -262,11 +329,17 @@ class Directory:
         return Path(target).relative_to(base).parts
 
 
-def open_regular(path: str | os.PathLike[str], flags: int = os.O_RDONLY) -> int:
-    """Open a regular file and return its descriptor; a link to it is not followed.
+def open_regular(path: str | os.PathLike[str], flags: int = os.O_RDONLY, *, links: bool = True) -> int:
+    """Open a regular file and return its descriptor.
+
+    Args:
+        path: of the file.
+        flags: as for :func:`os.open`; not to be combined with ``os.O_CREAT``.
+        links: whether a link to a file in the same directory is followed, which is right for reading.
 
     Raises:
-        UnsafePathError: it is a link that leads out of its directory, or no regular file.
+        UnsafePathError: it is a link that leads out of its directory, or any link where none is followed,
+            or no regular file.
         OSError: the file cannot be opened.
     """
     text = os.fspath(path)
@@ -275,6 +348,10 @@ def open_regular(path: str | os.PathLike[str], flags: int = os.O_RDONLY) -> int:
     except OSError as error:
         if error.errno not in _IS_LINK or not os.path.islink(text):
             raise
+        if not links:
+            raise UnsafePathError(
+                f"{text} is a link, and no link is followed to what is written; put the file itself in its place."
+            ) from None
         directory, name = os.path.split(text)
         with Directory(directory or os.curdir) as opened:
             return opened.open(name, flags)
@@ -284,14 +361,22 @@ def open_regular(path: str | os.PathLike[str], flags: int = os.O_RDONLY) -> int:
     return _checked(descriptor, os.path.dirname(text), os.path.basename(text))
 
 
-def read_regular(path: str | os.PathLike[str], limit: int) -> bytes:
+def read_regular(path: str | os.PathLike[str], limit: int, *, links: bool = True) -> bytes:
     """Return the content of a regular file of no more than ``limit`` bytes.
 
     Raises:
         UnsafePathError: as :func:`open_regular` does, or the file is larger.
         OSError: the file cannot be opened or read.
     """
-    return _content(open_regular(path), os.fspath(path), limit)
+    return _content(open_regular(path, links=links), os.fspath(path), limit)
+
+
+def read_at(descriptor: int, offset: int, size: int) -> bytes:
+    """Return bytes of an open file at an offset, fewer where it ends."""
+    if hasattr(os, "pread"):
+        return os.pread(descriptor, size, offset)
+    os.lseek(descriptor, offset, os.SEEK_SET)
+    return os.read(descriptor, size)
 
 
 def is_directory(path: str | os.PathLike[str]) -> bool:

@@ -56,12 +56,12 @@ def storage_errors(path: str | os.PathLike[str], action: str = "written") -> Ite
 
 @contextmanager
 def failures_logged(what: str) -> Iterator[None]:
-    """Log what the system refuses in the block, after the moment from which a change counts as made.
+    """Log what fails in the block, after the moment from which a change counts as made.
 
     Args:
         what: is being done, for the log.
     """
     try:
         yield
-    except OSError as error:
+    except (OSError, MinariError) as error:
         _log.warning("%s failed, which does not undo the change that was made before it: %s", what, error)

@@ -221,6 +221,28 @@ def _delete(
     carry_out("catalogue", "delete", **locals())
 
 
+@app.command("clean", epilog="Example: minari clean --dry-run")
+def _clean(
+    dataset_ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID...]", help="Ids of datasets; all if nothing is said.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only show what would be done.")] = False,
+    root: Annotated[
+        str | None, typer.Option(metavar="PATH", help="The folder of datasets, in place of MINARI_DATASETS_PATH.")
+    ] = None,
+    without_asking: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    discard_changes: Annotated[
+        bool,
+        typer.Option("--discard-changes", help="Also remove interrupted changes to datasets that cannot be completed."),
+    ] = False,
+) -> None:
+    """Complete or remove what killed programs have left of datasets.
+
+    What a program that is alive works on is left alone, and so are recordings.
+    """
+    carry_out("clean", "clean", **locals())
+
+
 @app.command("download", epilog="Example: minari download D4RL/door/human-v2")
 def _download(
     datasets: Annotated[

@@ -31,7 +31,7 @@ from minari.dataset.statistics import DatasetStatistics
 from minari.dataset.stored_metadata import read_metadata
 from minari.errors import DataPathError, DatasetNotFoundError, MinariError
 from minari.serialization import serialize_space
-from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root
+from minari.storage.datasets_root_dir import dataset_id_at, get_dataset_path, get_datasets_root
 from minari.storage.publishing import dataset_exists
 from minari.storage.remotes import get_cloud_storage, split_address
 
@@ -90,8 +90,7 @@ def _local_page(dataset: str, quiet: bool) -> _Page:
             episodes = opened.statistics()
     except (MinariError, OSError) as error:
         complain(f"Warning: The episodes cannot be read: {error}")
-    if not described.get("dataset_id"):
-        described["dataset_id"] = data_path.resolve().parent.name
+    described["dataset_id"] = dataset_id_at(data_path.absolute().parent, metadata.dataset_id)
     return _Page(metadata, described, {"data_path": str(data_path)}, str(described["dataset_id"]), episodes)
 
 

@@ -11,6 +11,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
+from minari._base.outcomes import failures_logged
 from minari.dataset._storages import get_minari_storage
 from minari.dataset.compression import CompressionChoice
 from minari.dataset.encoding import EpisodeCodec
@@ -141,7 +142,8 @@ class PendingEpisodes:
             recording.storage.update_episodes(self._buffers, describe=self._describe)
         except BaseException:
             if self._recording is None:
-                recording.discard()
+                with failures_logged(f"Removing the recording {recording.name}, which has no episode,"):
+                    recording.discard()
             raise
         self._start_again(recording)
         return recording
@@ -186,7 +188,8 @@ class PendingEpisodes:
         recording = self._written()
         dataset._append(lambda: dataset.storage.update_from_storage(recording.storage))
         self._start_again(None)
-        recording.discard()
+        with failures_logged(f"Removing the recording {recording.name}, whose episodes are in {dataset.id} now,"):
+            recording.discard()
 
     def discard_info(self, name: str) -> None:
         """Drop an info from the episodes in memory; those that are written could be stored with it."""

@@ -13,8 +13,8 @@ import numpy.typing as npt
 class EpisodeData:
     """One episode of T steps.
 
-    Arrays may be read-only views of the dataset's file, which is what makes reading fast; ask for
-    :meth:`copy` where the values are to be changed in place.
+    Arrays belong to whoever has read the episode, and may be changed in place. Only where views were asked
+    for (``iterate_episodes(copy=False)``) they are read-only, and :meth:`copy` gives others.
 
     Attributes:
         id: the number of the episode in its dataset.

@@ -24,7 +24,7 @@ from minari.dataset.raw_metadata import texts_of
 from minari.dataset.requirements import warn_about_unmet
 from minari.dataset.statistics import DatasetStatistics, statistics_of
 from minari.dataset.versions import FORMAT_VERSION, check_readable
-from minari.errors import EnvironmentSpecError, EpisodeError, EpisodeIndexError
+from minari.errors import DatasetNotFoundError, EnvironmentSpecError, EpisodeError, EpisodeIndexError
 
 
 __all__ = ["EpisodeData", "MinariDataset", "MinariDatasetSpec", "gen_dataset_id", "parse_dataset_id"]
@@ -103,8 +103,8 @@ class MinariDataset:
 
     @property
     def id(self) -> str:
-        """The id of the dataset; the name of its folder where it was never given one."""
-        return self._raw.dataset_id or self._storage.data_path.resolve().parent.name
+        """The id of the dataset, which is where it lies, also where it was moved or copied there."""
+        return self._storage.dataset_id
 
     @property
     def storage(self) -> MinariStorage:
@@ -206,16 +206,23 @@ class MinariDataset:
             )
         return list(self._read(self._generator.choice(self._indices, size=n_episodes, replace=False)))
 
-    def iterate_episodes(self, episode_indices: Iterable[int] | None = None) -> Iterator[EpisodeData]:
+    def iterate_episodes(
+        self, episode_indices: Iterable[int] | None = None, *, copy: bool = True
+    ) -> Iterator[EpisodeData]:
         """The episodes one by one, without holding them all.
 
         Args:
             episode_indices: numbers in the whole dataset; by default those of this view.
+            copy: whether the arrays belong to the caller. Otherwise they are read-only views of the files
+                where the format has such, which saves a copy. A view must not be used any more once
+                another program has truncated or overwritten the file in place: its values change, or the
+                process ends with SIGBUS, which nothing can catch. Nor may it be handed to a library that
+                ignores that an array is read-only, as torch does.
         """
-        return self._read(self._indices if episode_indices is None else episode_indices)
+        return self._read(self._indices if episode_indices is None else episode_indices, copy=copy)
 
-    def _read(self, indices: Iterable[int]) -> Iterator[EpisodeData]:
-        return map(EpisodeData._of, self._storage.get_episodes(indices))
+    def _read(self, indices: Iterable[int], *, copy: bool = True) -> Iterator[EpisodeData]:
+        return map(EpisodeData._of, self._storage.get_episodes(indices, copy=copy))
 
     def __iter__(self) -> Iterator[EpisodeData]:
         return self.iterate_episodes()
@@ -260,18 +267,31 @@ class MinariDataset:
 
     # Changing and saving
 
-    def update_dataset_from_buffer(self, buffer: list[EpisodeBuffer]) -> None:
+    def update_dataset_from_buffer(self, buffer: list[EpisodeBuffer], *, lock_timeout: float | None = None) -> None:
         """Append episodes to the dataset, and to this view.
+
+        Args:
+            buffer: the episodes.
+            lock_timeout: for how many seconds to wait for another program that is writing the dataset; by
+                default 60, or what ``MINARI_LOCK_TIMEOUT`` says.
 
         Raises:
             EpisodeError: an episode does not fit the spaces; nothing is then appended.
+            DatasetNotFoundError: the dataset is gone, or another one is in its place.
+            DatasetBusyError: another program is still writing the dataset.
+            StorageError: the system refuses to write; nothing is changed.
         """
         episodes = as_episode_buffers(buffer, stacklevel=2)
-        self._append(lambda: self._storage.update_episodes(episodes))
+        self._append(lambda: self._storage.update_episodes(episodes, lock_timeout=lock_timeout))
 
     def _append(self, change: Callable[[], None]) -> None:
         """Run what appends to the storage, and take the new episodes into this view."""
         before = self._storage.total_episodes
+        if self._indices.size and self._indices.max() >= before:
+            raise DatasetNotFoundError(
+                f"{self.id} has been made anew with {before} episodes, fewer than there were when it was opened; open "
+                f"it again. Nothing was appended."
+            )
         change()
         new = np.arange(before, self._storage.total_episodes)
         self.episode_indices = np.concatenate([self._indices, new])

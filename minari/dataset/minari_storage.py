@@ -10,11 +10,11 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
+from minari._base.outcomes import storage_errors
 from minari.dataset import storing
 from minari.dataset._storages.folder_changes import folder_size
 from minari.dataset._storages.images import image_leaves, is_image_space, with_decoded_frames
 from minari.dataset._storages.registry import get_minari_storage
-from minari.dataset._storages.transaction import recover_abandoned
 from minari.dataset.compression import Codec, Compression, CompressionChoice
 from minari.dataset.data_paths import PathLike, as_data_path, is_remote, put_file
 from minari.dataset.encoding import EpisodeCodec
@@ -29,9 +29,10 @@ from minari.dataset.storage_hooks import StorageHooks
 from minari.dataset.stored_metadata import exists, read_metadata, stamp_of
 from minari.dataset.versions import FORMAT_VERSION, frames_were_jpeg
 from minari.dataset.windows import check_window, window_of
-from minari.errors import DatasetCorruptError, DatasetExistsError, MetadataError
+from minari.errors import DatasetCorruptError, DatasetExistsError, DatasetNotFoundError, MetadataError
 from minari.serialization import serialize_space
 from minari.spaces import Columns, Path
+from minari.storage.datasets_root_dir import dataset_id_at
 
 
 __all__ = ["METADATA_FILE_NAME", "EpisodeWriter", "MinariStorage", "PathLike", "is_image_space"]
@@ -48,7 +49,8 @@ class MinariStorage(StorageHooks):
 
     def __init__(self, data_path: FilePath, metadata: DatasetMetadata) -> None:
         self._data_path = data_path
-        self._metadata = metadata
+        self._metadata = self._metadata_at_first = metadata
+        self._placed_id: str | None = None  # in a catalogue, where it was opened by its id
         self._metadata_stamp = stamp_of(data_path)
         self._codec = EpisodeCodec(metadata.observation_space, metadata.action_space)
         codecs = (self._codec.observations, self._codec.actions)
@@ -62,12 +64,17 @@ class MinariStorage(StorageHooks):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"data_path": self.data_path, "verify_checksums": self.verify_checksums}
+        return {
+            "data_path": self.data_path,
+            "verify_checksums": self.verify_checksums,
+            "placed_id": self._placed_id,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         data_path = as_data_path(state["data_path"] if "data_path" in state else state["_data_path"])  # as in 0.5
         self.__init__(data_path, read_metadata(data_path))  # type: ignore[misc]
         self.verify_checksums = state.get("verify_checksums", False)
+        self._placed_id = state.get("placed_id")
 
     @property
     def _has_small_jpeg(self) -> bool:
@@ -112,9 +119,9 @@ class MinariStorage(StorageHooks):
             told = self.total_episodes
             self._check_room(told)
             found = self._count_episodes() if told else 0
-            recover_abandoned(self._data_path)  # waits until a change under way is made
             if found == told:
                 return
+            self._forget_metadata()
             if self.total_episodes == told:
                 raise DatasetCorruptError(
                     f"The metadata of {self._data_path} speak of {told} episodes and the data hold "
@@ -184,7 +191,8 @@ class MinariStorage(StorageHooks):
         chosen = checked_compression(storage_type, codec, compression, jpeg_encoding)
         if chosen.stored is not None:
             metadata = metadata.updated({"compression": chosen.stored}, allow_protected=True)
-        put_file(path / METADATA_FILE_NAME, metadata.to_json())
+        with storage_errors(path, "made"):
+            put_file(path / METADATA_FILE_NAME, metadata.to_json())
         return storage_type(path, metadata)
 
     # What it is
@@ -195,6 +203,16 @@ class MinariStorage(StorageHooks):
         return self._data_path
 
     @property
+    def dataset_id(self) -> str:
+        """The id of the dataset: where it lies, also where it was moved or copied there."""
+        if self._placed_id is not None:
+            return self._placed_id
+        stored = self._metadata.dataset_id
+        if is_remote(self._data_path):
+            return stored or self._data_path.parent.name
+        return dataset_id_at(self._data_path.absolute().parent, stored)
+
+    @property
     def _current(self) -> DatasetMetadata:
         """The metadata as they are on disk now."""
         stamp = stamp_of(self._data_path)
@@ -202,6 +220,10 @@ class MinariStorage(StorageHooks):
             self._metadata = read_metadata(self._data_path)
             self._metadata_stamp = stamp
         return self._metadata
+
+    def _forget_metadata(self) -> None:
+        """Read the metadata anew when they are needed."""
+        self._metadata_stamp = (-1, -1, -1)
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -324,18 +346,51 @@ class MinariStorage(StorageHooks):
 
     # Writing
 
-    def update_metadata(self, metadata: Mapping[str, Any]) -> None:
+    def _check_place(self) -> None:
+        """Make sure that the dataset which is about to be written is the one that was opened.
+
+        Raises:
+            DatasetNotFoundError: another program has put another one in its place.
+        """
+        now = self._current
+        if now is self._metadata_at_first or is_remote(self._data_path):
+            return
+        for key in ("data_format", "dataset_id", *SPACES):
+            before, after = self._metadata_at_first.raw.get(key), now.raw.get(key)
+            if (
+                before == after
+                or before is None
+                or (key in SPACES and getattr(now, key) == getattr(self._metadata_at_first, key))
+            ):
+                continue
+            raise DatasetNotFoundError(
+                f"The dataset that was opened at {self._data_path} is no longer there, and one with another {key!r} is "
+                f"in its place, to which nothing was written; open it again."
+            )
+
+    def update_metadata(self, metadata: Mapping[str, Any], *, lock_timeout: float | None = None) -> None:
         """Set metadata of the dataset, leaving the other keys as they are.
+
+        Args:
+            metadata: the keys and their values.
+            lock_timeout: for how many seconds to wait for another program that is writing the dataset; by
+                default 60, or what ``MINARI_LOCK_TIMEOUT`` says.
 
         Raises:
             MetadataError: a key that must not be changed, or a value that JSON cannot hold; the
                 stored metadata are then as they were.
+            DatasetBusyError: another program is still writing the dataset.
+            StorageError: the system refuses to write; nothing is changed.
         """
-        with self._writer() as writer:
+        with storing.opened_writer(self, lock_timeout) as writer:
             writer.commit(self._current.updated(metadata))
 
     def update_episode_metadata(
-        self, metadatas: Iterable[Mapping[str, Any]], episode_indices: Iterable[int] | None = None
+        self,
+        metadatas: Iterable[Mapping[str, Any]],
+        episode_indices: Iterable[int] | None = None,
+        *,
+        lock_timeout: float | None = None,
     ) -> None:
         """Set metadata of episodes, leaving their other keys as they are.
 
@@ -343,9 +398,13 @@ class MinariStorage(StorageHooks):
             metadatas: one dict for each episode; where it has nested dicts, they replace what the key
                 had before.
             episode_indices: the episodes, by default all.
+            lock_timeout: for how many seconds to wait for another program that is writing the dataset; by
+                default 60, or what ``MINARI_LOCK_TIMEOUT`` says.
 
         Raises:
             MetadataError: the numbers of both differ, or a value cannot be stored.
+            DatasetBusyError: another program is still writing the dataset.
+            StorageError: the system refuses to write; nothing is changed.
         """
         if episode_indices is None:
             episode_indices = range(self.total_episodes)
@@ -354,7 +413,7 @@ class MinariStorage(StorageHooks):
             raise MetadataError(
                 f"There are {len(new)} metadata for {len(indices)} episodes; give one dict for each episode."
             )
-        with self._writer() as writer:
+        with storing.opened_writer(self, lock_timeout) as writer:
             for index, metadata in zip(indices, new, strict=True):
                 writer.update_metadata(index, checked_metadata(metadata))
             writer.commit(self._current)
@@ -364,6 +423,7 @@ class MinariStorage(StorageHooks):
         episodes: Iterable[EpisodeBuffer],
         *,
         describe: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None,
+        lock_timeout: float | None = None,
     ) -> None:
         """Append episodes; all of them, or none where one is refused.
 
@@ -374,13 +434,23 @@ class MinariStorage(StorageHooks):
             episodes: the episodes, taken one by one.
             describe: called with the fields of each episode's :class:`minari.EpisodeData`; returns
                 what is to be kept with it beside its seed and options, such as statistics.
+            lock_timeout: for how many seconds to wait for another program that is writing the dataset; by
+                default 60, or what ``MINARI_LOCK_TIMEOUT`` says.
 
         Raises:
             EpisodeError: an episode does not fit the spaces, or its parts do not fit together.
+            DatasetBusyError: another program is still writing the dataset.
+            StorageError: the system refuses to write; nothing is changed.
         """
-        storing.append_buffers(self, episodes, describe)
+        storing.append_buffers(self, episodes, describe, lock_timeout)
 
-    def update_from_storage(self, storage: MinariStorage, episode_indices: Iterable[int] | None = None) -> None:
+    def update_from_storage(
+        self,
+        storage: MinariStorage,
+        episode_indices: Iterable[int] | None = None,
+        *,
+        lock_timeout: float | None = None,
+    ) -> None:
         """Append episodes of another storage with all their metadata.
 
         Stored bytes are copied as they are wherever both formats are the same.
@@ -388,15 +458,19 @@ class MinariStorage(StorageHooks):
         Args:
             storage: where they come from.
             episode_indices: which episodes, by default all.
+            lock_timeout: for how many seconds to wait for another program that is writing the dataset; by
+                default 60, or what ``MINARI_LOCK_TIMEOUT`` says.
 
         Raises:
             CombineError: the episodes do not fit the spaces of this storage.
+            DatasetBusyError: another program is still writing the dataset.
+            StorageError: the system refuses to write; nothing is changed.
         """
         if episode_indices is None:
             episode_indices = range(storage.total_episodes)
-        storing.append_stored(self, [(storage, list(storage._checked(episode_indices)))])
+        storing.append_stored(self, [(storage, list(storage._checked(episode_indices)))], lock_timeout=lock_timeout)
 
-    def repack(self, *, compression: CompressionChoice = None) -> None:
+    def repack(self, *, compression: CompressionChoice = None, lock_timeout: float | None = None) -> None:
         """Write all episodes anew, as this release writes them, in the place of what is there.
 
         What another release or another program wrote is read as fast afterwards as what this one
@@ -406,11 +480,14 @@ class MinariStorage(StorageHooks):
         Args:
             compression: of all columns or of some, as in :meth:`new`; unless it is said, what was chosen
                 when the dataset was made.
+            lock_timeout: for how many seconds to wait for another program that is writing the dataset; by
+                default 60, or what ``MINARI_LOCK_TIMEOUT`` says.
 
         Raises:
             CompressionError: the format does not have the codec, or there is no such column.
             MissingDependencyError: the codec needs a package that is not installed.
-            DatasetBusyError: another program is writing the dataset.
+            DatasetBusyError: another program is still writing the dataset.
+            StorageError: the system refuses to write; nothing is changed.
         """
         choice = self.compression if compression is None else compression
         chosen = checked_compression(type(self), self._codec, choice, self.jpeg_encoding)
@@ -422,5 +499,5 @@ class MinariStorage(StorageHooks):
             changes["compression"] = chosen.stored
         target = type(self)(self._data_path, self._current)
         target._compression = chosen
-        storing.rewrite(target, self, changes)
+        storing.rewrite(target, self, changes, lock_timeout)
         self._compression = None

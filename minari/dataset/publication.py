@@ -10,7 +10,7 @@ from minari.dataset.dataset_id import DatasetId
 from minari.dataset.minari_storage import PathLike
 from minari.errors import DatasetExistsError
 from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root
-from minari.storage.publishing import ensure_namespace_directories, staged_directory
+from minari.storage.publishing import ensure_namespace_directories, restore_replaced, staged_directory
 
 
 def free_dataset_path(dataset_id: str, *, root: PathLike | None = None) -> Path:
@@ -21,7 +21,7 @@ def free_dataset_path(dataset_id: str, *, root: PathLike | None = None) -> Path:
         DatasetExistsError: there is one already.
     """
     path = get_dataset_path(str(DatasetId.parse(dataset_id)), root=root)
-    if path.exists():
+    if path.exists() or restore_replaced(path):
         raise DatasetExistsError(
             f"A dataset with the id {dataset_id} already exists at {path}, and datasets are never "
             f"overwritten; choose another name or version."
@@ -31,7 +31,7 @@ def free_dataset_path(dataset_id: str, *, root: PathLike | None = None) -> Path:
 
 @contextmanager
 def new_dataset(dataset_id: str, root: PathLike | None = None) -> Iterator[Path]:
-    """The data folder of a new dataset, which appears when the block ends, or not at all.
+    """The data folder of a new dataset, which appears when the block ends and not before.
 
     Raises:
         DatasetIdError: the id is malformed.

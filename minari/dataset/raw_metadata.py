@@ -13,10 +13,12 @@ from typing import Any
 
 from minari._base.files import read_regular
 from minari._base.json_text import parse_json, shortened
+from minari.dataset._storages.folder_changes import CHANGES_NAME, pending_changes
 from minari.dataset._storages.registry import get_minari_storage
-from minari.dataset._storages.transaction import JOURNAL_NAME, recover_abandoned
+from minari.dataset._storages.transaction import JOURNAL_NAME, pending_change
+from minari.dataset._storages.unfinished import METADATA_FILE_NAME
 from minari.dataset.data_paths import is_remote
-from minari.errors import DataPathError, DatasetCorruptError
+from minari.errors import DataPathError, DatasetBusyError, DatasetCorruptError
 
 
 __all__ = [
@@ -29,10 +31,10 @@ __all__ = [
     "find_raw_metadata",
     "parse_metadata",
     "read_raw_metadata",
+    "refuse_unfinished",
     "texts_of",
 ]
 
-METADATA_FILE_NAME = "metadata.json"
 #: The most bytes that the metadata of a dataset may have; those of the largest images have a third of it.
 MOST_METADATA = 1 << 26
 
@@ -40,6 +42,7 @@ TOTALS = ("total_episodes", "total_steps")
 SPACES = ("observation_space", "action_space")
 
 _MOST = 2**63 - 1  # of a total
+_DATA_FILE_NAME = "main_data.hdf5"  # of the format that has journals
 _OLD_FORMAT = "hdf5"  # the only one before metadata had a file of their own
 _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     **dict.fromkeys(("data_format", "env_spec", "eval_env_spec", "dataset_id", "minari_version"), (str, "a string")),
@@ -50,7 +53,7 @@ _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
 
 
 def read_raw_metadata(data_path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The metadata of the dataset in a folder; a change that a killed program left is finished first.
+    """The metadata of the dataset in a folder, after a change that a killed program has committed.
 
     Args:
         data_path: the ``data`` folder of a dataset.
@@ -68,9 +71,15 @@ def find_raw_metadata(data_path: str | os.PathLike[str]) -> tuple[dict[str, Any]
         return _remote_metadata(data_path)
     # One file is opened, and no path object made: most of the time of a long list goes by here.
     folder = os.fspath(data_path)
-    if os.access(f"{folder}{os.sep}{JOURNAL_NAME}", os.F_OK):
-        recover_abandoned(Path(folder))
     source = f"{folder}{os.sep}{METADATA_FILE_NAME}"
+    if os.access(f"{folder}{os.sep}{JOURNAL_NAME}", os.F_OK):
+        change = pending_change(Path(folder), _DATA_FILE_NAME)
+        if change is not None and METADATA_FILE_NAME in change.texts:
+            return parse_metadata(change.texts[METADATA_FILE_NAME], source), source
+    if os.access(f"{folder}{os.sep}{CHANGES_NAME}", os.F_OK):
+        changes = pending_changes(Path(folder))
+        name = METADATA_FILE_NAME if changes is None else changes.name(METADATA_FILE_NAME)
+        source = f"{folder}{os.sep}{name}"
     try:
         text = read_regular(source, MOST_METADATA)
     except FileNotFoundError:
@@ -82,6 +91,20 @@ def find_raw_metadata(data_path: str | os.PathLike[str]) -> tuple[dict[str, Any]
             f"The metadata file {source} cannot be read ({error.strerror or error}); see what it is."
         ) from error
     return parse_metadata(text, source), source
+
+
+def refuse_unfinished(data_path: Path) -> None:
+    """Make sure that all that was committed to a dataset is in place, so that its files can be copied.
+
+    Raises:
+        DatasetBusyError: a writer is at it, or was killed before it was done.
+        DatasetCorruptError: a change is partly in place, and damaged.
+    """
+    if pending_change(data_path, _DATA_FILE_NAME) is not None or pending_changes(data_path) is not None:
+        raise DatasetBusyError(
+            f"An interrupted change to {data_path} is committed and not in place; `minari clean`, or the next program "
+            f"that writes to the dataset, completes it."
+        )
 
 
 def _remote_metadata(data_path: Any) -> tuple[dict[str, Any], str]:

@@ -13,7 +13,7 @@ from minari.dataset.raw_metadata import find_raw_metadata
 
 
 def read_metadata(data_path: Path) -> DatasetMetadata:
-    """The metadata of the dataset in a folder; a change that a killed program left is finished first.
+    """The metadata of the dataset in a folder, after a change that a killed program has committed.
 
     Raises:
         DataPathError: the folder does not exist or holds no dataset.
@@ -49,12 +49,12 @@ class KnownSize:
         self._known = stamp_of(self._data_path), size
 
 
-def stamp_of(data_path: Path) -> tuple[int, int, int] | None:
-    """What changes whenever the metadata file does; None where there is none."""
+def stamp_of(data_path: Path, name: str = METADATA_FILE_NAME) -> tuple[int, int, int] | None:
+    """What changes whenever a file of the data does, by default the metadata; None where there is none."""
     if is_remote(data_path):
-        return _stamp_of_remote(data_path / METADATA_FILE_NAME)
+        return _stamp_of_remote(data_path / name)
     try:
-        status = os.stat(f"{data_path}/{METADATA_FILE_NAME}")  # noqa: PTH116 (a path object takes longer than this)
+        status = os.stat(f"{data_path}/{name}")  # noqa: PTH116 (a path object takes longer than this)
     except (FileNotFoundError, NotADirectoryError):
         return None
     return status.st_ino, status.st_size, status.st_mtime_ns

@@ -2,37 +2,119 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from minari._base.outcomes import storage_errors
+from minari.dataset._storages.file_lock import waiting_at_most
 from minari.dataset._storages.images import decode_frames, encode_frames, is_encoded
 from minari.dataset.continuing import continued
+from minari.dataset.data_paths import is_remote
 from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.episode_metadata import checked_metadata
+from minari.dataset.episode_writer import EpisodeWriter
 from minari.dataset.metadata import DatasetMetadata
-from minari.errors import CombineError, EpisodeError, MetadataError
+from minari.errors import CombineError, DatasetNotFoundError, EpisodeError, MetadataError, StorageError
 from minari.progress import progress
 from minari.spaces import Column, Columns, EpisodeColumns, Path, object_column
 
 
 if TYPE_CHECKING:
-    from minari.dataset.minari_storage import EpisodeWriter, MinariStorage
+    from minari.dataset.minari_storage import MinariStorage
 
 #: What is to be kept with an episode, from the fields of its ``EpisodeData``.
 Describe: TypeAlias = Callable[[dict[str, Any]], Mapping[str, Any]]
 
+_log = logging.getLogger(__name__)
+
 _COPIED_AT_A_TIME = 256
+
+
+@contextmanager
+def opened_writer(
+    storage: MinariStorage, lock_timeout: float | None = None, *, rewriting: bool = False
+) -> Iterator[EpisodeWriter]:
+    """The only writer of a dataset; what the system refuses it is an error of this library.
+
+    Args:
+        storage: of the dataset.
+        lock_timeout: for how many seconds to wait for another writer; None for as long as
+            ``MINARI_LOCK_TIMEOUT`` says.
+        rewriting: whether the episodes take the place of all that are there.
+
+    Raises:
+        DatasetBusyError: another program is still writing the dataset.
+        DatasetNotFoundError: another dataset is in its place.
+        StorageError: the system refuses to write.
+    """
+    if not is_remote(storage.data_path) and not storage.data_path.is_dir():
+        raise DatasetNotFoundError(
+            f"The dataset that was opened at {storage.data_path} is no longer there, it was deleted or moved; nothing "
+            f"was written."
+        )
+    writer = storage._rewriter() if rewriting else storage._writer()
+    with ExitStack() as stack:
+        with storage_errors(storage.data_path), waiting_at_most(lock_timeout):
+            opened = stack.enter_context(writer)
+        storage._check_place()
+        yield _Guarded(opened, storage)
+
+
+class _Guarded(EpisodeWriter):
+    """A writer whose failures with the files of the dataset are errors of this library.
+
+    Args:
+        writer: of the format.
+        storage: of the dataset.
+    """
+
+    def __init__(self, writer: EpisodeWriter, storage: MinariStorage) -> None:
+        self._writer, self._storage, self._path = writer, storage, storage.data_path
+
+    def append(self, first_index: int, episodes: Sequence[EpisodeColumns]) -> None:
+        with storage_errors(self._path):
+            self._writer.append(first_index, episodes)
+
+    def replace(self, index: int, episode: EpisodeColumns) -> None:
+        with storage_errors(self._path):
+            self._writer.replace(index, episode)
+
+    def update_metadata(self, index: int, metadata: Mapping[str, Any]) -> None:
+        with storage_errors(self._path):
+            self._writer.update_metadata(index, metadata)
+
+    def copy_from(self, first_index: int, storage: MinariStorage, indices: Sequence[int]) -> bool:
+        with storage_errors(self._path):
+            return self._writer.copy_from(first_index, storage, indices)
+
+    def size(self) -> int:
+        with storage_errors(self._path):
+            return self._writer.size()
+
+    def commit(self, metadata: DatasetMetadata) -> None:
+        before = self._storage._current.raw
+        try:
+            with storage_errors(self._path):
+                self._writer.commit(metadata)
+        except StorageError as error:
+            self._storage._forget_metadata()
+            if before == metadata.raw or self._storage._current.raw != metadata.raw:
+                raise
+            _log.warning("What failed after the change to %s was made does not undo it: %s", self._path, error)
 
 
 def append_buffers(
     storage: MinariStorage,
     buffers: Iterable[EpisodeBuffer | Mapping[str, Any]],
     describe: Describe | None,
+    lock_timeout: float | None = None,
 ) -> None:
     """Append episodes, all or none; see :meth:`MinariStorage.update_episodes`."""
-    with storage._writer() as writer:
+    with opened_writer(storage, lock_timeout) as writer:
         session = _Session(storage, writer, storage._current)  # read only now, when nobody else can write
         for buffer in buffers:
             session.add(buffer, describe)
@@ -40,7 +122,11 @@ def append_buffers(
 
 
 def append_stored(
-    storage: MinariStorage, parts: Sequence[tuple[MinariStorage, Sequence[int]]], *, as_stored: bool = True
+    storage: MinariStorage,
+    parts: Sequence[tuple[MinariStorage, Sequence[int]]],
+    *,
+    as_stored: bool = True,
+    lock_timeout: float | None = None,
 ) -> None:
     """Append episodes of other storages, all or none; see :meth:`MinariStorage.update_from_storage`.
 
@@ -49,10 +135,11 @@ def append_stored(
         parts: storages, each with the numbers of the episodes that are taken from it.
         as_stored: copy stored bytes wherever the format can; without, the episodes are written anew, as
             this storage compresses them.
+        lock_timeout: for how many seconds to wait for another writer.
     """
     for source, _ in parts:
         _check_same_layout(storage, source)
-    with storage._writer() as writer:
+    with opened_writer(storage, lock_timeout) as writer:
         session = _Session(storage, writer, storage._current)  # read only now, when nobody else can write
         with progress("copying episodes", sum(len(indices) for _, indices in parts)) as advance:
             for source, indices in parts:
@@ -63,15 +150,18 @@ def append_stored(
         session.commit()
 
 
-def rewrite(storage: MinariStorage, source: MinariStorage, changes: Mapping[str, Any]) -> None:
+def rewrite(
+    storage: MinariStorage, source: MinariStorage, changes: Mapping[str, Any], lock_timeout: float | None = None
+) -> None:
     """Write the episodes of a dataset anew in their place, all or none.
 
     Args:
         storage: of the dataset, as it is to be written.
         source: of the same dataset, as it is read.
         changes: of its metadata.
+        lock_timeout: for how many seconds to wait for another writer.
     """
-    with storage._rewriter() as writer:
+    with opened_writer(storage, lock_timeout, rewriting=True) as writer:
         total = source.total_episodes  # read only now, when nobody else can write
         empty = {**changes, "total_episodes": 0, "total_steps": 0}
         session = _Session(storage, writer, source._current.updated(empty, allow_protected=True))

@@ -48,10 +48,14 @@ def list_local_datasets(
         try:
             metadata = read_raw_metadata(f"{folders[dataset_id]}{os.sep}data")
         except (MinariError, OSError) as error:
+            if not os.path.lexists(folders[dataset_id]):
+                continue  # it was deleted since
             warnings.warn(
                 f"The dataset {dataset_id} is left out, it cannot be read: {error}", UserWarning, stacklevel=2
             )
             continue
+        if metadata.get("dataset_id"):
+            metadata["dataset_id"] = dataset_id  # it may have been moved or copied here
         if not compatible_minari_version or is_compatible(metadata.get("minari_version")):
             found[dataset_id] = metadata
     return newest_versions(found) if latest_version else found

@@ -6,15 +6,20 @@ The variables are read at each call, so that a program may set them after the im
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
-from minari.dataset.dataset_id import parse_namespace
+from minari._base.json_text import shortened
+from minari.dataset.dataset_id import is_dataset_id, parse_namespace
+from minari.errors import DatasetBusyError
 
 
-__all__ = ["get_dataset_path", "get_datasets_root", "get_default_remote"]
+__all__ = ["dataset_id_at", "get_dataset_path", "get_datasets_root", "get_default_remote", "get_lock_timeout"]
 
 _ROOT_VARIABLE = "MINARI_DATASETS_PATH"
 _REMOTE_VARIABLE = "MINARI_REMOTE"
+_TIMEOUT_VARIABLE = "MINARI_LOCK_TIMEOUT"
+_USUAL_TIMEOUT = 60.0  # seconds
 
 
 def get_datasets_root(root: str | os.PathLike[str] | None = None) -> Path:
@@ -50,6 +55,42 @@ def get_dataset_path(dataset_id: str | None = None, *, root: str | os.PathLike[s
     return folder.joinpath(*parts)
 
 
+def dataset_id_at(folder: Path, stored: str | None) -> str:
+    """The id of the dataset in a folder: where it lies, which is another than it says where it was moved.
+
+    Args:
+        folder: of the dataset.
+        stored: the id in its metadata, where there is one.
+    """
+    folder = folder.absolute()
+    with suppress(ValueError):
+        placed = folder.relative_to(get_datasets_root()).as_posix()
+        if is_dataset_id(placed):
+            return placed
+    if stored and is_dataset_id(stored) and folder.parts[-stored.count("/") - 1 :] == tuple(stored.split("/")):
+        return stored
+    return folder.name if is_dataset_id(folder.name) or not stored else stored
+
+
 def get_default_remote() -> str:
     """The remote that is asked when none is named: ``MINARI_REMOTE``, or else Farama's."""
     return os.environ.get(_REMOTE_VARIABLE) or "hf://farama-minari"
+
+
+def get_lock_timeout() -> float:
+    """For how many seconds a writer waits for another one: ``MINARI_LOCK_TIMEOUT``, or else 60.
+
+    Raises:
+        DatasetBusyError: the variable is no number from 0.
+    """
+    text = os.environ.get(_TIMEOUT_VARIABLE, "").strip()
+    try:
+        seconds = float(text) if text else _USUAL_TIMEOUT
+    except ValueError:
+        seconds = -1.0
+    if not seconds >= 0:
+        raise DatasetBusyError(
+            f"{_TIMEOUT_VARIABLE} is {shortened(text)}, expected for how many seconds to wait for another writer, "
+            f"from 0; correct or unset it."
+        )
+    return seconds

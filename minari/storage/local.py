@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from minari.dataset._storages.file_lock import folder_lock, waiting_at_most
 from minari.dataset.dataset_id import DatasetId, dataset_id_sort_key, parse_dataset_id
 from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.minari_storage import PathLike
-from minari.errors import DatasetNotFoundError
+from minari.errors import DatasetBusyError, DatasetNotFoundError, UnsafePathError
 from minari.plugins import Target, load_class
 from minari.storage.catalogue import list_local_datasets
 from minari.storage.datasets_root_dir import get_dataset_path
-from minari.storage.publishing import dataset_exists, remove_directory
+from minari.storage.publishing import dataset_exists, remove_directory, restore_replaced
 
 
 __all__ = [
@@ -56,13 +57,15 @@ def load_dataset(
         DatasetCorruptError: its files are damaged.
     """
     path = get_dataset_path(str(DatasetId.parse(dataset_id)), root=root)
-    if not dataset_exists(path):
+    if not dataset_exists(path) and not restore_replaced(path):
         if not download:
             raise DatasetNotFoundError(
                 f"Dataset {dataset_id} not found locally at {path}. Use download=True to download the dataset."
             )
         load_class(_DOWNLOADER, "Downloading needs")(dataset_id, remote=remote, root=root, token=token)
-    return MinariDataset(path / "data", verify_checksums=verify_checksums)
+    dataset = MinariDataset(path / "data", verify_checksums=verify_checksums)
+    dataset.storage._placed_id = dataset_id
+    return dataset
 
 
 def open_dataset(path: PathLike, *, verify_checksums: bool = False) -> MinariDataset:
@@ -89,17 +92,36 @@ def open_dataset(path: PathLike, *, verify_checksums: bool = False) -> MinariDat
     return MinariDataset(folder / "data" if (folder / "data").is_dir() else folder, verify_checksums=verify_checksums)
 
 
-def delete_dataset(dataset_id: str, *, root: PathLike | None = None) -> None:
+def delete_dataset(dataset_id: str, *, root: PathLike | None = None, lock_timeout: float | None = None) -> None:
     """Delete a dataset of the catalogue; its namespace stays.
+
+    Args:
+        dataset_id: ``(namespace/)*name-vN``.
+        root: of the catalogue; by default that of ``MINARI_DATASETS_PATH``.
+        lock_timeout: for how many seconds to wait for another program that is writing the dataset; by
+            default 60, or what ``MINARI_LOCK_TIMEOUT`` says.
 
     Raises:
         DatasetIdError: the id is malformed.
-        DatasetNotFoundError: there is no such dataset.
+        DatasetNotFoundError: there is no such dataset, or another program has just deleted it.
+        DatasetBusyError: another program is still writing the dataset.
+        StorageError: the system refuses to move it; it is as it was.
     """
     path = get_dataset_path(str(DatasetId.parse(dataset_id)), root=root)
     if not dataset_exists(path):
         raise DatasetNotFoundError(f"Dataset {dataset_id} not found locally at {path}, so there is nothing to delete.")
+    _wait_for_writers(path / "data", lock_timeout)
     remove_directory(path)
+
+
+def _wait_for_writers(data_path: Path, lock_timeout: float | None) -> None:
+    try:
+        with waiting_at_most(lock_timeout), folder_lock(data_path):
+            return
+    except DatasetBusyError:
+        raise
+    except (OSError, UnsafePathError):  # what may not be written to, or is damaged, can be deleted all the same
+        return
 
 
 def list_non_hidden_dirs(path: PathLike) -> Iterator[str]:

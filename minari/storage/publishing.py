@@ -1,4 +1,4 @@
-"""Makes folders and files appear whole or not at all, and takes datasets away.
+"""Makes folders and files appear in one step, and takes datasets away.
 
 Whatever is under way lies in a folder or file whose name begins with a dot, beside the place where
 it will end up. Such names are never datasets, so nobody reads half of one, and one that a killed
@@ -12,6 +12,7 @@ import shutil
 import stat
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -19,7 +20,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from minari._base.files import exchange, is_directory
-from minari._base.outcomes import failures_logged
+from minari._base.outcomes import failures_logged, storage_errors
+from minari.dataset._storages.file_lock import directory_lock
 from minari.dataset.dataset_id import is_dataset_id, is_part, parse_namespace
 from minari.errors import DatasetExistsError, DatasetNotFoundError
 
@@ -33,6 +35,7 @@ __all__ = [
     "ensure_namespace_directories",
     "flush",
     "flush_changes",
+    "flush_directory",
     "make_folder",
     "make_parents",
     "publish_directory",
@@ -55,6 +58,9 @@ RECORDINGS_FOLDER = ".recordings"
 _TO_FLUSH = os.O_RDWR if os.name == "nt" else os.O_RDONLY  # Windows flushes only what may be written to
 _FLUSHING_THREADS = 16
 _BETWEEN_RENAMES = 0.1  # seconds
+_UNLOCKED = 1.0  # seconds that a program may take from making a directory to locking it
+_MOST_LEVELS = 100  # of namespaces in each other
+_MOST_TRIES = 1000  # to make a folder that others remove
 
 
 def dataset_exists(path: Path) -> bool:
@@ -81,35 +87,63 @@ class CatalogueFolder(NamedTuple):
 def walk_catalogue(root: Path) -> Iterator[CatalogueFolder]:
     """Every folder below a root that can be a dataset or a namespace, in no particular order.
 
-    Each is opened once. Hidden folders are passed over, and so are the insides of datasets.
+    Each is opened once. Hidden folders are passed over, and so are the insides of datasets. A link is
+    followed where it leads to a folder inside the root, and none in what it leads to. What is removed
+    meanwhile is left out.
+
+    Warns:
+        UserWarning: folders may not be read, or links lead out of the root; they are left out.
 
     Raises:
-        OSError: a folder cannot be read.
+        OSError: the root cannot be read.
     """
-    pending: list[tuple[str, str, frozenset[tuple[int, int]]]] = []
+    pending: list[tuple[str, str, bool]] = []
     if root.is_dir():
-        pending.append(("", str(root), frozenset()))
+        pending.append(("", str(root), True))
+    base = ""
+    left_out: list[tuple[str, str]] = []
     while pending:
-        folder_id, path, ancestors = pending.pop()
-        folders: dict[str, str] = {}
+        folder_id, path, follows = pending.pop()
+        folders: dict[str, tuple[str, bool]] = {}
         is_namespace = False
-        with os.scandir(path) as entries:
-            for entry in entries:
-                if entry.is_dir():
-                    folders[entry.name] = entry.path
-                elif entry.name == NAMESPACE_METADATA_FILENAME:
-                    is_namespace = entry.is_file()
+        try:
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    if entry.is_symlink():
+                        base = base or os.path.realpath(root)
+                        if not entry.is_dir() or not (entry.name == "data" or is_part(entry.name)):
+                            continue
+                        if not _is_within(base, os.path.realpath(entry.path)):
+                            left_out.append((entry.path, "a link that leads out of the root"))
+                        elif follows:
+                            folders[entry.name] = entry.path, False
+                    elif entry.is_dir():
+                        folders[entry.name] = entry.path, follows
+                    elif entry.name == NAMESPACE_METADATA_FILENAME:
+                        is_namespace = entry.is_file()
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # it was removed since
+        except OSError as error:
+            if not folder_id:
+                raise
+            left_out.append((path, str(error.strerror)))
+            continue
         is_dataset = "data" in folders and is_dataset_id(folder_id or root.name)
         if is_dataset:
             del folders["data"]
         if folder_id:
             yield CatalogueFolder(folder_id, path, is_dataset, is_namespace)
-        if folders:
-            status = Path(path).stat()
-            identity = (status.st_dev, status.st_ino)
-            if identity not in ancestors:  # a link to a folder that it lies in would never end
-                prefix, around = f"{folder_id}/" if folder_id else "", ancestors | {identity}
-                pending += [(f"{prefix}{name}", inner, around) for name, inner in folders.items() if is_part(name)]
+        if folder_id.count("/") < _MOST_LEVELS:
+            prefix = f"{folder_id}/" if folder_id else ""
+            pending += [(f"{prefix}{name}", *inner) for name, inner in folders.items() if is_part(name)]
+    if left_out:
+        others = f", and {len(left_out) - 1} more" if len(left_out) > 1 else ""
+        path, reason = left_out[0]
+        warnings.warn(f"{path} is left out ({reason}){others}.", UserWarning, stacklevel=3)
+
+
+def _is_within(base: str, path: str) -> bool:
+    return path == base or path.startswith(base.rstrip(os.sep) + os.sep)
 
 
 def catalogue_folders(root: Path) -> Iterator[tuple[str, Path]]:
@@ -130,19 +164,42 @@ def staged_directory(destination: Path) -> Iterator[Path]:
     Raises:
         DatasetExistsError: the destination exists, before or after the block, or lies inside another
             dataset. Nothing is changed at the destination, and what was built is removed.
-        OSError: a folder cannot be made or moved; what was built is removed.
+        StorageError: a folder cannot be made or moved; what was built is removed.
     """
     refuse_taken(destination)
-    created = make_parents(destination.parent)
+    with storage_errors(destination, "made"):
+        created = make_parents(destination.parent)
+    _remove_abandoned(destination)
     staging = destination.with_name(f".{destination.name}.{os.urandom(6).hex()}.partial")
+    held = None
     try:
-        staging.mkdir()
+        with storage_errors(destination, "made"):
+            staging.mkdir()
+        held = directory_lock(staging)  # as a sign for those who remove what killed programs have left
         yield staging
-        _move_into_place(staging, destination)
+        with storage_errors(destination, "made"):
+            _move_into_place(staging, destination)
     except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        remove_empty(created)
+        if held is None or held.is_held:  # and this is no child of the program that was forked meanwhile
+            shutil.rmtree(staging, ignore_errors=True)
+            remove_empty(created)
         raise
+    finally:
+        if held is not None:
+            held.release()
+
+
+def _remove_abandoned(destination: Path) -> None:
+    """Remove what killed programs have left that were to build the same dataset."""
+    with suppress(OSError):
+        for path in destination.parent.iterdir():
+            if not path.name.startswith(f".{destination.name}.") or path.suffix not in (".partial", ".deleted"):
+                continue
+            if is_directory(path) and time.time() - path.lstat().st_mtime > _UNLOCKED:
+                held = directory_lock(path)
+                if held is not None:  # otherwise the program is alive, or that cannot be told
+                    shutil.rmtree(path, ignore_errors=True)
+                    held.release()
 
 
 def publish_directory(folder: Path, destination: Path) -> None:
@@ -280,9 +337,13 @@ def make_folder(folder: Path) -> None:
     Raises:
         FileExistsError: something else is in its place, such as a link to a disk that is not mounted.
     """
-    while True:
+    for tries_left in reversed(range(_MOST_TRIES)):
         try:
             folder.mkdir(parents=True)
+        except FileNotFoundError:
+            if not tries_left:
+                raise
+            continue  # a parent was removed since it was made
         except FileExistsError as error:
             try:
                 is_folder = stat.S_ISDIR(folder.stat().st_mode)
@@ -339,22 +400,29 @@ def remove_directory(path: Path) -> None:
     A link to a folder is deleted, and the folder is left alone.
 
     Raises:
-        DatasetNotFoundError: there is no such folder.
-        OSError: it cannot be moved, and is as before; or it cannot be deleted, and what is left of it
-            is hidden.
+        DatasetNotFoundError: there is no such folder, or another program has just deleted it.
+        StorageError: it cannot be moved, and is as before. Where it cannot be deleted afterwards, that
+            is logged, and `minari clean` removes what is left.
     """
     if not path.is_dir():
         raise DatasetNotFoundError(f"There is no folder {path} to delete.")
-    if path.is_symlink():
-        path.unlink()
-        return
-    holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".deleted", dir=path.parent))
-    try:
-        path.rename(holder / path.name)
-    except BaseException:
-        holder.rmdir()
-        raise
-    shutil.rmtree(holder)
+    with storage_errors(path, "deleted"):
+        try:
+            if path.is_symlink():
+                path.unlink()
+                return
+            holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".deleted", dir=path.parent))
+            try:
+                path.rename(holder / path.name)
+            except BaseException:
+                holder.rmdir()
+                raise
+        except FileNotFoundError:
+            if os.path.lexists(path):
+                raise
+            raise DatasetNotFoundError(f"{path} was deleted by another program at the same moment.") from None
+    with failures_logged(f"Removing {holder}, which was {path},"):
+        shutil.rmtree(holder)
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -379,8 +447,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    if not _is_under_way(path):
-        _flush_folder(path.parent)
+    flush_directory(path.parent)
 
 
 def _copy_mode(source: Path, target: Path) -> None:
@@ -414,6 +481,12 @@ def flush_changes(folder: Path) -> None:
     """
     if not _is_under_way(folder / "any"):
         _flush_tree(folder)
+
+
+def flush_directory(folder: Path) -> None:
+    """Make a rename in a directory outlast a power cut, unless it lies where datasets are being built."""
+    if not _is_under_way(folder / "any"):
+        _flush_folder(folder)
 
 
 def _flush_tree(folder: Path) -> None:

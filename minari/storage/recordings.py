@@ -20,15 +20,22 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
+from minari._base.files import METADATA_LIMIT, is_directory, read_regular
+from minari._base.outcomes import storage_errors
 from minari.dataset.compression import CompressionChoice
 from minari.dataset.metadata import METADATA_FILE_NAME
 from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.minari_storage import MinariStorage, PathLike
 from minari.dataset.publication import free_dataset_path, make_namespace
+from minari.dataset.storing import opened_writer
 from minari.dataset.versions import FORMAT_VERSION
-from minari.errors import DatasetNotFoundError, EpisodeError, MinariError
+from minari.errors import DatasetNotFoundError, EpisodeError, MinariError, UnsafePathError
 from minari.storage.datasets_root_dir import get_datasets_root
 from minari.storage.publishing import RECORDINGS_FOLDER, publish_directory, remove_directory, write_atomically
+
+
+#: What is set when a recording becomes a dataset, whatever was set before.
+_OF_THE_DATASET = frozenset({"dataset_id", "minari_version"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +87,25 @@ class Recording:
         """
         destination = free_dataset_path(dataset_id, root=self.root)
         file = self.path / METADATA_FILE_NAME
-        before = file.read_bytes()
-        try:
-            self.storage.update_metadata(metadata)
-            make_namespace(dataset_id, self.root)
-            publish_directory(self.path.parent, destination)
-        except BaseException:
-            write_atomically(file, before)
-            raise
+        before = read_regular(file, METADATA_LIMIT)
+        with storage_errors(destination, "made"):
+            try:
+                self._describe(metadata)
+                make_namespace(dataset_id, self.root)
+                publish_directory(self.path.parent, destination)
+            except BaseException:
+                with suppress(OSError):  # it has become the dataset all the same, or the disk is full
+                    write_atomically(file, before)
+                raise
         _remove_folder_if_empty(self.path.parent.parent)
         return MinariDataset(destination / "data")
+
+    def _describe(self, metadata: Mapping[str, Any]) -> None:
+        """Set metadata, also those that a program has set which was killed before the dataset was there."""
+        anew = {key: value for key, value in metadata.items() if key in _OF_THE_DATASET}
+        others = {key: value for key, value in metadata.items() if key not in _OF_THE_DATASET}
+        with opened_writer(self.storage) as writer:
+            writer.commit(self.storage._current.updated(anew, allow_protected=True).updated(others))
 
     def discard(self) -> None:
         """Delete it."""
@@ -110,18 +126,21 @@ def new_recording(
     """Begin a recording in the catalogue."""
     folder = get_datasets_root(root)
     env_name = re.sub(r"[^\w-]", "-", env_spec.id) if env_spec else "recording"
-    name = f"{env_name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{secrets.token_hex(2)}"
+    name = f"{env_name[:100]}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{secrets.token_hex(2)}"
     path = folder / RECORDINGS_FOLDER / name
+    if path.parent.is_symlink():
+        raise UnsafePathError(f"{path.parent} is a link, expected a folder for recordings; remove it.")
     try:
-        storage = MinariStorage.new(
-            path / "data",
-            observation_space,
-            action_space,
-            env_spec,
-            data_format,
-            jpeg_encoding=jpeg_encoding,
-            compression=compression,
-        )
+        with storage_errors(path, "made"):
+            storage = MinariStorage.new(
+                path / "data",
+                observation_space,
+                action_space,
+                env_spec,
+                data_format,
+                jpeg_encoding=jpeg_encoding,
+                compression=compression,
+            )
     except BaseException:
         shutil.rmtree(path, ignore_errors=True)
         _remove_folder_if_empty(path.parent)
@@ -138,11 +157,23 @@ def list_recordings(root: PathLike | None = None) -> list[Recording]:
     """The recordings of the catalogue, the oldest first, those under way included."""
     folder = get_datasets_root(root)
     found = []
-    for path in (folder / RECORDINGS_FOLDER).glob("*/data"):
+    for path in _data_paths(folder / RECORDINGS_FOLDER):
         with suppress(MinariError, OSError):  # one that died before its first episode, or was saved just now
             recording = Recording(path.parent.name, MinariStorage.read(path), folder)
             found.append((recording.modified, recording.name, recording))
     return [recording for _, _, recording in sorted(found, key=lambda item: item[:2])]
+
+
+def _data_paths(folder: Path) -> list[Path]:
+    """The data of the recordings in a folder; links lead to none."""
+    if folder.is_symlink():
+        return []
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [folder / name / "data" for name in names if is_directory(folder / name / "data")]
 
 
 def find_recording(name: str, root: PathLike | None = None) -> Recording:
@@ -169,5 +200,6 @@ def recover_recording(name: str, dataset_id: str, root: PathLike | None = None) 
     recording = find_recording(name, root)
     if recording.episodes == 0:
         raise EpisodeError(f"The recording {name} holds no episode, so there is nothing to recover; delete it.")
-    metadata = {"dataset_id": dataset_id, "minari_version": FORMAT_VERSION, "author": [], "author_email": []}
-    return recording.publish(dataset_id, metadata)
+    described = {"author": [], "author_email": [], **recording.storage._current.raw}  # by a program that was killed
+    metadata = {key: described[key] for key in ("author", "author_email")}
+    return recording.publish(dataset_id, {**metadata, "dataset_id": dataset_id, "minari_version": FORMAT_VERSION})

@@ -54,7 +54,9 @@ def test_signatures() -> None:
     defaults = {p.name: p.default for p in inspect.signature(MinariStorage.new).parameters.values()}
     assert defaults["data_format"] == "hdf5"
     assert defaults["jpeg_encoding"] is False
-    assert parameters(MinariStorage.update_episode_metadata) == ["self", "metadatas", "episode_indices"]
+    assert parameters(MinariStorage.update_episode_metadata) == [
+        "self", "metadatas", "episode_indices", "lock_timeout"
+    ]  # fmt: skip
     assert parameters(MinariStorage.apply) == ["self", "function", "episode_indices"]
     assert METADATA_FILE_NAME == "metadata.json"
     assert is_image_space(spaces.Box(0, 255, (64, 64, 3), np.uint8))

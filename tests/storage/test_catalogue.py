@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
+import warnings
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from minari.dataset._storages.folder_changes import PendingChanges, changes_to
+from minari.dataset._storages.transaction import FileTransaction, Overlay
+from minari.errors import UnsafePathError
+from minari.storage import catalogue
 from minari.storage.catalogue import has_prefix, list_local_datasets, newest_versions
+from minari.storage.local import delete_dataset, load_dataset
 from minari.storage.publishing import CatalogueFolder, walk_catalogue
 from support.programs import run
 from support.remotes import write_dataset, write_namespace
+from support.stored import as_nobody
 
 
 #: Prints every file and every folder that is opened, below the root, while the last line runs.
@@ -88,17 +98,71 @@ def test_each_call_gives_values_of_its_own(datasets_root: Path) -> None:
     assert list_local_datasets()["x-v0"]["author"] == ["Ann"]
 
 
-def test_a_change_that_was_not_finished_is_finished_first(datasets_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = write_dataset(datasets_root, "x-v0") / "data"
-    (data / ".journal").write_bytes(b"")
-
-    def finish(folder: Path) -> None:
-        (folder / ".journal").unlink()
-        file = folder / "metadata.json"
-        file.write_text(json.dumps(json.loads(file.read_text()) | {"total_steps": 99}))
-
-    monkeypatch.setattr("minari.dataset.raw_metadata.recover_abandoned", finish)
+@pytest.mark.parametrize("kind", ["journal", "changes"])
+def test_a_change_that_is_committed_and_not_in_place_is_seen(
+    datasets_root: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    data = write_dataset(datasets_root, "x-v0", files={"data/main_data.hdf5": b"data"}) / "data"
+    metadata = json.dumps(json.loads((data / "metadata.json").read_text()) | {"total_steps": 99})
+    for whole in (Overlay, PendingChanges):
+        monkeypatch.setattr(whole, "apply", lambda *_: None)  # as if it had been killed
+    if kind == "journal":
+        with FileTransaction(data / "main_data.hdf5") as file:
+            file.commit({"metadata.json": metadata})
+    else:
+        with changes_to(data) as changes:
+            changes.staged.mkdir()
+            changes.commit(metadata)
+    before = {path: path.stat() for path in data.rglob("*")}
     assert list_local_datasets()["x-v0"]["total_steps"] == 99
+    assert {path: path.stat() for path in data.rglob("*")} == before
+
+
+def test_the_id_is_where_a_dataset_lies(datasets_root: Path) -> None:
+    folder = write_dataset(datasets_root, "x-v0")
+    file = folder / "data" / "metadata.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "dataset_id": "x-v0"}))
+    (datasets_root / "n").mkdir()
+    shutil.copytree(folder, datasets_root / "n" / "y-v3")
+    assert {name: raw["dataset_id"] for name, raw in list_local_datasets().items()} == {
+        "n/y-v3": "n/y-v3",
+        "x-v0": "x-v0",
+    }
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="becomes another user, which needs root")
+def test_a_folder_that_may_not_be_read_is_left_out(datasets_root: Path) -> None:
+    write_dataset(datasets_root, "x-v0")
+    write_dataset(datasets_root, "mine/y-v0")
+    for folder in (datasets_root, *datasets_root.parents):
+        if folder != Path("/"):
+            folder.chmod(folder.stat().st_mode | 0o055)
+    (datasets_root / "mine").chmod(0o700)
+
+    def look() -> str:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found = list(list_local_datasets())
+        return f"{found} {[str(warning.message) for warning in caught]}"
+
+    assert re.fullmatch(r"\['x-v0'\] \[.*mine is left out \(Permission denied\)\..*\]", as_nobody(look))
+
+
+def test_what_is_deleted_while_the_list_is_made_is_left_out(
+    datasets_root: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    for number in range(3):
+        write_dataset(datasets_root, f"x-v{number}")
+    write_dataset(datasets_root, "x-v1/inner-v0")
+    real = catalogue.read_raw_metadata
+
+    def late(path: str) -> Any:
+        shutil.rmtree(datasets_root / "x-v1", ignore_errors=True)
+        return real(path)
+
+    monkeypatch.setattr(catalogue, "read_raw_metadata", late)
+    assert list(list_local_datasets()) == ["x-v0", "x-v2"]
+    assert not recwarn.list
 
 
 class TestWalk:
@@ -132,9 +196,45 @@ class TestWalk:
         (datasets_root / "parts-v0" / "data").symlink_to(folder / "data")
         (datasets_root / "nowhere-v0").symlink_to(tmp_path / "nowhere")
         (datasets_root / "around").symlink_to(datasets_root)
-        found = {folder.id: folder.is_dataset for folder in walk_catalogue(datasets_root)}
-        assert found == {"linked-v0": True, "parts-v0": True, "around": False}
-        assert list(list_local_datasets()) == ["linked-v0", "parts-v0"]
+        (datasets_root / "alias-v1").symlink_to(write_dataset(datasets_root, "here-v0"))
+        with pytest.warns(UserWarning, match="leads out"):
+            found = {folder.id: folder.is_dataset for folder in walk_catalogue(datasets_root)}
+        assert {name: is_dataset for name, is_dataset in found.items() if "/" not in name} == {
+            "parts-v0": False, "around": False, "here-v0": True, "alias-v1": True
+        }  # fmt: skip
+        with pytest.warns(UserWarning, match=r"is left out \(a link that leads out of the root\), and \d more"):
+            assert [name for name in list_local_datasets() if "/" not in name] == ["alias-v1", "here-v0"]
+
+    @pytest.mark.skipif(os.name == "nt", reason="Windows asks for a privilege to make links")
+    def test_links_to_everywhere_end(self, datasets_root: Path) -> None:
+        """Each folder with links to all others, which has more paths than anybody can walk."""
+        folders = [datasets_root / f"f{number}" for number in range(20)]
+        for folder in folders:
+            folder.mkdir()
+            for other in folders:
+                (folder / f"to-{other.name}").symlink_to(other)
+        assert len(list(walk_catalogue(datasets_root))) == 20 + 20 * 20
+
+    def test_what_is_no_file_does_not_hold_it_up(self, datasets_root: Path) -> None:
+        if not hasattr(os, "mkfifo"):
+            pytest.skip("there are no FIFOs")
+        data = write_dataset(datasets_root, "x-v0") / "data"
+        for file in (data / "metadata.json", datasets_root / "namespace_metadata.json", data / ".lock"):
+            file.unlink(missing_ok=True)
+            os.mkfifo(file)
+        os.mkfifo(datasets_root / "fifo-v0")
+        with pytest.warns(UserWarning, match=r"x-v0 is left out, .*pipe"):
+            assert list_local_datasets() == {}
+        with pytest.raises(UnsafePathError):
+            load_dataset("x-v0")
+        delete_dataset("x-v0")
+
+    def test_depth(self, datasets_root: Path) -> None:
+        folder = datasets_root
+        for _ in range(120):
+            folder = folder / "n"
+        folder.mkdir(parents=True)
+        assert 90 < len(list(walk_catalogue(datasets_root))) < 120
 
 
 def test_prefixes_are_whole_parts() -> None:

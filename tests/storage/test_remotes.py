@@ -14,10 +14,9 @@ from typing import Any
 
 import pytest
 
-from minari.dataset._storages.transaction import JOURNAL_NAME
+from minari.dataset._storages.transaction import JOURNAL_NAME, FileTransaction, Overlay
 from minari.errors import (
     DatasetBusyError,
-    DatasetCorruptError,
     MinariError,
     MissingDependencyError,
     RemoteError,
@@ -310,8 +309,13 @@ class TestFileStorage(RemoteConformance):
     def test_a_change_that_was_never_finished_is_not_copied(
         self, remote: CloudStorage, share: Path, datasets_root: Path
     ) -> None:
-        write_dataset(datasets_root, "x-v0", files={f"data/{JOURNAL_NAME}": b"half of it"})
-        with pytest.raises(DatasetCorruptError, match="journal"):
+        data = write_dataset(datasets_root, "x-v0", files={"data/main_data.hdf5": BIG}) / "data"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Overlay, "apply", lambda *_: None)  # as if it had been killed
+            with FileTransaction(data / "main_data.hdf5") as file:
+                file.commit({})
+        assert (data / JOURNAL_NAME).exists()
+        with pytest.raises(DatasetBusyError, match=r"interrupted change .*minari clean"):
             remote.upload_dataset("x-v0")
         assert tree(share) == {}
 

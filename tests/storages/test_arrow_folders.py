@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from minari.dataset.minari_storage import MinariStorage
-from minari.errors import DatasetBusyError, DatasetCorruptError
+from minari.errors import DatasetCorruptError
 from minari.testing._suite import ACTIONS, OBSERVATIONS
 from minari.testing.comparison import assert_episode
 from minari.testing.examples import Truth, as_buffer, as_continuation, draw_truth
@@ -244,31 +244,6 @@ def test_a_storage_that_was_open_when_a_writer_died(tmp_path: Path) -> None:
     (episode,) = storage.get_episodes([1])  # its folder was just being replaced
     assert_episode(episode, OBSERVATIONS, ACTIONS, changed()[1])
     assert storage.total_episodes == 6
-
-
-@needs_fork
-@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may write anywhere")
-def test_an_unfinished_change_that_must_not_be_finished(tmp_path: Path) -> None:
-    data_path = make(tmp_path, "arrow")
-    (data_path / ".changes").mkdir()
-    data_path.chmod(0o500)
-    try:
-        with pytest.raises(DatasetCorruptError, match="unfinished change"):
-            MinariStorage.read(data_path)
-    finally:
-        data_path.chmod(0o700)
-
-
-def test_a_reader_does_not_wait_for_ever(tmp_path: Path) -> None:
-    from minari.dataset._storages.folder_changes import changes_to, finish_changes
-
-    data_path = make(tmp_path, "arrow")
-    with changes_to(data_path):
-        (data_path / ".changes").mkdir()
-        with pytest.raises(DatasetBusyError, match="in use by another program"):
-            finish_changes(data_path, timeout=0.05)
-    finish_changes(data_path)
-    assert not (data_path / ".changes").exists()
 
 
 @both_formats

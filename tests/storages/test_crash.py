@@ -146,7 +146,7 @@ def test_killed_while_metadata_change(memory_path: Path, stride: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data_format", "kills", "seconds", "least"), [("hdf5", 12, (0.02, 0.15), 20), ("zarr", 8, (0.1, 0.3), 4)]
+    ("data_format", "kills", "seconds", "least"), [("hdf5", 12, (0.02, 0.15), 20), ("zarr", 8, (0.1, 0.3), 1)]
 )
 def test_killed_at_any_time(
     tmp_path: Path, data_format: str, kills: int, seconds: tuple[float, float], least: int
@@ -174,8 +174,7 @@ def test_killed_at_any_time(
     assert total > least
 
 
-def test_journal_of_a_killed_writer_waits_for_a_reader_that_may_write(tmp_path: Path) -> None:
-    """A reader without permission cannot finish the change, and says so; nobody sees half of it."""
+def test_a_reader_without_permission_reads_what_a_killed_writer_has_committed(tmp_path: Path) -> None:
     if os.getuid() != 0:
         pytest.skip("becomes another user, which needs root")
     data_path = tmp_path / "data"
@@ -185,9 +184,10 @@ def test_journal_of_a_killed_writer_waits_for_a_reader_that_may_write(tmp_path: 
     while not (data_path / transaction.JOURNAL_NAME).exists():
         assert killed(at, lambda: MinariStorage.read(data_path).update_episodes(map(as_buffer, MORE)))
         at += 1
-    message = read_as_nobody(data_path)
-    assert "unfinished change" in message, message
-    MinariStorage.read(data_path)
+    assert read_as_nobody(data_path) == "5 episodes"
+    assert_holds(data_path, BEFORE + MORE)
+    assert (data_path / transaction.JOURNAL_NAME).exists()
+    MinariStorage.read(data_path).update_metadata({"note": "completed"})
     assert not (data_path / transaction.JOURNAL_NAME).exists()
     assert read_as_nobody(data_path) == "5 episodes"
 

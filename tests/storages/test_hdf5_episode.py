@@ -13,6 +13,7 @@ import pytest
 from gymnasium import spaces
 from hypothesis import given
 
+from minari._base.data_file import DataFile
 from minari.dataset._storages import hdf5_episode
 from minari.dataset._storages.hdf5_datatypes import BYTES, TEXT
 from minari.dataset._storages.hdf5_episode import episode_template
@@ -26,7 +27,6 @@ from minari.dataset._storages.hdf5_objects import (
     VARIABLE_LENGTH,
 )
 from minari.dataset._storages.hdf5_superblock import SUPERBLOCK_SIZE, read_superblock
-from minari.dataset._storages.mapped_file import MappedFile
 from minari.dataset.minari_storage import MinariStorage
 from minari.errors import EpisodeError, MetadataError
 from minari.spaces import EpisodeColumns, object_column
@@ -239,11 +239,10 @@ def assert_read(data_path: Path, truths: list[Any], metadata: dict[int, dict[str
         found = list(storage.get_episode_metadata(range(len(truths))))
         for index, expected in metadata.items():
             assert_metadata(found[index], expected)
-    mapped = MappedFile(data_path / "main_data.hdf5")
-    with h5py.File(data_path / "main_data.hdf5") as file:
+    with DataFile(data_path / "main_data.hdf5") as data, h5py.File(data_path / "main_data.hdf5") as file:
         for index in range(len(truths)):
             group = file[f"episode_{index}"]
-            attributes = attributes_at(mapped.read_at, mapped.size, h5py.h5o.get_info(group.id).addr)
+            attributes = attributes_at(data.read_at, data.size, h5py.h5o.get_info(group.id).addr)
             if attributes is not None:
                 assert {name for name, _ in attributes} == set(group.attrs)
                 for name, value in attributes:

@@ -54,7 +54,7 @@ def write(path: Path, column: Any, codec: Codec | None = None) -> list[PlacedEpi
     steps = steps_of(3)
     appender.add(
         0,
-        StoredEpisode(3, {X: column, **steps}, {})
+        StoredEpisode(3, {X: column, **steps}, {}, dict.fromkeys([X, *steps], 1))
         if isinstance(column, StoredColumn)
         else EpisodeColumns(3, {X: column, **steps}),
     )
@@ -104,7 +104,7 @@ def test_there_and_back(shape: tuple[int, ...], chunk: tuple[int, ...], dtype: n
     assert len(stored.pieces) == stored.chunking.count(shape)
     found = decompressed(stored)
     assert (found.dtype, found.shape, found.tobytes()) == (column.dtype, column.shape, column.tobytes())
-    assert not found.flags.writeable
+    assert found.flags.writeable
 
 
 def test_filters_that_were_skipped() -> None:

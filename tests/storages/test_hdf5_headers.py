@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from minari._base.data_file import DataFile
 from minari.dataset._storages.hdf5_datatypes import TEXT, encode_datatype
 from minari.dataset._storages.hdf5_members import find_table
 from minari.dataset._storages.hdf5_names import group_name
@@ -28,7 +29,6 @@ from minari.dataset._storages.hdf5_objects import (
     group_messages,
     object_header,
 )
-from minari.dataset._storages.mapped_file import MappedFile
 from minari.spaces import EpisodeColumns
 from support.hdf5_files import (
     METADATA,
@@ -58,12 +58,16 @@ def in_memory(content: bytes) -> Callable[[int, int], bytes]:
     return read_at
 
 
+def attributes_in(path: Path, address: int) -> Any:
+    with DataFile(path) as file:
+        return attributes_at(file.read_at, file.size, address)
+
+
 def assert_agrees(path: Path, name: str, is_understood: bool | None = True) -> None:
     """Require what h5py reads; or None, if it may be or has to be."""
     with h5py.File(path) as file:
         expected, address = dict(file[name].attrs), h5py.h5o.get_info(file[name].id).addr
-    mapped = MappedFile(path)
-    found = attributes_at(mapped.read_at, mapped.size, address)
+    found = attributes_in(path, address)
     if is_understood is not None:
         assert (found is not None) == is_understood
     if found is not None:
@@ -183,8 +187,7 @@ def test_attributes_that_are_left_to_hdf5(tmp_path: Path, kind: str) -> None:
         LEFT[kind](group)
         group.attrs["after"] = 2
         address = address_of(group)
-    mapped = MappedFile(tmp_path / "file.h5")
-    assert attributes_at(mapped.read_at, mapped.size, address) is None
+    assert attributes_in(tmp_path / "file.h5", address) is None
 
 
 def test_messages_that_lie_elsewhere() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minari.dataset._storages import transaction
-from minari.dataset._storages.transaction import JOURNAL_NAME, FileTransaction, has_journal, recover_abandoned
-from minari.errors import DatasetBusyError, DatasetCorruptError
+from minari.dataset._storages.file_lock import waiting_at_most
+from minari.dataset._storages.transaction import (
+    JOURNAL_NAME,
+    FileTransaction,
+    Overlay,
+    has_journal,
+    pending_change,
+)
+from minari.errors import DatasetBusyError, DatasetCorruptError, UnsafePathError
 
 
 OLD = bytes(range(256)) * 40  # two and a half pages
@@ -24,7 +32,12 @@ OLD = bytes(range(256)) * 40  # two and a half pages
 def path(tmp_path: Path) -> Path:
     file = tmp_path / "data.bin"
     file.write_bytes(OLD)
+    file.with_name("metadata.json").write_text("old")
     return file
+
+
+def change_of(path: Path) -> Overlay | None:
+    return pending_change(path.parent, path.name)
 
 
 offsets = st.integers(0, 20_000)
@@ -65,9 +78,9 @@ def test_is_what_a_plain_file_would_be(
     file.truncate(len(model))
     assert path.read_bytes()[: len(old)] == old
     if commits:
-        file.commit({"note.txt": "new"})
+        file.commit({"metadata.json": "new"})
         assert path.read_bytes() == model
-        assert path.with_name("note.txt").read_text() == "new"
+        assert path.with_name("metadata.json").read_text() == "new"
         old = bytes(model)
         apply(later, file, model)
         assert path.read_bytes()[: len(old)] == old
@@ -125,11 +138,11 @@ def test_discard_leaves_no_trace(path: Path) -> None:
         file.discard()
     assert path.read_bytes() == OLD
     assert path.stat().st_mtime_ns == 7
-    assert list(path.parent.iterdir()) == [path]
+    assert sorted(path.parent.iterdir()) == [path, path.with_name("metadata.json")]
 
 
 def test_one_at_a_time(path: Path) -> None:
-    with FileTransaction(path), pytest.raises(DatasetBusyError, match=r"data\.bin"):
+    with FileTransaction(path), waiting_at_most(0), pytest.raises(DatasetBusyError, match=r"data\.bin"):
         FileTransaction(path)
     FileTransaction(path).close()
 
@@ -138,22 +151,19 @@ class Interrupted(Exception):
     pass
 
 
-@pytest.fixture
-def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """A function after whose call the journal is written and not applied."""
+def commit_and_stop(path: Path, texts: dict[str, str] | None = None) -> None:
+    """Leave a journal that is written and not applied, as a writer does that is killed."""
 
     def stop(*_: Any) -> None:
         raise Interrupted
 
-    return lambda: monkeypatch.setattr(transaction, "_apply", stop)
-
-
-def commit_and_stop(path: Path) -> None:
     file = FileTransaction(path)
     file.write_at(10, memoryview(b"new"))
     file.write_at(len(OLD), memoryview(b"more"))
-    with pytest.raises(Interrupted):
-        file.commit({"note.txt": "new"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Overlay, "apply", stop)
+        with pytest.raises(Interrupted):
+            file.commit({"metadata.json": "new"} if texts is None else texts)
     file.discard()
     file.close()
 
@@ -161,33 +171,92 @@ def commit_and_stop(path: Path) -> None:
 NEW = OLD[:10] + b"new" + OLD[13:] + b"more"
 
 
-@pytest.mark.parametrize("times", [1, 2])
-def test_journal_is_applied_by_the_next_one(
-    path: Path, interrupt: Callable[[], None], monkeypatch: pytest.MonkeyPatch, times: int
-) -> None:
-    """By a reader or by the next writer, and again where that one is interrupted too."""
-    real = transaction._apply
-    interrupt()
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+
+
+def seen(path: Path) -> tuple[bytes, str]:
+    """What a reader sees of the file and the metadata."""
+    change = change_of(path)
+    metadata = path.with_name("metadata.json").read_text()
+    if change is None:
+        return path.read_bytes(), metadata
+    with path.open("rb") as file:
+        whole = change.read_at(file.fileno(), 0, 10**6)
+        pieces = b"".join(change.read_at(file.fileno(), at, 7) for at in range(0, change.end, 7))
+        assert whole == pieces
+    return whole, change.texts.get("metadata.json", metadata)
+
+
+def test_readers_see_what_is_committed_and_write_nothing(path: Path) -> None:
     commit_and_stop(path)
-    assert has_journal(path.parent)
-    for recover in (lambda: recover_abandoned(path.parent), lambda: FileTransaction(path))[:times]:
-        with pytest.raises(Interrupted):
-            recover()
-    monkeypatch.setattr(transaction, "_apply", real)
-    if times == 1:
-        recover_abandoned(path.parent)
-    else:
-        FileTransaction(path).close()
+    before = contents(path.parent)
+    assert seen(path) == (NEW, "new")
+    assert contents(path.parent) == before
+    assert before[path.name] == OLD + b"more"
+
+
+def test_the_next_writer_applies_it(path: Path) -> None:
+    commit_and_stop(path)
+    FileTransaction(path).close()
     assert path.read_bytes() == NEW
-    assert path.with_name("note.txt").read_text() == "new"
+    assert path.with_name("metadata.json").read_text() == "new"
     assert not has_journal(path.parent)
 
 
-def test_journal_that_is_half_applied(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No room for the small file: the error is raised, and the change is made when there is room again."""
+def test_interrupted_again_and_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At every call that changes the disk, what is read is the same."""
+    commit_and_stop(path)
+    calls = 0
+
+    def around(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            nonlocal calls
+            calls -= 1
+            if calls == 0:
+                raise Interrupted
+            return function(*arguments, **keywords)
+
+        return call
+
+    for name in ("write_all", "write_atomically", "flush", "_set_time"):
+        monkeypatch.setattr(transaction, name, around(getattr(transaction, name)))
+    monkeypatch.setattr(Path, "unlink", around(Path.unlink))
+    for at in range(1, 20):
+        calls = at
+        try:
+            FileTransaction(path).close()
+        except Interrupted:
+            assert seen(path) == (NEW, "new")
+        else:
+            break
+    assert at > 4
+    assert seen(path) == (NEW, "new")
+    assert not has_journal(path.parent)
+
+
+@pytest.mark.parametrize("shrinks", [True, False])
+def test_a_file_that_gets_shorter(path: Path, shrinks: bool) -> None:
+    file = FileTransaction(path)
+    file.write_at(10, memoryview(b"new"))
+    file.truncate(9000 if shrinks else 12000)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Overlay, "apply", lambda *_: None)
+        file.commit({"metadata.json": "new"})
+    file.close()
+    expected = (OLD[:10] + b"new" + OLD[13:] + bytes(12000))[: 9000 if shrinks else 12000]
+    assert seen(path) == (expected, "new")
+    FileTransaction(path).close()
+    assert path.read_bytes() == expected
+
+
+def test_a_failure_after_the_commit_is_none_of_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No room for the metadata: the change is made all the same, and put into place when there is room again."""
 
     def full(path: Path, content: str | bytes) -> None:
-        if path.name == "note.txt":
+        if path.name == "metadata.json":
             raise OSError(errno.ENOSPC, "No space left on device")
         real(path, content)
 
@@ -196,16 +265,17 @@ def test_journal_that_is_half_applied(path: Path, monkeypatch: pytest.MonkeyPatc
     file = FileTransaction(path)
     file.write_at(10, memoryview(b"new"))
     file.write_at(len(OLD), memoryview(b"more"))
-    with pytest.raises(OSError, match="No space left"):
-        file.commit({"note.txt": "new"})
+    file.commit({"metadata.json": "new"})
+    assert "No space left" in caplog.text
     file.discard()
     file.close()
+    assert seen(path) == (NEW, "new")
     with pytest.raises(OSError, match="No space left"):
-        recover_abandoned(path.parent)
+        FileTransaction(path)
     monkeypatch.undo()
-    recover_abandoned(path.parent)
+    FileTransaction(path).close()
     assert path.read_bytes() == NEW
-    assert path.with_name("note.txt").read_text() == "new"
+    assert path.with_name("metadata.json").read_text() == "new"
 
 
 def test_no_room_for_the_journal(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,37 +292,61 @@ def test_no_room_for_the_journal(path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert not has_journal(path.parent)
 
 
-def test_writer_that_is_alive_is_waited_for(path: Path, interrupt: Callable[[], None]) -> None:
-    interrupt()
+def test_an_interrupt_when_the_journal_is_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The change is made, and is not undone."""
+
+    def interrupted(path: Path, content: str | bytes) -> None:
+        real(path, content)
+        raise KeyboardInterrupt
+
+    real = transaction.write_atomically
+    monkeypatch.setattr(transaction, "write_atomically", interrupted)
+    file = FileTransaction(path)
+    file.write_at(len(OLD), memoryview(b"more"))
+    with pytest.raises(KeyboardInterrupt):
+        file.commit({"metadata.json": "new"})
+    file.discard()
+    file.close()
+    assert seen(path) == (OLD + b"more", "new")
+
+
+def test_a_writer_that_is_alive_is_waited_for_a_moment(path: Path) -> None:
+    """Then what it has committed is read, as it would be if it had died."""
     commit_and_stop(path)
-    journal = path.with_name(JOURNAL_NAME)
-    content = journal.read_bytes()
-    journal.unlink()
-    with FileTransaction(path):
-        journal.write_bytes(content)
-        with pytest.raises(DatasetBusyError):
-            recover_abandoned(path.parent, timeout=0.05)
-        journal.unlink()
-    recover_abandoned(path.parent)
-    assert path.read_bytes() == OLD + b"more"  # the rest was in the journal
-
-
-@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
-def test_without_permission(
-    path: Path, interrupt: Callable[[], None], monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
-    interrupt()
-    commit_and_stop(path)
-
-    def refuse(*_: Any, **__: Any) -> None:
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(transaction, "lock_file", refuse)
-    with pytest.raises(DatasetCorruptError, match=r"unfinished change .* as a user who may write"):
-        recover_abandoned(path.parent)
+    with path.with_name(".lock").open("wb") as file:
+        fcntl = pytest.importorskip("fcntl")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        timer = threading.Timer(0.1, lambda: FileTransaction(path).close())
+        timer.start()
+        assert change_of(path) is None
+        timer.join()
+        commit_and_stop(path, {"metadata.json": "newer"})
+        assert seen(path)[1] == "newer"
 
 
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         FileTransaction(tmp_path / "nothing")
-    recover_abandoned(tmp_path)
+    assert pending_change(tmp_path, "nothing") is None
+    (tmp_path / JOURNAL_NAME).write_bytes(b"something")
+    assert pending_change(tmp_path, "nothing") is None
+
+
+def test_a_link_is_not_written_to(path: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link.bin"
+    link.symlink_to(path)
+    with pytest.raises(UnsafePathError, match="is a link"):
+        FileTransaction(link)
+
+
+def test_a_journal_half_in_place_with_damage(path: Path) -> None:
+    commit_and_stop(path)
+    with path.open("r+b") as file:
+        file.seek(10)
+        file.write(b"new")
+        file.seek(len(OLD) + 1)
+        file.write(b"?")
+    with pytest.raises(DatasetCorruptError, match="partly in place"):
+        change_of(path)
+    with pytest.raises(DatasetCorruptError, match="minari clean"):
+        FileTransaction(path)

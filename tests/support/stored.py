@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from minari._base.data_file import DataFile
+from minari.dataset._storages import hdf5_index
+from minari.dataset._storages.hdf5_index import INDEX_NAME
 from minari.dataset.minari_storage import MinariStorage
 from minari.testing._suite import ACTIONS, OBSERVATIONS
 from minari.testing.comparison import assert_episode
@@ -33,6 +40,21 @@ def assert_holds(data_path: Path, truths: list[Truth]) -> None:
 def index_files(data_path: Path) -> list[Path]:
     """What the index of the dataset consists of."""
     return sorted(data_path.glob(".index.*"))
+
+
+def rewrite_index(data_path: Path, change: Callable[[dict[str, Any], np.ndarray], object]) -> None:
+    """Change what an index says, header and table, so that its checksum fits and its data file does as well."""
+    header_file = data_path / INDEX_NAME
+    header = json.loads(header_file.read_text())
+    table = data_path / header["table"]
+    shape = header["episodes"], header["width"]
+    rows = np.frombuffer(table.read_bytes(), "<i8", shape[0] * shape[1]).reshape(shape).copy()
+    with DataFile(data_path / "main_data.hdf5") as file:
+        header["file"] = hdf5_index._identity_of(file)
+    change(header, rows)
+    table.write_bytes(rows.tobytes())
+    header["checksum"] = hdf5_index._checksum(header, rows)
+    header_file.write_text(json.dumps(header))
 
 
 def read_all(data_path: Path) -> None:

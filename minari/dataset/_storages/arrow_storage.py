@@ -20,7 +20,7 @@ from minari.dataset._storages.arrow_layout import TableLayout
 from minari.dataset._storages.arrow_metadata import METADATA_NAME, Checksums
 from minari.dataset._storages.arrow_tables import TableReader, TableWriter
 from minari.dataset._storages.arrow_writer import open_writer
-from minari.dataset._storages.folder_changes import finish_changes
+from minari.dataset._storages.folder_changes import PendingChanges, change_under_way, pending_changes
 from minari.dataset.compression import Codec, Codecs, Compression
 from minari.dataset.metadata import DatasetMetadata
 from minari.dataset.minari_storage import EpisodeWriter, MinariStorage
@@ -46,12 +46,13 @@ class ArrowStorage(MinariStorage):
 
     def __init__(self, data_path: FilePath, metadata: DatasetMetadata) -> None:
         super().__init__(data_path, metadata)
-        self._prefix, self._part = f"{data_path}{os.sep}", f"/{self._files.name}"
+        self._prefix = f"{data_path}{os.sep}"
         self._layout = TableLayout((self._codec.observations, self._codec.actions))
         self._tables = TableReader(self._layout, self._files)
         self._known_size = KnownSize(data_path)
+        self._changes: PendingChanges | None = None  # which a killed writer has committed and not put into place
         self._known_steps: tuple[Any, dict[int, int]] = (None, {})  # of episodes when the metadata had that stamp
-        finish_changes(data_path)
+        self._look_for_changes()
 
     @classmethod
     def check_codec(cls, codec: Codec) -> None:
@@ -94,6 +95,8 @@ class ArrowStorage(MinariStorage):
         total = self._metadata.total_episodes
         with os.scandir(self.data_path) as entries:
             names = {entry.name for entry in entries if entry.name.isdecimal()}
+        if self._changes is not None:
+            names |= self._changes.names()
         for index in range(total):
             if str(index) not in names:
                 raise DatasetCorruptError(
@@ -138,32 +141,41 @@ class ArrowStorage(MinariStorage):
 
     def _read_again(self, read: Callable[[int], T], index: int) -> T:
         while True:
-            stamp = self._known_steps[0]
-            finish_changes(self._data_path)
+            state = self._known_steps[0]
             self._look_for_changes()
             try:
                 return read(index)
             except DatasetCorruptError:
-                if stamp == stamp_of(self._data_path):
+                self._look_for_changes()
+                if state == self._known_steps[0]:
                     raise
 
     def _look_for_changes(self) -> None:
-        """Forget what is known of the episodes where they may have changed."""
-        stamp = stamp_of(self._data_path)
-        if stamp != self._known_steps[0]:
-            self._known_steps = stamp, {}
+        """Notice that episodes may have changed; a writer that is putting a change into place is waited for."""
+        change = change_under_way(self._data_path)
+        state = change, stamp_of(self._data_path)
+        if state != self._known_steps[0]:
+            if change is not None:
+                self._forget_metadata()  # they change with the episodes
+            self._changes = None if change is None else pending_changes(self._data_path)
+            self._known_steps = state, {}
+
+    def _name(self, index: int, name: str) -> str:
+        """Where a file of an episode lies below the data."""
+        place = f"{index}/{name}"
+        return place if self._changes is None else self._changes.name(place)
 
     def _metadata_of(self, index: int) -> tuple[dict[str, Any], Checksums | None]:
         with Directory(self._data_path) as directory:
             return self._read_metadata(directory, index)
 
     def _read_metadata(self, directory: Directory, index: int) -> tuple[dict[str, Any], Checksums | None]:
-        return arrow_metadata.read(directory, f"{index}/{METADATA_NAME}", verify=self.verify_checksums)
+        return arrow_metadata.read(directory, self._name(index, METADATA_NAME), verify=self.verify_checksums)
 
     def _stored(self, index: int) -> tuple[Any, Any, dict[str, Any], Checksums | None]:
         """The file of an episode as it is, its table's schema, and the metadata and checksums beside it."""
         with Directory(self._data_path) as directory:
-            data = read_part(directory, f"{index}{self._part}")
+            data = read_part(directory, self._name(index, self._files.name))
             metadata, checksums = self._read_metadata(directory, index)
         path = self._path(index)
         if checksums is not None and self.verify_checksums:
@@ -194,7 +206,7 @@ class ArrowStorage(MinariStorage):
             if total_steps is None or self.verify_checksums:
                 metadata, checksums = self._read_metadata(directory, index)
                 total_steps = known_steps[index] = metadata["total_steps"]
-            data = read(directory, f"{index}{self._part}")
+            data = read(directory, self._name(index, self._files.name))
         path = self._path(index)
         if checksums is not None and self.verify_checksums:
             checksums.check_file(data, path)
@@ -217,7 +229,7 @@ class ArrowStorage(MinariStorage):
     def _schema(self, index: int) -> Any:
         """The schema of the table of an episode."""
         with Directory(self._data_path) as directory:
-            data = read_part(directory, f"{index}{self._part}")
+            data = read_part(directory, self._name(index, self._files.name))
         return self._files.schema(data, self._path(index))
 
     def _file_sizes(self, index: int) -> Mapping[str, int]:

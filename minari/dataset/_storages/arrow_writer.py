@@ -120,6 +120,7 @@ class ArrowWriter(EpisodeWriter):
         folder.mkdir(exist_ok=True)
         for name, data in files.items():
             _write_file(f"{folder}{os.sep}{name}", data)
+            self._changes.note(f"{index}/{name}", [data])
 
     def size(self) -> int:
         total, stored_episodes = self._storage._size(), self._storage.total_episodes
@@ -156,4 +157,5 @@ def open_writer(storage: ArrowStorage) -> Iterator[ArrowWriter]:
         DatasetBusyError: another program is writing the dataset.
     """
     with changes_to(storage.data_path) as changes:
+        storage._look_for_changes()
         yield ArrowWriter(storage, changes)

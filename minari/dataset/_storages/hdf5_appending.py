@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from minari.dataset._storages.hdf5_attributes import flatten_metadata
+from minari.dataset._storages.hdf5_attributes import flatten_metadata, metadata_checksums, text_checksum
 from minari.dataset._storages.hdf5_chunks import StoredColumn, compressed, table_of, table_size
 from minari.dataset._storages.hdf5_datatypes import BYTES, TEXT, Kind
 from minari.dataset._storages.hdf5_episode import AttributeKinds, EpisodeTemplate, LeafKinds, episode_template
 from minari.dataset._storages.hdf5_filters import GZIP, Chunking, gzip_chunking
-from minari.dataset._storages.hdf5_index import LeafPlace, PlacedEpisodes, Schema
+from minari.dataset._storages.hdf5_index import NO_CHECKSUM, LeafPlace, PlacedEpisodes, Schema, checksum_of
 from minari.dataset._storages.hdf5_library import plugins
 from minari.dataset._storages.hdf5_objects import GlobalHeap, aligned
 from minari.dataset.compression import Codec
@@ -38,7 +38,10 @@ class _Waiting:
     indices: list[int] = field(default_factory=list)
     total_steps: list[int] = field(default_factory=list)
     places: list[list[int]] = field(default_factory=list)  # rows and offset of each leaf in turn
+    checksums: list[list[int]] = field(default_factory=list)  # of each leaf
     attributes: list[list[Any]] = field(default_factory=list)
+    texts: list[list[np.uint64]] = field(default_factory=list)  # what stands for each text among the attributes
+    metadata_checksums: list[int] = field(default_factory=list)  # of those that are copied
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +51,15 @@ class StoredEpisode:
     Attributes:
         total_steps, metadata: as those of :class:`~minari.spaces.EpisodeColumns`.
         columns: likewise.
+        checksums: of the values of the columns, as they were when they were written first.
+        metadata_checksum: likewise, where there is one.
     """
 
     total_steps: int
     columns: Mapping[Path, Column | StoredColumn]
     metadata: Mapping[str, Any]
+    checksums: Mapping[Path, int]
+    metadata_checksum: int = NO_CHECKSUM
 
 
 class EpisodeAppender:
@@ -88,12 +95,14 @@ class EpisodeAppender:
             EpisodeError: a leaf cannot be stored under its name.
             MetadataError: an attribute cannot be stored.
         """
-        leaves, columns = self._leaves_of(episode)
-        names, numbers = [], []
+        leaves, columns, checksums = self._leaves_of(episode)
+        names, numbers, texts = [], [], []
         for name, value in flatten_metadata({"id": index, "total_steps": episode.total_steps, **episode.metadata}):
             if isinstance(value, str):
                 names.append((name, TEXT, ()))
-                numbers.append(self._heap.add([value.encode()]))
+                encoded = value.encode()
+                texts.append(text_checksum(encoded))
+                numbers.append(self._heap.add([encoded]))
             else:
                 names.append((name, value.dtype, value.shape))
                 # (the owner of an array may fill it anew)
@@ -109,33 +118,41 @@ class EpisodeAppender:
         for (_, kind, _, _), column in zip(leaves, columns, strict=True):
             places += (column.shape[0], self._put(kind, column))
         waiting.places.append(places)
+        waiting.checksums.append(checksums)
         waiting.attributes.append(numbers)
+        waiting.texts.append(texts)
+        waiting.metadata_checksums.append(
+            episode.metadata_checksum if isinstance(episode, StoredEpisode) else NO_CHECKSUM
+        )
         self._waiting_episodes += 1
         if self._heap.size >= _VALUES_AT_A_TIME:
             self._write_values()
         if self._waiting_episodes == _EPISODES_AT_A_TIME:
             self._write_objects()
 
-    def _leaves_of(self, episode: EpisodeColumns | StoredEpisode) -> tuple[LeafKinds, list[Column | StoredColumn]]:
-        """What the leaves of an episode are like, and their columns as they are stored."""
-        leaves, columns = [], []
-        compressing = not isinstance(episode, StoredEpisode)
+    def _leaves_of(
+        self, episode: EpisodeColumns | StoredEpisode
+    ) -> tuple[LeafKinds, list[Column | StoredColumn], list[int]]:
+        """What the leaves of an episode are like, their columns as they are stored, and the checksums of these."""
+        leaves, columns, checksums = [], [], []
+        known = episode.checksums if isinstance(episode, StoredEpisode) else None
         for path, values in episode.columns.items():
             kind: Kind = values.dtype
             column: Column | StoredColumn = values
-            chunking = None
+            as_read, chunking = values, None
             if isinstance(values, StoredColumn):
                 chunking = values.chunking
             elif values.dtype == object:
-                kind, column = _as_elements(values)
-            elif compressing:
+                kind, column, as_read = _as_elements(values)
+            elif known is None:
                 codec = self._codecs[path]
                 if codec is not None and values.nbytes >= _WORTHWHILE:
                     column = _compressed(values, codec)
                     chunking = column.chunking
             leaves.append((path, kind, column.shape[1:], chunking))
             columns.append(column)
-        return tuple(leaves), columns
+            checksums.append(checksum_of(cast("Column", as_read)) if known is None else known[path])
+        return tuple(leaves), columns, checksums
 
     def _put(self, kind: Kind, column: Column | StoredColumn) -> int:
         """Give an array its place, and see to it that it gets there."""
@@ -202,7 +219,7 @@ class EpisodeAppender:
 
     def _write_objects(self) -> None:
         self._write_values()
-        for waiting in self._waiting.values():
+        for (_, attributes), waiting in self._waiting.items():
             places = np.array(waiting.places, np.int64).reshape(len(waiting.indices), -1)
             objects = waiting.template.fill(self._end, places[:, ::2], places[:, 1::2], waiting.attributes)
             self._write_at(self._end, bytes_of(objects))
@@ -215,6 +232,8 @@ class EpisodeAppender:
                     total_steps=np.array(waiting.total_steps, np.int64),
                     headers=headers,
                     places=places,
+                    checksums=np.array(waiting.checksums, np.int64).reshape(len(waiting.indices), -1),
+                    metadata_checksums=_metadata_checksums(attributes, objects, waiting),
                 )
             )
         self._waiting.clear()
@@ -224,6 +243,19 @@ class EpisodeAppender:
         """Write what waits; where all episodes lie, and where the file ends."""
         self._write_objects()
         return self._placed, self._end
+
+
+def _metadata_checksums(
+    attributes: AttributeKinds, objects: npt.NDArray[Any], waiting: _Waiting
+) -> npt.NDArray[np.int64]:
+    """The checksums of the metadata of episodes whose attributes are of the same kinds."""
+    texts = iter(np.array(waiting.texts, np.uint64).reshape(len(objects), -1).T)
+    values = [
+        next(texts) if isinstance(kind, str) else objects[f"attribute {number}"]
+        for number, (_, kind, _) in enumerate(attributes)
+    ]
+    known = np.array(waiting.metadata_checksums, np.int64)
+    return np.where(known == NO_CHECKSUM, metadata_checksums(attributes, values), known)
 
 
 class _Codecs(dict[Path, "Codec | None"]):
@@ -251,13 +283,17 @@ def bytes_of(array: npt.NDArray[Any]) -> memoryview:
     return memoryview(flat)
 
 
-def _as_elements(column: Column) -> tuple[Kind, Column]:
-    """What texts and byte strings are stored as: byte strings of one length as a matrix, texts as their bytes."""
+def _as_elements(column: Column) -> tuple[Kind, Column, Column]:
+    """What texts and byte strings are stored as, and read as.
+
+    Byte strings of one length are stored as a matrix, and texts as their bytes.
+    """
     if len(column) == 0 or isinstance(column[0], str):
-        return TEXT, object_column([text.encode() for text in column])
+        return TEXT, object_column([text.encode() for text in column]), object_column(list(map(str.__str__, column)))
     if len({len(row) for row in column}) == 1:
-        return np.dtype(np.uint8), np.stack([np.frombuffer(row, np.uint8) for row in column])
-    return BYTES, column
+        matrix = np.stack([np.frombuffer(row, np.uint8) for row in column])
+        return np.dtype(np.uint8), matrix, matrix
+    return BYTES, column, column
 
 
 def _place_of(leaf: tuple[Any, Kind, tuple[int, ...], Chunking | None]) -> LeafPlace:

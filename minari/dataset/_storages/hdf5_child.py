@@ -1,14 +1,13 @@
 """The process that reads through HDF5 for another one, which it cannot take along when it hangs or crashes.
 
-Requests come as lines of JSON. An answer is a line of JSON, which may say how many bytes follow it: those
-of arrays, one after the other. It begins with the rest of the package left out, so that it is there soon.
+Requests come as lines of JSON. An answer has parts: the length of a JSON text, the text, and the bytes of
+the arrays that it describes, one after the other.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
-import io
 import json
 import math
 import os
@@ -20,7 +19,7 @@ from typing import Any, BinaryIO, Final
 
 import h5py
 import numpy as np
-from h5py import h5d, h5z
+from h5py import h5d, h5t, h5z
 
 from minari._base.files import open_regular
 
@@ -46,42 +45,12 @@ class _Refused(Exception):
         self.kind = kind
 
 
-class _Bytes(io.RawIOBase):
-    """A file for HDF5, opened before by its descriptor."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__()
-        self._file: BinaryIO = os.fdopen(open_regular(path), "rb", buffering=0)
-        self.size = os.fstat(self._file.fileno()).st_size
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
-        done = 0
-        while done < len(view) and (count := self._file.readinto(view[done:])):  # type: ignore[attr-defined]
-            done += count
-        return done
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
-
-
-@contextlib.contextmanager
-def _opened(path: str) -> Iterator[h5py.File]:
-    with _Bytes(path) as file, h5py.File(file, "r") as opened:
-        yield opened
+def _open(path: str, files: contextlib.ExitStack) -> h5py.File:
+    """Open a regular file, through its descriptor where the system can name that."""
+    descriptor = open_regular(path)
+    files.callback(os.close, descriptor)
+    named = f"/proc/self/fd/{descriptor}"
+    return files.enter_context(h5py.File(named if os.path.exists(named) else path, "r", locking=False))  # noqa: PTH110
 
 
 class _Episodes:
@@ -90,11 +59,8 @@ class _Episodes:
     def __init__(self, path: str) -> None:
         self.path = path
         self.files = contextlib.ExitStack()
-        self.main = self._open(path)
+        self.main = _open(path, self.files)
         self._others: dict[str, h5py.File] = {}
-
-    def _open(self, path: str) -> h5py.File:
-        return self.files.enter_context(_opened(path))
 
     def find(self, group: h5py.Group, path: str, *, is_linked: bool = False) -> Any:
         """An object by its path, without a link that HDF5 would follow into another file."""
@@ -108,7 +74,7 @@ class _Episodes:
             if match is None or is_linked:
                 raise _Refused("unsafe", f"{part} is a link that leads elsewhere")
             if match[1] not in self._others:
-                self._others[match[1]] = self._open(str(Path(self.path).with_name(match[1])))
+                self._others[match[1]] = _open(str(Path(self.path).with_name(match[1])), self.files)
             return self.find(self._others[match[1]], link.path, is_linked=True)
         return found
 
@@ -173,17 +139,17 @@ def _nothing_else_opened() -> Iterator[None]:
 
 def _values(dataset: h5py.Dataset, name: str, episodes: _Episodes) -> Any:
     """The values of an array; a list where they are texts or byte strings, None where they are of no use."""
-    _require_filters(dataset, name, episodes.path)
     most = _MOST_EXPANDED * Path(episodes.path).stat().st_size
     if max(dataset.nbytes, math.prod(dataset.chunks or (), start=dataset.dtype.itemsize)) > most:
         raise _Refused("damaged", f"the {dataset.nbytes} bytes of {name} cannot come from so small a file")
-    with _nothing_else_opened():
-        if h5py.check_string_dtype(dataset.dtype) is not None and dataset.dtype.kind == "O":
-            return dataset.asstr()[:].reshape(-1).tolist()
-        if dataset.dtype.kind in "biufcSV" and not dataset.dtype.hasobject:
-            return np.asarray(dataset[()])
-        if h5py.check_vlen_dtype(dataset.dtype) == np.uint8:
-            return [bytes(value) for value in dataset[:].reshape(-1)]
+    if h5py.check_string_dtype(dataset.dtype) is not None and dataset.dtype.kind == "O":
+        return dataset.asstr()[:].reshape(-1).tolist()
+    if dataset.dtype.kind == "f" and not dataset.id.get_type().equal(h5t.py_create(dataset.dtype)):
+        raise _Refused("damaged", f"{name} has floating-point numbers of an unusual layout")
+    if dataset.dtype.kind in "biufcSV" and not dataset.dtype.hasobject:
+        return np.asarray(dataset[()])
+    if h5py.check_vlen_dtype(dataset.dtype) == np.uint8:
+        return [bytes(value) for value in dataset[:].reshape(-1)]
     return None
 
 
@@ -220,11 +186,11 @@ def _root_attributes(episodes: _Episodes, request: Any) -> Iterator[tuple[Any, l
 
 def _list_leaves(episodes: _Episodes, request: Any) -> Iterator[tuple[Any, list[Any]]]:
     group = episodes.episode(request["episode"])
-    leaves = [(name, item.shape[0]) for name, item in _leaves(group) if item.shape]
+    leaves = [(name, item.shape, item.dtype) for name, item in _leaves(group) if item.shape]
     steps = group.attrs.get("total_steps")
     if steps is None:
-        steps = dict(leaves).get("rewards", 0)
-    yield [int(steps), leaves], []
+        steps = next((shape[0] for name, shape, _ in leaves if name == "rewards"), 0)
+    yield [int(steps), [[name, shape, None if dtype.hasobject else dtype.str] for name, shape, dtype in leaves]], []
 
 
 def _columns(episodes: _Episodes, request: Any) -> Iterator[tuple[Any, list[Any]]]:
@@ -232,7 +198,10 @@ def _columns(episodes: _Episodes, request: Any) -> Iterator[tuple[Any, list[Any]
         group = episodes.episode(index)
         found, arrays = [], []
         for name in names:
-            value = _values(episodes.array(group, name), name, episodes)
+            dataset = episodes.array(group, name)
+            _require_filters(dataset, name, episodes.path)
+            with _nothing_else_opened():
+                value = _values(dataset, name, episodes)
             if value is None and not name.startswith("infos/"):
                 raise _Refused("damaged", f"{name} is of a type that is of no use")
             if isinstance(value, list):
@@ -279,7 +248,8 @@ def _answer(request: Any, output: BinaryIO) -> None:
     def send(header: Any, arrays: list[Any]) -> None:
         arrays = [np.ascontiguousarray(array) for array in arrays]
         forms = [[np.lib.format.dtype_to_descr(array.dtype), list(array.shape)] for array in arrays]
-        output.write(json.dumps([*header, forms]).encode() + b"\n")
+        encoded = json.dumps([*header, forms]).encode()
+        output.write(len(encoded).to_bytes(8, "little") + encoded)
         for array in arrays:
             if array.nbytes:
                 output.write(memoryview(array.reshape(-1).view(np.uint8)))

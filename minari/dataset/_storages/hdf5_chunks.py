@@ -80,7 +80,7 @@ def compressed(column: npt.NDArray[Any], chunking: Chunking) -> StoredColumn:
 
 
 def decompressed(stored: StoredColumn) -> npt.NDArray[Any]:
-    """The column, which cannot be written to, as views of a file cannot.
+    """The column, in memory of its own.
 
     Raises:
         ValueError: a chunk is damaged.
@@ -91,7 +91,6 @@ def decompressed(stored: StoredColumn) -> npt.NDArray[Any]:
         raise ValueError(f"its chunks have {stored_size} bytes, too few for an array of {shape}")
     array = np.empty(shape, dtype)
     fill_from_chunks(array, chunking, zip(corners(shape, chunking.shape), stored.pieces, strict=True))
-    array.flags.writeable = False
     return array
 
 

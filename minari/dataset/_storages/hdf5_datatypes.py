@@ -125,7 +125,7 @@ def _decode_number(message: bytes) -> np.dtype[Any] | None:
 
 def _decode_enumeration(message: bytes, count: int) -> Kind | None:
     base = _decode_number(message[_START.size :])
-    if base is None or base.kind not in "iu":
+    if base is None or base.kind not in "iu" or base.itemsize != int.from_bytes(message[4:8], "little"):
         return None
     is_packed, start = message[0] >> 4 >= 3, _START.size + len(encode_datatype(base))
     names, position = [], start
@@ -135,8 +135,9 @@ def _decode_enumeration(message: bytes, count: int) -> Kind | None:
             return None
         names.append(message[position:end])
         position = end + 1 if is_packed else position + aligned(end + 1 - position)
-    values = np.frombuffer(message, base, min(count, (len(message) - position) // base.itemsize), position)
-    if names != [b"FALSE", b"TRUE"] or values.tolist() != [0, 1]:
+    if position + count * base.itemsize > len(message) or len(set(names)) < count or not all(names):
+        return None
+    if names != [b"FALSE", b"TRUE"] or np.frombuffer(message, base, count, position).tolist() != [0, 1]:
         return base
     return np.dtype(np.bool_) if base.itemsize == 1 else None
 

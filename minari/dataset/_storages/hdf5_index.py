@@ -1,10 +1,15 @@
-"""Where each leaf of each episode lies in an HDF5 file, kept beside it.
+"""Where each leaf of each episode lies in an HDF5 file, and the checksums of their values, kept beside it.
 
-With the index an episode is read without HDF5: look up, map, view. It lives in two files beside the
-data, ``.index.json`` (what the leaves are, and the size and time of the data file it belongs to) and
-a table of integers, one row an episode. Where size and time do not agree with the data file, another
-program has changed it, and the index starts anew: episodes are then located through HDF5 when they
-are first read.
+With the index an episode is read without HDF5: look up, and read. It lives in two files beside the
+data: ``.index.json`` has what the leaves are and which data file it belongs to, and a table of integers
+has one row an episode.
+
+It is a hint that anybody may have written. What it says is compared with the data file before it is
+used, one checksum covers both files, and whatever is wrong with it, it is ignored: episodes are then
+located in the data file when they are first read. The index belongs to the data file as long as its
+size, its time and the checksum of its ends are the same, and also the time when the file itself was
+last changed, which nobody can set, unless it is a copy, whose inode is another. Where the data file is
+another one, only the checksums are kept, as what is expected of episodes whose leaves are still alike.
 """
 
 from __future__ import annotations
@@ -13,9 +18,9 @@ import contextlib
 import json
 import math
 import os
+import re
 import secrets
-import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any, Final
@@ -23,18 +28,37 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from minari.dataset._storages.hdf5_filters import is_known
-from minari.dataset._storages.hdf5_objects import Filter
-from minari.dataset._storages.mapped_file import stamp_of
-from minari.spaces import Path
+from minari._base.checksums import bytes_checksum, column_checksum
+from minari._base.data_file import DataFile, stamp_of
+from minari._base.files import open_regular, read_regular
+from minari._base.json_text import parse_json
+from minari.dataset._storages.hdf5_filters import MOST_EXPANDED, is_known
+from minari.dataset._storages.hdf5_objects import MOST_DIMENSIONS, Filter
+from minari.errors import UnsafePathError
+from minari.spaces import Column, Path
 
 
 INDEX_NAME: Final = ".index.json"
-_VERSION: Final = 4
+_VERSION: Final = 5
 #: In the first column: the episode has not been located yet; among the headers: HDF5 has to be asked.
+#: What is less than that in the first column tells which schema the episode had that the checksums are of.
 UNKNOWN: Final = -1
+#: Instead of the checksum of a leaf.
+NO_CHECKSUM: Final = 0
 _MORE_ROWS: Final = 1024  # at least, so that appending to a table does not move it each time
-_FIXED: Final = 3  # columns before those of the leaves: which schema, the number of steps, and the header
+#: Columns before those of the leaves: which schema, the number of steps, the header, and the checksum of metadata.
+_FIXED: Final = 4
+_PLACED: Final = 3  # those of them that are about the file as it is now
+_ENDS: Final = 2**16  # bytes at the beginning and the end of the data file that a checksum is made of
+
+# What a header may say, at most.
+_LARGEST_HEADER: Final = 2**23  # bytes
+_LARGEST_TABLE: Final = 2**26  # bytes, and eight times those of the data file
+_TABLE_NAME: Final = re.compile(r"\.index\.[0-9a-f]{8}\.i8")
+_DTYPE: Final = re.compile(r"[<>|]([biu][1248]|f(2|4|8|12|16)|c(8|16|24|32))")
+_MOST_PIECES: Final = 2**12
+_MOST_FILTERS: Final = 32
+_LARGEST: Final = 2**53  # of what is multiplied with what else
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +95,7 @@ class Schema:
     Attributes:
         leaves: in their order in a row of the index.
         width: how many numbers tell where they lie: for each leaf its rows and the offset of each piece.
+        row_width: how many a row of the index has: those, the fixed ones, and a checksum for each leaf.
         is_mapped: whether each lies in the file as it is, in one piece.
         needs_hdf5: whether one of them has to be read through HDF5.
         is_copyable: whether each lies in one piece, or in chunks that have a table.
@@ -80,6 +105,7 @@ class Schema:
 
     leaves: tuple[LeafPlace, ...]
     width: int = field(init=False, compare=False)
+    row_width: int = field(init=False, compare=False)
     is_mapped: bool = field(init=False, compare=False)
     needs_hdf5: bool = field(init=False, compare=False)
     is_copyable: bool = field(init=False, compare=False)
@@ -93,8 +119,10 @@ class Schema:
             if leaf.dtype is not None and leaf.chunks is None
         ]
         tables = sum(leaf.filters is not None for leaf in self.leaves)
+        width = sum(1 + leaf.pieces for leaf in self.leaves)
         derived = {
-            "width": sum(1 + leaf.pieces for leaf in self.leaves),
+            "width": width,
+            "row_width": _FIXED + width + len(self.leaves),
             "is_mapped": len(views) == len(self.leaves),
             "needs_hdf5": any(leaf.needs_hdf5 for leaf in self.leaves),
             "is_copyable": len(views) + tables == len(self.leaves),
@@ -125,6 +153,8 @@ class PlacedEpisodes:
         headers: the address of the group of each episode, or ``UNKNOWN`` where its attributes are not all
             of its metadata.
         places: for each leaf its rows and the offset of each piece, of shape (episodes, width of the schema).
+        checksums: of the values of each leaf, of shape (episodes, leaves); None where they were only located.
+        metadata_checksums: of the metadata of each episode; likewise.
     """
 
     schema: Schema
@@ -132,6 +162,13 @@ class PlacedEpisodes:
     total_steps: npt.NDArray[np.int64]
     headers: npt.NDArray[np.int64]
     places: npt.NDArray[np.int64]
+    checksums: npt.NDArray[np.int64] | None = None
+    metadata_checksums: npt.NDArray[np.int64] | None = None
+
+
+def checksum_of(column: Column) -> int:
+    """Return the checksum of a leaf as it stands in the index."""
+    return column_checksum(column) or ~NO_CHECKSUM
 
 
 class EpisodeIndex:
@@ -139,10 +176,11 @@ class EpisodeIndex:
 
     Args:
         data_file: the HDF5 file; the index lies beside it.
+        needed: leaves that every episode has; an index that says otherwise is not used.
     """
 
-    def __init__(self, data_file: FilePath) -> None:
-        self._data_file = data_file
+    def __init__(self, data_file: FilePath, needed: Iterable[Path] = ()) -> None:
+        self._data_file, self._needed = data_file, frozenset(needed)
         self._header_file = data_file.with_name(INDEX_NAME)
         self._forget()
 
@@ -152,10 +190,10 @@ class EpisodeIndex:
         self._rows: npt.NDArray[np.int64] = np.full((0, _FIXED), UNKNOWN, dtype=np.int64)
         self._count = 0
         self.total: int | None = None  # episodes in the file, where that is known
-        self.stamp: tuple[int, int] | None = None  # of the data file
+        self.stamp: tuple[int, ...] | None = None  # of the data file
+        self._is_read = False  # whether it comes from a file
         self._table_name: str | None = None
         self._saved_rows = 0
-        self._checksum = 0  # of the saved rows
         self._unsaved = False
 
     @property
@@ -163,74 +201,194 @@ class EpisodeIndex:
         """The number of episodes up to the last one that is known."""
         return self._count
 
-    def refresh(self) -> bool:
-        """Look whether the data file is still the one that the index describes; read it anew if not.
+    def refresh(self, file: DataFile) -> bool:
+        """See whether the data file is still the one that the index describes; read it again if not.
+
+        Args:
+            file: the data file, as it is now.
 
         Returns:
-            Whether anything changed, so that a map of the file has to be made again.
+            Whether anything has changed.
         """
-        stamp = stamp_of(self._data_file.stat())
+        stamp = file.stamp
         if stamp == self.stamp:
             return False
+        is_in_place = self.stamp is not None and self.stamp[3:] == stamp[3:]
+        known = (self._schemas, self._rows, self._count) if is_in_place else ([], self._rows, 0)
         self._forget()
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            self._load(stamp)
+        with contextlib.suppress(*_IGNORED):
+            self._read(file)
+        if known[2] and not self._is_read:
+            self._forget()
+            self._schemas, self._rows, self._count = known
+            self._schema_numbers = {schema: number for number, schema in enumerate(self._schemas)}
+            self._keep_checksums_only()
         self.stamp = stamp
         return True
 
-    def _load(self, stamp: tuple[int, int]) -> None:
-        header = json.loads(self._header_file.read_text(encoding="utf-8"))
-        if header["version"] != _VERSION or tuple(header["stamp"]) != stamp:
+    def _read(self, file: DataFile) -> None:
+        """Take over what was saved.
+
+        Raises:
+            ValueError, or one of the others of ``_IGNORED``: it cannot be used.
+        """
+        header = parse_json(read_regular(self._header_file, _LARGEST_HEADER))
+        if header["version"] != _VERSION:
             return
-        width, count, total = header["width"], header["episodes"], header["total"]
-        with self._data_file.with_name(header["table"]).open("rb") as file:
-            if os.fstat(file.fileno()).st_size < 8 * width * count:
-                return  # cut off by a crash
+        schemas = [_schema_from_json(leaves) for leaves in header["schemas"]]
+        width = _checked(header["width"], _FIXED, _LARGEST_HEADER)
+        most = (_LARGEST_TABLE + 8 * _stored_size(file.status)) // (8 * width)
+        count = _checked(header["episodes"], 0, most)
+        total = None if header["total"] is None else _checked(header["total"], count, most)
+        name = _checked_name(header["table"])
+        with DataFile(self._data_file.with_name(name)) as table:
+            if table.size < 8 * width * count:
+                raise ValueError("cut off by a crash")
             rows = np.full((count + max(count // 8, _MORE_ROWS), width), UNKNOWN, dtype="<i8")  # room to append
-            file.readinto(_bytes_of(rows[:count]))
-        schemas = [Schema(tuple(map(_place_from_json, leaves))) for leaves in header["schemas"]]
-        checksum = zlib.crc32(_bytes_of(rows[:count]))
-        if checksum != header["checksum"] or (rows[:count, 0] >= len(schemas)).any():
-            return  # damaged, or two readers wrote it at once
-        self._rows, self._count, self._saved_rows, self._checksum = rows, count, count, checksum
-        self._schemas = schemas
+            table.read_arrays([(0, rows[:count])])
+        if header["checksum"] != _checksum(header, rows[:count]):
+            raise ValueError("damaged, or two readers wrote it at once")
+        numbers = rows[:count, 0]
+        if not _are_within(numbers, -1 - len(schemas), len(schemas) - 1):
+            raise ValueError("a row has a schema that is missing")
+        if any(schema.row_width > width for schema in schemas):
+            raise ValueError("a row is too short")
+        if not all(self._needed.issubset(leaf.path for leaf in schema.leaves) for schema in schemas):
+            raise ValueError("a leaf is missing")
+        is_current = (
+            file.change is None and _is_of(header["file"], file) and _are_sound(schemas, rows[:count], file.size)
+        )
+        self._schemas, self._rows, self._count = schemas, rows, count
         self._schema_numbers = {schema: number for number, schema in enumerate(schemas)}
-        self._table_name, self.total = header["table"], total
+        if is_current:
+            self._is_read = True
+            self._saved_rows, self._table_name, self.total = count, name, total
+        else:
+            self._keep_checksums_only()
+
+    def _keep_checksums_only(self) -> None:
+        """Forget where everything lies, and keep what the values should be."""
+        self._rows = self._rows[: self._count].copy()
+        numbers = self._rows[:, 0]
+        for number in np.unique(numbers[numbers > UNKNOWN]).tolist():
+            self._rows[numbers == number, 1:_PLACED] = UNKNOWN
+        self._rows[numbers > UNKNOWN, 0] = UNKNOWN - 1 - numbers[numbers > UNKNOWN]
+        self._is_read, self._table_name, self._saved_rows, self.total = False, None, 0, None
+
+    def distrust(self) -> bool:
+        """Forget where everything lies, if that comes from a file that may be wrong.
+
+        Returns:
+            Whether it does.
+        """
+        was_read = self._is_read
+        if was_read:
+            self._keep_checksums_only()
+        return was_read
 
     def find(self, index: int) -> tuple[Schema, list[int]] | None:
         """The leaves of an episode, and rows and offsets of each in turn; None where not known."""
         if index >= self._count:
             return None
         row: list[int] = self._rows[index].tolist()
-        return None if row[0] == UNKNOWN else (self._schemas[row[0]], row[_FIXED:])
+        if row[0] < 0:
+            return None
+        schema = self._schemas[row[0]]
+        return schema, row[_FIXED : _FIXED + schema.width]
 
     def lengths(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64] | None:
         """The numbers of steps of these episodes; None where one of them is not known."""
         if len(indices) and indices.max() >= self._count:
             return None
-        if (self._rows[indices, 0] == UNKNOWN).any():
+        if (self._rows[indices, 0] < 0).any():
             return None
         lengths: npt.NDArray[np.int64] = self._rows[indices, 1]
         return lengths
 
     def header(self, index: int) -> int:
         """The address of the group of an episode, whose attributes are all of its metadata, or ``UNKNOWN``."""
-        known = index < self._count and self._rows[index, 0] != UNKNOWN
+        known = index < self._count and self._rows[index, 0] >= 0
         return int(self._rows[index, 2]) if known else UNKNOWN
+
+    def checksums(self, index: int) -> dict[Path, int]:
+        """The checksums of the leaves of an episode whose places are known, of those that have one."""
+        if index >= self._count or self._rows[index, 0] < 0:
+            return {}
+        schema = self._schemas[self._rows[index, 0]]
+        checksums: list[int] = self._rows[index, _FIXED + schema.width : schema.row_width].tolist()
+        return {
+            leaf.path: checksum
+            for leaf, checksum in zip(schema.leaves, checksums, strict=True)
+            if checksum != NO_CHECKSUM
+        }
+
+    def metadata_checksum(self, index: int) -> int:
+        """The checksum that the metadata of an episode had when they were written, or ``NO_CHECKSUM``."""
+        known = index < self._count and self._rows[index, 0] != UNKNOWN
+        return int(self._rows[index, _FIXED - 1]) if known else NO_CHECKSUM
+
+    def set_metadata_checksum(self, index: int, checksum: int) -> None:
+        """Remember the checksum of the metadata of an episode that is known."""
+        if index < self._count and self._rows[index, 0] != UNKNOWN:
+            self._rows[index, _FIXED - 1] = checksum
+            self._table_name = None
+            self._unsaved = True
+
+    def without_checksums(self, indices: Iterable[int]) -> list[int]:
+        """Those of the episodes that are not known, or have a leaf without a checksum."""
+        return [
+            index
+            for index in indices
+            if (found := self.find(index)) is None or len(self.checksums(index)) < len(found[0].leaves)
+        ]
+
+    def add_checksums(self, index: int, checksums: dict[Path, int]) -> None:
+        """Remember the checksums of an episode whose places are known, of leaves that have none."""
+        schema = self._schemas[self._rows[index, 0]]
+        known = self._rows[index, _FIXED + schema.width : schema.row_width]
+        new = [checksums[leaf.path] for leaf in schema.leaves]
+        known[:] = np.where(known == NO_CHECKSUM, new, known)
+        self._table_name = None
+        self._unsaved = True
 
     def add(self, episodes: PlacedEpisodes) -> None:
         """Remember where episodes lie."""
-        number = self._schema_numbers.setdefault(episodes.schema, len(self._schemas))
+        schema = episodes.schema
+        checksums = episodes.checksums
+        if checksums is None:
+            checksums = np.array([self._expected(episodes, row) for row in range(len(episodes.indices))], np.int64)
+        number = self._schema_numbers.setdefault(schema, len(self._schemas))
         if number == len(self._schemas):
-            self._schemas.append(episodes.schema)
+            self._schemas.append(schema)
         indices, end = episodes.indices, int(episodes.indices.max()) + 1
-        self._reserve(end, _FIXED + episodes.schema.width)
-        first = np.full(len(indices), number), episodes.total_steps, episodes.headers
-        self._rows[indices, : _FIXED + episodes.schema.width] = np.column_stack([*first, episodes.places])
+        self._reserve(end, schema.row_width)
+        of_metadata = episodes.metadata_checksums
+        if of_metadata is None:
+            of_metadata = np.array([self.metadata_checksum(index) for index in indices.tolist()], np.int64)
+        first = np.full(len(indices), number), episodes.total_steps, episodes.headers, of_metadata
+        self._rows[indices, : schema.row_width] = np.column_stack([*first, episodes.places, checksums])
         if indices.min() < self._saved_rows:
-            self._table_name = None  # a saved row has changed: the table is written anew
+            self._table_name = None  # a saved row has changed: the table is written again
         self._count = max(self._count, end)
         self._unsaved = True
+
+    def _expected(self, episodes: PlacedEpisodes, row: int) -> list[int]:
+        """The checksums that were made of the leaves of an episode when they were the same as now."""
+        index = int(episodes.indices[row])
+        number = int(self._rows[index, 0]) if index < self._count else UNKNOWN
+        if number == UNKNOWN:
+            return [NO_CHECKSUM] * len(episodes.schema.leaves)
+        schema = self._schemas[number if number > UNKNOWN else UNKNOWN - 1 - number]
+        values: list[int] = self._rows[index, _FIXED : schema.row_width].tolist()
+        known = {
+            (leaf.path, leaf.dtype, leaf.shape, values[place]): checksum
+            for leaf, place, checksum in zip(schema.leaves, _row_places(schema), values[schema.width :], strict=True)
+        }
+        places = episodes.places[row].tolist()
+        return [
+            known.get((leaf.path, leaf.dtype, leaf.shape, places[place]), NO_CHECKSUM)
+            for leaf, place in zip(episodes.schema.leaves, _row_places(episodes.schema), strict=True)
+        ]
 
     def _reserve(self, rows: int, width: int) -> None:
         old_rows, old_width = self._rows.shape
@@ -240,63 +398,180 @@ class EpisodeIndex:
             grown[: self._count, :old_width] = self._rows[: self._count]
             self._rows = grown
 
-    def save(self, stat: os.stat_result | None = None) -> None:
-        """Write what is new, if anything and if it is still true; a folder that is read-only is no error.
+    def save(self, status: os.stat_result | None = None) -> None:
+        """Write what is new, if anything and if it is still true; a directory that is read-only is no error.
 
         Args:
-            stat: what the data file is like now, where the caller has just changed it.
+            status: of the data file now, where the caller has just changed it.
         """
-        if stat is not None:
-            self.stamp, self._unsaved = stamp_of(stat), True
+        if status is not None:
+            self.stamp, self._unsaved = stamp_of(status), True
         if self._unsaved:
-            with contextlib.suppress(OSError):
-                if self.stamp == stamp_of(self._data_file.stat()):
-                    self._write()
+            with contextlib.suppress(OSError, UnsafePathError), DataFile(self._data_file) as file:
+                if self.stamp == file.stamp:
+                    self._write(file)
             self._unsaved = False
 
-    def _write(self) -> None:
+    def _write(self, file: DataFile) -> None:
         width = self._rows.shape[1]
-        old_table = self._saved_table()
-        appending = old_table is not None and old_table == self._table_name and self._saved_width == width
-        name = self._table_name if appending and self._table_name else f".index.{secrets.token_hex(4)}.i8"
-        table = self._data_file.with_name(name)
+        old_name, old_width = self._saved_table()
+        appending = old_name is not None and (old_name, old_width) == (self._table_name, width)
+        name = old_name if appending and old_name else f".index.{secrets.token_hex(4)}.i8"
         first = self._saved_rows if appending else 0
-        new_rows = np.ascontiguousarray(self._rows[first : self._count], dtype="<i8")
-        checksum = zlib.crc32(_bytes_of(new_rows), self._checksum if appending else 0)
-        with table.open("r+b" if appending else "xb") as file:
-            file.seek(first * width * 8)
-            file.write(new_rows.data)
-        header = {
+        rows = np.ascontiguousarray(self._rows[: self._count], dtype="<i8")
+        header: dict[str, Any] = {
             "version": _VERSION,
-            "stamp": self.stamp,
+            "file": _identity_of(file),
             "table": name,
             "width": width,
             "episodes": self._count,
-            "checksum": checksum,
             "total": self.total,
             "schemas": [[_place_to_json(leaf) for leaf in schema.leaves] for schema in self._schemas],
         }
+        text = json.dumps({**header, "checksum": _checksum(header, rows)})
+        if len(text) > _LARGEST_HEADER:
+            return
+        self._write_rows(name, rows[first:], first * width * 8, appending)
         temporary = self._header_file.with_name(f".index.{secrets.token_hex(4)}.json")
-        temporary.write_text(json.dumps(header), encoding="utf-8")
+        with temporary.open("x", encoding="utf-8") as new:
+            new.write(text)
         temporary.replace(self._header_file)
-        if old_table is not None and old_table != name:
+        if old_name is not None and old_name != name:
             with contextlib.suppress(OSError):
-                self._data_file.with_name(old_table).unlink()
-        self._table_name, self._saved_rows, self._checksum = name, self._count, checksum
+                self._data_file.with_name(old_name).unlink()
+        self._table_name, self._saved_rows = name, self._count
 
-    def _saved_table(self) -> str | None:
-        self._saved_width = 0
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            header = json.loads(self._header_file.read_text(encoding="utf-8"))
-            self._saved_width = header["width"]
-            name: str = header["table"]
-            return name if FilePath(name).name == name else None
-        return None
+    def _write_rows(self, name: str, rows: npt.NDArray[np.int64], offset: int, appending: bool) -> None:
+        path = self._data_file.with_name(name)
+        if not appending:
+            with path.open("xb") as file:
+                file.write(rows.data)
+            return
+        with os.fdopen(open_regular(path, os.O_RDWR), "r+b") as file:
+            if os.fstat(file.fileno()).st_nlink > 1:
+                raise OSError(f"{path} is another file as well")
+            file.seek(offset)
+            file.write(rows.data)
+
+    def _saved_table(self) -> tuple[str | None, int]:
+        """The name of the table that the saved header has, and its width."""
+        with contextlib.suppress(*_IGNORED):
+            header = parse_json(read_regular(self._header_file, _LARGEST_HEADER))
+            return _checked_name(header["table"]), header["width"]
+        return None, 0
 
 
-def _bytes_of(rows: npt.NDArray[np.int64]) -> memoryview:
-    flat: Any = rows.reshape(-1).view(np.uint8)
-    return memoryview(flat)
+#: What the files of an index can make fail; they are then ignored.
+_IGNORED: Final = (OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError, MemoryError)
+
+
+def _identity_of(file: DataFile) -> list[int]:
+    """What tells a data file from every other: size, time, inode, time of the last change, and ends."""
+    status = file.status
+    head = file.read_at(0, _ENDS)
+    tail = file.read_at(max(0, file.size - _ENDS), _ENDS)
+    ends = bytes_checksum(tail, bytes_checksum(head))
+    return [status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns, ends]
+
+
+def _is_of(identity: list[int], file: DataFile) -> bool:
+    """Whether an identity is that of a data file, or of the file that it is a copy of."""
+    size, modified, inode, changed, ends = _identity_of(file)
+    if (identity[0], identity[1], identity[4]) != (size, modified, ends):
+        return False
+    return identity[2] != inode or identity[3] == changed
+
+
+def _stored_size(status: os.stat_result) -> int:
+    """The number of bytes that a file takes, since a file with holes may say that it has any size."""
+    return min(status.st_size, 512 * getattr(status, "st_blocks", status.st_size))
+
+
+def _checksum(header: dict[str, Any], rows: npt.NDArray[np.int64]) -> int:
+    """The checksum of all that a header says, but for the checksum itself, and of the rows of the table."""
+    covered = {key: value for key, value in header.items() if key != "checksum"}
+    return bytes_checksum(json.dumps(covered, sort_keys=True).encode(), bytes_checksum(rows))
+
+
+def _are_sound(schemas: Sequence[Schema], rows: npt.NDArray[np.int64], size: int) -> bool:
+    """Whether all that the rows of a table say can be so in a file of a size."""
+    order = np.argsort(rows[:, 0], kind="stable")
+    bounds = np.searchsorted(rows[order, 0], np.arange(len(schemas) + 1)).tolist()
+    parts = zip(schemas, bounds, bounds[1:], strict=False)
+    return all(_are_possible(schema, rows[order[begin:end]], size) for schema, begin, end in parts if begin < end)
+
+
+def _are_possible(schema: Schema, rows: npt.NDArray[np.int64], size: int) -> bool:
+    """Whether episodes with these leaves can lie in a file of a size as their rows say."""
+    if not _are_within(rows[:, 1], 0, MOST_EXPANDED * size) or not _are_within(rows[:, 2], UNKNOWN, size):
+        return False
+    position = _FIXED
+    for leaf in schema.leaves:
+        counts = rows[:, position]
+        offsets = rows[:, position + 1 : position + 1 + leaf.pieces]
+        position += 1 + leaf.pieces
+        row_size = math.prod(leaf.shape, start=leaf.dtype.itemsize if leaf.dtype else 1)
+        expanded = size if leaf.filters is None else MOST_EXPANDED * size
+        if not _are_within(counts, 0, expanded // max(row_size, 1)) or not _are_within(offsets, 0, size):
+            return False
+        if leaf.path == ("rewards",) and (counts != rows[:, 1]).any():
+            return False
+        if leaf.filters is not None or leaf.dtype is None:
+            continue
+        if leaf.chunks is None:
+            piece_sizes = counts * row_size
+        else:
+            piece_sizes = np.full(len(counts), math.prod(leaf.chunks, start=leaf.dtype.itemsize))
+            sides = zip(leaf.shape, leaf.chunks[1:], strict=True)
+            if (
+                -(-counts // leaf.chunks[0]) * math.prod(-(-side // chunk) for side, chunk in sides) != leaf.pieces
+            ).any():
+                return False
+        if (offsets > size - piece_sizes[:, None]).any():
+            return False
+    return True
+
+
+def _are_within(values: npt.NDArray[np.int64], least: int, most: int) -> bool:
+    return not len(values) or (least <= int(values.min()) and int(values.max()) <= most)
+
+
+def _row_places(schema: Schema) -> list[int]:
+    """Where the number of rows of each leaf stands among the places."""
+    places, position = [], 0
+    for leaf in schema.leaves:
+        places.append(position)
+        position += 1 + leaf.pieces
+    return places
+
+
+# What a header says, whoever has written it
+
+
+def _checked(value: Any, least: int, most: int) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(f"a number is not one from {least} to {most}")
+    return value
+
+
+def _checked_name(name: Any) -> str:
+    if not isinstance(name, str) or not _TABLE_NAME.fullmatch(name):
+        raise ValueError("the table has a name that no table has")
+    return name
+
+
+def _sides(values: Any, least: int, item_size: int) -> tuple[int, ...]:
+    sides = tuple(_checked(value, least, _LARGEST) for value in values)
+    if len(sides) > MOST_DIMENSIONS or math.prod(max(side, 1) for side in sides) * item_size > _LARGEST:
+        raise ValueError("an array is too large")
+    return sides
+
+
+def _schema_from_json(leaves: list[Any]) -> Schema:
+    schema = Schema(tuple(map(_place_from_json, leaves)))
+    if len({leaf.path for leaf in schema.leaves}) < len(schema.leaves):
+        raise ValueError("a leaf comes twice")
+    return schema
 
 
 def _place_to_json(place: LeafPlace) -> list[Any]:
@@ -305,12 +580,35 @@ def _place_to_json(place: LeafPlace) -> list[Any]:
 
 
 def _place_from_json(item: list[Any]) -> LeafPlace:
-    path, dtype, shape, chunks, pieces, filters = item
-    return LeafPlace(
+    path, dtype_text, shape, chunks, pieces, filters = item
+    if not path or not all(type(part) is str or (type(part) is int and part >= 0) for part in path):
+        raise ValueError("a leaf has no name")
+    if dtype_text is None:
+        if [shape, chunks, pieces, filters] != [[], None, 1, None]:
+            raise ValueError("a leaf without a dtype has more than rows")
+        return LeafPlace(tuple(path), None, ())
+    if not _DTYPE.fullmatch(dtype_text):
+        raise ValueError("the dtype is not one of numbers")
+    dtype = np.dtype(dtype_text)
+    place = LeafPlace(
         tuple(path),
-        np.dtype(dtype) if dtype is not None else None,
-        tuple(shape),
-        tuple(chunks) if chunks is not None else None,
-        pieces,
-        tuple((number, tuple(values), name) for number, values, name in filters) if filters is not None else None,
+        dtype,
+        _sides(shape, 0, dtype.itemsize),
+        _sides(chunks, 1, dtype.itemsize) if chunks is not None else None,
+        _checked(pieces, 1, _MOST_PIECES),
+        tuple(map(_filter_from_json, filters)) if filters is not None else None,
     )
+    if place.chunks is not None and len(place.chunks) != 1 + len(place.shape):
+        raise ValueError("chunks have as many sides as the array")
+    if place.pieces > 1 and (place.chunks is None or place.filters is not None):
+        raise ValueError("only chunks are several pieces")
+    if place.filters is not None and (place.chunks is None or not 1 <= len(place.filters) <= _MOST_FILTERS):
+        raise ValueError("only chunks go through filters")
+    return place
+
+
+def _filter_from_json(item: list[Any]) -> Filter:
+    number, values, name = item
+    if not isinstance(name, str) or not isinstance(values, list):
+        raise TypeError("a filter is a number, a list and a name")
+    return _checked(number, 0, 2**16 - 1), tuple(_checked(value, 0, 2**32 - 1) for value in values), name

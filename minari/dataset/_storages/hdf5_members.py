@@ -141,6 +141,9 @@ class MemberTable:
 
         Returns:
             Where the file ends now.
+
+        Raises:
+            ValueError, IndexError, struct.error: the group is damaged.
         """
         encoded = [name.encode() for name in names]
         places = self._add_names([padded(name + b"\0") for name in encoded])
@@ -171,13 +174,17 @@ class MemberTable:
 
     def _node(self, address: int) -> _Node:
         data = self._file.read_at(address, self._node_size)
-        _, _, level, count, left, right, first_key = _NODE.unpack_from(data)
+        signature, kind, level, count, left, right, first_key = _NODE.unpack_from(data)
+        if (signature, kind) != (b"TREE", 0) or count > self._node_capacity:
+            raise ValueError(f"there is no list of members at byte {address}")
         children = list(_CHILD.iter_unpack(data[_NODE.size : _NODE.size + count * _CHILD.size]))
         return _Node(address, level, left, right, first_key, children)
 
     def _leaf(self, address: int) -> list[_Member]:
         data = self._file.read_at(address, self._leaf_size)
-        _, _, count = _LEAF.unpack_from(data)
+        signature, version, count = _LEAF.unpack_from(data)
+        if (signature, version) != (b"SNOD", 1) or count > self._leaf_capacity:
+            raise ValueError(f"there are no members at byte {address}")
         symbols = _SYMBOL.iter_unpack(data[_LEAF.size : _LEAF.size + count * _SYMBOL.size])
         return [(self._name(place), place, header, cache) for place, header, cache in symbols]
 
@@ -196,6 +203,8 @@ class MemberTable:
                 children += self._write_leaves(sorted(self._leaf(address) + own), address)
             else:
                 child = self._node(address)
+                if child.level != node.level - 1:
+                    raise ValueError(f"the list of members at byte {address} is in a wrong place")
                 children += self._write_nodes(child.level, self._merged(child, own), child)
         return children
 
@@ -236,7 +245,9 @@ class MemberTable:
 
     def _add_names(self, names: Sequence[bytes]) -> list[int]:
         """Put names into the heap, and where each of them begins."""
-        _, _, size, free, address = _HEAP.unpack(self._file.read_at(self._heap, _HEAP.size))
+        signature, _, size, free, address = _HEAP.unpack(self._file.read_at(self._heap, _HEAP.size))
+        if signature != b"HEAP" or address + size > self._start:
+            raise ValueError(f"there are no names at byte {self._heap}")
         data, added = self._file.read_at(address, size), b"".join(names)
         following, room = _FREE.unpack_from(data, free) if free != _NO_FREE_BLOCK else (_NO_FREE_BLOCK, 0)
         start, left = free, room - len(added)

@@ -11,9 +11,11 @@ import json
 import math
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
@@ -28,10 +30,13 @@ from minari.spaces import Column, object_column
 
 
 _PROGRAM: Final = "import sys; sys.path[:] = sys.argv[1:]; from minari.dataset._storages.hdf5_child import main; main()"
-_SECONDS: Final = 10  # of a processor, for a request
+_SECONDS: Final = 5  # of a processor, for a request
 _BYTES_A_SECOND: Final = 20_000_000  # of the file, beside that
+_MOMENT: Final = 1.0  # seconds in which a process ends that has closed its output
+_MOST_FAILURES: Final = 3  # of requests for a file, after which there are no more
 _PATIENCE: Final = 10  # times as long as it may take where nobody else uses the processor
-_LONGEST_LINE: Final = 2**26
+_LENGTH: Final = 8  # bytes that say how long what follows is
+_LONGEST_HEADER: Final = 2**26
 _MOST_EXPANDED: Final = 1032
 _SIMPLE: Final = re.compile(r"[<>|=]?[biufcSV][0-9]{1,5}")
 
@@ -39,6 +44,7 @@ _T = TypeVar("_T")
 
 _turn = ThreadLock()
 _child: _Child | None = None
+_failures: Counter[tuple[str, int, int]] = Counter()  # by path, size and time of the file
 
 
 class _Failed(Exception):
@@ -51,7 +57,7 @@ class _Child:
     def __init__(self) -> None:
         command = [sys.executable, "-I", "-c", _PROGRAM, *sys.path]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=-1
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
         )
 
     def is_alive(self) -> bool:
@@ -67,9 +73,7 @@ class _Child:
         with contextlib.suppress(RuntimeError):  # at the end of a program no more threads are started
             timer.start()
         try:
-            stdin = cast("Any", self._process.stdin)
-            stdin.write(json.dumps({**request, "seconds": seconds}).encode() + b"\n")
-            stdin.flush()
+            self._send(json.dumps({**request, "seconds": seconds}).encode() + b"\n")
             while True:
                 kind, content, arrays = self._receive(limit)
                 if kind == "part":
@@ -86,11 +90,11 @@ class _Child:
             timer.cancel()
 
     def _receive(self, limit: int) -> tuple[Any, Any, list[npt.NDArray[Any]]]:
-        stdout = cast("Any", self._process.stdout)
-        line = stdout.readline(_LONGEST_LINE)
-        if not line.endswith(b"\n"):
-            raise ValueError("the process has ended")
-        kind, content, forms = parse_json(line)
+        length = int.from_bytes(self._read(_LENGTH), "little")
+        if length > _LONGEST_HEADER:
+            raise ValueError("an answer of that length")
+        line = self._read(length)
+        kind, content, forms = parse_json(bytes(line))
         arrays = []
         for descriptor, shape in forms:
             dtype = _dtype(descriptor)
@@ -98,11 +102,35 @@ class _Child:
             limit -= size
             if limit < 0:
                 raise ValueError("more bytes than the file can hold")
-            data = bytearray(size)
-            if stdout.readinto(data) != size:
-                raise ValueError("the process has ended")
+            data = self._read(size)
             arrays.append(np.frombuffer(data, dtype).reshape(shape) if size else np.empty(shape, dtype))
         return kind, content, arrays
+
+    # The pipes have no buffers, whose locks the child of a fork might find taken.
+
+    def _send(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[cast("Any", self._process.stdin).write(view) :]
+
+    def _read(self, size: int) -> bytearray:
+        data = bytearray(size)
+        view = memoryview(data)
+        while view:
+            count = cast("Any", self._process.stdout).readinto(view)
+            if not count:
+                raise ValueError("it ended")
+            view = view[count:]
+        return data
+
+    def how_it_ended(self) -> str | None:
+        """Return what has happened to the process; None where it goes on."""
+        try:
+            code = self._process.wait(_MOMENT)
+        except subprocess.TimeoutExpired:
+            return None
+        took_too_long = -code in (signal.SIGTERM, getattr(signal, "SIGKILL", 0), getattr(signal, "SIGXCPU", 0))
+        return "HDF5 took too long for it" if took_too_long else f"HDF5 crashed at it with status {code}"
 
     def end(self) -> None:
         """End the process, whatever it is doing."""
@@ -111,7 +139,9 @@ class _Child:
         self.forget()
 
     def forget(self) -> None:
-        """Close this side of the pipes; where the other side waits, the process ends."""
+        """Close this side of the pipes; where nobody else has them, the process ends."""
+        if self._process.returncode is None:
+            self._process.returncode = 0  # that of the parent of a fork is none of ours, and not waited for
         for pipe in (self._process.stdin, self._process.stdout):
             with contextlib.suppress(OSError, ValueError):
                 cast("Any", pipe).close()
@@ -174,20 +204,28 @@ def end() -> None:
 def _ask(path: Path, what: str, **further: Any) -> list[tuple[Any, list[npt.NDArray[Any]]]]:
     """All parts of the answer to a request."""
     global _child
-    name = str(Path(path).absolute())
+    name, status = str(Path(path).absolute()), Path(path).stat()
+    identity = name, status.st_size, status.st_mtime_ns
+    if _failures[identity] >= _MOST_FAILURES:
+        raise _damaged(name, f"HDF5 has failed at it {_MOST_FAILURES} times")
     with _turn.current:
-        if _child is None or not _child.is_alive():
+        if _child is not None and not _child.is_alive():
+            _child.end()
+            _child = None
+        if _child is None:
             _child = _Child()
-        limit = _MOST_EXPANDED * max(Path(name).stat().st_size, 2**16)
         child, is_done = _child, False
         try:
-            parts = list(child.ask({"path": name, "what": what, **further}, limit))
+            parts = list(
+                child.ask({"path": name, "what": what, **further}, _MOST_EXPANDED * max(status.st_size, 2**16))
+            )
             is_done = True
         except (DatasetCorruptError, MissingDependencyError):
             is_done = True
             raise
         except _Failed as failure:
-            raise _damaged(name, f"HDF5 crashed, hung or used too much memory: {failure}") from None
+            _failures[identity] += 1
+            raise _damaged(name, child.how_it_ended() or f"HDF5 said what cannot be: {failure}") from None
         finally:
             if not is_done:  # also where the user has interrupted it: what it would say next is no answer
                 child.end()
@@ -210,7 +248,22 @@ def root_attributes(path: Path) -> dict[str, Any]:
 def leaves(path: Path, index: int) -> tuple[int, list[tuple[str, int]]]:
     """Return the number of steps of an episode, and the name and the number of rows of each of its arrays."""
     ((content, _),) = _ask(path, "leaves", episode=index)
-    return _checked(path, lambda: (_count(content[0]), [(str(name), _count(rows)) for name, rows in content[1]]))
+    return _checked(
+        path, lambda: (_count(content[0]), [(str(name), _count(shape[0])) for name, shape, _ in content[1]])
+    )
+
+
+def leaf_types(path: Path, index: int) -> list[tuple[str, tuple[np.dtype[Any], tuple[int, ...]]]]:
+    """Return the name of each array of numbers of an episode, its dtype, and the shape of a row."""
+    ((content, _),) = _ask(path, "leaves", episode=index)
+    return _checked(
+        path,
+        lambda: [
+            (str(name), (_dtype(dtype), tuple(map(_count, shape[1:]))))
+            for name, shape, dtype in content[1]
+            if dtype is not None
+        ],
+    )
 
 
 def columns(path: Path, wanted: Sequence[tuple[int, Sequence[str]]]) -> list[dict[str, Column]]:

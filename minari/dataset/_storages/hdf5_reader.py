@@ -12,13 +12,15 @@ import importlib
 import re
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path as FilePath
 from typing import Any, Final, TypeVar
 
 import numpy as np
 
+from minari._base.data_file import DataFile
 from minari._base.json_text import shortened
 from minari.dataset._storages.file_lock import is_locked
 from minari.dataset._storages.hdf5_arrays import (
@@ -48,7 +50,7 @@ from minari.dataset._storages.hdf5_names import group_name, spell, unspell
 from minari.dataset._storages.hdf5_objects import DATASPACE, UNDEFINED
 from minari.dataset._storages.hdf5_source import NotUnderstood, ReadAt, Source
 from minari.dataset._storages.hdf5_superblock import check_not_in_use, find_superblock
-from minari.dataset._storages.mapped_file import MappedFile
+from minari.dataset._storages.transaction import pending_change
 from minari.errors import DatasetBusyError, DatasetCorruptError, MinariError, UnsafePathError
 from minari.spaces import Column, Path
 
@@ -158,18 +160,25 @@ class _File:
                 f"'additional_data_N.hdf5' beside it are followed; put what the file holds into the dataset itself."
             )
         if match[1] not in self._others:
-            path = self.path.with_name(match[1])
-            try:
-                mapped = MappedFile(path)
-            except OSError as error:
-                raise DatasetCorruptError(
-                    f"{self.path} has some of its episodes in {path}, which cannot be opened ({error.strerror}); "
-                    f"copy or download the dataset again."
-                ) from None
-            self._others[match[1]] = _File(path, mapped.read_at, mapped.size, is_linked=True)
+            self._others[match[1]] = self._linked(self.path.with_name(match[1]))
         other = self._others[match[1]]
         other.source.renew()
         return other
+
+    def _linked(self, path: FilePath) -> _File:
+        def read_at(offset: int, size: int) -> bytes:  # (old datasets may have many such files: none stays open)
+            with DataFile(path) as file:
+                return file.read_at(offset, size)
+
+        try:
+            with DataFile(path) as file:
+                size = file.size
+            return _File(path, read_at, size, is_linked=True)
+        except OSError as error:
+            raise DatasetCorruptError(
+                f"{self.path} has some of its episodes in {path}, which cannot be opened ({error.strerror}); copy or "
+                f"download the dataset again."
+            ) from None
 
 
 class EpisodeFile:
@@ -180,44 +189,47 @@ class EpisodeFile:
 
     Args:
         path: of the file.
-        read_at: gives bytes of it, by offset and number; fewer where it ends.
         size: of the file.
+
+    Attributes:
+        read_at: gives bytes of the file, by offset and number; fewer where it ends. To be set before each use.
     """
 
-    def __init__(self, path: FilePath, read_at: ReadAt, size: int) -> None:
-        self._path, self._read_at, self._size = path, read_at, size
+    def __init__(self, path: FilePath, size: int) -> None:
+        self._path, self._size = path, size
+        self.read_at: ReadAt = _nothing
         self._main: _File | None = None
 
     def _file(self) -> _File:
         if self._main is None:
-            self._main = _File(self._path, self._read_at, self._size)
+            self._main = _File(self._path, lambda offset, size: self.read_at(offset, size), self._size)
         self._main.source.renew()
         return self._main
 
-    @contextmanager
-    def _errors(self, index: int | None = None) -> Iterator[None]:
-        """Turn the ways to fail at a damaged file into one."""
+    def _read(self, index: int | None, read: Callable[[], _T], through_hdf5: Callable[[Any], _T]) -> _T:
+        """What is read here, or else through HDF5 in another process; ways to fail at a damaged file become one."""
         try:
-            yield
-        except (MinariError, NotUnderstood):
+            try:
+                return read()
+            except NotUnderstood:
+                return through_hdf5(self._process())
+        except MinariError:
             raise
         except (ValueError, IndexError, OverflowError, struct.error, MemoryError) as error:
-            what = (
-                f"{self._path} cannot be read as HDF5"
-                if index is None
-                else f"Episode {index} in {self._path} cannot be read"
-            )
+            whole = f"{self._path} cannot be read as HDF5"
+            what = whole if index is None else f"Episode {index} in {self._path} cannot be read"
             raise DatasetCorruptError(
                 f"{what} ({error}); the file is damaged or holds something else, so copy or download it again."
             ) from error
 
-    def _read(self, index: int | None, read: Callable[[], _T], through_hdf5: Callable[[Any], _T]) -> _T:
-        """What is read here, or else through HDF5 in another process."""
-        with self._errors(index):
-            try:
-                return read()
-            except NotUnderstood:
-                return through_hdf5(importlib.import_module("minari.dataset._storages.hdf5_process"))
+    def _process(self) -> Any:
+        """What reads through HDF5, which knows nothing of a change that is committed and not in place."""
+        if pending_change(self._path.parent, self._path.name) is not None:
+            raise DatasetBusyError(
+                f"An interrupted change to {self._path} is committed and not in place; `minari clean`, or the next "
+                f"program that writes to the dataset, completes it."
+            )
+        return importlib.import_module("minari.dataset._storages.hdf5_process")
 
     # The file as a whole
 
@@ -248,6 +260,16 @@ class EpisodeFile:
         if name not in found:
             raise ValueError(f"there is no group {name}")
         return file.follow(found[name], found, name)
+
+    def _checked_episode(self, index: int, header: int) -> _Object:
+        """The group of an episode, found by its name where there is another one at the address of the index."""
+        if header != UNKNOWN:
+            with suppress(ValueError, IndexError, OverflowError, struct.error):
+                group = self._episode(index, header)
+                attributes = attribute_names(group.file.source, group.messages)
+                if decode_attribute(group.file.source, attributes.get("id", b"")) == index:
+                    return group
+        return self._episode(index)
 
     def locate(self, index: int, known: Mapping[str, Path]) -> PlacedEpisodes:
         """Return where the leaves of an episode lie, whoever wrote it.
@@ -317,11 +339,12 @@ class EpisodeFile:
         found: dict[int, dict[Path, Column]] = {index: {} for index, *_ in wanted}
         left: dict[int, list[Path]] = {}
         for index, header, paths in wanted:
-            not_understood = self._read_here(index, header, paths, found[index])
+            read = partial(self._read_here, index, header, paths, found[index])
+            not_understood = self._read(index, read, lambda _: list(paths))  # noqa: B023 (called at once)
             if not_understood:
                 left[index] = not_understood
         if left:
-            process = importlib.import_module("minari.dataset._storages.hdf5_process")
+            process = self._process()
             names = [(index, list(map(spell, paths))) for index, paths in left.items()]
             for (index, paths), others in zip(left.items(), process.columns(self._path, names), strict=True):
                 found[index] |= {path: others[spell(path)] for path in paths if spell(path) in others}
@@ -330,18 +353,14 @@ class EpisodeFile:
     def _read_here(self, index: int, header: int, paths: Iterable[Path], columns: dict[Path, Column]) -> list[Path]:
         """Read columns of an episode; those that are not understood are returned."""
         left = []
-        with self._errors(index):
+        group = self._checked_episode(index, header)
+        siblings = group.members()
+        for path in paths:
             try:
-                group = self._episode(index, header)
-                siblings = group.members()
+                item = group.file.find(spell(path), siblings, spell(path))
+                columns[path] = read_array(item.file.source, item.array())
             except NotUnderstood:
-                return list(paths)
-            for path in paths:
-                try:
-                    item = group.file.find(spell(path), siblings, spell(path))
-                    columns[path] = read_array(item.file.source, item.array())
-                except NotUnderstood:
-                    left.append(path)
+                left.append(path)
         return left
 
     def stored_columns(
@@ -354,21 +373,20 @@ class EpisodeFile:
             header: the address of its group, where that is known.
             paths: of the columns.
         """
-        found: dict[Path, Column | StoredColumn] = {}
-        try:
-            with self._errors(index):
-                group = self._episode(index, header)
-                siblings = group.members()
-                for path in paths:
-                    item = group.file.find(spell(path), siblings, spell(path))
-                    array = item.array()
-                    stored = (
-                        stored_column(item.file.source, array) if array.chunking and array.chunking.filters else None
-                    )
-                    found[path] = read_array(item.file.source, array) if stored is None else stored
-        except NotUnderstood:
-            return None
-        return found
+
+        def read() -> dict[Path, Column | StoredColumn]:
+            found: dict[Path, Column | StoredColumn] = {}
+            group = self._checked_episode(index, header)
+            siblings = group.members()
+            for path in paths:
+                item = group.file.find(spell(path), siblings, spell(path))
+                array = item.array()
+                is_compressed = array.chunking is not None and array.chunking.filters
+                stored = stored_column(item.file.source, array) if is_compressed else None
+                found[path] = read_array(item.file.source, array) if stored is None else stored
+            return found
+
+        return self._read(index, read, lambda _: None)
 
     def read_metadata(self, index: int, header: int = UNKNOWN) -> dict[str, Any]:
         """Return the metadata of an episode, nested.
@@ -393,13 +411,16 @@ class EpisodeFile:
 
     def first_leaves(self) -> dict[str, tuple[Kind, tuple[int, ...]]]:
         """Return the kind of the values, and the shape of a row, of each array of the first episode, by its name."""
-        with self._errors(0):
-            found = {}
-            for item in _arrays(self._episode(0)):
-                array = item.array()
-                if array.shape:
-                    found[item.name] = array.kind, array.shape[1:]
-            return found
+
+        def read() -> dict[str, tuple[Kind, tuple[int, ...]]]:
+            arrays = {item.name: item.array() for item in _arrays(self._episode(0))}
+            return {name: (array.kind, array.shape[1:]) for name, array in arrays.items() if array.shape}
+
+        return self._read(0, read, lambda hdf5: dict(hdf5.leaf_types(self._path, 0)))
+
+
+def _nothing(offset: int, size: int) -> bytes:
+    return b""
 
 
 def _placed(
@@ -523,10 +544,13 @@ def open_episodes(path: FilePath) -> Iterator[EpisodeFile]:
         DatasetCorruptError: there is no such file.
     """
     try:
-        mapped = MappedFile(path)
+        file = DataFile(path)
     except FileNotFoundError:
         raise DatasetCorruptError(
             f"The metadata speak of episodes, and the file {path} that should hold them is missing; copy or download "
             f"the dataset again."
         ) from None
-    yield EpisodeFile(path, mapped.read_at, mapped.size)
+    with file:
+        episodes = EpisodeFile(path, file.size)
+        episodes.read_at = file.read_at
+        yield episodes

@@ -55,9 +55,7 @@ class Source:
         """
         begin = self.base + address
         if not 0 <= begin <= begin + size <= self.size:
-            raise ValueError(
-                f"something is said to lie at byte {begin} with {size} bytes, and the file has {self.size}"
-            )
+            raise ValueError(f"it refers to bytes {begin} to {begin + size} of {self.size}")
         self._spend(size + _READS_COST)
         data = self._read_at(begin, size)
         if len(data) < size:

@@ -1,29 +1,41 @@
 """The HDF5 format: ``main_data.hdf5`` with one group an episode.
 
-Reading goes through the index and a map of the file, writing makes the bytes of the file. h5py is
+Reading goes through the index and takes the bytes from the file, writing makes the bytes of the file. h5py is
 loaded only for what needs it: text, JPEG, codecs other than gzip, changes to episodes that are there,
 and files that another program wrote.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path as FilePath
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, Final, TypeAlias, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from minari._base.data_file import DataFile
 from minari.dataset._storages.hdf5_appending import StoredEpisode
-from minari.dataset._storages.hdf5_chunks import StoredColumn, decompressed, read_column
+from minari.dataset._storages.hdf5_attributes import is_damaged, metadata_checksum
+from minari.dataset._storages.hdf5_chunks import StoredColumn, corners, decompressed, read_column
 from minari.dataset._storages.hdf5_filters import GZIP, GZIP_FRAME_LEVEL, GZIP_LEVELS, Chunking
-from minari.dataset._storages.hdf5_index import EpisodeIndex, LeafPlace, PlacedEpisodes, Schema
+from minari.dataset._storages.hdf5_index import (
+    INDEX_NAME,
+    NO_CHECKSUM,
+    EpisodeIndex,
+    LeafPlace,
+    PlacedEpisodes,
+    Schema,
+    checksum_of,
+)
 from minari.dataset._storages.hdf5_library import plugins
 from minari.dataset._storages.hdf5_names import DATA_FILE_NAME, spell
 from minari.dataset._storages.hdf5_objects import Filter
@@ -31,24 +43,51 @@ from minari.dataset._storages.hdf5_reader import EpisodeFile
 from minari.dataset._storages.hdf5_writer import open_writer
 from minari.dataset._storages.mapped_file import MappedFile
 from minari.dataset._storages.thread_lock import ThreadLock
-from minari.dataset._storages.transaction import has_journal, recover_abandoned
+from minari.dataset._storages.transaction import JOURNAL_NAME, Overlay, pending_change
 from minari.dataset.compression import Codec, Codecs
-from minari.dataset.metadata import DatasetMetadata
+from minari.dataset.encoding import REWARDS, TERMINATIONS, TRUNCATIONS
+from minari.dataset.metadata import METADATA_FILE_NAME, DatasetMetadata
 from minari.dataset.minari_storage import EpisodeWriter, MinariStorage
 from minari.dataset.stored_metadata import stamp_of
-from minari.errors import DatasetBusyError, DatasetCorruptError
+from minari.errors import ChecksumError, DatasetBusyError, DatasetCorruptError
 from minari.spaces import Column, Columns, EpisodeColumns, Path, path_name
 
 
-_EPISODES_AT_A_TIME = 16  # read through HDF5 before the file is closed again
-_MOST_AT_A_TIME = 2**26  # bytes of them that have to be decompressed
+_EPISODES_AT_A_TIME = 16  # read before the file is closed again
+_READ_AHEAD: Final = 2**18  # bytes of them
+_MOST_AT_A_TIME = 2**26  # bytes of them that have to be decompressed, of those that are read through HDF5
 _PATIENCE = 30.0  # seconds to wait for a moment in which nobody commits
 
 T = TypeVar("T")
 
+#: What the leaves of an episode are like, where they lie, and the checksums that they are compared with.
+_Found: TypeAlias = tuple[Schema, list[int], dict[Path, int]]
+
+
+def _is_found(item: tuple[int, _Found | None]) -> bool:
+    return item[1] is not None
+
+
+def _from_chunks(
+    file: DataFile, offsets: Sequence[int], shape: tuple[int, ...], dtype: np.dtype[Any], chunks: tuple[int, ...]
+) -> Column:
+    """Read an array from chunks that lie in the order of their indices, each as a whole.
+
+    Raises:
+        ValueError: the file ends before.
+    """
+    array = np.empty(shape, dtype)
+    if array.size:
+        chunk = np.empty(chunks, dtype)
+        for offset, corner in zip(offsets, corners(shape, chunks), strict=True):
+            file.read_arrays([(offset, chunk)])
+            part = array[tuple(slice(start, start + side) for start, side in zip(corner, chunks, strict=True))]
+            part[...] = chunk[tuple(map(slice, part.shape))]
+    return array
+
 
 class HDF5Storage(MinariStorage):
-    """Episodes in one HDF5 file, read as views of its memory map wherever that is possible."""
+    """Episodes in one HDF5 file, read without HDF5 wherever that is possible."""
 
     FORMAT: ClassVar[str] = "hdf5"
     CODECS: ClassVar[Codecs] = {
@@ -63,12 +102,12 @@ class HDF5Storage(MinariStorage):
     def __init__(self, data_path: FilePath, metadata: DatasetMetadata) -> None:
         super().__init__(data_path, metadata)
         self._file = self.data_path / DATA_FILE_NAME
-        self._lock = ThreadLock()  # of the index and the map, which belong together
-        self._index = EpisodeIndex(self._file)
-        self._map: MappedFile | None = None
-        self._reader: tuple[MappedFile, EpisodeFile] | None = None
+        self._lock = ThreadLock()  # of the index
+        self._reader: tuple[tuple[int, ...], EpisodeFile] | None = None
+        self._map: weakref.ref[MappedFile] | None = None  # for as long as there are views of it
         codecs = (self._codec.observations, self._codec.actions)
         self._known_paths = {spell(path): path for codec in codecs for path in codec.paths()}
+        self._index = EpisodeIndex(self._file, [REWARDS, TERMINATIONS, TRUNCATIONS, *self._known_paths.values()])
 
     @classmethod
     def _read_metadata_of_old_releases(cls, data_path: FilePath) -> dict[str, Any] | None:
@@ -88,106 +127,179 @@ class HDF5Storage(MinariStorage):
     def _count_episodes(self) -> int:
         with self._lock.current:
             self._refresh()
-            if self._index.total is None:
-                self._index.total = self._at_one_moment(lambda: self._episodes().count())
+            if self._index.total is None or self._index.total != self.total_episodes:
+                self._index.total = self._at_one_moment(lambda file: self._episodes(file).count())
             return self._index.total
 
     # Reading
 
-    def _refresh(self) -> None:
-        """Notice that the file has grown or changed, by this program or another."""
+    def _opened(self) -> DataFile:
+        """The data file as it is now, with an index that belongs to it as long as the lock is held."""
         try:
-            if self._index.refresh():
-                self._map = None
-        except FileNotFoundError:
+            file = DataFile(self._file, self._change())
+        except (FileNotFoundError, NotADirectoryError):
             raise DatasetCorruptError(
                 f"The metadata speak of {self.total_episodes} episodes, and the file {self._file} that "
                 f"should hold them is missing; copy or download the dataset again."
             ) from None
+        except IsADirectoryError:
+            raise DatasetCorruptError(
+                f"{self._file} is a directory, expected an HDF5 file; copy or download the dataset again."
+            ) from None
+        try:
+            self._index.refresh(file)
+        except BaseException:
+            file.close()
+            raise
+        return file
 
-    def _mapped(self) -> MappedFile:
-        """A map of the file that the index describes; others may have put another one in its place meanwhile."""
-        while self._map is None:
-            mapped = MappedFile(self._file)
-            if mapped.stamp == self._index.stamp:
-                self._map = mapped
-            else:
-                self._refresh()
-        return self._map
+    def _change(self) -> Overlay | None:
+        """What a killed writer has committed and not put into the file; waits for a commit that is being made."""
+        return pending_change(self.data_path, DATA_FILE_NAME)
 
-    def _episodes(self) -> EpisodeFile:
-        """What reads the structures of the file that is mapped."""
-        mapped = self._mapped()
-        if self._reader is None or self._reader[0] is not mapped:
-            self._reader = mapped, EpisodeFile(self._file, mapped.read_at, mapped.size)
+    def _refresh(self) -> None:
+        """Notice that the file has grown or changed, by this program or another."""
+        with self._lock.current, self._opened():
+            pass
+
+    def _episodes(self, file: DataFile) -> EpisodeFile:
+        """What reads the structures of the file; what it has found out is kept as long as the file is the same."""
+        if self._reader is None or self._reader[0] != file.stamp:
+            self._reader = file.stamp, EpisodeFile(self._file, file.size)
+        self._reader[1].read_at = file.read_at
         return self._reader[1]
 
     def _read_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
+        return self._read_all(indices, self._read_batch)
+
+    def _view_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
+        return self._read_all(indices, partial(self._read_batch, mapping=True))
+
+    def _read_all(
+        self, indices: Iterable[int], read: Callable[[Sequence[int]], list[tuple[int, Columns]]]
+    ) -> Iterator[tuple[int, Columns]]:
         remaining = iter(indices)
-        batch = list(islice(remaining, _EPISODES_AT_A_TIME))
-        if batch:
-            with self._lock.current:
-                self._refresh()
-        while batch:
-            yield from self._read_batch(batch)
-            batch = list(islice(remaining, _EPISODES_AT_A_TIME))
+        while batch := list(islice(remaining, _EPISODES_AT_A_TIME)):
+            while batch:
+                episodes = read(batch)
+                batch = batch[len(episodes) :]
+                for _ in range(len(episodes)):
+                    yield episodes.pop(0)  # so that it can go as soon as nobody else has it
         with self._lock.current:
             self._index.save()
 
-    def _read_batch(self, batch: Sequence[int]) -> Iterator[tuple[int, Columns]]:
-        while batch:
+    def _read_batch(self, batch: Sequence[int], *, mapping: bool = False) -> list[tuple[int, Columns]]:
+        """Read the first of these episodes, one at least."""
+        try:
             with self._lock.current:
-                mapped, found = self._mapped(), self._index.find(batch[0])
-            if found is None or found[0].needs_hdf5:
-                episodes = self._at_one_moment(partial(self._columns, batch))
-                yield from episodes
-                batch = batch[len(episodes) :]
-            else:
-                yield batch[0], self._views(mapped, batch[0], *found)
-                batch = batch[1:]
+                file = self._opened()
+                mapped = self._mapped(file) if mapping else None
+                found = [self._found(index) for index in batch]
+            with file:
+                if found[0] is not None:
+                    return self._read_found(file, mapped, takewhile(_is_found, zip(batch, found, strict=True)))
+            return self._at_one_moment(partial(self._columns, batch, mapping=mapping))
+        except DatasetCorruptError:
+            with self._lock.current:
+                if not self._index.distrust():  # which may have been wrong
+                    raise
+            return self._read_batch(batch, mapping=mapping)
 
-    def _views(self, mapped: MappedFile, index: int, schema: Schema, places: Sequence[int]) -> dict[Any, Column]:
-        """The leaves of an episode that lie in the file as they are: views, or copies of their chunks."""
+    def _mapped(self, file: DataFile) -> MappedFile | None:
+        """A map of the file; None where there can be none."""
+        if file.change is not None:
+            return None
+        mapped = self._map() if self._map is not None else None
+        if mapped is None or mapped.stamp != file.stamp:
+            try:
+                mapped = MappedFile(file)
+            except (OSError, OverflowError, ValueError):
+                return None
+            self._map = weakref.ref(mapped)
+        return mapped
+
+    def _found(self, index: int) -> _Found | None:
+        """Where the leaves of an episode are, and their checksums if these matter; None where HDF5 has to be asked."""
+        found = self._index.find(index)
+        if found is None or found[0].needs_hdf5:
+            return None
+        return (*found, self._index.checksums(index) if self.verify_checksums else {})
+
+    def _read_found(
+        self, file: DataFile, mapped: MappedFile | None, found: Iterable[tuple[int, Any]]
+    ) -> list[tuple[int, Columns]]:
+        """Read the first of these episodes, as many as memory shall hold."""
+        episodes: list[tuple[int, Columns]] = []
+        size = 0
+        for index, (schema, places, checksums) in found:
+            try:
+                columns = self._leaves(file, mapped, index, schema, places)
+                self._verify(index, columns, checksums)
+            except DatasetCorruptError:
+                if episodes:  # the error comes with the next batch
+                    break
+                raise
+            episodes.append((index, columns))
+            size += sum(column.nbytes for column in columns.values())
+            if size > _READ_AHEAD:
+                break
+        return episodes
+
+    def _leaves(
+        self, file: DataFile, mapped: MappedFile | None, index: int, schema: Schema, places: Sequence[int]
+    ) -> dict[Path, Column]:
+        """Read the leaves of an episode that need no HDF5."""
         try:
             if schema.is_mapped:
-                return mapped.arrays(schema.views, places, places[0] * schema.step_size)
-            columns: dict[Any, Column] = {}
+                if mapped is not None:
+                    return mapped.arrays(schema.views, places, places[0] * schema.step_size)
+                leaves = zip(schema.views, places[::2], strict=True)
+                arrays = {path: np.empty((rows, *shape), dtype) for (path, dtype, shape), rows in leaves}
+                file.read_arrays(zip(places[1::2], arrays.values(), strict=True))
+                return arrays
+            columns: dict[Path, Column] = {}
+            plain: list[tuple[int, Column]] = []
             position = 0
             for leaf in schema.leaves:
                 shape = (places[position], *leaf.shape)
                 offsets = places[position + 1 : position + 1 + leaf.pieces]
-                if leaf.filters is not None and not leaf.needs_hdf5:
-                    columns[leaf.path] = self._decompressed(mapped, index, leaf, shape, offsets[0])
-                elif leaf.filters is None and leaf.dtype is not None and leaf.chunks is not None:
-                    columns[leaf.path] = mapped.array_of_chunks(offsets, shape, leaf.dtype, leaf.chunks)
-                elif leaf.filters is None and leaf.dtype is not None:
-                    columns[leaf.path] = mapped.array(offsets[0], shape, leaf.dtype)
                 position += 1 + leaf.pieces
-            return columns
+                if leaf.dtype is None or leaf.needs_hdf5:
+                    continue
+                if leaf.filters is not None:
+                    columns[leaf.path] = self._decompressed(file, index, leaf, shape, offsets[0])
+                elif leaf.chunks is not None:
+                    columns[leaf.path] = _from_chunks(file, offsets, shape, leaf.dtype, leaf.chunks)
+                elif mapped is not None:
+                    columns[leaf.path] = mapped.array(offsets[0], shape, leaf.dtype)
+                else:
+                    columns[leaf.path] = array = np.empty(shape, leaf.dtype)
+                    plain.append((offsets[0], array))
+            file.read_arrays(plain)
         except DatasetCorruptError:
             raise
-        except ValueError as error:
-            raise DatasetCorruptError(
-                f"Episode {index} lies beyond the end of {self._file} ({error}); the file is cut off, so "
-                f"copy or download it again."
-            ) from error
+        except (ValueError, MemoryError) as error:
+            raise self._cut_off(index, error) from error
+        return columns
 
-    def _decompressed(
-        self, mapped: MappedFile, index: int, leaf: LeafPlace, shape: tuple[int, ...], offset: int
-    ) -> Column:
-        stored = self._stored(mapped, index, leaf, shape, offset)
+    def _cut_off(self, index: int, error: Exception) -> DatasetCorruptError:
+        return DatasetCorruptError(
+            f"Episode {index} lies beyond the end of {self._file} ({error}); the file is cut off, so "
+            f"copy or download it again."
+        )
+
+    def _decompressed(self, file: DataFile, index: int, leaf: LeafPlace, shape: tuple[int, ...], offset: int) -> Column:
+        stored = self._stored(file, index, leaf, shape, offset)
         try:
             return decompressed(stored)
         except ValueError as error:
             raise self._damaged(index, leaf, error) from error
 
-    def _stored(
-        self, mapped: MappedFile, index: int, leaf: LeafPlace, shape: tuple[int, ...], offset: int
-    ) -> StoredColumn:
+    def _stored(self, file: DataFile, index: int, leaf: LeafPlace, shape: tuple[int, ...], offset: int) -> StoredColumn:
         """A leaf as it is stored in chunks that have a table."""
         chunking = Chunking(cast("tuple[int, ...]", leaf.chunks), cast("tuple[Filter, ...]", leaf.filters))
         try:
-            return read_column(mapped.read_at, offset, shape, cast("np.dtype[Any]", leaf.dtype), chunking)
+            return read_column(file.read_at, offset, shape, cast("np.dtype[Any]", leaf.dtype), chunking)
         except ValueError as error:
             raise self._damaged(index, leaf, error) from error
 
@@ -197,14 +309,19 @@ class HDF5Storage(MinariStorage):
             f"the file is damaged, so copy or download it again."
         )
 
-    def _columns(self, batch: Sequence[int]) -> list[tuple[int, Columns]]:
-        """The columns of the first episodes, read through HDF5 where they have to be."""
-        self._locate(batch)
+    def _columns(self, batch: Sequence[int], file: DataFile, mapping: bool = False) -> list[tuple[int, Columns]]:
+        """The columns of the first episodes, with those that do not lie in the file as they are."""
+        self._locate(batch, file)
         batch = self._at_once(batch)
-        mapped, others = self._mapped(), self._read_others(batch)
-        return [
-            (index, {**self._views(mapped, index, *self._placed(index)), **others.get(index, {})}) for index in batch
-        ]
+        others = self._read_others(batch, file)
+        mapped = self._mapped(file) if mapping else None
+        episodes: list[tuple[int, Columns]] = []
+        for index in batch:
+            columns = {**self._leaves(file, mapped, index, *self._placed(index)), **others.get(index, {})}
+            if self.verify_checksums:
+                self._verify(index, columns, self._index.checksums(index))
+            episodes.append((index, columns))
+        return episodes
 
     def _at_once(self, batch: Sequence[int]) -> Sequence[int]:
         """The first of these episodes, as many as memory shall hold."""
@@ -216,39 +333,39 @@ class HDF5Storage(MinariStorage):
                 return batch[:count]
         return batch
 
-    def _at_one_moment(self, read: Callable[[], T]) -> T:
+    def _at_one_moment(self, read: Callable[[DataFile], T]) -> T:
         """What ``read`` finds in the file while no change to it is being committed.
 
         Reading through HDF5 takes no lock, so it is done again where a commit came in between.
         """
         deadline = time.monotonic() + _PATIENCE
         while True:
-            recover_abandoned(self.data_path)  # waits for a commit under way
+            self._change()  # waits for a commit that is being made
             before, result, error = self._moment(), None, None
             try:
-                with self._lock.current:
-                    self._refresh()
-                    result = read()
+                with self._lock.current, self._opened() as file:
+                    result = read(file)
             except Exception as raised:  # HDF5 has many ways to fail at a file that is half changed
                 error = raised
             # A commit writes the journal, changes the file, replaces the metadata and takes the journal away, or
             # puts another file in the place of this one; asked for in this order, none of it can be missed.
-            if not has_journal(self.data_path) and self._moment() == before:
-                if error is not None:
-                    raise error
-                return cast("T", result)
+            if self._moment() == before:
+                if error is None:
+                    return cast("T", result)
+                with self._lock.current:
+                    if not (isinstance(error, DatasetCorruptError) and self._index.distrust()):  # which may be wrong
+                        raise error
             if time.monotonic() > deadline:
                 raise DatasetBusyError(f"{self._file} is being changed all the time; try again later.") from error
 
     def _moment(self) -> Any:
         """What is not the same any more when the dataset has changed."""
-        status = self._file.stat() if self._file.exists() else None
-        return stamp_of(self.data_path), status and (status.st_ino, status.st_size, status.st_mtime_ns)
+        return tuple(stamp_of(self.data_path, name) for name in (JOURNAL_NAME, METADATA_FILE_NAME, DATA_FILE_NAME))
 
-    def _locate(self, batch: Iterable[int]) -> None:
+    def _locate(self, batch: Iterable[int], file: DataFile) -> None:
         for index in batch:
             if self._index.find(index) is None:
-                self._index.add(self._episodes().locate(index, self._known_paths))
+                self._index.add(self._episodes(file).locate(index, self._known_paths))
 
     def _placed(self, index: int) -> tuple[Schema, list[int]]:
         found = self._index.find(index)
@@ -256,26 +373,30 @@ class HDF5Storage(MinariStorage):
             raise DatasetCorruptError(f"Episode {index} is not in {self._file}.")
         return found
 
-    def _read_others(self, batch: Sequence[int]) -> dict[int, dict[Any, Column]]:
+    def _read_others(self, batch: Sequence[int], file: DataFile) -> dict[int, dict[Path, Column]]:
         """The leaves that do not lie in the file as they are."""
         wanted = []
         for index in batch:
             paths = [leaf.path for leaf in self._placed(index)[0].leaves if leaf.needs_hdf5]
             if paths:
                 wanted.append((index, self._index.header(index), paths))
-        return self._episodes().read_columns(wanted) if wanted else {}
+        return self._episodes(file).read_columns(wanted) if wanted else {}
 
     def _read_episode_metadata(self, indices: Iterable[int]) -> Iterator[dict[str, Any]]:
         remaining = iter(indices)
         while batch := list(islice(remaining, _EPISODES_AT_A_TIME)):
-            yield from self._at_one_moment(partial(self._metadata_of, batch))
+            yield from self._at_one_moment(partial(self._verified_metadata, batch))
 
-    def _metadata_of(self, batch: Sequence[int]) -> list[dict[str, Any]]:
-        episodes, found = self._episodes(), []
+    def _metadata_of(self, batch: Sequence[int], file: DataFile) -> list[dict[str, Any]]:
+        episodes, found = self._episodes(file), []
         for index in batch:
             metadata = episodes.read_metadata(index, self._index.header(index))
+            if (
+                metadata.get("id", index) != index
+            ):  # the index has led to another episode, or somebody else numbers them
+                metadata = episodes.read_metadata(index)
             if "total_steps" not in metadata:  # where another program has left it out
-                self._locate([index])
+                self._locate([index], file)
                 metadata["total_steps"] = int(cast("Any", self._index.lengths(np.array([index])))[0])
             found.append({**metadata, "id": index})
         return found
@@ -285,6 +406,69 @@ class HDF5Storage(MinariStorage):
             self._refresh()
             lengths = self._index.lengths(indices)
         return super()._read_lengths(indices) if lengths is None else lengths
+
+    # Checksums
+
+    def _verify(self, index: int, columns: Columns, checksums: Mapping[Path, int]) -> None:
+        for path, expected in checksums.items():
+            if path not in columns or checksum_of(columns[path]) != expected:
+                raise ChecksumError(
+                    f"The {path_name(path)!r} of episode {index} in {self._file} are not the values that were written: "
+                    f"their checksum is another; copy or download the dataset again, or delete {INDEX_NAME} beside "
+                    f"the file where the values were changed on purpose."
+                )
+
+    def _verified_metadata(self, batch: Sequence[int], file: DataFile) -> list[dict[str, Any]]:
+        found = self._metadata_of(batch, file)
+        for index, metadata in zip(batch if self.verify_checksums else [], found, strict=False):
+            expected = self._index.metadata_checksum(index)
+            if expected != NO_CHECKSUM and is_damaged(metadata_checksum(metadata), expected):
+                raise ChecksumError(
+                    f"The metadata of episode {index} in {self._file} are not those that were written: their checksum "
+                    f"is another; copy or download the dataset again, or delete {INDEX_NAME} beside the file where "
+                    f"they were changed on purpose."
+                )
+        return found
+
+    def _add_metadata_checksums(self, indices: Iterable[int]) -> None:
+        """Make checksums of the metadata as they are now, of those of these episodes that have none."""
+        remaining = iter(indices)
+        while batch := list(islice(remaining, _EPISODES_AT_A_TIME)):
+            self._at_one_moment(partial(self._add_checksums_of_metadata, batch))
+        with self._lock.current:
+            self._index.save()
+
+    def _add_checksums_of_metadata(self, batch: Sequence[int], file: DataFile) -> None:
+        for index, metadata in zip(batch, self._metadata_of(batch, file), strict=True):
+            if self._index.metadata_checksum(index) == NO_CHECKSUM:
+                self._index.set_metadata_checksum(index, metadata_checksum(metadata))
+
+    def _episodes_without_checksums(self, indices: Iterable[int]) -> list[int]:
+        remaining, missing = iter(indices), []
+        while batch := list(islice(remaining, _EPISODES_AT_A_TIME)):
+            missing += self._at_one_moment(partial(self._batch_without_checksums, batch))
+        return missing
+
+    def _batch_without_checksums(self, batch: Sequence[int], file: DataFile) -> list[int]:
+        self._locate(batch, file)
+        return self._index.without_checksums(batch)
+
+    def _add_missing_checksums(self) -> int:
+        missing = self._episodes_without_checksums(range(self.total_episodes))
+        for index, columns in self._read_columns(missing):
+            checksums = {path: checksum_of(column) for path, column in columns.items()}
+            with self._lock.current:
+                self._index.add_checksums(index, checksums)
+        self._add_metadata_checksums(range(self.total_episodes))
+        return len(missing)
+
+    def _checksums_of(self, index: int, file: DataFile) -> dict[Path, int]:
+        self._locate([index], file)
+        known = self._index.checksums(index)
+        if len(known) == len(self._placed(index)[0].leaves):
+            return known
+        ((_, columns),) = self._columns([index], file)
+        return {path: checksum_of(column) for path, column in columns.items()} | known
 
     # Writing
 
@@ -298,45 +482,62 @@ class HDF5Storage(MinariStorage):
         """Episodes as they are stored, or with their values where their bytes cannot be copied."""
         remaining = iter(indices)
         while batch := list(islice(remaining, _EPISODES_AT_A_TIME)):
-            stored = self._at_one_moment(partial(self._stored_batch, batch))
-            for index, (episode, metadata) in zip(batch, stored, strict=True):
-                if episode is not None:
-                    yield StoredEpisode(metadata.pop("total_steps"), episode, metadata)
-                else:
-                    ((_, columns),) = self._read_columns([index])
-                    yield EpisodeColumns(metadata.pop("total_steps"), columns, metadata)
+            yield from self._at_one_moment(partial(self._stored_batch, batch))
 
-    def _stored_batch(self, batch: Sequence[int]) -> list[tuple[Mapping[Path, Column | StoredColumn] | None, Any]]:
-        """Of each episode its columns as they are stored, None where that is not possible, and its metadata."""
-        self._locate(batch)
-        metadatas = self._metadata_of(batch)
-        for metadata in metadatas:
+    def _stored_batch(self, batch: Sequence[int], file: DataFile) -> list[StoredEpisode | EpisodeColumns]:
+        self._locate(batch, file)
+        episodes: list[StoredEpisode | EpisodeColumns] = []
+        for index, metadata in zip(batch, self._metadata_of(batch, file), strict=True):
             del metadata["id"]
-        return [(self._stored_columns(index), metadata) for index, metadata in zip(batch, metadatas, strict=True)]
+            total_steps, known = int(metadata.pop("total_steps")), self._index.metadata_checksum(index)
+            columns = self._stored_columns(index, file)
+            if columns is None:
+                ((_, values),) = self._columns([index], file)
+                self._verify(index, values, self._index.checksums(index))  # since new ones are made of them
+                episodes.append(EpisodeColumns(total_steps, values, metadata))
+            else:
+                episodes.append(StoredEpisode(total_steps, columns, metadata, self._checksums_of(index, file), known))
+        return episodes
 
-    def _stored_columns(self, index: int) -> Mapping[Path, Column | StoredColumn] | None:
-        mapped, (schema, places) = self._mapped(), self._placed(index)
-        columns: dict[Any, Column | StoredColumn] = {}
+    def _stored_columns(self, index: int, file: DataFile) -> Mapping[Path, Column | StoredColumn] | None:
+        schema, places = self._placed(index)
+        columns: dict[Path, Column | StoredColumn] = {}
+        plain: list[tuple[int, Column]] = []
         others, position = [], 0
         for leaf in schema.leaves:
             shape, offset = (places[position], *leaf.shape), places[position + 1]
+            position += 1 + leaf.pieces
             if leaf.dtype is None or (leaf.filters is None and leaf.chunks is not None):
                 others.append(leaf.path)
             elif leaf.filters is None:
-                columns[leaf.path] = mapped.array(offset, shape, leaf.dtype)
+                columns[leaf.path] = array = np.empty(shape, leaf.dtype)
+                plain.append((offset, array))
             else:
-                columns[leaf.path] = self._stored(mapped, index, leaf, shape, offset)
-            position += 1 + leaf.pieces
+                columns[leaf.path] = self._stored(file, index, leaf, shape, offset)
+        try:
+            file.read_arrays(plain)
+        except ValueError as error:
+            raise self._cut_off(index, error) from error
         if not others:
             return columns
-        stored = self._episodes().stored_columns(index, self._index.header(index), others)
+        stored = self._episodes(file).stored_columns(index, self._index.header(index), others)
         return None if stored is None else {**columns, **stored}
 
-    def _remember(self, placed: Iterable[PlacedEpisodes], status: os.stat_result, total: int) -> None:
-        """Take over what a writer has changed."""
+    def _remember(
+        self, placed: Iterable[PlacedEpisodes], described: Iterable[int], status: os.stat_result, total: int
+    ) -> None:
+        """Take over what a writer has changed: episodes, and the metadata of others."""
         with self._lock.current:
             for episodes in placed:
                 self._index.add(episodes)
+            for index in described:
+                self._index.set_metadata_checksum(index, NO_CHECKSUM)
             self._index.total = total
             self._index.save(status)
-            self._map = None
+
+    def _keep_index(self) -> None:
+        """Take the file, which a writer has left as it was before, for the one that the index describes."""
+        with self._lock.current, contextlib.suppress(OSError):
+            status = self._file.stat()
+            if self._index.stamp is not None and self._index.stamp[:2] == (status.st_size, status.st_mtime_ns):
+                self._index.save(status)

@@ -92,10 +92,11 @@ def find_superblock(source: Source, name: str) -> Superblock:
         DatasetCorruptError: the file is not HDF5, or cut off.
         NotUnderstood: it has addresses of another size.
     """
-    place, start = 0, b""
-    while place + 48 <= source.size and start[:8] != _SIGNATURE:
+    place, following, start = 0, 0, b""
+    while following + 48 <= source.size and start[:8] != _SIGNATURE:
+        place, following = following, max(512, 2 * following)  # behind a user block
         start = source.read(place, min(SUPERBLOCK_SIZE, source.size - place))
-        source.base, place = place, max(512, 2 * place)  # behind a user block
+    source.base = place
     version = start[8] if start[:8] == _SIGNATURE else None
     places = _PLACES.get(version)
     if places is None or len(start) < places[2] + 8 or not (version in (0, 1) or _has_checksum(start)):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
+from minari._base.outcomes import failures_logged
 from minari.dataset._storages.file_lock import folder_lock
 from minari.dataset._storages.hdf5_appending import EpisodeAppender
 from minari.dataset._storages.hdf5_index import PlacedEpisodes
@@ -15,6 +17,7 @@ from minari.dataset._storages.hdf5_library import hdf5
 from minari.dataset._storages.hdf5_members import File, MemberTable, empty_group, find_table
 from minari.dataset._storages.hdf5_names import group_name
 from minari.dataset._storages.hdf5_objects import REFERENCES_AT
+from minari.dataset._storages.hdf5_reader import EpisodeFile
 from minari.dataset._storages.hdf5_superblock import (
     NEW_SUPERBLOCK_SIZE,
     SUPERBLOCK_SIZE,
@@ -23,10 +26,10 @@ from minari.dataset._storages.hdf5_superblock import (
     new_superblock,
     read_superblock,
 )
-from minari.dataset._storages.transaction import FileTransaction, write_all
+from minari.dataset._storages.transaction import FileTransaction, has_journal, write_all
 from minari.dataset.episode_writer import EpisodeWriter
 from minari.dataset.metadata import METADATA_FILE_NAME, DatasetMetadata
-from minari.errors import DatasetCorruptError
+from minari.errors import DatasetCorruptError, MinariError
 from minari.spaces import EpisodeColumns
 from minari.storage.publishing import flush, write_atomically
 
@@ -70,16 +73,20 @@ class _NewFile:
         self.path = path
         self._temporary = path.with_name(f".{path.name}.partial")
         self._bytes: BinaryIO | None = None
+        self._process = os.getpid()
         root = empty_group(NEW_SUPERBLOCK_SIZE)
         self._start = new_superblock(NEW_SUPERBLOCK_SIZE, NEW_SUPERBLOCK_SIZE + len(root)) + root
 
     @property
     def end(self) -> int:
-        return len(self._start) if self._bytes is None else os.fstat(self._bytes.fileno()).st_size
+        if self._bytes is None or self._bytes.closed:
+            return len(self._start)
+        return os.fstat(self._bytes.fileno()).st_size
 
     def _opened(self) -> BinaryIO:
         if self._bytes is None:
-            self._bytes = self._temporary.open("w+b", buffering=0)
+            self._temporary.unlink(missing_ok=True)  # of a killed writer, or a link that somebody has put there
+            self._bytes = self._temporary.open("x+b", buffering=0)
             write_all(self._bytes, memoryview(self._start))
         return self._bytes
 
@@ -99,8 +106,9 @@ class _NewFile:
 
     def commit(self, texts: Mapping[str, str]) -> os.stat_result:
         self._move_into_place()
+        status = self.path.stat()
         self._write_texts(texts)
-        return self.path.stat()
+        return status
 
     def _move_into_place(self) -> None:
         if self._bytes is not None:
@@ -118,7 +126,8 @@ class _NewFile:
     def close(self) -> None:
         if self._bytes is not None:
             self._bytes.close()
-        self._temporary.unlink(missing_ok=True)
+        if os.getpid() == self._process:  # and not a child of it that was forked meanwhile
+            self._temporary.unlink(missing_ok=True)
 
 
 class _ReplacementFile(_NewFile):
@@ -131,9 +140,11 @@ class _ReplacementFile(_NewFile):
         else:  # as up to 0.4, where the file has the metadata, and new ones fit the old file as well
             self._write_texts(texts)
             self._move_into_place()
+        status = self.path.stat()
         for linked in self.path.parent.glob("additional_data_*.hdf5"):
-            linked.unlink()
-        return self.path.stat()
+            with failures_logged(f"Removing {linked}"):
+                linked.unlink()
+        return status
 
 
 class HDF5Writer(EpisodeWriter):
@@ -149,6 +160,8 @@ class HDF5Writer(EpisodeWriter):
         self._appender = EpisodeAppender(target.write_at, self._old_end, storage._codec_for)
         self._appended = self._finished = self._committed = False
         self._replaced: dict[str, str] = {}
+        self._changed: set[int] = set()
+        self._described: list[int] = []  # episodes whose metadata are changed
         self._through_hdf5: list[Callable[[Any], None]] = []
         self._file: Any | None = None
         self._placed: list[PlacedEpisodes] = []
@@ -160,9 +173,12 @@ class HDF5Writer(EpisodeWriter):
 
     def replace(self, index: int, episode: EpisodeColumns) -> None:
         self._replaced[group_name(index)] = f"replaced_{index}"
+        self._changed.add(index)
         self.append(index, [episode])
 
     def update_metadata(self, index: int, metadata: Mapping[str, Any]) -> None:
+        self._changed.add(index)
+        self._described.append(index)
         self._through_hdf5.append(lambda file: hdf5().update_metadata(file[group_name(index)], metadata))
 
     def copy_from(self, first_index: int, storage: MinariStorage, indices: Sequence[int]) -> bool:
@@ -187,12 +203,18 @@ class HDF5Writer(EpisodeWriter):
                     f"download it again."
                 )
             self._placed, end = self._appender.finish()
-            table = find_table(self._target, superblock.root)
-            if table is None or self._replaced:
-                unlinked = list(self._placed)
-            else:
-                members = MemberTable(self._target, table, end, superblock.leaf_k, superblock.node_k)
-                end = members.add(_names(self._placed), _headers(self._placed))
+            try:
+                table = find_table(self._target, superblock.root)
+                if table is None or self._replaced:
+                    unlinked = list(self._placed)
+                else:
+                    members = MemberTable(self._target, table, end, superblock.leaf_k, superblock.node_k)
+                    end = members.add(_names(self._placed), _headers(self._placed))
+            except (ValueError, IndexError, OverflowError, struct.error) as error:
+                raise DatasetCorruptError(
+                    f"{self._target.path} cannot be extended, since the list of its episodes is damaged ({error}); "
+                    f"copy or download it again."
+                ) from error
             self._target.write_at(0, memoryview(superblock.with_end(end)))
         if unlinked or self._through_hdf5:
             self._superblock()  # for what it says about the file being in use
@@ -203,7 +225,27 @@ class HDF5Writer(EpisodeWriter):
         check_not_in_use(superblock, str(self._target.path))
         return superblock
 
+    def _check_changed(self) -> None:
+        """See that what is to be changed can be read, before HDF5 is let at it, which damage may hang or crash."""
+        episodes = EpisodeFile(self._target.path, self._target.end)
+        episodes.read_at = self._target.read_at
+        episodes.count()
+        for index in sorted(self._changed):
+            episodes.locate(index, self._storage._known_paths)
+            episodes.read_metadata(index)
+
     def _change_through_hdf5(self, unlinked: Sequence[PlacedEpisodes]) -> None:
+        self._check_changed()
+        try:
+            self._let_hdf5_change(unlinked)
+        except MinariError:
+            raise
+        except (KeyError, RuntimeError, ValueError, TypeError) as error:  # how h5py says that a file is damaged
+            raise DatasetCorruptError(
+                f"{self._target.path} cannot be changed by HDF5 ({error}); it is damaged, so copy or download it again."
+            ) from error
+
+    def _let_hdf5_change(self, unlinked: Sequence[PlacedEpisodes]) -> None:
         self._file = file = hdf5().open_for_writing(self._target.for_hdf5(), str(self._target.path))
         for name, aside in self._replaced.items():
             file.move(name, aside)
@@ -228,7 +270,10 @@ class HDF5Writer(EpisodeWriter):
         if self._placed or self._through_hdf5:
             status = self._target.commit(texts)
             self._committed = True
-            self._storage._remember(self._placed, status, metadata.total_episodes)
+            if not has_journal(self._storage.data_path):  # all of it is in place
+                with failures_logged(f"Keeping the index of {self._target.path}"):
+                    self._storage._remember(self._placed, self._described, status, metadata.total_episodes)
+                    self._storage._add_metadata_checksums(self._described)
         else:
             write_atomically(self._storage.data_path / METADATA_FILE_NAME, texts[METADATA_FILE_NAME])
 
@@ -236,10 +281,12 @@ class HDF5Writer(EpisodeWriter):
         """Undo what has not been committed."""
         if self._committed:
             return
-        self._target.discard()
-        if self._file is not None:
-            with suppress(Exception):  # HDF5 may not manage to write what is thrown away anyway
-                self._file.close()
+        if self._target.end > self._old_end or self._file is not None:
+            self._target.discard()
+            if self._file is not None:
+                with suppress(Exception):  # HDF5 may not manage to write what is thrown away anyway
+                    self._file.close()
+            self._storage._keep_index()
 
 
 def _names(placed: Iterable[PlacedEpisodes]) -> list[str]:
@@ -262,6 +309,8 @@ def open_writer(storage: HDF5Storage, *, replacing: bool = False) -> Iterator[HD
         DatasetBusyError: another program is writing the dataset.
     """
     with folder_lock(storage.data_path):
+        if replacing and has_journal(storage.data_path):
+            FileTransaction(storage._file).close()  # completes what a killed writer has committed
         target = _ReplacementFile(storage._file) if replacing else _target(storage)
         if storage.total_episodes:
             storage._refresh()  # another program may have changed the file, and what is kept about it
@@ -270,7 +319,8 @@ def open_writer(storage: HDF5Storage, *, replacing: bool = False) -> Iterator[HD
             yield writer
         finally:
             writer.abandon()
-            target.close()
+            with failures_logged(f"Closing {target.path}"):
+                target.close()
 
 
 def _target(storage: HDF5Storage) -> _Target:

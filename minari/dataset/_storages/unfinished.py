@@ -1,39 +1,63 @@
-"""Changes that a killed writer has committed and not finished: whoever opens the dataset next does."""
+"""Changes that a writer has committed and not finished: what readers and the next writer make of them.
+
+A reader finishes nothing. It sees the state after the change, through the files that hold it, as long
+as the change is not in place; see :mod:`transaction` and :mod:`folder_changes`.
+"""
 
 from __future__ import annotations
 
-import errno
+import logging
+import os
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
-from minari.errors import DatasetBusyError, DatasetCorruptError
+from minari.dataset._storages.file_lock import LOCK_NAME, is_locked
+from minari.errors import DatasetCorruptError
 
 
-def finish_change(sign: Path, finish: Callable[[], None], timeout: float) -> None:
-    """Finish a change, or wait for the writer that is at it and alive.
+__all__ = ["METADATA_FILE_NAME", "corrupt_change", "ignored_change", "wait_for_writer"]
+
+METADATA_FILE_NAME: Final = "metadata.json"
+
+_log = logging.getLogger(__name__)
+
+_PATIENCE: Final = 1.0  # seconds for a writer that is alive, since what is in place is read faster
+_PAUSE: Final = 0.002  # seconds
+_MOST_LOGGED: Final = 10_000
+_logged: set[str] = set()
+
+
+def wait_for_writer(sign: Path) -> bool:
+    """Wait for a moment for the writer that is putting a change into place.
 
     Args:
-        sign: the file or folder that is there as long as the change is not finished.
-        finish: takes the lock of the writer and makes the change.
-        timeout: how long to wait for a writer, in seconds.
+        sign: the file or directory that is there as long as the change is not in place.
 
-    Raises:
-        DatasetBusyError: the writer is still at it.
-        DatasetCorruptError: the change cannot be made for want of permission.
+    Returns:
+        Whether it is in place now.
     """
-    deadline = time.monotonic() + timeout
-    while sign.exists():
-        try:
-            finish()
-        except DatasetBusyError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-        except OSError as error:
-            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
-                raise
-            raise DatasetCorruptError(
-                f"{sign.parent} has an unfinished change ({sign.name}), which must be applied before it is "
-                f"read; open the dataset once as a user who may write to it."
-            ) from error
+    deadline = time.monotonic() + _PATIENCE
+    while os.path.lexists(sign):
+        if time.monotonic() > deadline or not is_locked(sign.with_name(LOCK_NAME)):
+            return False
+        time.sleep(_PAUSE)
+    return True
+
+
+def ignored_change(sign: Path, reason: object) -> None:
+    """Log, once, that a change does not count, since nothing of it has been put into place."""
+    if str(sign) in _logged:
+        return
+    if len(_logged) < _MOST_LOGGED:
+        _logged.add(str(sign))
+    _log.warning("%s is left alone and does not count (%s); `minari clean` can remove it.", sign, reason)
+
+
+def corrupt_change(sign: Path, reason: object) -> DatasetCorruptError:
+    """Return the error about a change that is half in place and cannot be completed."""
+    return DatasetCorruptError(
+        f"{sign.parent} has an interrupted change ({sign.name}) that is partly in place and cannot be completed "
+        f"({reason}); copy or download the dataset again, or remove what is left of the change with "
+        f"`minari clean --discard-changes` and look at what the dataset holds."
+    )

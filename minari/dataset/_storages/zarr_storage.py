@@ -15,13 +15,13 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from minari.dataset._storages.folder_changes import finish_changes, folder_size, is_changing
+from minari.dataset._storages.folder_changes import change_under_way, folder_size, pending_changes
 from minari.dataset._storages.zarr_appender import StoreAppender
 from minari.dataset._storages.zarr_codecs import CODECS
 from minari.dataset._storages.zarr_parts import Episode, Parts, write_in_parts
 from minari.dataset._storages.zarr_reader import EPISODE_ENDS, StoreReader
 from minari.dataset._storages.zarr_remote import open_remote_writer, refusal
-from minari.dataset._storages.zarr_store import Arrays, store_at
+from minari.dataset._storages.zarr_store import Arrays, FolderStore, store_at
 from minari.dataset._storages.zarr_stream import Put
 from minari.dataset._storages.zarr_table import Table
 from minari.dataset._storages.zarr_writer import STORE_NAME, open_writer
@@ -51,8 +51,6 @@ class ZarrStorage(MinariStorage):
         self._leaves = {leaf.path: leaf for space in spaces for leaf in space.leaves()}
         self._known_size = KnownSize(data_path)
         self._known_reader: tuple[Any, StoreReader] | None = None  # and what the metadata file was like
-        if not is_remote(data_path):
-            finish_changes(data_path)
 
     @property
     def _store_path(self) -> FilePath:
@@ -60,35 +58,50 @@ class ZarrStorage(MinariStorage):
 
     def _count_episodes(self) -> int:
         # What lies behind the episodes of the metadata was left by a writer of a remote store that did not finish.
-        found = Arrays(store_at(self._store_path)).open(EPISODE_ENDS).rows
+        found = Arrays(self._store()).open(EPISODE_ENDS).rows
         return min(found, self._metadata.total_episodes)
 
     # Reading
 
-    def _reader(self, verify: bool | None = None, stamp: Any = None) -> StoreReader:
+    def _store(self) -> Any:
+        """The store, before whose files those come that a killed writer has committed and not put into place."""
+        if not is_remote(self.data_path):
+            changes = pending_changes(self.data_path)
+            if changes is not None:
+                return FolderStore(changes.staged / STORE_NAME, self._store_path)
+        return store_at(self._store_path)
+
+    def _state(self) -> tuple[int | None, Any]:
+        """What is not the same any more when the store has changed; waits for a change that is being made."""
+        change = None if is_remote(self.data_path) else change_under_way(self.data_path)
+        return change, stamp_of(self.data_path)
+
+    def _reader(self, verify: bool | None = None, state: Any = None) -> StoreReader:
         """What the store holds at this moment.
 
         Args:
             verify: whether checksums are verified; by default as the storage does.
-            stamp: of the metadata file, where that was looked at just now.
+            state: of the store, where that was looked at just now.
         """
         verify = self.verify_checksums if verify is None else verify
         while True:
-            stamp = stamp or stamp_of(self.data_path)
-            if self._known_reader is not None and self._known_reader[0] == (stamp, verify):
+            state = state or self._state()
+            if self._known_reader is not None and self._known_reader[0] == (state, verify):
                 return self._known_reader[1]
+            if state[0] is not None:
+                self._forget_metadata()  # they change with the store
             try:
-                reader = StoreReader(Arrays(store_at(self._store_path), verify), self.total_episodes)
+                reader = StoreReader(Arrays(self._store(), verify), self.total_episodes)
                 self._check_steps(reader)
                 self._check_leaves(reader.table)
             except DatasetCorruptError:
-                if self._is_settled(stamp):
+                if state == self._state():
                     raise
             else:
-                if self._is_settled(stamp):
-                    self._known_reader = (stamp, verify), reader
+                if state == self._state():
+                    self._known_reader = (state, verify), reader
                     return reader
-            stamp = None
+            state = None
 
     def _check_steps(self, reader: StoreReader) -> None:
         if reader.ends[-1] != self.total_steps:
@@ -109,25 +122,18 @@ class ZarrStorage(MinariStorage):
                     f"download the dataset again."
                 )
 
-    def _is_settled(self, stamp: Any) -> bool:
-        """Whether nothing has changed since the metadata file was like that; waits for a change under way."""
-        if not is_remote(self.data_path) and is_changing(self.data_path):
-            finish_changes(self.data_path)
-            return False
-        return bool(stamp == stamp_of(self.data_path))
-
     def _settled(self, read: Callable[[StoreReader], T]) -> T:
         """What is read from the store; again where it was being changed meanwhile."""
         while True:
-            stamp = stamp_of(self.data_path)
-            reader = self._reader(stamp=stamp)
+            state = self._state()
+            reader = self._reader(state=state)
             try:
                 found = read(reader)
             except DatasetCorruptError:
-                if self._is_settled(stamp):
+                if state == self._state():
                     raise
             else:
-                if self._is_settled(stamp):
+                if state == self._state():
                     return found
 
     def _read_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:

@@ -76,7 +76,7 @@ class ZarrWriter(EpisodeWriter):
             self._storage._known_size.remember(self._total)
 
     def _new_appender(self, store: Path, reader: StoreReader) -> StoreAppender:
-        return self._storage._appender(put_into(store), reader)
+        return self._storage._appender(put_into(store, self._changes), reader)
 
     def _finish(self) -> None:
         """Write everything, once."""
@@ -138,8 +138,8 @@ def open_writer(storage: ZarrStorage, anew: bool = False) -> Iterator[ZarrWriter
         yield ZarrWriter(storage, changes, anew)
 
 
-def put_into(store: Path) -> Put:
-    """What puts files into a folder."""
+def put_into(store: Path, changes: FolderChanges | None = None) -> Put:
+    """What puts files into a folder, which become those of the store with a change."""
     made: set[Path] = set()
 
     def put(key: str, parts: Sequence[memoryview]) -> None:
@@ -150,5 +150,7 @@ def put_into(store: Path) -> Put:
         with path.open("wb", buffering=0) as file:
             for part in parts:
                 transaction.write_all(file, part)
+        if changes is not None:
+            changes.note(f"{STORE_NAME}/{key}", parts)
 
     return put

@@ -17,7 +17,7 @@ from urllib.request import url2pathname
 
 from minari._base.files import Directory
 from minari.dataset.dataset_id import DatasetId, is_dataset_id, is_part
-from minari.dataset.raw_metadata import read_raw_metadata
+from minari.dataset.raw_metadata import read_raw_metadata, refuse_unfinished
 from minari.errors import DatasetBusyError, MinariError, RemoteError, UnsafePathError
 from minari.storage.publishing import (
     NAMESPACE_METADATA_FILENAME,
@@ -125,7 +125,7 @@ class FileStorage(CloudStorage):
             if not path.is_dir():
                 return []
             if dataset_exists(path):
-                read_raw_metadata(path / "data")  # finishes what a killed program has left, or waits
+                refuse_unfinished(path / "data")
             found = [
                 RemoteFile(f"{folder}/{file.name}", file.size, None, "{}-{}".format(*file.stamp))
                 for file in local_files(path)

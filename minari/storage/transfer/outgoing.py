@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from minari._base.files import METADATA_LIMIT, Directory
 from minari.dataset.dataset_id import DatasetId
-from minari.dataset.raw_metadata import read_raw_metadata
+from minari.dataset.raw_metadata import read_raw_metadata, refuse_unfinished
 from minari.errors import DatasetBusyError, DatasetNotFoundError, RemoteError
 from minari.progress import track
 from minari.storage.datasets_root_dir import get_dataset_path
@@ -162,7 +162,8 @@ def gather_dataset(
     folder = get_dataset_path(str(DatasetId.parse(dataset_id)), root=root)
     if not dataset_exists(folder):
         raise DatasetNotFoundError(f"There is no dataset {dataset_id} at {folder} to upload.")
-    raw = read_raw_metadata(folder / "data")  # finishes what a killed program has left, or waits
+    raw = read_raw_metadata(folder / "data")
+    refuse_unfinished(folder / "data")
     at_rest = local_files(folder)
     refuse_bad_names(file.name for file in at_rest)
     wanted = {"sha256", *algorithms}

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import errno
-import logging
 import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
 
-from minari.dataset._storages.file_lock import lock_file
+from minari.dataset._storages.file_lock import Lock, try_lock
 from minari.errors import DatasetBusyError
 from minari.progress import progress
 from minari.storage.publishing import make_folder, make_parents, remove_empty
 
 
-__all__ = ["folder_under_way"]
+__all__ = ["LOCK_NAME_WITHIN", "folder_under_way"]
 
-_log = logging.getLogger(__name__)
-
-_LOCK_NAME = "lock"
-_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})  # on some network disks
+#: The file in such a folder that is locked as long as a program works there.
+LOCK_NAME_WITHIN = "lock"
 _PAUSE = 0.1  # seconds between two looks whether the other program has finished
+_PATIENCE = 600.0  # seconds in which it changes nothing, as when it computes checksums
 
 
 @contextmanager
@@ -43,14 +39,18 @@ def folder_under_way(folder: Path, purpose: str) -> Iterator[Path]:
     """
     created = make_parents(folder.parent)
     try:
-        with _locked(folder, purpose):
-            try:
-                yield folder
-            except BaseException:
-                if not _is_worth_keeping(folder):
-                    shutil.rmtree(folder, ignore_errors=True)
-                raise
-            shutil.rmtree(folder, ignore_errors=True)
+        held = _locked(folder, purpose)
+        try:
+            yield folder
+        except BaseException:
+            if held.is_held and not _is_worth_keeping(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
+        else:
+            if held.is_held:
+                shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            held.release()
     except BaseException:
         remove_empty(created)
         raise
@@ -60,51 +60,46 @@ def _is_worth_keeping(folder: Path) -> bool:
     return any(files for path, _, files in os.walk(folder) if Path(path) != folder)
 
 
-def _locked(folder: Path, purpose: str) -> BinaryIO:
+def _locked(folder: Path, purpose: str) -> Lock:
     while True:
-        file = _opened(folder)
-        try:
-            _wait_for(file, folder, purpose)
-            if _is_still(file, folder / _LOCK_NAME):
-                return file
-        except BaseException:
-            file.close()
-            raise
-        file.close()  # the other program has finished, and removed the folder
+        held = _opened(folder)
+        if held is None:
+            held = _waited_for(folder, purpose)
+        if held.is_at_its_path():
+            return held
+        held.release()  # the other program has finished, and removed the folder
 
 
-def _opened(folder: Path) -> BinaryIO:
+def _opened(folder: Path) -> Lock | None:
     while True:  # as the folder, and empty ones around it, may be removed between any two lines
         make_folder(folder)
         try:
-            return (folder / _LOCK_NAME).open("a+b")
+            return try_lock(folder / LOCK_NAME_WITHIN)
         except FileNotFoundError:
             continue
 
 
-def _wait_for(file: BinaryIO, folder: Path, purpose: str) -> None:
-    if _lock(file, folder):
-        return
+def _waited_for(folder: Path, purpose: str) -> Lock:
+    seen, since = _newest(folder), time.monotonic()
     with progress(f"waiting for another program that is {purpose}", None, unit="looks") as advance:
-        while not _lock(file, folder):
+        while (held := _opened(folder)) is None:
             time.sleep(_PAUSE)
             advance(1)
+            if time.monotonic() - since > _PATIENCE:
+                if seen == (newest := _newest(folder)):
+                    raise DatasetBusyError(
+                        f"Another program that is {purpose} has changed nothing in {folder} for {_PATIENCE / 60:g} "
+                        f"minutes; see whether it hangs, end it, and try again."
+                    )
+                seen, since = newest, time.monotonic()
+    return held
 
 
-def _lock(file: BinaryIO, folder: Path) -> bool:
-    try:
-        lock_file(file, folder)
-    except DatasetBusyError:
-        return False
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
-        _log.warning("%s; two programs that download the same dataset at once would disturb each other.", error)
-    return True
-
-
-def _is_still(file: BinaryIO, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
+def _newest(folder: Path) -> tuple[int, int]:
+    """What changes as long as a program writes into a folder: the number of its files, and the newest time."""
+    times = [0]
+    for path, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                times.append(os.lstat(os.path.join(path, name)).st_mtime_ns)  # noqa: PTH118
+    return len(times), max(times)

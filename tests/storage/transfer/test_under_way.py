@@ -9,12 +9,15 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from minari.dataset._storages import file_lock
+from minari.errors import DatasetBusyError
 from minari.progress import observe_progress
 from minari.storage.publishing import remove_empty
+from minari.storage.transfer import under_way
 from minari.storage.transfer.under_way import folder_under_way
 from minari.testing.sharing import Interference, tree
 
@@ -116,18 +119,32 @@ def test_who_waits_is_told(tmp_path: Path) -> None:
     assert [task.description for task in observer.tasks] == ["waiting for another program that is counting sheep"]
 
 
-def test_a_disk_without_locks_is_used_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
+def test_a_program_that_hangs_is_not_waited_for_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(under_way, "_PATIENCE", 0.2)
+    with folder_under_way(tmp_path / ".x", "testing"), ThreadPoolExecutor(1) as pool:
 
-    monkeypatch.setattr(file_lock, "_lock", refuse)
-    with folder_under_way(tmp_path / ".x", "testing"):
-        assert "cannot be locked: No locks available" in caplog.text
+        def wait() -> None:
+            with folder_under_way(tmp_path / ".x", "testing"):
+                pass
+
+        with pytest.raises(DatasetBusyError, match="see whether it hangs"):
+            pool.submit(wait).result()
+
+
+def test_a_disk_without_locks_is_used_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(number: int) -> Any:
+        def call(descriptor: int, shared: bool) -> None:
+            raise OSError(number, os.strerror(number))
+
+        return call
+
+    monkeypatch.setattr(file_lock, "_lock", refuse(errno.ENOLCK))
+    monkeypatch.setattr(file_lock, "_warned", False)
+    with pytest.warns(UserWarning, match="cannot be locked"), folder_under_way(tmp_path / ".x", "testing"):
+        pass
     assert tree(tmp_path) == {}
-    monkeypatch.setattr(file_lock, "_lock", lambda file: (tmp_path / "absent").stat())
-    with pytest.raises(OSError, match="cannot be locked"), folder_under_way(tmp_path / ".x", "testing"):
+    monkeypatch.setattr(file_lock, "_lock", refuse(errno.EIO))
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)), folder_under_way(tmp_path / ".x", "testing"):
         pass
 
 
@@ -135,6 +152,8 @@ def test_the_folder_of_a_killed_program_is_taken_over(tmp_path: Path) -> None:
     program = """
 import os, sys
 from pathlib import Path
+from typing import Any
+from minari.storage.transfer import under_way
 from minari.storage.transfer.under_way import folder_under_way
 with folder_under_way(Path(sys.argv[1]), "testing") as folder:
     (folder / "files").mkdir()

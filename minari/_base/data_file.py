@@ -1,0 +1,192 @@
+"""A data file that another program may be changing, read at the offsets that are asked for.
+
+Every read copies the bytes, so that a file which is cut while it is read gives fewer bytes, and no
+signal that ends the process.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from minari._base.files import open_regular
+
+
+__all__ = ["DataFile", "stamp_of"]
+
+#: Bytes that are read where fewer are asked for, since structures are read in many small pieces.
+_READ_AHEAD: Final = 2**14
+#: Linux reads no more than that many pieces of memory in one call.
+_MOST_PIECES: Final = 1000
+#: Bytes between two arrays that are read and thrown away sooner than another call is made.
+_LARGEST_GAP: Final = 64
+_DISCARDED: Final = [np.empty(size, np.uint8) for size in range(_LARGEST_GAP + 1)]
+
+
+def stamp_of(status: os.stat_result) -> tuple[int, ...]:
+    """Return what a file that has changed, or was replaced, does not have any more: size, times, inode and device."""
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev
+
+
+class Change(Protocol):
+    """A change to a file that is not in place."""
+
+    @property
+    def end(self) -> int:
+        """Where the file ends with it."""
+
+    def patch(self, offset: int, data: memoryview) -> None:
+        """Put it into bytes that were read at an offset."""
+
+
+class DataFile:
+    """A regular file, open for reading; for one thread at a time, and for as long as a read takes.
+
+    Args:
+        path: of the file; a link that leads out of its directory is not followed.
+        change: to the file, which is committed and not in place; what is read is as it is with that.
+
+    Raises:
+        UnsafePathError: it is no regular file, or a link that leads out of its directory.
+        OSError: the file cannot be opened.
+
+    Attributes:
+        status: of the file when it was opened.
+        change: to the file, if there is one.
+        size: of the file, in bytes, with the change.
+        stamp: what a file that has changed, or was replaced, does not have any more.
+    """
+
+    __slots__ = ("_ahead", "_ahead_at", "_descriptor", "change", "size", "stamp", "status")
+
+    def __init__(self, path: str | os.PathLike[str], change: Change | None = None) -> None:
+        self._descriptor = open_regular(path)
+        self.status, self.change = os.fstat(self._descriptor), change
+        self.size, self.stamp = self.status.st_size, stamp_of(self.status)
+        if change is not None:
+            self.size, self.stamp = min(self.size, change.end), (*self.stamp, change.end)
+        self._ahead, self._ahead_at = b"", 0
+
+    def __enter__(self) -> DataFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
+
+    def fileno(self) -> int:
+        """Return the descriptor of the file."""
+        return self._descriptor
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Return bytes at an offset, fewer where the file ends.
+
+        Raises:
+            ValueError: the offset lies outside the file.
+        """
+        if not 0 <= offset <= self.size:
+            raise ValueError(f"byte {offset} of {self.size}")
+        size = max(0, min(size, self.size - offset))
+        begin = offset - self._ahead_at
+        if begin >= 0 and begin + size <= len(self._ahead):
+            return self._ahead[begin : begin + size]
+        if size >= _READ_AHEAD:
+            return self._read(offset, size)
+        self._ahead, self._ahead_at = self._read(offset, _READ_AHEAD), offset
+        return self._ahead[:size]
+
+    def read_arrays(self, arrays: Iterable[tuple[int, npt.NDArray[Any]]]) -> None:
+        """Fill arrays with the bytes at their offsets; neighbors are read in one call.
+
+        Args:
+            arrays: offsets, and arrays that lie in one piece.
+
+        Raises:
+            ValueError: the file ends before.
+        """
+        pieces: list[npt.NDArray[Any]] = []
+        begin = end = 0
+        for offset, array in sorted(arrays, key=_offset):
+            if not array.nbytes:
+                continue
+            if not pieces or not end <= offset <= end + _LARGEST_GAP or len(pieces) > _MOST_PIECES:
+                self._fill(pieces, begin, end)
+                pieces, begin = [], offset
+            elif offset > end:
+                pieces.append(_DISCARDED[offset - end])
+            pieces.append(array)
+            end = offset + array.nbytes
+        self._fill(pieces, begin, end)
+
+    def _fill(self, pieces: list[npt.NDArray[Any]], begin: int, end: int) -> None:
+        if begin == end:
+            return
+        self._fill_as_stored(pieces, begin, end)
+        if self.change is not None:
+            for piece in pieces:
+                view: Any = piece.reshape(-1).view(np.uint8)
+                self.change.patch(begin, memoryview(view))
+                begin += piece.nbytes
+
+    def _fill_as_stored(self, pieces: list[npt.NDArray[Any]], begin: int, end: int) -> None:
+        if begin < 0 or end > self.size:
+            raise ValueError(f"bytes {begin} to {end} of {self.size}")
+        if _read_into(self._descriptor, pieces, begin) == end - begin:
+            return
+        for piece in pieces:  # the system reads less than 2 GiB at a time, or the file has been cut
+            view, done = piece.reshape(-1).view(np.uint8), 0
+            while done < piece.nbytes:
+                read = _read_into(self._descriptor, [view[done:]], begin + done)
+                if read == 0:
+                    raise ValueError(f"bytes {begin + done} to {end} are not there any more")
+                done += read
+            begin += done
+
+    def _read(self, offset: int, size: int) -> bytes:
+        parts: list[bytes] = []
+        while size and (part := _read_bytes(self._descriptor, size, offset)):
+            parts.append(part)
+            offset, size = offset + len(part), size - len(part)
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        if self.change is None:
+            return data
+        patched = bytearray(data)
+        self.change.patch(offset - len(data), memoryview(patched))
+        return bytes(patched)
+
+
+def _offset(placed: tuple[int, npt.NDArray[Any]]) -> int:
+    return placed[0]
+
+
+if hasattr(os, "preadv"):
+    _read_bytes = os.pread
+
+    def _read_into(descriptor: int, pieces: list[npt.NDArray[Any]], offset: int) -> int:
+        return os.preadv(descriptor, pieces, offset)  # type: ignore[arg-type]
+
+else:  # Windows, where the descriptor has to be moved; nobody else has it
+
+    def _read_bytes(descriptor: int, size: int, offset: int, /) -> bytes:
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        return os.read(descriptor, min(size, 2**30))
+
+    def _read_into(descriptor: int, pieces: list[npt.NDArray[Any]], offset: int) -> int:
+        done = 0
+        for piece in pieces:
+            part = _read_bytes(descriptor, piece.nbytes, offset + done)
+            piece.reshape(-1).view(np.uint8)[: len(part)] = np.frombuffer(part, np.uint8)
+            done += len(part)
+            if len(part) < piece.nbytes:
+                break
+        return done

@@ -1,0 +1,290 @@
+"""What killed programs have left in a catalogue: found, completed or removed.
+
+What a program that is alive works on is left alone, and recordings are: `minari recover` makes datasets
+of them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from minari._base.files import is_directory
+from minari._base.outcomes import storage_errors
+from minari.dataset._storages.file_lock import directory_lock, folder_lock, is_locked, try_lock, waiting_at_most
+from minari.dataset._storages.folder_changes import CHANGES_NAME, STAGED_NAME, changes_to, folder_size, pending_changes
+from minari.dataset._storages.transaction import JOURNAL_NAME, FileTransaction, pending_change
+from minari.dataset.dataset_id import DatasetId
+from minari.dataset.minari_storage import PathLike
+from minari.errors import DatasetBusyError, DatasetCorruptError, DatasetNotFoundError, MinariError
+from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root
+from minari.storage.publishing import catalogue_folders, dataset_exists, restore_replaced
+from minari.storage.transfer.under_way import LOCK_NAME_WITHIN
+
+
+__all__ = ["Leftover", "clean", "find_leftovers", "remove"]
+
+_DATA_FILE: Final = "main_data.hdf5"
+#: Where it cannot be told whether a program is alive, what is that old (in seconds) is no longer its.
+_OLD: Final = 24 * 3600.0
+_WRITTEN: Final = 60.0  # seconds that no program takes to write a small file
+_SETTLED: Final = 1.0  # seconds that a program may take from making a directory to locking it
+
+_BUILT = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{12}\.partial")
+_DELETED = re.compile(r"\.(?P<name>.+)\.\w{8}\.deleted")
+_REPLACED = re.compile(r"\.(?P<name>.+)\.replaced")
+_MOVED = re.compile(r"\.(?P<name>.+)\.(?P<how>download|upload)")
+_IN_DATA = re.compile(r"\..+\.partial|\.[0-9a-f]{12}\.ignored|\.index\.[0-9a-f]+\.(json|i8)")
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """Something that a killed program has left.
+
+    Attributes:
+        path: where it is.
+        what: it is, and what becomes of it, as a phrase.
+        size: in bytes.
+    """
+
+    path: Path
+    what: str
+    size: int
+    _act: Callable[[], None]
+
+
+def find_leftovers(
+    dataset_ids: Iterable[str] = (), *, root: PathLike | None = None, discard_changes: bool = False
+) -> list[Leftover]:
+    """Look for what killed programs have left of datasets, and change nothing.
+
+    Args:
+        dataset_ids: of the datasets; by default all of the catalogue.
+        root: of the catalogue; by default that of ``MINARI_DATASETS_PATH``.
+        discard_changes: also find changes to datasets that cannot be completed.
+
+    Raises:
+        DatasetIdError: an id is malformed.
+        DatasetNotFoundError: there is nothing of that id.
+    """
+    wanted = [get_dataset_path(str(DatasetId.parse(dataset_id)), root=root) for dataset_id in dataset_ids]
+    if not wanted:
+        base = get_datasets_root(root)
+        folders = [base, *(path for _, path in catalogue_folders(base))] if base.is_dir() else []
+        found = [leftover for folder in folders for leftover in _beside(folder, None)]
+        return found + [
+            leftover
+            for folder in folders
+            if dataset_exists(folder)
+            for leftover in _inside(folder / "data", discard_changes)
+        ]
+    found = []
+    for path in wanted:
+        own = list(_beside(path.parent, path.name))
+        if dataset_exists(path):
+            own += _inside(path / "data", discard_changes)
+        elif not own:
+            raise DatasetNotFoundError(f"There is no dataset at {path}, and nothing that is left of one.")
+        found += own
+    return found
+
+
+def clean(
+    dataset_ids: Iterable[str] = (), *, root: PathLike | None = None, discard_changes: bool = False
+) -> list[Leftover]:
+    """Complete or remove what killed programs have left of datasets.
+
+    Args:
+        dataset_ids: of the datasets; by default all of the catalogue.
+        root: of the catalogue; by default that of ``MINARI_DATASETS_PATH``.
+        discard_changes: also remove changes to datasets that cannot be completed; what of them is in
+            place stays there.
+
+    Returns:
+        What was done.
+
+    Raises:
+        DatasetIdError: an id is malformed.
+        DatasetNotFoundError: there is nothing of that id.
+        StorageError: the system refuses it.
+    """
+    done = []
+    for leftover in find_leftovers(dataset_ids, root=root, discard_changes=discard_changes):
+        remove(leftover)
+        done.append(leftover)
+    return done
+
+
+def remove(leftover: Leftover) -> None:
+    """Do what is to be done about something that was found.
+
+    Raises:
+        DatasetBusyError: a program has taken it up since.
+        StorageError: the system refuses it.
+    """
+    with storage_errors(leftover.path, "cleaned"), waiting_at_most(0), suppress(FileNotFoundError):
+        leftover._act()
+
+
+def _beside(folder: Path, name: str | None) -> Iterator[Leftover]:
+    """What lies hidden in a folder of datasets, of one of them or of all."""
+    for path in _hidden(folder):
+        for pattern, look in _BESIDE.items():
+            match = pattern.fullmatch(path.name)
+            if match is not None and name in (None, match["name"]):
+                found = look(path, match["name"])
+                if found is not None:
+                    yield found
+                break
+
+
+def _built(path: Path, name: str) -> Leftover | None:
+    if not is_directory(path):
+        return _file(path, f"part of a file {name!r} that was never finished") if _is_older(path, _WRITTEN) else None
+    if not _is_abandoned(path):
+        return None
+    return Leftover(path, f"the beginning of {name}, which was never finished; removed", _size(path), _rmtree(path))
+
+
+def _deleted(path: Path, name: str) -> Leftover | None:
+    if not is_directory(path):
+        return None
+    return Leftover(path, f"the rest of {name}, which was deleted; removed", _size(path), _rmtree(path))
+
+
+def _replaced(path: Path, name: str) -> Leftover | None:
+    place = path.with_name(name)
+    if not is_directory(path):
+        return None
+    if not os.path.lexists(place):
+        return Leftover(path, f"{name}, which was about to be replaced; put back", _size(path), _restore(place))
+    return Leftover(path, f"an older {name}, which was replaced; removed", _size(path), _rmtree(path))
+
+
+def _moved(path: Path, name: str) -> Leftover | None:
+    if not is_directory(path) or is_locked(path / LOCK_NAME_WITHIN):
+        return None
+
+    def act() -> None:
+        held = try_lock(path / LOCK_NAME_WITHIN)
+        if held is None:
+            raise DatasetBusyError(f"{path} is in use by another program; it was left alone.")
+        try:
+            shutil.rmtree(path)
+        finally:
+            held.release()
+
+    return Leftover(path, f"the beginning of a {path.suffix[1:]} of {name}; removed", _size(path), act)
+
+
+_BESIDE: Final = {_BUILT: _built, _DELETED: _deleted, _REPLACED: _replaced, _MOVED: _moved}
+
+
+def _inside(data_path: Path, discard_changes: bool) -> Iterator[Leftover]:
+    """What lies hidden among the data of a dataset that nobody is writing."""
+    if is_locked(data_path / ".lock"):
+        return
+    for sign, is_pending, complete in (
+        (data_path / JOURNAL_NAME, lambda: pending_change(data_path, _DATA_FILE), _complete_journal),
+        (data_path / CHANGES_NAME, lambda: pending_changes(data_path), _complete_changes),
+    ):
+        if not os.path.lexists(sign):
+            continue
+        try:
+            counts = is_pending() is not None
+        except DatasetCorruptError:
+            counts = False
+        if counts:
+            yield Leftover(sign, "a change that is committed; completed", _size(sign), partial(complete, data_path))
+        elif discard_changes:
+            act = partial(_taken_away, data_path, sign)
+            yield Leftover(sign, "a change that cannot be completed; removed", _size(sign), act)
+    for path in _hidden(data_path):
+        if path.name == STAGED_NAME or _IN_DATA.fullmatch(path.name):
+            act = partial(_taken_away, data_path, path)
+            if path.name.startswith(".index.") and not _is_old(path):
+                continue  # readers write these too
+            yield Leftover(path, "what was never committed; removed", _size(path), act)
+
+
+def _complete_journal(data_path: Path) -> None:
+    with folder_lock(data_path):
+        FileTransaction(data_path / _DATA_FILE).close()
+
+
+def _complete_changes(data_path: Path) -> None:
+    with changes_to(data_path):
+        pass  # who locks the data for writing completes what is there
+
+
+def _taken_away(data_path: Path, path: Path) -> None:
+    with folder_lock(data_path):
+        _take_away(path)
+
+
+def _take_away(path: Path) -> None:
+    if is_directory(path):
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def _rmtree(path: Path) -> Callable[[], None]:
+    return partial(shutil.rmtree, path)
+
+
+def _restore(place: Path) -> Callable[[], None]:
+    def restore() -> None:
+        restore_replaced(place)
+
+    return restore
+
+
+def _file(path: Path, what: str) -> Leftover:
+    return Leftover(path, f"{what}; removed", _size(path), path.unlink)
+
+
+def _hidden(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries if entry.name.startswith("."))
+    except OSError:
+        return []
+    return [folder / name for name in names]
+
+
+def _is_abandoned(path: Path) -> bool:
+    """Whether the program that builds a directory is dead."""
+    if not _is_older(path, _SETTLED):
+        return False
+    held = directory_lock(path)
+    if held is None:
+        return not is_locked(path) and _is_old(path)
+    held.release()
+    return True
+
+
+def _is_old(path: Path) -> bool:
+    return _is_older(path, _OLD)
+
+
+def _is_older(path: Path, seconds: float) -> bool:
+    try:
+        return time.time() - path.lstat().st_mtime > seconds
+    except OSError:
+        return False
+
+
+def _size(path: Path) -> int:
+    try:
+        return folder_size(path) if is_directory(path) else path.lstat().st_size
+    except (OSError, MinariError):
+        return 0

@@ -1,0 +1,380 @@
+"""Hostile and damaged HDF5 files: nothing of other files is read, and every failure is an error of ours."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from minari.dataset.minari_storage import MinariStorage
+from minari.errors import DatasetCorruptError, MinariError, UnsafePathError
+from minari.testing.examples import as_buffer, draw_truth
+from support.stored import index_files
+
+
+FILE = "main_data.hdf5"
+SPACE = spaces.Dict({"x": spaces.Box(-1.0, 1.0, (4,), np.float64), "t": spaces.Text(6)})
+ACTIONS = spaces.Box(-1.0, 1.0, (2,), np.float32)
+SECRET = b"a secret of somebody else " * 40
+
+
+def new(folder: Path, codec: str | None = None, space: Any = SPACE, **options: Any) -> MinariStorage:
+    storage = MinariStorage.new(folder / "data", space, ACTIONS, compression=codec, **options)
+    infos = [{"note": [f"{step}" for step in range(steps + 1)]} for steps in (3, 6)]
+    truths = [draw_truth(space, ACTIONS, steps, steps, info) for steps, info in zip((3, 6), infos, strict=True)]
+    storage.update_episodes(as_buffer(truth, seed=1, options={"a": {"b": "text"}}) for truth in truths)
+    return storage
+
+
+def without_index(data_path: Path) -> MinariStorage:
+    for file in index_files(data_path):
+        file.unlink()
+    return MinariStorage.read(data_path)
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    path = tmp_path / "secret"
+    path.write_bytes(SECRET)
+    return path
+
+
+# Other files
+
+
+def external(group: h5py.Group, secret: Path, name: str) -> None:
+    shape, dtype = group[name].shape, group[name].dtype
+    del group[name]
+    group.create_dataset(name, shape, dtype, external=[(str(secret), 0, 1000)])
+
+
+def external_text(group: h5py.Group, secret: Path, name: str) -> None:
+    """Elements of texts in another file."""
+    rows = len(group["observations/t"])
+    del group["observations/t"]
+    group.create_dataset("observations/t", (rows,), h5py.string_dtype(), external=[(str(secret), 0, 1000)])
+
+
+def virtual(group: h5py.Group, secret: Path, name: str) -> None:
+    shape, dtype = group[name].shape, group[name].dtype
+    with h5py.File(secret, "w") as file:
+        file["x"] = np.full(shape, 0.5, dtype)
+    del group[name]
+    layout = h5py.VirtualLayout(shape, dtype)
+    layout[...] = h5py.VirtualSource(str(secret), "x", shape)
+    group.create_virtual_dataset(name, layout)
+
+
+def linked(group: h5py.Group, secret: Path, name: str) -> None:
+    with h5py.File(secret, "w") as file:
+        file["x"] = np.full(group[name].shape, 0.5, group[name].dtype)
+    del group[name]
+    group[name] = h5py.ExternalLink(str(secret), "x")
+
+
+def linked_group(group: h5py.Group, secret: Path, name: str) -> None:
+    with h5py.File(secret, "w") as file:
+        group.copy("observations", file, "o")
+    del group["observations"]
+    group["observations"] = h5py.ExternalLink(str(secret), "o")
+
+
+@pytest.mark.parametrize("name", ["observations/x", "rewards"])
+@pytest.mark.parametrize("lead", [external, external_text, virtual, linked, linked_group])
+def test_values_in_other_files(
+    tmp_path: Path, secret: Path, lead: Callable[[h5py.Group, Path, str], None], name: str
+) -> None:
+    """Are not read, and do not get into copies."""
+    storage = new(tmp_path)
+    with h5py.File(storage.data_path / FILE, "r+", libver=("earliest", "latest")) as file:
+        lead(file["episode_0"], secret, name)
+    reader = without_index(storage.data_path)
+    with pytest.raises(UnsafePathError, match=FILE):
+        list(reader.get_episodes([0]))
+    target = MinariStorage.new(tmp_path / "copy" / "data", SPACE, ACTIONS)
+    with pytest.raises(DatasetCorruptError):
+        target.update_from_storage(reader)
+    assert target.total_episodes == 0
+    list(reader.get_episodes([1]))
+
+
+def test_links_that_lead_to_links(tmp_path: Path) -> None:
+    storage = new(tmp_path)
+    with h5py.File(storage.data_path / FILE, "r+") as file:
+        del file["episode_0/rewards"]
+        file["episode_0/rewards"] = h5py.SoftLink("/episode_0/again")
+        file["episode_0/again"] = h5py.SoftLink("/episode_0/rewards")
+    with pytest.raises(DatasetCorruptError, match="Episode 0"):
+        list(without_index(storage.data_path).get_episodes([0]))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")
+@pytest.mark.parametrize("kind", ["pipe", "link", "missing", "chain"])
+def test_files_beside_that_are_none(tmp_path: Path, secret: Path, kind: str) -> None:
+    """``additional_data_N.hdf5`` is opened as a regular file beside, and only from the main file."""
+    storage = new(tmp_path)
+    beside = storage.data_path / "additional_data_0.hdf5"
+    with h5py.File(secret, "w") as file:
+        file["episode_0"] = h5py.ExternalLink("additional_data_1.hdf5", "/x")
+    if kind == "pipe":
+        os.mkfifo(beside)
+    elif kind == "link":
+        beside.symlink_to(secret)
+    elif kind == "chain":
+        shutil.copy(secret, beside)
+    with h5py.File(storage.data_path / FILE, "r+", libver=("earliest", "latest")) as file:
+        del file["episode_0"]
+        file["episode_0"] = h5py.ExternalLink("additional_data_0.hdf5", "/episode_0")
+    with pytest.raises(DatasetCorruptError if kind == "missing" else UnsafePathError):
+        list(without_index(storage.data_path).get_episodes([0]))
+
+
+def test_groups_within_themselves(tmp_path: Path) -> None:
+    storage = new(tmp_path)
+    with h5py.File(storage.data_path / FILE, "r+") as file:
+        file["episode_0/infos/deeper"] = file["episode_0/infos"]
+    with pytest.raises(DatasetCorruptError, match="within itself"):
+        list(without_index(storage.data_path).get_episodes([0]))
+
+
+def test_groups_that_branch_without_end(tmp_path: Path) -> None:
+    """Two links each to the next group make 2 to the power of 40 arrays of a small file."""
+    storage = new(tmp_path)
+    with h5py.File(storage.data_path / FILE, "r+") as file:
+        group = file["episode_0/infos"]
+        for _ in range(40):
+            following = file.create_group(None)
+            group["a"], group["b"] = following, following
+            group = following
+        group["x"] = np.zeros(4)
+    with pytest.raises(DatasetCorruptError, match="again and again"):
+        list(without_index(storage.data_path).get_episodes([0]))
+
+
+# Structures that do not end, and sizes that are not there
+
+
+def test_objects_of_a_heap(tmp_path: Path) -> None:
+    """Sizes that make the next object the same one, or one outside the heap."""
+    storage = new(tmp_path)
+    file = storage.data_path / FILE
+    content = file.read_bytes()
+    at = content.index(b"GCOL")
+    for size in (2**64 - 16, 2**64 - 8, 2**63, 2**32, len(content), 0):
+        changed = bytearray(content)
+        changed[at + 24 : at + 32] = struct.pack("<Q", size)
+        file.write_bytes(changed)
+        with pytest.raises(DatasetCorruptError, match="Episode"):
+            list(without_index(storage.data_path).get_episodes([0, 1]))
+
+
+def test_texts_that_share_one_object(tmp_path: Path) -> None:
+    """A table of a million elements that are one and the same text of a megabyte is no list of a million texts."""
+    storage = new(tmp_path)
+    with h5py.File(storage.data_path / FILE, "r+") as file:
+        group = file["episode_0"]
+        del group["observations/t"]
+        texts = group.create_dataset("observations/t", (100_000,), h5py.string_dtype())
+        texts[0] = "x" * 1_000_000
+        offset = texts.id.get_offset()
+    with (storage.data_path / FILE).open("r+b") as raw:
+        raw.seek(offset)
+        element = raw.read(16)
+        raw.seek(offset)
+        raw.write(element * 100_000)
+    with pytest.raises(DatasetCorruptError, match="again and again"):
+        list(without_index(storage.data_path).get_episodes([0]))
+
+
+def test_arrays_that_were_never_written(tmp_path: Path) -> None:
+    """Take no more memory than the file has bytes."""
+    storage = new(tmp_path)
+    with h5py.File(storage.data_path / FILE, "r+") as file:
+        for name, options in (("observations/x", {}), ("rewards", {"chunks": (2**20,)})):
+            group = file["episode_0"]
+            shape = (2**33, *group[name].shape[1:])
+            del group[name]
+            group.create_dataset(name, shape, "f8", fillvalue=1.0, **options)
+    with pytest.raises(DatasetCorruptError, match="Episode 0"):
+        list(without_index(storage.data_path).get_episodes([0]))
+
+
+@pytest.mark.parametrize("value", [-1, 2**63 - 1, "many", np.arange(3), 1.5])
+def test_numbers_of_steps(tmp_path: Path, value: Any) -> None:
+    storage = new(tmp_path)
+    with h5py.File(storage.data_path / FILE, "r+") as file:
+        file["episode_0"].attrs["total_steps"] = value
+    for read in (MinariStorage.get_episodes, MinariStorage.get_episode_metadata):
+        reader = without_index(storage.data_path)
+        try:
+            found = list(read(reader, [0]))
+        except DatasetCorruptError:
+            continue
+        assert value == 2**63 - 1, found
+
+
+def test_changes_of_episodes_that_are_damaged(tmp_path: Path) -> None:
+    """Are refused before HDF5 is let at the file, which stays as it is."""
+    storage = new(tmp_path)
+    file = storage.data_path / FILE
+    with h5py.File(file) as opened:
+        header = h5py.h5o.get_info(opened["episode_0"].id).addr
+    content = bytearray(file.read_bytes())
+    content[header + 16 + 2 : header + 16 + 4] = b"\xff\xff"  # the size of its first message
+    file.write_bytes(content)
+    with pytest.raises(DatasetCorruptError, match="Episode 0"):
+        without_index(storage.data_path).update_episode_metadata([{"note": 1}], [0])
+    assert file.read_bytes() == content
+
+
+def test_appending_to_a_damaged_list_of_episodes(tmp_path: Path) -> None:
+    storage = new(tmp_path)
+    file = storage.data_path / FILE
+    content = file.read_bytes()
+    truth = draw_truth(SPACE, ACTIONS, 2, 2)
+    for signature in (b"TREE", b"HEAP", b"SNOD"):
+        at = content.index(signature)
+        for position in range(at, at + 40):
+            for value in (b"\xff", b"\x01"):
+                changed = bytearray(content)
+                changed[position : position + 1] = value
+                file.write_bytes(changed)
+                try:
+                    reader = MinariStorage.read(storage.data_path)
+                    reader.update_episodes([as_buffer(truth)])
+                except MinariError:
+                    pass
+
+
+# Mutants
+
+PICTURES = spaces.Dict({"p": spaces.Box(0, 255, (32, 32, 3), np.uint8), "x": spaces.Box(-1.0, 1.0, (3,), np.float32)})
+LARGEST = [0, 1, 64, 127, 128, 255, 2**16 - 1, 2**31, 2**32 - 1, 2**40, 2**63, 2**64 - 16, 2**64 - 8, 2**64 - 1]
+SIGNATURES = [b"GCOL", b"TREE", b"HEAP", b"SNOD", b"OHDR", b"FRHP", b"FHDB", b"BTLF", b"BTHD", b"FAHD", b"FADB"]
+
+
+def again(source: Path, library: str, **options: Any) -> None:
+    """Write a file anew through h5py, with other settings."""
+    new_file = source.with_suffix(".new")
+    with h5py.File(source) as old, h5py.File(new_file, "w", libver=library) as file:
+        for name, episode in old.items():
+            group = file.create_group(name)
+            group.attrs.update(episode.attrs)
+
+            def copy(leaf: str, item: Any, group: h5py.Group = group) -> None:
+                if isinstance(item, h5py.Dataset):
+                    settings = options if item.dtype != object else {"chunks": True, "maxshape": (None,)}
+                    group.create_dataset(leaf, data=item[()], dtype=item.dtype, **settings)
+
+            episode.visititems(copy)
+    new_file.replace(source)
+
+
+def originals(folder: Path) -> list[Path]:
+    """Datasets of several kinds."""
+    text, frames = new(folder / "text"), new(folder / "frames", space=PICTURES, jpeg_encoding=True)
+    packed = new(folder / "packed", codec="gzip", space=PICTURES)
+    paths = [text.data_path, frames.data_path, packed.data_path]
+    for library in ("earliest", "v108"):
+        paths.append(new(folder / library).data_path)
+        again(paths[-1] / FILE, library, chunks=True, compression="gzip", shuffle=True, fletcher32=True)
+    return paths
+
+
+def mutant(content: bytes, rng: random.Random) -> bytes:
+    """A file in which a few bytes, integers or pieces are others, or the end is missing."""
+    changed = bytearray(content)
+    places = [at for signature in SIGNATURES if (at := content.find(signature)) >= 0]
+    for _ in range(rng.choice([1, 1, 1, 2, 3])):
+        near = rng.random() < 0.4
+        at = min(len(changed) - 9, rng.choice(places) + rng.randrange(120) if near else rng.randrange(len(changed) - 8))
+        width, kind = rng.choice([1, 2, 4, 8]), rng.random()
+        if kind < 0.4:
+            changed[at] ^= 1 << rng.randrange(8)
+        elif kind < 0.8:
+            value = rng.choice([*LARGEST, len(content), rng.randrange(len(content)), rng.randrange(len(content)) & ~7])
+            changed[at : at + width] = (value % (1 << 8 * width)).to_bytes(width, "little")
+        elif kind < 0.95:
+            start = rng.randrange(len(content) - 64)
+            changed[at : at + 32] = content[start : start + 32][: len(changed) - at]
+        else:
+            return bytes(changed[: rng.randrange(100, len(changed))])
+    return bytes(changed)
+
+
+def use(data_path: Path, copies: bool, changes: bool) -> None:
+    """Read everything, and copy or change it."""
+    storage = MinariStorage.read(data_path)
+    for index in range(storage.total_episodes):
+        for read in (storage.get_episodes, storage.get_episode_metadata):
+            with contextlib.suppress(MinariError):
+                list(read([index]))
+    if changes:
+        storage.update_episode_metadata([{"note": "x" * 50}] * storage.total_episodes)
+    if copies:
+        target = MinariStorage.new(data_path.with_name("copy"), storage.observation_space, storage.action_space)
+        target.update_from_storage(storage)
+
+
+def run_mutants(folder: Path, seed: int, count: int) -> None:
+    """Use mutants of all kinds; an error that is none of ours gets out."""
+    rng = random.Random(seed)
+    paths = originals(folder)
+    for number in range(count):
+        source = rng.choice(paths)
+        content = mutant((source / FILE).read_bytes(), rng)
+        target = folder / "mutant" / "data"
+        shutil.rmtree(target.parent, ignore_errors=True)
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns(".index*"))
+        (target / FILE).write_bytes(content)
+        with contextlib.suppress(MinariError):
+            use(target, copies=number % 5 == 0, changes=number % 7 == 0)
+
+
+PROGRAM = """
+import sys
+sys.path[:0] = sys.argv[4:]
+try:
+    import resource
+    resource.setrlimit(resource.RLIMIT_AS, (6 * 2**30, 6 * 2**30))
+except ImportError:
+    pass
+from pathlib import Path
+from security.test_hdf5 import run_mutants
+run_mutants(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+"""
+
+
+def assert_survives(folder: Path, seed: int, count: int) -> None:
+    """Require that a process reads mutants without a crash, a hang, or an error that is none of ours."""
+    tests = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", PROGRAM, str(folder), str(seed), str(count), str(tests)],
+        capture_output=True,
+        text=True,
+        timeout=60 + count,
+        check=False,
+    )
+    assert done.returncode == 0, (seed, done.returncode, done.stderr[-3000:])
+
+
+def test_mutants(tmp_path: Path) -> None:
+    assert_survives(tmp_path, 20, 300)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(40))
+def test_many_mutants(tmp_path: Path, seed: int) -> None:
+    assert_survives(tmp_path, 1000 + seed, 500)
