@@ -650,6 +650,8 @@ def _misplace(rng: random.Random, file: Path, scene: Path) -> str:
     directory = file.parent
     if kind.startswith("directory-") and directory in (scene, scene / "root", scene / "remote"):
         raise Inapplicable
+    if kind == "directory-out" and directory.name == "data":
+        raise Inapplicable  # people keep datasets on other disks, and link to them
     if kind in ("link-in", "swapped") and not inside:
         raise Inapplicable
     if kind in ("gone", "link-out", "link-in", "loop", "dangling", "device", "pipe", "directory"):
