@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from benchmarks import charts, environments, formats, growth, machine, memory, remotes, tables
+from benchmarks import charts, environments, formats, growth, machine, memory, reliability, remotes, tables
 from benchmarks.environments import Side
 from benchmarks.errors import BenchmarkError
 from benchmarks.progress import Progress
@@ -128,6 +128,27 @@ def share(
             figures = remotes.measure(ours, released, scratch, facts["settings"]["repeat"], quick, progress)
         write(output, "remotes", remotes.as_json(figures, facts), remotes.page(figures, facts))
         tell(remotes.page(figures, facts))
+
+
+@app.command("reliability")
+def stand(
+    mutants: Annotated[int, typer.Option(min=1, help="Damaged and hostile datasets, of each format.")] = 2000,
+    faults: Annotated[int, typer.Option(min=1, help="Kills and failing system calls.")] = 500,
+    flips: Annotated[int, typer.Option(min=1, help="Flipped bits, in each format.")] = 1000,
+    reads: Annotated[int, typer.Option(min=1, help="Episodes read beside a writer, by each kind of reader.")] = 3000,
+    quick: Quick = False,
+    output: Output = RESULTS,
+) -> None:
+    """Damage, lies, kills, full disks, and readers beside a writer: how often the outcome is as promised."""
+    with errors_in_one_line():
+        facts = describe((environments.our_side(),), 1, quick)
+        counts = reliability.Counts(*((20, 19, 20, 60) if quick else (mutants, faults, flips, reads)))
+        with Progress(console) as progress:
+            figures = reliability.measure(counts, progress)
+        write(output, "reliability", reliability.as_json(figures, counts, facts), reliability.page(figures, facts))
+        tell(reliability.page(figures, facts))
+        if figures.problems:
+            tell("\n".join(figures.problems))
 
 
 def choose(patterns: Sequence[str]) -> list[Workload]:

@@ -1,0 +1,412 @@
+"""What a program does with a dataset, from the first look to changing it, step by step.
+
+Every step is tried whatever became of those before, since programs catch errors, too.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import random
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import minari
+from minari.dataset.minari_storage import MinariStorage
+from minari.errors import MinariError
+
+from .fingerprints import Fingerprint, fingerprint_of, fingerprint_of_episode
+from .mutations import Mutation
+from .subjects import OTHER, SUBJECT, Subject
+
+
+NEW = "fuzz/new-v0"
+
+
+@dataclass
+class Step:
+    """What became of one step; the fields are those of a :class:`~fuzz.verdicts.Verdict`."""
+
+    name: str
+    kind: str
+    error: str = ""
+    text: str = ""
+
+
+@dataclass
+class User:
+    """Somebody who uses a dataset of a scene.
+
+    Attributes:
+        scene: where it lies.
+        subject: what it was made as.
+        mutation: what was done to it.
+        accepted: the fingerprints that it may have.
+        other: the fingerprint of its sibling.
+        rng: chooses what is done.
+        thorough: do everything, and not one change of each mutant.
+        only_verify: read and validate it, and change nothing.
+    """
+
+    scene: Path
+    subject: Subject
+    mutation: Mutation
+    accepted: list[Fingerprint]
+    other: Fingerprint
+    rng: random.Random
+    thorough: bool = False
+    only_verify: bool = False
+    steps: list[Step] = field(default_factory=list)
+    dataset: Any = None  # as it was loaded
+    seen: Fingerprint | None = None  # what was read
+    current: str = ""
+
+    @property
+    def root(self) -> Path:
+        return self.scene / "root"
+
+    @property
+    def remote(self) -> str:
+        return f"file://{self.scene / 'remote'}"
+
+    def use(self) -> Iterator[str]:
+        """Take the steps; the name of each is given before it is taken."""
+        reading: list[Callable[[], Any]] = [self._list, self._load, self._metadata, self._parts]
+        changing: list[Callable[[], Any]] = [
+            self._convert,
+            self._convert_otherwise,
+            self._combine,
+            self._append,
+            self._append_stored,
+            self._continue,
+            self._change_metadata,
+            self._repack,
+            self._upload,
+            self._show,
+            self._validate,
+        ]
+        if self.only_verify:
+            changing = [self._validate]
+        elif not self.thorough:
+            changing = self.rng.sample(changing, 1)
+        first: list[Callable[[], Any]] = [self._list_remote, self._download] if self.subject.is_remote else []
+        for step in (*first, *reading, self._verified, *changing, self._list):
+            self.current = step.__name__.strip("_")
+            yield self.current
+            self._attempt(step)
+
+    def _attempt(self, step: Callable[[], Any]) -> None:
+        name = step.__name__.strip("_")
+        try:
+            problem = step()
+        except MinariError as error:
+            self.steps.append(Step(name, "refused", type(error).__name__, str(error)[:300]))
+        except MemoryError:
+            self.steps.append(Step(name, "memory", "MemoryError", traceback.format_exc()[-3000:]))
+        except Exception as error:
+            text = f"{type(error).__name__}: {str(error)[:300]}\n{traceback.format_exc()[-3000:]}"
+            self.steps.append(Step(name, "foreign", type(error).__name__, text))
+        else:
+            kind, _, text = (problem or "ok").partition(": ")
+            self.steps.append(Step(name, kind, "", text))
+
+    # Reading
+
+    def _list(self) -> None:
+        minari.list_local_datasets(root=self.root)
+        for namespace in minari.namespace.list_local_namespaces(root=self.root):
+            minari.namespace.get_namespace_metadata(namespace, root=self.root)
+
+    def _list_remote(self) -> None:
+        minari.list_remote_datasets(self.remote)
+        minari.namespace.list_remote_namespaces(remote=self.remote)
+
+    def _download(self) -> None:
+        minari.download_dataset(SUBJECT, remote=self.remote, root=self.root)
+
+    def _load(self) -> str:
+        self.dataset = minari.load_dataset(SUBJECT, root=self.root)
+        self.seen = fingerprint_of(self.dataset)
+        return self._judge(self.seen, verified=False)
+
+    def _verified(self) -> str:
+        path = self.root / SUBJECT
+        if can_verify():
+            dataset = minari.open_dataset(path, verify_checksums=True)
+        else:
+            dataset = minari.MinariDataset(MinariStorage.read(path / "data", verify_checksums=True))
+        return self._judge(fingerprint_of(dataset), verified=can_verify())
+
+    def _judge(self, found: Fingerprint, *, verified: bool) -> str:
+        if found in self.accepted:
+            return ""
+        if self.mutation.links_out and self.other and set(found) & set(self.other):
+            return "escape: values were read through a link that leads out of the dataset"
+        if verified and self.mutation.sort == "damage":
+            wrong = [number for number, digest in enumerate(found) if digest not in self.accepted[0][number:][:1]]
+            return f"wrong: {len(found)} episodes, other values in {wrong[:5]}"
+        return "unverified: other values"
+
+    def _metadata(self) -> str | None:
+        dataset = self.dataset or minari.load_dataset(SUBJECT, root=self.root)
+        storage = dataset.storage
+        for metadata in storage.get_episode_metadata(range(storage.total_episodes)):
+            repr(metadata)
+        storage.get_episode_lengths()
+        _ = repr(dataset), dataset.combined_datasets, dataset.minari_version, storage.get_size()
+        for name in ("env_spec", "eval_env_spec", "spec", "observation_space", "action_space"):
+            repr(getattr(dataset, name))
+        dataset.statistics()
+        if self.mutation.links_out and storage.metadata.get("description") == "foreign":
+            return "escape: the metadata are those of another dataset, read through a link"
+        return None
+
+    def _parts(self) -> str | None:
+        dataset = self.dataset or minari.load_dataset(SUBJECT, root=self.root)
+        dataset.filter_episodes(lambda episode: float(np.sum(episode.rewards)) > 0)
+        dataset.set_seed(1)
+        dataset.sample_episodes(min(1, len(dataset)))
+        list(dataset.storage.get_episodes(range(len(dataset)), copy=False))
+        for episode in dataset:
+            steps = len(episode)
+            start = self.rng.randrange(steps) if steps else 0
+            window = dataset.storage.get_window(episode.id, start, steps)
+            if not np.array_equal(window["rewards"], episode.rewards[start:steps]) and self.seen in self.accepted:
+                return f"wrong: a window of episode {episode.id} has other rewards than the episode"
+        return None
+
+    # Changing
+
+    def _compare_copy(self, dataset: Any, expected: Fingerprint | None) -> str:
+        """A copy must hold what was read from the original; of sound data that is what was written."""
+        found = fingerprint_of(dataset)
+        if expected is None or found == expected or self.seen not in self.accepted:
+            return ""
+        if self.subject.released is not None and self.subject.family != dataset.storage.FORMAT:
+            return "unverified: a copy in another format"
+        return "wrong: a copy has other values than its original"
+
+    def _convert(self) -> str:
+        copy = minari.load_dataset(SUBJECT, root=self.root).convert(f"{NEW[:-1]}1", root=self.root)
+        return self._compare_copy(copy, self.seen)
+
+    def _convert_otherwise(self) -> str:
+        source = minari.load_dataset(SUBJECT, root=self.root)
+        others = [name for name in ("hdf5", "arrow", "parquet", "zarr") if name != source.storage.FORMAT]
+        copy = source.convert(f"{NEW[:-1]}2", self.rng.choice(others), root=self.root)
+        return self._compare_copy(copy, self.seen)
+
+    def _combine(self) -> str:
+        datasets = [minari.load_dataset(name, root=self.root) for name in (SUBJECT, OTHER)]
+        both = minari.combine_datasets(datasets, f"{NEW[:-1]}3", root=self.root)
+        return self._compare_copy(both, None if self.seen is None else self.seen + self.other)
+
+    def _append(self) -> str:
+        episode = minari.load_dataset(OTHER, root=self.root)[0]
+        dataset = minari.load_dataset(SUBJECT, root=self.root)
+        buffer = minari.data_collector.EpisodeBuffer(
+            observations=episode.observations,
+            actions=episode.actions,
+            rewards=episode.rewards,
+            terminations=episode.terminations,
+            truncations=episode.truncations,
+            infos=episode.infos,
+        )
+        dataset.update_dataset_from_buffer([buffer])
+        return self._compare_appended(fingerprint_of_episode(episode))
+
+    def _append_stored(self) -> str:
+        other = minari.load_dataset(OTHER, root=self.root)
+        minari.load_dataset(SUBJECT, root=self.root).storage.update_from_storage(other.storage, [0])
+        return self._compare_appended(fingerprint_of_episode(other[0]))
+
+    def _compare_appended(self, new: str) -> str:
+        if self.subject.options.get("jpeg_encoding"):  # what is encoded again is not the same
+            new = fingerprint_of(minari.load_dataset(SUBJECT, root=self.root))[-1]
+        expected = None if self.seen is None else (*self.seen, new)
+        result = self._compare_copy(minari.load_dataset(SUBJECT, root=self.root), expected)
+        if expected is not None and not result:
+            self.seen = expected
+            self.accepted = [*self.accepted, *((*known, new) for known in self.accepted)]
+        return result
+
+    def _continue(self) -> None:
+        dataset = minari.load_dataset(SUBJECT, root=self.root)
+        episode = minari.load_dataset(OTHER, root=self.root)[0]
+        buffer = minari.data_collector.EpisodeBuffer(
+            id=0,
+            observations=_without_first(episode.observations),
+            actions=episode.actions,
+            rewards=episode.rewards,
+            terminations=episode.terminations,
+            truncations=episode.truncations,
+            infos=_without_first(episode.infos),
+        )
+        dataset.storage.update_episodes([buffer])
+        self._accept_anything()
+
+    def _accept_anything(self) -> None:
+        self.seen = fingerprint_of(minari.load_dataset(SUBJECT, root=self.root))
+        if self.accepted and self.seen[1:] == self.accepted[0][1:]:
+            self.accepted = [*self.accepted, self.seen]
+
+    def _change_metadata(self) -> None:
+        dataset = minari.load_dataset(SUBJECT, root=self.root)
+        dataset.storage.update_metadata({"note": "mine"})
+        dataset.storage.update_episode_metadata([{"mine": 1}] * dataset.storage.total_episodes)
+        list(minari.load_dataset(SUBJECT, root=self.root).storage.get_episode_metadata([0]))
+
+    def _repack(self) -> str:
+        minari.load_dataset(SUBJECT, root=self.root).storage.repack(
+            compression="gzip" if self.rng.random() < 0.3 else None
+        )
+        return self._compare_copy(minari.load_dataset(SUBJECT, root=self.root), self.seen)
+
+    def _upload(self) -> None:
+        (self.scene / "sent").mkdir(exist_ok=True)
+        minari.upload_dataset(SUBJECT, remote=f"file://{self.scene / 'sent'}", root=self.root)
+
+    # The command line
+
+    def _show(self) -> None:
+        _command("show", SUBJECT, root=self.root)
+
+    def _validate(self) -> None:
+        if can_validate():
+            _command("validate", "--checksums", SUBJECT, root=self.root)
+
+
+def _without_first(columns: Any) -> Any:
+    if isinstance(columns, dict):
+        return {key: _without_first(part) for key, part in columns.items()}
+    if isinstance(columns, tuple):
+        return tuple(_without_first(part) for part in columns)
+    return columns[1:]
+
+
+def _command(*arguments: str, root: Path) -> None:
+    """Run a command in this process; it tells errors of the library by its exit code, and lets others pass."""
+    os.environ["MINARI_DATASETS_PATH"] = str(root)
+    with warnings.catch_warnings():
+        try:
+            _cli()(list(arguments), standalone_mode=False)
+        except SystemExit as end:
+            code = end.code
+        except Exception as error:
+            if type(error).__name__ not in ("Exit", "Abort", "ClickException", "UsageError"):
+                raise
+            code = getattr(error, "exit_code", 1)
+        else:
+            code = 0
+    if code:
+        raise MinariError(f"{arguments[0]} ended with {code}")
+
+
+@cache
+def _cli() -> Any:
+    """The command line, whose making takes longer than most commands."""
+    from typer.main import get_command
+
+    from minari.cli import app
+
+    return get_command(app)
+
+
+@cache
+def can_verify() -> bool:
+    """Whether values are compared with checksums when a dataset is opened for that."""
+    return "verify_checksums" in inspect.signature(minari.open_dataset).parameters
+
+
+@cache
+def can_validate() -> bool:
+    """Whether there is a command ``validate``."""
+    return "validate" in _cli().commands
+
+
+# What must not happen
+
+
+class Guard:
+    """Looks out for what no dataset may cause: by a hook of the interpreter, and by looking at files after that.
+
+    Args:
+        scene: where a dataset may cause files to be opened and changed.
+    """
+
+    def __init__(self) -> None:
+        self.scene = ""
+        self.seen: list[str] = []
+        self._before: Any = None
+        sys.addaudithook(self._hook)
+
+    def begin(self, scene: Path) -> None:
+        """Watch from here."""
+        self._before = _state(scene)
+        self.seen.clear()
+        self.scene = f"{scene}{os.sep}"
+
+    def end(self, scene: Path) -> list[str]:
+        """What has happened that must not."""
+        self.scene = ""
+        after = _state(scene)
+        changed = [name for name in sorted({*after, *self._before}) if after.get(name) != self._before.get(name)]
+        return [*self.seen, *(f"{name} was changed" for name in changed)]
+
+    def _hook(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if not self.scene:
+            return
+        if event == "open":
+            self._opened(*arguments)
+        elif event == "subprocess.Popen" and arguments[0] == sys.executable and "hdf5_child" in str(arguments[1]):
+            return  # the process that the library lets h5py read damaged files in
+        elif event in _COMMANDS or (event == "import" and str(arguments[0]).startswith("fuzz_bait")):
+            self.seen.append(f"{event}{arguments[:2]!r:.200}")
+        elif event in _CHANGES and isinstance(arguments[0], (str, os.PathLike)):
+            path = os.fspath(arguments[0])
+            if path.startswith("/") and not path.startswith((self.scene, *_OURS)):
+                self.seen.append(f"{event} {path}")
+
+    def _opened(self, path: Any, mode: Any, flags: Any) -> None:
+        if not isinstance(path, (str, os.PathLike)):
+            return
+        text = os.fspath(path)
+        if text.startswith((f"{self.scene}outside/", "/etc/passwd")):
+            self.seen.append(f"opened {text}")
+        elif not text.startswith("/") or text.startswith((self.scene, *_OURS)):
+            return
+        elif isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR):
+            self.seen.append(f"opened {text} for writing")
+
+
+_COMMANDS = frozenset(
+    ["os.system", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.fork", "pickle.find_class", "socket.connect"]
+)
+_CHANGES = frozenset(
+    ["os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.chmod", "shutil.rmtree", "os.link"]
+)
+#: Where the harness and the standard library put what they need.
+_OURS = ("/tmp/", "/dev/null", "/dev/shm/", "/proc/self/")
+
+
+def _state(scene: Path) -> dict[str, Any]:
+    """What lies around the dataset: texts outside with their content, other files with size and time."""
+    found: dict[str, Any] = {}
+    for base in ("outside", f"root/{OTHER}"):
+        for path, directories, names in os.walk(scene / base):
+            for name in (*directories, *names):
+                full = f"{path}/{name}"
+                status = os.lstat(full)
+                if name in directories:
+                    found[full] = "directory"
+                elif not name.startswith("."):  # locks and indexes are made by whoever reads, or writes
+                    found[full] = (status.st_size, status.st_mtime_ns, status.st_mode)
+    return found

@@ -1,0 +1,51 @@
+"""The process that the faults library is preloaded into: reads seeds as JSON, writes one verdict a line."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import sys
+import tempfile
+import warnings
+from importlib import import_module
+from pathlib import Path
+
+from .faults import Faults
+
+
+_LOADED = (
+    "minari.dataset._storages.hdf5_storage",
+    "minari.dataset._storages.arrow_storage",
+    "minari.dataset._storages.zarr_storage",
+    "minari.storage.hosting",
+    "minari.storage.remotes.file",
+    "pyarrow.parquet",
+    "h5py",
+    "zarr",
+)
+
+
+def main() -> None:
+    library, work = sys.argv[1:]
+    out = os.fdopen(os.dup(1), "w", buffering=1)
+    seeds = json.load(sys.stdin)
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1):
+        os.dup2(null, descriptor)
+    warnings.simplefilter("ignore")
+    tempfile.tempdir = work
+    for name in _LOADED:
+        try:
+            import_module(name)
+        except ImportError:
+            continue
+    gc.collect()
+    gc.freeze()  # else a child copies all memory when it collects what is not in use
+    faults = Faults(library, Path(work))
+    for seed in seeds:
+        print(json.dumps(faults.run(seed).as_json()), file=out)
+
+
+if __name__ == "__main__":
+    main()
