@@ -296,9 +296,17 @@ class Directory:
             if error.errno not in _IS_LINK:
                 raise
             resolved = self._resolved(name)
-            if resolved == parts:
+            if resolved == parts and error.errno == errno.ENOTDIR:
                 raise  # there is no link, but a file where a directory was expected
-        return self._opened(resolved, flags)
+        try:
+            return self._opened(resolved, flags)
+        except OSError as error:
+            if error.errno not in _IS_LINK:
+                raise
+            raise UnsafePathError(
+                f"{name} in {self.path} is reached through links that lead in a circle, expected a regular file; put "
+                f"the file itself in its place."
+            ) from error
 
     def _opened(self, parts: tuple[str, ...], flags: int) -> int:
         if self._descriptor is None:  # no descriptors of directories on this system
@@ -441,12 +449,10 @@ def _checked(descriptor: int, directory: str, name: str) -> int:
     """The descriptor, where it is that of a regular file; closed otherwise."""
     try:
         mode = os.fstat(descriptor).st_mode
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.path.join(directory, name))
         if not stat.S_ISREG(mode):
+            kind = "directory" if stat.S_ISDIR(mode) else "device, a pipe or a socket"
             raise UnsafePathError(
-                f"{name} in {directory} is a device, a pipe or a socket, expected a regular file; take it out of the "
-                f"dataset."
+                f"{name} in {directory} is a {kind}, expected a regular file; take it out of the dataset."
             )
     except BaseException:
         os.close(descriptor)

@@ -55,7 +55,7 @@ def stamp_of(data_path: Path, name: str = METADATA_FILE_NAME) -> tuple[int, int,
         return _stamp_of_remote(data_path / name)
     try:
         status = os.stat(f"{data_path}/{name}")  # noqa: PTH116 (a path object takes longer than this)
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:  # whoever reads it says what is wrong with it
         return None
     return status.st_ino, status.st_size, status.st_mtime_ns
 

@@ -142,10 +142,6 @@ class HDF5Storage(MinariStorage):
                 f"The metadata speak of {self.total_episodes} episodes, and the file {self._file} that "
                 f"should hold them is missing; copy or download the dataset again."
             ) from None
-        except IsADirectoryError:
-            raise DatasetCorruptError(
-                f"{self._file} is a directory, expected an HDF5 file; copy or download the dataset again."
-            ) from None
         try:
             self._index.refresh(file)
         except BaseException:

@@ -462,7 +462,7 @@ def _overlay(journal: Path, descriptor: int) -> Overlay | None:
         content = read_regular(journal, limit, links=False)
     except FileNotFoundError:
         return None
-    except (UnsafePathError, IsADirectoryError) as error:
+    except UnsafePathError as error:
         ignored_change(journal, error)
         return None
     if content.startswith(_OLD_MAGIC):

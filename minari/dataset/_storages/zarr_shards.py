@@ -126,7 +126,7 @@ class Folders:
                     return self._groups[number, group].open(inner)
                 except UnsafePathError:
                     return folder.open(key)  # as it is reached through a link to another group, or not at all
-            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
                 raise unreadable(error, f"{folder.path}/{key}") from error
