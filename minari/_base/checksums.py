@@ -30,7 +30,7 @@ def column_checksum(column: npt.NDArray[Any]) -> int:
     False
 
     Args:
-        column: numbers of any shape, or an object array of ``str`` or of ``bytes``.
+        column: numbers of any shape, or an object array of ``str`` or of ``bytes``, with None where one is missing.
 
     Returns:
         A signed integer of 64 bits.
@@ -58,8 +58,11 @@ def bytes_checksum(data: Any, seed: int = 0) -> int:
 def _checksum_of_objects(column: npt.NDArray[Any]) -> int:
     digest = xxhash.xxh3_64(seed=_seed(np.dtype(object), column.shape)[0])
     for value in column.reshape(-1):
-        content = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else bytes(value)
-        digest.update(f"{type(value) is str:d}{len(content)},".encode())
+        if isinstance(value, str):
+            kind, content = 1, value.encode("utf-8", "surrogatepass")
+        else:
+            kind, content = (2, b"") if value is None else (0, bytes(value))
+        digest.update(f"{kind}{len(content)},".encode())
         digest.update(content)
     return _signed(digest.intdigest())
 

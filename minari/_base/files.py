@@ -464,13 +464,19 @@ def _content(descriptor: int, path: str, limit: int) -> bytes:
     parts: list[bytes] = []
     size = 0
     try:
+        if os.fstat(descriptor).st_size > limit:
+            raise _too_large(path, limit)
         while part := os.read(descriptor, min(_READ_AT_ONCE, limit + 1 - size)):
             parts.append(part)
             size += len(part)
             if size > limit:
-                raise UnsafePathError(
-                    f"{path} is larger than {limit:,} bytes, which no such file needs; copy or download it again."
-                )
+                raise _too_large(path, limit)
     finally:
         os.close(descriptor)
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _too_large(path: str, limit: int) -> UnsafePathError:
+    return UnsafePathError(
+        f"{path} is larger than {limit:,} bytes, which no such file needs; copy or download it again."
+    )

@@ -86,6 +86,11 @@ class EpisodeCodec:
         """
         try:
             self._check(episode_id, columns)
+        except DatasetCorruptError:
+            raise
+        except _ODD_VALUES as error:
+            raise _damage(episode_id, error) from error
+        try:
             return {
                 "id": episode_id,
                 "observations": self.observations.decode(columns),
@@ -95,8 +100,8 @@ class EpisodeCodec:
                 "truncations": columns[TRUNCATIONS],
                 "infos": decode_infos(columns) if len(columns) > self._columns_without_infos else {},
             }
-        except DatasetCorruptError:
-            raise
+        except DatasetCorruptError as error:
+            raise DatasetCorruptError(f"Episode {episode_id} cannot be decoded: {error}") from error
         except _ODD_VALUES as error:
             raise _damage(episode_id, error) from error
 

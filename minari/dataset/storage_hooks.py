@@ -38,6 +38,9 @@ class StorageHooks(ABC):
     #: Whether a dataset may lie in a store that fsspec knows, and not only in a folder of this computer.
     REMOTE: ClassVar[bool] = False
 
+    #: Whether checksums of values lie in a hidden file, so that making them changes no file of the dataset.
+    HIDDEN_CHECKSUMS: ClassVar[bool] = False
+
     #: Whether every read compares the values with the checksums that were made when they were written.
     verify_checksums: bool = False
 

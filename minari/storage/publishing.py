@@ -510,8 +510,16 @@ def _in_shares(flush_all: Callable[[list[str]], None], paths: list[str]) -> None
     if len(paths) <= 2:
         flush_all(paths)
         return
+    shares = [paths[start : start + share] for start in range(0, len(paths), share)]
     with ThreadPoolExecutor(_FLUSHING_THREADS) as threads:
-        list(threads.map(flush_all, (paths[start : start + share] for start in range(0, len(paths), share))))
+        try:
+            running = [threads.submit(flush_all, part) for part in shares]
+        except RuntimeError:  # the process may not have more threads
+            running = []
+        for future in running:
+            future.result()
+    if not running:
+        flush_all(paths)
 
 
 def _flush_files(paths: list[str]) -> None:

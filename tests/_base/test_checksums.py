@@ -46,6 +46,7 @@ def test_checksum_changes_with_every_bit(column: np.ndarray, data: st.DataObject
         (object_column(["ab", "c"]), object_column(["a", "bc"])),
         (object_column(["a"]), object_column([b"a"])),
         (object_column(["a", ""]), object_column(["a"])),
+        (object_column(["a", None]), object_column(["a", ""])),
     ],
 )
 def test_checksum_tells_columns_apart(one: np.ndarray, other: np.ndarray) -> None:

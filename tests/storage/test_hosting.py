@@ -252,7 +252,8 @@ def test_what_official_releases_wrote_can_be_shared(
                 warnings.filterwarnings("ignore", message=".* is an older version")
                 download_dataset(dataset_id, root=tmp_path / "back")
     assert minari.list_local_datasets(root=tmp_path / "back") == local
-    assert tree(tmp_path / "back") == uploaded(share)
+    brought = {name: content for name, content in tree(tmp_path / "back").items() if "/.index." not in name}
+    assert brought == uploaded(share)  # beside which HDF5 has an index with checksums by now
 
 
 def test_the_real_dataset_by_its_address(real_root: Path, tmp_path: Path) -> None:

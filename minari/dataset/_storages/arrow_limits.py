@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from minari.errors import DatasetCorruptError
+
 
 #: No more than this is decompressed at once, whatever a file claims: zstd makes 32,768 bytes of one at most, and
 #: a table of constants takes next to nothing in Parquet.
@@ -11,7 +13,7 @@ _MOST_PER_BYTE: Final = 2**15
 _ALWAYS: Final = 2**28
 
 
-class RowCountError(ValueError):
+class RowCountError(DatasetCorruptError):
     """A table has another number of rows than its episode.
 
     Args:

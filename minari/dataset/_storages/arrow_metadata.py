@@ -25,7 +25,7 @@ import numpy as np
 import xxhash
 
 from minari._base.checksums import column_checksum
-from minari._base.files import Directory
+from minari._base.files import METADATA_LIMIT, Directory
 from minari._base.json_text import shortened
 from minari.dataset._storages import json_metadata
 from minari.errors import ChecksumError, DatasetCorruptError, MetadataError
@@ -34,7 +34,7 @@ from minari.spaces import Column, Columns, Path
 
 METADATA_NAME: Final = "metadata.json"
 
-_LARGEST: Final = 2**28  # bytes of a file of metadata
+_MOST_STEPS: Final = 2**62  # of an episode; more do not fit into 64 bits with the row of the reset
 _CHECKSUMS: Final = "_checksums"
 _OURS: Final = b', "_checksums":{'
 _TAIL: Final = re.compile(rb',"metadata":(\d{1,20})\}\}\Z')
@@ -126,12 +126,12 @@ def read(directory: Directory, name: str, *, verify: bool = False) -> tuple[dict
     """
     path = f"{directory.path}/{name}"
     try:
-        text = directory.read(name, _LARGEST)
+        text = directory.read(name, METADATA_LIMIT)
         if verify:
             _check_text(text, path)
         metadata = json_metadata.from_json(text)
         total_steps = metadata.get("total_steps")
-        if type(total_steps) is not int or total_steps < 0:
+        if type(total_steps) is not int or not 0 <= total_steps <= _MOST_STEPS:
             raise ValueError(f"{shortened(total_steps)} steps")
     except FileNotFoundError as error:
         raise DatasetCorruptError(

@@ -36,6 +36,7 @@ from minari.dataset._storages.unfinished import (
     ignored_change,
     wait_for_writer,
 )
+from minari.dataset.data_paths import is_remote
 from minari.errors import DatasetCorruptError, UnsafePathError
 from minari.lazy import LazyModule
 from minari.storage.publishing import flush_changes, flush_directory, write_atomically
@@ -444,6 +445,9 @@ def _remove(path: Path) -> None:
 
 def folder_size(folder: Path) -> int:
     """The number of bytes of the files in a directory, hidden ones aside; no link is followed."""
+    if is_remote(folder):
+        found = (entry for entry in folder.rglob("*") if not entry.name.startswith("."))
+        return sum(entry.stat().st_size for entry in found if entry.is_file())
     size, pending = 0, [str(folder)]
     while pending:
         with suppress(FileNotFoundError, NotADirectoryError), os.scandir(pending.pop()) as entries:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
+from minari.errors import DatasetCorruptError
+
 
 #: Gives bytes of a file, by offset and number; fewer where it ends.
 ReadAt: TypeAlias = Callable[[int, int], bytes]
@@ -14,7 +16,7 @@ _TIMES: Final = 4  # that the bytes of a file may be read for one purpose
 _ALLOWANCE: Final = 2**20  # bytes beyond that, since small files are read in small pieces
 
 
-class NotUnderstood(ValueError):
+class NotUnderstood(DatasetCorruptError):
     """Something that is laid out in a way that only an HDF5 library knows."""
 
 

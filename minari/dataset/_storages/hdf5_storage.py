@@ -90,6 +90,7 @@ class HDF5Storage(MinariStorage):
     """Episodes in one HDF5 file, read without HDF5 wherever that is possible."""
 
     FORMAT: ClassVar[str] = "hdf5"
+    HIDDEN_CHECKSUMS: ClassVar[bool] = True
     CODECS: ClassVar[Codecs] = {
         GZIP: GZIP_LEVELS,
         "lzf": None,

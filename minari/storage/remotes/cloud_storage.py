@@ -365,8 +365,13 @@ class CloudStorage(ABC):
 
 
 def _add_checksums(data_path: Path) -> None:
-    """Give checksums to those values that have none, while it is known that their bytes are as they were uploaded."""
+    """Give checksums to those values that have none, while it is known that their bytes are as they were uploaded.
+
+    No file that was downloaded is changed for it.
+    """
     try:
-        minari_storage.MinariStorage.read(data_path)._add_missing_checksums()
+        storage = minari_storage.MinariStorage.read(data_path)
+        if storage.HIDDEN_CHECKSUMS:
+            storage._add_missing_checksums()
     except (MinariError, OSError) as error:  # which whoever opens the dataset is going to be told
         _log.info("No checksums are made of the values in %s: %s", data_path, error)

@@ -238,7 +238,7 @@ def _files_below(folder: Path) -> Iterator[LocalFile]:
 
 def regular_file(path: Path, base: Path) -> tuple[int, tuple[int, int]]:
     """The size of a regular file in bytes, and its stamp; links that lead elsewhere are refused."""
-    if not path.resolve().is_relative_to(base):
+    if not Path(os.path.realpath(path)).is_relative_to(base):  # which, unlike `resolve`, ends at links in a circle
         raise RemoteError(
             f"{path} is a link that leads out of {base}, and only what lies there is copied; put the file "
             "itself in its place."
