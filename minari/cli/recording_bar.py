@@ -39,13 +39,16 @@ def recording_bar(description: str, goal: Goal) -> Iterator[Callable[[Tally], No
         bar = progress.add_task(description, total=goal.steps or goal.episodes, numbers="")
         started = time.monotonic()
         due = started
+        last: Tally | None = None
 
         def report(tally: Tally) -> None:
-            nonlocal due
-            now = time.monotonic()
-            if now < due:
-                return
-            due = now + _INTERVAL
+            nonlocal due, last
+            last, now = tally, time.monotonic()
+            if now >= due:
+                due = now + _INTERVAL
+                draw(tally, now)
+
+        def draw(tally: Tally, now: float) -> None:
             done = tally.steps if goal.steps is not None else tally.finished
             speed = tally.steps / max(now - started, _INTERVAL)
             unit = f"steps, {tally.finished} episodes" if goal.steps is not None else "episodes"
@@ -53,3 +56,5 @@ def recording_bar(description: str, goal: Goal) -> Iterator[Callable[[Tally], No
             progress.update(bar, completed=done, numbers=numbers)
 
         yield report
+        if last is not None:  # a short recording may have ended before anything was drawn
+            draw(last, time.monotonic())

@@ -22,6 +22,7 @@ import numpy as np
 from h5py import h5d, h5t, h5z
 
 from minari._base.files import open_regular
+from minari.errors import DatasetCorruptError
 
 
 resource: Any = None
@@ -37,7 +38,7 @@ _MEMORY: Final = 2**30  # bytes that reading may take beside those of the file
 _MOST_LEVELS: Final = 64
 
 
-class _Refused(Exception):
+class _Refused(DatasetCorruptError):
     """What is not read: the kind of the error, and what it says."""
 
     def __init__(self, kind: str, text: str) -> None:

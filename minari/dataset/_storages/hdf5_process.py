@@ -47,7 +47,7 @@ _child: _Child | None = None
 _failures: Counter[tuple[str, int, int]] = Counter()  # by path, size and time of the file
 
 
-class _Failed(Exception):
+class _Failed(DatasetCorruptError):
     """The process has ended, or said what cannot be."""
 
 
