@@ -5,12 +5,11 @@ They are found by name: in a table of this library's own, and among the entry po
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from minari.errors import MissingDependencyError
-from minari.lazy import LazyModule
+from minari.lazy import LazyModule, import_late
 
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ def load_class(target: Target, purpose: str) -> Any:
     location, requirement = target
     module_name, _, class_name = location.partition(":")
     try:
-        module = importlib.import_module(module_name)
+        module = import_late(module_name)
     except ImportError as error:
         raise MissingDependencyError(
             f'{purpose} {error.name or module_name}, which is not installed; run pip install "{requirement}".'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import os
 import pickle
 import sys
 from collections.abc import Iterator
@@ -175,3 +176,45 @@ class TestLazyModule:
     def test_a_name_that_does_not_exist(self) -> None:
         with pytest.raises(ModuleNotFoundError, match=r"calendar\.nothing"):
             LazyModule("calendar").nothing  # noqa: B018
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+class TestForks:
+    #: The parent forks while a thread imports a module, which the child uses as well.
+    PROGRAM = """
+        import os, pathlib, signal, sys, threading
+        from minari.lazy import LazyModule
+
+        started = threading.Event()
+        sys.path.insert(0, sys.argv[1])
+        pathlib.Path(sys.argv[1], "slow_example.py").write_text(
+            "import time, __main__; __main__.started.set(); time.sleep(0.5); VALUE = 3"
+        )
+        slow = LazyModule("slow_example")
+        thread = threading.Thread(target=lambda: slow.VALUE)
+        thread.start()
+        started.wait()
+        child = os.fork()
+        if not child:
+            signal.alarm(20)
+            os._exit(slow.VALUE)
+        thread.join()
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    """
+
+    def test_a_module_that_a_thread_is_importing_is_there_in_the_child(self, tmp_path: Path) -> None:
+        assert run(self.PROGRAM, str(tmp_path)).split() == ["3"]
+
+    def test_a_module_may_fork_while_it_is_imported(self, tmp_path: Path) -> None:
+        (tmp_path / "forking_example.py").write_text(
+            "import os\nfrom minari.lazy import LazyModule\nchild = os.fork()\n"
+            "if not child:\n    os._exit(4 if LazyModule('calendar').isleap(2024) else 5)\n"
+            "VALUE = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])\n"
+        )
+        program = """
+            import sys
+            from minari.lazy import LazyModule
+            sys.path.insert(0, sys.argv[1])
+            print(LazyModule("forking_example").VALUE)
+        """
+        assert run(program, str(tmp_path)).split() == ["4"]

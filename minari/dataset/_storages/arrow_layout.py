@@ -27,6 +27,7 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute  # noqa: F401 (pyarrow imports it when it is first needed)
 
 from minari._base.dtypes import numeric_dtype
 from minari.dataset._storages.arrow_moulds import Values
@@ -43,6 +44,11 @@ _RAGGED_INFO = "_ragged_values"  # all elements of an info whose shape changes
 _MOST_ELEMENTS = 2**31 - 1  # of a list, and bytes of text, with Arrow's usual offsets
 
 _NUMPY_NAMES = {"halffloat": "float16", "float": "float32", "double": "float64"}  # the others are the same
+
+# The first conversions import modules, pandas among them where it is installed. Done here they are part of the
+# import of this module, which a fork waits for (see `minari.lazy`); elsewhere the child of a fork might hang.
+for _first in (np.zeros(1, np.bool_), [""]):
+    pa.array(_first).to_numpy(zero_copy_only=False)
 
 #: An Arrow array, and the metadata of its field.
 _Part: TypeAlias = tuple[Any, dict[str, str]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ from minari.dataset._storages.hdf5_filters import Chunking, chunk_shape
 from minari.dataset._storages.hdf5_objects import FIRST_WITH_A_NAME, Filter
 from minari.dataset.compression import Codec
 from minari.errors import MissingDependencyError
+from minari.lazy import import_late
 
 
 _PLUGINS: Final = "hdf5plugin"
@@ -56,7 +56,7 @@ def _arguments(codec: Codec, dtype: np.dtype[Any]) -> Mapping[str, Any]:
     if codec.name == _LZF:
         return {"compression": _LZF, "shuffle": shuffle}
     try:
-        plugins = importlib.import_module(_PLUGINS)
+        plugins = import_late(_PLUGINS)
     except ImportError:
         raise MissingDependencyError(f"The codec {codec.name!r} needs the package {_PLUGINS}; {_INSTALL}") from None
     level = {} if codec.level is None else {"clevel": codec.level}

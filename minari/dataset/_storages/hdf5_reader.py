@@ -8,7 +8,6 @@ in another process.
 
 from __future__ import annotations
 
-import importlib
 import re
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -52,6 +51,7 @@ from minari.dataset._storages.hdf5_source import NotUnderstood, ReadAt, Source
 from minari.dataset._storages.hdf5_superblock import check_not_in_use, find_superblock
 from minari.dataset._storages.transaction import pending_change
 from minari.errors import DatasetBusyError, DatasetCorruptError, MinariError, UnsafePathError
+from minari.lazy import import_late
 from minari.spaces import Column, Path
 
 
@@ -229,7 +229,7 @@ class EpisodeFile:
                 f"An interrupted change to {self._path} is committed and not in place; `minari clean`, or the next "
                 f"program that writes to the dataset, completes it."
             )
-        return importlib.import_module("minari.dataset._storages.hdf5_process")
+        return import_late("minari.dataset._storages.hdf5_process")
 
     # The file as a whole
 
