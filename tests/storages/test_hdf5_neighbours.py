@@ -84,8 +84,9 @@ def test_another_program_changes_an_episode(tmp_path: Path) -> None:
     assert (next(storage.get_episodes([1]))["rewards"] == 7).all()
 
 
-def test_a_reader_through_hdf5_is_waited_for(data_path: Path) -> None:
+def test_a_reader_through_hdf5_is_waited_for(data_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Writing would pull the file away under a program that reads it through HDF5; reading goes on."""
+    monkeypatch.setenv("MINARI_LOCK_TIMEOUT", "0.2")
     with h5py.File(data_path / "main_data.hdf5", "r"):
         assert_holds(data_path, TRUTHS)
         with pytest.raises(DatasetBusyError, match="in use by another program"):
@@ -105,8 +106,9 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_another_program_writes_in_place_and_dies(data_path: Path) -> None:
+def test_another_program_writes_in_place_and_dies(data_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As long as it writes, others are told to wait; when it died, that the file may be damaged."""
+    monkeypatch.setenv("MINARI_LOCK_TIMEOUT", "0.2")
     storage = MinariStorage.read(data_path)
     child = subprocess.Popen(
         [sys.executable, "-c", WRITES_IN_PLACE, data_path / "main_data.hdf5"],
