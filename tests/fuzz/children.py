@@ -65,7 +65,7 @@ _LOADED = (
     "rich.table",
 )
 
-Masters = dict[str, tuple[Path, list[Any], Any]]
+Masters = dict[str, tuple[Path, subjects.Known]]
 
 
 class Server:
@@ -229,8 +229,8 @@ class Server:
         print(json.dumps(facts), file=pipe)
         if self._keep is not None:
             shutil.copytree(scene, self._keep, symlinks=True, dirs_exist_ok=True, ignore=_only_regular)
-        _, accepted, other = self._masters[subject.name]
-        user = User(scene, subject, mutation, accepted, other, rng, self._thorough, self._only == "flip")
+        _, known = self._masters[subject.name]
+        user = User(scene, subject, mutation, known, rng, self._thorough, self._only == "flip")
         forget_peak()
         resident = memory_of_this_process("VmRSS")
         guard.begin(scene)
@@ -255,16 +255,16 @@ def draw_subject(rng: random.Random, seed: int, only: str = "") -> Subject | Non
     return rng.choice(of_family) if of_family else None
 
 
-def _make(subject: Subject, work: Path) -> tuple[Path, list[Any], Any]:
-    """A scene, and what its two datasets hold."""
+def _make(subject: Subject, work: Path) -> tuple[Path, subjects.Known]:
+    """A scene, and what is known of its two datasets."""
     scene = work / "masters-of" / subject.name.replace("/", "-")
     scene.parent.mkdir(exist_ok=True)
     subjects.build_scene(subject, scene)
     copy = work / "copy"
     shutil.copytree(scene, copy)
-    accepted, other = subjects.accepted_fingerprints(subject, copy), subjects.other_fingerprint(copy)
+    known = subjects.known_of(subject, copy)
     shutil.rmtree(copy)
-    return scene, accepted, other
+    return scene, known
 
 
 def _only_regular(directory: str, names: list[str]) -> list[str]:

@@ -37,7 +37,8 @@ class Mutation:
     Attributes:
         sort: ``damage``, ``lie`` or ``place``; of several, the one that promises least.
         steps: one text each.
-        links_out: whether a link leads out of the dataset, to data that are not its own.
+        links_out: whether a link leads out of the dataset, to data that are not its own and that no step
+            has copied into it.
     """
 
     sort: str
@@ -48,6 +49,8 @@ class Mutation:
         return "; ".join(self.steps)
 
 
+#: Larger files, made by an earlier step, are left as they are.
+_LARGEST = 4 << 20
 _OF_LIBRARIES = (".hdf5", ".arrow", ".parquet")
 
 
@@ -84,7 +87,9 @@ def mutate(rng: random.Random, scene: Path, data: Path, *, only: str = "") -> Mu
         sorts.append(sort)
         steps.append(f"{_name(file, data)}: {step}")
     worst = next((sort for sort in ("place", "lie", "damage") if sort in sorts), "damage")
-    return Mutation(worst, tuple(steps), any("link to outside" in step for step in steps))
+    links_out = any("link to outside" in step for step in steps)
+    copied = any(step.endswith((": twin", "another file's", "another file's (same time)")) for step in steps)
+    return Mutation(worst, tuple(steps), links_out and not copied)
 
 
 def _one_of(rng: random.Random, words: str) -> str:
@@ -98,11 +103,11 @@ def _name(file: Path, data: Path) -> str:
 def _draw_file(rng: random.Random, data: Path) -> Path:
     """A file of the dataset, or that of its namespace; small and hidden ones as often as large ones."""
     files = sorted(Path(path, name) for path, _, names in os.walk(data) for name in names)
-    files = [file for file in files if file.is_file() and not file.is_symlink() and file.stat().st_size]
+    files = [file for file in files if not file.is_symlink() and _is_small(file) and file.stat().st_size]
     if not files:
         raise FileNotFoundError(data)
     namespace = data.parent.parent / "namespace_metadata.json"
-    if namespace.is_file() and rng.random() < 0.02:
+    if _is_small(namespace) and rng.random() < 0.02:
         return namespace
     special = [file for file in files if file.name.startswith(".") or any(p.startswith(".") for p in file.parts[-3:])]
     if special and rng.random() < 0.4:
@@ -110,6 +115,10 @@ def _draw_file(rng: random.Random, data: Path) -> Path:
     if rng.random() < 0.3:
         return rng.choice([file for file in files if file.suffix in (".json", ".gz")] or files)
     return rng.choice(files)
+
+
+def _is_small(file: Path) -> bool:
+    return file.is_file() and file.stat().st_size <= _LARGEST
 
 
 # Bytes
@@ -622,7 +631,7 @@ def _lie(rng: random.Random, file: Path, scene: Path) -> str:
 
 def _misplace(rng: random.Random, file: Path, scene: Path) -> str:
     dataset = scene / "outside" / "dataset"
-    inside = [path for path in file.parent.iterdir() if path.is_file() and path != file]
+    inside = [path for path in file.parent.iterdir() if _is_small(path) and path != file]
     twin = next(iter(sorted(dataset.rglob(file.name))), scene / "outside" / "secret.txt")
     kind = rng.choice(
         [

@@ -71,6 +71,7 @@ class Subject:
         released: the release and the ids of two datasets that it wrote, where it is not ours.
         pending: whether a writer was killed in the middle of a change.
         is_remote: whether it is read by downloading it.
+        checksums: whether checksums are added to what a release wrote without them.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Subject:
     released: tuple[str, str, str] | None = None
     pending: str = ""
     is_remote: bool = False
+    checksums: bool = False
 
     @property
     def family(self) -> str:
@@ -105,7 +107,10 @@ def _of_format(name: str, compressed: tuple[str, ...], released: tuple[tuple[str
         Subject(f"{name}/pending-append", pending="append"),
         Subject(f"{name}/pending-metadata", pending="metadata"),
     ]
-    theirs = [Subject(f"{name}/released-{r[0]}-{r[1].replace('/', '-')}", released=r) for r in released]
+    theirs = [
+        Subject(f"{name}/released-{r[0]}-{r[1].replace('/', '-')}", released=r, checksums=number % 2 == 1)
+        for number, r in enumerate(released)
+    ]
     return [Subject(s.name, s.kind, {"data_format": name, **s.options}, s.released, s.pending) for s in ours] + theirs
 
 
@@ -173,6 +178,8 @@ def build_scene(subject: Subject, scene: Path) -> None:
                 raise FileNotFoundError(f"{dataset_id} of {release}")
             shutil.copytree(folder, root / name, copy_function=shutil.copy)
         (root / "fuzz" / "namespace_metadata.json").write_text("{}")
+        if subject.checksums:
+            minari.load_dataset(SUBJECT, root=root).storage._add_missing_checksums()
     else:
         minari.namespace.create_namespace("fuzz", "mutants", root=root, display_name="Fuzz")
         create(subject, SUBJECT, 0, root)
@@ -211,7 +218,30 @@ def create(subject: Subject, dataset_id: str, seed: int, root: Path) -> Any:
         )
 
 
-def accepted_fingerprints(subject: Subject, scene: Path) -> list[Fingerprint]:
+@dataclass(frozen=True)
+class Known:
+    """What is known of the datasets of a scene before anything is damaged.
+
+    Attributes:
+        accepted: the fingerprints that the subject may have.
+        other: the fingerprint of its sibling.
+        verifiable: whether all episodes of the subject have checksums.
+    """
+
+    accepted: list[Fingerprint]
+    other: Fingerprint
+    verifiable: bool
+
+
+def known_of(subject: Subject, scene: Path) -> Known:
+    """What is known of a scene, which is changed."""
+    accepted = _accepted_fingerprints(subject, scene)
+    other = fingerprint_of(minari.load_dataset(OTHER, root=scene / "root"))
+    storage = minari.load_dataset(SUBJECT, root=scene / "root").storage
+    return Known(accepted, other, not storage._episodes_without_checksums(range(storage.total_episodes)))
+
+
+def _accepted_fingerprints(subject: Subject, scene: Path) -> list[Fingerprint]:
     """What reading the scene may give when nothing is damaged; where a change is pending, also without it."""
     root = scene / "root"
     if subject.is_remote:
@@ -223,11 +253,6 @@ def accepted_fingerprints(subject: Subject, scene: Path) -> list[Fingerprint]:
         _change(subject, dataset)
         found.append(fingerprint_of(dataset))
     return found
-
-
-def other_fingerprint(scene: Path) -> Fingerprint:
-    """What reading the other dataset gives."""
-    return fingerprint_of(minari.load_dataset(OTHER, root=scene / "root"))
 
 
 def _change(subject: Subject, dataset: Any) -> None:

@@ -25,7 +25,7 @@ from minari.errors import MinariError
 
 from .fingerprints import Fingerprint, fingerprint_of, fingerprint_of_episode
 from .mutations import Mutation
-from .subjects import OTHER, SUBJECT, Subject
+from .subjects import OTHER, SUBJECT, Known, Subject
 
 
 NEW = "fuzz/new-v0"
@@ -49,8 +49,7 @@ class User:
         scene: where it lies.
         subject: what it was made as.
         mutation: what was done to it.
-        accepted: the fingerprints that it may have.
-        other: the fingerprint of its sibling.
+        known: of the dataset and its sibling, before that.
         rng: chooses what is done.
         thorough: do everything, and not one change of each mutant.
         only_verify: read and validate it, and change nothing.
@@ -59,8 +58,7 @@ class User:
     scene: Path
     subject: Subject
     mutation: Mutation
-    accepted: list[Fingerprint]
-    other: Fingerprint
+    known: Known
     rng: random.Random
     thorough: bool = False
     only_verify: bool = False
@@ -68,6 +66,10 @@ class User:
     dataset: Any = None  # as it was loaded
     seen: Fingerprint | None = None  # what was read
     current: str = ""
+    accepted: list[Fingerprint] = field(init=False)  # what may be read, with what was appended
+
+    def __post_init__(self) -> None:
+        self.accepted = self.known.accepted
 
     @property
     def root(self) -> Path:
@@ -148,9 +150,10 @@ class User:
     def _judge(self, found: Fingerprint, *, verified: bool) -> str:
         if found in self.accepted:
             return ""
-        if self.mutation.links_out and self.other and set(found) & set(self.other):
+        own = {digest for fingerprint in self.accepted for digest in fingerprint}
+        if self.mutation.links_out and set(found) & set(self.known.other) - own:
             return "escape: values were read through a link that leads out of the dataset"
-        if verified and self.mutation.sort == "damage":
+        if verified and self.known.verifiable and self.mutation.sort == "damage":
             wrong = [number for number, digest in enumerate(found) if digest not in self.accepted[0][number:][:1]]
             return f"wrong: {len(found)} episodes, other values in {wrong[:5]}"
         return "unverified: other values"
@@ -207,7 +210,7 @@ class User:
     def _combine(self) -> str:
         datasets = [minari.load_dataset(name, root=self.root) for name in (SUBJECT, OTHER)]
         both = minari.combine_datasets(datasets, f"{NEW[:-1]}3", root=self.root)
-        return self._compare_copy(both, None if self.seen is None else self.seen + self.other)
+        return self._compare_copy(both, None if self.seen is None else self.seen + self.known.other)
 
     def _append(self) -> str:
         episode = minari.load_dataset(OTHER, root=self.root)[0]
