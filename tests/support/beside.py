@@ -46,18 +46,21 @@ class Seen:
         wrong: how many of them had other values.
         false: how many times something was said to be damaged or missing.
         first: the first thing that was wrong.
+        changes: how many the writer made meanwhile.
     """
 
     read: int = 0
     wrong: int = 0
     false: int = 0
     first: str = ""
+    changes: int = 0
 
     def add(self, other: Seen) -> None:
         self.read += other.read
         self.wrong += other.wrong
         self.false += other.false
         self.first = self.first or other.first
+        self.changes += other.changes
 
 
 def buffer(number: int) -> EpisodeBuffer:
@@ -86,9 +89,11 @@ def create(folder: Path, data_format: str) -> Path:
 
 
 def write(path: Path, stop: Path) -> None:
-    """Change the dataset until there is a file ``stop``."""
-    rng = random.Random(0)
+    """Change the dataset until there is a file ``stop``, print a line at once, and the number of changes at last."""
+    rng, changes = random.Random(0), 0
+    print("begins", flush=True)
     while not stop.exists():
+        changes += 1
         dataset = minari.open_dataset(path)
         total = dataset.total_episodes
         choice = rng.random()
@@ -100,6 +105,7 @@ def write(path: Path, stop: Path) -> None:
             dataset.storage.repack(
                 compression=rng.choice(("gzip", None)) if dataset.storage.FORMAT != "arrow" else None
             )
+    print(changes)
 
 
 def read(path: Path, episodes: int, seed: int) -> Seen:
@@ -150,14 +156,17 @@ def read_beside_writer(folder: Path, data_format: str, how: str, episodes: int) 
     path, stop = create(folder, data_format), folder / "stop"
     program = "import sys, pathlib; from support.beside import write; write(*map(pathlib.Path, sys.argv[1:]))"
     command = [sys.executable, "-W", "ignore", "-c", program, str(path), str(stop)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as writer:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()  # until it has imported everything, nobody would read beside it
         try:
             seen = _threads(path, episodes) if how == "threads" else _processes(path, episodes, how)
         finally:
             stop.touch()
-        assert writer.stderr is not None
-        errors = writer.stderr.read()
-    if writer.returncode:
+        changes, errors = writer.communicate()
+    if not writer.returncode:
+        seen.changes = int(changes)
+    else:
         seen.add(Seen(false=1, first=f"the writer failed: {errors.strip().splitlines()[-1:]}"))
     return seen
 

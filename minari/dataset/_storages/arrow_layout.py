@@ -27,7 +27,7 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute  # noqa: F401 (pyarrow imports it when it is first needed)
+import pyarrow.compute
 
 from minari._base.dtypes import numeric_dtype
 from minari.dataset._storages.arrow_moulds import Values
@@ -45,8 +45,8 @@ _MOST_ELEMENTS = 2**31 - 1  # of a list, and bytes of text, with Arrow's usual o
 
 _NUMPY_NAMES = {"halffloat": "float16", "float": "float32", "double": "float64"}  # the others are the same
 
-# The first conversions import modules, pandas among them where it is installed. Done here they are part of the
-# import of this module, which a fork waits for (see `minari.lazy`); elsewhere the child of a fork might hang.
+# The first conversions import `pyarrow.compute` and, where it is installed, pandas. Done here, that is part of the
+# import of this module, which a fork waits for (see `minari.lazy`); later, the child of a fork might hang.
 for _first in (np.zeros(1, np.bool_), [""]):
     pa.array(_first).to_numpy(zero_copy_only=False)
 
