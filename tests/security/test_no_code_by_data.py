@@ -86,6 +86,7 @@ ON_PURPOSE = (
 
 #: Functions with such a call in them that do no harm, each with the reason.
 ALLOWED = {
+    "minari.lazy:import_late": "is given names that stand in our sources, or those of the functions below",
     "minari.lazy:LazyModule.__getattr__": "the names are those that stand in our sources, as LazyModule('…')",
     "minari.lazy:lazy_package": "imports the modules of this library by the table in minari/__init__.py",
     "minari.lazy:_submodule": "imports a module of this library that a program has asked for",
