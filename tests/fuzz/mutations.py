@@ -744,8 +744,9 @@ def _stage(rng: random.Random, file: Path, scene: Path) -> str:
         staged.symlink_to(scene / "outside" / "dataset" / "data")
         return f"{name} is a link to outside"
     staged.mkdir()
-    (staged / file.name).symlink_to(scene / "outside" / "secret.txt")
     (staged / "metadata.json").write_text("{}")
+    (staged / file.name).unlink(missing_ok=True)
+    (staged / file.name).symlink_to(scene / "outside" / "secret.txt")
     (staged / "new").symlink_to(scene / "outside" / "empty")
     return f"{name} with links to outside"
 

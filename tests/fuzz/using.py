@@ -29,7 +29,7 @@ from .subjects import AROUND, OTHER, SUBJECT, Known, Subject
 
 
 NEW = "fuzz/new-v0"
-#: How many mutants are changed as well, and not only read.
+#: How many mutants are changed as well, and not only read; these are used further when loading is refused, too.
 CHANGED = 0.25
 
 
@@ -102,9 +102,12 @@ class User:
             changing = [self._validate]
         elif not self.thorough:
             changing = self.rng.sample(changing, 1) if self.rng.random() < CHANGED else []
-            last = last if changing else []
+        if not changing:
+            last = []
         first: list[Callable[[], Any]] = [self._list_remote, self._download] if self.subject.is_remote else []
         for step in (*first, *reading, self._verified, *changing, *last):
+            if step in (self._metadata, self._parts) and self.dataset is None and not changing:
+                continue  # they would only be refused as loading was
             self.current = step.__name__.strip("_")
             yield self.current
             self._attempt(step)
@@ -132,11 +135,11 @@ class User:
             minari.namespace.get_namespace_metadata(namespace, root=self.root)
 
     def _list_remote(self) -> None:
-        minari.list_remote_datasets(self.remote)
+        minari.list_remote_datasets(self.remote, max_workers=2)
         minari.namespace.list_remote_namespaces(remote=self.remote)
 
     def _download(self) -> None:
-        minari.download_dataset(SUBJECT, remote=self.remote, root=self.root)
+        minari.download_dataset(SUBJECT, remote=self.remote, root=self.root, max_workers=2)
 
     def _load(self) -> str:
         self.dataset = minari.load_dataset(SUBJECT, root=self.root)
