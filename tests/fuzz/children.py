@@ -112,7 +112,8 @@ class Server:
         gc.freeze()  # else a child copies all memory when it collects what is not in use
 
     def run(self, seeds: Sequence[int]) -> Iterator[Verdict]:
-        """The verdicts of these seeds, in order."""
+        """The verdicts of these seeds, those of one subject together: what lies around it stays in place then."""
+        seeds = sorted(seeds, key=lambda seed: _name_of_subject(seed, self._only))
         for start in range(0, len(seeds), BATCH):
             for verdict in self._run_batch(list(seeds[start : start + BATCH])):
                 yield self._alone(verdict) if verdict.failed and len(seeds) > 1 else verdict
@@ -195,6 +196,7 @@ class Server:
         trace = _be_quiet(self._work)
         stages: dict[str, Stage] = {}
         guard = Guard()
+        last = None  # the stage that was set up last
         for seed in seeds:
             limit_memory(ADDRESS_SPACE)
             trace.seek(0)
@@ -208,7 +210,11 @@ class Server:
             stage = stages.get(subject.name)
             if stage is None:
                 stage = stages[subject.name] = Stage(self._masters[subject.name][0], self._slot(os.getpid()))
-            stage.set_up()
+            around = stage is not last or not guard.is_sound
+            stage.set_up(around=around)
+            last = stage
+            if around:
+                guard.look(stage.place)
             verdict = self._use(seed, subject, rng, stage.place, guard, pipe)
             print(json.dumps(verdict.as_json()), file=pipe)
         faulthandler.cancel_dump_traceback_later()
@@ -253,6 +259,11 @@ def draw_subject(rng: random.Random, seed: int, only: str = "") -> Subject | Non
     if only == "flip":
         of_family = [subject for subject in of_family if not subject.pending and subject.released is None]
     return rng.choice(of_family) if of_family else None
+
+
+def _name_of_subject(seed: int, only: str) -> str:
+    subject = draw_subject(random.Random(seed), seed, only)
+    return "" if subject is None else subject.name
 
 
 def _make(subject: Subject, work: Path) -> tuple[Path, subjects.Known]:

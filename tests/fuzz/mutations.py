@@ -20,6 +20,7 @@ import json
 import os
 import random
 import shutil
+import stat
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -102,8 +103,8 @@ def _name(file: Path, data: Path) -> str:
 
 def _draw_file(rng: random.Random, data: Path) -> Path:
     """A file of the dataset, or that of its namespace; small and hidden ones as often as large ones."""
-    files = sorted(Path(path, name) for path, _, names in os.walk(data) for name in names)
-    files = [file for file in files if not file.is_symlink() and _is_small(file) and file.stat().st_size]
+    names = sorted(f"{path}/{name}" for path, _, names in os.walk(data) for name in names)
+    files = [Path(name) for name in names if _may_be_damaged(os.lstat(name))]
     if not files:
         raise FileNotFoundError(data)
     namespace = data.parent.parent / "namespace_metadata.json"
@@ -115,6 +116,10 @@ def _draw_file(rng: random.Random, data: Path) -> Path:
     if rng.random() < 0.3:
         return rng.choice([file for file in files if file.suffix in (".json", ".gz")] or files)
     return rng.choice(files)
+
+
+def _may_be_damaged(status: os.stat_result) -> bool:
+    return stat.S_ISREG(status.st_mode) and 0 < status.st_size <= _LARGEST
 
 
 def _is_small(file: Path) -> bool:
@@ -216,9 +221,10 @@ def _swap(rng: random.Random, content: bytearray, file: Path, scene: Path) -> st
 
 
 def _splice(rng: random.Random, content: bytearray, file: Path, scene: Path) -> str:
-    others = sorted(other for other in (scene / "outside" / "dataset").rglob("*") if other.is_file())
-    same = [other for other in others if other.name == file.name]
-    other = rng.choice(same or others).read_bytes()
+    base = scene / "outside" / "dataset"
+    others = sorted(f"{path}/{name}" for path, _, names in os.walk(base) for name in names)
+    same = [other for other in others if other.endswith(f"/{file.name}")]
+    other = Path(rng.choice(same or others)).read_bytes()
     if not other:
         raise Inapplicable
     start, end = _block(rng, content)
@@ -738,8 +744,9 @@ def _stage(rng: random.Random, file: Path, scene: Path) -> str:
         staged.symlink_to(scene / "outside" / "dataset" / "data")
         return f"{name} is a link to outside"
     staged.mkdir()
-    (staged / file.name).symlink_to(scene / "outside" / "secret.txt")
     (staged / "metadata.json").write_text("{}")
+    (staged / file.name).unlink(missing_ok=True)
+    (staged / file.name).symlink_to(scene / "outside" / "secret.txt")
     (staged / "new").symlink_to(scene / "outside" / "empty")
     return f"{name} with links to outside"
 

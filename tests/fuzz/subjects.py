@@ -20,6 +20,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ from .fingerprints import Fingerprint, fingerprint_of
 
 SUBJECT, OTHER = "fuzz/subject-v0", "fuzz/other-v0"
 DATA = "root/fuzz/subject-v0/data"
+#: What must stay as it is, whatever is done to the dataset.
+AROUND = ("outside", f"root/{OTHER}")
 
 #: What a seed is divided by: one after the other.
 FAMILIES = ("hdf5", "arrow", "parquet", "zarr", "remote")
@@ -267,30 +270,28 @@ def _leave_pending(subject: Subject, scene: Path) -> None:
     data, before = scene / DATA, scene / "before"
     shutil.copytree(data, before)
     plain = _hidden(data)
-    chosen = None
-    for at in range(1, 200):
+
+    def committed() -> bool:
+        return any(".staged" not in name for name in _hidden(data) - plain)
+
+    def begun() -> bool:
+        return bool(_hidden(data) - plain)
+
+    for reached in (committed, begun):
         child = os.fork()
         if child == 0:
             try:
-                sys.addaudithook(_dying(at))
-                _change(subject, minari.load_dataset(SUBJECT, root=scene / "root"))
+                dataset = minari.load_dataset(SUBJECT, root=scene / "root")
+                sys.addaudithook(_dying(reached))
+                _change(subject, dataset)
                 os._exit(0)
             finally:
                 os._exit(1)
-        status = os.waitpid(child, 0)[1]
-        if os.WEXITSTATUS(status) != 9:
+        if os.WEXITSTATUS(os.waitpid(child, 0)[1]) == 9:
             break
-        if _hidden(data) - plain and (chosen is None or any(".staged" not in name for name in _hidden(data) - plain)):
-            chosen = scene.with_name(f"{scene.name}.{at}")
-            shutil.copytree(data, chosen)
-            if any(".staged" not in name for name in _hidden(data) - plain):
-                break
         shutil.rmtree(data)
         shutil.copytree(before, data)
     shutil.rmtree(before)
-    if chosen is not None:
-        shutil.rmtree(data)
-        chosen.rename(data)
 
 
 def _hidden(data: Path) -> set[str]:
@@ -299,14 +300,13 @@ def _hidden(data: Path) -> set[str]:
     return {name for name in names if not name.endswith((".partial", ".lock")) and ".index" not in name}
 
 
-def _dying(at: int) -> Callable[[str, Any], None]:
-    left = [at]
+def _dying(reached: Callable[[], bool]) -> Callable[[str, Any], None]:
+    """A hook that ends the process before the first change of a file when that is reached."""
 
     def hook(event: str, _: Any) -> None:
-        if event in ("os.rename", "os.remove", "os.rmdir", "os.truncate", "shutil.rmtree", "os.utime", "os.mkdir"):
-            left[0] -= 1
-            if left[0] == 0:
-                os._exit(9)
+        changes = ("os.rename", "os.remove", "os.rmdir", "os.truncate", "shutil.rmtree", "os.utime", "os.mkdir")
+        if event in changes and reached():
+            os._exit(9)
 
     return hook
 
@@ -336,18 +336,36 @@ class Stage:
                 file = Path(path, name)
                 self._files.append((f"{relative}/{name}", file.read_bytes(), file.stat().st_mtime_ns))
 
-    def set_up(self) -> None:
-        """Put the scene in its place, as new."""
-        self.clear()
+    def set_up(self, *, around: bool = True) -> None:
+        """Put the scene in its place, as new; without what is around the dataset where that is still as it was."""
+        if around:
+            self.clear()
+        else:
+            self._clear_dataset()
         for directory in self._directories:
-            path = f"{self.place}/{directory}".removesuffix("/.")
-            os.mkdir(path)  # noqa: PTH102 (there are many, and path objects take longer)
+            if around or not directory.startswith(AROUND):
+                path = f"{self.place}/{directory}".removesuffix("/.")
+                with suppress(FileExistsError):
+                    os.mkdir(path)  # noqa: PTH102 (there are many, and path objects take longer)
         for name, content, mtime in self._files:
-            path = f"{self.place}/{name}"
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
-            os.write(descriptor, content)
-            os.close(descriptor)
-            os.utime(path, ns=(mtime, mtime))
+            if around or not name.startswith(AROUND):
+                path = f"{self.place}/{name}"
+                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
+                os.write(descriptor, content)
+                os.close(descriptor)
+                os.utime(path, ns=(mtime, mtime))
+
+    def _clear_dataset(self) -> None:
+        """Take away everything but what is around the dataset."""
+        kept = {f"{self.place}/{name}" for name in AROUND}
+        for directory in (str(self.place), f"{self.place}/root", f"{self.place}/root/fuzz"):
+            for entry in list(os.scandir(directory)):
+                if entry.path in kept or any(path.startswith(f"{entry.path}/") for path in kept):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path)
+                else:
+                    os.unlink(entry.path)  # noqa: PTH108
 
     def clear(self) -> None:
         """Take away what is in the place."""

@@ -25,10 +25,12 @@ from minari.errors import MinariError
 
 from .fingerprints import Fingerprint, fingerprint_of, fingerprint_of_episode
 from .mutations import Mutation
-from .subjects import OTHER, SUBJECT, Known, Subject
+from .subjects import AROUND, OTHER, SUBJECT, Known, Subject
 
 
 NEW = "fuzz/new-v0"
+#: How many mutants are changed as well, and not only read; these are used further when loading is refused, too.
+CHANGED = 0.25
 
 
 @dataclass
@@ -95,12 +97,17 @@ class User:
             self._show,
             self._validate,
         ]
+        last: list[Callable[[], Any]] = [self._list]
         if self.only_verify:
             changing = [self._validate]
         elif not self.thorough:
-            changing = self.rng.sample(changing, 1)
+            changing = self.rng.sample(changing, 1) if self.rng.random() < CHANGED else []
+        if not changing:
+            last = []
         first: list[Callable[[], Any]] = [self._list_remote, self._download] if self.subject.is_remote else []
-        for step in (*first, *reading, self._verified, *changing, self._list):
+        for step in (*first, *reading, self._verified, *changing, *last):
+            if step in (self._metadata, self._parts) and self.dataset is None and not changing:
+                continue  # they would only be refused as loading was
             self.current = step.__name__.strip("_")
             yield self.current
             self._attempt(step)
@@ -128,11 +135,11 @@ class User:
             minari.namespace.get_namespace_metadata(namespace, root=self.root)
 
     def _list_remote(self) -> None:
-        minari.list_remote_datasets(self.remote)
+        minari.list_remote_datasets(self.remote, max_workers=2)
         minari.namespace.list_remote_namespaces(remote=self.remote)
 
     def _download(self) -> None:
-        minari.download_dataset(SUBJECT, remote=self.remote, root=self.root)
+        minari.download_dataset(SUBJECT, remote=self.remote, root=self.root, max_workers=2)
 
     def _load(self) -> str:
         self.dataset = minari.load_dataset(SUBJECT, root=self.root)
@@ -348,12 +355,16 @@ class Guard:
     def __init__(self) -> None:
         self.scene = ""
         self.seen: list[str] = []
+        self.is_sound = False  # whether nothing around the dataset was changed
         self._before: Any = None
         sys.addaudithook(self._hook)
 
+    def look(self, scene: Path) -> None:
+        """See what lies around a dataset that was just set up."""
+        self._before = _state(scene)
+
     def begin(self, scene: Path) -> None:
         """Watch from here."""
-        self._before = _state(scene)
         self.seen.clear()
         self.scene = f"{scene}{os.sep}"
 
@@ -361,6 +372,7 @@ class Guard:
         """What has happened that must not."""
         self.scene = ""
         after = _state(scene)
+        self.is_sound = after == self._before
         changed = [name for name in sorted({*after, *self._before}) if after.get(name) != self._before.get(name)]
         return [*self.seen, *(f"{name} was changed" for name in changed)]
 
@@ -403,7 +415,7 @@ _OURS = ("/tmp/", "/dev/null", "/dev/shm/", "/proc/self/")
 def _state(scene: Path) -> dict[str, Any]:
     """What lies around the dataset: texts outside with their content, other files with size and time."""
     found: dict[str, Any] = {}
-    for base in ("outside", f"root/{OTHER}"):
+    for base in AROUND:
         for path, directories, names in os.walk(scene / base):
             for name in (*directories, *names):
                 full = f"{path}/{name}"
