@@ -95,8 +95,7 @@ class EpisodeAppender:
             EpisodeError: a leaf cannot be stored under its name.
             MetadataError: an attribute cannot be stored.
         """
-        known = episode.checksums if isinstance(episode, StoredEpisode) else None
-        leaves, columns, as_read = self._leaves_of(episode)
+        leaves, columns, checksums = self._leaves_of(episode)
         names, numbers, texts = [], [], []
         for name, value in flatten_metadata({"id": index, "total_steps": episode.total_steps, **episode.metadata}):
             if isinstance(value, str):
@@ -116,11 +115,8 @@ class EpisodeAppender:
         waiting.indices.append(index)
         waiting.total_steps.append(episode.total_steps)
         places: list[int] = []
-        checksums: list[int] = []
-        for (path, kind, _, _), column, values in zip(leaves, columns, as_read, strict=True):
+        for (_, kind, _, _), column in zip(leaves, columns, strict=True):
             places += (column.shape[0], self._put(kind, column))
-            # (after its values were copied, which has brought them into the cache of the processor)
-            checksums.append(checksum_of(values) if known is None else known[path])
         waiting.places.append(places)
         waiting.checksums.append(checksums)
         waiting.attributes.append(numbers)
@@ -136,9 +132,10 @@ class EpisodeAppender:
 
     def _leaves_of(
         self, episode: EpisodeColumns | StoredEpisode
-    ) -> tuple[LeafKinds, list[Column | StoredColumn], list[Column]]:
-        """What the leaves of an episode are like, their columns as they are stored, and as they will be read."""
-        leaves, columns, read = [], [], []
+    ) -> tuple[LeafKinds, list[Column | StoredColumn], list[int]]:
+        """What the leaves of an episode are like, their columns as they are stored, and the checksums of these."""
+        leaves, columns, checksums = [], [], []
+        known = episode.checksums if isinstance(episode, StoredEpisode) else None
         for path, values in episode.columns.items():
             kind: Kind = values.dtype
             column: Column | StoredColumn = values
@@ -147,15 +144,15 @@ class EpisodeAppender:
                 chunking = values.chunking
             elif values.dtype == object:
                 kind, column, as_read = _as_elements(values)
-            elif not isinstance(episode, StoredEpisode):
+            elif known is None:
                 codec = self._codecs[path]
                 if codec is not None and values.nbytes >= _WORTHWHILE:
                     column = _compressed(values, codec)
                     chunking = column.chunking
             leaves.append((path, kind, column.shape[1:], chunking))
             columns.append(column)
-            read.append(cast("Column", as_read))
-        return tuple(leaves), columns, read
+            checksums.append(checksum_of(cast("Column", as_read)) if known is None else known[path])
+        return tuple(leaves), columns, checksums
 
     def _put(self, kind: Kind, column: Column | StoredColumn) -> int:
         """Give an array its place, and see to it that it gets there."""
