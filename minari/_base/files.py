@@ -365,7 +365,7 @@ def open_regular(path: str | os.PathLike[str], flags: int = os.O_RDONLY, *, link
     if not _HAS_DIRECTORY_DESCRIPTORS and os.path.islink(text):
         os.close(descriptor)
         raise UnsafePathError(f"{text} is a link, and only regular files are opened; put the file itself in its place.")
-    return _checked(descriptor, os.path.dirname(text), os.path.basename(text))
+    return _checked(descriptor, None, text)
 
 
 def read_regular(path: str | os.PathLike[str], limit: int, *, links: bool = True) -> bytes:
@@ -445,12 +445,17 @@ def _occupied(directory: str, name: str) -> UnsafePathError:
     )
 
 
-def _checked(descriptor: int, directory: str, name: str) -> int:
-    """The descriptor, where it is that of a regular file; closed otherwise."""
+def _checked(descriptor: int, directory: str | None, name: str) -> int:
+    """The descriptor, where it is that of a regular file; closed otherwise.
+
+    Without a directory the name is a path, which is split only where it has to be shown.
+    """
     try:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):
             kind = "directory" if stat.S_ISDIR(mode) else "device, a pipe or a socket"
+            if directory is None:
+                directory, name = os.path.split(name)
             raise UnsafePathError(
                 f"{name} in {directory} is a {kind}, expected a regular file; take it out of the dataset."
             )
