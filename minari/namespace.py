@@ -12,6 +12,7 @@ from typing import Any
 
 from minari._base.files import NAMESPACE_METADATA_LIMIT, read_regular
 from minari._base.json_text import parse_json, shortened
+from minari._base.outcomes import storage_errors
 from minari.dataset.dataset_id import parse_namespace
 from minari.dataset.metadata import json_value
 from minari.errors import DatasetCorruptError, MetadataError, NamespaceError, UnsafePathError
@@ -88,8 +89,7 @@ def create_namespace(namespace: str, description: str | None = None, *, root: Ro
         raise NamespaceError(f"{namespace!r} is a dataset and cannot be a namespace; choose another name.")
     metadata = dict(kwargs) if description is None else {**kwargs, "description": description}
     text = _metadata_text(metadata)
-    ensure_namespace_directories(get_datasets_root(root), namespace)
-    write_atomically(_metadata_file(folder), text)
+    ensure_namespace_directories(get_datasets_root(root), namespace, text)
 
 
 def update_namespace_metadata(
@@ -107,9 +107,11 @@ def update_namespace_metadata(
         DatasetIdError: the namespace is malformed.
         NamespaceError: it does not exist.
         MetadataError: JSON cannot hold the metadata; the old are kept.
+        StorageError: they cannot be written; the old are kept.
     """
     file = _existing_metadata_file(namespace, root)
-    write_atomically(file, _metadata_text({**kwargs, "description": description}))
+    with storage_errors(file):
+        write_atomically(file, _metadata_text({**kwargs, "description": description}))
 
 
 def get_namespace_metadata(namespace: str, *, root: Root = None) -> dict[str, Any]:
@@ -132,7 +134,7 @@ def delete_namespace(namespace: str, *, root: Root = None) -> None:
     Raises:
         DatasetIdError: the namespace is malformed.
         NamespaceError: it holds datasets, namespaces or other files.
-        OSError: the folder cannot be deleted; the namespace is as before.
+        StorageError: the directory cannot be deleted; the namespace is as before.
     """
     folder = _folder(namespace, root)
     file = _metadata_file(folder)
@@ -144,13 +146,14 @@ def delete_namespace(namespace: str, *, root: Root = None) -> None:
         raise NamespaceError(
             f"The namespace {namespace!r} is not empty, it holds {', '.join(others)}; delete these first."
         )
-    text = read_regular(file, NAMESPACE_METADATA_LIMIT)
-    file.unlink()
-    try:
-        folder.rmdir()
-    except OSError:  # something arrived meanwhile, and belongs to the namespace
-        write_atomically(file, text)
-        raise
+    with storage_errors(folder, "deleted"):
+        text = read_regular(file, NAMESPACE_METADATA_LIMIT)
+        file.unlink()
+        try:
+            folder.rmdir()
+        except OSError:  # something arrived meanwhile, and belongs to the namespace
+            write_atomically(file, text)
+            raise
 
 
 def list_local_namespaces(*, root: Root = None) -> list[str]:

@@ -363,13 +363,21 @@ def remove_empty(folders: list[Path]) -> None:
             folder.rmdir()
 
 
-def ensure_namespace_directories(root: Path, namespace: str | None) -> None:
-    """Make the folder and the metadata file of a namespace and of those around it, where missing.
+def ensure_namespace_directories(root: Path, namespace: str | None, content: str = "{}") -> None:
+    """Make the directory and the metadata file of a namespace and of those around it, where missing.
+
+    The metadata file makes a directory a namespace, so that a namespace appears with all its metadata.
+
+    Args:
+        root: of the datasets.
+        namespace: such as ``"D4RL/door"``; None for none.
+        content: of the metadata file, where the namespace has none; those around it get an empty object.
 
     Raises:
         DatasetIdError: the namespace is malformed.
-        DatasetExistsError: one of the folders is that of a dataset.
-        OSError: a folder or file cannot be written; what was made before is removed.
+        DatasetExistsError: one of the directories is that of a dataset.
+        StorageError: a directory or file cannot be written; what was made before is removed, as far as
+            that is possible.
     """
     if namespace is None:
         return
@@ -378,20 +386,21 @@ def ensure_namespace_directories(root: Path, namespace: str | None) -> None:
         folders.append((folders[-1] if folders else root) / part)
         if dataset_exists(folders[-1]):
             raise DatasetExistsError(f"{folders[-1]} is a dataset and cannot be a namespace; choose another namespace.")
-    created = make_parents(folders[-1])
-    written: list[Path] = []
-    try:
-        for folder in folders:
-            file = folder / NAMESPACE_METADATA_FILENAME
-            if not file.exists():
-                write_atomically(file, "{}")
-                written.append(file)
-    except BaseException:
-        for file in written:
-            with suppress(OSError):
-                file.unlink()
-        remove_empty(created)
-        raise
+    with storage_errors(folders[-1], "made"):
+        created = make_parents(folders[-1])
+        written: list[Path] = []
+        try:
+            for folder in folders:
+                file = folder / NAMESPACE_METADATA_FILENAME
+                if not file.exists():
+                    written.append(file)
+                    write_atomically(file, content if folder is folders[-1] else "{}")
+        except BaseException:
+            for file in written:
+                with suppress(OSError):
+                    file.unlink()
+            remove_empty(created)
+            raise
 
 
 def remove_directory(path: Path) -> None:
@@ -445,7 +454,8 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         _copy_mode(path, temporary)
         temporary.replace(path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise
     flush_directory(path.parent)
 

@@ -663,7 +663,8 @@ def _misplace(rng: random.Random, file: Path, scene: Path) -> str:
         ]
     )
     directory = file.parent
-    if kind.startswith("directory-") and directory in (scene, scene / "root", scene / "remote"):
+    holds_others = directory in (scene, scene / "root", scene / "remote") or file.name == "namespace_metadata.json"
+    if kind.startswith("directory-") and holds_others:
         raise Inapplicable
     if kind == "directory-out" and directory.name == "data":
         raise Inapplicable  # people keep datasets on other disks, and link to them

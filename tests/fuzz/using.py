@@ -160,7 +160,9 @@ class User:
         own = {digest for fingerprint in self.accepted for digest in fingerprint}
         if self.mutation.links_out and set(found) & set(self.known.other) - own:
             return "escape: values were read through a link that leads out of the dataset"
-        if verified and self.known.verifiable and self.mutation.sort == "damage":
+        # The checksums of HDF5 lie in its index: where that is damaged, nothing is left to compare values with.
+        verifiable = self.known.verifiable and "/.index." not in str(self.mutation)
+        if verified and verifiable and self.mutation.sort == "damage":
             wrong = [number for number, digest in enumerate(found) if digest not in self.accepted[0][number:][:1]]
             return f"wrong: {len(found)} episodes, other values in {wrong[:5]}"
         return "unverified: other values"
@@ -239,7 +241,7 @@ class User:
         return self._compare_appended(fingerprint_of_episode(other[0]))
 
     def _compare_appended(self, new: str) -> str:
-        if self.subject.options.get("jpeg_encoding"):  # what is encoded again is not the same
+        if minari.load_dataset(SUBJECT, root=self.root).storage.jpeg_encoding:  # what is encoded again is not the same
             new = fingerprint_of(minari.load_dataset(SUBJECT, root=self.root))[-1]
         expected = None if self.seen is None else (*self.seen, new)
         result = self._compare_copy(minari.load_dataset(SUBJECT, root=self.root), expected)
