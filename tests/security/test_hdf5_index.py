@@ -122,9 +122,9 @@ def reader() -> Iterator[Callable[[Path], str]]:
         process.stdin.flush()
         return process.stdout.readline().strip() or f"ended with {process.wait(10)}"
 
-    yield read
-    process.kill()
-    process.wait()
+    with process:  # which closes the pipes
+        yield read
+        process.kill()
 
 
 def places_in(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

@@ -43,6 +43,7 @@ class _Target(File, Protocol):
     """The file that is written to, whose changes appear at ``commit`` or not at all."""
 
     path: FilePath
+    failure: OSError | None
 
     @property
     def end(self) -> int:
@@ -68,6 +69,8 @@ class _ExistingFile(FileTransaction):
 
 class _NewFile:
     """The first episodes of a dataset: written beside their place, and renamed into it."""
+
+    failure: OSError | None = None  # HDF5 itself writes the file, and says what is refused
 
     def __init__(self, path: FilePath) -> None:
         self.path = path
@@ -240,7 +243,10 @@ class HDF5Writer(EpisodeWriter):
             self._let_hdf5_change(unlinked)
         except MinariError:
             raise
-        except (KeyError, RuntimeError, ValueError, TypeError) as error:  # how h5py says that a file is damaged
+        except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+            # How h5py says that a file is damaged, or that it could not be written.
+            if self._target.failure is not None:
+                raise self._target.failure from error
             raise DatasetCorruptError(
                 f"{self._target.path} cannot be changed by HDF5 ({error}); it is damaged, so copy or download it again."
             ) from error

@@ -18,7 +18,7 @@ import os
 import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeAlias
@@ -81,10 +81,15 @@ class FileTransaction(io.RawIOBase):
         DatasetBusyError: another program has the file open for writing.
         DatasetCorruptError: an interrupted change is partly in place, and damaged.
         UnsafePathError: the file is a link.
+
+    Attributes:
+        path: of the file.
+        failure: what the system has refused to an HDF5 library, None before.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
+        self.failure: OSError | None = None
         self.path, self._journal = path, path.with_name(JOURNAL_NAME)
         self._lock = lock(path, path)  # against programs that use HDF5 directly
         try:
@@ -134,7 +139,8 @@ class FileTransaction(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         position, length = self._position, len(view)
         self._file.seek(position)
-        read = self._file.readinto(view) or 0  # type: ignore[attr-defined]
+        with self._failure_kept():
+            read = self._file.readinto(view) or 0  # type: ignore[attr-defined]
         for page in range(position // _PAGE, (min(position + read, self._old_end) + _PAGE - 1) // _PAGE):
             if page in self._pages:
                 start, end = max(position, page * _PAGE), min(position + read, self._page_end(page))
@@ -145,14 +151,25 @@ class FileTransaction(io.RawIOBase):
 
     def write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
-        self.write_at(self._position, view)
+        with self._failure_kept():
+            self.write_at(self._position, view)
         self._position += len(view)
         return len(view)
+
+    @contextmanager
+    def _failure_kept(self) -> Iterator[None]:
+        """Keep what the system refuses, of which HDF5 makes an error of its own."""
+        try:
+            yield
+        except OSError as error:
+            self.failure = error
+            raise
 
     def truncate(self, size: int | None = None) -> int:
         self._end = self._position if size is None else size
         if self._end >= self._old_end and not self._discarding:
-            self._file.truncate(self._end)
+            with self._failure_kept():
+                self._file.truncate(self._end)
             self._appended.changed_from(self._end)
         return self._end
 
