@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -43,6 +44,9 @@ __all__ = [
 ]
 
 Root = str | os.PathLike[str] | None
+
+#: What a program leaves that is killed while it writes the metadata.
+_UNFINISHED = re.compile(rf"\.{re.escape(NAMESPACE_METADATA_FILENAME)}\.[0-9a-f]{{12}}\.partial")
 
 
 def validate_namespace(namespace: str | None) -> None:
@@ -141,13 +145,17 @@ def delete_namespace(namespace: str, *, root: Root = None) -> None:
     if not file.exists():
         warnings.warn(f"There is no namespace {namespace!r} to delete.", UserWarning, stacklevel=2)
         return
-    others = sorted(path.name for path in folder.iterdir() if path.name != NAMESPACE_METADATA_FILENAME)
+    inside = {path.name for path in folder.iterdir()} - {NAMESPACE_METADATA_FILENAME}
+    unfinished = {name for name in inside if _UNFINISHED.fullmatch(name)}
+    others = sorted(inside - unfinished)
     if others:
         raise NamespaceError(
             f"The namespace {namespace!r} is not empty, it holds {', '.join(others)}; delete these first."
         )
     with storage_errors(folder, "deleted"):
         text = read_regular(file, NAMESPACE_METADATA_LIMIT)
+        for name in unfinished:
+            (folder / name).unlink(missing_ok=True)
         file.unlink()
         try:
             folder.rmdir()
@@ -200,6 +208,7 @@ def download_namespace_metadata(
         NamespaceError: the remote does not have it.
         DatasetCorruptError: what the remote sent is no metadata.
         RemoteError: the remote is unknown, or does not answer.
+        StorageError: they cannot be written; the namespace is as before.
     """
     folder = _folder(namespace, root)
     if _metadata_file(folder).exists() and not overwrite:
@@ -211,11 +220,14 @@ def download_namespace_metadata(
         return
     storage = get_cloud_storage(remote, token)
     datasets_root = get_datasets_root(root)
-    with tempfile.TemporaryDirectory(prefix=".namespace.", dir=datasets_root) as received_root:
-        storage.download_namespace_metadata(namespace, Path(received_root))
-        metadata = _read_metadata(_metadata_file(Path(received_root, namespace)))
-    ensure_namespace_directories(datasets_root, namespace)
-    write_atomically(_metadata_file(folder), _metadata_text(metadata))
+    with storage_errors(folder, "downloaded"):
+        with tempfile.TemporaryDirectory(prefix=".namespace.", dir=datasets_root) as received_root:
+            storage.download_namespace_metadata(namespace, Path(received_root))
+            text = _metadata_text(_read_metadata(_metadata_file(Path(received_root, namespace))))
+        if _metadata_file(folder).exists():
+            write_atomically(_metadata_file(folder), text)
+        else:
+            ensure_namespace_directories(datasets_root, namespace, text)
 
 
 def upload_namespace(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 
+from minari import create_dataset_from_buffers, download_dataset
 from minari import namespace as namespaces
 from minari.errors import (
     DatasetCorruptError,
@@ -17,6 +21,7 @@ from minari.errors import (
     NamespaceError,
     RemoteAccessError,
     RemoteError,
+    StorageError,
 )
 from minari.namespace import (
     create_namespace,
@@ -31,6 +36,7 @@ from minari.namespace import (
     validate_namespace,
 )
 from minari.storage.remotes.file import FileStorage
+from minari.testing.examples import as_buffer, draw_truth
 
 
 FILE = "namespace_metadata.json"
@@ -297,3 +303,76 @@ def test_what_the_remote_has_is_not_uploaded(remote: Remote) -> None:
     with pytest.raises(NamespaceError, match="no local namespace 'near'"):
         upload_namespace("near", "secret")
     assert remote.uploaded == []
+
+
+@pytest.fixture
+def contents_seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """What metadata files have held, one moment after the other, by their path."""
+    seen: list[tuple[str, str]] = []
+    replace = Path.replace
+
+    def watched(path: Path, target: Path) -> Path:
+        replaced = replace(path, target)
+        if target.name == FILE:
+            seen.append((str(target), target.read_text()))
+        return replaced
+
+    monkeypatch.setattr(Path, "replace", watched)
+    return seen
+
+
+@pytest.mark.parametrize("what", ["metadata", "a dataset", "an upload"])
+def test_a_namespace_arrives_with_its_metadata(
+    what: str, tmp_path: Path, datasets_root: Path, contents_seen: list[tuple[str, str]]
+) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    source = datasets_root if what == "an upload" else there
+    target = there if what == "an upload" else datasets_root
+    create_namespace("far/b", "from afar", root=source)
+    if what == "a dataset":
+        create_dataset_from_buffers(
+            "far/b/c-v0",
+            [as_buffer(draw_truth(spaces.Discrete(2), spaces.Discrete(2), 3, 0))],
+            observation_space=spaces.Discrete(2),
+            action_space=spaces.Discrete(2),
+            root=there,
+        )
+    contents_seen.clear()
+    if what == "an upload":
+        upload_namespace("far/b", remote=f"file://{there}")
+    elif what == "metadata":
+        download_namespace_metadata("far/b", remote=f"file://{there}")
+    else:
+        download_dataset("far/b/c-v0", remote=f"file://{there}")
+    file = str(target / "far" / "b" / FILE)
+    assert {text for path, text in contents_seen if path == file} == {'{"description": "from afar"}'}
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_disk_that_refuses_downloaded_metadata(
+    overwrite: bool, remote: Remote, datasets_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if overwrite:
+        create_namespace("far/b", "mine")
+    before = sorted(datasets_root.rglob("*"))
+
+    def refuse(descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(StorageError, match="Input/output error"):
+        download_namespace_metadata("far/b", overwrite=overwrite)
+    assert sorted(datasets_root.rglob("*")) == before
+    assert not overwrite or get_namespace_metadata("far/b") == {"description": "mine"}
+
+
+def test_the_remnant_of_a_killed_update_keeps_no_namespace(datasets_root: Path) -> None:
+    create_namespace("a", "first")
+    (datasets_root / "a" / f".{FILE}.0123456789ab.partial").write_text("{")
+    (datasets_root / "a" / ".mine").write_text("{")
+    with pytest.raises(NamespaceError, match=r"it holds \.mine;"):
+        delete_namespace("a")
+    (datasets_root / "a" / ".mine").unlink()
+    delete_namespace("a")
+    assert names(datasets_root) == []

@@ -363,7 +363,7 @@ def remove_empty(folders: list[Path]) -> None:
             folder.rmdir()
 
 
-def ensure_namespace_directories(root: Path, namespace: str | None, content: str = "{}") -> None:
+def ensure_namespace_directories(root: Path, namespace: str | None, content: str | bytes = "{}") -> None:
     """Make the directory and the metadata file of a namespace and of those around it, where missing.
 
     The metadata file makes a directory a namespace, so that a namespace appears with all its metadata.

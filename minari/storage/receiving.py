@@ -22,7 +22,6 @@ from minari.storage.publishing import (
     publish_directory,
     replace_directory,
     restore_replaced,
-    write_atomically,
 )
 from minari.storage.remotes import CloudStorage
 
@@ -60,18 +59,16 @@ def receive_dataset(remote: CloudStorage, dataset_id: str, root: PathLike | None
             raise RemoteError(f"The remote was asked for {dataset_id} and sent something else; ask it again.")
         read_raw_metadata(received / "data")
         brought = namespaces.result()
-        ensure_namespace_directories(get_datasets_root(root), namespace)
-        for file, content in brought.items():
-            write_atomically(file, content)
+        for level in namespace_hierarchy(namespace):
+            ensure_namespace_directories(get_datasets_root(root), level, brought.get(level, "{}"))
         _put(received, destination, folder / f"replaced-{os.urandom(6).hex()}", replace)
 
 
-def _fetch_namespaces(remote: CloudStorage, namespace: str | None, root: PathLike | None) -> dict[Path, bytes]:
-    """The metadata of a namespace and of those around it by the files that they belong into, where there are none."""
-    brought: dict[Path, bytes] = {}
+def _fetch_namespaces(remote: CloudStorage, namespace: str | None, root: PathLike | None) -> dict[str, bytes]:
+    """The metadata of a namespace and of those around it by its name, where there are none here."""
+    brought: dict[str, bytes] = {}
     for level in namespace_hierarchy(namespace):
-        file = get_dataset_path(level, root=root) / NAMESPACE_METADATA_FILENAME
-        if file.exists():
+        if (get_dataset_path(level, root=root) / NAMESPACE_METADATA_FILENAME).exists():
             continue
         with TemporaryDirectory() as staging:
             try:
@@ -80,7 +77,7 @@ def _fetch_namespaces(remote: CloudStorage, namespace: str | None, root: PathLik
                 continue  # a folder on the remote that was never made a namespace; here it becomes one
             get_namespace_metadata(level, root=staging)  # raises where they are damaged
             received = get_dataset_path(level, root=staging) / NAMESPACE_METADATA_FILENAME
-            brought[file] = read_regular(received, NAMESPACE_METADATA_LIMIT)
+            brought[level] = read_regular(received, NAMESPACE_METADATA_LIMIT)
     return brought
 
 

@@ -179,9 +179,10 @@ class FileStorage(CloudStorage):
         """Write a small file of a namespace, which is made where missing."""
         path = self._path(name)
         with _failures_told(f"Writing {name} in {self._root}"):
-            if path.name == NAMESPACE_METADATA_FILENAME:
-                ensure_namespace_directories(self._root, name.rpartition("/")[0])
-            write_atomically(path, content)
+            if path.name == NAMESPACE_METADATA_FILENAME and not path.exists():
+                ensure_namespace_directories(self._root, name.rpartition("/")[0], content)
+            else:
+                write_atomically(path, content)
 
     def fetch_dataset(self, dataset_id: str, folder: Path, like: Path | None = None) -> Path:
         """Copy the files of a dataset; they agree with one moment, or the copy fails."""
