@@ -45,8 +45,6 @@ _VERSION: Final = 5
 UNKNOWN: Final = -1
 #: Instead of the checksum of a leaf.
 NO_CHECKSUM: Final = 0
-#: What no column has but by chance: instead of that of a leaf of an episode of which single leaves have changed.
-OF_NO_COLUMN: Final = 1
 _MORE_ROWS: Final = 1024  # at least, so that appending to a table does not move it each time
 #: Columns before those of the leaves: which schema, the number of steps, the header, and the checksum of metadata.
 _FIXED: Final = 4
@@ -386,17 +384,11 @@ class EpisodeIndex:
             (leaf.path, leaf.dtype, leaf.shape, values[place]): checksum
             for leaf, place, checksum in zip(schema.leaves, _row_places(schema), values[schema.width :], strict=True)
         }
-        known = {leaf: checksum for leaf, checksum in known.items() if checksum != NO_CHECKSUM}
         places = episodes.places[row].tolist()
-        found = [
-            known.pop((leaf.path, leaf.dtype, leaf.shape, places[place]), NO_CHECKSUM)
+        return [
+            known.get((leaf.path, leaf.dtype, leaf.shape, places[place]), NO_CHECKSUM)
             for leaf, place in zip(episodes.schema.leaves, _row_places(episodes.schema), strict=True)
         ]
-        if known and any(checksum != NO_CHECKSUM for checksum in found):
-            # Programs change all leaves of an episode, or none: single ones are gone, or called or typed otherwise.
-            changed = found.index(NO_CHECKSUM) if NO_CHECKSUM in found else 0
-            found[changed] = OF_NO_COLUMN
-        return found
 
     def _reserve(self, rows: int, width: int) -> None:
         old_rows, old_width = self._rows.shape

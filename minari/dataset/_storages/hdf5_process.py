@@ -220,12 +220,12 @@ def _ask(path: Path, what: str, **further: Any) -> list[tuple[Any, list[npt.NDAr
                 child.ask({"path": name, "what": what, **further}, _MOST_EXPANDED * max(status.st_size, 2**16))
             )
             is_done = True
-        except (DatasetCorruptError, MissingDependencyError):
-            is_done = True
-            raise
         except _Failed as failure:
             _failures[identity] += 1
             raise _damaged(name, child.how_it_ended() or f"HDF5 said what cannot be: {failure}") from None
+        except (DatasetCorruptError, MissingDependencyError):
+            is_done = True
+            raise
         finally:
             if not is_done:  # also where the user has interrupted it: what it would say next is no answer
                 child.end()
