@@ -145,7 +145,8 @@ class TestConvert:
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
-        assert (process.returncode, out, err) == (130, "", "Interrupted.\n")
+        assert (out, err) == ("", "Interrupted.\n")
+        assert process.returncode in (130, -signal.SIGINT)  # which a shell shows as 130 as well
         assert set(listing(datasets_root)) - before <= {"toy/a-v0/data/.index.json"}
         assert list(minari.list_local_datasets()) == ["toy/a-v0"]
 

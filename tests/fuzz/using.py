@@ -170,8 +170,11 @@ class User:
         return "unverified: other values"
 
     def _lacks_checksums(self) -> bool:
-        storage = minari.load_dataset(SUBJECT, root=self.root).storage
-        return bool(storage._episodes_without_checksums(range(storage.total_episodes)))
+        try:
+            storage = minari.load_dataset(SUBJECT, root=self.root).storage
+            return bool(storage._episodes_without_checksums(range(storage.total_episodes)))
+        except MinariError:
+            return False
 
     def _metadata(self) -> str | None:
         dataset = self.dataset or minari.load_dataset(SUBJECT, root=self.root)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,15 @@ from minari.errors import MinariError
 from minari.storage.remotes import CloudStorage, get_cloud_storage
 from minari.testing.sharing import write_dataset
 from support.servers.hostile import Answering, HostileServer, head, whole
+
+
+@pytest.fixture(autouse=True)
+def _collected() -> Iterator[None]:
+    """Clients of stores leave the sockets of answers that were given up to the garbage collector."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 CANARY = "c4narySecret"
