@@ -223,7 +223,7 @@ class MinariStorage(StorageHooks):
         return self._metadata
 
     def _forget_metadata(self) -> None:
-        """Read the metadata anew when they are needed."""
+        """Read the metadata again when they are needed."""
         self._metadata_stamp = (-1, -1, -1)
 
     @property

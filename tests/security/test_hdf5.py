@@ -266,7 +266,7 @@ SIGNATURES = [b"GCOL", b"TREE", b"HEAP", b"SNOD", b"OHDR", b"FRHP", b"FHDB", b"B
 
 
 def again(source: Path, library: str, **options: Any) -> None:
-    """Write a file anew through h5py, with other settings."""
+    """Rewrite a file through h5py, with other settings."""
     new_file = source.with_suffix(".new")
     with h5py.File(source) as old, h5py.File(new_file, "w", libver=library) as file:
         for name, episode in old.items():

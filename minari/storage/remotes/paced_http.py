@@ -1,6 +1,6 @@
 """Answers of the HTTP client of Python's own library that keep up a pace, from their first byte on.
 
-urllib and urllib3 read through these; their own timeouts begin anew with each byte that comes.
+urllib and urllib3 read through these; their own timeouts restart with each byte that arrives.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class _PacedStream(io.RawIOBase):
 
     Args:
         stream: the socket as a stream.
-        pace: is told of every byte.
+        pace: counts every byte.
     """
 
     def __init__(self, stream: io.RawIOBase, pace: Pace) -> None:
