@@ -16,6 +16,7 @@ import pytest
 from gymnasium.spaces import Box, Discrete
 
 import minari
+from support.forks import run_module
 
 
 REPOSITORY = Path(__file__).parents[2]
@@ -77,24 +78,23 @@ def process_environment(datasets_root: Path) -> dict[str, str]:
 def run(datasets_root: Path, tmp_path: Path) -> Minari:
     """A function ``run("list", "local", COLUMNS="60")``: keywords are environment variables, save ``answer``.
 
-    It works in an empty folder and checks what holds for every command: no traceback and no control
-    characters.
+    It works in an empty folder, in a process forked from one that has imported everything, and checks what holds
+    for every command: no traceback and no control characters.
     """
 
     def run_minari(*arguments: str, answer: str = "", **variables: str) -> Run:
-        done = subprocess.run(
-            [sys.executable, "-m", "minari", *arguments],
-            cwd=tmp_path,
-            env=environment(datasets_root, **variables),
-            input=answer,
-            capture_output=True,
-            encoding="utf-8",
-            timeout=120,
+        code, out, err = run_module(
+            "minari",
+            arguments,
+            environment=environment(datasets_root, **variables),
+            folder=tmp_path,
+            answer=answer,
+            fresh=any(name.startswith("PYTHON") for name in variables),
         )
         if "MINARI_DEBUG" not in variables:
-            assert "Traceback" not in done.stdout + done.stderr
-        assert not [letter for letter in done.stdout + done.stderr if ord(letter) < 32 and letter != "\n"]
-        return Run(done.returncode, done.stdout, done.stderr)
+            assert "Traceback" not in out + err
+        assert not [letter for letter in out + err if ord(letter) < 32 and letter != "\n"]
+        return Run(code, out, err)
 
     return run_minari
 
