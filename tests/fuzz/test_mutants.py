@@ -16,7 +16,7 @@ from fuzz.verdicts import FAILURES, count, report
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the limits of the children are Linux'")
 
-MUTANTS, SHARES = 2_000, 2
+MUTANTS, SHARES = 2_000, 1
 SOAKED, SOAK_SHARES = 100_000, 50
 
 

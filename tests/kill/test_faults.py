@@ -12,7 +12,7 @@ from kill.campaign import count, missing, report, run, seeds
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 
-FAULTS, SHARES = 500, 10
+FAULTS, SHARES = 500, 4
 SOAKED, SOAK_SHARES = 5_000, 20
 
 

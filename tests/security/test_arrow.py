@@ -10,6 +10,8 @@ import struct
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -133,13 +135,26 @@ print(all((episode["observations"] == values).all() for episode, values in zip(e
 """
 
 
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str | None], Path]:
+    """A function that gives the path of data with long episodes, made once; to be copied."""
+
+    @cache
+    def made(data_format: str, compression: str | None) -> Path:
+        path = tmp_path_factory.mktemp("large") / "data"
+        make(path, data_format, steps=40_000, count=2, compression=compression)
+        return path
+
+    return made
+
+
 @both_formats
 @pytest.mark.parametrize("kind", ["cut", "overwritten", "replaced"])
 @pytest.mark.parametrize("compression", [None, "zstd"])
 def test_files_that_change_under_an_episode(
-    tmp_path: Path, data_format: str, kind: str, compression: str | None
+    tmp_path: Path, large: Callable[..., Path], data_format: str, kind: str, compression: str | None
 ) -> None:
-    make(tmp_path / "data", data_format, steps=40_000, count=2, compression=compression)
+    shutil.copytree(large(data_format, compression), tmp_path / "data")
     run = [sys.executable, "-c", CUTTING, str(tmp_path / "data"), kind]
     done = subprocess.run(run, capture_output=True, text=True, encoding="utf-8")
     assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
