@@ -85,7 +85,9 @@ def find_raw_metadata(data_path: str | os.PathLike[str]) -> tuple[dict[str, Any]
     except FileNotFoundError:
         return _older_metadata(Path(folder)), folder
     except NotADirectoryError:
-        raise DataPathError(f"The data path {folder} is a file, expected the folder of a dataset.") from None
+        raise DataPathError(
+            f"The data path {folder} doesn't exist as a directory, it is a file; give the directory of a dataset."
+        ) from None
     except OSError as error:
         raise DatasetCorruptError(
             f"The metadata file {source} cannot be read ({error.strerror or error}); see what it is."
