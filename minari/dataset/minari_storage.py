@@ -264,7 +264,16 @@ class MinariStorage(StorageHooks):
         return self._current.total_steps
 
     def get_size(self) -> float:
-        """The size of the dataset in MB, to one decimal."""
+        """The size of the dataset in MB, to one decimal: that of all its files, hidden ones aside.
+
+        It is what the last writer has measured and what lists show, and is measured now where the
+        metadata do not say.
+        """
+        stored = self._current.size
+        return self._measured_size() if stored is None else stored
+
+    def _measured_size(self) -> float:
+        """The size in MB of the files as they are now."""
         return round(folder_size(self._data_path) / 1e6, 1)
 
     # Reading

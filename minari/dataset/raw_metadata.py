@@ -13,7 +13,7 @@ from typing import Any
 
 from minari._base.files import read_regular
 from minari._base.json_text import parse_json, shortened
-from minari.dataset._storages.folder_changes import CHANGES_NAME, pending_changes
+from minari.dataset._storages.folder_changes import CHANGES_NAME, folder_size, pending_changes
 from minari.dataset._storages.registry import get_minari_storage
 from minari.dataset._storages.transaction import JOURNAL_NAME, pending_change
 from minari.dataset._storages.unfinished import METADATA_FILE_NAME
@@ -32,6 +32,7 @@ __all__ = [
     "parse_metadata",
     "read_raw_metadata",
     "refuse_unfinished",
+    "size_of",
     "texts_of",
 ]
 
@@ -66,9 +67,19 @@ def read_raw_metadata(data_path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def find_raw_metadata(data_path: str | os.PathLike[str]) -> tuple[dict[str, Any], str]:
-    """What :func:`read_raw_metadata` gives, and the file or folder that it was found in."""
+    """What :func:`read_raw_metadata` gives, and the file or folder that it was found in.
+
+    The size of a local dataset is measured where the release that wrote it did not store it.
+    """
     if is_remote(data_path):
         return _remote_metadata(data_path)
+    raw, source = _local_metadata(data_path)
+    if raw.get("dataset_size") is None and raw["total_episodes"]:
+        raw["dataset_size"] = round(folder_size(Path(data_path)) / 1e6, 1)
+    return raw, source
+
+
+def _local_metadata(data_path: str | os.PathLike[str]) -> tuple[dict[str, Any], str]:
     # One file is opened, and no path object made: most of the time of a long list goes by here.
     folder = os.fspath(data_path)
     source = f"{folder}{os.sep}{METADATA_FILE_NAME}"
@@ -181,6 +192,14 @@ def check_metadata(raw: dict[str, Any], source: object) -> dict[str, Any]:
     if not all(isinstance(dataset_id, str) for dataset_id in raw.get("combined_datasets") or []):
         raise damaged(source, "combined_datasets", "a list of dataset ids", raw)
     return raw
+
+
+def size_of(raw: Mapping[str, Any]) -> float | None:
+    """Return the size of a dataset in MB, from its metadata; None where they have none that a size can be."""
+    size = raw.get("dataset_size")
+    if isinstance(size, bool) or not isinstance(size, (int, float)) or not 0 <= size < _MOST:
+        return None
+    return float(size)
 
 
 def texts_of(value: object) -> list[str]:

@@ -9,6 +9,7 @@ import warnings
 
 import gymnasium as gym
 import pytest
+from gymnasium.envs.registration import EnvSpec
 
 import minari
 from minari import DataCollector, MinariDataset
@@ -90,7 +91,9 @@ def test_an_environment_of_a_missing_module_for_evaluation(cartpole: MinariDatas
     collector = DataCollector(gym.make("CartPole-v1", max_episode_steps=8))
     play(collector, seed=2)
     with pytest.raises(ModuleNotFoundError, match="No module named 'no_such_module'"):
-        collector.create_dataset("test/other-v0", eval_env="no_such_module:Env-v0")
+        collector.create_dataset(
+            "test/other-v0", eval_env=EnvSpec("Gone-v0", "no_such_module:Env"), expert_policy=lambda _: 0
+        )
 
 
 def test_a_damaged_spec_is_no_damage_to_the_data(cartpole: MinariDataset) -> None:
