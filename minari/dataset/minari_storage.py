@@ -25,7 +25,7 @@ from minari.dataset.episode_metadata import checked_metadata
 from minari.dataset.episode_writer import EpisodeWriter
 from minari.dataset.metadata import METADATA_FILE_NAME, DatasetMetadata
 from minari.dataset.new_storage import checked_compression, compression_of, metadata_of_new
-from minari.dataset.raw_metadata import SPACES
+from minari.dataset.raw_metadata import SPACES, read_raw_metadata
 from minari.dataset.storage_hooks import StorageHooks
 from minari.dataset.stored_metadata import exists, read_metadata, stamp_of
 from minari.dataset.versions import FORMAT_VERSION, frames_were_jpeg
@@ -148,7 +148,7 @@ class MinariStorage(StorageHooks):
             DataPathError: the folder does not exist or holds no dataset.
             DatasetCorruptError: the metadata are damaged.
         """
-        return read_metadata(as_data_path(data_path)).raw
+        return read_raw_metadata(as_data_path(data_path))
 
     @classmethod
     def new(

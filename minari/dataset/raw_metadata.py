@@ -34,6 +34,7 @@ __all__ = [
     "refuse_unfinished",
     "size_of",
     "texts_of",
+    "with_measured_size",
 ]
 
 #: The most bytes that the metadata of a dataset may have; those of the largest images have a third of it.
@@ -67,19 +68,9 @@ def read_raw_metadata(data_path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def find_raw_metadata(data_path: str | os.PathLike[str]) -> tuple[dict[str, Any], str]:
-    """What :func:`read_raw_metadata` gives, and the file or folder that it was found in.
-
-    The size of a local dataset is measured where the release that wrote it did not store it.
-    """
+    """What :func:`read_raw_metadata` gives, and the file or folder that it was found in."""
     if is_remote(data_path):
         return _remote_metadata(data_path)
-    raw, source = _local_metadata(data_path)
-    if raw.get("dataset_size") is None and raw["total_episodes"]:
-        raw["dataset_size"] = round(folder_size(Path(data_path)) / 1e6, 1)
-    return raw, source
-
-
-def _local_metadata(data_path: str | os.PathLike[str]) -> tuple[dict[str, Any], str]:
     # One file is opened, and no path object made: most of the time of a long list goes by here.
     folder = os.fspath(data_path)
     source = f"{folder}{os.sep}{METADATA_FILE_NAME}"
@@ -192,6 +183,13 @@ def check_metadata(raw: dict[str, Any], source: object) -> dict[str, Any]:
     if not all(isinstance(dataset_id, str) for dataset_id in raw.get("combined_datasets") or []):
         raise damaged(source, "combined_datasets", "a list of dataset ids", raw)
     return raw
+
+
+def with_measured_size(raw: dict[str, Any], data_path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return metadata with the size of the dataset, measured where the release that wrote it stored none."""
+    if raw.get("dataset_size") is not None or not raw["total_episodes"] or is_remote(data_path):
+        return raw
+    return {**raw, "dataset_size": round(folder_size(Path(data_path)) / 1e6, 1)}
 
 
 def size_of(raw: Mapping[str, Any]) -> float | None:
