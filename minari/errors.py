@@ -26,6 +26,7 @@ built-in exception that programs written for earlier releases already catch, so
     ├── SpaceError                (ValueError)         a space, or its description, that is not understood
     │   └── UnknownSpaceError     (NotImplementedError too)  a space without a codec
     ├── EnvironmentSpecError      (ValueError)         an environment that cannot be described or recovered
+    │   └── EnvironmentModuleError (ModuleNotFoundError too)  a module of it is not installed
     ├── CombineError              (ValueError)         datasets that cannot become one
     ├── ScoreError                (ValueError)         a reference score that is missing or contradictory
     └── RemoteError               (ValueError)         a remote that is unknown or cannot do what it is asked
@@ -47,6 +48,7 @@ __all__ = [
     "DatasetIdError",
     "DatasetNotFoundError",
     "DatasetVersionError",
+    "EnvironmentModuleError",
     "EnvironmentSpecError",
     "EpisodeError",
     "EpisodeIndexError",
@@ -172,6 +174,18 @@ class UnknownSpaceError(SpaceError, NotImplementedError):
 
 class EnvironmentSpecError(MinariError, ValueError):
     """An environment cannot be described, or cannot be recovered from its description."""
+
+
+class EnvironmentModuleError(EnvironmentSpecError, ModuleNotFoundError):
+    """A module that an environment needs is not installed.
+
+    Args:
+        message: which module of which environment, and what to do about it.
+        name: of the module, kept as ``name``.
+    """
+
+    def __init__(self, message: str, name: str | None = None) -> None:
+        ModuleNotFoundError.__init__(self, message, name=name)
 
 
 class CombineError(MinariError, ValueError):

@@ -88,7 +88,7 @@ def create_namespace(namespace: str, description: str | None = None, *, root: Ro
     """
     folder = _folder(namespace, root)
     if _metadata_file(folder).exists():
-        raise NamespaceError(f"The namespace {namespace!r} already exists; update its metadata instead.")
+        raise NamespaceError(f"Namespace {namespace!r} already exists; update its metadata instead.")
     if dataset_exists(folder):
         raise NamespaceError(f"{namespace!r} is a dataset and cannot be a namespace; choose another name.")
     metadata = dict(kwargs) if description is None else {**kwargs, "description": description}
@@ -143,7 +143,7 @@ def delete_namespace(namespace: str, *, root: Root = None) -> None:
     folder = _folder(namespace, root)
     file = _metadata_file(folder)
     if not file.exists():
-        warnings.warn(f"There is no namespace {namespace!r} to delete.", UserWarning, stacklevel=2)
+        warnings.warn(f"Namespace {namespace!r} does not exist; there is nothing to delete.", UserWarning, stacklevel=2)
         return
     inside = {path.name for path in folder.iterdir()} - {NAMESPACE_METADATA_FILENAME}
     unfinished = {name for name in inside if _UNFINISHED.fullmatch(name)}
@@ -277,7 +277,9 @@ def _metadata_file(folder: Path) -> Path:
 def _existing_metadata_file(namespace: str, root: Root) -> Path:
     file = _metadata_file(_folder(namespace, root))
     if not file.exists():
-        raise NamespaceError(f"There is no local namespace {namespace!r}; create it or download its metadata first.")
+        raise NamespaceError(
+            f"Namespace {namespace!r} does not exist locally; create it or download its metadata first."
+        )
     return file
 
 

@@ -107,7 +107,7 @@ ENTRANCES: list[Any] = [
 @pytest.mark.parametrize("function", ENTRANCES)
 def test_bad_names_are_refused_everywhere(function: Any, datasets_root: Path, remote: Remote) -> None:
     for namespace in ("", "..", "../x", "/a", "a/", "a//b", "a b", "a.b", ".a", "a\n"):
-        with pytest.raises(ValueError, match="malformed"):
+        with pytest.raises(ValueError, match="Malformed"):
             function(namespace)
     with pytest.raises(TypeError, match="must be a string"):
         function(None)
@@ -153,7 +153,7 @@ def test_an_update_replaces_everything() -> None:
     create_namespace("a", "first", url="x")
     update_namespace_metadata("a", author="Ann")
     assert get_namespace_metadata("a") == {"author": "Ann", "description": None}
-    with pytest.raises(NamespaceError, match="no local namespace 'b'"):
+    with pytest.raises(NamespaceError, match="Namespace 'b' does not exist locally"):
         update_namespace_metadata("b", "first")
 
 
@@ -169,7 +169,7 @@ def test_metadata_that_json_cannot_hold_change_nothing(value: Any, datasets_root
 
 
 def test_missing_and_damaged_metadata(datasets_root: Path) -> None:
-    with pytest.raises(NamespaceError, match="no local namespace 'a'"):
+    with pytest.raises(NamespaceError, match="Namespace 'a' does not exist locally"):
         get_namespace_metadata("a")
     create_namespace("a")
     for text in ("{", "[]", ""):
@@ -300,7 +300,7 @@ def test_what_the_remote_has_is_not_uploaded(remote: Remote) -> None:
     create_namespace("far/b", "mine")
     with pytest.warns(UserWarning, match="has the namespace 'far/b' already"):
         upload_namespace("far/b", "secret")
-    with pytest.raises(NamespaceError, match="no local namespace 'near'"):
+    with pytest.raises(NamespaceError, match="Namespace 'near' does not exist locally"):
         upload_namespace("near", "secret")
     assert remote.uploaded == []
 

@@ -16,7 +16,7 @@ from minari.cli.progress import progress_bars
 from minari.cli.tables import collapsed, dataset_rows, dataset_table
 from minari.cli.terminal import complain, show, tell
 from minari.dataset.dataset_id import DatasetId
-from minari.dataset.raw_metadata import read_raw_metadata
+from minari.dataset.raw_metadata import read_raw_metadata, with_measured_size
 from minari.errors import DatasetNotFoundError, MinariError
 from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root, get_default_remote
 from minari.storage.publishing import dataset_exists
@@ -111,7 +111,8 @@ def refuse_unknown(dataset_ids: Sequence[str], done: str) -> None:
 def _metadata_if_readable(dataset_id: str) -> Mapping[str, Any]:
     """The metadata of a local dataset; none of a damaged one, which can be deleted all the same."""
     try:
-        return read_raw_metadata(get_dataset_path(dataset_id) / "data")
+        data_path = get_dataset_path(dataset_id) / "data"
+        return with_measured_size(read_raw_metadata(data_path), data_path)
     except (MinariError, OSError) as error:
         complain(f"Warning: The dataset {dataset_id} is damaged: {error}")
         return {}

@@ -25,9 +25,9 @@ from minari.cli.rollout import Goal, Tally, roll_out
 from minari.cli.running import UsageError
 from minari.cli.terminal import complain, tell
 from minari.dataset.dataset_id import DatasetId
-from minari.dataset.env_spec import env_spec_to_json, specs_equal_up_to_max_episode_steps
+from minari.dataset.env_spec import env_spec_to_json, environment_error, specs_equal_up_to_max_episode_steps
 from minari.dataset.publication import free_dataset_path
-from minari.errors import CombineError, DatasetNotFoundError, EnvironmentSpecError, EpisodeError, MinariError
+from minari.errors import CombineError, DatasetNotFoundError, EpisodeError, MinariError
 from minari.storage.datasets_root_dir import get_dataset_path
 from minari.storage.publishing import dataset_exists
 
@@ -130,7 +130,7 @@ def _make_environment(plan: Plan) -> gym.Env[Any, Any]:
         return gym.make(plan.env_id, **arguments)
     except Exception as error:  # an environment is foreign code and may raise anything
         kind = "" if isinstance(error, gym.error.Error) else f"{type(error).__name__}: "
-        raise EnvironmentSpecError(f"The environment {plan.env_id!r} cannot be made: {kind}{error}") from error
+        raise environment_error(f"The environment {plan.env_id!r} cannot be made: {kind}{error}", error) from error
 
 
 def _env_arguments(text: str | None) -> dict[str, Any]:

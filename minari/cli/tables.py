@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from minari.cli.terminal import printable
-from minari.dataset.raw_metadata import texts_of
+from minari.dataset.raw_metadata import size_of, texts_of
 from minari.lazy import LazyModule
 
 
@@ -65,7 +65,7 @@ def _row(name: str, metadata: Mapping[str, Any]) -> DatasetRow:
         datasets=1,
         episodes=None if episodes is None else int(episodes),
         steps=None if steps is None else int(steps),
-        size=_number(metadata.get("dataset_size")),
+        size=size_of(metadata),
         authors=tuple(sorted(texts_of(metadata.get("author")))),
     )
 

@@ -67,11 +67,11 @@ class DatasetId:
         if self.namespace is not None:
             parse_namespace(self.namespace)
         if not is_part(self.name):
-            raise DatasetIdError(f"The dataset name {shortened(self.name)} is malformed; expected {_GRAMMAR}.")
+            raise DatasetIdError(f"Malformed dataset ID: the name is {shortened(self.name)}; expected {_GRAMMAR}.")
         if not _is_count(self.version):
             raise DatasetIdError(
-                f"The version of a dataset must be an integer from 0, got {shortened(self.version)} for "
-                f"{shortened(self.name)}."
+                f"Malformed dataset ID: the version of {shortened(self.name)} must be an integer from 0, got "
+                f"{shortened(self.version)}."
             )
 
     @classmethod
@@ -109,12 +109,15 @@ def _refusal(text: object) -> DatasetIdError:
         return DatasetIdTypeError(f"A dataset id must be a string, got {shortened(text)}.")
     parts = text.split("/")
     if not all(map(is_part, parts)):
-        return DatasetIdError(f"The dataset id {shortened(text)} is malformed; expected {_GRAMMAR}.")
+        return DatasetIdError(f"Malformed dataset ID: {shortened(text)}; expected {_GRAMMAR}.")
     name, _, version = parts[-1].rpartition("-v")
     if name and version.isdecimal():
-        return DatasetIdError(f"The version of the dataset id {shortened(text)} must be a plain number, as in '-v1'.")
+        return DatasetIdError(
+            f"Malformed dataset ID: the version of {shortened(text)} must be a plain number, as in '-v1'."
+        )
     return DatasetIdError(
-        f"The dataset id {shortened(text)} has no version; end it with '-v' and a number such as '{text[:200]}-v0'."
+        f"Malformed dataset ID: {shortened(text)} has no version; end it with '-v' and a number such as "
+        f"'{text[:200]}-v0'."
     )
 
 
@@ -187,7 +190,7 @@ def parse_namespace(namespace: str) -> tuple[str, ...]:
     parts = tuple(namespace.split("/"))
     if not all(map(is_part, parts)):
         raise DatasetIdError(
-            f"The namespace {shortened(namespace)} is malformed; expected parts of letters, digits, '_' and '-', "
-            f"joined by '/'."
+            f"Malformed namespace: {shortened(namespace)}; expected parts of letters, digits, '_' and '-', joined by "
+            f"'/'."
         )
     return parts

@@ -19,7 +19,7 @@ from gymnasium.envs.registration import EnvSpec, WrapperSpec
 
 from minari._base.json_text import parse_json, shortened
 from minari.dataset.metadata import json_value
-from minari.errors import EnvironmentSpecError, MetadataError
+from minari.errors import EnvironmentModuleError, EnvironmentSpecError, MetadataError
 
 
 __all__ = [
@@ -97,8 +97,8 @@ def spec_of(env: Described | None) -> EnvSpec | None:
         try:
             return gymnasium.spec(env)
         except (gymnasium.error.Error, ImportError, ValueError) as error:
-            raise EnvironmentSpecError(
-                f"No environment is registered as {env!r} ({error}); import the package that registers it."
+            raise environment_error(
+                f"No environment is registered as {env!r} ({error}); import the package that registers it.", error
             ) from error
     if isinstance(env, (gymnasium.Env, gymnasium.vector.VectorEnv)):
         if env.spec is None or isinstance(env.spec, EnvSpec):
@@ -227,6 +227,7 @@ def make_environment(spec: EnvSpec, requirements: Iterable[str] = (), /, **kwarg
         **kwargs: for ``gymnasium.make``; they go before the arguments in the spec.
 
     Raises:
+        EnvironmentModuleError: a module of it is not installed.
         EnvironmentSpecError: the environment cannot be made; the message says what is missing.
     """
     if spec.entry_point is None and spec.id in gymnasium.registry:
@@ -238,16 +239,20 @@ def make_environment(spec: EnvSpec, requirements: Iterable[str] = (), /, **kwarg
         packages = " ".join(f'"{requirement}"' for requirement in requirements)
         if packages:
             remedy = f"the dataset asks for these packages: pip install {packages}"
-        raise EnvironmentSpecError(f"The environment {spec.id} cannot be made: {reason}; {remedy}.") from error
+        raise environment_error(f"The environment {spec.id} cannot be made: {reason}; {remedy}.", error) from error
+
+
+def environment_error(message: str, error: Exception) -> EnvironmentSpecError:
+    """Return the error about an environment that cannot be made or found, of the kind of what it was raised for."""
+    if not isinstance(error, ModuleNotFoundError):
+        return EnvironmentSpecError(message)
+    return EnvironmentModuleError(message, error.name or getattr(error.__cause__, "name", None))
 
 
 def _diagnosis(spec: EnvSpec, error: Exception) -> tuple[str, str]:
     """What stands in the way of an environment, and what to do about it."""
     if isinstance(error, ModuleNotFoundError):
-        return (
-            f"the module {error.name!r} is not installed",
-            f"install the package that provides {error.name!r}",
-        )
+        return str(error).rstrip("."), "install the package that provides it"
     if spec.entry_point is None:
         return (
             "its spec names no entry point and its id is not registered",

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from minari._base.json_text import shortened
 from minari.dataset.infos import append_info
 from minari.dataset.step_data import StepData
 from minari.errors import EpisodeError, EpisodeTypeError
@@ -24,6 +25,10 @@ class EpisodeBuffer:
     Leaves are lists or arrays with time first; dicts and tuples of them follow the space. A leaf
     of a ``Text``, ``Sequence``, ``Graph`` or ``OneOf`` is a list with one value a step.
 
+    A buffer that is filled step by step may begin with the first observation and the first info as
+    the environment gave them: until :meth:`add_step_data` has made lists, whatever is no list is
+    one value there.
+
     Attributes:
         id: the number of the episode; None for the next one.
         seed: what the environment was reset with.
@@ -36,14 +41,12 @@ class EpisodeBuffer:
         infos: T+1 values for each key, nested as the infos are.
 
     Example:
-        >>> buffer = EpisodeBuffer(seed=3)
-        >>> reset = {"observation": 0.5, "action": None, "reward": None,
-        ...          "terminated": None, "truncated": None, "info": {}}
+        >>> buffer = EpisodeBuffer(observations=0.5, infos={"height": 3}, seed=7)
         >>> step = {"observation": 0.7, "action": 1, "reward": 2.0,
-        ...         "terminated": True, "truncated": False, "info": {}}
-        >>> buffer = buffer.add_step_data(reset).add_step_data(step)
-        >>> len(buffer), buffer.observations, buffer.actions
-        (1, [0.5, 0.7], [1])
+        ...         "terminated": True, "truncated": False, "info": {"height": 4}}
+        >>> buffer = buffer.add_step_data(step)
+        >>> len(buffer), buffer.observations, buffer.actions, buffer.infos
+        (1, [0.5, 0.7], [1], {'height': [3, 4]})
     """
 
     id: int | None = None
@@ -63,8 +66,10 @@ class EpisodeBuffer:
     def add_step_data(self, step_data: StepData) -> EpisodeBuffer:
         """The buffer with one more step, or with the reset when it is still empty.
 
-        The lists of this buffer are extended and shared with the buffer that is returned, so go on
-        with that one. Keys beyond those of :class:`StepData` are kept as infos.
+        Values are appended to lists. A leaf that is not a list is the first value itself, be it an
+        array, a number, a text or None; an array can also be the rows of several steps so far. The
+        lists of this buffer are extended and shared with the buffer that is returned, so go on with
+        that one. Keys beyond those of :class:`StepData` are kept as infos.
 
         Args:
             step_data: the step; action, reward, terminated and truncated are None for a reset.
@@ -73,22 +78,24 @@ class EpisodeBuffer:
             KeyError: ``step_data`` lacks one of the keys of :class:`StepData`.
             EpisodeError: the observation or action is nested otherwise than those before it.
         """
-        recorded = 0 if self.observations is None else _length(self.observations, len(self.rewards) + 1)
-        infos = {
-            **step_data["info"],
-            **{key: value for key, value in step_data.items() if key not in STEP_KEYS},
+        steps, observations, infos = len(self.rewards), self.observations, self.infos
+        recorded = 0 if observations is None else _count(observations, steps + 1)
+        observation, action, info = step_data["observation"], step_data["action"], step_data["info"]
+        if infos is None:
+            infos = {}
+        elif not steps:
+            infos = {key: _first_info(value) for key, value in infos.items()}
+        if len(step_data) > len(STEP_KEYS):
+            info = {**info, **{key: value for key, value in step_data.items() if key not in STEP_KEYS}}
+        changes: dict[str, Any] = {
+            "observations": _grown(observations, observation, "observation", steps + 1),
+            "infos": append_info(infos, info, recorded),
         }
-        new = replace(
-            self,
-            observations=_appended(self.observations, step_data["observation"], "observation"),
-            infos=append_info({} if self.infos is None else self.infos, infos, recorded),
-        )
-        if step_data["action"] is None:
-            return new
-        new.rewards.append(step_data["reward"])
-        new.terminations.append(step_data["terminated"])
-        new.truncations.append(step_data["truncated"])
-        return replace(new, actions=_appended(self.actions, step_data["action"], "action"))
+        if action is not None:
+            changes["actions"] = _grown(self.actions, action, "action", steps)
+            for name, key in (("rewards", "reward"), ("terminations", "terminated"), ("truncations", "truncated")):
+                changes[name] = _extended(getattr(self, name), step_data[key])  # type: ignore[literal-required]
+        return replace(self, **changes)
 
 
 def as_episode_buffers(buffers: Iterable[Any], stacklevel: int) -> Iterable[EpisodeBuffer]:
@@ -130,13 +137,18 @@ def _as_buffer(number: int, buffer: Any) -> EpisodeBuffer:
 
 
 def _is_structure(value: Any) -> bool:
-    """Dicts and plain tuples are structure; a named tuple, such as a graph, is one value."""
-    return isinstance(value, Mapping) or (isinstance(value, tuple) and not hasattr(value, "_fields"))
+    """Dicts and plain tuples are structure; a named tuple, such as a graph, is one value.
+
+    So is an empty tuple, which may be the first of several values of a ``Sequence``.
+    """
+    return isinstance(value, Mapping) or (isinstance(value, tuple) and bool(value) and not hasattr(value, "_fields"))
 
 
-def _length(values: Any, unknown: int) -> int:
-    """How many steps the values have; ``unknown`` where they are dicts and tuples without any leaf."""
-    return next((len(leaf) for leaf in _leaves(values)), unknown)
+def _count(values: Any, recorded: int) -> int:
+    """How many steps the values have; ``recorded`` where they are dicts without any leaf."""
+    for leaf in _leaves(values):
+        return len(leaf) if _is_column(leaf, recorded) else 1
+    return recorded
 
 
 def _leaves(values: Any) -> Iterator[Any]:
@@ -147,25 +159,83 @@ def _leaves(values: Any) -> Iterator[Any]:
         yield from _leaves(part)
 
 
-def _appended(values: Any, value: Any, what: str) -> Any:
-    if isinstance(value, Mapping) and (values is None or isinstance(values, Mapping)):
-        if values is not None and values.keys() != value.keys():
+def _first_info(value: Any) -> Any:
+    """The first info in lists, as :func:`append_info` has them; what is in lists already stays."""
+    if isinstance(value, list):
+        return value
+    if isinstance(value, Mapping) and value:
+        return {key: _first_info(part) for key, part in value.items()}
+    if isinstance(value, tuple) and value and all(isinstance(part, list) for part in value):
+        return list(zip(*value, strict=False))
+    return [value]
+
+
+def _extended(values: Any, value: Any) -> list[Any]:
+    """The same list with one more value, or a new one where the values are an array."""
+    column: list[Any] = values if isinstance(values, list) else list(values)
+    column.append(value)
+    return column
+
+
+def _grown(values: Any, value: Any, what: str, recorded: int) -> Any:
+    """The values of the steps so far, and one more.
+
+    Args:
+        values: lists, nested as the value is, or the first value itself; None where there is none yet.
+        value: of one more step.
+        what: it is, for messages.
+        recorded: the number of steps so far, where the values do not tell.
+    """
+    return _started(value) if values is None else _appended(values, value, what, recorded)
+
+
+def _appended(values: Any, value: Any, what: str, recorded: int) -> Any:
+    if isinstance(values, list):
+        values.append(value)
+        return values
+    if isinstance(values, Mapping):
+        if not isinstance(value, Mapping):
+            raise EpisodeError(f"The {what} is {shortened(value)}, expected one nested as in the steps before.")
+        if values.keys() != value.keys():
             raise EpisodeError(
-                f"The {what} has the keys {sorted(value)}, expected {sorted(values)} as in the steps before."
+                f"The {what} has the keys {sorted(value, key=str)}, expected {sorted(values, key=str)} as in the "
+                f"steps before."
             )
-        return {key: _appended(values and values[key], part, what) for key, part in value.items()}
-    if _is_structure(value) and (values is None or isinstance(values, tuple)):
-        if values is not None and len(values) != len(value):
-            raise EpisodeError(
-                f"The {what} has {len(value)} parts, expected {len(values)} as in the steps before; "
-                f"give the values of a Sequence as a list, one a step."
-            )
-        return tuple(_appended(values and values[i], part, what) for i, part in enumerate(value))
-    if values is None:
-        return [value]
-    if isinstance(values, np.ndarray):
-        values = list(values)
-    if not isinstance(values, list):
-        raise EpisodeError(f"The {what} is {value!r}, expected one nested as in the steps before.")
-    values.append(value)
-    return values
+        return {key: _appended(values[key], part, what, recorded) for key, part in value.items()}
+    if _is_structure(values):
+        return _appended_to_tuple(values, value, what, recorded)
+    return [*values, value] if _is_column(values, recorded) else [values, value]
+
+
+def _appended_to_tuple(values: tuple[Any, ...], value: Any, what: str, recorded: int) -> Any:
+    """The values of a ``Tuple`` part by part; those of a ``Sequence`` or ``OneOf`` step by step once they differ."""
+    if not isinstance(value, tuple):
+        raise EpisodeError(f"The {what} is {shortened(value)}, expected one nested as in the steps before.")
+    count = _count(values, recorded)
+    if len(value) == len(values):
+        try:
+            return tuple(_appended(old, part, what, recorded) for old, part in zip(values, value, strict=True))
+        except EpisodeError:
+            pass
+    return [*(_row(values, row, recorded) for row in range(count)), value]
+
+
+def _started(value: Any) -> Any:
+    """The value of the first step, in lists."""
+    if isinstance(value, Mapping):
+        return {key: _started(part) for key, part in value.items()}
+    return tuple(map(_started, value)) if _is_structure(value) else [value]
+
+
+def _row(values: Any, row: int, recorded: int) -> Any:
+    """The value of one of the steps so far."""
+    if isinstance(values, Mapping):
+        return {key: _row(part, row, recorded) for key, part in values.items()}
+    if _is_structure(values):
+        return tuple(_row(part, row, recorded) for part in values)
+    return values[row] if _is_column(values, recorded) else values
+
+
+def _is_column(leaf: Any, recorded: int) -> bool:
+    """Whether a leaf has one row a step, or is the value of the first one."""
+    return isinstance(leaf, list) or (recorded > 1 and isinstance(leaf, np.ndarray) and leaf.ndim > 0)

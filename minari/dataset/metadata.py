@@ -21,6 +21,7 @@ from minari.dataset.raw_metadata import (
     check_metadata,
     damaged,
     parse_metadata,
+    size_of,
     texts_of,
 )
 from minari.dataset.versions import FIRST_VERSION
@@ -117,6 +118,11 @@ class DatasetMetadata:
         return None if value is None else bool(value)
 
     @property
+    def size(self) -> float | None:
+        """The size of the dataset in MB; None where nobody has measured it."""
+        return size_of(self._raw)
+
+    @property
     def has_spaces(self) -> bool:
         """Whether both spaces are described; the datasets of 0.3 leave them to the environment."""
         return all(key in self._raw for key in SPACES)
@@ -183,6 +189,17 @@ class DatasetMetadata:
             if public.get(key) is not None:
                 public[key] = set(texts_of(public[key]))
         return public
+
+    def with_size(self, data_bytes: int) -> DatasetMetadata:
+        """The metadata with the size of the dataset, the metadata file included.
+
+        Args:
+            data_bytes: the size of all other files.
+        """
+        rest = data_bytes + len(json.dumps({**self._raw, "dataset_size": 0.0})) - len(repr(0.0))
+        size = round(rest / 1e6, 1)
+        size = round((rest + len(repr(size))) / 1e6, 1)
+        return DatasetMetadata({**self._raw, "dataset_size": size}, self.source)
 
     def updated(self, changes: Mapping[str, Any], allow_protected: bool = False) -> DatasetMetadata:
         """The metadata with some keys set; those that are there keep their place.

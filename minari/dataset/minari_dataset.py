@@ -379,6 +379,7 @@ class MinariDataset:
             **kwargs: for :func:`gymnasium.make`.
 
         Raises:
+            EnvironmentModuleError: a module of the environment is not installed; it is a ``ModuleNotFoundError``.
             EnvironmentSpecError: the dataset names no environment, or it cannot be made.
         """
         requirements = texts_of(self._storage._current.raw.get("requirements"))

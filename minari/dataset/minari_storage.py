@@ -25,7 +25,7 @@ from minari.dataset.episode_metadata import checked_metadata
 from minari.dataset.episode_writer import EpisodeWriter
 from minari.dataset.metadata import METADATA_FILE_NAME, DatasetMetadata
 from minari.dataset.new_storage import checked_compression, compression_of, metadata_of_new
-from minari.dataset.raw_metadata import SPACES
+from minari.dataset.raw_metadata import SPACES, read_raw_metadata
 from minari.dataset.storage_hooks import StorageHooks
 from minari.dataset.stored_metadata import exists, read_metadata, stamp_of
 from minari.dataset.versions import FORMAT_VERSION, frames_were_jpeg
@@ -148,7 +148,7 @@ class MinariStorage(StorageHooks):
             DataPathError: the folder does not exist or holds no dataset.
             DatasetCorruptError: the metadata are damaged.
         """
-        return read_metadata(as_data_path(data_path)).raw
+        return read_raw_metadata(as_data_path(data_path))
 
     @classmethod
     def new(
@@ -264,7 +264,16 @@ class MinariStorage(StorageHooks):
         return self._current.total_steps
 
     def get_size(self) -> float:
-        """The size of the dataset in MB, to one decimal."""
+        """The size of the dataset in MB, to one decimal: that of all its files, hidden ones aside.
+
+        It is what the last writer has measured and what lists show, and is measured now where the
+        metadata do not say.
+        """
+        stored = self._current.size
+        return self._measured_size() if stored is None else stored
+
+    def _measured_size(self) -> float:
+        """The size in MB of the files as they are now."""
         return round(folder_size(self._data_path) / 1e6, 1)
 
     # Reading

@@ -13,7 +13,7 @@ from typing import Any
 
 from minari._base.files import read_regular
 from minari._base.json_text import parse_json, shortened
-from minari.dataset._storages.folder_changes import CHANGES_NAME, pending_changes
+from minari.dataset._storages.folder_changes import CHANGES_NAME, folder_size, pending_changes
 from minari.dataset._storages.registry import get_minari_storage
 from minari.dataset._storages.transaction import JOURNAL_NAME, pending_change
 from minari.dataset._storages.unfinished import METADATA_FILE_NAME
@@ -32,7 +32,9 @@ __all__ = [
     "parse_metadata",
     "read_raw_metadata",
     "refuse_unfinished",
+    "size_of",
     "texts_of",
+    "with_measured_size",
 ]
 
 #: The most bytes that the metadata of a dataset may have; those of the largest images have a third of it.
@@ -85,7 +87,9 @@ def find_raw_metadata(data_path: str | os.PathLike[str]) -> tuple[dict[str, Any]
     except FileNotFoundError:
         return _older_metadata(Path(folder)), folder
     except NotADirectoryError:
-        raise DataPathError(f"The data path {folder} is a file, expected the folder of a dataset.") from None
+        raise DataPathError(
+            f"The data path {folder} doesn't exist as a directory, it is a file; give the directory of a dataset."
+        ) from None
     except OSError as error:
         raise DatasetCorruptError(
             f"The metadata file {source} cannot be read ({error.strerror or error}); see what it is."
@@ -179,6 +183,21 @@ def check_metadata(raw: dict[str, Any], source: object) -> dict[str, Any]:
     if not all(isinstance(dataset_id, str) for dataset_id in raw.get("combined_datasets") or []):
         raise damaged(source, "combined_datasets", "a list of dataset ids", raw)
     return raw
+
+
+def with_measured_size(raw: dict[str, Any], data_path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return metadata with the size of the dataset, measured where the release that wrote it stored none."""
+    if raw.get("dataset_size") is not None or not raw["total_episodes"] or is_remote(data_path):
+        return raw
+    return {**raw, "dataset_size": round(folder_size(Path(data_path)) / 1e6, 1)}
+
+
+def size_of(raw: Mapping[str, Any]) -> float | None:
+    """Return the size of a dataset in MB, from its metadata; None where they have none that a size can be."""
+    size = raw.get("dataset_size")
+    if isinstance(size, bool) or not isinstance(size, (int, float)) or not 0 <= size < _MOST:
+        return None
+    return float(size)
 
 
 def texts_of(value: object) -> list[str]:

@@ -37,11 +37,11 @@ def warn_about_unmet(requirements: Iterable[str], stacklevel: int) -> None:
 
 def _problem(text: str) -> str | None:
     if len(text) > _LONGEST:
-        return f"The requirement {shortened(text)} of the dataset is too long."
+        return f"Ignoring malformed requirement {shortened(text)} of the dataset, which is too long."
     try:
         requirement = packaging.requirements.Requirement(text)
     except packaging.requirements.InvalidRequirement:
-        return f"The requirement {shortened(text)} of the dataset is not understood."
+        return f"Ignoring malformed requirement {shortened(text)} of the dataset; it is none that pip understands."
     try:
         version = metadata.version(requirement.name)
     except metadata.PackageNotFoundError:

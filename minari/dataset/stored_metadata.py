@@ -9,7 +9,7 @@ from typing import Any
 
 from minari.dataset.data_paths import is_remote
 from minari.dataset.metadata import METADATA_FILE_NAME, DatasetMetadata
-from minari.dataset.raw_metadata import find_raw_metadata
+from minari.dataset.raw_metadata import find_raw_metadata, with_measured_size
 
 
 def read_metadata(data_path: Path) -> DatasetMetadata:
@@ -19,7 +19,8 @@ def read_metadata(data_path: Path) -> DatasetMetadata:
         DataPathError: the folder does not exist or holds no dataset.
         DatasetCorruptError: the metadata are damaged.
     """
-    return DatasetMetadata(*find_raw_metadata(data_path))
+    raw, source = find_raw_metadata(data_path)
+    return DatasetMetadata(with_measured_size(raw, data_path), source)
 
 
 def exists(data_path: Path) -> bool:

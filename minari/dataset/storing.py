@@ -95,6 +95,8 @@ class _Guarded(EpisodeWriter):
 
     def commit(self, metadata: DatasetMetadata) -> None:
         before = self._storage._current.raw
+        if metadata.total_episodes or metadata.size is not None:
+            metadata = metadata.with_size(self.size())
         try:
             with storage_errors(self._path):
                 self._writer.commit(metadata)
@@ -270,11 +272,7 @@ class _Session:
         """Make it all visible."""
         for index, episode in self._continued.items():
             self._writer.replace(index, episode)
-        totals = {
-            "total_episodes": self._episodes,
-            "total_steps": self._steps,
-            "dataset_size": round(self._writer.size() / 1e6, 1),
-        }
+        totals = {"total_episodes": self._episodes, "total_steps": self._steps}
         self._writer.commit(self._metadata.updated(totals, allow_protected=True))
 
 

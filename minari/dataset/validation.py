@@ -365,7 +365,7 @@ def _check_totals(examined: Examined) -> Iterator[Finding]:
         message = f"The metadata speak of {storage.total_steps} steps, and the episodes have {steps}."
         yield Finding("error", "totals", message, path=str(storage.data_path / METADATA_FILE_NAME))
     told = storage._current.raw.get("dataset_size")
-    size = told if is_remote(storage.data_path) else storage.get_size()
+    size = told if is_remote(storage.data_path) else storage._measured_size()
     if told is not None and _differs(told, size):
         message = f"The metadata speak of {told} MB, and the files have {size} MB."
         yield Finding("note", "size", message, path=str(storage.data_path / METADATA_FILE_NAME))
@@ -440,7 +440,7 @@ def repair(dataset: PathLike, *, root: PathLike | None = None) -> list[str]:
     added = storage._add_missing_checksums()
     if added:
         done.append(f"Made checksums of {added} episodes.")
-    right = {"total_steps": int(storage.get_episode_lengths().sum()), "dataset_size": storage.get_size()}
+    right = {"total_steps": int(storage.get_episode_lengths().sum()), "dataset_size": storage._measured_size()}
     raw = storage._current.raw
     wrong = {key: value for key, value in right.items() if key in raw and _differs(raw[key], value)}
     if wrong:

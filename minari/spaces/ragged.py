@@ -6,7 +6,7 @@ and beside them a column that says how many belong to each step.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import Any, Final
 
@@ -60,6 +60,20 @@ def _damaged(name: str, reason: str) -> DatasetCorruptError:
     )
 
 
+def _step_by_step(values: Any) -> Any:
+    """Return the values as a list with one a step, where a buffer has gathered them part by part.
+
+    A buffer that is filled step by step does not know the space, and takes tuples and dicts for structure.
+    """
+    if not isinstance(values, (Mapping, tuple)) or not values:
+        return values
+    parts = [_step_by_step(part) for part in (values.values() if isinstance(values, Mapping) else values)]
+    if not all(isinstance(part, list) and len(part) == len(parts[0]) for part in parts):
+        return values
+    steps = zip(*parts, strict=True)
+    return [dict(zip(values, step, strict=True)) for step in steps] if isinstance(values, Mapping) else list(steps)
+
+
 @register_codec(spaces.Sequence)
 class SequenceCodec(SpaceCodec):
     """A ``Sequence``: ``_lengths``, one a step, and ``_values``, the elements of all steps."""
@@ -72,7 +86,7 @@ class SequenceCodec(SpaceCodec):
         self.element = codec_for(space.feature_space, (*path, "_values"))
 
     def encode(self, values: Any) -> dict[Path, Column]:
-        steps = [self._elements(value, row) for row, value in enumerate(values)]
+        steps = [self._elements(value, row) for row, value in enumerate(_step_by_step(values))]
         lengths = np.array([len(step) for step in steps], dtype=np.int64)
         elements = [element for step in steps for element in step]
         return {self.lengths_path: lengths, **self.element.encode(elements)}
@@ -203,7 +217,7 @@ class OneOfCodec(SpaceCodec):
     def encode(self, values: Any) -> dict[Path, Column]:
         chosen: list[list[Any]] = [[] for _ in self.options]
         choices = []
-        for row, value in enumerate(values):
+        for row, value in enumerate(_step_by_step(values)):
             if not (isinstance(value, (tuple, list)) and len(value) == 2 and self._is_choice(value[0])):
                 raise EpisodeTypeError(
                     f"The {self.name} at step {row} are {value!r}, expected a pair of a number below "

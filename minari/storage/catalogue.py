@@ -7,7 +7,7 @@ import warnings
 from typing import Any
 
 from minari.dataset.dataset_id import dataset_id_sort_key, parse_dataset_id
-from minari.dataset.raw_metadata import read_raw_metadata
+from minari.dataset.raw_metadata import read_raw_metadata, with_measured_size
 from minari.dataset.versions import is_compatible
 from minari.errors import MinariError
 from minari.storage.datasets_root_dir import get_datasets_root
@@ -46,7 +46,8 @@ def list_local_datasets(
     found: dict[str, dict[str, Any]] = {}
     for dataset_id in sorted(folders, key=dataset_id_sort_key):
         try:
-            metadata = read_raw_metadata(f"{folders[dataset_id]}{os.sep}data")
+            data_path = f"{folders[dataset_id]}{os.sep}data"
+            metadata = with_measured_size(read_raw_metadata(data_path), data_path)
         except (MinariError, OSError) as error:
             if not os.path.lexists(folders[dataset_id]):
                 continue  # it was deleted since

@@ -80,7 +80,7 @@ class TestDelete:
 
     @pytest.mark.parametrize(
         ("unknown", "part"),
-        [("toy/x-v0", "toy/x-v0"), ("toy", "has no version"), ("", "malformed"), ("../toy/a-v0", "malformed")],
+        [("toy/x-v0", "toy/x-v0"), ("toy", "has no version"), ("", "Malformed"), ("../toy/a-v0", "Malformed")],
     )
     def test_an_unknown_one_is_refused_before_anything_is_deleted(self, run: Minari, unknown: str, part: str) -> None:
         done = run("delete", "--yes", "toy/a-v0", unknown)

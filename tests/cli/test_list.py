@@ -112,10 +112,11 @@ def test_metadata_that_say_little_or_nonsense_can_be_listed(
         file.write_text(json.dumps({**full, **changed}))
         done = run("list", "local")
         assert (done.code, done.err) == (0, "")
-        assert rows(done.lines)["toy/a-v0"] == ["1", "4", "–", "3, [b]x[/b]" if changed["author"] else "–"]
+        expected = ["–", "3, [b]x[/b]"] if changed["author"] else ["0.0 MB", "–"]  # measured where none is stored
+        assert rows(done.lines)["toy/a-v0"] == ["1", "4", *expected]
     del full["dataset_size"], full["author"]
     file.write_text(json.dumps(full))
-    assert rows(run("list", "local").lines)["toy/a-v0"] == ["1", "4", "–", "–"]
+    assert rows(run("list", "local").lines)["toy/a-v0"] == ["1", "4", "0.0 MB", "–"]
 
 
 def test_control_characters_of_metadata_do_not_reach_the_terminal(run: Minari, make_dataset: MakeDataset) -> None:

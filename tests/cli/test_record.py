@@ -275,7 +275,7 @@ class TestAppend:
     [
         (["--episodes", "1", "--steps", "1"], "Both --episodes and --steps are given", 2),
         (["--dataset-id", "own/b"], "has no version", 1),
-        (["--dataset-id", "../b-v0"], "malformed", 1),
+        (["--dataset-id", "../b-v0"], "Malformed", 1),
         (["--dataset-id", "own/taken-v0"], "already exists", 1),
         (["--env-kwargs", "{"], "--env-kwargs is '{', which is not valid JSON", 2),
         (["--env-kwargs", "[1]"], "expected a JSON object", 2),

@@ -165,7 +165,7 @@ class TestWhereItLies:
             ("toy/missing", "has no version"),
             ("../missing-v0", "There is no folder "),
             ("/nowhere/missing", "There is no folder /nowhere/missing"),
-            ("", "malformed"),
+            ("", "Malformed"),
             (".", "holds no dataset|No data found"),
         ],
     )

@@ -63,7 +63,7 @@ def test_what_is_accepted_is_a_safe_path_and_has_one_spelling(text: str) -> None
 def test_malformed_ids_are_refused_with_the_grammar(text: str) -> None:
     with pytest.raises(DatasetIdError, match=r"\(namespace/\)\*name-vN"):
         parse_dataset_id(text)
-    with pytest.raises(ValueError, match="malformed"):
+    with pytest.raises(ValueError, match="Malformed"):
         dataset_id_sort_key(text)
 
 

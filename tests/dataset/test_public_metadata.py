@@ -12,6 +12,7 @@ import pytest
 from gymnasium import spaces
 
 import minari
+from minari.data_collector import EpisodeBuffer
 from minari.dataset.minari_storage import METADATA_FILE_NAME, MinariStorage
 from minari.errors import DatasetExistsError, EpisodeIndexError, MetadataError, UnknownFormatError
 from support.operations import METADATA
@@ -169,11 +170,62 @@ def test_numbers_that_are_none(dataset: minari.MinariDataset) -> None:
     assert metadata["bound"] == np.inf
 
 
-def test_the_size_is_kept_up(dataset: minari.MinariDataset) -> None:
+def the_size(dataset_id: str) -> float:
+    """The size of a dataset, which is the same number wherever it is asked for, and that of its files."""
+    storage = minari.load_dataset(dataset_id).storage
+    listed, measured = minari.list_local_datasets()[dataset_id]["dataset_size"], directory_size(storage.data_path)
+    assert storage.metadata["dataset_size"] == storage.get_size() == listed == round(measured / 1e6, 1)
+    return float(listed)
+
+
+def directory_size(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.rglob("[!.]*") if path.is_file())
+
+
+@pytest.mark.parametrize("data_format", ["hdf5", "arrow", "zarr"])
+def test_one_size_everywhere(data_format: str) -> None:
+    def noise(seed: int) -> EpisodeBuffer:
+        return buffer_of(20_000, observations=np.random.default_rng(seed).random((20_001, 2)).astype(np.float32))
+
+    dataset = minari.create_dataset_from_buffers(
+        "test/sized-v0", [noise(0)], observation_space=PLANE, action_space=ACTIONS, data_format=data_format
+    )
+    created = the_size("test/sized-v0")
+    dataset.update_dataset_from_buffer([noise(1), noise(2)])
+    appended = the_size("test/sized-v0")
+    minari.load_dataset("test/sized-v0").storage.update_metadata({"note": "x" * 300_000})
+    described = the_size("test/sized-v0")
+    assert 0 < created < appended < described
+    dataset.storage.update_episode_metadata([{"note": "y" * 60_000}] * 3)
+    assert the_size("test/sized-v0") >= described
+    minari.combine_datasets([dataset, dataset], "test/both-v0")
+    assert the_size("test/both-v0") > appended
+    dataset.convert("test/small-v0", "parquet" if data_format == "arrow" else data_format, compression="gzip")
+    assert the_size("test/small-v0") > 0
+    minari.split_dataset(dataset, [1, 2], seed=0)[0].save("test/part-v0")
+    assert the_size("test/part-v0") < appended
+
+
+def test_a_size_that_nobody_has_stored(dataset: minari.MinariDataset) -> None:
+    """As in what 0.5.0 combined."""
     noise = np.random.default_rng(0).random((40_001, 2)).astype(np.float32)
     dataset.update_dataset_from_buffer([buffer_of(40_000, observations=noise)])
-    files = sum(file.stat().st_size for file in dataset.storage.data_path.iterdir() if file.name[0] != ".")
-    assert dataset.storage.metadata["dataset_size"] == dataset.storage.get_size() == round(files / 1e6, 1) > 0
+    size = the_size(dataset.id)
+    file = dataset.storage.data_path / METADATA_FILE_NAME
+    file.write_text(json.dumps({key: value for key, value in raw(dataset).items() if key != "dataset_size"}))
+    assert the_size(dataset.id) == size > 0
+    dataset.storage.update_metadata({"fine": 1})
+    assert raw(dataset)["dataset_size"] == size
+
+
+def test_a_size_that_the_last_writer_got_wrong(dataset: minari.MinariDataset) -> None:
+    """0.5.4 does not measure again where only metadata change; lists and the dataset agree all the same."""
+    (dataset.storage.data_path / METADATA_FILE_NAME).write_text(json.dumps(raw(dataset) | {"dataset_size": 7.5}))
+    storage = minari.load_dataset(dataset.id).storage
+    assert storage.get_size() == storage.metadata["dataset_size"] == 7.5
+    assert minari.list_local_datasets()[dataset.id]["dataset_size"] == 7.5
+    storage.update_metadata({"fine": 1})
+    assert the_size(dataset.id) < 7.5
 
 
 # Metadata of episodes

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+import pickle
 import warnings
 
 import gymnasium as gym
 import pytest
+from gymnasium.envs.registration import EnvSpec
 
 import minari
 from minari import DataCollector, MinariDataset
-from minari.errors import EnvironmentSpecError
+from minari.dataset.env_spec import make_environment, parse_env_spec
+from minari.errors import EnvironmentModuleError, EnvironmentSpecError
 from support.scripted import ScriptedEnv, play
 
 
@@ -42,7 +45,7 @@ def test_recovering_the_environment(cartpole: MinariDataset, caplog: pytest.LogC
     [
         ("no-such-package>=3", 'no-such-package is not installed; run pip install "no-such-package>=3"'),
         ("numpy>=999", r'numpy has version .*; run pip install "numpy>=999"'),
-        ("???", r"'\?\?\?' of the dataset is not understood"),
+        ("???", r"Ignoring malformed requirement '\?\?\?'"),
     ],
 )
 def test_requirements_that_are_not_met(cartpole: MinariDataset, requirement: str, text: str) -> None:
@@ -59,9 +62,38 @@ def test_an_environment_that_cannot_be_made_is_named(cartpole: MinariDataset) ->
     dataset = minari.load_dataset("test/cartpole-v0")
     assert len(dataset[0]) == 8
     assert dataset.env_spec.id == "Gone-v0"
-    with pytest.raises(EnvironmentSpecError, match=r"Gone-v0.*no_such_module") as caught:
+    with pytest.raises(EnvironmentSpecError, match=r"Gone-v0.*No module named 'no_such_module'") as caught:
         dataset.recover_environment()
     assert isinstance(caught.value, ValueError)
+
+
+@pytest.mark.parametrize("entry_point", ["no_such_module.deep:Env", "gymnasium.no_such_module:Env"])
+def test_a_missing_module_is_a_missing_module(cartpole: MinariDataset, entry_point: str) -> None:
+    """For programs that catch what Python itself raises."""
+    missing = "gymnasium.no_such_module" if entry_point.startswith("gymnasium") else "no_such_module"
+    raw = cartpole.storage.read_raw_metadata(cartpole.storage.data_path)
+    gone = json.dumps(json.loads(raw["env_spec"]) | {"id": "Gone-v0", "entry_point": entry_point})
+    changed = raw | {"env_spec": gone, "eval_env_spec": raw["env_spec"]}
+    (cartpole.storage.data_path / "metadata.json").write_text(json.dumps(changed))
+    dataset = minari.load_dataset("test/cartpole-v0")
+    for call in (dataset.recover_environment, lambda: make_environment(parse_env_spec(gone))):
+        with pytest.raises(ModuleNotFoundError, match=f"No module named '{missing}'") as caught:
+            call()
+        assert isinstance(caught.value, EnvironmentModuleError)
+        assert isinstance(caught.value, ValueError)
+        assert caught.value.name == missing
+        again = pickle.loads(pickle.dumps(caught.value))
+        assert (str(again), again.name) == (str(caught.value), missing)
+    dataset.recover_environment(eval_env=True).close()
+
+
+def test_an_environment_of_a_missing_module_for_evaluation(cartpole: MinariDataset) -> None:
+    collector = DataCollector(gym.make("CartPole-v1", max_episode_steps=8))
+    play(collector, seed=2)
+    with pytest.raises(ModuleNotFoundError, match="No module named 'no_such_module'"):
+        collector.create_dataset(
+            "test/other-v0", eval_env=EnvSpec("Gone-v0", "no_such_module:Env"), expert_policy=lambda _: 0
+        )
 
 
 def test_a_damaged_spec_is_no_damage_to_the_data(cartpole: MinariDataset) -> None:

@@ -137,7 +137,7 @@ def test_no_metadata(data_path: Path, tmp_path: Path) -> None:
         MinariStorage.read(data_path)
     with pytest.raises(DataPathError, match="doesn't exist"):
         MinariStorage.read(tmp_path / "nowhere")
-    with pytest.raises(DataPathError, match="is a file"):
+    with pytest.raises(DataPathError, match=r"data path .* doesn't exist as a directory, it is a file"):
         MinariStorage.read(data_path / "main_data.hdf5")
 
 

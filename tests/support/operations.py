@@ -36,6 +36,13 @@ METADATA: dict[str, Any] = {
 FIELDS = ("observations", "actions", "rewards", "terminations", "truncations", "infos")
 
 
+def outcome(name: str) -> dict[str, Any]:
+    """What comes of a program of `support.behaviors`."""
+    from support import behaviors
+
+    return behaviors.outcome(name)
+
+
 def version() -> str:
     """The release of the package in this process."""
     return minari.__version__

@@ -268,7 +268,10 @@ class HDF5Writer(EpisodeWriter):
 
     def size(self) -> int:
         self._finish()
-        return self._target.end
+        size = self._target.end
+        if not isinstance(self._target, _ReplacementFile):  # which takes the place of these
+            size += sum(linked.stat().st_size for linked in self._target.path.parent.glob("additional_data_*.hdf5"))
+        return size
 
     def commit(self, metadata: DatasetMetadata) -> None:
         self._finish()

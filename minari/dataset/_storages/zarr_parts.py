@@ -133,12 +133,9 @@ class Parts:
             for rest in self._rests(part):
                 self._appender.add_rest(rest)
         self._appender.finish()
-        totals = {
-            "total_episodes": self._appender.episodes,
-            "total_steps": self._appender.steps,
-            "dataset_size": round((self._storage._size() + self._changes.growth()) / 1e6, 1),
-        }
+        totals = {"total_episodes": self._appender.episodes, "total_steps": self._appender.steps}
         metadata = self._storage._current.updated(totals, allow_protected=True)
+        metadata = metadata.with_size(self._storage._size() + self._changes.growth())
         self._changes.commit(metadata.to_json())
 
     def _rests(self, part: Part) -> Iterator[Rest]:

@@ -342,7 +342,7 @@ class CloudStorage(ABC):
         try:
             content = self._read_small(f"{namespace}/{NAMESPACE_METADATA_FILENAME}", NAMESPACE_METADATA_LIMIT)
         except RemoteFileNotFoundError:
-            raise NamespaceError(f"There is no namespace {namespace!r} in {self.address}.") from None
+            raise NamespaceError(f"Namespace {namespace!r} does not exist in {self.address}.") from None
         folder = path.joinpath(*parts)
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / NAMESPACE_METADATA_FILENAME, content)
@@ -359,7 +359,7 @@ class CloudStorage(ABC):
         """
         file = get_dataset_path(namespace, root=root) / NAMESPACE_METADATA_FILENAME
         if not file.is_file():
-            raise NamespaceError(f"There is no local namespace {namespace!r} to upload; create it first.")
+            raise NamespaceError(f"Namespace {namespace!r} does not exist locally; create it before it is uploaded.")
         content = read_regular(file, NAMESPACE_METADATA_LIMIT)
         retrying(lambda: self.write_file(f"{namespace}/{NAMESPACE_METADATA_FILENAME}", content))
 
