@@ -29,8 +29,9 @@ from minari.errors import EpisodeError, EpisodeTypeError, UnknownSpaceError
 from minari.spaces.columns import Column, Columns, Leaf, Path, is_utf8_text, object_column, path_name
 
 
-# Of the Text space that stands for another space of texts, which does not say how long they are.
+# Of the Text space that stands for another space of texts, which does not say how long they are and of what.
 _LONGEST_TEXT = 4096
+_CHARACTERS = string.digits + string.ascii_letters + string.punctuation + " "
 
 CodecFactory = Callable[[Any, Path], "SpaceCodec"]
 F = TypeVar("F", bound=CodecFactory)
@@ -285,7 +286,7 @@ class TextCodec(SpaceCodec):
     def recorded_space(self) -> spaces.Space[Any] | None:
         if isinstance(self.space, spaces.Text):
             return self.space
-        return spaces.Text(max_length=_LONGEST_TEXT, min_length=0, charset=string.printable)
+        return spaces.Text(max_length=_LONGEST_TEXT, min_length=0, charset=_CHARACTERS)
 
     def encode(self, values: Any) -> dict[Path, Column]:
         texts = list(values)
