@@ -237,7 +237,7 @@ def test_a_description_of_its_own_goes_before_the_base(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("env_id", ["MiniGrid-Fetch-5x5-N2-v0", "BabyAI-GoToRedBallGrey-v0"])
 def test_minigrid_is_recorded_as_it_is(env_id: str) -> None:
-    pytest.importorskip("minigrid", reason="MiniGrid is not installed")
+    pytest.importorskip("minigrid", reason="MiniGrid is not installed: pip install minigrid")
     collector = minari.DataCollector(gym.make(env_id))
     first, _ = collector.reset(seed=5)
     seen = [first["mission"], *(collector.step(collector.action_space.sample())[0]["mission"] for _ in range(3))]
