@@ -28,6 +28,7 @@ functions, one for each direction:
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import re
@@ -411,11 +412,11 @@ def with_written_bounds(space_text: str | Mapping[str, Any], most_bytes: int) ->
     Raises:
         SpaceError: it would be larger.
     """
-    description = _parsed(space_text)
+    description = copy.deepcopy(_parsed(space_text))
     _check_extent(description)
     uniform = [node for node, _ in _nodes(description) if _is_uniform(node)]
-    # Each number takes a digit, a comma and a space at least.
-    if sum(6 * _size_of(node["shape"], "'shape' of a Box") for node in uniform) > most_bytes:
+    # Each number takes a digit, a comma and a space at least, and an empty list no less.
+    if sum(6 * math.prod(max(size, 1) for size in node["shape"]) for node in uniform) > most_bytes:
         raise SpaceError(
             f"The bounds of the space take more than {most_bytes:,} bytes when they are written out one by one, as "
             f"0.5.4 needs them; keep the dataset in the form of this release."

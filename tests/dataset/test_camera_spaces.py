@@ -140,6 +140,21 @@ def test_bounds_of_a_large_shape_take_no_memory() -> None:
         with_written_bounds(serialize_space(box), 1 << 20)
 
 
+@pytest.mark.parametrize("shape", [[0, 10**9], [10**9, 0]])
+def test_an_empty_shape_takes_no_memory_either(shape: list[int]) -> None:
+    text = json.dumps({"type": "Box", "dtype": "int8", "shape": shape, "low": 0, "high": 1})
+    assert deserialize_space(text).shape == tuple(shape)
+    with pytest.raises(SpaceError, match="bytes when they are written out"):
+        with_written_bounds(text, 1 << 20)
+
+
+def test_descriptions_that_are_given_stay_as_they_are() -> None:
+    description = {"type": "Tuple", "subspaces": [json.loads(serialize_space(CAMERA))]}
+    given = json.dumps(description)
+    with_written_bounds(description, 1 << 23)
+    assert json.dumps(description) == given
+
+
 @pytest.mark.parametrize(
     ("low", "high"), [(0, [[1, 1], [1, 1]]), ("a", "b"), (None, 1), (2, 1), (0, 10**400), ({}, 1), ([], 1), (0, 256)]
 )
