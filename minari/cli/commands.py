@@ -195,6 +195,10 @@ def _convert(
         typer.Option("--format", metavar="FORMAT", help="hdf5, arrow, parquet or zarr; the same if not said."),
     ] = None,
     compression: Compression = None,
+    compatible_with: Annotated[
+        str | None,
+        typer.Option(metavar="RELEASE", help="0.5 for a dataset that releases 0.5 read, also with camera spaces."),
+    ] = None,
 ) -> None:
     """Make a dataset of another in another format, with the same values and metadata."""
     carry_out("convert", "convert", **locals())

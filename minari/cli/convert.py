@@ -11,13 +11,19 @@ from minari.dataset.minari_storage import MinariStorage
 from minari.storage.datasets_root_dir import get_dataset_path
 
 
-def convert(dataset_id: str, new_id: str, data_format: str | None, compression: list[str] | None) -> None:
+def convert(
+    dataset_id: str,
+    new_id: str,
+    data_format: str | None,
+    compression: list[str] | None,
+    compatible_with: str | None = None,
+) -> None:
     """Make a dataset of another in a format of its own."""
     choice = as_choice(compression)
     refuse_unknown([dataset_id], "converted")
     dataset = minari.load_dataset(dataset_id)
     with progress_bars():
-        new = dataset.convert(new_id, data_format, compression=choice)
+        new = dataset.convert(new_id, data_format, compression=choice, compatible_with=compatible_with)
     tell(
         f"Dataset {new_id} converted from {dataset_id} ({dataset.storage.FORMAT} to {new.storage.FORMAT}): "
         f"{_size(new.storage)}, was {dataset.storage.get_size()} MB, at {get_dataset_path(new_id)}"

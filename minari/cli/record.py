@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import json
 import re
 import shlex
@@ -35,6 +37,8 @@ from minari.storage.publishing import dataset_exists
 __all__ = ["record"]
 
 _DEFAULT_EPISODES = 10
+# How the ids begin of environments that are registered when their package is imported, and only then.
+_PACKAGES = {"MiniGrid-": "minigrid", "BabyAI-": "minigrid", "MiniWorld-": "miniworld", "ALE/": "ale_py"}
 
 
 class RecordingError(MinariError, RuntimeError):
@@ -127,10 +131,18 @@ def _check_options(plan: Plan) -> None:
 def _make_environment(plan: Plan) -> gym.Env[Any, Any]:
     arguments = _env_arguments(plan.env_kwargs)
     try:
+        _import_package_of(plan.env_id)
         return gym.make(plan.env_id, **arguments)
     except Exception as error:  # an environment is foreign code and may raise anything
         kind = "" if isinstance(error, gym.error.Error) else f"{type(error).__name__}: "
         raise environment_error(f"The environment {plan.env_id!r} cannot be made: {kind}{error}", error) from error
+
+
+def _import_package_of(env_id: str) -> None:
+    """Import the package of an environment that is registered only by that, where it is known and installed."""
+    package = next((name for start, name in _PACKAGES.items() if env_id.startswith(start)), None)
+    if package is not None and env_id not in gym.registry and importlib.util.find_spec(package) is not None:
+        importlib.import_module(package)
 
 
 def _env_arguments(text: str | None) -> dict[str, Any]:

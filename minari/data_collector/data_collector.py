@@ -22,6 +22,7 @@ from minari.dataset.creation import DatasetDescription, EnvLike
 from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.minari_storage import PathLike
 from minari.dataset.publication import free_dataset_path
+from minari.serialization import serialize_space
 
 
 __all__ = ["AUTOSEED_BIT_SIZE", "DataCollector", "EpisodeBuffer"]
@@ -64,6 +65,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
     Raises:
         TypeError: ``env`` is a vector environment.
         UnknownFormatError: there is no such format.
+        UnknownSpaceError: a space, or one in it, is of a type that nothing tells how to store.
         CompressionError: the format does not have the codec, or there is no such column.
 
     Example:
@@ -107,6 +109,8 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         super().__init__(env)
         self._observation_space = env.observation_space if observation_space is None else observation_space
         self._action_space = env.action_space if action_space is None else action_space
+        for space in (self._observation_space, self._action_space):
+            serialize_space(space)  # what cannot be stored is refused before the first step
         if max_buffer_steps is not None:
             _deprecated("max_buffer_steps", "buffer_steps")
             buffer_steps = max_buffer_steps

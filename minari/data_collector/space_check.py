@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from minari.spaces import path_name
+from minari.spaces import path_name, uniform_bound
 
 
 class SpaceCheck:
@@ -101,8 +101,7 @@ class _Bounds:
     def __init__(self, dtype: Any, low: npt.NDArray[Any], high: npt.NDArray[Any], is_box: bool) -> None:
         self._dtype, self._low, self._high, self._is_box = np.dtype(dtype), low, high, is_box
         # Where all parts have the same bounds, the least and the greatest of all numbers decide.
-        self._least = low.flat[0] if low.size and (low == low.flat[0]).all() else None
-        self._greatest = high.flat[0] if high.size and (high == high.flat[0]).all() else None
+        self._least, self._greatest = uniform_bound(low), uniform_bound(high)
         info = np.iinfo(self._dtype) if self._dtype.kind in "iu" else None
         self._is_whole_dtype = info is not None and (self._least, self._greatest) == (info.min, info.max)
 

@@ -141,6 +141,8 @@ def _combined_metadata(datasets: Sequence[MinariDataset], new_id: str) -> dict[s
             metadata[key] = sorted(united)
     if any(raw.get("inferred_spaces") for raw in all_raw):
         metadata["inferred_spaces"] = True
+    if all_raw[0].get("space_classes"):
+        metadata["space_classes"] = all_raw[0]["space_classes"]  # whose spaces the new dataset has
     eval_specs = {raw.get("eval_env_spec") for raw in all_raw}
     if len(eval_specs) == 1 and None not in eval_specs:
         metadata["eval_env_spec"] = eval_specs.pop()

@@ -7,13 +7,17 @@ environment, and whatever this release of Gymnasium does not know is left out.
 from __future__ import annotations
 
 import dataclasses
+import enum
 import json
+import os
 import sys
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import gymnasium
+import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec, WrapperSpec
 
@@ -42,6 +46,8 @@ _SPEC_FIELDS = {field.name for field in dataclasses.fields(EnvSpec) if field.ini
 _WRAPPER_FIELDS = {field.name for field in dataclasses.fields(WrapperSpec) if field.init}
 _ENTRY_POINTS = ("entry_point", "vector_entry_point")
 _NUMBER = (int, float)
+_NOT_STORED = " (not stored)"  # ends the name of an argument that JSON cannot hold
+_MOST_NUMBERS = 1 << 16  # of an array among the arguments
 _TYPES: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(_ENTRY_POINTS, str),
     "max_episode_steps": int,
@@ -60,9 +66,12 @@ def env_spec_to_json(env: Described | None) -> str | None:
     What JSON cannot hold is left out with a warning rather than refused, since recorded data must
     not be lost over it. An entry point that is a class or function of a module is written as
     ``module:name``, any other callable is left out: the id must then be registered again before the
-    environment can be recovered. An argument that JSON cannot hold is left out: give it to
-    ``recover_environment``. A wrapper with such an argument is kept without its arguments, and
-    recovering then fails in place of giving another environment.
+    environment can be recovered.
+
+    Arguments are written as JSON has them: dataclasses and mappings as objects whose keys are text, enums by
+    their value, paths as text, arrays, tuples and sets as lists. Of one that JSON cannot hold, and of an array
+    of more than 65,536 numbers, the name is kept (``"wind (not stored)"``): recovering then asks for it, where
+    it would otherwise make an environment of another configuration. The same goes for wrappers.
 
     Args:
         env: an environment, its spec, or the id under which it is registered.
@@ -127,8 +136,8 @@ def _described(spec: EnvSpec) -> tuple[dict[str, Any], list[str]]:
             described, unstorable = _storable(value)
             if unstorable:
                 omissions.append(
-                    f"without its arguments {', '.join(unstorable)}, which JSON cannot hold; "
-                    "give them to `recover_environment` again"
+                    f"without its arguments {', '.join(unstorable)}, which JSON cannot hold; give them to "
+                    f"`recover_environment({', '.join(f'{name}=...' for name in unstorable)})` again"
                 )
         elif callable(value):
             described = _import_path(value) if field.name in _ENTRY_POINTS else None
@@ -145,27 +154,75 @@ def _described(spec: EnvSpec) -> tuple[dict[str, Any], list[str]]:
 def _described_wrapper(wrapper: WrapperSpec, omissions: list[str]) -> dict[str, Any]:
     description = {field.name: getattr(wrapper, field.name) for field in dataclasses.fields(wrapper)}
     if wrapper.kwargs is not None:
-        storable, unstorable = _storable(wrapper.kwargs)
-        # Gymnasium's own sign for a wrapper that cannot be made again is None.
-        description["kwargs"] = None if unstorable else storable
+        description["kwargs"], unstorable = _storable(wrapper.kwargs)
         if unstorable:
             omissions.append(
-                f"without the arguments of its wrapper {wrapper.name}, as JSON cannot hold "
-                f"{', '.join(unstorable)}, so that the environment cannot be recovered from it"
+                f"without the arguments {', '.join(unstorable)} of its wrapper {wrapper.name}, which JSON cannot "
+                f"hold, so that the environment cannot be recovered from it"
             )
     return description
 
 
 def _storable(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """What JSON can hold of some arguments, and the names of the others."""
+    """What JSON holds for some arguments, and the names of those that it cannot hold.
+
+    Instead of such an argument there is a note under a name that no function takes, so that nobody, other
+    releases included, can make an environment without it and not notice.
+    """
     storable: dict[str, Any] = {}
     unstorable: list[str] = []
     for name, value in arguments.items():
         try:
-            storable[name] = json_value(value, name)
-        except MetadataError:
+            storable[name] = json_value(_plain(value, name), name)
+        except (MetadataError, RecursionError):
+            storable[f"{name}{_NOT_STORED}"] = type(value).__name__
             unstorable.append(name)
     return storable, unstorable
+
+
+def _plain(value: Any, name: str) -> Any:
+    """The value of an argument in terms of what :func:`json_value` knows.
+
+    Raises:
+        MetadataError: JSON cannot hold it, or only in megabytes.
+    """
+    if isinstance(value, enum.Enum):
+        return _plain(value.value, name)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name), name) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        named = {_plain_key(key, name): _plain(item, name) for key, item in value.items()}
+        if len(named) < len(value):
+            raise MetadataError(f"The keys inside {name!r} are the same as text, got {shortened(list(value))}.")
+        return named
+    if isinstance(value, (list, tuple, set, frozenset, range, deque)):
+        return [_plain(item, name) for item in _ordered(value)]
+    if isinstance(value, np.ndarray) and value.size > _MOST_NUMBERS:
+        raise MetadataError(f"The value of {name!r} has {value.size:,} numbers, expected {_MOST_NUMBERS:,} at most.")
+    return value
+
+
+def _ordered(values: Iterable[Any]) -> Iterable[Any]:
+    if not isinstance(values, (set, frozenset)):
+        return values
+    return sorted(
+        values, key=lambda value: (type(value).__name__, value if isinstance(value, (str, int)) else repr(value))
+    )
+
+
+def _plain_key(key: Any, name: str) -> str:
+    """A key as text, as JSON writes those that are no text."""
+    if isinstance(key, enum.Enum):
+        key = key.value
+    if isinstance(key, np.generic):
+        key = key.item()
+    if isinstance(key, str):
+        return str(key)
+    if key is None or isinstance(key, (bool, int, float)):
+        return json.dumps(key)
+    raise MetadataError(f"The keys inside {name!r} must be text or numbers to be stored, got {shortened(key)}.")
 
 
 def _import_path(function: Callable[..., Any]) -> str | None:
@@ -230,6 +287,7 @@ def make_environment(spec: EnvSpec, requirements: Iterable[str] = (), /, **kwarg
         EnvironmentModuleError: a module of it is not installed.
         EnvironmentSpecError: the environment cannot be made; the message says what is missing.
     """
+    spec = _without_notes(spec, kwargs)
     if spec.entry_point is None and spec.id in gymnasium.registry:
         spec = dataclasses.replace(spec, entry_point=gymnasium.registry[spec.id].entry_point)
     try:
@@ -247,6 +305,43 @@ def environment_error(message: str, error: Exception) -> EnvironmentSpecError:
     if not isinstance(error, ModuleNotFoundError):
         return EnvironmentSpecError(message)
     return EnvironmentModuleError(message, error.name or getattr(error.__cause__, "name", None))
+
+
+def _without_notes(spec: EnvSpec, given: Mapping[str, Any]) -> EnvSpec:
+    """The spec without the notes about arguments that were not stored, all of which are given now.
+
+    Raises:
+        EnvironmentSpecError: one is not given.
+    """
+    missing = _not_stored(spec.kwargs)
+    still_missing = [name for name in missing if name not in given]
+    if still_missing:
+        kinds = ", ".join(f"{name} ({missing[name]})" for name in still_missing)
+        arguments = ", ".join(f"{name}=..." for name in still_missing)
+        raise EnvironmentSpecError(
+            f"The environment {spec.id} cannot be made: its arguments {kinds} could not be stored; give them, "
+            f"`recover_environment({arguments})`."
+        )
+    for wrapper in spec.additional_wrappers:
+        names = ", ".join(_not_stored(wrapper.kwargs or {}))
+        if names:
+            raise EnvironmentSpecError(
+                f"The environment {spec.id} cannot be made: the arguments {names} of its wrapper {wrapper.name} could "
+                f"not be stored; make the environment with `gymnasium.make({spec.id!r})` and wrap it yourself."
+            )
+    if not missing:
+        return spec
+    kept = {name: value for name, value in spec.kwargs.items() if not name.endswith(_NOT_STORED)}
+    return dataclasses.replace(spec, kwargs=kept)
+
+
+def _not_stored(arguments: Mapping[str, Any]) -> dict[str, str]:
+    """The arguments of which a spec has a note only, and the type that each had."""
+    return {
+        name.removesuffix(_NOT_STORED): shortened(kind).strip("'")
+        for name, kind in arguments.items()
+        if name.endswith(_NOT_STORED)
+    }
 
 
 def _diagnosis(spec: EnvSpec, error: Exception) -> tuple[str, str]:

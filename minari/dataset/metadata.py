@@ -24,9 +24,9 @@ from minari.dataset.raw_metadata import (
     size_of,
     texts_of,
 )
-from minari.dataset.versions import FIRST_VERSION
+from minari.dataset.versions import FIRST_VERSION, UNIFORM_BOUNDS_VERSION
 from minari.errors import DatasetCorruptError, MetadataError, SpaceError, UnknownSpaceError
-from minari.serialization import deserialize_space, serialize_space
+from minari.serialization import deserialize_space, has_uniform_bounds, serialize_space
 
 
 __all__ = ["METADATA_FILE_NAME", "DatasetMetadata", "json_value", "upgrade_attributes"]
@@ -223,7 +223,11 @@ class DatasetMetadata:
                     "dataset was created, so you are not allowed to update it; leave it out of the update."
                 )
             raw[key] = _stored_value(key, value)
-        return DatasetMetadata(check_metadata(raw, self.source), self.source)
+        if "minari_version" in changes and any(has_uniform_bounds(raw[key]) for key in SPACES if key in raw):
+            raw["minari_version"] = UNIFORM_BOUNDS_VERSION  # whoever sets it need not know how spaces are described
+        new = DatasetMetadata(check_metadata(raw, self.source), self.source)
+        new._decoded.update((key, space) for key, space in self._decoded.items() if raw[key] == self._raw[key])
+        return new
 
 
 def _stored_value(key: str, value: Any) -> Any:

@@ -79,12 +79,16 @@ class MinariDataset:
             np.arange(self._storage.total_episodes) if episode_indices is None else episode_indices
         )
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_raw"}  # the storage reads it again
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         if "_data" in state:  # a pickle of 0.5
             self.__init__(state["_data"], state["_episode_indices"])  # type: ignore[misc]
             self._generator = state["_generator"]
         else:
             self.__dict__.update(state)
+            self._raw = self._storage._current
 
     def _checked_indices(self, indices: npt.ArrayLike) -> npt.NDArray[np.int_]:
         array = np.asarray(indices)
@@ -317,6 +321,7 @@ class MinariDataset:
         *,
         compression: CompressionChoice = None,
         jpeg_encoding: bool | None = None,
+        compatible_with: str | None = None,
         root: PathLike | None = None,
     ) -> MinariDataset:
         """Make a dataset of this one, or of this view, in another format or compressed otherwise.
@@ -334,6 +339,8 @@ class MinariDataset:
                 dataset where the format stays the same, and else what is usual: frames are compressed
                 without loss, and nothing else is.
             jpeg_encoding: whether frames are JPEG, which loses detail; by default as they are here.
+            compatible_with: ``"0.5"`` for a dataset that 0.5.4 reads: the bounds of camera spaces are written
+                out one by one, which takes megabytes and seconds.
             root: of the catalogue; by default that of ``MINARI_DATASETS_PATH``.
 
         Returns:
@@ -346,6 +353,8 @@ class MinariDataset:
             CompressionError: the format does not have the codec, or there is no such column.
             MissingDependencyError: the format or the codec needs a package that is not installed.
             EpisodeError: the view is empty.
+            DatasetVersionError: ``compatible_with`` is no release that it knows, or that release has no such
+                format or space.
 
         Example:
             >>> import minari, numpy as np
@@ -366,6 +375,7 @@ class MinariDataset:
             data_format,
             compression=compression,
             jpeg_encoding=jpeg_encoding,
+            compatible_with=compatible_with,
             root=root,
         )
         return MinariDataset(data_path)

@@ -11,7 +11,7 @@ from minari.dataset.compression import Compression, CompressionChoice, is_frame
 from minari.dataset.encoding import EpisodeCodec
 from minari.dataset.env_spec import env_spec_to_json, spaces_of
 from minari.errors import SpaceError
-from minari.serialization import serialize_space
+from minari.serialization import serialize_space, space_classes
 
 
 if TYPE_CHECKING:
@@ -48,6 +48,9 @@ def metadata_of_new(
         "observation_space": serialize_space(observation_space),
         "action_space": serialize_space(action_space),
     }
+    classes = {**space_classes(observation_space, ("observations",)), **space_classes(action_space, ("actions",))}
+    if classes:
+        raw["space_classes"] = classes  # a note for people: nothing is ever imported by it
     if env_spec is not None:
         raw["env_spec"] = env_spec_to_json(env_spec)
     return raw

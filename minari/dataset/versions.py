@@ -28,14 +28,18 @@ else:
 __all__ = [
     "FIRST_VERSION",
     "FORMAT_VERSION",
+    "UNIFORM_BOUNDS_VERSION",
     "check_readable",
     "combine_versions",
     "is_compatible",
     "supported_dataset_versions",
 ]
 
-#: The newest format version, which is the one that is written.
+#: The newest format version that 0.5.4 reads, which is the one that is written.
 FORMAT_VERSION = "0.5.4"
+
+#: The format version of datasets whose spaces have uniform bounds that are not written out; 0.5.4 refuses it.
+UNIFORM_BOUNDS_VERSION = "0.6"
 
 #: What a dataset without any version follows.
 FIRST_VERSION = "~=0.3.0"
@@ -45,6 +49,7 @@ supported_dataset_versions: set[str] = {
     *("0.3.0", "0.3.1"),
     *("0.4.0", "0.4.1", "0.4.2", "0.4.3"),
     *("0.5.0", "0.5.1", "0.5.2", "0.5.3", "0.5.4"),
+    UNIFORM_BOUNDS_VERSION,
 }
 
 _OLDEST = "0.3.0"

@@ -1,7 +1,17 @@
 """One walk over a Gymnasium space: from the values of its steps to flat columns, and back."""
 
 from minari.spaces import ragged as _ragged  # noqa: F401  (registers its codecs)
-from minari.spaces.codecs import ArrayCodec, SpaceCodec, codec_for, register_codec
+from minari.spaces.codecs import (
+    ArrayCodec,
+    DictCodec,
+    SpaceCodec,
+    TextCodec,
+    TupleCodec,
+    codec_for,
+    recorded_space,
+    register_codec,
+    unknown_space,
+)
 from minari.spaces.columns import (
     Column,
     Columns,
@@ -12,6 +22,7 @@ from minari.spaces.columns import (
     is_utf8_text,
     object_column,
     path_name,
+    uniform_bound,
 )
 
 
@@ -19,14 +30,20 @@ __all__ = [
     "ArrayCodec",
     "Column",
     "Columns",
+    "DictCodec",
     "EpisodeColumns",
     "Leaf",
     "Path",
     "SpaceCodec",
+    "TextCodec",
+    "TupleCodec",
     "codec_for",
     "has_flags",
     "is_utf8_text",
     "object_column",
     "path_name",
+    "recorded_space",
     "register_codec",
+    "uniform_bound",
+    "unknown_space",
 ]

@@ -9,12 +9,15 @@ A codec is found by the type of the space, so that a user's own space can have o
 >>> register_codec(Angle)(ArrayCodec)
 <class 'minari.spaces.codecs.ArrayCodec'>
 
-Such a space also needs a description in JSON, see :mod:`minari.serialization`.
+In a dataset such a space is described as the space of Gymnasium that its codec records it as, here a ``Box``,
+and comes back as that, unless it has a description of its own in JSON, see :mod:`minari.serialization`.
 """
 
 from __future__ import annotations
 
+import string
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import singledispatch
 from typing import Any, TypeVar
@@ -25,6 +28,10 @@ from gymnasium import spaces
 from minari.errors import EpisodeError, EpisodeTypeError, UnknownSpaceError
 from minari.spaces.columns import Column, Columns, Leaf, Path, is_utf8_text, object_column, path_name
 
+
+# Of the Text space that stands for another space of texts, which does not say how long they are and of what.
+_LONGEST_TEXT = 4096
+_CHARACTERS = string.digits + string.ascii_letters + string.punctuation + " "
 
 CodecFactory = Callable[[Any, Path], "SpaceCodec"]
 F = TypeVar("F", bound=CodecFactory)
@@ -79,6 +86,10 @@ class SpaceCodec(ABC):
         """The leaves that are arrays with one row a step."""
         return iter(())
 
+    def recorded_space(self) -> spaces.Space[Any] | None:
+        """The space of Gymnasium that has the same columns and describes this one in a dataset; None for none."""
+        return None
+
     @abstractmethod
     def layout(self) -> Any:
         """What the columns look like, bounds aside: equal for spaces whose episodes can be mixed."""
@@ -114,10 +125,39 @@ def register_codec(space_type: type) -> Callable[[F], F]:
 
 @register_codec(spaces.Space)
 def _codec_of_unknown_space(space: spaces.Space[Any], path: Path) -> SpaceCodec:
+    if _is_of_text(space):
+        return TextCodec(space, path)
     if space.shape is not None and space.dtype is not None:
         return ArrayCodec(space, path)
-    raise UnknownSpaceError(
-        f"No codec is known for the space {space!r}; register one with minari.spaces.register_codec."
+    raise unknown_space(space)
+
+
+def _is_of_text(space: spaces.Space[Any]) -> bool:
+    """Whether the values of a space are strings, as its dtype says; so are the missions of MiniGrid."""
+    return space.shape is None and space.dtype is not None and space.dtype.kind == "U"
+
+
+def recorded_space(space: spaces.Space[Any]) -> spaces.Space[Any]:
+    """Return the space of Gymnasium that describes a space in a dataset: itself, its base, or what its codec says.
+
+    Raises:
+        UnknownSpaceError: the space subclasses none of Gymnasium's, has no codec of its own, and is none of text.
+    """
+    is_known = _find_codec.dispatch(type(space)) is not _codec_of_unknown_space or _is_of_text(space)
+    recorded = codec_for(space).recorded_space() if is_known else None
+    if recorded is None:
+        raise unknown_space(space)
+    return recorded
+
+
+def unknown_space(space: spaces.Space[Any]) -> UnknownSpaceError:
+    """Return the error about a space of which nothing tells how its values are to be stored."""
+    name = type(space).__name__
+    return UnknownSpaceError(
+        f"Spaces of the type {name} cannot be stored, as nothing tells which of Gymnasium's spaces has such values; "
+        f"call `minari.spaces.register_codec({name})(minari.spaces.ArrayCodec)` first if they are arrays of one shape "
+        f"and dtype, do so with `minari.spaces.TextCodec` if they are text, or give the space a description in JSON, "
+        f"`serialize_space.register({name})` and `deserialize_space.register({name!r})` of minari.serialization."
     )
 
 
@@ -131,6 +171,10 @@ class ArrayCodec(SpaceCodec):
 
     def __init__(self, space: spaces.Space[Any], path: Path = ()) -> None:
         super().__init__(space, path)
+        if space.dtype is None:
+            raise UnknownSpaceError(
+                f"The space {space!r} has no dtype, which arrays need; give it one, or register another codec."
+            )
         self.dtype = np.dtype(space.dtype)
         self.shape = tuple(space.shape or ())
 
@@ -203,11 +247,24 @@ class ArrayCodec(SpaceCodec):
         low, high = getattr(self.space, "low", None), getattr(self.space, "high", None)
         yield Leaf(self.path, self.dtype, self.shape, low, high)
 
+    def recorded_space(self) -> spaces.Space[Any] | None:
+        if isinstance(self.space, (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)):
+            return self.space
+        if self.dtype.kind not in "biuf":
+            return None
+        low, high = {"b": (0, 1), "f": (-np.inf, np.inf)}.get(self.dtype.kind) or _range_of(self.dtype)
+        return spaces.Box(low, high, self.shape, self.dtype.type)
+
     def paths(self) -> Iterator[Path]:
         yield self.path
 
     def layout(self) -> Any:
         return (self.dtype, self.shape)
+
+
+def _range_of(dtype: np.dtype[Any]) -> tuple[int, int]:
+    info = np.iinfo(dtype)
+    return int(info.min), int(info.max)
 
 
 def _are_python_numbers(values: Any) -> bool:
@@ -224,7 +281,12 @@ for _space_type in (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.Mu
 
 @register_codec(spaces.Text)
 class TextCodec(SpaceCodec):
-    """Text: one string a step."""
+    """Text: one string a step, also of spaces that are not ``Text`` and have strings for values."""
+
+    def recorded_space(self) -> spaces.Space[Any] | None:
+        if isinstance(self.space, spaces.Text):
+            return self.space
+        return spaces.Text(max_length=_LONGEST_TEXT, min_length=0, charset=_CHARACTERS)
 
     def encode(self, values: Any) -> dict[Path, Column]:
         texts = list(values)
@@ -307,6 +369,10 @@ class DictCodec(SpaceCodec):
         for codec in self.codecs.values():
             yield from codec.paths()
 
+    def recorded_space(self) -> spaces.Space[Any] | None:
+        parts: Any = self.space
+        return self.space if isinstance(self.space, spaces.Dict) else spaces.Dict(OrderedDict(parts.spaces))
+
     def layout(self) -> Any:
         return {key: codec.layout() for key, codec in self.codecs.items()}
 
@@ -356,6 +422,10 @@ class TupleCodec(SpaceCodec):
     def paths(self) -> Iterator[Path]:
         for codec in self.codecs:
             yield from codec.paths()
+
+    def recorded_space(self) -> spaces.Space[Any] | None:
+        parts: Any = self.space
+        return self.space if isinstance(self.space, spaces.Tuple) else spaces.Tuple(parts.spaces)
 
     def layout(self) -> Any:
         return tuple(codec.layout() for codec in self.codecs)

@@ -65,6 +65,17 @@ def is_utf8_text(text: str) -> bool:
     return "\0" not in text and (text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text))
 
 
+def uniform_bound(bounds: npt.NDArray[Any]) -> Any:
+    """Return the number that all bounds of a Box are, None where they differ or there are none.
+
+    Views of one number, which take no memory, are not gone through.
+    """
+    if not bounds.size:
+        return None
+    first = bounds.flat[0]
+    return first if not any(bounds.strides) or (bounds == first).all() else None
+
+
 def has_flags(value: Any) -> bool:
     """Whether there is a boolean in nested lists, which NumPy makes a number where it is among numbers."""
     if isinstance(value, (list, tuple)):

@@ -125,6 +125,9 @@ class SequenceCodec(SpaceCodec):
         yield self.lengths_path
         yield from self.element.paths()
 
+    def recorded_space(self) -> spaces.Space[Any]:
+        return self.space
+
     def layout(self) -> Any:
         return ("sequence", self.stack, self.element.layout())
 
@@ -201,6 +204,9 @@ class GraphCodec(SpaceCodec):
         for codec in self.codecs.values():
             yield from codec.paths()
 
+    def recorded_space(self) -> spaces.Space[Any]:
+        return self.space
+
     def layout(self) -> Any:
         return ("graph", *(codec.layout() for codec in self.codecs.values()))
 
@@ -257,6 +263,9 @@ class OneOfCodec(SpaceCodec):
         yield self.choice_path
         for codec in self.options:
             yield from codec.paths()
+
+    def recorded_space(self) -> spaces.Space[Any]:
+        return self.space
 
     def layout(self) -> Any:
         return ("one of", *(codec.layout() for codec in self.options))

@@ -55,6 +55,23 @@ def frames() -> minari.MinariDataset:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_dataset_of_cameras_for_an_earlier_release(run: Minari) -> None:
+    minari.create_dataset_from_arrays(
+        "toy/camera-v0",
+        observations=np.zeros((3, 300, 300), np.uint8),
+        actions=np.zeros(2, np.int64),
+        rewards=np.ones(2),
+        terminations=np.array([False, True]),
+        observation_space=Box(0, 255, (300, 300), np.uint8),
+        action_space=Discrete(2),
+    )
+    assert run("convert", "toy/camera-v0", "toy/older-v0", "--compatible-with", "0.5").code == 0
+    versions = [minari.load_dataset(f"toy/{name}-v0").minari_version for name in ("camera", "older")]
+    assert versions == ["0.6", "0.5.4"]
+    assert_refused(run("convert", "toy/camera-v0", "toy/b-v0", "--compatible-with", "0.3"), "'0.3', expected '0.5'")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
 class TestConvert:
     @pytest.mark.parametrize("target", LASTING)
     def test_to_every_format(self, run: Minari, make_dataset: MakeDataset, datasets_root: Path, target: str) -> None:

@@ -296,6 +296,14 @@ def test_refused_before_the_first_step(
     assert list(minari.list_local_datasets()) == ["own/taken-v0"]
 
 
+def test_a_package_that_registers_its_environments_is_imported(record: Minari, tmp_path: Path) -> None:
+    """As MiniGrid does: whoever types the id of an environment means the package that it comes from."""
+    (tmp_path / "miniworld.py").write_text(OWN_MODULE.replace("Counting-v0", "MiniWorld-Toy-v0"))
+    done = record("--episodes", "1", dataset_id="world/toy-v0", env_id="MiniWorld-Toy-v0")
+    assert done.code == 0
+    assert minari.load_dataset("world/toy-v0").env_spec.id == "MiniWorld-Toy-v0"
+
+
 @pytest.mark.parametrize("env_id", ["Nothing-v0", "missing_module:Nothing-v0", ""])
 def test_an_unknown_environment(record: Minari, env_id: str) -> None:
     done = record(env_id=env_id)

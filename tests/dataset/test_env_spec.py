@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import json
+import pathlib
 import sys
 import types
 import warnings
@@ -14,9 +16,11 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec, WrapperSpec
 from gymnasium.wrappers import FlattenObservation, TimeAwareObservation, TransformReward
 
+import minari
 from minari.dataset.env_spec import (
     env_spec_to_json,
     make_environment,
@@ -139,22 +143,123 @@ def test_arguments_of_numpy_are_stored_as_numbers() -> None:
     assert description["reward_threshold"] == 0.5
 
 
-def test_arguments_that_json_cannot_hold_are_left_out_with_a_warning(module: types.ModuleType) -> None:
-    spec = EnvSpec("Corridor-v0", entry_point=Corridor, kwargs={"length": object(), "render_mode": None})
-    with pytest.warns(UserWarning, match="arguments length, which JSON cannot hold"):
+class Gait(enum.Enum):
+    WALK = "walk"
+    RUN = 2
+
+
+@dataclasses.dataclass
+class Motor:
+    gain: float = 0.5
+    gait: Gait = Gait.RUN
+    limits: tuple[int, ...] = (1, 2)
+    inner: Motor | None = None
+
+
+ARGUMENTS: dict[str, tuple[Any, Any]] = {
+    "dataclass": (
+        Motor(inner=Motor(gait=Gait.WALK)),
+        {
+            "gain": 0.5,
+            "gait": 2,
+            "limits": [1, 2],
+            "inner": {"gain": 0.5, "gait": "walk", "limits": [1, 2], "inner": None},
+        },
+    ),
+    "numbers as keys": ({1: "a", 2.5: "b", None: "c"}, {"1": "a", "2.5": "b", "null": "c"}),
+    "NumPy keys": ({np.int64(3): np.float32(0.5)}, {"3": 0.5}),
+    "enum": ([Gait.RUN, {Gait.WALK: Gait.WALK}], [2, {"walk": "walk"}]),
+    "path": (pathlib.PurePosixPath("/maps/a.yaml"), "/maps/a.yaml"),
+    "array": ({"goal": np.arange(4.0).reshape(2, 2)}, {"goal": [[0.0, 1.0], [2.0, 3.0]]}),
+    "tuple": ((1, (2, {"x": (3,)})), [1, [2, {"x": [3]}]]),
+    "set": ({3, 1, 2}, [1, 2, 3]),
+    "range": (range(2, 5), [2, 3, 4]),
+    "spec": (
+        {"inner": WrapperSpec("W", "m:W", {"a": 1})},
+        {"inner": {"name": "W", "entry_point": "m:W", "kwargs": {"a": 1}}},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ARGUMENTS)
+def test_arguments_are_kept_as_json_has_them(module: types.ModuleType, kind: str) -> None:
+    value, expected = ARGUMENTS[kind]
+    spec = EnvSpec("Corridor-v0", "corridors:Corridor", kwargs={"length": value})
+    wrapped = dataclasses.replace(spec, additional_wrappers=(WrapperSpec("W", "m:W", {"scale": value}),))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        stored = parse_env_spec(str(env_spec_to_json(wrapped)))
+    assert stored.kwargs == {"length": expected}
+    assert stored.additional_wrappers[0].kwargs == {"scale": expected}
+    assert make_environment(parse_env_spec(str(env_spec_to_json(spec)))).unwrapped.length == expected  # type: ignore[attr-defined]
+
+
+class _Loop(list[Any]):
+    def __init__(self) -> None:
+        super().__init__([self])
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (len, "builtin_function_or_method"),
+        (object(), "object"),
+        (Motor, "type"),
+        (Motor(inner=object()), "Motor"),  # type: ignore[arg-type]
+        ({"a": [{"b": min}]}, "dict"),
+        ({(0, 1): 2}, "dict"),
+        ({1: "a", "1": "b"}, "dict"),
+        (b"bytes", "bytes"),
+        (spaces.Discrete(2), "Discrete"),
+        (np.zeros((300, 300)), "ndarray"),
+        (_Loop(), "_Loop"),
+    ],
+)
+def test_an_argument_that_json_cannot_hold_is_asked_for(module: types.ModuleType, value: Any, kind: str) -> None:
+    spec = EnvSpec("Corridor-v0", "corridors:Corridor", kwargs={"length": value, "render_mode": None})
+    with pytest.warns(
+        UserWarning, match=r"arguments length, which JSON cannot hold.*recover_environment\(length="
+    ) as notes:
         text = env_spec_to_json(spec)
+    assert len(notes) == 1
+    assert len(str(text)) < 1000
     stored = parse_env_spec(str(text))
-    assert stored.kwargs == {"render_mode": None}
-    assert make_environment(stored, length="given").unwrapped.length == "given"  # type: ignore[attr-defined]
+    with pytest.raises(EnvironmentSpecError, match=rf"length \({kind}\).*recover_environment\(length=\.\.\.\)"):
+        make_environment(stored)
+    with pytest.raises(TypeError, match="length"):
+        gym.make(stored)
+    for given in ("given", None):
+        assert make_environment(stored, length=given).unwrapped.length == given  # type: ignore[attr-defined]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # it has been said
+        assert env_spec_to_json(stored) == text
+    assert specs_equal_up_to_max_episode_steps(stored, spec)
+
+
+def test_recovering_a_dataset_asks_for_what_is_missing(module: types.ModuleType) -> None:
+    gym.register("Corridor-v0", entry_point="corridors:Corridor")
+    collector = minari.DataCollector(gym.make("Corridor-v0", length=lambda: 3))
+    collector.reset(seed=1)
+    collector.step(0)
+    with pytest.warns(UserWarning, match="without its arguments length") as caught:
+        first = collector.create_dataset("corridor/a-v0", eval_env=gym.make("Corridor-v0", length=object()))
+    notes = [str(note.message) for note in caught if "without its arguments length" in str(note.message)]
+    assert len(notes) == 2  # one for each environment
+    for dataset in (first, minari.combine_datasets([first, first], "corridor/b-v0"), first.convert("corridor/c-v0")):
+        for eval_env in (False, True):
+            with pytest.raises(EnvironmentSpecError, match=r"recover_environment\(length=\.\.\.\)"):
+                dataset.recover_environment(eval_env)
+            assert dataset.recover_environment(eval_env, length=7).unwrapped.length == 7
 
 
 def test_a_wrapper_that_cannot_be_stored_is_not_made_differently() -> None:
     env = TransformReward(gym.make("CartPole-v1"), lambda reward: reward * 2)
-    with pytest.warns(UserWarning, match="TransformReward.*func"):
+    with pytest.warns(UserWarning, match="TransformReward") as notes:
         text = env_spec_to_json(env)
+    assert len(notes) == 1
     spec = parse_env_spec(str(text))
     assert [wrapper.name for wrapper in spec.additional_wrappers] == ["TransformReward"]
-    with pytest.raises(EnvironmentSpecError, match=r"CartPole-v1 cannot be made.*TransformReward"):
+    with pytest.raises(EnvironmentSpecError, match=r"CartPole-v1 cannot be made.*arguments func.*TransformReward"):
         make_environment(spec)
 
 

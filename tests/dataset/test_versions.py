@@ -13,6 +13,7 @@ from packaging.version import Version
 
 from minari.dataset.versions import (
     FORMAT_VERSION,
+    UNIFORM_BOUNDS_VERSION,
     check_readable,
     combine_versions,
     frames_were_jpeg,
@@ -22,7 +23,7 @@ from minari.dataset.versions import (
 from minari.errors import CombineError, DatasetVersionError
 
 
-READABLE = ["0.3.0", "0.4", "0.4.3", "0.5.0", "0.5.4", "0.5.4.dev1", "~=0.3.0", "~=0.4", "~=0.4.1", "~=0.5"]
+READABLE = ["0.3.0", "0.4", "0.4.3", "0.5.0", "0.5.4", "0.5.4.dev1", "~=0.3.0", "~=0.4", "~=0.4.1", "~=0.5", "0.6"]
 READABLE += [">=0.4.1,<0.5", "==0.4.*", "==0.5.4", "!=0.4.2", "===0.4", ">= 0.3 , < 0.7", None]
 NEWER = ["0.5.5", "0.6.0", "0.99", "~=0.6", ">0.5.4,<1", ">=0.6"]
 UNREADABLE = ["1.0.0", "2.1", "~=1.0", "0.2.2", "~=0.2.0", "<0.3", "<0.4,>0.5"]
@@ -31,7 +32,8 @@ GARBAGE = ["", " ", "newest", "~=", "0.5.x", "===abc", 3, ["0.5.4"]]
 
 def test_the_newest_version_is_one_that_is_supported() -> None:
     assert FORMAT_VERSION in supported_dataset_versions
-    assert max(map(Version, supported_dataset_versions)) == Version(FORMAT_VERSION)
+    newer = {version for version in supported_dataset_versions if Version(version) > Version(FORMAT_VERSION)}
+    assert newer == {UNIFORM_BOUNDS_VERSION}
     assert all(map(is_compatible, supported_dataset_versions))
 
 

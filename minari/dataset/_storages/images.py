@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from minari._base.json_text import shortened
 from minari.errors import DatasetCorruptError, EpisodeTypeError, MissingDependencyError
-from minari.spaces import Column, Columns, Leaf, Path, SpaceCodec, codec_for, object_column, path_name
+from minari.spaces import Column, Columns, Leaf, Path, SpaceCodec, codec_for, object_column, path_name, uniform_bound
 
 
 _SMALLEST_SIDE = 32
@@ -49,7 +49,7 @@ def _is_image(leaf: Leaf) -> bool:
         and leaf.high is not None
         and len(leaf.shape) in (2, 3)
         and min(leaf.shape[:2]) >= _SMALLEST_SIDE
-        and bool((leaf.low == 0).all() and (leaf.high == 255).all())
+        and (uniform_bound(leaf.low), uniform_bound(leaf.high)) == (0, 255)
     )
 
 
