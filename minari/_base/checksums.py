@@ -6,6 +6,7 @@ bytes. It finds damage, and not intent: whoever may write the values may write t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -40,8 +41,7 @@ def column_checksum(column: npt.NDArray[Any]) -> int:
         if column.dtype == object:
             return _checksum_of_objects(column)
         column = np.ascontiguousarray(column, column.dtype.newbyteorder("<")).reshape(-1).view(np.uint8)
-    buffer: Any = column
-    return _signed(bytes_checksum(buffer, seed))
+    return _signed(bytes_checksum(column, seed))
 
 
 #: Return the checksum of bytes, an unsigned integer of 64 bits.
@@ -50,7 +50,7 @@ def column_checksum(column: npt.NDArray[Any]) -> int:
 #:     data: bytes, or what has a buffer of them in one piece.
 #:     seed: the checksum of what comes before, where one is made of several parts; that of :func:`seed_of`
 #:         for the bytes of a column.
-bytes_checksum = xxhash.xxh3_64_intdigest
+bytes_checksum: Callable[..., int] = xxhash.xxh3_64_intdigest
 
 
 def _checksum_of_objects(column: npt.NDArray[Any]) -> int:

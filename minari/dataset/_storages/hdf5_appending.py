@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -124,7 +124,9 @@ class EpisodeAppender:
                 checksums.append(known[path] & _ALL_BITS)
             else:  # of the bytes that were just copied, which the processor has at hand
                 seed, is_plain = seed_of(column.dtype, column.shape)
-                checksums.append(bytes_checksum(data, seed) if is_plain else column_checksum(column) & _ALL_BITS)
+                checksums.append(
+                    bytes_checksum(data, seed) if is_plain else column_checksum(cast("Column", column)) & _ALL_BITS
+                )
         waiting.attributes.append(numbers)
         waiting.texts.append(texts)
         waiting.metadata_checksums.append(

@@ -107,7 +107,8 @@ def metadata_checksums(
     data, width = rows.tobytes(), rows.shape[1]
     digests = [bytes_checksum(data[begin : begin + width], seed) for begin in range(0, len(data), width)]
     numbers = np.array(digests, np.uint64) >> np.uint64(32) | np.uint64(seed << 32)
-    return np.maximum(numbers, np.uint64(1)).view(np.int64)
+    checksums: npt.NDArray[np.int64] = np.maximum(numbers, np.uint64(1)).view(np.int64)
+    return checksums
 
 
 def _spelled(kind: tuple[str, Any, tuple[int, ...]]) -> str:
