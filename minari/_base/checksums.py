@@ -6,6 +6,7 @@ bytes. It finds damage, and not intent: whoever may write the values may write t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy.typing as npt
 import xxhash
 
 
-__all__ = ["bytes_checksum", "column_checksum"]
+__all__ = ["bytes_checksum", "column_checksum", "seed_of"]
 
 _SIGN = 1 << 63
 
@@ -35,28 +36,25 @@ def column_checksum(column: npt.NDArray[Any]) -> int:
     Returns:
         A signed integer of 64 bits.
     """
-    seed, is_plain = _seed(column.dtype, column.shape)
+    seed, is_plain = seed_of(column.dtype, column.shape)
     if not (is_plain and column.flags.c_contiguous):
         if column.dtype == object:
             return _checksum_of_objects(column)
         column = np.ascontiguousarray(column, column.dtype.newbyteorder("<")).reshape(-1).view(np.uint8)
-    buffer: Any = column
-    digest = xxhash.xxh3_64_intdigest(buffer, seed)
-    return digest if digest < _SIGN else digest - 2 * _SIGN
+    return _signed(bytes_checksum(column, seed))
 
 
-def bytes_checksum(data: Any, seed: int = 0) -> int:
-    """Return the checksum of bytes, an unsigned integer of 64 bits.
-
-    Args:
-        data: bytes, or what has a buffer of them in one piece.
-        seed: the checksum of what comes before, where one is made of several parts.
-    """
-    return xxhash.xxh3_64_intdigest(data, seed)
+#: Return the checksum of bytes, an unsigned integer of 64 bits.
+#:
+#: Args:
+#:     data: bytes, or what has a buffer of them in one piece.
+#:     seed: the checksum of what comes before, where one is made of several parts; that of :func:`seed_of`
+#:         for the bytes of a column.
+bytes_checksum: Callable[..., int] = xxhash.xxh3_64_intdigest
 
 
 def _checksum_of_objects(column: npt.NDArray[Any]) -> int:
-    digest = xxhash.xxh3_64(seed=_seed(np.dtype(object), column.shape)[0])
+    digest = xxhash.xxh3_64(seed=seed_of(np.dtype(object), column.shape)[0])
     for value in column.reshape(-1):
         if isinstance(value, str):
             kind, content = 1, value.encode("utf-8", "surrogatepass")
@@ -68,8 +66,11 @@ def _checksum_of_objects(column: npt.NDArray[Any]) -> int:
 
 
 @lru_cache(maxsize=4096)
-def _seed(dtype: np.dtype[Any], shape: tuple[int, ...]) -> tuple[int, bool]:
-    """What makes the same bytes of another dtype or shape another column, and whether they are hashed as they are."""
+def seed_of(dtype: np.dtype[Any], shape: tuple[int, ...]) -> tuple[int, bool]:
+    """Return what makes the same bytes of another dtype or shape another column, and whether they are hashed as such.
+
+    Where they are, the checksum of a column is :func:`bytes_checksum` of its bytes with this seed, but for the sign.
+    """
     little = dtype.newbyteorder("<")
     seed = xxhash.xxh3_64_intdigest(f"{little.str}{shape}".encode())
     return seed, dtype.kind in "biufc" and dtype == little

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from operator import itemgetter
 from types import TracebackType
 from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from minari._base.files import open_regular
+from minari._base.files import open_with_status
 
 
 __all__ = ["DataFile", "stamp_of"]
@@ -65,8 +66,8 @@ class DataFile:
     __slots__ = ("_ahead", "_ahead_at", "_descriptor", "change", "size", "stamp", "status")
 
     def __init__(self, path: str | os.PathLike[str], change: Change | None = None) -> None:
-        self._descriptor = open_regular(path)
-        self.status, self.change = os.fstat(self._descriptor), change
+        self._descriptor, self.status = open_with_status(path)
+        self.change = change
         self.size, self.stamp = self.status.st_size, stamp_of(self.status)
         if change is not None:
             self.size, self.stamp = min(self.size, change.end), (*self.stamp, change.end)
@@ -116,8 +117,9 @@ class DataFile:
         """
         pieces: list[npt.NDArray[Any]] = []
         begin = end = 0
-        for offset, array in sorted(arrays, key=_offset):
-            if not array.nbytes:
+        for offset, array in sorted(arrays, key=itemgetter(0)):
+            size = array.nbytes
+            if not size:
                 continue
             if not pieces or not end <= offset <= end + _LARGEST_GAP or len(pieces) > _MOST_PIECES:
                 self._fill(pieces, begin, end)
@@ -125,7 +127,7 @@ class DataFile:
             elif offset > end:
                 pieces.append(_DISCARDED[offset - end])
             pieces.append(array)
-            end = offset + array.nbytes
+            end = offset + size
         self._fill(pieces, begin, end)
 
     def _fill(self, pieces: list[npt.NDArray[Any]], begin: int, end: int) -> None:
@@ -163,10 +165,6 @@ class DataFile:
         patched = bytearray(data)
         self.change.patch(offset - len(data), memoryview(patched))
         return bytes(patched)
-
-
-def _offset(placed: tuple[int, npt.NDArray[Any]]) -> int:
-    return placed[0]
 
 
 if hasattr(os, "preadv"):

@@ -34,6 +34,7 @@ __all__ = [
     "exchange",
     "is_directory",
     "open_regular",
+    "open_with_status",
     "read_at",
     "read_regular",
     "relative_parts",
@@ -140,7 +141,7 @@ class Directory:
                 that of something else than a regular file.
             OSError: the file cannot be opened.
         """
-        return _checked(self._descriptor_of(name, flags), self.path, name)
+        return _checked(self._descriptor_of(name, flags), self.path, name)[0]
 
     def directory(self, name: str) -> Directory:
         """Open a directory beneath the directory, whose files are opened faster than from here.
@@ -186,8 +187,8 @@ class Directory:
             if error.errno not in {*_IS_LINK, errno.EISDIR, errno.ENXIO}:  # the last one of a pipe
                 raise
             raise _occupied(self.path, name) from None
-        descriptor = _checked(descriptor, self.path, name)
-        if os.fstat(descriptor).st_nlink > 1:
+        descriptor, status = _checked(descriptor, self.path, name)
+        if status.st_nlink > 1:
             os.close(descriptor)
             raise _occupied(self.path, name)
         return descriptor
@@ -220,7 +221,8 @@ class Directory:
             UnsafePathError: as :meth:`open` does, or the file is larger than ``limit``.
             OSError: the file cannot be opened or read.
         """
-        return _content(self.open(name), os.path.join(self.path, name), limit)
+        opened = _checked(self._descriptor_of(name, os.O_RDONLY), self.path, name)
+        return _content(opened, os.path.join(self.path, name), limit)
 
     def inner(self, name: str) -> Directory:
         """Open a directory in this one, which is not followed where it is a link.
@@ -337,7 +339,14 @@ class Directory:
 
 
 def open_regular(path: str | os.PathLike[str], flags: int = os.O_RDONLY, *, links: bool = True) -> int:
-    """Open a regular file and return its descriptor.
+    """Open a regular file and return its descriptor; as :func:`open_with_status` does."""
+    return open_with_status(path, flags, links=links)[0]
+
+
+def open_with_status(
+    path: str | os.PathLike[str], flags: int = os.O_RDONLY, *, links: bool = True
+) -> tuple[int, os.stat_result]:
+    """Open a regular file and return its descriptor, and its status, by which it was told from others.
 
     Args:
         path: of the file.
@@ -361,7 +370,7 @@ def open_regular(path: str | os.PathLike[str], flags: int = os.O_RDONLY, *, link
             ) from None
         directory, name = os.path.split(text)
         with Directory(directory or os.curdir) as opened:
-            return opened.open(name, flags)
+            return _checked(opened._descriptor_of(name, flags), opened.path, name)
     if not _HAS_DIRECTORY_DESCRIPTORS and os.path.islink(text):
         os.close(descriptor)
         raise UnsafePathError(f"{text} is a link, and only regular files are opened; put the file itself in its place.")
@@ -375,7 +384,7 @@ def read_regular(path: str | os.PathLike[str], limit: int, *, links: bool = True
         UnsafePathError: as :func:`open_regular` does, or the file is larger.
         OSError: the file cannot be opened or read.
     """
-    return _content(open_regular(path, links=links), os.fspath(path), limit)
+    return _content(open_with_status(path, links=links), os.fspath(path), limit)
 
 
 def read_at(descriptor: int, offset: int, size: int) -> bytes:
@@ -445,15 +454,15 @@ def _occupied(directory: str, name: str) -> UnsafePathError:
     )
 
 
-def _checked(descriptor: int, directory: str | None, name: str) -> int:
-    """The descriptor, where it is that of a regular file; closed otherwise.
+def _checked(descriptor: int, directory: str | None, name: str) -> tuple[int, os.stat_result]:
+    """The descriptor and the status, where it is that of a regular file; closed otherwise.
 
     Without a directory the name is a path, which is split only where it has to be shown.
     """
     try:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            kind = "directory" if stat.S_ISDIR(mode) else "device, a pipe or a socket"
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            kind = "directory" if stat.S_ISDIR(status.st_mode) else "device, a pipe or a socket"
             if directory is None:
                 directory, name = os.path.split(name)
             raise UnsafePathError(
@@ -462,14 +471,15 @@ def _checked(descriptor: int, directory: str | None, name: str) -> int:
     except BaseException:
         os.close(descriptor)
         raise
-    return descriptor
+    return descriptor, status
 
 
-def _content(descriptor: int, path: str, limit: int) -> bytes:
+def _content(opened: tuple[int, os.stat_result], path: str, limit: int) -> bytes:
+    descriptor, status = opened
     parts: list[bytes] = []
     size = 0
     try:
-        if os.fstat(descriptor).st_size > limit:
+        if status.st_size > limit:
             raise _too_large(path, limit)
         while part := os.read(descriptor, min(_READ_AT_ONCE, limit + 1 - size)):
             parts.append(part)

@@ -138,10 +138,14 @@ class EpisodeCodec:
         rows = len(rewards)
         for path in (TERMINATIONS, TRUNCATIONS):
             flags = columns[path]
+            if flags.shape == (rows,) and flags.dtype.kind in _NUMBERS:
+                continue  # nearly always
             if flags.shape[:1] != (rows,) or flags.size != rows or flags.dtype.kind not in _NUMBERS:
                 raise _odd_column(episode_id, path, flags, f"{rows} flags")
         for path, more, shape, plain in self._leaves:
             column = columns[path]
+            if column.shape == (rows + more, *shape) and column.dtype.kind in _NUMBERS:
+                continue
             if (
                 column.dtype.kind not in _NUMBERS
                 or column.shape[:1] != (rows + more,)

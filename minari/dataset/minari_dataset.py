@@ -75,8 +75,10 @@ class MinariDataset:
         check_readable(self._raw.minari_version, str(self._storage.data_path))
         self._generator = np.random.default_rng()
         self._total_steps: int | None = None
-        self._indices = self._checked_indices(
-            np.arange(self._storage.total_episodes) if episode_indices is None else episode_indices
+        self._indices = (
+            np.arange(self._storage.total_episodes)
+            if episode_indices is None
+            else self._checked_indices(episode_indices)
         )
 
     def __getstate__(self) -> dict[str, Any]:

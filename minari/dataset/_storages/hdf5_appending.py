@@ -9,14 +9,15 @@ from typing import Any, Final, cast
 import numpy as np
 import numpy.typing as npt
 
+from minari._base.checksums import bytes_checksum, column_checksum, seed_of
 from minari.dataset._storages.hdf5_attributes import flatten_metadata, metadata_checksums, text_checksum
 from minari.dataset._storages.hdf5_chunks import StoredColumn, compressed, table_of, table_size
 from minari.dataset._storages.hdf5_datatypes import BYTES, TEXT, Kind
 from minari.dataset._storages.hdf5_episode import AttributeKinds, EpisodeTemplate, LeafKinds, episode_template
 from minari.dataset._storages.hdf5_filters import GZIP, Chunking, gzip_chunking
-from minari.dataset._storages.hdf5_index import NO_CHECKSUM, LeafPlace, PlacedEpisodes, Schema, checksum_of
+from minari.dataset._storages.hdf5_index import NO_CHECKSUM, LeafPlace, PlacedEpisodes, Schema
 from minari.dataset._storages.hdf5_library import plugins
-from minari.dataset._storages.hdf5_objects import GlobalHeap, aligned
+from minari.dataset._storages.hdf5_objects import ALIGNMENT, GlobalHeap, aligned
 from minari.dataset.compression import Codec
 from minari.spaces import Column, EpisodeColumns, Path, object_column
 
@@ -26,6 +27,7 @@ from minari.spaces import Column, EpisodeColumns, Path, object_column
 _VALUES_AT_A_TIME: Final = 2**20
 _EPISODES_AT_A_TIME: Final = 1024
 _WORTHWHILE: Final = 64  # bytes of an array that is compressed, at least
+_ALL_BITS: Final = 2**64 - 1
 _SMALL: Final = 4096  # bytes of an array that `tobytes` copies sooner than a view of it is made
 
 
@@ -37,8 +39,8 @@ class _Waiting:
     leaves: LeafKinds
     indices: list[int] = field(default_factory=list)
     total_steps: list[int] = field(default_factory=list)
-    places: list[list[int]] = field(default_factory=list)  # rows and offset of each leaf in turn
-    checksums: list[list[int]] = field(default_factory=list)  # of each leaf
+    places: list[int] = field(default_factory=list)  # rows and offset of each leaf in turn
+    checksums: list[int] = field(default_factory=list)  # of each leaf, without a sign
     attributes: list[list[Any]] = field(default_factory=list)
     texts: list[list[np.uint64]] = field(default_factory=list)  # what stands for each text among the attributes
     metadata_checksums: list[int] = field(default_factory=list)  # of those that are copied
@@ -95,7 +97,7 @@ class EpisodeAppender:
             EpisodeError: a leaf cannot be stored under its name.
             MetadataError: an attribute cannot be stored.
         """
-        leaves, columns, checksums = self._leaves_of(episode)
+        leaves, columns, known = self._leaves_of(episode)
         names, numbers, texts = [], [], []
         for name, value in flatten_metadata({"id": index, "total_steps": episode.total_steps, **episode.metadata}):
             if isinstance(value, str):
@@ -114,11 +116,17 @@ class EpisodeAppender:
             waiting = self._waiting[key] = _Waiting(episode_template(*key), key[0])
         waiting.indices.append(index)
         waiting.total_steps.append(episode.total_steps)
-        places: list[int] = []
-        for (_, kind, _, _), column in zip(leaves, columns, strict=True):
-            places += (column.shape[0], self._put(kind, column))
-        waiting.places.append(places)
-        waiting.checksums.append(checksums)
+        places, checksums = waiting.places, waiting.checksums
+        for (path, kind, _, _), column in zip(leaves, columns, strict=True):
+            offset, data = self._put(kind, column)
+            places += (column.shape[0], offset)
+            if path in known:
+                checksums.append(known[path] & _ALL_BITS)
+            else:  # of the bytes that were just copied, which the processor has at hand
+                seed, is_plain = seed_of(column.dtype, column.shape)
+                checksums.append(
+                    bytes_checksum(data, seed) if is_plain else column_checksum(cast("Column", column)) & _ALL_BITS
+                )
         waiting.attributes.append(numbers)
         waiting.texts.append(texts)
         waiting.metadata_checksums.append(
@@ -132,37 +140,54 @@ class EpisodeAppender:
 
     def _leaves_of(
         self, episode: EpisodeColumns | StoredEpisode
-    ) -> tuple[LeafKinds, list[Column | StoredColumn], list[int]]:
-        """What the leaves of an episode are like, their columns as they are stored, and the checksums of these."""
-        leaves, columns, checksums = [], [], []
-        known = episode.checksums if isinstance(episode, StoredEpisode) else None
+    ) -> tuple[LeafKinds, list[Column | StoredColumn], Mapping[Path, int]]:
+        """What the leaves of an episode are like, their columns as they are stored, and the checksums known so far.
+
+        Those that are missing are made of the bytes as they are written.
+        """
+        leaves, columns = [], []
+        is_copied = isinstance(episode, StoredEpisode)
+        known = dict(episode.checksums) if isinstance(episode, StoredEpisode) else {}
         for path, values in episode.columns.items():
             kind: Kind = values.dtype
             column: Column | StoredColumn = values
-            as_read, chunking = values, None
+            chunking = None
             if isinstance(values, StoredColumn):
                 chunking = values.chunking
             elif values.dtype == object:
                 kind, column, as_read = _as_elements(values)
-            elif known is None:
+                if isinstance(kind, str) and path not in known:
+                    known[path] = column_checksum(as_read)
+            elif not is_copied:
                 codec = self._codecs[path]
                 if codec is not None and values.nbytes >= _WORTHWHILE:
                     column = _compressed(values, codec)
                     chunking = column.chunking
+                    known[path] = column_checksum(values)
             leaves.append((path, kind, column.shape[1:], chunking))
             columns.append(column)
-            checksums.append(checksum_of(cast("Column", as_read)) if known is None else known[path])
-        return tuple(leaves), columns, checksums
+        return tuple(leaves), columns, known
 
-    def _put(self, kind: Kind, column: Column | StoredColumn) -> int:
-        """Give an array its place, and see to it that it gets there."""
+    def _put(self, kind: Kind, column: Column | StoredColumn) -> tuple[int, bytes | memoryview]:
+        """Give an array its place, and see to it that it gets there.
+
+        Returns:
+            The place, and the bytes of the values where these are written as they are.
+        """
         if isinstance(column, StoredColumn):
-            return self._put_chunks(column)
+            return self._put_chunks(column), b""
         if isinstance(kind, str):
-            return self._put_texts(column.tolist())
-        offset = self._reserve(column.nbytes)
-        self._fill(offset, column.tobytes() if column.nbytes < _SMALL else bytes_of(column))
-        return offset
+            return self._put_texts(column.tolist()), b""
+        size, offset = column.nbytes, self._end
+        begin = offset - self._start
+        if begin + size > _VALUES_AT_A_TIME:
+            offset, data = self._reserve(size), bytes_of(column)
+            self._fill(offset, data)
+            return offset, data
+        place = self._values[begin : begin + size]  # nearly always, so without further calls
+        place[:] = column.tobytes() if size < _SMALL else bytes_of(column)
+        self._end = offset + size + -size % ALIGNMENT
+        return offset, place
 
     def _put_chunks(self, column: StoredColumn) -> int:
         """Give chunks their places, and then the table of them, whose place is returned."""
@@ -221,6 +246,8 @@ class EpisodeAppender:
         self._write_values()
         for (_, attributes), waiting in self._waiting.items():
             places = np.array(waiting.places, np.int64).reshape(len(waiting.indices), -1)
+            checksums = np.array(waiting.checksums, np.uint64).view(np.int64).reshape(len(waiting.indices), -1)
+            checksums[checksums == NO_CHECKSUM] = ~NO_CHECKSUM
             objects = waiting.template.fill(self._end, places[:, ::2], places[:, 1::2], waiting.attributes)
             self._write_at(self._end, bytes_of(objects))
             headers = np.arange(len(objects), dtype=np.int64) * objects.itemsize + self._end + waiting.template.header
@@ -232,7 +259,7 @@ class EpisodeAppender:
                     total_steps=np.array(waiting.total_steps, np.int64),
                     headers=headers,
                     places=places,
-                    checksums=np.array(waiting.checksums, np.int64).reshape(len(waiting.indices), -1),
+                    checksums=checksums,
                     metadata_checksums=_metadata_checksums(attributes, objects, waiting),
                 )
             )
@@ -279,8 +306,11 @@ def _compressed(column: Column, codec: Codec) -> StoredColumn:
 
 def bytes_of(array: npt.NDArray[Any]) -> memoryview:
     """The bytes of an array, without a copy where it lies in one piece."""
-    flat: Any = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-    return memoryview(flat)
+    try:
+        return array.data.cast("B")
+    except (TypeError, ValueError):  # empty, not in one piece, or of a dtype that only NumPy has
+        flat: Any = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        return memoryview(flat)
 
 
 def _as_elements(column: Column) -> tuple[Kind, Column, Column]:

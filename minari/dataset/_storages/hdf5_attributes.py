@@ -42,6 +42,8 @@ def flatten_metadata(metadata: Mapping[str, Any], prefix: str = "") -> Iterator[
             yield from flatten_metadata(value, f"{name}/")
         elif type(value) is np.float64 and not name.endswith(_SUFFIXES):  # most of what episodes have
             yield name, value
+        elif type(value) is int and -_MOST_INT64 <= value <= _MOST_INT64 and not name.endswith(_SUFFIXES):
+            yield name, np.int64(value)
         else:
             yield _named(name, value)
 
@@ -102,8 +104,11 @@ def metadata_checksums(
     count = len(values[0])
     parts = [np.ascontiguousarray(values[number], values[number].dtype.newbyteorder("<")) for _, number in chosen]
     rows = np.concatenate([np.frombuffer(part, np.uint8).reshape(count, -1) for part in parts if part.size], axis=1)
-    numbers = [seed << 32 | bytes_checksum(row, seed) >> 32 or 1 for row in rows]
-    return np.array(numbers, np.uint64).view(np.int64)
+    data, width = rows.tobytes(), rows.shape[1]
+    digests = [bytes_checksum(data[begin : begin + width], seed) for begin in range(0, len(data), width)]
+    numbers = np.array(digests, np.uint64) >> np.uint64(32) | np.uint64(seed << 32)
+    checksums: npt.NDArray[np.int64] = np.maximum(numbers, np.uint64(1)).view(np.int64)
+    return checksums
 
 
 def _spelled(kind: tuple[str, Any, tuple[int, ...]]) -> str:

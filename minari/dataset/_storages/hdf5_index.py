@@ -45,7 +45,6 @@ _VERSION: Final = 5
 UNKNOWN: Final = -1
 #: Instead of the checksum of a leaf.
 NO_CHECKSUM: Final = 0
-_MORE_ROWS: Final = 1024  # at least, so that appending to a table does not move it each time
 #: Columns before those of the leaves: which schema, the number of steps, the header, and the checksum of metadata.
 _FIXED: Final = 4
 _PLACED: Final = 3  # those of them that are about the file as it is now
@@ -100,7 +99,8 @@ class Schema:
         needs_hdf5: whether one of them has to be read through HDF5.
         is_copyable: whether each lies in one piece, or in chunks that have a table.
         views: where it is mapped, the path, dtype and shape of a row of each leaf.
-        step_size: bytes of a row of all leaves.
+        row_sizes: of each leaf that needs no HDF5, where its number of rows stands among the places, and the bytes
+            of a row.
     """
 
     leaves: tuple[LeafPlace, ...]
@@ -110,7 +110,7 @@ class Schema:
     needs_hdf5: bool = field(init=False, compare=False)
     is_copyable: bool = field(init=False, compare=False)
     views: tuple[tuple[Path, np.dtype[Any], tuple[int, ...]], ...] = field(init=False, compare=False)
-    step_size: int = field(init=False, compare=False)
+    row_sizes: tuple[tuple[int, int], ...] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         views = [
@@ -127,10 +127,18 @@ class Schema:
             "needs_hdf5": any(leaf.needs_hdf5 for leaf in self.leaves),
             "is_copyable": len(views) + tables == len(self.leaves),
             "views": tuple(views),
-            "step_size": sum(math.prod(shape, start=dtype.itemsize) for _, dtype, shape in views),
+            "row_sizes": tuple(
+                (place, math.prod(leaf.shape, start=leaf.dtype.itemsize))
+                for leaf, place in zip(self.leaves, _row_places(self), strict=True)
+                if leaf.dtype is not None
+            ),
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)
+
+    def size(self, places: Sequence[int]) -> int:
+        """The number of bytes of the values of an episode."""
+        return sum([places[place] * size for place, size in self.row_sizes])
 
     def decompressed_size(self, places: Sequence[int]) -> int:
         """The number of bytes of the compressed leaves of an episode when they are no longer that."""
@@ -244,20 +252,18 @@ class EpisodeIndex:
         with DataFile(self._data_file.with_name(name)) as table:
             if table.size < 8 * width * count:
                 raise ValueError("cut off by a crash")
-            rows = np.full((count + max(count // 8, _MORE_ROWS), width), UNKNOWN, dtype="<i8")  # room to append
-            table.read_arrays([(0, rows[:count])])
-        if header["checksum"] != _checksum(header, rows[:count]):
+            rows = np.empty((count, width), dtype="<i8")
+            table.read_arrays([(0, rows)])
+        if header["checksum"] != _checksum(header, rows):
             raise ValueError("damaged, or two readers wrote it at once")
-        numbers = rows[:count, 0]
-        if not _are_within(numbers, -1 - len(schemas), len(schemas) - 1):
+        numbers = rows[:, 0]
+        if count and not -1 - len(schemas) <= numbers.min() <= numbers.max() < len(schemas):
             raise ValueError("a row has a schema that is missing")
         if any(schema.row_width > width for schema in schemas):
             raise ValueError("a row is too short")
         if not all(self._needed.issubset(leaf.path for leaf in schema.leaves) for schema in schemas):
             raise ValueError("a leaf is missing")
-        is_current = (
-            file.change is None and _is_of(header["file"], file) and _are_sound(schemas, rows[:count], file.size)
-        )
+        is_current = file.change is None and _is_of(header["file"], file) and _are_sound(schemas, rows, file.size)
         self._schemas, self._rows, self._count = schemas, rows, count
         self._schema_numbers = {schema: number for number, schema in enumerate(schemas)}
         if is_current:
@@ -495,7 +501,10 @@ def _checksum(header: dict[str, Any], rows: npt.NDArray[np.int64]) -> int:
 
 def _are_sound(schemas: Sequence[Schema], rows: npt.NDArray[np.int64], size: int) -> bool:
     """Whether all that the rows of a table say can be so in a file of a size."""
-    order = np.argsort(rows[:, 0], kind="stable")
+    numbers = rows[:, 0]
+    if len(rows) and (numbers == numbers[0]).all():  # as nearly always
+        return bool(numbers[0] < 0) or _are_possible(schemas[int(numbers[0])], rows, size)
+    order = np.argsort(numbers, kind="stable")
     bounds = np.searchsorted(rows[order, 0], np.arange(len(schemas) + 1)).tolist()
     parts = zip(schemas, bounds, bounds[1:], strict=False)
     return all(_are_possible(schema, rows[order[begin:end]], size) for schema, begin, end in parts if begin < end)
@@ -503,16 +512,18 @@ def _are_sound(schemas: Sequence[Schema], rows: npt.NDArray[np.int64], size: int
 
 def _are_possible(schema: Schema, rows: npt.NDArray[np.int64], size: int) -> bool:
     """Whether episodes with these leaves can lie in a file of a size as their rows say."""
-    if not _are_within(rows[:, 1], 0, MOST_EXPANDED * size) or not _are_within(rows[:, 2], UNKNOWN, size):
+    bounds = list(zip(rows.min(axis=0).tolist(), rows.max(axis=0).tolist(), strict=True))
+    if not _all_within(bounds[1:2], 0, MOST_EXPANDED * size) or not _all_within(bounds[2:3], UNKNOWN, size):
         return False
     position = _FIXED
     for leaf in schema.leaves:
+        of_counts, of_offsets = bounds[position : position + 1], bounds[position + 1 : position + 1 + leaf.pieces]
         counts = rows[:, position]
         offsets = rows[:, position + 1 : position + 1 + leaf.pieces]
         position += 1 + leaf.pieces
         row_size = math.prod(leaf.shape, start=leaf.dtype.itemsize if leaf.dtype else 1)
         expanded = size if leaf.filters is None else MOST_EXPANDED * size
-        if not _are_within(counts, 0, expanded // max(row_size, 1)) or not _are_within(offsets, 0, size):
+        if not _all_within(of_counts, 0, expanded // max(row_size, 1)) or not _all_within(of_offsets, 0, size):
             return False
         if leaf.path == ("rewards",) and (counts != rows[:, 1]).any():
             return False
@@ -532,8 +543,8 @@ def _are_possible(schema: Schema, rows: npt.NDArray[np.int64], size: int) -> boo
     return True
 
 
-def _are_within(values: npt.NDArray[np.int64], least: int, most: int) -> bool:
-    return not len(values) or (least <= int(values.min()) and int(values.max()) <= most)
+def _all_within(bounds: Sequence[tuple[int, int]], least: int, most: int) -> bool:
+    return all(least <= low and high <= most for low, high in bounds)
 
 
 def _row_places(schema: Schema) -> list[int]:

@@ -28,7 +28,7 @@ MOST_MESSAGES: Final = 2**16 - 1
 MOST_DIMENSIONS: Final = 32
 LONGEST_NAME: Final = 65_000
 
-_ALIGNMENT: Final = 8
+ALIGNMENT: Final = 8
 _LARGEST_MESSAGE: Final = 2**16 - 8
 
 # IV.A.2, the types of messages
@@ -80,12 +80,12 @@ class Message:
 
 def aligned(length: int) -> int:
     """The next place at or after ``length`` where an object may begin."""
-    return -length % _ALIGNMENT + length
+    return -length % ALIGNMENT + length
 
 
 def padded(data: bytes) -> bytes:
     """Bytes with zeros after them up to where the next object may begin."""
-    return data + bytes(-len(data) % _ALIGNMENT)
+    return data + bytes(-len(data) % ALIGNMENT)
 
 
 def object_header(messages: Sequence[Message]) -> tuple[bytes, list[Field]]:
@@ -220,7 +220,7 @@ class GlobalHeap:
         """Take byte strings; the elements that are returned are filled in by :meth:`lay_out`."""
         elements = np.zeros(len(values), VARIABLE_LENGTH)
         self._waiting.append((elements, values))
-        self.size += sum(map(len, values)) + len(values) * (OBJECT.size + _ALIGNMENT)
+        self.size += sum(map(len, values)) + len(values) * (OBJECT.size + ALIGNMENT)
         return elements
 
     def lay_out(self, address: int) -> bytes:

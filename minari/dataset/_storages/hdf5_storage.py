@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from itertools import islice, takewhile
+from itertools import islice
 from pathlib import Path as FilePath
 from typing import Any, ClassVar, Final, TypeAlias, TypeVar, cast
 
@@ -43,7 +43,7 @@ from minari.dataset._storages.hdf5_reader import EpisodeFile
 from minari.dataset._storages.hdf5_writer import open_writer
 from minari.dataset._storages.mapped_file import MappedFile
 from minari.dataset._storages.thread_lock import ThreadLock
-from minari.dataset._storages.transaction import JOURNAL_NAME, Overlay, pending_change
+from minari.dataset._storages.transaction import JOURNAL_NAME, Overlay, has_journal, pending_change
 from minari.dataset.compression import Codec, Codecs
 from minari.dataset.encoding import REWARDS, TERMINATIONS, TRUNCATIONS
 from minari.dataset.metadata import METADATA_FILE_NAME, DatasetMetadata
@@ -60,12 +60,8 @@ _PATIENCE = 30.0  # seconds to wait for a moment in which nobody commits
 
 T = TypeVar("T")
 
-#: What the leaves of an episode are like, where they lie, and the checksums that they are compared with.
-_Found: TypeAlias = tuple[Schema, list[int], dict[Path, int]]
-
-
-def _is_found(item: tuple[int, _Found | None]) -> bool:
-    return item[1] is not None
+#: An episode: what its leaves are like, where they lie, and the checksums that they are compared with.
+_Found: TypeAlias = tuple[int, Schema, list[int], dict[Path, int]]
 
 
 def _from_chunks(
@@ -103,6 +99,7 @@ class HDF5Storage(MinariStorage):
     def __init__(self, data_path: FilePath, metadata: DatasetMetadata) -> None:
         super().__init__(data_path, metadata)
         self._file = self.data_path / DATA_FILE_NAME
+        self._place = str(self.data_path)  # which is needed for every read, and takes a path object its time
         self._lock = ThreadLock()  # of the index
         self._reader: tuple[tuple[int, ...], EpisodeFile] | None = None
         self._map: weakref.ref[MappedFile] | None = None  # for as long as there are views of it
@@ -137,7 +134,7 @@ class HDF5Storage(MinariStorage):
     def _opened(self) -> DataFile:
         """The data file as it is now, with an index that belongs to it as long as the lock is held."""
         try:
-            file = DataFile(self._file, self._change())
+            file = DataFile(f"{self._place}{os.sep}{DATA_FILE_NAME}", self._change())
         except (FileNotFoundError, NotADirectoryError):
             raise DatasetCorruptError(
                 f"The metadata speak of {self.total_episodes} episodes, and the file {self._file} that "
@@ -152,7 +149,7 @@ class HDF5Storage(MinariStorage):
 
     def _change(self) -> Overlay | None:
         """What a killed writer has committed and not put into the file; waits for a commit that is being made."""
-        return pending_change(self.data_path, DATA_FILE_NAME)
+        return pending_change(self.data_path, DATA_FILE_NAME) if has_journal(self._place) else None
 
     def _refresh(self) -> None:
         """Notice that the file has grown or changed, by this program or another."""
@@ -191,10 +188,10 @@ class HDF5Storage(MinariStorage):
             with self._lock.current:
                 file = self._opened()
                 mapped = self._mapped(file) if mapping else None
-                found = [self._found(index) for index in batch]
+                found = self._find_first(batch, mapped)
             with file:
-                if found[0] is not None:
-                    return self._read_found(file, mapped, takewhile(_is_found, zip(batch, found, strict=True)))
+                if found:
+                    return self._read_found(file, mapped, found)
             return self._at_one_moment(partial(self._columns, batch, mapping=mapping))
         except DatasetCorruptError:
             with self._lock.current:
@@ -215,31 +212,37 @@ class HDF5Storage(MinariStorage):
             self._map = weakref.ref(mapped)
         return mapped
 
-    def _found(self, index: int) -> _Found | None:
-        """Where the leaves of an episode are, and their checksums if these matter; None where HDF5 has to be asked."""
-        found = self._index.find(index)
-        if found is None or found[0].needs_hdf5:
-            return None
-        return (*found, self._index.checksums(index) if self.verify_checksums else {})
+    def _find_first(self, batch: Sequence[int], mapped: MappedFile | None) -> list[_Found]:
+        """The first of these episodes, as many as memory shall hold, up to one for which HDF5 has to be asked.
+
+        Views take no memory. Checksums are looked up where they matter.
+        """
+        episodes: list[_Found] = []
+        size = 0
+        for index in batch:
+            found = self._index.find(index) if size <= _READ_AHEAD else None
+            if found is None or found[0].needs_hdf5:
+                break
+            schema, places = found
+            episodes.append((index, schema, places, self._index.checksums(index) if self.verify_checksums else {}))
+            if len(batch) > 1 and (mapped is None or not schema.is_mapped):
+                size += schema.size(places)
+        return episodes
 
     def _read_found(
-        self, file: DataFile, mapped: MappedFile | None, found: Iterable[tuple[int, Any]]
+        self, file: DataFile, mapped: MappedFile | None, found: Iterable[_Found]
     ) -> list[tuple[int, Columns]]:
-        """Read the first of these episodes, as many as memory shall hold."""
+        """Read episodes, up to the first of them that is damaged, whose error comes with the next batch."""
         episodes: list[tuple[int, Columns]] = []
-        size = 0
-        for index, (schema, places, checksums) in found:
+        for index, schema, places, checksums in found:
             try:
                 columns = self._leaves(file, mapped, index, schema, places)
                 self._verify(index, columns, checksums)
             except DatasetCorruptError:
-                if episodes:  # the error comes with the next batch
+                if episodes:
                     break
                 raise
             episodes.append((index, columns))
-            size += sum(column.nbytes for column in columns.values())
-            if size > _READ_AHEAD:
-                break
         return episodes
 
     def _leaves(
@@ -249,7 +252,7 @@ class HDF5Storage(MinariStorage):
         try:
             if schema.is_mapped:
                 if mapped is not None:
-                    return mapped.arrays(schema.views, places, places[0] * schema.step_size)
+                    return mapped.arrays(schema.views, places, schema.size(places))
                 leaves = zip(schema.views, places[::2], strict=True)
                 arrays = {path: np.empty((rows, *shape), dtype) for (path, dtype, shape), rows in leaves}
                 file.read_arrays(zip(places[1::2], arrays.values(), strict=True))

@@ -436,7 +436,7 @@ class Overlay:
         )
 
 
-def has_journal(folder: Path) -> bool:
+def has_journal(folder: Path | str) -> bool:
     """Whether a change to a file in this directory is being made, or was left unfinished."""
     return os.access(f"{folder}{os.sep}{JOURNAL_NAME}", os.F_OK)
 
@@ -453,8 +453,8 @@ def pending_change(folder: Path, data_file: str) -> Overlay | None:
     Raises:
         DatasetCorruptError: the change is partly in place, and the rest of it is damaged or missing.
     """
-    journal = folder / JOURNAL_NAME
     while has_journal(folder):
+        journal = folder / JOURNAL_NAME
         if wait_for_writer(journal):
             return None
         with suppress(FileNotFoundError):
