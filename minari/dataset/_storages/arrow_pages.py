@@ -35,6 +35,8 @@ _PAGE_EXPANDED, _PAGE_SIZE, _PAGE_HEADERS, _PAGE_VALUES = 2, 3, (5, 8), 1
 _DEEPEST: Final = 16
 _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _STRUCT = 1, 2, 3, 7, 8, 12
 _INTEGERS: Final = (4, 5, 6)
+_BOOLEANS: Final = (_TRUE, _FALSE)
+_LONGEST_NUMBER: Final = 10  # bytes
 _LISTS: Final = (9, 10)
 
 
@@ -152,10 +154,15 @@ class _Reader:
             raise ValueError("its footer or a page is nested too deeply")
         fields: dict[int, Any] = {}
         number = 0
+        view, last = self._view, self._end - 1
         while byte := self._byte():
             number = number + (byte >> 4) if byte >> 4 else self._zigzag()
             kind = byte & 0x0F
-            fields[number] = kind == _TRUE if kind in (_TRUE, _FALSE) else self._value(kind, depth)
+            if kind in _INTEGERS and self.place < last and (value := view[self.place]) < 0x80:  # as most are
+                self.place += 1
+                fields[number] = (value >> 1) ^ -(value & 1)
+            else:
+                fields[number] = kind == _TRUE if kind in _BOOLEANS else self._value(kind, depth)
         return fields
 
     def _value(self, kind: int, depth: int) -> Any:
@@ -169,7 +176,7 @@ class _Reader:
             if count > self._end - self.place:
                 raise ValueError("its footer or a page is cut off")
             return [self._value(byte & 0x0F, depth + 1) for _ in range(count)]
-        if kind in (_TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY):
+        if kind in (*_BOOLEANS, _BYTE, _DOUBLE, _BINARY):
             size = self._varint() if kind == _BINARY else 8 if kind == _DOUBLE else 1
             self.place += size
             return None
@@ -182,13 +189,14 @@ class _Reader:
         return self._view[self.place - 1]
 
     def _varint(self) -> int:
-        value = 0
-        for shift in range(0, 70, 7):
-            byte = self._byte()
-            value |= (byte & 0x7F) << shift
+        view, place, value = self._view, self.place, 0
+        for shift, at in enumerate(range(place, min(place + _LONGEST_NUMBER, self._end))):
+            byte = view[at]
+            value |= (byte & 0x7F) << 7 * shift
             if byte < 0x80:
+                self.place = at + 1
                 return value
-        raise ValueError("its footer or a page is damaged")
+        raise ValueError("its footer or a page is damaged or cut off")
 
     def _zigzag(self) -> int:
         value = self._varint()
