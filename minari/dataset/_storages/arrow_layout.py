@@ -43,7 +43,11 @@ _WITH_FIRST_ROW = ("observations", "infos")  # T+1 rows
 _RAGGED_INFO = "_ragged_values"  # all elements of an info whose shape changes
 _MOST_ELEMENTS = 2**31 - 1  # of a list, and bytes of text, with Arrow's usual offsets
 
-_NUMPY_NAMES = {"halffloat": "float16", "float": "float32", "double": "float64"}  # the others are the same
+#: NumPy's types of numbers by the id of Arrow's.
+_DTYPES: Final = {
+    pa.from_numpy_dtype(name).id: np.dtype(name)
+    for name in ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
+}
 
 # The first conversions import `pyarrow.compute` and, where it is installed, pandas. Done here, that is part of the
 # import of this module, which a fork waits for (see `minari.lazy`); later, the child of a fork might hang.
@@ -263,10 +267,7 @@ def _usual_dtype(path: Path, leaf: Leaf | None) -> np.dtype[Any] | None:
 def _dtype_of(arrow_type: Any) -> np.dtype[Any] | None:
     if arrow_type is not None and pa.types.is_fixed_size_list(arrow_type):
         arrow_type = arrow_type.value_type
-    is_number = arrow_type is not None and (
-        pa.types.is_integer(arrow_type) or pa.types.is_floating(arrow_type) or pa.types.is_boolean(arrow_type)
-    )
-    return np.dtype(_NUMPY_NAMES.get(str(arrow_type), str(arrow_type))) if is_number else None
+    return None if arrow_type is None else _DTYPES.get(arrow_type.id)
 
 
 def _stored(column: Column, wanted: np.dtype[Any] | None) -> Column:
