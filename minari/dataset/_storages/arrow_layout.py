@@ -145,11 +145,13 @@ class TableLayout:
         """The arrays of a table that are no structs, in the order in which the files have them.
 
         Raises:
-            ValueError: an array is in several pieces that are too big for one.
+            ValueError: an array is in several pieces that are too big for one, or is no struct where one must be.
         """
         leaves: list[StoredLeaf] = []
         for field, chunks in zip(table.schema, table.columns, strict=True):
             array = chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
+            if field.name == RAGGED and not pa.types.is_struct(array.type):
+                raise ValueError(f"the column {RAGGED!r} is of the type {array.type}, expected a struct")
             place: Path = () if field.name == RAGGED else (field.name,)
             leaves += self._leaves_below(place, field, array)
         return leaves
