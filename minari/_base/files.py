@@ -31,6 +31,7 @@ __all__ = [
     "METADATA_LIMIT",
     "NAMESPACE_METADATA_LIMIT",
     "Directory",
+    "FilesBeneath",
     "exchange",
     "is_directory",
     "open_regular",
@@ -53,6 +54,7 @@ _FLAGS: Final = (
     | getattr(os, "O_NONBLOCK", 0)
     | getattr(os, "O_NOCTTY", 0)
 )
+_READING: Final = os.O_RDONLY | _FLAGS
 _DIRECTORY_FLAGS: Final = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_DIRECTORY", 0)
 _HAS_DIRECTORY_DESCRIPTORS: Final = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
 #: What systems answer where a component of a path is a link and must not be.
@@ -141,7 +143,12 @@ class Directory:
                 that of something else than a regular file.
             OSError: the file cannot be opened.
         """
-        return _checked(self._descriptor_of(name, flags), self.path, name)[0]
+        return self.open_sized(name, flags)[0]
+
+    def open_sized(self, name: str, flags: int = os.O_RDONLY) -> tuple[int, int]:
+        """The same, with the number of bytes that the file has."""
+        descriptor = self._descriptor_of(name, flags)
+        return descriptor, _checked(descriptor, self.path, name).st_size
 
     def directory(self, name: str) -> Directory:
         """Open a directory beneath the directory, whose files are opened faster than from here.
@@ -187,8 +194,7 @@ class Directory:
             if error.errno not in {*_IS_LINK, errno.EISDIR, errno.ENXIO}:  # the last one of a pipe
                 raise
             raise _occupied(self.path, name) from None
-        descriptor, status = _checked(descriptor, self.path, name)
-        if status.st_nlink > 1:
+        if _checked(descriptor, self.path, name).st_nlink > 1:
             os.close(descriptor)
             raise _occupied(self.path, name)
         return descriptor
@@ -221,8 +227,7 @@ class Directory:
             UnsafePathError: as :meth:`open` does, or the file is larger than ``limit``.
             OSError: the file cannot be opened or read.
         """
-        opened = _checked(self._descriptor_of(name, os.O_RDONLY), self.path, name)
-        return _content(opened, os.path.join(self.path, name), limit)
+        return _content(*self.open_sized(name), os.path.join(self.path, name), limit)
 
     def inner(self, name: str) -> Directory:
         """Open a directory in this one, which is not followed where it is a link.
@@ -338,6 +343,62 @@ class Directory:
         return Path(target).relative_to(base).parts
 
 
+class FilesBeneath:
+    """The files beneath a directory, opened as :class:`Directory` opens them, where few are of each directory in it.
+
+    The directory itself is not kept open, which saves calls of the system; the one around the last file is.
+
+    Args:
+        path: of the directory.
+
+    Attributes:
+        path: of the directory.
+    """
+
+    __slots__ = ("_around", "_descriptor", "path")
+
+    def __init__(self, path: str) -> None:
+        self.path, self._around, self._descriptor = path, "", -1
+
+    def __enter__(self) -> FilesBeneath:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave()
+
+    def open_sized(self, name: str) -> tuple[int, int]:
+        """Open a file for reading as :meth:`Directory.open_sized` does, and raise what that raises."""
+        parts = relative_parts(name)
+        if len(parts) == 2 and _HAS_DIRECTORY_DESCRIPTORS:
+            try:
+                descriptor = self._opened(*parts)
+            except OSError as error:
+                if error.errno not in _IS_LINK:
+                    raise
+            else:
+                return descriptor, _checked(descriptor, self.path, name).st_size
+        with Directory(self.path) as directory:  # which tells links that lead out from others
+            return directory.open_sized(name)
+
+    def read(self, name: str, limit: int) -> bytes:
+        """Return the content of a file as :meth:`Directory.read` does, and raise what that raises."""
+        return _content(*self.open_sized(name), f"{self.path}{os.sep}{name}", limit)
+
+    def _opened(self, around: str, name: str) -> int:
+        if around != self._around:
+            self._leave()
+            self._descriptor = os.open(f"{self.path}{os.sep}{around}", _DIRECTORY_FLAGS | os.O_NOFOLLOW)
+            self._around = around
+        return os.open(name, _READING, dir_fd=self._descriptor)
+
+    def _leave(self) -> None:
+        if self._around:
+            self._around = ""
+            os.close(self._descriptor)
+
+
 def open_regular(path: str | os.PathLike[str], flags: int = os.O_RDONLY, *, links: bool = True) -> int:
     """Open a regular file and return its descriptor; as :func:`open_with_status` does."""
     return open_with_status(path, flags, links=links)[0]
@@ -370,11 +431,12 @@ def open_with_status(
             ) from None
         directory, name = os.path.split(text)
         with Directory(directory or os.curdir) as opened:
-            return _checked(opened._descriptor_of(name, flags), opened.path, name)
+            descriptor = opened._descriptor_of(name, flags)
+            return descriptor, _checked(descriptor, opened.path, name)
     if not _HAS_DIRECTORY_DESCRIPTORS and os.path.islink(text):
         os.close(descriptor)
         raise UnsafePathError(f"{text} is a link, and only regular files are opened; put the file itself in its place.")
-    return _checked(descriptor, None, text)
+    return descriptor, _checked(descriptor, None, text)
 
 
 def read_regular(path: str | os.PathLike[str], limit: int, *, links: bool = True) -> bytes:
@@ -384,7 +446,8 @@ def read_regular(path: str | os.PathLike[str], limit: int, *, links: bool = True
         UnsafePathError: as :func:`open_regular` does, or the file is larger.
         OSError: the file cannot be opened or read.
     """
-    return _content(open_with_status(path, links=links), os.fspath(path), limit)
+    descriptor, status = open_with_status(path, links=links)
+    return _content(descriptor, status.st_size, os.fspath(path), limit)
 
 
 def read_at(descriptor: int, offset: int, size: int) -> bytes:
@@ -454,8 +517,8 @@ def _occupied(directory: str, name: str) -> UnsafePathError:
     )
 
 
-def _checked(descriptor: int, directory: str | None, name: str) -> tuple[int, os.stat_result]:
-    """The descriptor and the status, where it is that of a regular file; closed otherwise.
+def _checked(descriptor: int, directory: str | None, name: str) -> os.stat_result:
+    """The status of a file that is open, where it is a regular one; otherwise its descriptor is closed.
 
     Without a directory the name is a path, which is split only where it has to be shown.
     """
@@ -471,21 +534,25 @@ def _checked(descriptor: int, directory: str | None, name: str) -> tuple[int, os
     except BaseException:
         os.close(descriptor)
         raise
-    return descriptor, status
+    return status
 
 
-def _content(opened: tuple[int, os.stat_result], path: str, limit: int) -> bytes:
-    descriptor, status = opened
+def _content(descriptor: int, expected: int, path: str, limit: int) -> bytes:
+    """The content of a file, which is closed; it may have become longer or shorter than was expected."""
     parts: list[bytes] = []
     size = 0
     try:
-        if status.st_size > limit:
+        if expected > limit:
             raise _too_large(path, limit)
-        while part := os.read(descriptor, min(_READ_AT_ONCE, limit + 1 - size)):
+        wanted = min(_READ_AT_ONCE, expected + 1)
+        while part := os.read(descriptor, wanted):
             parts.append(part)
             size += len(part)
             if size > limit:
                 raise _too_large(path, limit)
+            if size == expected and len(part) < wanted:
+                break
+            wanted = min(_READ_AT_ONCE, limit + 1 - size)
     finally:
         os.close(descriptor)
     return parts[0] if len(parts) == 1 else b"".join(parts)

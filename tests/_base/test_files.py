@@ -7,10 +7,11 @@ import os
 import socket
 import sys
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
-from minari._base.files import Directory, open_regular, read_regular, relative_parts
+from minari._base.files import Directory, FilesBeneath, open_regular, read_regular, relative_parts
 from minari.errors import UnsafePathError
 
 
@@ -30,9 +31,20 @@ def directory(tmp_path: Path) -> Path:
     return inside
 
 
-def read(directory: Path, name: str, limit: int = 100) -> bytes:
-    with Directory(directory) as opened:
-        return opened.read(name, limit)
+class Reading(Protocol):
+    def __call__(self, directory: Path, name: str, limit: int = 100) -> bytes: ...
+
+
+@pytest.fixture(params=[Directory, FilesBeneath])
+def read(request: pytest.FixtureRequest) -> Reading:
+    """Read a file beneath a directory, in each of the ways to open it."""
+
+    def reading(directory: Path, name: str, limit: int = 100) -> bytes:
+        with request.param(str(directory)) as opened:
+            content: bytes = opened.read(name, limit)
+            return content
+
+    return reading
 
 
 @pytest.mark.parametrize("name", ["a", "a/b", "..a", "a..b/c", " ", "é/ü"])
@@ -49,30 +61,30 @@ def test_relative_parts_refuses_names_that_may_lead_out(name: str) -> None:
         relative_parts(name)
 
 
-def test_directory_reads_files_beneath_it(directory: Path) -> None:
+def test_directory_reads_files_beneath_it(read: Reading, directory: Path) -> None:
     assert read(directory, "file") == b"content"
     assert read(directory, "deep/file") == b"deep"
 
 
 @pytest.mark.parametrize("name", ["missing", "deep/missing", "missing/file"])
-def test_directory_says_what_is_missing(directory: Path, name: str) -> None:
+def test_directory_says_what_is_missing(read: Reading, directory: Path, name: str) -> None:
     with pytest.raises(FileNotFoundError):
         read(directory, name)
 
 
-def test_directory_refuses_a_file_as_a_directory(directory: Path) -> None:
+def test_directory_refuses_a_file_as_a_directory(read: Reading, directory: Path) -> None:
     with pytest.raises(NotADirectoryError):
         read(directory, "file/inner")
 
 
-def test_directory_refuses_a_directory_as_a_file(directory: Path) -> None:
+def test_directory_refuses_a_directory_as_a_file(read: Reading, directory: Path) -> None:
     with pytest.raises(UnsafePathError, match="is a directory"):
         read(directory, "deep")
 
 
 @posix
 @pytest.mark.parametrize("target", ["../secret", "{outside}/secret", "/etc/passwd"])
-def test_directory_follows_no_link_out(directory: Path, target: str) -> None:
+def test_directory_follows_no_link_out(read: Reading, directory: Path, target: str) -> None:
     (directory / "link").symlink_to(target.format(outside=directory.parent))
     with pytest.raises(UnsafePathError, match="leads out of"):
         read(directory, "link")
@@ -81,21 +93,21 @@ def test_directory_follows_no_link_out(directory: Path, target: str) -> None:
 
 
 @posix
-def test_directory_follows_no_link_of_a_directory_out(directory: Path) -> None:
+def test_directory_follows_no_link_of_a_directory_out(read: Reading, directory: Path) -> None:
     (directory / "out").symlink_to(directory.parent / "elsewhere")
     with pytest.raises(UnsafePathError, match="leads out of"):
         read(directory, "out/file")
 
 
 @posix
-def test_directory_follows_links_inside(directory: Path) -> None:
+def test_directory_follows_links_inside(read: Reading, directory: Path) -> None:
     (directory / "link").symlink_to("deep/file")
     (directory / "also").symlink_to("deep")
     assert read(directory, "link") == read(directory, "also/file") == b"deep"
 
 
 @posix
-def test_links_in_a_circle_are_refused(directory: Path) -> None:
+def test_links_in_a_circle_are_refused(read: Reading, directory: Path) -> None:
     (directory / "one").symlink_to("two")
     (directory / "two").symlink_to("one")
     with pytest.raises(UnsafePathError, match="in a circle"):
@@ -103,7 +115,7 @@ def test_links_in_a_circle_are_refused(directory: Path) -> None:
 
 
 @posix
-def test_pipes_and_sockets_are_refused_at_once(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pipes_and_sockets_are_refused_at_once(read: Reading, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(directory / "pipe")
     with pytest.raises(UnsafePathError, match="regular file"):
         read(directory, "pipe")
@@ -116,7 +128,7 @@ def test_pipes_and_sockets_are_refused_at_once(directory: Path, monkeypatch: pyt
             read(directory, "socket")
 
 
-def test_files_are_read_up_to_their_limit(directory: Path) -> None:
+def test_files_are_read_up_to_their_limit(read: Reading, directory: Path) -> None:
     assert read_regular(directory / "file", len(b"content")) == b"content"
     with pytest.raises(UnsafePathError, match="larger than 6 bytes"):
         read_regular(directory / "file", 6)
@@ -124,7 +136,7 @@ def test_files_are_read_up_to_their_limit(directory: Path) -> None:
         read(directory, "file", 6)
 
 
-def test_no_descriptor_is_left_open(directory: Path) -> None:
+def test_no_descriptor_is_left_open(read: Reading, directory: Path) -> None:
     if not Path("/proc/self/fd").exists():
         pytest.skip("the system does not list descriptors")
     (directory / "link").symlink_to("../secret")
@@ -133,6 +145,69 @@ def test_no_descriptor_is_left_open(directory: Path) -> None:
         with contextlib.suppress(OSError, UnsafePathError):
             read(directory, name)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_files_of_several_directories(directory: Path) -> None:
+    """Each is read from its own, also where one of them is missing or reached through a link."""
+    (directory / "other").mkdir()
+    (directory / "other" / "file").write_bytes(b"other")
+    (directory / "other" / "more").write_bytes(b"more")
+    with FilesBeneath(str(directory)) as files:
+        assert [files.read(name, 100) for name in ("deep/file", "other/file", "other/more")] == [
+            b"deep",
+            b"other",
+            b"more",
+        ]
+        with pytest.raises(FileNotFoundError):
+            files.read("missing/file", 100)
+        assert files.read("other/more", 100) == b"more"
+
+
+@posix
+def test_a_file_of_a_directory_that_a_link_took_the_place_of(directory: Path) -> None:
+    """What was checked once is checked again when another directory was opened meanwhile."""
+    (directory / "other").mkdir()
+    with FilesBeneath(str(directory)) as files:
+        assert files.read("deep/file", 100) == b"deep"
+        (directory / "other" / "link").symlink_to("../deep/file")
+        assert files.read("other/link", 100) == b"deep"
+        (directory / "deep").rename(directory / "moved")
+        (directory / "deep").symlink_to(directory.parent / "elsewhere")
+        with pytest.raises(FileNotFoundError):
+            files.read("moved/missing", 100)
+        with pytest.raises(UnsafePathError, match="leads out of"):
+            files.read("deep/file", 100)
+
+
+@pytest.mark.parametrize("size", [0, 5, 2**20 - 1, 2**20, 2**20 + 1, 3 * 2**20])
+def test_files_of_any_size_are_read_whole(read: Reading, directory: Path, size: int) -> None:
+    content = os.urandom(size)
+    (directory / "deep" / "big").write_bytes(content)
+    assert read(directory, "deep/big", size) == content
+    assert read_regular(directory / "deep" / "big", size + 1) == content
+
+
+@pytest.mark.parametrize("grown", [6, 3000])
+def test_a_file_that_becomes_longer(
+    read: Reading, directory: Path, grown: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read up to the limit, in as few calls as another."""
+    calls: list[int] = []
+
+    def growing(descriptor: int, size: int) -> bytes:
+        if not calls:
+            (directory / "deep" / "file").write_bytes(b"a" * grown)
+        calls.append(size)
+        return original(descriptor, size)
+
+    original = os.read
+    monkeypatch.setattr(os, "read", growing)
+    assert read(directory, "deep/file", 3000) == b"a" * grown
+    assert len(calls) < 4
+    calls.clear()
+    (directory / "deep" / "file").write_bytes(b"deep")
+    with pytest.raises(UnsafePathError, match="larger than 5 bytes"):
+        read(directory, "deep/file", 5)
 
 
 def test_a_directory_in_a_directory(directory: Path) -> None:

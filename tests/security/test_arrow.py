@@ -496,3 +496,16 @@ def test_nulls_where_numbers_belong(tmp_path: Path, data_format: str) -> None:
     replace(part, table.set_column(place, "actions", pa.array([None, *range(20)], pa.int64())), data_format)
     with pytest.raises(DatasetCorruptError, match="nulls, expected numbers"):
         read(MinariStorage.read(storage.data_path), 0)
+
+
+@both_formats
+@pytest.mark.parametrize(
+    "column", [pa.nulls(21), pa.array(["a"] * 21), pa.array([[1]] * 21)], ids=["nulls", "text", "lists"]
+)
+def test_a_ragged_column_that_is_no_struct(tmp_path: Path, data_format: str, column: Any) -> None:
+    storage = make(tmp_path / "data", data_format)
+    part = part_of(storage, 0)
+    table = pq.read_table(part) if data_format == "parquet" else pa.ipc.open_file(part.read_bytes()).read_all()
+    replace(part, table.append_column("ragged", column), data_format)
+    with pytest.raises(DatasetCorruptError, match="expected a struct"):
+        read(MinariStorage.read(storage.data_path), 0)

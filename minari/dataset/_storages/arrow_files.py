@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from minari._base.files import Directory
+from minari._base.files import FilesBeneath
 from minari._base.json_text import shortened
 from minari.dataset._storages.arrow_limits import RowCountError
 from minari.dataset._storages.arrow_messages import MESSAGES, check_messages, check_schema_message
@@ -114,28 +114,27 @@ class TableFiles:
         return schema
 
 
-def read_part(directory: Directory, name: str) -> Any:
+def read_part(files: FilesBeneath, name: str) -> Any:
     """The bytes of a file as an array of bytes, which nobody else has.
 
     Raises:
         DatasetCorruptError: the file is missing, cannot be read, or leads out of the directory.
     """
     try:
-        descriptor = directory.open(name)
+        descriptor, size = files.open_sized(name)
         try:
-            return _content(descriptor, os.fstat(descriptor).st_size)
+            return _content(descriptor, size)
         finally:
             os.close(descriptor)
     except (OSError, MemoryError) as error:
-        raise _unreadable(directory, name, error) from error
+        raise _unreadable(files, name, error) from error
 
 
-def view_part(directory: Directory, name: str) -> Any:
+def view_part(files: FilesBeneath, name: str) -> Any:
     """The same as a view of a map of the file, where it is not small; not to be written to."""
     try:
-        descriptor = directory.open(name)
+        descriptor, size = files.open_sized(name)
         try:
-            size = os.fstat(descriptor).st_size
             if size < _MAPPED_FROM or not _CAN_MAP:
                 return _content(descriptor, size)
             with pa.memory_map(str(_DESCRIPTORS / str(descriptor))) as memory:  # which needs no descriptor
@@ -143,30 +142,30 @@ def view_part(directory: Directory, name: str) -> Any:
         finally:
             os.close(descriptor)
     except (pa.ArrowException, OSError, MemoryError) as error:
-        raise _unreadable(directory, name, error) from error
+        raise _unreadable(files, name, error) from error
 
 
 def _content(descriptor: int, size: int) -> Any:
     data: Any = np.empty(size, np.uint8)
-    view = memoryview(data)
-    while view:  # the system may give less than it is asked for
-        count = _read_into(descriptor, view)
+    done = _read_into(descriptor, data)
+    while done < size:  # the system may give less than it is asked for
+        count = _read_into(descriptor, data[done:])
         if not count:
             raise OSError("it becomes shorter while it is read")
-        view = view[count:]
+        done += count
     return data
 
 
-def _read_into(descriptor: int, view: memoryview) -> int:
+def _read_into(descriptor: int, data: Any) -> int:
     if _CAN_READ_INTO:
-        return os.readv(descriptor, [view])
-    part = os.read(descriptor, len(view))
-    view[: len(part)] = part
+        return os.readv(descriptor, [data])
+    part = os.read(descriptor, len(data))
+    data[: len(part)] = np.frombuffer(part, np.uint8)
     return len(part)
 
 
-def _unreadable(directory: Directory, name: str, error: Exception) -> DatasetCorruptError:
-    path = f"{directory.path}{os.sep}{name}"
+def _unreadable(files: FilesBeneath, name: str, error: Exception) -> DatasetCorruptError:
+    path = f"{files.path}{os.sep}{name}"
     if isinstance(error, FileNotFoundError):
         return DatasetCorruptError(f"The file {path} of an episode is missing; copy or download the dataset again.")
     return damaged(path, error)

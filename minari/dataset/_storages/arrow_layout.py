@@ -43,7 +43,11 @@ _WITH_FIRST_ROW = ("observations", "infos")  # T+1 rows
 _RAGGED_INFO = "_ragged_values"  # all elements of an info whose shape changes
 _MOST_ELEMENTS = 2**31 - 1  # of a list, and bytes of text, with Arrow's usual offsets
 
-_NUMPY_NAMES = {"halffloat": "float16", "float": "float32", "double": "float64"}  # the others are the same
+#: NumPy's types of numbers by the id of Arrow's.
+_DTYPES: Final = {
+    pa.from_numpy_dtype(name).id: np.dtype(name)
+    for name in ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
+}
 
 # The first conversions import `pyarrow.compute` and, where it is installed, pandas. Done here, that is part of the
 # import of this module, which a fork waits for (see `minari.lazy`); later, the child of a fork might hang.
@@ -141,11 +145,13 @@ class TableLayout:
         """The arrays of a table that are no structs, in the order in which the files have them.
 
         Raises:
-            ValueError: an array is in several pieces that are too big for one.
+            ValueError: an array is in several pieces that are too big for one, or is no struct where one must be.
         """
         leaves: list[StoredLeaf] = []
         for field, chunks in zip(table.schema, table.columns, strict=True):
             array = chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
+            if field.name == RAGGED and not pa.types.is_struct(array.type):
+                raise ValueError(f"the column {RAGGED!r} is of the type {array.type}, expected a struct")
             place: Path = () if field.name == RAGGED else (field.name,)
             leaves += self._leaves_below(place, field, array)
         return leaves
@@ -263,10 +269,7 @@ def _usual_dtype(path: Path, leaf: Leaf | None) -> np.dtype[Any] | None:
 def _dtype_of(arrow_type: Any) -> np.dtype[Any] | None:
     if arrow_type is not None and pa.types.is_fixed_size_list(arrow_type):
         arrow_type = arrow_type.value_type
-    is_number = arrow_type is not None and (
-        pa.types.is_integer(arrow_type) or pa.types.is_floating(arrow_type) or pa.types.is_boolean(arrow_type)
-    )
-    return np.dtype(_NUMPY_NAMES.get(str(arrow_type), str(arrow_type))) if is_number else None
+    return None if arrow_type is None else _DTYPES.get(arrow_type.id)
 
 
 def _stored(column: Column, wanted: np.dtype[Any] | None) -> Column:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, Final
 
 from minari.dataset._storages.arrow_limits import check_expansion, check_rows
@@ -22,6 +23,7 @@ _CONTINUATION: Final = 0xFFFFFFFF
 _SCHEMA, _RECORD_BATCH = 1, 3
 _MOST_FIELDS: Final = 20_000
 _DEEPEST: Final = 48
+_LONGEST_KNOWN: Final = 2**16  # bytes of a schema that is remembered
 _EXTENSION: Final = b"ARROW:extension:"
 
 
@@ -71,27 +73,55 @@ class _Messages:
 
     def next(self) -> tuple[int, _Table, memoryview] | None:
         """The type of a message, its header and its body; None after the last one."""
+        metadata = self.next_metadata()
+        if metadata is None:
+            return None
+        message = _Table(metadata, _at(metadata, "<I", 0))
+        return message.number(1, "B"), message.table(2), self.skip_body(message.number(3, "q"))
+
+    def next_metadata(self) -> memoryview | None:
+        """What lies before the body of a message, which is to be skipped; None after the last one."""
         continuation, length = _at(self._view, "<I", self._place), _at(self._view, "<i", self._place + 4)
         if continuation != _CONTINUATION or length < 0:
             raise ValueError(f"no message begins at byte {self._place:,}")
         if length == 0:
             return None
         start = self._place + 8
-        metadata = self._view[start : start + length]
-        message = _Table(metadata, _at(metadata, "<I", 0))
-        size = message.number(3, "q")
-        start += length
+        self._place = start + length
+        return self._view[start : self._place]
+
+    def skip_body(self, size: int) -> memoryview:
+        """The body of the message, after which the next one begins."""
+        start = self._place
         if not 0 <= size <= self.size - start:
             raise ValueError(f"a message claims {size:,} bytes, which the file does not have")
         self._place = start + size
-        return message.number(1, "B"), message.table(2), self._view[start : start + size]
+        return self._view[start : self._place]
 
 
 def _check_schema(messages: _Messages) -> None:
-    message = messages.next()
-    if message is None or message[0] != _SCHEMA:
+    metadata = messages.next_metadata()
+    if metadata is None:
         raise ValueError("it does not begin with a schema")
-    schema = message[1]
+    check = _check_known if len(metadata) <= _LONGEST_KNOWN else _check_schema_metadata
+    messages.skip_body(check(bytes(metadata)))
+
+
+def _check_schema_metadata(metadata: bytes) -> int:
+    """Check the message of a schema, and return the length of its body."""
+    view = memoryview(metadata)
+    message = _Table(view, _at(view, "<I", 0))
+    if message.number(1, "B") != _SCHEMA:
+        raise ValueError("it does not begin with a schema")
+    _check_fields(message.table(2))
+    return message.number(3, "q")
+
+
+#: The files of a dataset begin with the same bytes; what is refused is not remembered.
+_check_known: Final = lru_cache(maxsize=64)(_check_schema_metadata)
+
+
+def _check_fields(schema: _Table) -> None:
     fields = [(field, 1) for field in schema.tables(1)]
     count = 0
     while fields:

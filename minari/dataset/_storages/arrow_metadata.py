@@ -25,7 +25,7 @@ import numpy as np
 import xxhash
 
 from minari._base.checksums import column_checksum
-from minari._base.files import METADATA_LIMIT, Directory
+from minari._base.files import METADATA_LIMIT, FilesBeneath
 from minari._base.json_text import shortened
 from minari.dataset._storages import json_metadata
 from minari.errors import ChecksumError, DatasetCorruptError, MetadataError
@@ -112,21 +112,21 @@ def to_json(index: int, total_steps: int, metadata: Mapping[str, Any], checksums
     return f'{text},"metadata":{_digest(text.encode())}}}}}'
 
 
-def read(directory: Directory, name: str, *, verify: bool = False) -> tuple[dict[str, Any], Checksums | None]:
+def read(files: FilesBeneath, name: str, *, verify: bool = False) -> tuple[dict[str, Any], Checksums | None]:
     """The metadata in a file, with ``id`` and ``total_steps``, and the checksums of the episode if it has any.
 
     Args:
-        directory: where the file lies.
-        name: of the file in it.
+        files: among which it is.
+        name: of the file.
         verify: compare the text with its checksum.
 
     Raises:
         DatasetCorruptError: the file is missing or damaged.
         ChecksumError: the text is not the one that was written.
     """
-    path = f"{directory.path}/{name}"
+    path = f"{files.path}/{name}"
     try:
-        text = directory.read(name, METADATA_LIMIT)
+        text = files.read(name, METADATA_LIMIT)
         if verify:
             _check_text(text, path)
         metadata = json_metadata.from_json(text)

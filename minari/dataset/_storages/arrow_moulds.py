@@ -102,8 +102,10 @@ class Mould:
             raise ValueError(f"values at {ends[:-1]} until {begins[1:]} of {len(view)} bytes")
         self._values = tuple(values)
         self._columns = [(each.path, each.reading(len(view))) for each in values]
-        self._around = list(zip(begins, ends, strict=True))
-        self._fixed = [bytes(view[begin:end]) for begin, end in self._around]
+        around = [slice(begin, end) for begin, end in zip(begins, ends, strict=True)]
+        self._fixed = [bytes(view[each]) for each in around]
+        self._around = [each for each in around if each.start < each.stop]
+        self._all_fixed = b"".join(self._fixed)
 
     @property
     def rows(self) -> int:
@@ -112,7 +114,8 @@ class Mould:
 
     def fits(self, data: memoryview) -> bool:
         """Whether a file of the same size is of this kind."""
-        return [data[begin:end] for begin, end in self._around] == self._fixed
+        # Views are compared one byte after the other, which takes ten times as long.
+        return b"".join([data[each] for each in self._around]) == self._all_fixed
 
     def read(self, data: Any) -> dict[Path, Column]:
         """The columns of a file that fits; they can be written to where its bytes can, each in a part of its own."""

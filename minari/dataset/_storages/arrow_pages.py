@@ -34,7 +34,9 @@ _PAGE_EXPANDED, _PAGE_SIZE, _PAGE_HEADERS, _PAGE_VALUES = 2, 3, (5, 8), 1
 
 _DEEPEST: Final = 16
 _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _STRUCT = 1, 2, 3, 7, 8, 12
+_SIZES: Final = {_TRUE: 1, _FALSE: 1, _BYTE: 1, _DOUBLE: 8}  # in a list
 _INTEGERS: Final = (4, 5, 6)
+_BOOLEANS: Final = (_TRUE, _FALSE)
 _LISTS: Final = (9, 10)
 
 
@@ -99,7 +101,7 @@ def _footer(view: memoryview) -> dict[int, Any]:
     footer = bytes(view[-8 - size : -8])
     if any(name in footer for name in _EXTENSIONS):
         raise ValueError("it has a column of an extension type, which no dataset has")
-    return _Reader(memoryview(footer), 0, size).struct()
+    return _read_struct(footer)[0]
 
 
 def _expanded_size(view: memoryview, chunk: dict[int, Any]) -> int:
@@ -112,9 +114,8 @@ def _expanded_size(view: memoryview, chunk: dict[int, Any]) -> int:
         raise ValueError("the pages of a column lie outside of the file")
     values = expanded = 0
     while values < expected:
-        reader = _Reader(view, start, end)
-        page = reader.struct()
-        start = reader.place + _integer(page, _PAGE_SIZE)
+        page, length = _read_struct(view[start:end])
+        start += length + _integer(page, _PAGE_SIZE)
         if start > end:
             raise ValueError("a page lies outside of the file")
         headers = [page[number] for number in _PAGE_HEADERS if number in page]
@@ -140,56 +141,86 @@ def _items(struct: dict[int, Any], number: int) -> list[dict[int, Any]]:
     return items
 
 
-class _Reader:
-    """Thrift's compact protocol: structs as dicts by the number of the field, without their texts."""
+def _read_struct(data: bytes | memoryview) -> tuple[dict[int, Any], int]:
+    """The struct that bytes begin with in Thrift's compact protocol, and where it ends.
 
-    def __init__(self, view: memoryview, place: int, end: int) -> None:
-        self._view, self.place, self._end = view, place, end
+    It is a dict by the number of the field, without its texts.
+    """
+    try:
+        return _struct(data, 0, 0)
+    except IndexError:
+        raise ValueError("its footer or a page is cut off") from None
 
-    def struct(self, depth: int = 0) -> dict[int, Any]:
-        """The struct at the place, which moves behind it."""
-        if depth > _DEEPEST:
-            raise ValueError("its footer or a page is nested too deeply")
-        fields: dict[int, Any] = {}
-        number = 0
-        while byte := self._byte():
-            number = number + (byte >> 4) if byte >> 4 else self._zigzag()
-            kind = byte & 0x0F
-            fields[number] = kind == _TRUE if kind in (_TRUE, _FALSE) else self._value(kind, depth)
-        return fields
 
-    def _value(self, kind: int, depth: int) -> Any:
+def _struct(data: bytes | memoryview, place: int, depth: int) -> tuple[dict[int, Any], int]:
+    """The struct at a place, which is never negative, and the place behind it."""
+    if depth > _DEEPEST:
+        raise ValueError("its footer or a page is nested too deeply")
+    fields: dict[int, Any] = {}
+    number = 0
+    while byte := data[place]:
+        place += 1
+        kind = byte & 0x0F
+        if byte >> 4:
+            number += byte >> 4
+        else:
+            number, place = _zigzag(data, place)
         if kind in _INTEGERS:
-            return self._zigzag()
-        if kind == _STRUCT:
-            return self.struct(depth + 1)
-        if kind in _LISTS:
-            byte = self._byte()
-            count = self._varint() if byte >> 4 == 15 else byte >> 4
-            if count > self._end - self.place:
-                raise ValueError("its footer or a page is cut off")
-            return [self._value(byte & 0x0F, depth + 1) for _ in range(count)]
-        if kind in (_TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY):
-            size = self._varint() if kind == _BINARY else 8 if kind == _DOUBLE else 1
-            self.place += size
-            return None
-        raise ValueError("its footer or a page is damaged")
+            fields[number], place = _zigzag(data, place)
+        elif kind in _BOOLEANS:
+            fields[number] = kind == _TRUE
+        else:
+            fields[number], place = _value(data, place, kind, depth)
+    return fields, place + 1
 
-    def _byte(self) -> int:
-        if self.place >= self._end:
-            raise ValueError("its footer or a page is cut off")
-        self.place += 1
-        return self._view[self.place - 1]
 
-    def _varint(self) -> int:
-        value = 0
-        for shift in range(0, 70, 7):
-            byte = self._byte()
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return value
-        raise ValueError("its footer or a page is damaged")
+def _value(data: bytes | memoryview, place: int, kind: int, depth: int) -> tuple[Any, int]:
+    if kind in _INTEGERS:
+        return _zigzag(data, place)
+    if kind == _STRUCT:
+        return _struct(data, place, depth + 1)
+    if kind == _BINARY:
+        size, place = _varint(data, place)
+        return None, place + size
+    if kind in _LISTS:
+        return _list(data, place, depth)
+    if kind in _SIZES:
+        return None, place + _SIZES[kind]
+    raise ValueError("its footer or a page is damaged")
 
-    def _zigzag(self) -> int:
-        value = self._varint()
-        return (value >> 1) ^ -(value & 1)
+
+def _list(data: bytes | memoryview, place: int, depth: int) -> tuple[list[Any], int]:
+    if depth > _DEEPEST:
+        raise ValueError("its footer or a page is nested too deeply")
+    byte = data[place]
+    count, place = _varint(data, place + 1) if byte >> 4 == 15 else (byte >> 4, place + 1)
+    if count > len(data) - place:
+        raise ValueError("its footer or a page is cut off")
+    items = []
+    for _ in range(count):
+        item, place = _value(data, place, byte & 0x0F, depth + 1)
+        items.append(item)
+    return items, place
+
+
+def _varint(data: bytes | memoryview, place: int) -> tuple[int, int]:
+    value = data[place]
+    if value < 0x80:  # as most are
+        return value, place + 1
+    value &= 0x7F
+    for shift in range(7, 70, 7):
+        place += 1
+        byte = data[place]
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, place + 1
+    raise ValueError("its footer or a page is damaged")
+
+
+def _zigzag(data: bytes | memoryview, place: int) -> tuple[int, int]:
+    value = data[place]
+    if value < 0x80:
+        place += 1
+    else:
+        value, place = _varint(data, place)
+    return (value >> 1) ^ -(value & 1), place

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path as FilePath
 from typing import Any, ClassVar, TypeVar
 
-from minari._base.files import Directory
+from minari._base.files import FilesBeneath
 from minari.dataset._storages import arrow_metadata
 from minari.dataset._storages.arrow_files import ARROW, PARQUET, TableFiles, has_codec, read_part, view_part
 from minari.dataset._storages.arrow_layout import TableLayout
@@ -46,7 +46,8 @@ class ArrowStorage(MinariStorage):
 
     def __init__(self, data_path: FilePath, metadata: DatasetMetadata) -> None:
         super().__init__(data_path, metadata)
-        self._prefix = f"{data_path}{os.sep}"
+        self._root = str(data_path)
+        self._prefix = f"{self._root}{os.sep}"
         self._layout = TableLayout((self._codec.observations, self._codec.actions))
         self._tables = TableReader(self._layout, self._files)
         self._known_size = KnownSize(data_path)
@@ -168,26 +169,21 @@ class ArrowStorage(MinariStorage):
         place = f"{index}/{name}"
         return place if self._changes is None else self._changes.name(place)
 
-    def _directory(self) -> Directory:
-        try:
-            return Directory(self._data_path)
-        except OSError as error:
-            raise DatasetCorruptError(
-                f"The folder {self._data_path} cannot be opened ({error}); copy or download the dataset again."
-            ) from error
+    def _open_files(self) -> FilesBeneath:
+        return FilesBeneath(self._root)
 
     def _metadata_of(self, index: int) -> tuple[dict[str, Any], Checksums | None]:
-        with self._directory() as directory:
-            return self._read_metadata(directory, index)
+        with self._open_files() as files:
+            return self._read_metadata(files, index)
 
-    def _read_metadata(self, directory: Directory, index: int) -> tuple[dict[str, Any], Checksums | None]:
-        return arrow_metadata.read(directory, self._name(index, METADATA_NAME), verify=self.verify_checksums)
+    def _read_metadata(self, files: FilesBeneath, index: int) -> tuple[dict[str, Any], Checksums | None]:
+        return arrow_metadata.read(files, self._name(index, METADATA_NAME), verify=self.verify_checksums)
 
     def _stored(self, index: int) -> tuple[Any, Any, dict[str, Any], Checksums | None]:
         """The file of an episode as it is, its table's schema, and the metadata and checksums beside it."""
-        with self._directory() as directory:
-            data = read_part(directory, self._name(index, self._files.name))
-            metadata, checksums = self._read_metadata(directory, index)
+        with self._open_files() as files:
+            data = read_part(files, self._name(index, self._files.name))
+            metadata, checksums = self._read_metadata(files, index)
         path = self._path(index)
         if checksums is not None and self.verify_checksums:
             checksums.check_file(data, path)
@@ -209,14 +205,14 @@ class ArrowStorage(MinariStorage):
         """The bytes of the file of an episode, and its columns."""
         return self._found(index, read_part)
 
-    def _found(self, index: int, read: Callable[[Directory, str], Any]) -> tuple[Any, Columns]:
+    def _found(self, index: int, read: Callable[[FilesBeneath, str], Any]) -> tuple[Any, Columns]:
         _, known_steps = self._known_steps
         total_steps, checksums = known_steps.get(index), None
-        with self._directory() as directory:
+        with self._open_files() as files:
             if total_steps is None or self.verify_checksums:
-                metadata, checksums = self._read_metadata(directory, index)
+                metadata, checksums = self._read_metadata(files, index)
                 total_steps = known_steps[index] = metadata["total_steps"]
-            data = read(directory, self._name(index, self._files.name))
+            data = read(files, self._name(index, self._files.name))
         path = self._path(index)
         if checksums is not None and self.verify_checksums:
             checksums.check_file(data, path)
@@ -238,8 +234,8 @@ class ArrowStorage(MinariStorage):
 
     def _schema(self, index: int) -> Any:
         """The schema of the table of an episode."""
-        with self._directory() as directory:
-            data = read_part(directory, self._name(index, self._files.name))
+        with self._open_files() as files:
+            data = read_part(files, self._name(index, self._files.name))
         return self._files.schema(data, self._path(index))
 
     def _file_sizes(self, index: int) -> Mapping[str, int]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from minari._base.files import Directory
+from minari._base.files import FilesBeneath
 from minari.dataset._storages import arrow_metadata
 from minari.dataset._storages.arrow_metadata import METADATA_NAME, Checksums
 from minari.dataset._storages.arrow_tables import TableWriter
@@ -91,8 +91,8 @@ class ArrowWriter(EpisodeWriter):
             self._write_held()
         staged = self._changes.staged
         name = f"{index}/{METADATA_NAME}"
-        with Directory(staged if (staged / name).exists() else self._root) as directory:
-            return arrow_metadata.read(directory, name)
+        with FilesBeneath(str(staged) if (staged / name).exists() else self._root) as files:
+            return arrow_metadata.read(files, name)
 
     def _put_metadata(self, index: int, metadata: Mapping[str, Any], checksums: Checksums | None) -> None:
         text = arrow_metadata.to_json(index, metadata["total_steps"], metadata, checksums)
