@@ -1,4 +1,4 @@
-"""The commands on whole datasets: list, combine, delete."""
+"""The commands on whole datasets: list, combine, rename, delete."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from minari.cli.terminal import complain, show, tell
 from minari.dataset.dataset_id import DatasetId
 from minari.dataset.raw_metadata import read_raw_metadata
 from minari.errors import DatasetNotFoundError, MinariError
+from minari.storage.catalogue import did_you_mean_local
 from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root, get_default_remote
 from minari.storage.publishing import dataset_exists
 
@@ -83,6 +84,12 @@ def combine(dataset_ids: Sequence[str], new_id: str) -> None:
     )
 
 
+def rename(old_id: str, new_id: str) -> None:
+    """Give a dataset another id."""
+    minari.rename_dataset(old_id, new_id)
+    tell(f"Dataset {old_id} renamed to {new_id}, at {get_dataset_path(new_id)}")
+
+
 def delete(dataset_ids: Sequence[str], without_asking: bool) -> None:
     """Delete datasets from this machine, when the user agrees."""
     dataset_ids = list(dict.fromkeys(dataset_ids))
@@ -104,7 +111,7 @@ def refuse_unknown(dataset_ids: Sequence[str], done: str) -> None:
     if unknown:
         raise DatasetNotFoundError(
             f"Not found in {get_datasets_root()}: {', '.join(unknown)}; nothing was {done}. "
-            "`minari list local --all` shows which datasets there are."
+            f"`minari list local --all` shows which datasets there are.{did_you_mean_local(unknown[0])}"
         )
 
 

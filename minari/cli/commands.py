@@ -212,6 +212,18 @@ def _repack(
     carry_out("convert", "repack", **locals())
 
 
+@app.command("rename", epilog="Example: minari rename cartpole/draft-v0 cartpole/random-v0")
+def _rename(
+    old_id: Annotated[str, typer.Argument(metavar="OLD", help="The id of a local dataset.")],
+    new_id: Annotated[str, typer.Argument(metavar="NEW", help="The id that it gets.")],
+) -> None:
+    """Give a dataset of this machine another id, in one step.
+
+    Datasets that were combined from it name its new id afterwards; what lies on a remote stays as it is.
+    """
+    carry_out("catalogue", "rename", **locals())
+
+
 @app.command("delete", epilog="Example: minari delete cartpole/random-v0")
 def _delete(
     dataset_ids: DatasetIds,

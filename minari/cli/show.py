@@ -32,6 +32,7 @@ from minari.dataset.statistics import DatasetStatistics
 from minari.dataset.stored_metadata import read_metadata
 from minari.errors import DataPathError, DatasetNotFoundError, MinariError
 from minari.serialization import serialize_space
+from minari.storage.catalogue import did_you_mean_local
 from minari.storage.datasets_root_dir import dataset_id_at, get_dataset_path, get_datasets_root
 from minari.storage.publishing import dataset_exists
 from minari.storage.remotes import get_cloud_storage, split_address
@@ -115,7 +116,7 @@ def _data_path(dataset: str) -> Path:
         raise DataPathError(f"There is no folder {folder}; give the folder of a dataset, or the id of a local one.")
     raise DatasetNotFoundError(
         f"There is no dataset {DatasetId.parse(dataset)} in {get_datasets_root()}; "
-        "`minari list local --all` shows which there are."
+        f"`minari list local --all` shows which there are.{did_you_mean_local(dataset)}"
     )
 
 

@@ -228,8 +228,11 @@ class MinariStorage(StorageHooks):
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """The metadata, with spaces as spaces, and authors and emails as sets."""
-        return self._current.public()
+        """The metadata, with spaces as spaces, authors and emails as sets, and the id that says where it lies."""
+        public = self._current.public()
+        if public.get("dataset_id"):
+            public["dataset_id"] = self.dataset_id
+        return public
 
     @property
     def observation_space(self) -> gym.Space[Any]:

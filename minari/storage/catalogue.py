@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import warnings
+from contextlib import suppress
 from typing import Any
 
+from minari._base.suggestions import did_you_mean
 from minari.dataset.dataset_id import dataset_id_sort_key, parse_dataset_id
-from minari.dataset.raw_metadata import read_raw_metadata
+from minari.dataset.raw_metadata import read_raw_metadata, with_id_of_place
 from minari.dataset.versions import is_compatible
 from minari.errors import MinariError
 from minari.storage.datasets_root_dir import get_datasets_root
 from minari.storage.publishing import walk_catalogue
 
 
-__all__ = ["has_prefix", "list_local_datasets", "newest_versions"]
+__all__ = ["did_you_mean_local", "has_prefix", "list_local_datasets", "newest_versions"]
 
 
 def list_local_datasets(
@@ -54,11 +56,19 @@ def list_local_datasets(
                 f"The dataset {dataset_id} is left out, it cannot be read: {error}", UserWarning, stacklevel=2
             )
             continue
-        if metadata.get("dataset_id"):
-            metadata["dataset_id"] = dataset_id  # it may have been moved or copied here
+        metadata = with_id_of_place(metadata, dataset_id)
         if not compatible_minari_version or is_compatible(metadata.get("minari_version")):
             found[dataset_id] = metadata
     return newest_versions(found) if latest_version else found
+
+
+def did_you_mean_local(dataset_id: str, root: str | os.PathLike[str] | None = None) -> str:
+    """Return a question about the local dataset whose id is most like one that there is not; empty where none is."""
+    with warnings.catch_warnings(), suppress(OSError):
+        warnings.simplefilter("ignore")
+        known = (folder.id for folder in walk_catalogue(get_datasets_root(root)) if folder.is_dataset)
+        return did_you_mean(dataset_id, known)
+    return ""
 
 
 def has_prefix(dataset_id: str, prefix: str) -> bool:

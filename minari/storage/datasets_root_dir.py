@@ -56,20 +56,19 @@ def get_dataset_path(dataset_id: str | None = None, *, root: str | os.PathLike[s
 
 
 def dataset_id_at(folder: Path, stored: str | None) -> str:
-    """The id of the dataset in a folder: where it lies, which is another than it says where it was moved.
+    """Return the id of the dataset in a directory: where it lies below the root, and what it says elsewhere.
 
     Args:
         folder: of the dataset.
         stored: the id in its metadata, where there is one.
     """
-    folder = folder.absolute()
-    with suppress(ValueError):
-        placed = folder.relative_to(get_datasets_root()).as_posix()
-        if is_dataset_id(placed):
-            return placed
-    if stored and is_dataset_id(stored) and folder.parts[-stored.count("/") - 1 :] == tuple(stored.split("/")):
-        return stored
-    return folder.name if is_dataset_id(folder.name) or not stored else stored
+    root, folder = get_datasets_root(), folder.absolute()
+    for base, place in ((root, folder), (Path(os.path.realpath(root)), Path(os.path.realpath(folder)))):
+        with suppress(ValueError):
+            placed = place.relative_to(base).as_posix()
+            if is_dataset_id(placed):
+                return placed
+    return stored or folder.name
 
 
 def get_default_remote() -> str:

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from minari._base.addresses import without_credentials
 from minari.dataset.dataset_id import DatasetId, dataset_id_sort_key, is_dataset_id
 from minari.dataset.minari_storage import PathLike
-from minari.dataset.raw_metadata import parse_metadata, read_raw_metadata
+from minari.dataset.raw_metadata import parse_metadata, read_raw_metadata, with_id_of_place
 from minari.dataset.validation import validate
 from minari.dataset.versions import FORMAT_VERSION, is_compatible
 from minari.errors import (
@@ -155,7 +155,8 @@ def _metadata_of(
         try:
             if content is None:
                 return dataset_id, remote.get_dataset_metadata(dataset_id)
-            return dataset_id, parse_metadata(content, f"{dataset_id} of {remote.address}")
+            metadata = parse_metadata(content, f"{dataset_id} of {remote.address}")
+            return dataset_id, with_id_of_place(metadata, dataset_id)
         except (MinariError, OSError) as error:
             return dataset_id, error
 
