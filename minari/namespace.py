@@ -6,13 +6,13 @@ import json
 import os
 import re
 import tempfile
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from minari._base.files import NAMESPACE_METADATA_LIMIT, read_regular
 from minari._base.json_text import parse_json, shortened
+from minari._base.notices import warn
 from minari._base.outcomes import storage_errors
 from minari.dataset.dataset_id import parse_namespace
 from minari.dataset.metadata import json_value
@@ -143,7 +143,7 @@ def delete_namespace(namespace: str, *, root: Root = None) -> None:
     folder = _folder(namespace, root)
     file = _metadata_file(folder)
     if not file.exists():
-        warnings.warn(f"There is no namespace {namespace!r} to delete.", UserWarning, stacklevel=2)
+        warn(f"There is no namespace {namespace!r} to delete.")
         return
     inside = {path.name for path in folder.iterdir()} - {NAMESPACE_METADATA_FILENAME}
     unfinished = {name for name in inside if _UNFINISHED.fullmatch(name)}
@@ -212,10 +212,8 @@ def download_namespace_metadata(
     """
     folder = _folder(namespace, root)
     if _metadata_file(folder).exists() and not overwrite:
-        warnings.warn(
+        warn(
             f"The namespace {namespace!r} has local metadata, which are kept; overwrite=True replaces them.",
-            UserWarning,
-            stacklevel=2,
         )
         return
     storage = get_cloud_storage(remote, token)
@@ -254,10 +252,8 @@ def upload_namespace(
     _existing_metadata_file(namespace, root)
     storage = get_cloud_storage(remote, token, private=private)
     if storage.has_namespace(namespace):
-        warnings.warn(
+        warn(
             f"The remote has the namespace {namespace!r} already; nothing is uploaded.",
-            UserWarning,
-            stacklevel=2,
         )
         return
     for level in namespace_hierarchy(namespace):

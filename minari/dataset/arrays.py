@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -11,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
+from minari._base.notices import warn
 from minari.dataset.compression import CompressionChoice
 from minari.dataset.creation import EnvLike, Policy, create_dataset_from_buffers
 from minari.dataset.episode_buffer import EpisodeBuffer
@@ -108,7 +108,7 @@ def create_dataset_from_arrays(  # noqa: D417 (what it shares with the other is 
         action_space = infer_action_space(steps.actions)
         steps.assumptions.append(f"the action space is {_brief(action_space)}")
     if steps.assumptions:
-        warnings.warn(f"{dataset_id}: assumed that {'; '.join(steps.assumptions)}.", UserWarning, stacklevel=2)
+        warn(f"{dataset_id}: assumed that {'; '.join(steps.assumptions)}.")
     notes = {"final_observation": steps.final_observation, "assumptions": steps.assumptions}
     return create_dataset_from_buffers(
         dataset_id,

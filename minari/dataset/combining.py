@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
+from minari._base.notices import warn
 from minari.dataset.compression import CompressionChoice
 from minari.dataset.env_spec import (
     merge_max_episode_steps,
@@ -95,10 +95,9 @@ def combine_datasets(
         (2, ['docs/part-v0', 'docs/part-v1'])
     """
     if new_dataset_name is not None:
-        warnings.warn(
+        warn(
             "new_dataset_name is the older name of new_dataset_id; use that.",
             DeprecationWarning,
-            stacklevel=2,
         )
     new_id = new_dataset_id or new_dataset_name or ""
     env_spec = validate_datasets_to_combine(datasets_to_combine)

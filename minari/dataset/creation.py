@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import Any
 
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
+from minari._base.notices import warn
 from minari.dataset.compression import CompressionChoice
 from minari.dataset.dataset_id import DatasetId
 from minari.dataset.env_spec import env_spec_to_json, make_environment, spaces_of, spec_of
@@ -19,6 +20,7 @@ from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.minari_storage import MinariStorage, PathLike
 from minari.dataset.publication import free_dataset_path, new_dataset
 from minari.dataset.scores import RandomPolicy, get_average_reference_score
+from minari.dataset.space_check import OutsideValues
 from minari.dataset.versions import FORMAT_VERSION
 from minari.errors import EpisodeError, MetadataError, ScoreError, SpaceError
 from minari.storage.datasets_root_dir import get_dataset_path
@@ -57,7 +59,7 @@ class DatasetDescription:
         """The metadata to store, once the reference scores have been estimated where that is asked for.
 
         Warns:
-            UserWarning: for each thing worth giving that was left out.
+            UserWarning: lists the things worth giving that were left out.
 
         Raises:
             ScoreError: the maximum score is given in two ways, or there is no environment to estimate in.
@@ -65,9 +67,11 @@ class DatasetDescription:
         """
         if self.expert_policy is not None and self.ref_max_score is not None:
             raise ScoreError("Both expert_policy and ref_max_score are given, expected one of them; leave one out.")
-        for name, advice in _WORTH_GIVING.items():
-            if getattr(self, name) is None:
-                warnings.warn(f"`{name}` is set to None; {advice}.", UserWarning, stacklevel=3)
+        missing = [
+            f"`{name}` is set to None: {use}" for name, use in _WORTH_GIVING.items() if getattr(self, name) is None
+        ]
+        if missing:
+            warn(f"{'; '.join(missing)}.")
         metadata: dict[str, Any] = {"dataset_id": dataset_id, "minari_version": FORMAT_VERSION}
         if self.eval_env is not None:
             metadata["eval_env_spec"] = env_spec_to_json(self.eval_env)
@@ -218,7 +222,7 @@ def create_dataset_from_buffers(
     given = {name: value for name, value in locals().items() if name in _DESCRIPTION_FIELDS}
     if env is None and (observation_space is None or action_space is None):
         raise SpaceError("Without an env both observation_space and action_space are needed; give them.")
-    episodes = as_episode_buffers(buffer, stacklevel=2)
+    episodes = as_episode_buffers(buffer)
     free_dataset_path(dataset_id, root=root)
     env_spec = spec_of(env)
     if observation_space is None or action_space is None:
@@ -238,10 +242,21 @@ def create_dataset_from_buffers(
             compression=compression,
         )
         storage.update_metadata({**metadata, **(extra_metadata or {})})
-        storage.update_episodes(episodes)
+        outside = OutsideValues(observation_space, action_space)
+        storage.update_episodes(_looked_at(episodes, outside))
+        for sentence in outside.take_summary(is_first_time=True):
+            warn(sentence)
         if storage.total_episodes == 0:
             raise EpisodeError(f"There is no episode for the dataset {dataset_id}, expected at least one.")
     return MinariDataset(get_dataset_path(dataset_id, root=root) / "data")
+
+
+def _looked_at(episodes: Iterable[EpisodeBuffer], outside: OutsideValues) -> Iterator[EpisodeBuffer]:
+    """Count the values of episodes that lie outside their spaces, once they are known to fit otherwise."""
+    for number, episode in enumerate(episodes):
+        yield episode
+        with suppress(KeyError, IndexError, TypeError):  # nested in another way that the storage takes
+            outside.add(episode.observations, episode.actions, number)
 
 
 def _spaces_of(env: EnvLike | None, spec: EnvSpec | None) -> tuple[gym.Space[Any], gym.Space[Any]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -18,6 +17,7 @@ from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec, WrapperSpec
 
 from minari._base.json_text import parse_json, shortened
+from minari._base.notices import warn
 from minari.dataset.metadata import json_value
 from minari.errors import EnvironmentSpecError, MetadataError
 
@@ -81,7 +81,7 @@ def env_spec_to_json(env: Described | None) -> str | None:
         return None
     description, omissions = _described(spec)
     for omission in omissions:
-        warnings.warn(f"The spec of the environment {spec.id} is stored {omission}.", UserWarning, stacklevel=2)
+        warn(f"The spec of the environment {spec.id} is stored {omission}.")
     return json.dumps(description)
 
 
@@ -103,10 +103,8 @@ def spec_of(env: Described | None) -> EnvSpec | None:
     if isinstance(env, (gymnasium.Env, gymnasium.vector.VectorEnv)):
         if env.spec is None or isinstance(env.spec, EnvSpec):
             return env.spec
-        warnings.warn(
+        warn(
             f"The spec of the {type(env).__name__} is not an EnvSpec and is left out, got {env.spec!r}.",
-            UserWarning,
-            stacklevel=3,
         )
         return None
     raise EnvironmentSpecError(f"Expected an environment, an EnvSpec or the id of an environment, got {env!r}.")

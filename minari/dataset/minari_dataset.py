@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, overload
 
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.envs.registration import EnvSpec
 
+from minari._base.notices import warn
 from minari.dataset.compression import CompressionChoice
 from minari.dataset.conversion import write_as_dataset
 from minari.dataset.dataset_id import gen_dataset_id, parse_dataset_id
@@ -281,7 +281,7 @@ class MinariDataset:
             DatasetBusyError: another program is still writing the dataset.
             StorageError: the system refuses to write; nothing is changed.
         """
-        episodes = as_episode_buffers(buffer, stacklevel=2)
+        episodes = as_episode_buffers(buffer)
         self._append(lambda: self._storage.update_episodes(episodes, lock_timeout=lock_timeout))
 
     def _append(self, change: Callable[[], None]) -> None:
@@ -382,7 +382,7 @@ class MinariDataset:
             EnvironmentSpecError: the dataset names no environment, or it cannot be made.
         """
         requirements = texts_of(self._storage._current.raw.get("requirements"))
-        warn_about_unmet(requirements, stacklevel=2)
+        warn_about_unmet(requirements)
         spec = self.eval_env_spec if eval_env else None
         if spec is None:
             if eval_env:
@@ -409,4 +409,4 @@ class MinariDataset:
 
 
 def _deprecated(old: str, new: str) -> None:
-    warnings.warn(f"{old} is the older name of {new}; use that.", DeprecationWarning, stacklevel=3)
+    warn(f"{old} is the older name of {new}; use that.", DeprecationWarning)

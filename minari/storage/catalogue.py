@@ -7,6 +7,7 @@ import warnings
 from contextlib import suppress
 from typing import Any
 
+from minari._base.notices import warn
 from minari._base.suggestions import did_you_mean
 from minari.dataset.dataset_id import dataset_id_sort_key, parse_dataset_id
 from minari.dataset.raw_metadata import read_raw_metadata, with_id_of_place
@@ -52,9 +53,7 @@ def list_local_datasets(
         except (MinariError, OSError) as error:
             if not os.path.lexists(folders[dataset_id]):
                 continue  # it was deleted since
-            warnings.warn(
-                f"The dataset {dataset_id} is left out, it cannot be read: {error}", UserWarning, stacklevel=2
-            )
+            warn(f"The dataset {dataset_id} is left out, it cannot be read: {error}")
             continue
         metadata = with_id_of_place(metadata, dataset_id)
         if not compatible_minari_version or is_compatible(metadata.get("minari_version")):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from minari._base.addresses import without_credentials
+from minari._base.notices import warn
 from minari.dataset.dataset_id import DatasetId, dataset_id_sort_key, is_dataset_id
 from minari.dataset.minari_storage import PathLike
 from minari.dataset.raw_metadata import parse_metadata, read_raw_metadata, with_id_of_place
@@ -84,10 +84,8 @@ def list_remote_datasets(
     found: dict[str, Metadata] = {}
     for dataset_id, answer in _metadata_of(remote, retrying(lambda: remote.survey(prefix or None))).items():
         if isinstance(answer, Exception):
-            warnings.warn(
+            warn(
                 f"The remote dataset {dataset_id} is left out, its metadata cannot be read: {answer}",
-                UserWarning,
-                stacklevel=2,
             )
         elif not compatible_minari_version or is_compatible(answer.get("minari_version")):
             found[dataset_id] = answer
@@ -211,14 +209,12 @@ def download_dataset(
             where it does not answer, :class:`RemoteAccessError` where it does not let this user in.
     """
     if dataset_name is not None:
-        warnings.warn("dataset_name is the older name of dataset_id; use that.", DeprecationWarning, stacklevel=2)
+        warn("dataset_name is the older name of dataset_id; use that.", DeprecationWarning)
     wanted, remote_path = _located(dataset_name if dataset_id is None else dataset_id, remote)
     path = get_dataset_path(wanted, root=root)
     if dataset_exists(path) and not force_download:
-        warnings.warn(
+        warn(
             f"The dataset {wanted} is at {path} already and is not downloaded; force_download=True replaces it.",
-            UserWarning,
-            stacklevel=2,
         )
         return
     if os.path.lexists(path) and not dataset_exists(path):
@@ -230,7 +226,7 @@ def download_dataset(
     if lost:
         advice.append(f"{wanted} was combined from {', '.join(lost)}, which {storage.address} does not have.")
     for text in advice:
-        warnings.warn(text, UserWarning, stacklevel=2)
+        warn(text)
     for part in parts:  # before the dataset itself, so that a download that is tried again brings the rest
         if not _is_here(part, root):
             receive_dataset(storage, part, root)
@@ -366,15 +362,13 @@ def upload_dataset(
     parts, missing = _parts(metadata, read)
     there, known = _known(storage, [*parts, dataset_id], [*filter(is_dataset_id, missing)])
     if dataset_id in there:
-        warnings.warn(f"{storage.address} has {dataset_id} already; nothing is uploaded.", UserWarning, stacklevel=2)
+        warn(f"{storage.address} has {dataset_id} already; nothing is uploaded.")
         return
     lost = set(missing) - there
     if lost:
-        warnings.warn(
+        warn(
             f"{dataset_id} was combined from {', '.join(sorted(lost))}, which are neither here nor on "
             f"{storage.address}.",
-            UserWarning,
-            stacklevel=2,
         )
     wanted = [name for name in [*parts, dataset_id] if name not in there]
     for name in wanted if verify else []:

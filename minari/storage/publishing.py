@@ -12,7 +12,6 @@ import shutil
 import stat
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from minari._base.files import exchange, is_directory
+from minari._base.notices import warn
 from minari._base.outcomes import failures_logged, storage_errors
 from minari.dataset._storages.file_lock import directory_lock
 from minari.dataset.dataset_id import is_dataset_id, is_part, parse_namespace
@@ -139,7 +139,7 @@ def walk_catalogue(root: Path) -> Iterator[CatalogueFolder]:
     if left_out:
         others = f", and {len(left_out) - 1} more" if len(left_out) > 1 else ""
         path, reason = left_out[0]
-        warnings.warn(f"{path} is left out ({reason}){others}.", UserWarning, stacklevel=3)
+        warn(f"{path} is left out ({reason}){others}.")
 
 
 def _is_within(base: str, path: str) -> bool:

@@ -6,7 +6,6 @@ import logging
 import os
 import shutil
 import stat
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -16,6 +15,7 @@ from urllib.parse import unquote
 from urllib.request import url2pathname
 
 from minari._base.files import Directory
+from minari._base.notices import warn
 from minari.dataset.dataset_id import DatasetId, is_dataset_id, is_part
 from minari.dataset.raw_metadata import read_raw_metadata, refuse_unfinished, with_id_of_place
 from minari.errors import DatasetBusyError, MinariError, RemoteError, UnsafePathError
@@ -190,11 +190,9 @@ class FileStorage(CloudStorage):
         before = self.list_files(str(DatasetId.parse(dataset_id)))
         with _failures_told(f"Reading the manifest of {dataset_id} in {self._root}"):
             if self._is_changed(dataset_id):
-                warnings.warn(
+                warn(
                     f"{self._path(dataset_id)} was changed there after it was uploaded, so that its manifest does "
                     "not count: it is copied as it is, and only the sizes of its files are compared.",
-                    UserWarning,
-                    stacklevel=2,
                 )
         fetched = super().fetch_dataset(dataset_id, folder, like)
         if self.list_files(dataset_id) != before:

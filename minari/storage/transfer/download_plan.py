@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +12,7 @@ from itertools import islice
 from typing import Protocol
 
 from minari._base.json_text import shortened
+from minari._base.notices import warn
 from minari.dataset.dataset_id import is_dataset_id
 from minari.errors import DatasetCorruptError
 from minari.storage.transfer.checksums import Checksum, can_compute, checksum_of
@@ -206,11 +206,9 @@ def _as_promised(
         )
     extra = sorted(set(listed) - set(manifest.files) - {_CARD})
     if extra:
-        warnings.warn(
+        warn(
             f"The remote has files beside {dataset_id} that its manifest does not name; they are not "
             f"downloaded: {_some(extra)}.",
-            UserWarning,
-            stacklevel=2,
         )
     return [
         ExpectedFile(name, file.size, Checksum("sha256", file.sha256), file.pieces, None, manifest.piece_size)

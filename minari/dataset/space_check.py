@@ -1,14 +1,111 @@
-"""Holds a whole episode against its space at once."""
+"""Holds a whole episode against its space at once, and counts over a recording what lies outside."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
+from minari._base.json_text import shortened
 from minari.spaces import path_name
+
+
+__all__ = ["Outside", "OutsideValues", "SpaceCheck"]
+
+_UNKNOWN = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """Values of one leaf that lie outside their space.
+
+    Attributes:
+        space: of the leaf.
+        path: of the leaf inside the whole space, empty for the whole.
+        first: the first step that is outside.
+        count: how many steps are.
+        worst: the value that is farthest outside, as text; of an array, the number in it.
+        excess: how far that is beyond its bound; infinite where distance means nothing.
+    """
+
+    space: gym.Space[Any]
+    path: str
+    first: int
+    count: int
+    worst: str
+    excess: float
+
+    def united(self, later: Outside) -> Outside:
+        """Both, of one leaf; the first step stays that of the earlier."""
+        worst = later if later.excess > self.excess else self
+        return Outside(self.space, self.path, self.first, self.count + later.count, worst.worst, worst.excess)
+
+
+class OutsideValues:
+    """Counts, leaf by leaf, the values of a recording that lie outside their spaces.
+
+    Args:
+        observation_space: of the recording.
+        action_space: likewise.
+    """
+
+    def __init__(self, observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
+        self._checks = ("Observation", SpaceCheck(observation_space)), ("Action", SpaceCheck(action_space))
+        self._found: dict[tuple[str, str], tuple[Outside, int]] = {}
+        self._is_news: set[tuple[str, str]] = set()
+
+    def add(self, observations: Any, actions: Any, episode: int) -> list[str]:
+        """Look at an episode.
+
+        Args:
+            observations: of all steps, nested as their space is.
+            actions: likewise.
+            episode: its number.
+
+        Returns:
+            A sentence for each leaf that is outside for the first time.
+        """
+        sentences = []
+        for (name, check), values in zip(self._checks, (observations, actions), strict=True):
+            for outside in check.outside(values):
+                key = name, outside.path
+                if key in self._found:
+                    before, first = self._found[key]
+                    self._found[key] = before.united(outside), first
+                    self._is_news.add(key)
+                else:
+                    self._found[key] = outside, episode
+                    sentences.append(_sentence(name, outside, episode))
+        return sentences
+
+    def take_summary(self, *, is_first_time: bool = False) -> list[str]:
+        """Return a sentence for each leaf with all that was outside, and begin at zero.
+
+        Args:
+            is_first_time: whether nobody has heard what :meth:`add` returned; a leaf of which that was all
+                is left out otherwise.
+        """
+        sentences = [
+            _sentence(name, outside, first)
+            for (name, path), (outside, first) in self._found.items()
+            if is_first_time or (name, path) in self._is_news
+        ]
+        self._found.clear()
+        self._is_news.clear()
+        return sentences
+
+
+def _sentence(name: str, outside: Outside, episode: int) -> str:
+    place = f" at {outside.path}" if outside.path else ""
+    steps = "1 step is" if outside.count == 1 else f"{outside.count} steps are"
+    return (
+        f"{name} is not in {name.lower()} space, in episode {episode} first at step {outside.first}{place}; {steps} "
+        f"outside up to now, and the worst value is {outside.worst}. It is recorded as it is.\n"
+        f"Space: {shortened(outside.space)}"
+    )
 
 
 class SpaceCheck:
@@ -29,30 +126,24 @@ class SpaceCheck:
             self._parts = [(i, SpaceCheck(sub, (*path, i))) for i, sub in enumerate(space.spaces)]
         self._bounds = _bounds_of(space)
 
-    def first_outside(self, values: Any) -> tuple[int, str] | None:
-        """The first step whose value lies outside the space.
+    def outside(self, values: Any) -> list[Outside]:
+        """Return what lies outside the space, one a leaf.
 
         Args:
             values: many steps, column by column.
-
-        Returns:
-            The step and the path of the part that is outside; None where all are inside.
         """
         if self._parts is not None:
-            places = [part.first_outside(values[key]) for key, part in self._parts]
-            return min((place for place in places if place is not None), default=None)
-        row = self._first_row_outside(values)
-        return None if row is None else (row, self._name)
-
-    def _first_row_outside(self, values: Any) -> int | None:
+            return [outside for key, part in self._parts for outside in part.outside(values[key])]
         if type(values) is list and type(self.space) is gym.spaces.Discrete and _are_choices(self.space, values):
-            return None
+            return []
         if self._bounds is not None:
             array = _as_numbers(values, self.space.shape)
             if array is not None:
-                return self._bounds.first_row_outside(array, is_typed=isinstance(values, np.ndarray))
+                found = self._bounds.outside(array, is_typed=isinstance(values, np.ndarray))
+                return [] if found is None else [Outside(self.space, self._name, *found)]
         # No rule for all rows at once: ask the space row by row.
-        return next((row for row, value in enumerate(values) if not _contains(self.space, value)), None)
+        rows = [row for row, value in enumerate(values) if not _contains(self.space, value)]
+        return [Outside(self.space, self._name, r, len(rows), shortened(values[r]), _UNKNOWN) for r in rows[:1]]
 
 
 def _contains(space: gym.Space[Any], value: Any) -> bool:
@@ -106,19 +197,26 @@ class _Bounds:
         info = np.iinfo(self._dtype) if self._dtype.kind in "iu" else None
         self._is_whole_dtype = info is not None and (self._least, self._greatest) == (info.min, info.max)
 
-    def first_row_outside(self, array: npt.NDArray[Any], is_typed: bool) -> int | None:
-        """The first row that is outside, if any.
+    def outside(self, array: npt.NDArray[Any], is_typed: bool) -> tuple[int, int, str, float] | None:
+        """Return the first row that is outside, how many are, the worst number and how far it is outside.
 
         Args:
             array: the rows.
             is_typed: whether the values came with a dtype, rather than as Python numbers.
         """
-        if self._is_refused(array.dtype, is_typed):
-            return 0
+        is_refused = self._is_refused(array.dtype, is_typed)
         if self._holds(array):
-            return None
-        inside = (array >= self._low) & (array <= self._high)
-        return int(np.argmin(inside.reshape(len(array), -1).all(axis=1)))
+            return (0, len(array), f"{array.flat[0]} of the dtype {array.dtype}", _UNKNOWN) if is_refused else None
+        with np.errstate(invalid="ignore", over="ignore"):
+            beyond = np.maximum(self._low - array.astype(np.float64), array.astype(np.float64) - self._high)
+        beyond[(array >= self._low) & (array <= self._high)] = -_UNKNOWN
+        beyond[np.isnan(beyond)] = _UNKNOWN  # NaN is beyond every bound
+        inside = (beyond == -_UNKNOWN).reshape(len(array), -1).all(axis=1)
+        worst = int(np.argmax(beyond))
+        excess = float(beyond.flat[worst])
+        if is_refused:
+            return 0, len(array), f"{array.flat[worst]} of the dtype {array.dtype}", excess
+        return int(np.argmin(inside)), int(np.count_nonzero(~inside)), str(array.flat[worst]), excess
 
     def _is_refused(self, dtype: np.dtype[Any], is_typed: bool) -> bool:
         if dtype == self._dtype:
