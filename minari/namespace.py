@@ -15,9 +15,9 @@ from minari._base.json_text import parse_json, shortened
 from minari._base.notices import warn
 from minari._base.outcomes import storage_errors
 from minari.dataset.dataset_id import parse_namespace
-from minari.dataset.metadata import json_value
+from minari.dataset.metadata import json_value, warn_about_mistyped
 from minari.errors import DatasetCorruptError, MetadataError, NamespaceError, UnsafePathError
-from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root
+from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root, get_listed_root
 from minari.storage.publishing import (
     NAMESPACE_METADATA_FILENAME,
     dataset_exists,
@@ -91,6 +91,7 @@ def create_namespace(namespace: str, description: str | None = None, *, root: Ro
         raise NamespaceError(f"The namespace {namespace!r} already exists; update its metadata instead.")
     if dataset_exists(folder):
         raise NamespaceError(f"{namespace!r} is a dataset and cannot be a namespace; choose another name.")
+    warn_about_mistyped(kwargs, known=("description",))
     metadata = dict(kwargs) if description is None else {**kwargs, "description": description}
     text = _metadata_text(metadata)
     ensure_namespace_directories(get_datasets_root(root), namespace, text)
@@ -114,6 +115,7 @@ def update_namespace_metadata(
         StorageError: they cannot be written; the old are kept.
     """
     file = _existing_metadata_file(namespace, root)
+    warn_about_mistyped(kwargs, known=("description",))
     with storage_errors(file):
         write_atomically(file, _metadata_text({**kwargs, "description": description}))
 
@@ -166,7 +168,7 @@ def delete_namespace(namespace: str, *, root: Root = None) -> None:
 
 def list_local_namespaces(*, root: Root = None) -> list[str]:
     """The local namespaces, sorted."""
-    return sorted(folder.id for folder in walk_catalogue(get_datasets_root(root)) if folder.is_namespace)
+    return sorted(folder.id for folder in walk_catalogue(get_listed_root(root)) if folder.is_namespace)
 
 
 def list_remote_namespaces(*, remote: str | None = None, token: str | None = None) -> list[str]:

@@ -13,17 +13,18 @@ _LONGEST = 200  # characters of a name that is compared
 _MOST = 5_000  # names that one is compared with, so that a message does not take seconds
 
 
-def closest(given: object, known: Iterable[str]) -> str | None:
+def closest(given: object, known: Iterable[str], likeness: float = 0.6) -> str | None:
     """Return the known name that is most like the given one, None where none is like it.
 
     Args:
         given: what was typed.
         known: the names that would have been right.
+        likeness: how much alike two names are at least, 1 being the same.
     """
     if not isinstance(given, str) or not 0 < len(given) <= _LONGEST:
         return None
     spellings = {name.casefold(): name for name in islice(known, _MOST) if len(name) <= _LONGEST}
-    found = difflib.get_close_matches(given.casefold(), spellings, n=1, cutoff=0.6)
+    found = difflib.get_close_matches(given.casefold(), spellings, n=1, cutoff=likeness)
     return spellings[found[0]] if found else None
 
 

@@ -16,6 +16,7 @@ from minari.data_collector.growing_columns import kept, last_row
 from minari.data_collector.pending import PendingEpisodes
 from minari.data_collector.recorded_values import RecordedValues
 from minari.data_collector.recorder import EpisodeRecorder
+from minari.dataset.arguments import check_count, check_seed, check_space, made_callback, no_dataset
 from minari.dataset.compression import CompressionChoice
 from minari.dataset.creation import DatasetDescription, EnvLike
 from minari.dataset.minari_dataset import MinariDataset
@@ -64,7 +65,9 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
             closed, where there were more; it is recorded all the same.
 
     Raises:
-        TypeError: ``env`` is a vector environment.
+        TypeError: ``env`` is a vector environment, or a callback is an instance and no class.
+        ArgumentError: ``buffer_steps`` is no number from 1.
+        SpaceError: a space is none.
         UnknownFormatError: there is no such format.
         CompressionError: the format does not have the codec, or there is no such column.
 
@@ -106,6 +109,15 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
                 f"DataCollector records a single environment, got the vector environment {env}; "
                 f"make a DataCollector of each of its environments."
             )
+        check_space("observation_space", observation_space)
+        check_space("action_space", action_space)
+        step_callback = made_callback(
+            "step_data_callback", step_data_callback, StepDataCallback, EpisodeMetadataCallback
+        )
+        episode_callback = made_callback(
+            "episode_metadata_callback", episode_metadata_callback, EpisodeMetadataCallback, StepDataCallback
+        )
+        check_count("buffer_steps", buffer_steps if max_buffer_steps is None else max_buffer_steps, 1)
         super().__init__(env)
         self._observation_space = env.observation_space if observation_space is None else observation_space
         self._action_space = env.action_space if action_space is None else action_space
@@ -122,12 +134,12 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
             data_format=data_format or "hdf5",
             jpeg_encoding=jpeg_encoding,
             compression=compression,
-            describe=episode_metadata_callback(),
+            describe=episode_callback,
             buffer_steps=buffer_steps,
             root=root,
         )
         self._recorder = EpisodeRecorder(self._observation_space, self._action_space)
-        self._recorded = RecordedValues(step_data_callback(), record_infos, self._recorder.checked_info)
+        self._recorded = RecordedValues(step_callback, record_infos, self._recorder.checked_info)
         self._outside = OutsideValues(self._observation_space, self._action_space)
         self._room = 0  # how many steps the running episode can have before finished ones must be written
         self._resets_itself = _has_wrapper(env, Autoreset)
@@ -147,6 +159,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         Returns:
             What the environment returned.
         """
+        check_seed("seed", seed)
         self._end_episode()
         given = options
         if options is not None and _AUTOSEED_OPTION in options:
@@ -275,6 +288,8 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
             EpisodeError: an episode cannot be stored.
             CombineError: the spaces of the dataset are others.
         """
+        if not isinstance(dataset, MinariDataset):
+            raise no_dataset("dataset", dataset)
         self._interrupt_episode()
         self._sum_up_outside()
         self._pending.append_to(dataset)

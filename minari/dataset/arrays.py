@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from minari._base.notices import warn
+from minari.dataset._storages.registry import get_minari_storage
+from minari.dataset.arguments import check_space
 from minari.dataset.compression import CompressionChoice
 from minari.dataset.creation import EnvLike, Policy, create_dataset_from_buffers
 from minari.dataset.episode_buffer import EpisodeBuffer
@@ -99,6 +101,9 @@ def create_dataset_from_arrays(  # noqa: D417 (what it shares with the other is 
     if final_observation not in _CHOICES:
         raise EpisodeError(f"final_observation is {final_observation!r}, expected one of {_CHOICES}.")
     free_dataset_path(dataset_id, root=root)
+    check_space("observation_space", observation_space)
+    check_space("action_space", action_space)
+    get_minari_storage(data_format or "hdf5")
     steps = _Steps.of(observations, actions, rewards, terminations, truncations, infos, next_observations)
     steps.settle_final_observations(final_observation)
     if env is None and observation_space is None:

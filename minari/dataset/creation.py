@@ -11,13 +11,17 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
 from minari._base.notices import warn
+from minari.dataset._storages.registry import get_minari_storage
+from minari.dataset.arguments import check_callable, check_count, check_score, check_space
 from minari.dataset.compression import CompressionChoice
 from minari.dataset.dataset_id import DatasetId
+from minari.dataset.encoding import EpisodeCodec
 from minari.dataset.env_spec import env_spec_to_json, make_environment, spaces_of, spec_of
 from minari.dataset.episode_buffer import EpisodeBuffer, as_episode_buffers
 from minari.dataset.metadata import json_value
 from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.minari_storage import MinariStorage, PathLike
+from minari.dataset.new_storage import checked_compression
 from minari.dataset.publication import free_dataset_path, new_dataset
 from minari.dataset.scores import RandomPolicy, get_average_reference_score
 from minari.dataset.space_check import OutsideValues
@@ -65,6 +69,7 @@ class DatasetDescription:
             ScoreError: the maximum score is given in two ways, or there is no environment to estimate in.
             EnvironmentSpecError: the environment for evaluation is not known.
         """
+        self._check()
         if self.expert_policy is not None and self.ref_max_score is not None:
             raise ScoreError("Both expert_policy and ref_max_score are given, expected one of them; leave one out.")
         missing = [
@@ -85,6 +90,14 @@ class DatasetDescription:
         # Checked before the policies play, which may take long.
         metadata = {name: json_value(value, name) for name, value in metadata.items()}
         return {**metadata, **self._scores(env_spec)}
+
+    def _check(self) -> None:
+        """Refuse what cannot be meant, before a policy plays."""
+        if self.expert_policy is not None:
+            check_callable("expert_policy", self.expert_policy, "a function of the observation that gives an action")
+        check_count("num_episodes_average_score", self.num_episodes_average_score, 1, ScoreError)
+        check_score("ref_min_score", self.ref_min_score)
+        check_score("ref_max_score", self.ref_max_score)
 
     def _scores(self, env_spec: EnvSpec | None) -> dict[str, Any]:
         low, high = self.ref_min_score, self.ref_max_score
@@ -230,6 +243,10 @@ def create_dataset_from_buffers(
         # Not `or`: an empty Dict space counts as false.
         observation_space = env_observation_space if observation_space is None else observation_space
         action_space = env_action_space if action_space is None else action_space
+    check_space("observation_space", observation_space)
+    check_space("action_space", action_space)
+    storage_type = get_minari_storage(data_format or "hdf5")
+    checked_compression(storage_type, EpisodeCodec(observation_space, action_space), compression, jpeg_encoding)
     metadata = DatasetDescription(**given).metadata(dataset_id, env_spec)
     with new_dataset(dataset_id, root) as data_path:
         storage = MinariStorage.new(

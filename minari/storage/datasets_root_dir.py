@@ -11,10 +11,18 @@ from pathlib import Path
 
 from minari._base.json_text import shortened
 from minari.dataset.dataset_id import is_dataset_id, parse_namespace
-from minari.errors import DatasetBusyError
+from minari.errors import DatasetBusyError, StorageError
 
 
-__all__ = ["dataset_id_at", "get_dataset_path", "get_datasets_root", "get_default_remote", "get_lock_timeout"]
+__all__ = [
+    "dataset_id_at",
+    "get_dataset_path",
+    "get_datasets_root",
+    "get_default_remote",
+    "get_listed_root",
+    "get_lock_timeout",
+    "is_remote_of_variable",
+]
 
 _ROOT_VARIABLE = "MINARI_DATASETS_PATH"
 _REMOTE_VARIABLE = "MINARI_REMOTE"
@@ -34,6 +42,24 @@ def get_datasets_root(root: str | os.PathLike[str] | None = None) -> Path:
     return Path(chosen).expanduser().absolute()
 
 
+def get_listed_root(root: str | os.PathLike[str] | None = None) -> Path:
+    """The folder of all local datasets, as :func:`get_datasets_root` gives it, to be listed.
+
+    Raises:
+        StorageError: something else is in its place. That it is missing is no error.
+    """
+    folder = get_datasets_root(root)
+    if folder.exists() and not folder.is_dir():
+        raise StorageError(f"{_subject(folder, root)}, which is a file; expected a directory of datasets.")
+    return folder
+
+
+def _subject(folder: Path, root: str | os.PathLike[str] | None) -> str:
+    """The beginning of a sentence about the root, which names the variable where that is at fault."""
+    is_variable = root is None and bool(os.environ.get(_ROOT_VARIABLE))
+    return f"{_ROOT_VARIABLE} is {folder}" if is_variable else f"The root of the datasets is {folder}"
+
+
 def get_dataset_path(dataset_id: str | None = None, *, root: str | os.PathLike[str] | None = None) -> Path:
     """The folder of a dataset or of a namespace, which need not exist; the root when none is given.
 
@@ -48,10 +74,20 @@ def get_dataset_path(dataset_id: str | None = None, *, root: str | os.PathLike[s
 
     Raises:
         DatasetIdError: the id follows neither grammar.
+        StorageError: the root cannot be made.
     """
     parts = () if dataset_id is None else parse_namespace(dataset_id)
-    folder = get_datasets_root(root)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = get_listed_root(root)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"{_subject(folder, root)}, which cannot be made ({error.strerror or error}); expected a directory that "
+            f"you may write to.",
+            error.errno,
+            error.strerror,
+            str(folder),
+        ) from error
     return folder.joinpath(*parts)
 
 
@@ -74,6 +110,11 @@ def dataset_id_at(folder: Path, stored: str | None) -> str:
 def get_default_remote() -> str:
     """The remote that is asked when none is named: ``MINARI_REMOTE``, or else Farama's."""
     return os.environ.get(_REMOTE_VARIABLE) or "hf://farama-minari"
+
+
+def is_remote_of_variable(address: object) -> bool:
+    """Whether an address is that of ``MINARI_REMOTE``, which a message about it should name."""
+    return isinstance(address, str) and address == os.environ.get(_REMOTE_VARIABLE)
 
 
 def get_lock_timeout() -> float:

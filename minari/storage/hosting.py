@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeAlias
 
-from minari._base.addresses import without_credentials
+from minari._base.addresses import is_path, without_credentials
+from minari._base.json_text import shortened
 from minari._base.notices import warn
+from minari._base.suggestions import did_you_mean
 from minari.dataset.dataset_id import DatasetId, dataset_id_sort_key, is_dataset_id
 from minari.dataset.minari_storage import PathLike
 from minari.dataset.raw_metadata import parse_metadata, read_raw_metadata, with_id_of_place
@@ -25,7 +29,7 @@ from minari.errors import (
 from minari.namespace import namespace_hierarchy
 from minari.plugins import Target, load_class
 from minari.progress import track
-from minari.storage.catalogue import newest_versions
+from minari.storage.catalogue import did_you_mean_local, newest_versions
 from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root, get_default_remote
 from minari.storage.publishing import dataset_exists, ensure_namespace_directories
 from minari.storage.receiving import receive_dataset
@@ -248,6 +252,11 @@ def _located(address: str | None, remote: str | None) -> tuple[str, str]:
         return str(DatasetId.parse(dataset_id)), remote_path
     if isinstance(address, str) and "@" in address:  # an address that is malformed
         address = without_credentials(address)
+    if is_path(address):
+        raise DatasetIdError(
+            f"{shortened(os.fspath(str(address)))} is a path, expected an id such as 'name-v0', or a full address; for "
+            f"a dataset in a directory, write {Path(str(address)).expanduser().absolute().as_uri()}."
+        )
     dataset_id = str(DatasetId.parse(address))  # type: ignore[arg-type]  # None is what it checks for
     return dataset_id, get_default_remote() if remote is None else remote
 
@@ -270,7 +279,10 @@ def _requested(remote: CloudStorage, wanted: str, force: bool) -> tuple[Metadata
         else f"no version of it follows a format that this release (up to {FORMAT_VERSION}) reads"
     )
     if not versions:
-        raise RemoteDatasetNotFoundError(f"{remote.address} has no version of a dataset {stem}; check the spelling.")
+        raise RemoteDatasetNotFoundError(
+            f"{remote.address} has no version of a dataset {stem}; check the spelling."
+            f"{_did_you_mean_there(remote, wanted)}"
+        )
     if wanted not in versions:
         raise RemoteDatasetNotFoundError(f"{remote.address} does not have {wanted}, but other versions; {hint}.")
     found = versions[wanted]
@@ -283,6 +295,13 @@ def _requested(remote: CloudStorage, wanted: str, force: bool) -> tuple[Metadata
         return found, [f"{text}."]
     is_older = wanted != compatible[-1]
     return found, [f"{wanted} is an older version of the dataset; {hint}."] if is_older else []
+
+
+def _did_you_mean_there(remote: CloudStorage, wanted: str) -> str:
+    """Return a question about the dataset of a remote that is most like one it does not have."""
+    with suppress(MinariError, OSError):
+        return did_you_mean(wanted, remote.survey())
+    return ""
 
 
 def _parts(metadata: Mapping[str, Any], read: Callable[[str], Metadata]) -> tuple[list[str], list[str]]:
@@ -354,7 +373,9 @@ def upload_dataset(
     def read(name: str) -> Metadata:
         path = get_dataset_path(str(DatasetId.parse(name)), root=root)
         if not dataset_exists(path):
-            raise DatasetNotFoundError(f"There is no dataset {name} at {path} to upload.")
+            raise DatasetNotFoundError(
+                f"There is no dataset {name} at {path} to upload.{did_you_mean_local(name, root)}"
+            )
         return read_raw_metadata(path / "data")
 
     metadata = read(dataset_id)

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from minari._base.addresses import is_path
+from minari._base.json_text import shortened
 from minari._base.outcomes import failures_logged, storage_errors
 from minari.dataset._storages.file_lock import folder_lock, waiting_at_most
-from minari.dataset.dataset_id import DatasetId, dataset_id_sort_key, parse_dataset_id
+from minari.dataset.dataset_id import DatasetId, dataset_id_sort_key, is_dataset_id, parse_dataset_id
 from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.minari_storage import METADATA_FILE_NAME, MinariStorage, PathLike
 from minari.dataset.publication import free_dataset_path, make_namespace
 from minari.dataset.raw_metadata import read_raw_metadata
 from minari.dataset.storing import opened_writer
-from minari.errors import DatasetBusyError, DatasetNotFoundError, UnsafePathError
+from minari.errors import (
+    ArgumentTypeError,
+    DataPathError,
+    DatasetBusyError,
+    DatasetIdError,
+    DatasetNotFoundError,
+    UnsafePathError,
+)
 from minari.plugins import Target, load_class
 from minari.storage.catalogue import did_you_mean_local, list_local_datasets
 from minari.storage.datasets_root_dir import get_dataset_path
@@ -69,6 +79,11 @@ def load_dataset(
         DatasetNotFoundError: it is not here, and was not to be downloaded.
         DatasetCorruptError: its files are damaged.
     """
+    if is_path(dataset_id):
+        raise DatasetIdError(
+            f"{shortened(os.fspath(dataset_id))} is a path, expected an id such as 'name-v0'; a dataset in any "
+            f"directory is opened with minari.open_dataset(PATH)."
+        )
     path = get_dataset_path(str(DatasetId.parse(dataset_id)), root=root)
     if not dataset_exists(path) and not restore_replaced(path):
         if not download:
@@ -90,6 +105,7 @@ def open_dataset(path: PathLike, *, verify_checksums: bool = False) -> MinariDat
         verify_checksums: as for :func:`load_dataset`.
 
     Raises:
+        ArgumentTypeError: the path is none.
         DataPathError: there is no dataset in the folder.
         DatasetCorruptError: its files are damaged.
 
@@ -102,7 +118,14 @@ def open_dataset(path: PathLike, *, verify_checksums: bool = False) -> MinariDat
         >>> minari.open_dataset(saved.spec.data_path).total_steps
         2
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise ArgumentTypeError(f"path is {shortened(path)}, expected the path of the directory of a dataset.")
     folder = Path(path).expanduser()
+    if not folder.exists() and is_dataset_id(str(path)):
+        raise DataPathError(
+            f"The data path {path} doesn't exist, and is an id: a dataset of the catalogue is opened with "
+            f"minari.load_dataset({str(path)!r})."
+        )
     return MinariDataset(folder / "data" if (folder / "data").is_dir() else folder, verify_checksums=verify_checksums)
 
 
