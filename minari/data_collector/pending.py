@@ -14,6 +14,7 @@ from minari._base.notices import warn
 from minari._base.outcomes import failures_logged
 from minari.dataset._storages import get_minari_storage
 from minari.dataset.compression import CompressionChoice
+from minari.dataset.differences import differing_leaf
 from minari.dataset.encoding import EpisodeCodec
 from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.infos import discard_info
@@ -214,8 +215,8 @@ def _check_same_layout(spaces: tuple[gym.Space[Any], gym.Space[Any]], dataset: M
     for name, ours, other in zip(("observations", "actions"), spaces, theirs, strict=True):
         if codec_for(ours).layout() != codec_for(other).layout():
             raise CombineError(
-                f"The recorded {name} are of the space {ours}, expected one laid out like {other} as in the "
-                f"dataset {dataset.id}."
+                f"The recorded {name} are of another space than those of the dataset {dataset.id}: "
+                f"{differing_leaf(ours, other, (name,))}."
             )
 
 

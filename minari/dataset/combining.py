@@ -15,8 +15,8 @@ from minari._base.notices import warn
 from minari.dataset.arguments import check_seed, no_dataset
 from minari.dataset.compression import CompressionChoice
 from minari.dataset.env_spec import (
+    difference_up_to_max_episode_steps,
     merge_max_episode_steps,
-    specs_equal_up_to_max_episode_steps,
 )
 from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.minari_storage import MinariStorage, PathLike
@@ -58,10 +58,11 @@ def validate_datasets_to_combine(datasets_to_combine: Sequence[MinariDataset]) -
         raise CombineError(f"The datasets {without} have no env_spec and the others have one; combine like with like.")
     first = known[0]
     for name, other in specs:
-        if other is not None and not specs_equal_up_to_max_episode_steps(first, other):
+        difference = "" if other is None else difference_up_to_max_episode_steps(first, other)
+        if difference:
             raise CombineError(
-                f"The datasets were recorded in different environments: {datasets_to_combine[0].id} in {first}, "
-                f"{name} in {other}."
+                f"The datasets were recorded in different environments: in the env_spec of "
+                f"{datasets_to_combine[0].id} and of {name}, {difference}."
             )
     return replace(first, max_episode_steps=merge_max_episode_steps(known))
 

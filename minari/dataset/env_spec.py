@@ -18,6 +18,7 @@ from gymnasium.envs.registration import EnvSpec, WrapperSpec
 
 from minari._base.json_text import parse_json, shortened
 from minari._base.notices import warn
+from minari.dataset.differences import differing_key
 from minari.dataset.metadata import json_value
 from minari.errors import EnvironmentSpecError, MetadataError
 
@@ -311,10 +312,15 @@ def registered_spaces(spec: EnvSpec) -> tuple[Space, Space] | None:
 
 def specs_equal_up_to_max_episode_steps(first: EnvSpec, second: EnvSpec) -> bool:
     """Whether two specs make the same environment, save that one may run longer."""
+    return not difference_up_to_max_episode_steps(first, second)
+
+
+def difference_up_to_max_episode_steps(first: EnvSpec, second: EnvSpec) -> str:
+    """The first key in which two specs differ, save ``max_episode_steps``, with both values; empty where none is."""
     descriptions = [_described(spec)[0] for spec in (first, second)]
     for description in descriptions:
         description.pop("max_episode_steps")
-    return descriptions[0] == descriptions[1]
+    return differing_key(*descriptions)
 
 
 def merge_max_episode_steps(specs: Sequence[EnvSpec]) -> int | None:

@@ -44,7 +44,7 @@ from minari.storage.transfer.retries import retrying
 from minari.storage.transfer.workers import each_at_once
 
 
-__all__ = ["download_dataset", "list_community_datasets", "list_remote_datasets", "upload_dataset"]
+__all__ = ["download_dataset", "list_community_datasets", "list_remote_datasets", "refuse_path", "upload_dataset"]
 
 Metadata: TypeAlias = dict[str, Any]
 
@@ -252,13 +252,22 @@ def _located(address: str | None, remote: str | None) -> tuple[str, str]:
         return str(DatasetId.parse(dataset_id)), remote_path
     if isinstance(address, str) and "@" in address:  # an address that is malformed
         address = without_credentials(address)
-    if is_path(address):
-        raise DatasetIdError(
-            f"{shortened(os.fspath(str(address)))} is a path, expected an id such as 'name-v0', or a full address; for "
-            f"a dataset in a directory, write {Path(str(address)).expanduser().absolute().as_uri()}."
-        )
+    refuse_path(address)
     dataset_id = str(DatasetId.parse(address))  # type: ignore[arg-type]  # None is what it checks for
     return dataset_id, get_default_remote() if remote is None else remote
+
+
+def refuse_path(dataset_id: object) -> None:
+    """Make sure that an id is no path, where an id or an address is expected.
+
+    Raises:
+        DatasetIdError: it is one; the message says how it is written as an address.
+    """
+    if is_path(dataset_id):
+        raise DatasetIdError(
+            f"{shortened(str(dataset_id))} is a path, expected an id such as 'name-v0', or a full address; for a "
+            f"dataset in a directory, write {Path(str(dataset_id)).expanduser().absolute().as_uri()}."
+        )
 
 
 def _requested(remote: CloudStorage, wanted: str, force: bool) -> tuple[Metadata, list[str]]:
