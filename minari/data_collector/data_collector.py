@@ -23,6 +23,7 @@ from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.minari_storage import PathLike
 from minari.dataset.publication import free_dataset_path
 from minari.dataset.space_check import OutsideValues
+from minari.storage.datasets_root_dir import get_listed_root
 
 
 __all__ = ["AUTOSEED_BIT_SIZE", "DataCollector", "EpisodeBuffer"]
@@ -126,6 +127,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
             buffer_steps = max_buffer_steps
         if max_buffer_episodes is not None:
             _deprecated("max_buffer_episodes", "buffer_steps")
+        get_listed_root(root)  # so that a root which can be none is refused before the first step
         self._root = root
         self._pending = PendingEpisodes(
             observation_space=self._observation_space,

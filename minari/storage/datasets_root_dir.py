@@ -46,11 +46,19 @@ def get_listed_root(root: str | os.PathLike[str] | None = None) -> Path:
     """The folder of all local datasets, as :func:`get_datasets_root` gives it, to be listed.
 
     Raises:
-        StorageError: something else is in its place. That it is missing is no error.
+        StorageError: something else is in its place, or it may not be read. That it is missing is no error.
     """
+    folder = _checked_root(root)
+    if folder.exists() and not os.access(folder, os.R_OK | os.X_OK):
+        raise StorageError(f"{_subject(folder, root)}, which may not be read; expected a directory of datasets.")
+    return folder
+
+
+def _checked_root(root: str | os.PathLike[str] | None) -> Path:
     folder = get_datasets_root(root)
-    if folder.exists() and not folder.is_dir():
-        raise StorageError(f"{_subject(folder, root)}, which is a file; expected a directory of datasets.")
+    with suppress(PermissionError):
+        if folder.exists() and not folder.is_dir():
+            raise StorageError(f"{_subject(folder, root)}, which is a file; expected a directory of datasets.")
     return folder
 
 
@@ -77,7 +85,7 @@ def get_dataset_path(dataset_id: str | None = None, *, root: str | os.PathLike[s
         StorageError: the root cannot be made.
     """
     parts = () if dataset_id is None else parse_namespace(dataset_id)
-    folder = get_listed_root(root)
+    folder = _checked_root(root)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -23,7 +23,7 @@ from minari._base.notices import warn
 from minari._base.outcomes import failures_logged, storage_errors
 from minari.dataset._storages.file_lock import directory_lock
 from minari.dataset.dataset_id import is_dataset_id, is_part, parse_namespace
-from minari.errors import DatasetExistsError, DatasetNotFoundError
+from minari.errors import DatasetExistsError, DatasetNotFoundError, StorageError
 
 
 __all__ = [
@@ -64,8 +64,22 @@ _MOST_TRIES = 1000  # to make a folder that others remove
 
 
 def dataset_exists(path: Path) -> bool:
-    """Whether a folder is that of a dataset: called ``name-vN``, with a folder ``data`` in it."""
-    return is_dataset_id(path.name) and (path / "data").is_dir()
+    """Whether a folder is that of a dataset: called ``name-vN``, with a folder ``data`` in it.
+
+    Raises:
+        StorageError: that may not be looked at.
+    """
+    if not is_dataset_id(path.name):
+        return False
+    try:
+        return (path / "data").is_dir()
+    except PermissionError as error:
+        raise StorageError(
+            f"{path} may not be read ({error.strerror}); ask its owner for access.",
+            error.errno,
+            error.strerror,
+            str(path),
+        ) from error
 
 
 class CatalogueFolder(NamedTuple):
