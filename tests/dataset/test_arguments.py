@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -170,9 +171,7 @@ def test_what_is_no_dataset(dataset: minari.MinariDataset, number: int) -> None:
     for call in (
         lambda: collector.add_to_dataset(value),
         lambda: minari.split_dataset(value, [1]),
-        lambda: (
-            minari.get_normalized_score(value, 3.0) if value is not dataset.storage else collector.add_to_dataset(value)
-        ),
+        lambda: minari.get_normalized_score(value, 3.0),
     ):
         with pytest.raises(TypeError, match=words):
             call()
@@ -291,13 +290,8 @@ class TestWhatDiffers:
 
     def test_an_environment(self) -> None:
         def of(name: str, **arguments: Any) -> minari.MinariDataset:
-            import gymnasium as gym
-
-            play(
-                collector := DataCollector(gym.make("Pendulum-v1", **arguments)),
-                steps=3,
-                action=np.zeros(1, np.float32),
-            )
+            collector = DataCollector(gym.make("Pendulum-v1", **arguments))
+            play(collector, steps=3, action=np.zeros(1, np.float32))
             return collector.create_dataset(name)
 
         with pytest.raises(CombineError, match=r"of a-v0 and of b-v0, kwargs/g is 9 and 3"):
