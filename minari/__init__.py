@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from minari.dataset.versions import supported_dataset_versions
     from minari.storage.catalogue import list_local_datasets
     from minari.storage.hosting import download_dataset, list_remote_datasets, upload_dataset
-    from minari.storage.local import delete_dataset, load_dataset, open_dataset
+    from minari.storage.local import delete_dataset, load_dataset, open_dataset, rename_dataset
 else:
     __getattr__, __dir__ = lazy_package(
         __name__,
@@ -49,7 +49,7 @@ else:
             "minari.dataset.versions": ("supported_dataset_versions",),
             "minari.storage.catalogue": ("list_local_datasets",),
             "minari.storage.hosting": ("download_dataset", "list_remote_datasets", "upload_dataset"),
-            "minari.storage.local": ("delete_dataset", "load_dataset", "open_dataset"),
+            "minari.storage.local": ("delete_dataset", "load_dataset", "open_dataset", "rename_dataset"),
         },
     )
 
@@ -75,6 +75,7 @@ __all__ = [
     "load_dataset",
     "namespace",
     "open_dataset",
+    "rename_dataset",
     "serialization",
     "split_dataset",
     "supported_dataset_versions",

@@ -5,6 +5,8 @@ built-in exception that programs written for earlier releases already catch, so
 ``except ValueError`` and ``except FileNotFoundError`` go on working::
 
     MinariError
+    ├── ArgumentError             (ValueError)         an argument outside of what a function takes
+    │   └── ArgumentTypeError     (TypeError too)      an argument of another kind than a function takes
     ├── DatasetIdError            (ValueError)         a malformed id or namespace
     ├── NamespaceError            (ValueError)         a namespace that exists, is missing or is not empty
     ├── DatasetExistsError        (ValueError, FileExistsError)  the id, or the path, is taken
@@ -38,6 +40,8 @@ from __future__ import annotations
 
 
 __all__ = [
+    "ArgumentError",
+    "ArgumentTypeError",
     "ChecksumError",
     "CombineError",
     "CompressionError",
@@ -71,6 +75,14 @@ __all__ = [
 
 class MinariError(Exception):
     """Whatever this library raises on purpose."""
+
+
+class ArgumentError(MinariError, ValueError):
+    """An argument of a function has a value that it does not take."""
+
+
+class ArgumentTypeError(ArgumentError, TypeError):
+    """An argument of a function is of a kind that it does not take."""
 
 
 class DatasetIdError(MinariError, ValueError):

@@ -6,18 +6,18 @@ import json
 import os
 import re
 import tempfile
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from minari._base.files import NAMESPACE_METADATA_LIMIT, read_regular
 from minari._base.json_text import parse_json, shortened
+from minari._base.notices import warn
 from minari._base.outcomes import storage_errors
 from minari.dataset.dataset_id import parse_namespace
-from minari.dataset.metadata import json_value
+from minari.dataset.metadata import json_value, warn_about_mistyped
 from minari.errors import DatasetCorruptError, MetadataError, NamespaceError, UnsafePathError
-from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root
+from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root, get_listed_root
 from minari.storage.publishing import (
     NAMESPACE_METADATA_FILENAME,
     dataset_exists,
@@ -91,6 +91,7 @@ def create_namespace(namespace: str, description: str | None = None, *, root: Ro
         raise NamespaceError(f"Namespace {namespace!r} already exists; update its metadata instead.")
     if dataset_exists(folder):
         raise NamespaceError(f"{namespace!r} is a dataset and cannot be a namespace; choose another name.")
+    warn_about_mistyped(kwargs, known=("description",))
     metadata = dict(kwargs) if description is None else {**kwargs, "description": description}
     text = _metadata_text(metadata)
     ensure_namespace_directories(get_datasets_root(root), namespace, text)
@@ -114,6 +115,7 @@ def update_namespace_metadata(
         StorageError: they cannot be written; the old are kept.
     """
     file = _existing_metadata_file(namespace, root)
+    warn_about_mistyped(kwargs, known=("description",))
     with storage_errors(file):
         write_atomically(file, _metadata_text({**kwargs, "description": description}))
 
@@ -143,7 +145,7 @@ def delete_namespace(namespace: str, *, root: Root = None) -> None:
     folder = _folder(namespace, root)
     file = _metadata_file(folder)
     if not file.exists():
-        warnings.warn(f"Namespace {namespace!r} does not exist; there is nothing to delete.", UserWarning, stacklevel=2)
+        warn(f"Namespace {namespace!r} does not exist; there is nothing to delete.")
         return
     inside = {path.name for path in folder.iterdir()} - {NAMESPACE_METADATA_FILENAME}
     unfinished = {name for name in inside if _UNFINISHED.fullmatch(name)}
@@ -166,7 +168,7 @@ def delete_namespace(namespace: str, *, root: Root = None) -> None:
 
 def list_local_namespaces(*, root: Root = None) -> list[str]:
     """The local namespaces, sorted."""
-    return sorted(folder.id for folder in walk_catalogue(get_datasets_root(root)) if folder.is_namespace)
+    return sorted(folder.id for folder in walk_catalogue(get_listed_root(root)) if folder.is_namespace)
 
 
 def list_remote_namespaces(*, remote: str | None = None, token: str | None = None) -> list[str]:
@@ -212,10 +214,8 @@ def download_namespace_metadata(
     """
     folder = _folder(namespace, root)
     if _metadata_file(folder).exists() and not overwrite:
-        warnings.warn(
+        warn(
             f"The namespace {namespace!r} has local metadata, which are kept; overwrite=True replaces them.",
-            UserWarning,
-            stacklevel=2,
         )
         return
     storage = get_cloud_storage(remote, token)
@@ -254,10 +254,8 @@ def upload_namespace(
     _existing_metadata_file(namespace, root)
     storage = get_cloud_storage(remote, token, private=private)
     if storage.has_namespace(namespace):
-        warnings.warn(
+        warn(
             f"The remote has the namespace {namespace!r} already; nothing is uploaded.",
-            UserWarning,
-            stacklevel=2,
         )
         return
     for level in namespace_hierarchy(namespace):

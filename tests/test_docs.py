@@ -1,7 +1,8 @@
 """Runs every Python, console and bash block of the README and of the pages in ``docs/``.
 
-A page is one program: its blocks run from top to bottom, in one namespace, with an empty datasets
-root of their own.
+A page is one program: its blocks run from top to bottom, in one namespace. All pages share one
+catalogue, as those of a reader who tries one after the other do, so no page may use the id of another
+page's dataset or show what lies outside of its own namespaces.
 
 - What a ``python`` block prints must be the ``text`` block that directly follows it, where one does.
 - A ``console`` block holds commands after ``$`` and what they print, which must be what they do
@@ -77,7 +78,7 @@ def blocks_of(markdown: str) -> list[Block]:
 
 def normalized(output: str) -> list[str]:
     """The lines of an output without what may differ: sizes, and the widths of columns."""
-    output = re.sub(r"\d+(\.\d+)? ?[kKMG]i?B\b", "SIZE", output)
+    output = re.sub(r"(< )?\d+(\.\d+)? ?[kKMG]i?B\b", "SIZE", output)
     output = re.sub(r"([─━═╌╍])\1+", r"\1", output)
     lines = (re.sub(r"\s+", " ", line).strip() for line in output.splitlines())
     return [line for line in lines if line]
@@ -195,13 +196,19 @@ def has_runnable_blocks(page: Path) -> bool:
     return any(block.language in RUNNABLE for block in blocks_of(page.read_text(encoding="utf-8")))
 
 
-@pytest.fixture
-def short_root(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty root whose path is no longer than the one that the pages show, so that titles fit alike."""
+@pytest.fixture(scope="module")
+def catalogue() -> Iterator[Path]:
+    """The root of all pages, whose path is no longer than the one that they show, so that titles fit alike."""
     with tempfile.TemporaryDirectory(prefix="m-", dir="/tmp") as folder:
-        monkeypatch.setenv("MINARI_DATASETS_PATH", folder)
-        monkeypatch.chdir(folder)
         yield Path(folder)
+
+
+@pytest.fixture
+def short_root(catalogue: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The catalogue of all pages as the root of the datasets."""
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(catalogue))
+    monkeypatch.chdir(catalogue)
+    return catalogue
 
 
 @pytest.fixture
@@ -226,6 +233,23 @@ def test_the_blocks_of_a_page_run(path: Path, short_root: Path, short_share: Pat
         return
     for block, printed in page.printed:
         compare(block.text, printed, f"{path.name}:{block.line}")
+
+
+def ids_made_on(path: Path) -> set[str]:
+    """The ids of the datasets that the blocks of a page make."""
+    text = "\n".join(b.text for b in blocks_of(path.read_text(encoding="utf-8")) if b.language in RUNNABLE)
+    made = re.findall(r"--dataset-id ([\w/-]+-v\d+)", text)
+    return {*made, *re.findall(r"""(?:create_dataset\w*|save|convert)\(\s*["']([\w/-]+-v\d+)["']""", text)}
+
+
+def test_no_two_pages_make_the_same_dataset() -> None:
+    """Which would be seen when they run, unless several processes share the pages."""
+    pages: dict[str, list[str]] = {}
+    for path in PAGES:
+        for dataset_id in ids_made_on(path):
+            pages.setdefault(dataset_id, []).append(path.name)
+    assert len(pages) > 10
+    assert {dataset_id: names for dataset_id, names in pages.items() if len(names) > 1} == {}
 
 
 def test_the_readme_holds_the_two_commands() -> None:

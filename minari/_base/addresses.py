@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+from typing import Any
 
 
-__all__ = ["plain_text", "without_credentials"]
+__all__ = ["is_path", "plain_text", "without_credentials"]
 
 _LONGEST = 300  # characters
 _USER = re.compile(r"(:/*)[^/\s]*@")
@@ -30,3 +32,10 @@ def plain_text(text: object) -> str:
     line = without_credentials(" ".join(str(text)[: 10 * _LONGEST].split()))
     shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line)
     return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}..."
+
+
+def is_path(text: Any) -> bool:
+    """Whether somebody has given the path of a directory where an id or an address was expected."""
+    if isinstance(text, os.PathLike):
+        return True
+    return isinstance(text, str) and "://" not in text and (text.startswith(("/", ".", "~")) or "\\" in text)

@@ -17,7 +17,7 @@ __all__ = ["failures_logged", "storage_errors"]
 _log = logging.getLogger(__name__)
 
 _ROOM: Final = "make room on the disk and try again"
-_PERMISSION: Final = "see that you may write there, or use another directory"
+_PERMISSION: Final = "see that you may write there, or name another directory in MINARI_DATASETS_PATH"
 _ADVICE: Final = {
     errno.ENOSPC: _ROOM,
     getattr(errno, "EDQUOT", errno.ENOSPC): _ROOM,

@@ -1,25 +1,33 @@
-"""The commands on whole datasets: list, combine, delete."""
+"""The commands on whole datasets: list, combine, rename, delete."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import typer
 
 import minari
-from minari._base.addresses import without_credentials
+from minari._base.addresses import is_path, without_credentials
+from minari._base.json_text import shortened
+from minari._base.suggestions import did_you_mean
 from minari.cli.credentials import credentials
 from minari.cli.plain import plain
 from minari.cli.progress import progress_bars
+from minari.cli.running import UsageError
 from minari.cli.tables import collapsed, dataset_rows, dataset_table
 from minari.cli.terminal import complain, show, tell
 from minari.dataset.dataset_id import DatasetId
 from minari.dataset.raw_metadata import read_raw_metadata, with_measured_size
 from minari.errors import DatasetNotFoundError, MinariError
+from minari.storage.catalogue import did_you_mean_local
 from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root, get_default_remote
 from minari.storage.publishing import dataset_exists
+
+
+_PLACES = ("local", "remote", "community")
 
 
 def list_datasets(
@@ -44,6 +52,11 @@ def list_datasets(
                 token=credentials("hf://", token, key_path),
             )
         title, nothing = "Minari datasets of the community", "of the community on the Hugging Face Hub"
+    elif place != "remote" and "://" not in place and not is_path(place) and not Path(place).is_dir():
+        raise UsageError(
+            f"{shortened(place)} is no place to list, expected one of {', '.join(_PLACES)}, or the address of a remote "
+            f"such as hf://farama-minari.{did_you_mean(place, _PLACES)}"
+        )
     else:
         address = get_default_remote() if place == "remote" else place
         with progress_bars(quiet=quiet):
@@ -83,6 +96,12 @@ def combine(dataset_ids: Sequence[str], new_id: str) -> None:
     )
 
 
+def rename(old_id: str, new_id: str) -> None:
+    """Give a dataset another id."""
+    minari.rename_dataset(old_id, new_id)
+    tell(f"Dataset {old_id} renamed to {new_id}, at {get_dataset_path(new_id)}")
+
+
 def delete(dataset_ids: Sequence[str], without_asking: bool) -> None:
     """Delete datasets from this machine, when the user agrees."""
     dataset_ids = list(dict.fromkeys(dataset_ids))
@@ -104,7 +123,7 @@ def refuse_unknown(dataset_ids: Sequence[str], done: str) -> None:
     if unknown:
         raise DatasetNotFoundError(
             f"Not found in {get_datasets_root()}: {', '.join(unknown)}; nothing was {done}. "
-            "`minari list local --all` shows which datasets there are."
+            f"`minari list local --all` shows which datasets there are.{did_you_mean_local(unknown[0])}"
         )
 
 

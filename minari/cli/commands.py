@@ -6,16 +6,44 @@ Only Typer is imported here. What a command does is in a module of its own, whic
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from minari.cli.running import carry_out
 
 
 __all__ = ["app"]
 
-app = typer.Typer(
+
+class _PlainFlags:
+    """A command whose help shows no type after options that take no value."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for param in params:
+            if getattr(param, "is_flag", False) and param.metavar is None:
+                param.metavar = ""
+        return params
+
+
+class _Command(_PlainFlags, TyperCommand):
+    pass
+
+
+class _Group(_PlainFlags, TyperGroup):
+    pass
+
+
+class _App(typer.Typer):
+    def command(self, name: str | None = None, **options: Any) -> Callable[..., Any]:
+        return super().command(name, **{"cls": _Command, **options})
+
+
+app = _App(
+    cls=_Group,
     help="Record, list, show, combine and share datasets of reinforcement-learning episodes.",
     epilog="Example: minari record CartPole-v1 --dataset-id cartpole/a-v0",
     pretty_exceptions_enable=False,
@@ -142,7 +170,7 @@ def _list(
             help="'local', 'remote', 'community' for what anybody shares on the Hugging Face Hub, or the address of "
             "a remote such as hf://farama-minari.",
         ),
-    ],
+    ] = "local",
     every: Annotated[
         bool, typer.Option("--all", "-a", help="All versions of each dataset, and every dataset of a long list.")
     ] = False,
@@ -214,6 +242,18 @@ def _repack(
     Values and metadata stay what they are, and it happens whole or not at all.
     """
     carry_out("convert", "repack", **locals())
+
+
+@app.command("rename", epilog="Example: minari rename cartpole/draft-v0 cartpole/random-v0")
+def _rename(
+    old_id: Annotated[str, typer.Argument(metavar="OLD", help="The id of a local dataset.")],
+    new_id: Annotated[str, typer.Argument(metavar="NEW", help="The id that it gets.")],
+) -> None:
+    """Give a dataset of this machine another id, in one step.
+
+    Datasets that were combined from it name its new id afterwards; what lies on a remote stays as it is.
+    """
+    carry_out("catalogue", "rename", **locals())
 
 
 @app.command("delete", epilog="Example: minari delete cartpole/random-v0")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import traceback
 from importlib import import_module
 from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -14,7 +16,11 @@ from minari.cli.rollout import Policy
 from minari.cli.running import UsageError
 
 
-__all__ = ["RANDOM", "find_policy", "seed_policies"]
+__all__ = ["RANDOM", "find_policy", "place_of", "seed_policies"]
+
+_OWN = str(Path(__file__).parents[1])
+_STANDARD = str(Path(traceback.__file__).parent)
+_LIBRARIES = frozenset({"site-packages", "dist-packages"})
 
 #: The name of the policy that draws from the action space.
 RANDOM = "random"
@@ -41,10 +47,29 @@ def find_policy(name: str, env: gym.Env[Any, Any]) -> Policy:
         if isinstance(policy, type):
             policy = policy(env)
     except Exception as error:  # the module is foreign code and may raise anything
-        raise UsageError(f"The policy {name!r} cannot be loaded: {type(error).__name__}: {error}") from error
+        hint = ""
+        if module_name.endswith(".py") or "/" in module_name:
+            hint = f"; give it as {Path(module_name).stem}:{attribute}, from the directory of the file"
+        raise UsageError(
+            f"The policy {name!r} cannot be loaded: {type(error).__name__}: {error}{place_of(error)}{hint}"
+        ) from error
     if not callable(policy):
         raise UsageError(f"The policy {name!r} is {policy!r}, expected something that can be called.")
     return policy  # type: ignore[no-any-return]
+
+
+def place_of(error: BaseException) -> str:
+    """Return the file and the line of foreign code that an error comes from, in brackets; empty where there is none.
+
+    Args:
+        error: as it was caught.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    foreign = [frame for frame in frames if not frame.filename.startswith((_OWN, _STANDARD, "<frozen"))]
+    own = [frame for frame in foreign if not any(part in _LIBRARIES for part in Path(frame.filename).parts)]
+    if not own:
+        return ""
+    return f" ({own[-1].filename}, line {own[-1].lineno}, in {own[-1].name})"
 
 
 def seed_policies(env: gym.Env[Any, Any], seed: int) -> None:

@@ -20,7 +20,7 @@ import typer
 
 import minari
 from minari.cli.compression import as_choice
-from minari.cli.policies import RANDOM, find_policy, seed_policies
+from minari.cli.policies import RANDOM, find_policy, place_of, seed_policies
 from minari.cli.progress import progress_bars
 from minari.cli.recording_bar import recording_bar
 from minari.cli.rollout import Goal, Tally, roll_out
@@ -237,6 +237,7 @@ def _conclude(plan: Plan, tally: Tally) -> None:
         raise typer.Exit(128 + tally.signal)
     raise RecordingError(
         f"The environment or the policy failed with {type(tally.failure).__name__}: {tally.failure}"
+        f"{place_of(tally.failure) if tally.failure is not None else ''}"
     ) from tally.failure
 
 

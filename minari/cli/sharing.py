@@ -13,6 +13,7 @@ from minari.cli.running import UsageError, for_each
 from minari.cli.terminal import complain, tell
 from minari.dataset.dataset_id import DatasetId
 from minari.storage.datasets_root_dir import get_dataset_path, get_default_remote
+from minari.storage.hosting import refuse_path
 from minari.storage.publishing import dataset_exists
 from minari.storage.remotes import get_cloud_storage, split_address
 
@@ -36,6 +37,7 @@ def download(
 
     def bring(dataset: str) -> None:
         dataset_id = split_address(dataset)[1] if "://" in dataset else dataset
+        refuse_path(dataset_id)
         path = get_dataset_path(str(DatasetId.parse(dataset_id)))
         if dataset_exists(path) and not force:
             tell(f"Dataset {dataset_id} is at {path} already; --force downloads it again.")

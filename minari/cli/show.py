@@ -21,6 +21,7 @@ from minari.cli.credentials import credentials
 from minari.cli.histogram import Distribution, histogram_lines
 from minari.cli.plain import plain
 from minari.cli.progress import progress_bars
+from minari.cli.tables import size_text
 from minari.cli.terminal import complain, open_console, page_width, printable
 from minari.dataset.dataset_id import DatasetId, is_dataset_id
 from minari.dataset.description import describe_env_spec, get_dataset_spec_dict
@@ -32,6 +33,7 @@ from minari.dataset.statistics import DatasetStatistics
 from minari.dataset.stored_metadata import read_metadata
 from minari.errors import DataPathError, DatasetNotFoundError, MinariError
 from minari.serialization import serialize_space
+from minari.storage.catalogue import did_you_mean_local
 from minari.storage.datasets_root_dir import dataset_id_at, get_dataset_path, get_datasets_root
 from minari.storage.publishing import dataset_exists
 from minari.storage.remotes import get_cloud_storage, split_address
@@ -115,7 +117,7 @@ def _data_path(dataset: str) -> Path:
         raise DataPathError(f"There is no folder {folder}; give the folder of a dataset, or the id of a local one.")
     raise DatasetNotFoundError(
         f"There is no dataset {DatasetId.parse(dataset)} in {get_datasets_root()}; "
-        "`minari list local --all` shows which there are."
+        f"`minari list local --all` shows which there are.{did_you_mean_local(dataset)}"
     )
 
 
@@ -169,7 +171,9 @@ def _further(described: Mapping[str, Any]) -> dict[str, str]:
     """What not every dataset has."""
     further: dict[str, str] = {}
     if described.get("dataset_size") is not None:
-        further["Size"] = f"{described['dataset_size']} MB ({described.get('data_format') or 'hdf5'})"
+        size = described["dataset_size"]
+        told = size_text(size) if isinstance(size, (int, float)) else f"{size} MB"
+        further["Size"] = f"{told} ({described.get('data_format') or 'hdf5'})"
     if "compression" in described:
         choice = described["compression"]
         by_column = choice.items() if isinstance(choice, dict) else [("all columns", choice)]

@@ -19,13 +19,14 @@ else:
     rich = LazyModule("rich")
 
 
-__all__ = ["LONG_LIST", "DatasetRow", "collapsed", "dataset_rows", "dataset_table"]
+__all__ = ["LONG_LIST", "DatasetRow", "collapsed", "dataset_rows", "dataset_table", "size_text"]
 
 #: A list of more datasets than this collapses.
 LONG_LIST = 100
 
 _UNKNOWN = "–"
 _LONGEST_CELL = 1_000  # letters
+_LEAST = 0.05  # MB; what is less is rounded to nothing
 _MOST = 1e19  # more than a total or a size can be; NaN is not less
 
 
@@ -103,10 +104,23 @@ def _total_size(rows: Iterable[DatasetRow]) -> float:
     return sum(row.size or 0.0 for row in rows)
 
 
+def size_text(size: float | None) -> str:
+    """Return a size in MB, which metadata tell to one decimal, as people read it.
+
+    >>> size_text(12.34), size_text(0.3), size_text(0.0)
+    ('12.3 MB', '300 kB', '< 50 kB')
+    """
+    if size is None:
+        return _UNKNOWN
+    if size >= 1:
+        return f"{size:.1f} MB"
+    return f"{1000 * size:.0f} kB" if size >= _LEAST else "< 50 kB"
+
+
 def dataset_table(rows: Sequence[DatasetRow]) -> rich.table.Table:
     """The table of datasets, with their number and their size under it; a rule parts the namespaces."""
     count = sum(row.datasets for row in rows)
-    caption = f"Number of datasets: {count}, total size: {_total_size(rows):.1f} MB"
+    caption = f"Number of datasets: {count}, total size: {size_text(_total_size(rows))}"
     table = rich.table.Table(caption=caption)
     lines = [[printable(cell) for cell in _cells(row)] for row in rows]
     headers = ("Name", "# Episodes", "# Steps", "Size")
@@ -130,6 +144,6 @@ def _cells(row: DatasetRow) -> tuple[str, ...]:
         row.name,
         _UNKNOWN if row.episodes is None else str(row.episodes),
         _UNKNOWN if row.steps is None else str(row.steps),
-        _UNKNOWN if row.size is None else f"{row.size:.1f} MB",
+        size_text(row.size),
         ", ".join(row.authors)[:_LONGEST_CELL] or _UNKNOWN,
     )

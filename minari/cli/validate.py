@@ -12,7 +12,9 @@ from minari.cli.progress import progress_bars
 from minari.cli.running import UsageError, for_each
 from minari.cli.terminal import tell
 from minari.dataset.validation import Finding, Report, repair
-from minari.storage.datasets_root_dir import get_datasets_root
+from minari.errors import DatasetNotFoundError
+from minari.storage.catalogue import did_you_mean_local
+from minari.storage.datasets_root_dir import get_listed_root
 from minari.storage.publishing import walk_catalogue
 
 
@@ -33,7 +35,10 @@ def validate(
     def examine(name: str) -> None:
         done = repair(name) if fix else []
         with progress_bars(quiet=quiet):
-            report = minari.validate(name, checksums=checksums)
+            try:
+                report = minari.validate(name, checksums=checksums)
+            except DatasetNotFoundError as error:
+                raise DatasetNotFoundError(f"{error}{did_you_mean_local(name)}") from error
         reports.append(report)
         if not as_json:
             for line in [*done, *_lines(report)]:
@@ -50,7 +55,7 @@ def validate(
 
 def _local_datasets() -> list[str]:
     """The ids of all local datasets, the damaged ones included."""
-    return sorted(folder.id for folder in walk_catalogue(get_datasets_root()) if folder.is_dataset)
+    return sorted(folder.id for folder in walk_catalogue(get_listed_root()) if folder.is_dataset)
 
 
 def _lines(report: Report) -> list[str]:

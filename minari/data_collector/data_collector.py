@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import secrets
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, SupportsFloat
 
 import gymnasium as gym
 from gymnasium.wrappers import Autoreset
 
+from minari._base.notices import warn
 from minari.data_collector.callbacks import EpisodeMetadataCallback, StepDataCallback
 from minari.data_collector.episode_buffer import EpisodeBuffer
 from minari.data_collector.growing_columns import kept, last_row
 from minari.data_collector.pending import PendingEpisodes
 from minari.data_collector.recorded_values import RecordedValues
 from minari.data_collector.recorder import EpisodeRecorder
-from minari.data_collector.space_check import SpaceCheck
+from minari.dataset.arguments import check_count, check_seed, check_space, made_callback, no_dataset
 from minari.dataset.compression import CompressionChoice
 from minari.dataset.creation import DatasetDescription, EnvLike
 from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.minari_storage import PathLike
 from minari.dataset.publication import free_dataset_path
+from minari.dataset.space_check import OutsideValues
 from minari.serialization import serialize_space
+from minari.storage.datasets_root_dir import get_listed_root
 
 
 __all__ = ["AUTOSEED_BIT_SIZE", "DataCollector", "EpisodeBuffer"]
@@ -60,10 +62,14 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         max_buffer_episodes: has no effect any more.
 
     Warns:
-        UserWarning: an observation or action lies outside its space; it is recorded all the same.
+        UserWarning: an observation or action lies outside its space, said once a leaf when the first such
+            episode ends, and with the number of steps and the worst value when the recording is saved or
+            closed, where there were more; it is recorded all the same.
 
     Raises:
-        TypeError: ``env`` is a vector environment.
+        TypeError: ``env`` is a vector environment, or a callback is an instance and no class.
+        ArgumentError: ``buffer_steps`` is no number from 1.
+        SpaceError: a space is none.
         UnknownFormatError: there is no such format.
         UnknownSpaceError: a space, or one in it, is of a type that nothing tells how to store.
         CompressionError: the format does not have the codec, or there is no such column.
@@ -106,6 +112,15 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
                 f"DataCollector records a single environment, got the vector environment {env}; "
                 f"make a DataCollector of each of its environments."
             )
+        check_space("observation_space", observation_space)
+        check_space("action_space", action_space)
+        step_callback = made_callback(
+            "step_data_callback", step_data_callback, StepDataCallback, EpisodeMetadataCallback
+        )
+        episode_callback = made_callback(
+            "episode_metadata_callback", episode_metadata_callback, EpisodeMetadataCallback, StepDataCallback
+        )
+        check_count("buffer_steps", buffer_steps if max_buffer_steps is None else max_buffer_steps, 1)
         super().__init__(env)
         self._observation_space = env.observation_space if observation_space is None else observation_space
         self._action_space = env.action_space if action_space is None else action_space
@@ -116,6 +131,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
             buffer_steps = max_buffer_steps
         if max_buffer_episodes is not None:
             _deprecated("max_buffer_episodes", "buffer_steps")
+        get_listed_root(root)  # so that a root which can be none is refused before the first step
         self._root = root
         self._pending = PendingEpisodes(
             observation_space=self._observation_space,
@@ -124,13 +140,13 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
             data_format=data_format or "hdf5",
             jpeg_encoding=jpeg_encoding,
             compression=compression,
-            describe=episode_metadata_callback(),
+            describe=episode_callback,
             buffer_steps=buffer_steps,
             root=root,
         )
         self._recorder = EpisodeRecorder(self._observation_space, self._action_space)
-        self._recorded = RecordedValues(step_data_callback(), record_infos, self._recorder.checked_info)
-        self._checks = SpaceCheck(self._observation_space), SpaceCheck(self._action_space)
+        self._recorded = RecordedValues(step_callback, record_infos, self._recorder.checked_info)
+        self._outside = OutsideValues(self._observation_space, self._action_space)
         self._room = 0  # how many steps the running episode can have before finished ones must be written
         self._resets_itself = _has_wrapper(env, Autoreset)
         self._was_reset = False
@@ -149,6 +165,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         Returns:
             What the environment returned.
         """
+        check_seed("seed", seed)
         self._end_episode()
         given = options
         if options is not None and _AUTOSEED_OPTION in options:
@@ -205,7 +222,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         notes = self._pending.make_room(steps)
         self._room = self._pending.room
         for note in notes:
-            warnings.warn(note, UserWarning, stacklevel=3)
+            warn(note)
 
     def _end_episode(self) -> None:
         """Move the running episode, if it has a step, to those that are finished."""
@@ -219,12 +236,10 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
             return
         # What is to be said comes last, as a warning may be an exception: the episode is safe by then.
         notes = self._recorder.take_notes()
-        observations, actions = self._checks
-        notes += _values_outside("Observation", observations, buffer.observations, number)
-        notes += _values_outside("Action", actions, buffer.actions, number)
+        notes += self._outside.add(buffer.observations, buffer.actions, number)
         notes += self._pending.add(buffer)
         for note in notes:
-            warnings.warn(note, UserWarning, stacklevel=3)
+            warn(note)
 
     def create_dataset(
         self,
@@ -267,6 +282,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         )
         metadata = description_of_dataset.metadata(dataset_id, self.env.spec)
         self._interrupt_episode()
+        self._sum_up_outside()
         return self._pending.publish(dataset_id, metadata)
 
     def add_to_dataset(self, dataset: MinariDataset) -> None:
@@ -278,13 +294,21 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
             EpisodeError: an episode cannot be stored.
             CombineError: the spaces of the dataset are others.
         """
+        if not isinstance(dataset, MinariDataset):
+            raise no_dataset("dataset", dataset)
         self._interrupt_episode()
+        self._sum_up_outside()
         self._pending.append_to(dataset)
 
     def _interrupt_episode(self) -> None:
         """End the running episode; further steps without a reset begin a new one."""
         if len(self._recorder):
             self._end_episode()
+
+    def _sum_up_outside(self) -> None:
+        """Warn about values outside of their spaces where there were more than the first warnings told."""
+        for note in self._outside.take_summary():
+            warn(note)
 
     def discard_info(self, name: str) -> None:
         """Drop an info from all that was recorded, such as one that cannot be stored.
@@ -315,18 +339,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         if self._pending.is_written:
             self._interrupt_episode()
             self._pending.leave()
-
-
-def _values_outside(name: str, check: SpaceCheck, values: Any, episode: int) -> list[str]:
-    """Says where the values of an episode first lie outside their space, if anywhere."""
-    outside = check.first_outside(values)
-    if outside is None:
-        return []
-    step, path = outside
-    return [
-        f"{name} is not in {name.lower()} space, in episode {episode} first at step {step}"
-        f"{f' at {path}' if path else ''}; it is recorded as it is.\nSpace: {check.space}"
-    ]
+        self._sum_up_outside()
 
 
 def _has_wrapper(env: gym.Env[Any, Any], wrapper: type) -> bool:
@@ -338,4 +351,4 @@ def _has_wrapper(env: gym.Env[Any, Any], wrapper: type) -> bool:
 
 
 def _deprecated(old: str, new: str) -> None:
-    warnings.warn(f"{old} is the older name of {new}; use that.", DeprecationWarning, stacklevel=3)
+    warn(f"{old} is the older name of {new}; use that.", DeprecationWarning)

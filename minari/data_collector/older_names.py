@@ -7,6 +7,7 @@ from typing import Any
 
 import gymnasium as gym
 
+from minari._base.notices import warn
 from minari.data_collector.data_collector import DataCollector
 from minari.dataset.minari_dataset import MinariDataset
 
@@ -15,7 +16,7 @@ class DataCollectorV0(DataCollector):
     """The older name of :class:`~minari.DataCollector`."""
 
     def __init__(self, env: gym.Env[Any, Any], *args: Any, **kwargs: Any) -> None:
-        warnings.warn("DataCollectorV0 is the older name of DataCollector; use that.", DeprecationWarning, stacklevel=2)
+        warn("DataCollectorV0 is the older name of DataCollector; use that.", DeprecationWarning)
         with warnings.catch_warnings():
             # One warning is enough, also where the older arguments are given.
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -40,10 +41,9 @@ def create_dataset_from_collector_env(
     Raises:
         TypeError: the id or the collector is missing.
     """
-    warnings.warn(
+    warn(
         "create_dataset_from_collector_env is the older form of DataCollector.create_dataset; use that.",
         DeprecationWarning,
-        stacklevel=2,
     )
     new_id = dataset_id if dataset_id is not None else dataset_name
     if new_id is None or collector_env is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,9 +10,11 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
+from minari._base.notices import warn
 from minari._base.outcomes import failures_logged
 from minari.dataset._storages import get_minari_storage
 from minari.dataset.compression import CompressionChoice
+from minari.dataset.differences import differing_leaf
 from minari.dataset.encoding import EpisodeCodec
 from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.infos import discard_info
@@ -154,11 +155,9 @@ class PendingEpisodes:
             return
         gone, episodes = self._recording.name, self._written_episodes
         self._recording, self._written_episodes, self._written_steps = None, 0, 0
-        warnings.warn(
+        warn(
             f"The recording {gone} with {episodes} episodes is gone; `minari recover` may have made a dataset of "
             f"it while it was under way. A new one begins with the {len(self._buffers)} episodes after it.",
-            UserWarning,
-            stacklevel=2,
         )
 
     def publish(self, dataset_id: str, metadata: Mapping[str, Any]) -> MinariDataset:
@@ -205,11 +204,9 @@ class PendingEpisodes:
             self.flush()
         except Exception as error:  # closing goes on, and what is written already can be recovered
             lost = f" {len(self._buffers)} more could not be written: {error}"
-        warnings.warn(
+        warn(
             f"{self._written_episodes} recorded episodes were not saved as a dataset. They are kept: run "
             f"`minari recover {self._recording.name} --dataset-id ID` to make a dataset of them.{lost}",
-            UserWarning,
-            stacklevel=3,
         )
 
 
@@ -218,8 +215,8 @@ def _check_same_layout(spaces: tuple[gym.Space[Any], gym.Space[Any]], dataset: M
     for name, ours, other in zip(("observations", "actions"), spaces, theirs, strict=True):
         if codec_for(ours).layout() != codec_for(other).layout():
             raise CombineError(
-                f"The recorded {name} are of the space {ours}, expected one laid out like {other} as in the "
-                f"dataset {dataset.id}."
+                f"The recorded {name} are of another space than those of the dataset {dataset.id}: "
+                f"{differing_leaf(ours, other, (name,))}."
             )
 
 

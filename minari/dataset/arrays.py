@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -11,6 +10,9 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
+from minari._base.notices import warn
+from minari.dataset._storages.registry import get_minari_storage
+from minari.dataset.arguments import check_space
 from minari.dataset.compression import CompressionChoice
 from minari.dataset.creation import EnvLike, Policy, create_dataset_from_buffers
 from minari.dataset.episode_buffer import EpisodeBuffer
@@ -99,6 +101,9 @@ def create_dataset_from_arrays(  # noqa: D417 (what it shares with the other is 
     if final_observation not in _CHOICES:
         raise EpisodeError(f"final_observation is {final_observation!r}, expected one of {_CHOICES}.")
     free_dataset_path(dataset_id, root=root)
+    check_space("observation_space", observation_space)
+    check_space("action_space", action_space)
+    get_minari_storage(data_format or "hdf5")
     steps = _Steps.of(observations, actions, rewards, terminations, truncations, infos, next_observations)
     steps.settle_final_observations(final_observation)
     if env is None and observation_space is None:
@@ -108,7 +113,7 @@ def create_dataset_from_arrays(  # noqa: D417 (what it shares with the other is 
         action_space = infer_action_space(steps.actions)
         steps.assumptions.append(f"the action space is {_brief(action_space)}")
     if steps.assumptions:
-        warnings.warn(f"{dataset_id}: assumed that {'; '.join(steps.assumptions)}.", UserWarning, stacklevel=2)
+        warn(f"{dataset_id}: assumed that {'; '.join(steps.assumptions)}.")
     notes = {"final_observation": steps.final_observation, "assumptions": steps.assumptions}
     return create_dataset_from_buffers(
         dataset_id,

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
+from minari._base.json_text import shortened
+from minari._base.notices import warn
+from minari.dataset.arguments import check_seed, no_dataset
 from minari.dataset.compression import CompressionChoice
 from minari.dataset.env_spec import (
+    difference_up_to_max_episode_steps,
     merge_max_episode_steps,
-    specs_equal_up_to_max_episode_steps,
 )
 from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.minari_storage import MinariStorage, PathLike
-from minari.dataset.publication import new_dataset
+from minari.dataset.publication import free_dataset_path, new_dataset
 from minari.dataset.raw_metadata import texts_of
 from minari.dataset.storing import append_stored
 from minari.dataset.versions import combine_versions
-from minari.errors import CombineError
+from minari.errors import ArgumentTypeError, CombineError
 from minari.storage.datasets_root_dir import get_dataset_path
 
 
@@ -36,11 +39,16 @@ def validate_datasets_to_combine(datasets_to_combine: Sequence[MinariDataset]) -
         CombineError: there is no dataset, or they come from different environments, or some have a
             spec and some have none.
     """
+    if isinstance(datasets_to_combine, (MinariDataset, str, os.PathLike)):
+        raise CombineError(
+            f"The datasets to combine are {shortened(datasets_to_combine)}, expected a list of MinariDataset, such as "
+            f"[minari.load_dataset(ID), minari.load_dataset(ID)]."
+        )
     if not datasets_to_combine:
         raise CombineError("There are no datasets to combine; give at least one.")
     for dataset in datasets_to_combine:
         if not isinstance(dataset, MinariDataset):
-            raise CombineError(f"Expected datasets to combine, got {dataset!r}; load it with minari.load_dataset.")
+            raise CombineError(str(no_dataset("A dataset to combine", dataset)))
     specs = [(dataset.id, dataset.env_spec) for dataset in datasets_to_combine]
     known = [spec for _, spec in specs if spec is not None]
     if not known:
@@ -50,10 +58,11 @@ def validate_datasets_to_combine(datasets_to_combine: Sequence[MinariDataset]) -
         raise CombineError(f"The datasets {without} have no env_spec and the others have one; combine like with like.")
     first = known[0]
     for name, other in specs:
-        if other is not None and not specs_equal_up_to_max_episode_steps(first, other):
+        difference = "" if other is None else difference_up_to_max_episode_steps(first, other)
+        if difference:
             raise CombineError(
-                f"The datasets were recorded in different environments: {datasets_to_combine[0].id} in {first}, "
-                f"{name} in {other}."
+                f"The datasets were recorded in different environments: in the env_spec of "
+                f"{datasets_to_combine[0].id} and of {name}, {difference}."
             )
     return replace(first, max_episode_steps=merge_max_episode_steps(known))
 
@@ -95,12 +104,16 @@ def combine_datasets(
         (2, ['docs/part-v0', 'docs/part-v1'])
     """
     if new_dataset_name is not None:
-        warnings.warn(
+        warn(
             "new_dataset_name is the older name of new_dataset_id; use that.",
             DeprecationWarning,
-            stacklevel=2,
         )
-    new_id = new_dataset_id or new_dataset_name or ""
+    new_id = new_dataset_id if new_dataset_id is not None else new_dataset_name
+    if new_id is None:
+        raise ArgumentTypeError("new_dataset_id is missing, expected the id of the new dataset such as 'name-v0'.")
+    free_dataset_path(new_id, root=root)
+    if isinstance(datasets_to_combine, Iterator):
+        datasets_to_combine = list(datasets_to_combine)
     env_spec = validate_datasets_to_combine(datasets_to_combine)
     first = datasets_to_combine[0].storage
     with new_dataset(new_id, root) as data_path:
@@ -158,8 +171,15 @@ def split_dataset(dataset: MinariDataset, sizes: Sequence[int], seed: int | None
         seed: for the permutation of the episodes.
 
     Raises:
+        ArgumentTypeError: an argument is of another kind.
         CombineError: a size is no whole number of episodes, or they add up to more than there are.
     """
+    if not isinstance(dataset, MinariDataset):
+        raise no_dataset("dataset", dataset)
+    if isinstance(sizes, str) or not isinstance(sizes, (Iterable)):
+        raise ArgumentTypeError(f"sizes is {shortened(sizes)}, expected a list of numbers of episodes.")
+    sizes = list(sizes)
+    check_seed("seed", seed)
     if any(isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 0 for size in sizes):
         raise CombineError(f"The sizes are {list(sizes)}, expected numbers of episodes from 0.")
     if sum(sizes) > dataset.total_episodes:

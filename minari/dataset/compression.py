@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from minari._base.json_text import shortened
+from minari._base.suggestions import did_you_mean
 from minari.errors import CompressionError
 from minari.spaces import Leaf, Path, path_name
 
@@ -95,7 +96,7 @@ class Compression:
                 if name not in known and not str(name).startswith("infos/"):
                     raise CompressionError(
                         f"The compression of {name!r} is given, and the dataset has no such column, expected some of "
-                        f"{sorted(known)}."
+                        f"{sorted(known)}.{did_you_mean(name, known)}"
                     )
                 self._by_name[name] = _codec(text)
         elif choice is not None:
@@ -147,7 +148,10 @@ def check_codec(codec: Codec, codecs: Codecs, data_format: str) -> None:
     """
     if codec.name not in codecs:
         known = ", ".join(map(repr, [NONE, *codecs]))
-        raise CompressionError(f"The format {data_format!r} has no codec {codec.name!r}, expected one of {known}.")
+        raise CompressionError(
+            f"The format {data_format!r} has no codec {codec.name!r}, expected one of {known}."
+            f"{did_you_mean(codec.name, [NONE, *codecs])}"
+        )
     levels = codecs[codec.name]
     if codec.level is not None and (levels is None or codec.level not in levels):
         expected = "no level" if levels is None else f"one from {levels.start} to {levels.stop - 1}"

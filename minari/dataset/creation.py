@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import Any
 
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
+from minari._base.notices import warn
+from minari.dataset._storages.registry import get_minari_storage
+from minari.dataset.arguments import check_callable, check_count, check_score, check_space
 from minari.dataset.compression import CompressionChoice
 from minari.dataset.dataset_id import DatasetId
+from minari.dataset.encoding import EpisodeCodec
 from minari.dataset.env_spec import env_spec_to_json, make_environment, spaces_of, spec_of
 from minari.dataset.episode_buffer import EpisodeBuffer, as_episode_buffers
 from minari.dataset.metadata import json_value
 from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.minari_storage import MinariStorage, PathLike
+from minari.dataset.new_storage import checked_compression
 from minari.dataset.publication import free_dataset_path, new_dataset
 from minari.dataset.scores import RandomPolicy, get_average_reference_score
+from minari.dataset.space_check import OutsideValues
 from minari.dataset.versions import FORMAT_VERSION
 from minari.errors import EpisodeError, MetadataError, ScoreError, SpaceError
 from minari.storage.datasets_root_dir import get_dataset_path
@@ -57,17 +63,20 @@ class DatasetDescription:
         """The metadata to store, once the reference scores have been estimated where that is asked for.
 
         Warns:
-            UserWarning: for each thing worth giving that was left out.
+            UserWarning: lists the things worth giving that were left out.
 
         Raises:
             ScoreError: the maximum score is given in two ways, or there is no environment to estimate in.
             EnvironmentSpecError: the environment for evaluation is not known.
         """
+        self._check()
         if self.expert_policy is not None and self.ref_max_score is not None:
             raise ScoreError("Both expert_policy and ref_max_score are given, expected one of them; leave one out.")
-        for name, advice in _WORTH_GIVING.items():
-            if getattr(self, name) is None:
-                warnings.warn(f"`{name}` is set to None; {advice}.", UserWarning, stacklevel=3)
+        missing = [
+            f"`{name}` is set to None: {use}" for name, use in _WORTH_GIVING.items() if getattr(self, name) is None
+        ]
+        if missing:
+            warn(f"{'; '.join(missing)}.")
         metadata: dict[str, Any] = {"dataset_id": dataset_id, "minari_version": FORMAT_VERSION}
         if self.eval_env is not None:
             metadata["eval_env_spec"] = env_spec_to_json(self.eval_env)
@@ -81,6 +90,14 @@ class DatasetDescription:
         # Checked before the policies play, which may take long.
         metadata = {name: json_value(value, name) for name, value in metadata.items()}
         return {**metadata, **self._scores(env_spec)}
+
+    def _check(self) -> None:
+        """Refuse what cannot be meant, before a policy plays."""
+        if self.expert_policy is not None:
+            check_callable("expert_policy", self.expert_policy, "a function of the observation that gives an action")
+        check_count("num_episodes_average_score", self.num_episodes_average_score, 1, ScoreError)
+        check_score("ref_min_score", self.ref_min_score)
+        check_score("ref_max_score", self.ref_max_score)
 
     def _scores(self, env_spec: EnvSpec | None) -> dict[str, Any]:
         low, high = self.ref_min_score, self.ref_max_score
@@ -218,7 +235,7 @@ def create_dataset_from_buffers(
     given = {name: value for name, value in locals().items() if name in _DESCRIPTION_FIELDS}
     if env is None and (observation_space is None or action_space is None):
         raise SpaceError("Without an env both observation_space and action_space are needed; give them.")
-    episodes = as_episode_buffers(buffer, stacklevel=2)
+    episodes = as_episode_buffers(buffer)
     free_dataset_path(dataset_id, root=root)
     env_spec = spec_of(env)
     if observation_space is None or action_space is None:
@@ -226,6 +243,10 @@ def create_dataset_from_buffers(
         # Not `or`: an empty Dict space counts as false.
         observation_space = env_observation_space if observation_space is None else observation_space
         action_space = env_action_space if action_space is None else action_space
+    check_space("observation_space", observation_space)
+    check_space("action_space", action_space)
+    storage_type = get_minari_storage(data_format or "hdf5")
+    checked_compression(storage_type, EpisodeCodec(observation_space, action_space), compression, jpeg_encoding)
     metadata = DatasetDescription(**given).metadata(dataset_id, env_spec)
     with new_dataset(dataset_id, root) as data_path:
         storage = MinariStorage.new(
@@ -238,10 +259,21 @@ def create_dataset_from_buffers(
             compression=compression,
         )
         storage.update_metadata({**metadata, **(extra_metadata or {})})
-        storage.update_episodes(episodes)
+        outside = OutsideValues(observation_space, action_space)
+        storage.update_episodes(_looked_at(episodes, outside))
+        for sentence in outside.take_summary(is_first_time=True):
+            warn(sentence)
         if storage.total_episodes == 0:
             raise EpisodeError(f"There is no episode for the dataset {dataset_id}, expected at least one.")
     return MinariDataset(get_dataset_path(dataset_id, root=root) / "data")
+
+
+def _looked_at(episodes: Iterable[EpisodeBuffer], outside: OutsideValues) -> Iterator[EpisodeBuffer]:
+    """Count the values of episodes that lie outside their spaces, once they are known to fit otherwise."""
+    for number, episode in enumerate(episodes):
+        yield episode
+        with suppress(KeyError, IndexError, TypeError):  # nested in another way that the storage takes
+            outside.add(episode.observations, episode.actions, number)
 
 
 def _spaces_of(env: EnvLike | None, spec: EnvSpec | None) -> tuple[gym.Space[Any], gym.Space[Any]]:

@@ -11,7 +11,6 @@ import enum
 import json
 import os
 import sys
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -22,6 +21,8 @@ from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec, WrapperSpec
 
 from minari._base.json_text import parse_json, shortened
+from minari._base.notices import warn
+from minari.dataset.differences import differing_key
 from minari.dataset.metadata import json_value
 from minari.errors import EnvironmentModuleError, EnvironmentSpecError, MetadataError
 
@@ -90,7 +91,7 @@ def env_spec_to_json(env: Described | None) -> str | None:
         return None
     description, omissions = _described(spec)
     for omission in omissions:
-        warnings.warn(f"The spec of the environment {spec.id} is stored {omission}.", UserWarning, stacklevel=2)
+        warn(f"The spec of the environment {spec.id} is stored {omission}.")
     return json.dumps(description)
 
 
@@ -112,10 +113,8 @@ def spec_of(env: Described | None) -> EnvSpec | None:
     if isinstance(env, (gymnasium.Env, gymnasium.vector.VectorEnv)):
         if env.spec is None or isinstance(env.spec, EnvSpec):
             return env.spec
-        warnings.warn(
+        warn(
             f"The spec of the {type(env).__name__} is not an EnvSpec and is left out, got {env.spec!r}.",
-            UserWarning,
-            stacklevel=3,
         )
         return None
     raise EnvironmentSpecError(f"Expected an environment, an EnvSpec or the id of an environment, got {env!r}.")
@@ -413,10 +412,15 @@ def registered_spaces(spec: EnvSpec) -> tuple[Space, Space] | None:
 
 def specs_equal_up_to_max_episode_steps(first: EnvSpec, second: EnvSpec) -> bool:
     """Whether two specs make the same environment, save that one may run longer."""
+    return not difference_up_to_max_episode_steps(first, second)
+
+
+def difference_up_to_max_episode_steps(first: EnvSpec, second: EnvSpec) -> str:
+    """The first key in which two specs differ, save ``max_episode_steps``, with both values; empty where none is."""
     descriptions = [_described(spec)[0] for spec in (first, second)]
     for description in descriptions:
         description.pop("max_episode_steps")
-    return descriptions[0] == descriptions[1]
+    return differing_key(*descriptions)
 
 
 def merge_max_episode_steps(specs: Sequence[EnvSpec]) -> int | None:

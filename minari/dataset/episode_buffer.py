@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from minari._base.json_text import shortened
+from minari._base.notices import warn
 from minari.dataset.infos import append_info
 from minari.dataset.step_data import StepData
 from minari.errors import EpisodeError, EpisodeTypeError
@@ -98,12 +98,11 @@ class EpisodeBuffer:
         return replace(self, **changes)
 
 
-def as_episode_buffers(buffers: Iterable[Any], stacklevel: int) -> Iterable[EpisodeBuffer]:
+def as_episode_buffers(buffers: Iterable[Any]) -> Iterable[EpisodeBuffer]:
     """Episodes as a caller gives them; up to 0.4 they were plain dicts with the fields of a buffer.
 
     Args:
         buffers: the episodes. Those of a list are looked at before any of them is stored.
-        stacklevel: of the warning, 1 being the caller of this function.
 
     Warns:
         DeprecationWarning: once, where there are dicts.
@@ -118,10 +117,9 @@ def as_episode_buffers(buffers: Iterable[Any], stacklevel: int) -> Iterable[Epis
     if not isinstance(buffers, Sequence):
         return buffers
     if any(isinstance(buffer, Mapping) for buffer in buffers):
-        warnings.warn(
+        warn(
             "Episodes as plain dicts are the older form of EpisodeBuffer(**episode); use that.",
             DeprecationWarning,
-            stacklevel=stacklevel + 1,
         )
     return [_as_buffer(number, buffer) for number, buffer in enumerate(buffers)]
 

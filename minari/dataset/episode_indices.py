@@ -29,7 +29,7 @@ def checked_indices(indices: Iterable[int], total: int, place: object) -> Iterat
 
 def _one_by_one(indices: Iterable[int], total: int, place: object) -> Iterator[int]:
     for index in indices:
-        if not isinstance(index, (int, np.integer)) or not 0 <= index < total:
+        if not isinstance(index, (int, np.integer)) or isinstance(index, bool) or not 0 <= index < total:
             raise EpisodeIndexError(
                 f"There is no episode {index!r} in {place}, expected a number from 0 to {total - 1}."
             )

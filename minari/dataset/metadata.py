@@ -14,6 +14,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from gymnasium import spaces
 
+from minari._base.notices import warn
+from minari._base.suggestions import closest
 from minari.dataset.raw_metadata import (
     METADATA_FILE_NAME,
     SPACES,
@@ -29,12 +31,20 @@ from minari.errors import DatasetCorruptError, MetadataError, SpaceError, Unknow
 from minari.serialization import deserialize_space, has_uniform_bounds, serialize_space
 
 
-__all__ = ["METADATA_FILE_NAME", "DatasetMetadata", "json_value", "upgrade_attributes"]
+__all__ = ["METADATA_FILE_NAME", "DatasetMetadata", "json_value", "upgrade_attributes", "warn_about_mistyped"]
 
 Space: TypeAlias = spaces.Space[Any]
 
 _NAME_SETS = ("author", "author_email")
 _SET_AT_FIRST = (*TOTALS, "compression")
+_KNOWN_KEYS = frozenset(
+    {
+        *TOTALS, *SPACES, "algorithm_name", "assumptions", "author", "author_email", "code_permalink",
+        "combined_datasets", "compression", "data_format", "dataset_id", "dataset_size", "description", "env_spec",
+        "eval_env_spec", "final_observation", "inferred_spaces", "jpeg_encoding", "minari_version",
+        "num_episodes_average_score", "ref_max_score", "ref_min_score", "requirements",
+    }
+)  # fmt: skip
 _SET_ONCE = (*SPACES, "env_spec", "data_format", "jpeg_encoding", "dataset_id", "minari_version")
 
 
@@ -243,6 +253,25 @@ def _stored_value(key: str, value: Any) -> Any:
 
 def _is_list_of_strings(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def warn_about_mistyped(
+    changes: Mapping[str, Any], present: Iterable[str] = (), known: Iterable[str] = _KNOWN_KEYS
+) -> None:
+    """Point out the keys of metadata that look like one that this library knows and are none.
+
+    Args:
+        changes: the keys that are set.
+        present: those that there are already.
+        known: those that mean something.
+
+    Warns:
+        UserWarning: for each such key, which is kept all the same.
+    """
+    for key in changes:
+        meant = None if key in known or key in present else closest(key, known, likeness=0.8)
+        if meant is not None:
+            warn(f"The metadata key {key!r} is none that this library knows, and is stored. Did you mean {meant!r}?")
 
 
 def json_value(value: Any, key: str) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, overload
 
@@ -12,6 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.envs.registration import EnvSpec
 
+from minari._base.json_text import shortened
+from minari._base.notices import warn
+from minari.dataset.arguments import check_callable, check_count, check_seed
 from minari.dataset.compression import CompressionChoice
 from minari.dataset.conversion import write_as_dataset
 from minari.dataset.dataset_id import gen_dataset_id, parse_dataset_id
@@ -24,7 +26,7 @@ from minari.dataset.raw_metadata import texts_of
 from minari.dataset.requirements import warn_about_unmet
 from minari.dataset.statistics import DatasetStatistics, statistics_of
 from minari.dataset.versions import FORMAT_VERSION, check_readable
-from minari.errors import DatasetNotFoundError, EnvironmentSpecError, EpisodeError, EpisodeIndexError
+from minari.errors import ArgumentTypeError, DatasetNotFoundError, EnvironmentSpecError, EpisodeError, EpisodeIndexError
 
 
 __all__ = ["EpisodeData", "MinariDataset", "MinariDatasetSpec", "gen_dataset_id", "parse_dataset_id"]
@@ -197,6 +199,7 @@ class MinariDataset:
 
     def set_seed(self, seed: int) -> None:
         """Seed :meth:`sample_episodes`."""
+        check_seed("seed", seed)
         self._generator = np.random.default_rng(seed)
 
     def sample_episodes(self, n_episodes: int) -> list[EpisodeData]:
@@ -205,6 +208,7 @@ class MinariDataset:
         Raises:
             EpisodeError: there are fewer than ``n_episodes``.
         """
+        check_count("n_episodes", n_episodes, error=EpisodeError)
         if not 0 <= n_episodes <= self.total_episodes:
             raise EpisodeError(
                 f"{n_episodes} episodes were asked for and the dataset has {self.total_episodes}; sampling is "
@@ -225,6 +229,12 @@ class MinariDataset:
                 process ends with SIGBUS, which nothing can catch. Nor may it be handed to a library that
                 ignores that an array is read-only, as torch does.
         """
+        if episode_indices is not None and (
+            isinstance(episode_indices, str) or not isinstance(episode_indices, Iterable)
+        ):
+            raise ArgumentTypeError(
+                f"episode_indices is {shortened(episode_indices)}, expected a list of numbers of episodes."
+            )
         return self._read(self._indices if episode_indices is None else episode_indices, copy=copy)
 
     def _read(self, indices: Iterable[int], *, copy: bool = True) -> Iterator[EpisodeData]:
@@ -265,6 +275,7 @@ class MinariDataset:
 
     def filter_episodes(self, condition: Callable[[EpisodeData], bool]) -> MinariDataset:
         """A view of the episodes for which the condition is true."""
+        check_callable("condition", condition, "a function of an EpisodeData that returns a bool")
         return self._view([episode.id for episode in self if condition(episode)])
 
     def statistics(self) -> DatasetStatistics:
@@ -287,7 +298,7 @@ class MinariDataset:
             DatasetBusyError: another program is still writing the dataset.
             StorageError: the system refuses to write; nothing is changed.
         """
-        episodes = as_episode_buffers(buffer, stacklevel=2)
+        episodes = as_episode_buffers(buffer)
         self._append(lambda: self._storage.update_episodes(episodes, lock_timeout=lock_timeout))
 
     def _append(self, change: Callable[[], None]) -> None:
@@ -395,7 +406,7 @@ class MinariDataset:
             EnvironmentSpecError: the dataset names no environment, or it cannot be made.
         """
         requirements = texts_of(self._storage._current.raw.get("requirements"))
-        warn_about_unmet(requirements, stacklevel=2)
+        warn_about_unmet(requirements)
         spec = self.eval_env_spec if eval_env else None
         if spec is None:
             if eval_env:
@@ -422,4 +433,4 @@ class MinariDataset:
 
 
 def _deprecated(old: str, new: str) -> None:
-    warnings.warn(f"{old} is the older name of {new}; use that.", DeprecationWarning, stacklevel=3)
+    warn(f"{old} is the older name of {new}; use that.", DeprecationWarning)

@@ -23,7 +23,7 @@ from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.episode_indices import checked_indices
 from minari.dataset.episode_metadata import checked_metadata
 from minari.dataset.episode_writer import EpisodeWriter
-from minari.dataset.metadata import METADATA_FILE_NAME, DatasetMetadata
+from minari.dataset.metadata import METADATA_FILE_NAME, DatasetMetadata, warn_about_mistyped
 from minari.dataset.new_storage import checked_compression, compression_of, metadata_of_new
 from minari.dataset.raw_metadata import SPACES, read_raw_metadata
 from minari.dataset.storage_hooks import StorageHooks
@@ -228,8 +228,11 @@ class MinariStorage(StorageHooks):
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """The metadata, with spaces as spaces, and authors and emails as sets."""
-        return self._current.public()
+        """The metadata, with spaces as spaces, authors and emails as sets, and the id that says where it lies."""
+        public = self._current.public()
+        if public.get("dataset_id"):
+            public["dataset_id"] = self.dataset_id
+        return public
 
     @property
     def observation_space(self) -> gym.Space[Any]:
@@ -391,7 +394,8 @@ class MinariStorage(StorageHooks):
         """Set metadata of the dataset, leaving the other keys as they are.
 
         Args:
-            metadata: the keys and their values.
+            metadata: the keys and their values. One that looks like a key of this library and is none is
+                stored with a warning.
             lock_timeout: for how many seconds to wait for another program that is writing the dataset; by
                 default 60, or what ``MINARI_LOCK_TIMEOUT`` says.
 
@@ -402,6 +406,7 @@ class MinariStorage(StorageHooks):
             StorageError: the system refuses to write; nothing is changed.
         """
         with storing.opened_writer(self, lock_timeout) as writer:
+            warn_about_mistyped(metadata, self._current.raw)
             writer.commit(self._current.updated(metadata))
 
     def update_episode_metadata(

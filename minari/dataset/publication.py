@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from minari._base.outcomes import storage_errors
 from minari.dataset.dataset_id import DatasetId
 from minari.dataset.minari_storage import PathLike
 from minari.errors import DatasetExistsError
 from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root
-from minari.storage.publishing import ensure_namespace_directories, restore_replaced, staged_directory
+from minari.storage.publishing import ensure_namespace_directories, refuse_nested, restore_replaced, staged_directory
 
 
 def free_dataset_path(dataset_id: str, *, root: PathLike | None = None) -> Path:
@@ -18,14 +19,17 @@ def free_dataset_path(dataset_id: str, *, root: PathLike | None = None) -> Path:
 
     Raises:
         DatasetIdError: the id is malformed.
-        DatasetExistsError: there is one already.
+        DatasetExistsError: there is one already, or it would lie inside another one.
     """
     path = get_dataset_path(str(DatasetId.parse(dataset_id)), root=root)
-    if path.exists() or restore_replaced(path):
+    with storage_errors(path, "made"):
+        is_taken = path.exists() or restore_replaced(path)
+    if is_taken:
         raise DatasetExistsError(
             f"A dataset with the id {dataset_id} already exists at {path}, and datasets are never "
             f"overwritten; choose another name or version."
         )
+    refuse_nested(path)
     return path
 
 

@@ -35,6 +35,7 @@ __all__ = [
     "size_of",
     "texts_of",
     "with_measured_size",
+    "with_id_of_place",
 ]
 
 #: The most bytes that the metadata of a dataset may have; those of the largest images have a third of it.
@@ -209,6 +210,11 @@ def texts_of(value: object) -> list[str]:
     if isinstance(value, (list, tuple, set, frozenset)):
         return [str(item) for item in value]
     return [] if value is None else [str(value)]
+
+
+def with_id_of_place(raw: dict[str, Any], dataset_id: str) -> dict[str, Any]:
+    """Return metadata with the id that says where the dataset lies, which may have been moved or copied there."""
+    return {**raw, "dataset_id": dataset_id} if raw.get("dataset_id") else raw
 
 
 def damaged(source: object, key: str, expected: str, raw: Mapping[str, Any]) -> DatasetCorruptError:

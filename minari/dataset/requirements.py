@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from minari._base.json_text import shortened
+from minari._base.notices import warn
 from minari.lazy import LazyModule
 
 
@@ -22,17 +22,16 @@ else:  # only who recovers an environment asks for them
 _LONGEST = 1000  # characters
 
 
-def warn_about_unmet(requirements: Iterable[str], stacklevel: int) -> None:
+def warn_about_unmet(requirements: Iterable[str]) -> None:
     """Warn about each requirement that the installed packages do not meet.
 
     Args:
         requirements: as for ``pip install``.
-        stacklevel: of the warnings, 1 being the caller of this function.
     """
     for text in requirements:
         problem = _problem(text)
         if problem is not None:
-            warnings.warn(problem, UserWarning, stacklevel=stacklevel + 1)
+            warn(problem)
 
 
 def _problem(text: str) -> str | None:

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from minari._base.json_text import shortened
-from minari.errors import ScoreError
+from minari.dataset.arguments import no_dataset
+from minari.errors import ArgumentTypeError, ScoreError
 
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ def get_normalized_score(dataset: MinariDataset, returns: npt.ArrayLike) -> npt.
     Raises:
         ScoreError: the dataset has no reference scores.
     """
+    if not hasattr(dataset, "storage"):
+        raise no_dataset("dataset", dataset)
     metadata = dataset.storage.metadata
     low, high = metadata.get("ref_min_score"), metadata.get("ref_max_score")
     if low is None or high is None:
@@ -86,4 +89,7 @@ def get_normalized_score(dataset: MinariDataset, returns: npt.ArrayLike) -> npt.
             f"The reference scores of the dataset {dataset.id} are {shortened(low)} and {shortened(high)}, expected "
             f"numbers; set ref_min_score and ref_max_score."
         )
-    return np.asarray((np.asarray(returns) - low) / (high - low))
+    values = np.asarray(returns)
+    if values.dtype.kind not in "biufc":
+        raise ArgumentTypeError(f"The returns are {shortened(returns)}, expected numbers.")
+    return np.asarray((values - low) / (high - low))

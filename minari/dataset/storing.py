@@ -12,6 +12,7 @@ from minari.dataset._storages.file_lock import waiting_at_most
 from minari.dataset._storages.images import decode_frames, encode_frames, encoded_frame, is_encoded, is_encoded_in
 from minari.dataset.continuing import continued
 from minari.dataset.data_paths import is_remote
+from minari.dataset.differences import differing_leaf
 from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.episode_metadata import checked_metadata
 from minari.dataset.episode_writer import EpisodeWriter
@@ -178,8 +179,8 @@ def _check_same_layout(storage: MinariStorage, source: MinariStorage) -> None:
     for name in ("observations", "actions"):
         if getattr(ours, name).layout() != getattr(theirs, name).layout():
             raise CombineError(
-                f"The {name} of {source.data_path} are of the space {getattr(theirs, name).space}, expected "
-                f"one laid out like {getattr(ours, name).space} as in {storage.data_path}."
+                f"The {name} of {source.data_path} are of another space than those of {storage.data_path}: "
+                f"{differing_leaf(getattr(theirs, name).space, getattr(ours, name).space, (name,))}."
             )
 
 

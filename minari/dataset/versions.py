@@ -6,12 +6,12 @@ PEP 440; those of 0.3 carry none.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from functools import reduce
 from typing import TYPE_CHECKING
 
 from minari._base.json_text import shortened
+from minari._base.notices import warn
 from minari.errors import CombineError, DatasetVersionError
 from minari.lazy import LazyModule
 
@@ -100,11 +100,9 @@ def check_readable(version_text: str | None, dataset: str) -> None:
     if interval.overlaps(_interval(_READABLE)):
         return
     if interval.overlaps(_interval(_NEWER)):
-        warnings.warn(
+        warn(
             f"The dataset {dataset} follows the format version {version_text}, which is newer than "
             f"{FORMAT_VERSION}; parts of it may be missing until Minari is upgraded.",
-            UserWarning,
-            stacklevel=2,
         )
         return
     raise DatasetVersionError(

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import warnings
+from contextlib import suppress
 from typing import Any
 
+from minari._base.json_text import shortened
+from minari._base.notices import warn
+from minari._base.suggestions import did_you_mean
 from minari.dataset.dataset_id import dataset_id_sort_key, parse_dataset_id
-from minari.dataset.raw_metadata import read_raw_metadata, with_measured_size
+from minari.dataset.raw_metadata import read_raw_metadata, with_id_of_place, with_measured_size
 from minari.dataset.versions import is_compatible
-from minari.errors import MinariError
-from minari.storage.datasets_root_dir import get_datasets_root
+from minari.errors import ArgumentTypeError, MinariError
+from minari.storage.datasets_root_dir import get_listed_root
 from minari.storage.publishing import walk_catalogue
 
 
-__all__ = ["has_prefix", "list_local_datasets", "newest_versions"]
+__all__ = ["did_you_mean_local", "has_prefix", "list_local_datasets", "newest_versions"]
 
 
 def list_local_datasets(
@@ -38,9 +42,11 @@ def list_local_datasets(
     Warns:
         UserWarning: a dataset is damaged; it is left out.
     """
+    if prefix is not None and not isinstance(prefix, str):
+        raise ArgumentTypeError(f"prefix is {shortened(prefix)}, expected a namespace such as 'D4RL/door'.")
     folders = {
         folder.id: folder.path
-        for folder in walk_catalogue(get_datasets_root(root))
+        for folder in walk_catalogue(get_listed_root(root))
         if folder.is_dataset and (not prefix or has_prefix(folder.id, prefix))
     }
     found: dict[str, dict[str, Any]] = {}
@@ -51,15 +57,21 @@ def list_local_datasets(
         except (MinariError, OSError) as error:
             if not os.path.lexists(folders[dataset_id]):
                 continue  # it was deleted since
-            warnings.warn(
-                f"The dataset {dataset_id} is left out, it cannot be read: {error}", UserWarning, stacklevel=2
-            )
+            warn(f"The dataset {dataset_id} is left out, it cannot be read: {error}")
             continue
-        if metadata.get("dataset_id"):
-            metadata["dataset_id"] = dataset_id  # it may have been moved or copied here
+        metadata = with_id_of_place(metadata, dataset_id)
         if not compatible_minari_version or is_compatible(metadata.get("minari_version")):
             found[dataset_id] = metadata
     return newest_versions(found) if latest_version else found
+
+
+def did_you_mean_local(dataset_id: str, root: str | os.PathLike[str] | None = None) -> str:
+    """Return a question about the local dataset whose id is most like one that there is not; empty where none is."""
+    with warnings.catch_warnings(), suppress(OSError):
+        warnings.simplefilter("ignore")
+        known = (folder.id for folder in walk_catalogue(get_listed_root(root)) if folder.is_dataset)
+        return did_you_mean(dataset_id, known)
+    return ""
 
 
 def has_prefix(dataset_id: str, prefix: str) -> bool:

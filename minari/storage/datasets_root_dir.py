@@ -11,10 +11,18 @@ from pathlib import Path
 
 from minari._base.json_text import shortened
 from minari.dataset.dataset_id import is_dataset_id, parse_namespace
-from minari.errors import DatasetBusyError
+from minari.errors import DatasetBusyError, StorageError
 
 
-__all__ = ["dataset_id_at", "get_dataset_path", "get_datasets_root", "get_default_remote", "get_lock_timeout"]
+__all__ = [
+    "dataset_id_at",
+    "get_dataset_path",
+    "get_datasets_root",
+    "get_default_remote",
+    "get_listed_root",
+    "get_lock_timeout",
+    "is_remote_of_variable",
+]
 
 _ROOT_VARIABLE = "MINARI_DATASETS_PATH"
 _REMOTE_VARIABLE = "MINARI_REMOTE"
@@ -34,6 +42,32 @@ def get_datasets_root(root: str | os.PathLike[str] | None = None) -> Path:
     return Path(chosen).expanduser().absolute()
 
 
+def get_listed_root(root: str | os.PathLike[str] | None = None) -> Path:
+    """The folder of all local datasets, as :func:`get_datasets_root` gives it, to be listed.
+
+    Raises:
+        StorageError: something else is in its place, or it may not be read. That it is missing is no error.
+    """
+    folder = _checked_root(root)
+    if folder.exists() and not os.access(folder, os.R_OK | os.X_OK):
+        raise StorageError(f"{_subject(folder, root)}, which may not be read; expected a directory of datasets.")
+    return folder
+
+
+def _checked_root(root: str | os.PathLike[str] | None) -> Path:
+    folder = get_datasets_root(root)
+    with suppress(PermissionError):
+        if folder.exists() and not folder.is_dir():
+            raise StorageError(f"{_subject(folder, root)}, which is a file; expected a directory of datasets.")
+    return folder
+
+
+def _subject(folder: Path, root: str | os.PathLike[str] | None) -> str:
+    """The beginning of a sentence about the root, which names the variable where that is at fault."""
+    is_variable = root is None and bool(os.environ.get(_ROOT_VARIABLE))
+    return f"{_ROOT_VARIABLE} is {folder}" if is_variable else f"The root of the datasets is {folder}"
+
+
 def get_dataset_path(dataset_id: str | None = None, *, root: str | os.PathLike[str] | None = None) -> Path:
     """The folder of a dataset or of a namespace, which need not exist; the root when none is given.
 
@@ -48,33 +82,47 @@ def get_dataset_path(dataset_id: str | None = None, *, root: str | os.PathLike[s
 
     Raises:
         DatasetIdError: the id follows neither grammar.
+        StorageError: the root cannot be made.
     """
     parts = () if dataset_id is None else parse_namespace(dataset_id)
-    folder = get_datasets_root(root)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = _checked_root(root)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"{_subject(folder, root)}, which cannot be made ({error.strerror or error}); expected a directory that "
+            f"you may write to.",
+            error.errno,
+            error.strerror,
+            str(folder),
+        ) from error
     return folder.joinpath(*parts)
 
 
 def dataset_id_at(folder: Path, stored: str | None) -> str:
-    """The id of the dataset in a folder: where it lies, which is another than it says where it was moved.
+    """Return the id of the dataset in a directory: where it lies below the root, and what it says elsewhere.
 
     Args:
         folder: of the dataset.
         stored: the id in its metadata, where there is one.
     """
-    folder = folder.absolute()
-    with suppress(ValueError):
-        placed = folder.relative_to(get_datasets_root()).as_posix()
-        if is_dataset_id(placed):
-            return placed
-    if stored and is_dataset_id(stored) and folder.parts[-stored.count("/") - 1 :] == tuple(stored.split("/")):
-        return stored
-    return folder.name if is_dataset_id(folder.name) or not stored else stored
+    root, folder = get_datasets_root(), folder.absolute()
+    for base, place in ((root, folder), (Path(os.path.realpath(root)), Path(os.path.realpath(folder)))):
+        with suppress(ValueError):
+            placed = place.relative_to(base).as_posix()
+            if is_dataset_id(placed):
+                return placed
+    return stored or folder.name
 
 
 def get_default_remote() -> str:
     """The remote that is asked when none is named: ``MINARI_REMOTE``, or else Farama's."""
     return os.environ.get(_REMOTE_VARIABLE) or "hf://farama-minari"
+
+
+def is_remote_of_variable(address: object) -> bool:
+    """Whether an address is that of ``MINARI_REMOTE``, which a message about it should name."""
+    return isinstance(address, str) and address == os.environ.get(_REMOTE_VARIABLE)
 
 
 def get_lock_timeout() -> float:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeAlias
 
-from minari._base.addresses import without_credentials
+from minari._base.addresses import is_path, without_credentials
+from minari._base.json_text import shortened
+from minari._base.notices import warn
+from minari._base.suggestions import did_you_mean
 from minari.dataset.dataset_id import DatasetId, dataset_id_sort_key, is_dataset_id
 from minari.dataset.minari_storage import PathLike
-from minari.dataset.raw_metadata import parse_metadata, read_raw_metadata
+from minari.dataset.raw_metadata import parse_metadata, read_raw_metadata, with_id_of_place
 from minari.dataset.validation import validate
 from minari.dataset.versions import FORMAT_VERSION, is_compatible
 from minari.errors import (
@@ -25,7 +29,7 @@ from minari.errors import (
 from minari.namespace import namespace_hierarchy
 from minari.plugins import Target, load_class
 from minari.progress import track
-from minari.storage.catalogue import newest_versions
+from minari.storage.catalogue import did_you_mean_local, newest_versions
 from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root, get_default_remote
 from minari.storage.publishing import dataset_exists, ensure_namespace_directories
 from minari.storage.receiving import receive_dataset
@@ -40,7 +44,7 @@ from minari.storage.transfer.retries import retrying
 from minari.storage.transfer.workers import each_at_once
 
 
-__all__ = ["download_dataset", "list_community_datasets", "list_remote_datasets", "upload_dataset"]
+__all__ = ["download_dataset", "list_community_datasets", "list_remote_datasets", "refuse_path", "upload_dataset"]
 
 Metadata: TypeAlias = dict[str, Any]
 
@@ -84,10 +88,8 @@ def list_remote_datasets(
     found: dict[str, Metadata] = {}
     for dataset_id, answer in _metadata_of(remote, retrying(lambda: remote.survey(prefix or None))).items():
         if isinstance(answer, Exception):
-            warnings.warn(
+            warn(
                 f"The remote dataset {dataset_id} is left out, its metadata cannot be read: {answer}",
-                UserWarning,
-                stacklevel=2,
             )
         elif not compatible_minari_version or is_compatible(answer.get("minari_version")):
             found[dataset_id] = answer
@@ -155,7 +157,8 @@ def _metadata_of(
         try:
             if content is None:
                 return dataset_id, remote.get_dataset_metadata(dataset_id)
-            return dataset_id, parse_metadata(content, f"{dataset_id} of {remote.address}")
+            metadata = parse_metadata(content, f"{dataset_id} of {remote.address}")
+            return dataset_id, with_id_of_place(metadata, dataset_id)
         except (MinariError, OSError) as error:
             return dataset_id, error
 
@@ -210,14 +213,12 @@ def download_dataset(
             where it does not answer, :class:`RemoteAccessError` where it does not let this user in.
     """
     if dataset_name is not None:
-        warnings.warn("dataset_name is the older name of dataset_id; use that.", DeprecationWarning, stacklevel=2)
+        warn("dataset_name is the older name of dataset_id; use that.", DeprecationWarning)
     wanted, remote_path = _located(dataset_name if dataset_id is None else dataset_id, remote)
     path = get_dataset_path(wanted, root=root)
     if dataset_exists(path) and not force_download:
-        warnings.warn(
+        warn(
             f"The dataset {wanted} is at {path} already and is not downloaded; force_download=True replaces it.",
-            UserWarning,
-            stacklevel=2,
         )
         return
     if os.path.lexists(path) and not dataset_exists(path):
@@ -229,7 +230,7 @@ def download_dataset(
     if lost:
         advice.append(f"{wanted} was combined from {', '.join(lost)}, which {storage.address} does not have.")
     for text in advice:
-        warnings.warn(text, UserWarning, stacklevel=2)
+        warn(text)
     for part in parts:  # before the dataset itself, so that a download that is tried again brings the rest
         if not _is_here(part, root):
             receive_dataset(storage, part, root)
@@ -251,8 +252,22 @@ def _located(address: str | None, remote: str | None) -> tuple[str, str]:
         return str(DatasetId.parse(dataset_id)), remote_path
     if isinstance(address, str) and "@" in address:  # an address that is malformed
         address = without_credentials(address)
+    refuse_path(address)
     dataset_id = str(DatasetId.parse(address))  # type: ignore[arg-type]  # None is what it checks for
     return dataset_id, get_default_remote() if remote is None else remote
+
+
+def refuse_path(dataset_id: object) -> None:
+    """Make sure that an id is no path, where an id or an address is expected.
+
+    Raises:
+        DatasetIdError: it is one; the message says how it is written as an address.
+    """
+    if is_path(dataset_id):
+        raise DatasetIdError(
+            f"{shortened(str(dataset_id))} is a path, expected an id such as 'name-v0', or a full address; for a "
+            f"dataset in a directory, write {Path(str(dataset_id)).expanduser().absolute().as_uri()}."
+        )
 
 
 def _requested(remote: CloudStorage, wanted: str, force: bool) -> tuple[Metadata, list[str]]:
@@ -273,7 +288,10 @@ def _requested(remote: CloudStorage, wanted: str, force: bool) -> tuple[Metadata
         else f"no version of it follows a format that this release (up to {FORMAT_VERSION}) reads"
     )
     if not versions:
-        raise RemoteDatasetNotFoundError(f"{remote.address} has no version of a dataset {stem}; check the spelling.")
+        raise RemoteDatasetNotFoundError(
+            f"{remote.address} has no version of a dataset {stem}; check the spelling."
+            f"{_did_you_mean_there(remote, wanted)}"
+        )
     if wanted not in versions:
         raise RemoteDatasetNotFoundError(f"{remote.address} does not have {wanted}, but other versions; {hint}.")
     found = versions[wanted]
@@ -286,6 +304,13 @@ def _requested(remote: CloudStorage, wanted: str, force: bool) -> tuple[Metadata
         return found, [f"{text}."]
     is_older = wanted != compatible[-1]
     return found, [f"{wanted} is an older version of the dataset; {hint}."] if is_older else []
+
+
+def _did_you_mean_there(remote: CloudStorage, wanted: str) -> str:
+    """Return a question about the dataset of a remote that is most like one it does not have."""
+    with suppress(MinariError, OSError):
+        return did_you_mean(wanted, remote.survey())
+    return ""
 
 
 def _parts(metadata: Mapping[str, Any], read: Callable[[str], Metadata]) -> tuple[list[str], list[str]]:
@@ -357,7 +382,9 @@ def upload_dataset(
     def read(name: str) -> Metadata:
         path = get_dataset_path(str(DatasetId.parse(name)), root=root)
         if not dataset_exists(path):
-            raise DatasetNotFoundError(f"There is no dataset {name} at {path} to upload.")
+            raise DatasetNotFoundError(
+                f"There is no dataset {name} at {path} to upload.{did_you_mean_local(name, root)}"
+            )
         return read_raw_metadata(path / "data")
 
     metadata = read(dataset_id)
@@ -365,15 +392,13 @@ def upload_dataset(
     parts, missing = _parts(metadata, read)
     there, known = _known(storage, [*parts, dataset_id], [*filter(is_dataset_id, missing)])
     if dataset_id in there:
-        warnings.warn(f"{storage.address} has {dataset_id} already; nothing is uploaded.", UserWarning, stacklevel=2)
+        warn(f"{storage.address} has {dataset_id} already; nothing is uploaded.")
         return
     lost = set(missing) - there
     if lost:
-        warnings.warn(
+        warn(
             f"{dataset_id} was combined from {', '.join(sorted(lost))}, which are neither here nor on "
             f"{storage.address}.",
-            UserWarning,
-            stacklevel=2,
         )
     wanted = [name for name in [*parts, dataset_id] if name not in there]
     for name in wanted if verify else []:

@@ -1,19 +1,41 @@
-"""The local catalogue: find, open and delete datasets."""
+"""The local catalogue: find, open, rename and delete datasets."""
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
+from minari._base.addresses import is_path
+from minari._base.json_text import shortened
+from minari._base.outcomes import failures_logged, storage_errors
 from minari.dataset._storages.file_lock import folder_lock, waiting_at_most
-from minari.dataset.dataset_id import DatasetId, dataset_id_sort_key, parse_dataset_id
+from minari.dataset.dataset_id import DatasetId, dataset_id_sort_key, is_dataset_id, parse_dataset_id
 from minari.dataset.minari_dataset import MinariDataset
-from minari.dataset.minari_storage import PathLike
-from minari.errors import DatasetBusyError, DatasetNotFoundError, UnsafePathError
+from minari.dataset.minari_storage import METADATA_FILE_NAME, MinariStorage, PathLike
+from minari.dataset.publication import free_dataset_path, make_namespace
+from minari.dataset.raw_metadata import read_raw_metadata
+from minari.dataset.storing import opened_writer
+from minari.errors import (
+    ArgumentTypeError,
+    DataPathError,
+    DatasetBusyError,
+    DatasetIdError,
+    DatasetNotFoundError,
+    UnsafePathError,
+)
 from minari.plugins import Target, load_class
-from minari.storage.catalogue import list_local_datasets
+from minari.storage.catalogue import did_you_mean_local, list_local_datasets
 from minari.storage.datasets_root_dir import get_dataset_path
-from minari.storage.publishing import dataset_exists, remove_directory, restore_replaced
+from minari.storage.publishing import (
+    dataset_exists,
+    publish_directory,
+    remove_directory,
+    restore_replaced,
+)
 
 
 __all__ = [
@@ -25,6 +47,7 @@ __all__ = [
     "load_dataset",
     "open_dataset",
     "parse_dataset_id",
+    "rename_dataset",
 ]
 
 #: What brings a dataset that is not here. It is found by its name, since it knows this module and not the reverse.
@@ -56,11 +79,17 @@ def load_dataset(
         DatasetNotFoundError: it is not here, and was not to be downloaded.
         DatasetCorruptError: its files are damaged.
     """
+    if is_path(dataset_id):
+        raise DatasetIdError(
+            f"{shortened(os.fspath(dataset_id))} is a path, expected an id such as 'name-v0'; a dataset in any "
+            f"directory is opened with minari.open_dataset(PATH)."
+        )
     path = get_dataset_path(str(DatasetId.parse(dataset_id)), root=root)
     if not dataset_exists(path) and not restore_replaced(path):
         if not download:
             raise DatasetNotFoundError(
                 f"Dataset {dataset_id} not found locally at {path}. Use download=True to download the dataset."
+                f"{did_you_mean_local(dataset_id, root)}"
             )
         load_class(_DOWNLOADER, "Downloading needs")(dataset_id, remote=remote, root=root, token=token)
     dataset = MinariDataset(path / "data", verify_checksums=verify_checksums)
@@ -76,6 +105,7 @@ def open_dataset(path: PathLike, *, verify_checksums: bool = False) -> MinariDat
         verify_checksums: as for :func:`load_dataset`.
 
     Raises:
+        ArgumentTypeError: the path is none.
         DataPathError: there is no dataset in the folder.
         DatasetCorruptError: its files are damaged.
 
@@ -88,8 +118,19 @@ def open_dataset(path: PathLike, *, verify_checksums: bool = False) -> MinariDat
         >>> minari.open_dataset(saved.spec.data_path).total_steps
         2
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise ArgumentTypeError(f"path is {shortened(path)}, expected the path of the directory of a dataset.")
     folder = Path(path).expanduser()
-    return MinariDataset(folder / "data" if (folder / "data").is_dir() else folder, verify_checksums=verify_checksums)
+    try:
+        is_missing, has_data = not folder.exists(), (folder / "data").is_dir()
+    except PermissionError as error:
+        raise DataPathError(f"The data path {path} may not be read ({error.strerror}); ask for access.") from error
+    if is_missing and is_dataset_id(str(path)):
+        raise DataPathError(
+            f"The data path {path} doesn't exist, and is an id: a dataset of the catalogue is opened with "
+            f"minari.load_dataset({str(path)!r})."
+        )
+    return MinariDataset(folder / "data" if has_data else folder, verify_checksums=verify_checksums)
 
 
 def delete_dataset(dataset_id: str, *, root: PathLike | None = None, lock_timeout: float | None = None) -> None:
@@ -109,19 +150,98 @@ def delete_dataset(dataset_id: str, *, root: PathLike | None = None, lock_timeou
     """
     path = get_dataset_path(str(DatasetId.parse(dataset_id)), root=root)
     if not dataset_exists(path):
-        raise DatasetNotFoundError(f"Dataset {dataset_id} not found locally at {path}, so there is nothing to delete.")
-    _wait_for_writers(path / "data", lock_timeout)
+        raise DatasetNotFoundError(
+            f"Dataset {dataset_id} not found locally at {path}, so there is nothing to delete."
+            f"{did_you_mean_local(dataset_id, root)}"
+        )
+    with _only_writer(path / "data", lock_timeout):
+        pass  # so that nobody is in the middle of a change
     remove_directory(path)
 
 
-def _wait_for_writers(data_path: Path, lock_timeout: float | None) -> None:
-    try:
-        with waiting_at_most(lock_timeout), folder_lock(data_path):
-            return
-    except DatasetBusyError:
-        raise
-    except (OSError, UnsafePathError):  # what may not be written to, or is damaged, can be deleted all the same
+def rename_dataset(
+    old_id: str, new_id: str, *, root: PathLike | None = None, lock_timeout: float | None = None
+) -> None:
+    """Give a dataset of the catalogue another id, in one step: it is found under the old one or the new one.
+
+    The namespace of the new id is made where missing, and that of the old one stays. Local datasets that
+    were combined from it name it by its new id afterwards. What lies on a remote is not renamed.
+
+    Args:
+        old_id: ``(namespace/)*name-vN``.
+        new_id: likewise.
+        root: of the catalogue; by default that of ``MINARI_DATASETS_PATH``.
+        lock_timeout: for how many seconds to wait for another program that is writing the dataset; by
+            default 60, or what ``MINARI_LOCK_TIMEOUT`` says.
+
+    Raises:
+        DatasetIdError: an id is malformed.
+        DatasetNotFoundError: there is no dataset of the old id.
+        DatasetExistsError: there is something under the new id, or it lies below a dataset.
+        DatasetBusyError: another program is still writing the dataset.
+        StorageError: the system refuses to move it; it is as it was.
+
+    Example:
+        >>> import minari, numpy as np
+        >>> _ = minari.create_dataset_from_arrays(
+        ...     "docs/draft-v0", observations=np.arange(3.0), actions=np.zeros(2),
+        ...     rewards=np.ones(2), terminations=np.array([False, True]),
+        ... )
+        >>> minari.rename_dataset("docs/draft-v0", "docs/final-v0")
+        >>> minari.load_dataset("docs/final-v0").id
+        'docs/final-v0'
+    """
+    old, new = DatasetId.parse(old_id), DatasetId.parse(new_id)
+    source = get_dataset_path(str(old), root=root)
+    if not dataset_exists(source) and not restore_replaced(source):
+        raise DatasetNotFoundError(
+            f"Dataset {old_id} not found locally at {source}, so it cannot be renamed."
+            f"{did_you_mean_local(old_id, root)}"
+        )
+    destination = free_dataset_path(str(new), root=root)
+    with _only_writer(source / "data", lock_timeout), storage_errors(source, "renamed"):
+        make_namespace(str(new), root)
+        publish_directory(source, destination)
+    with failures_logged(f"Writing the id {new_id} into the metadata of {destination}"):
+        _update_ids(destination / "data", {"dataset_id": str(new)}, lock_timeout)
+    _rename_in_combined(str(old), str(new), root, lock_timeout)
+
+
+def _update_ids(data_path: Path, changes: dict[str, Any], lock_timeout: float | None) -> None:
+    """Set ids in the metadata, where the dataset keeps them in a file of their own."""
+    if not (data_path / METADATA_FILE_NAME).exists() or "dataset_id" not in read_raw_metadata(data_path):
         return
+    storage = MinariStorage.read(data_path)
+    with opened_writer(storage, lock_timeout) as writer:
+        writer.commit(storage._current.updated(changes, allow_protected=True))
+
+
+def _rename_in_combined(old_id: str, new_id: str, root: PathLike | None, lock_timeout: float | None) -> None:
+    """Give the new id to the local datasets that were combined from the renamed one."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about damaged ones, which lists report
+        listed = list_local_datasets(root=root)
+    for dataset_id, metadata in listed.items():
+        parts = metadata.get("combined_datasets") or []
+        if old_id in parts:
+            renamed = [new_id if part == old_id else part for part in parts]
+            with failures_logged(f"Writing the id {new_id} into the list of datasets that {dataset_id} combines"):
+                data_path = get_dataset_path(dataset_id, root=root) / "data"
+                _update_ids(data_path, {"combined_datasets": renamed}, lock_timeout)
+
+
+@contextmanager
+def _only_writer(data_path: Path, lock_timeout: float | None) -> Iterator[None]:
+    """Wait for other writers and keep new ones out; what may not be written to has none."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(waiting_at_most(lock_timeout))
+            stack.enter_context(folder_lock(data_path))
+        except DatasetBusyError:
+            raise
+        except (OSError, UnsafePathError):  # what may not be written to, or is damaged, can be moved all the same
+            pass
+        yield
 
 
 def list_non_hidden_dirs(path: PathLike) -> Iterator[str]:

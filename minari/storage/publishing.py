@@ -12,7 +12,6 @@ import shutil
 import stat
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -20,10 +19,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from minari._base.files import exchange, is_directory
+from minari._base.notices import warn
 from minari._base.outcomes import failures_logged, storage_errors
 from minari.dataset._storages.file_lock import directory_lock
 from minari.dataset.dataset_id import is_dataset_id, is_part, parse_namespace
-from minari.errors import DatasetExistsError, DatasetNotFoundError
+from minari.errors import DatasetExistsError, DatasetNotFoundError, StorageError
 
 
 __all__ = [
@@ -64,8 +64,22 @@ _MOST_TRIES = 1000  # to make a folder that others remove
 
 
 def dataset_exists(path: Path) -> bool:
-    """Whether a folder is that of a dataset: called ``name-vN``, with a folder ``data`` in it."""
-    return is_dataset_id(path.name) and (path / "data").is_dir()
+    """Whether a folder is that of a dataset: called ``name-vN``, with a folder ``data`` in it.
+
+    Raises:
+        StorageError: that may not be looked at.
+    """
+    if not is_dataset_id(path.name):
+        return False
+    try:
+        return (path / "data").is_dir()
+    except PermissionError as error:
+        raise StorageError(
+            f"{path} may not be read ({error.strerror}); ask its owner for access.",
+            error.errno,
+            error.strerror,
+            str(path),
+        ) from error
 
 
 class CatalogueFolder(NamedTuple):
@@ -139,7 +153,7 @@ def walk_catalogue(root: Path) -> Iterator[CatalogueFolder]:
     if left_out:
         others = f", and {len(left_out) - 1} more" if len(left_out) > 1 else ""
         path, reason = left_out[0]
-        warnings.warn(f"{path} is left out ({reason}){others}.", UserWarning, stacklevel=3)
+        warn(f"{path} is left out ({reason}){others}.")
 
 
 def _is_within(base: str, path: str) -> bool:

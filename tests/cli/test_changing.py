@@ -1,4 +1,4 @@
-"""``minari combine`` and ``delete``."""
+"""``minari combine``, ``rename`` and ``delete``."""
 
 from __future__ import annotations
 
@@ -46,6 +46,24 @@ class TestCombine:
         assert_refused(run("combine", "toy/a-v0", "toy/b-v0", "--dataset-id", "c-v0"), "env_spec")
         assert_refused(run("combine", "toy/a-v0", "--dataset-id", "c"), "has no version")
         assert_refused(run("combine", "toy/a-v0", "--dataset-id", "toy/b-v0"), "already exists")
+        assert sorted(minari.list_local_datasets()) == ["toy/a-v0", "toy/b-v0"]
+
+
+class TestRename:
+    def test_it_says_where_the_dataset_is_now(
+        self, run: Minari, make_dataset: MakeDataset, datasets_root: Path
+    ) -> None:
+        make_dataset("toy/a-v0", [3, 5])
+        done = run("rename", "toy/a-v0", "best/b-v1")
+        assert (done.code, done.err) == (0, "")
+        assert done.lines == [f"Dataset toy/a-v0 renamed to best/b-v1, at {datasets_root / 'best' / 'b-v1'}"]
+        assert list(minari.list_local_datasets()) == ["best/b-v1"]
+
+    def test_what_is_refused(self, run: Minari, make_dataset: MakeDataset) -> None:
+        make_dataset("toy/a-v0")
+        make_dataset("toy/b-v0")
+        assert_refused(run("rename", "toy/a-v0", "toy/b-v0"), "already exists")
+        assert_refused(run("rename", "toi/a-v0", "toy/c-v0"), "Did you mean 'toy/a-v0'?")
         assert sorted(minari.list_local_datasets()) == ["toy/a-v0", "toy/b-v0"]
 
 

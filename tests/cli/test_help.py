@@ -18,7 +18,7 @@ from minari.cli import app
 
 
 Minari = Callable[..., Any]
-COMMANDS = ("record", "list", "show", "combine", "delete", "clean", "download", "upload", "recover")
+COMMANDS = ("record", "list", "show", "combine", "rename", "delete", "clean", "download", "upload", "recover")
 
 
 def output_of(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:

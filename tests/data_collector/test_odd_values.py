@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import threading
 import warnings
 from collections.abc import Callable
@@ -272,11 +273,48 @@ def test_values_outside_their_space_are_recorded_with_a_warning(
     collector = DataCollector(ScriptedEnv(observe, observation_space=space))
     with pytest.warns(UserWarning, match="Observation is not in observation space") as caught:
         play(collector, 2)
-    texts = [str(warning.message) for warning in caught]
-    assert [f"in episode {number} first {where}" in texts[number] for number in range(2)] == [True, True]
-    assert len(texts) == 2
-    assert all(warning.filename.endswith("scripted.py") for warning in caught)  # who plays, not the library
-    assert collector.create_dataset("test/outside-v0").total_steps == 10
+    (first,) = caught
+    assert f"in episode 0 first {where};" in str(first.message)
+    assert first.filename.endswith("scripted.py")  # who plays, not the library
+    with pytest.warns(UserWarning, match="Observation is not in observation space") as caught:
+        assert collector.create_dataset("test/outside-v0").total_steps == 10
+    (summary,) = (warning for warning in caught if "not in" in str(warning.message))
+    assert f"in episode 0 first {where};" in str(summary.message)
+    assert summary.filename == __file__
+
+
+@pytest.mark.filterwarnings("default:.* is not in .* space")
+@pytest.mark.parametrize("finish", ["create_dataset", "add_to_dataset", "close"])
+def test_all_steps_outside_are_counted_when_a_recording_ends(finish: str) -> None:
+    space = spaces.Dict(a=spaces.Box(-3, 3, (2,)), b=spaces.Discrete(99))
+    clock = itertools.count()
+    collector = DataCollector(
+        ScriptedEnv(lambda time: {"a": np.full(2, next(clock), np.float32), "b": time}, observation_space=space)
+    )
+    with pytest.warns(UserWarning, match="2 steps are outside up to now, and the worst value is 5.0"):
+        play(collector, 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        play(collector, 2)
+    arguments: list[Any] = ["test/outside-v0"] if finish == "create_dataset" else []
+    if finish == "add_to_dataset":
+        zeros = np.zeros(2, np.float32)
+        play(other := DataCollector(ScriptedEnv(lambda time: {"a": zeros, "b": 0}, observation_space=space)))
+        arguments = [other.create_dataset("test/outside-v0")]
+    summary = "first at step 4 at a; 14 steps are outside up to now, and the worst value is 17.0"
+    with pytest.warns(UserWarning, match=summary) as caught:
+        getattr(collector, finish)(*arguments)
+    assert sum("not in" in str(warning.message) for warning in caught) == 1
+
+
+@pytest.mark.filterwarnings("default:.* is not in .* space")
+def test_what_was_told_at_once_is_not_told_again() -> None:
+    collector = DataCollector(ScriptedEnv(lambda time: np.full(2, 50.0 * time, np.float32)))
+    with pytest.warns(UserWarning, match="3 steps are outside up to now, and the worst value is 250.0"):
+        play(collector)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", ".* is not in .* space")
+        collector.create_dataset("test/outside-v0")
 
 
 @pytest.mark.filterwarnings("default:.* is not in .* space")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -80,11 +81,12 @@ def test_one_author_or_several(author: Any) -> None:
 def test_what_is_worth_giving_is_asked_for() -> None:
     with pytest.warns(UserWarning, match="is set to None") as caught:
         create()
-    asked = [str(warning.message).split("`")[1] for warning in caught]
+    (warning,) = caught
+    asked = re.findall(r"`(\w+)` is set to None: \w+", str(warning.message))
     assert sorted(asked) == sorted(
         ["code_permalink", "author", "author_email", "algorithm_name", "description", "eval_env"]
     )
-    assert {warning.filename for warning in caught} == {__file__}
+    assert warning.filename == __file__
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         create("test/new-v1", env="CartPole-v1", eval_env="CartPole-v1", **METADATA)
@@ -356,3 +358,57 @@ def test_an_episode_that_goes_on_in_the_next_buffer() -> None:
     episode = minari.load_dataset(dataset.id)[0]
     assert episode.observations[:, 0].tolist() == [0, 1, 2, 3, 9, 9]
     assert next(iter(dataset.storage.get_episode_metadata([0])))["seed"] == 4
+
+
+class TestValuesOutsideTheirSpaces:
+    """One warning a leaf, with the number of steps and the worst value; all is stored as it is."""
+
+    SPACE = spaces.Dict(a=spaces.Box(-1, 1, (2,), np.float32), b=spaces.Tuple([spaces.Discrete(3)]))
+
+    def warnings_of(self, make: Callable[[], Any]) -> list[str]:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            warnings.filterwarnings("ignore", "`.*` is set to None")
+            make()
+        assert {warning.filename for warning in caught} <= {__file__}
+        return [str(warning.message) for warning in caught]
+
+    @pytest.mark.parametrize("as_lists", [False, True])
+    def test_of_buffers(self, as_lists: bool) -> None:
+        def buffer(scale: float) -> EpisodeBuffer:
+            a = np.array([[0, 0], [scale, 0], [0, -2 * scale], [0.5, 1]], np.float32)
+            b = np.array([0, 1, 2, int(scale)])
+            return buffer_of(3, observations={"a": list(a) if as_lists else a, "b": (list(b) if as_lists else b,)})
+
+        texts = self.warnings_of(
+            lambda: create(buffer=[buffer(1), buffer(4), buffer(0)], observation_space=self.SPACE, action_space=ACTIONS)
+        )
+        first, second = texts
+        assert "Observation is not in observation space, in episode 0 first at step 2 at a; 3 steps are" in first
+        assert "the worst value is -8.0" in first
+        assert "in episode 1 first at step 3 at b/0; 1 step is outside up to now, and the worst value is 4." in second
+
+    def test_of_arrays(self) -> None:
+        def make() -> None:
+            dataset = minari.create_dataset_from_arrays(
+                "test/arrays-v0",
+                observations=np.array([0, 7, np.nan, 1, 2, 3], np.float32)[:, None],
+                actions=np.array([0, 1, 5, 9]),
+                rewards=np.ones(4),
+                terminations=np.array([False, True, False, True]),
+                observation_space=spaces.Box(-5, 5, (1,)),
+                action_space=spaces.Discrete(3),
+            )
+            assert dataset[1].actions.tolist() == [5, 9]
+
+        observation, action = self.warnings_of(make)
+        assert "first at step 1; 2 steps are outside up to now, and the worst value is nan" in observation
+        assert "Action is not in action space, in episode 1 first at step 0; 2 steps" in action
+        assert "the worst value is 9." in action
+
+    def test_as_errors_nothing_is_made(self, datasets_root: Path) -> None:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", ".* is not in .* space")
+            with pytest.raises(UserWarning, match="Action is not in action space"):
+                create(buffer=[buffer_of(3, actions=[7, 8, 9])])
+        assert list(minari.list_local_datasets()) == []

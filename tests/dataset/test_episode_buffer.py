@@ -255,7 +255,7 @@ def test_seed_and_options_stay() -> None:
 
 def test_older_form() -> None:
     with pytest.warns(DeprecationWarning, match="plain dicts") as warned:
-        (first, second) = as_episode_buffers([{"rewards": [1.0], "actions": [0]}, EpisodeBuffer(seed=3)], stacklevel=1)
+        (first, second) = as_episode_buffers([{"rewards": [1.0], "actions": [0]}, EpisodeBuffer(seed=3)])
     assert len(warned) == 1
     assert warned[0].filename == __file__
     assert isinstance(first, EpisodeBuffer)
@@ -264,7 +264,7 @@ def test_older_form() -> None:
 
 def test_iterators_are_left_to_be_read_one_by_one() -> None:
     episodes = iter([EpisodeBuffer()])
-    assert as_episode_buffers(episodes, stacklevel=1) is episodes
+    assert as_episode_buffers(episodes) is episodes
 
 
 @pytest.mark.filterwarnings("ignore:Episodes as plain dicts")
@@ -280,4 +280,4 @@ def test_iterators_are_left_to_be_read_one_by_one() -> None:
 )
 def test_what_is_no_list_of_episodes(buffers: Any, message: str) -> None:
     with pytest.raises(EpisodeTypeError, match=message):
-        as_episode_buffers(buffers, stacklevel=1)
+        as_episode_buffers(buffers)

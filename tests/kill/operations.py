@@ -206,6 +206,7 @@ OPERATIONS: list[Operation] = [
     Operation("convert to another format", _other_format),
     Operation("save a view", lambda p: p.load(A)[1:].save(NEW, root=p.root)),
     Operation("repack", _repack),
+    Operation("rename", lambda p: minari.rename_dataset(B, NEW, root=p.root)),
     Operation("delete", lambda p: minari.delete_dataset(A, root=p.root)),
     Operation("download", lambda p: minari.download_dataset(A, remote=p.address, root=p.root), _without_local_a),
     Operation("forced download", lambda p: minari.download_dataset(A, True, remote=p.address, root=p.root)),

@@ -223,7 +223,7 @@ def test_ids(text: Any) -> None:
 def test_requirements(texts: list[str]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        warn_about_unmet(texts, 1)
+        warn_about_unmet(texts)
 
 
 # Columns

@@ -250,7 +250,7 @@ def test_the_id_is_where_a_dataset_lies(datasets_root: Path, tmp_path: Path) -> 
         assert dataset.id == dataset[:1].id == dataset.spec.dataset_id == dataset_id
         assert minari.open_dataset(datasets_root / dataset_id).id == dataset_id
     assert minari.load_dataset("k/z-v9", root=tmp_path / "other").id == "k/z-v9"
-    assert minari.open_dataset(other).id == "z-v9"
+    assert minari.open_dataset(other).id == "n/x-v0", "outside of the root, the id is the stored one"
     assert {name: raw["dataset_id"] for name, raw in minari.list_local_datasets().items()} == {
         "m/y-v3": "m/y-v3",
         "x-v1": "x-v1",

@@ -13,7 +13,6 @@ import os
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -22,6 +21,7 @@ from typing import Final, cast
 
 from minari._base.files import is_directory, open_regular, read_regular
 from minari._base.json_text import parse_json, shortened
+from minari._base.notices import warn
 from minari.errors import DatasetBusyError, MinariError
 from minari.storage.datasets_root_dir import get_lock_timeout
 
@@ -295,10 +295,8 @@ def _warn_about_no_locks(reason: str) -> None:
     global _warned
     if not _warned:
         _warned = True
-        warnings.warn(
+        warn(
             f"{reason}, so nothing keeps two programs from writing one dataset at the same time; see to it yourself.",
-            UserWarning,
-            stacklevel=2,
         )
 
 

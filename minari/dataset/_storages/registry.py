@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from minari._base.json_text import shortened
+from minari._base.suggestions import did_you_mean
 from minari.errors import MissingDependencyError, UnknownFormatError
 from minari.plugins import Target, find_target, known_targets, load_class
 
@@ -56,6 +57,7 @@ def get_minari_storage(storage_type: str) -> type[MinariStorage]:
     if target is None:
         raise UnknownFormatError(
             f"No storage implemented for the format {shortened(storage_type)}, expected one of {get_storage_keys()}."
+            f"{did_you_mean(storage_type, get_storage_keys())}"
         )
     python = _PYTHON.get(storage_type, (0, 0))
     if sys.version_info < python:

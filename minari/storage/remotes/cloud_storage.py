@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from minari._base.addresses import without_credentials
 from minari._base.files import NAMESPACE_METADATA_LIMIT, read_regular
 from minari.dataset.dataset_id import DatasetId, dataset_id_sort_key, parse_namespace
-from minari.dataset.raw_metadata import parse_metadata
+from minari.dataset.raw_metadata import parse_metadata, with_id_of_place
 from minari.errors import DatasetCorruptError, DatasetExistsError, MinariError, NamespaceError, RemoteError
 from minari.lazy import LazyModule
 from minari.storage.datasets_root_dir import get_dataset_path
@@ -89,6 +89,8 @@ class CloudStorage(ABC):
     SCHEME: ClassVar[str] = ""
     #: Whether single datasets, or groups of them, can be private.
     PRIVATE: ClassVar[bool] = False
+    #: Whether people move datasets there with the tools of the system, so that a manifest may name another id.
+    MOVABLE: ClassVar[bool] = False
     #: The checksums that the store tells of its files, which are computed of what is sent.
     CHECKSUMS: ClassVar[tuple[str, ...]] = ()
     #: How slow an answer may be before the remote counts as out of reach.
@@ -232,7 +234,9 @@ class CloudStorage(ABC):
         return check_size(retrying(lambda: self.read_file(name)), limit, name)
 
     def get_dataset_metadata(self, dataset_id: str) -> dict[str, Any]:
-        """The metadata of a dataset as they are stored, spaces and environment specs being JSON strings.
+        """The metadata of a dataset as they are stored, under the id that it has on the remote.
+
+        Spaces and environment specs are JSON strings.
 
         Raises:
             RemoteDatasetNotFoundError: there is no such dataset.
@@ -243,7 +247,7 @@ class CloudStorage(ABC):
             content = self._read_small(name)
         except RemoteFileNotFoundError:
             raise self._no_dataset(dataset_id) from None
-        return parse_metadata(content, f"{name} of {self.address}")
+        return with_id_of_place(parse_metadata(content, f"{name} of {self.address}"), dataset_id)
 
     def _no_dataset(self, dataset_id: str) -> RemoteDatasetNotFoundError:
         return RemoteDatasetNotFoundError(f"There is no dataset {dataset_id} in {self.address}; check the spelling.")
@@ -290,7 +294,7 @@ class CloudStorage(ABC):
             DatasetCorruptError: its files are incomplete, or come damaged again and again.
             DatasetBusyError: someone is changing it on the remote.
         """
-        plan = plan_download(self, str(DatasetId.parse(dataset_id)))
+        plan = plan_download(self, str(DatasetId.parse(dataset_id)), moved=self.MOVABLE)
         if not any(file.name == METADATA_NAME for file in plan.files):
             if self._has_file(f"{dataset_id}/{METADATA_NAME}"):
                 raise DatasetCorruptError(

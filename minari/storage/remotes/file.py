@@ -6,7 +6,6 @@ import logging
 import os
 import shutil
 import stat
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -16,8 +15,9 @@ from urllib.parse import unquote
 from urllib.request import url2pathname
 
 from minari._base.files import Directory
+from minari._base.notices import warn
 from minari.dataset.dataset_id import DatasetId, is_dataset_id, is_part
-from minari.dataset.raw_metadata import read_raw_metadata, refuse_unfinished
+from minari.dataset.raw_metadata import read_raw_metadata, refuse_unfinished, with_id_of_place
 from minari.errors import DatasetBusyError, MinariError, RemoteError, UnsafePathError
 from minari.storage.publishing import (
     NAMESPACE_METADATA_FILENAME,
@@ -68,6 +68,7 @@ class FileStorage(CloudStorage):
     """
 
     SCHEME = "file"
+    MOVABLE = True
 
     def _begin(self) -> None:
         self._root = _folder(self.name)
@@ -112,11 +113,11 @@ class FileStorage(CloudStorage):
             return dataset_exists(self._path(str(DatasetId.parse(dataset_id))))
 
     def get_dataset_metadata(self, dataset_id: str) -> dict[str, Any]:
-        """The metadata of a dataset as they are stored, those of old releases included."""
+        """The metadata of a dataset under the id that it has here, those of old releases included."""
         if not self.has_dataset(dataset_id):
             raise self._no_dataset(dataset_id)
         with _failures_told(f"Reading the metadata of {dataset_id} in {self._root}"):
-            return read_raw_metadata(self._path(dataset_id) / "data")
+            return with_id_of_place(read_raw_metadata(self._path(dataset_id) / "data"), dataset_id)
 
     def list_files(self, folder: str) -> list[RemoteFile]:
         """All files below a folder, once no change to them is half made."""
@@ -189,11 +190,9 @@ class FileStorage(CloudStorage):
         before = self.list_files(str(DatasetId.parse(dataset_id)))
         with _failures_told(f"Reading the manifest of {dataset_id} in {self._root}"):
             if self._is_changed(dataset_id):
-                warnings.warn(
+                warn(
                     f"{self._path(dataset_id)} was changed there after it was uploaded, so that its manifest does "
                     "not count: it is copied as it is, and only the sizes of its files are compared.",
-                    UserWarning,
-                    stacklevel=2,
                 )
         fetched = super().fetch_dataset(dataset_id, folder, like)
         if self.list_files(dataset_id) != before:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, NamedTuple
 from minari._base.addresses import without_credentials
 from minari._base.json_text import shortened
 from minari.dataset.dataset_id import is_part
-from minari.dataset.raw_metadata import parse_metadata
+from minari.dataset.raw_metadata import parse_metadata, with_id_of_place
 from minari.errors import DatasetCorruptError, RemoteAccessError, RemoteError
 from minari.storage.publishing import NAMESPACE_METADATA_FILENAME
 from minari.storage.remotes.cloud_storage import MAX_WORKERS, CloudStorage
@@ -296,7 +296,7 @@ def list_community(
 def _parsed(content: bytes, dataset_id: str) -> dict[str, Any]:
     """Metadata, empty where they are damaged."""
     try:
-        return parse_metadata(content, f"of {dataset_id}")
+        return with_id_of_place(parse_metadata(content, f"of {dataset_id}"), dataset_id)
     except DatasetCorruptError as error:
         _log.warning("The dataset %s is left out: %s", dataset_id, error)
         return {}

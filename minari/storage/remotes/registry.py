@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 from typing import Any
 
-from minari._base.addresses import without_credentials
+from minari._base.addresses import is_path, without_credentials
 from minari._base.json_text import shortened
+from minari._base.suggestions import did_you_mean
 from minari.errors import RemoteError
 from minari.lazy import LazyModule
 from minari.plugins import Target, find_target, known_targets, load_class
-from minari.storage.datasets_root_dir import get_default_remote
+from minari.storage.datasets_root_dir import get_default_remote, is_remote_of_variable
 from minari.storage.remotes.cloud_storage import MAX_WORKERS, CloudStorage
 
 
@@ -76,8 +79,14 @@ def get_cloud_storage(
             of reach.
         MissingDependencyError: the package that the class needs is not installed.
     """
-    scheme, name = _parse(get_default_remote() if remote_path is None else remote_path)
-    return _remote_class(scheme)(name, token, scheme=scheme, max_workers=max_workers, private=private)
+    address = get_default_remote() if remote_path is None else remote_path
+    try:
+        scheme, name = _parse(address)
+        return _remote_class(scheme)(name, token, scheme=scheme, max_workers=max_workers, private=private)
+    except RemoteError as error:
+        if is_remote_of_variable(address):
+            error.args = (f"{error} It is named by MINARI_REMOTE; correct or unset that.", *error.args[1:])
+        raise
 
 
 def split_address(address: str) -> tuple[str, str]:
@@ -112,9 +121,18 @@ def _parse(address: str) -> tuple[str, str]:
         got = shortened(without_credentials(address) if isinstance(address, str) else address)
         raise RemoteError(
             f"The address of a remote must be of the form scheme://name, such as file:///folder, got {got}; the "
-            f"schemes that can be used are {', '.join(get_remote_schemes())}."
+            f"schemes that can be used are {', '.join(get_remote_schemes())}.{_as_file_address(address)}"
         )
     return found[1].lower(), found[2].rstrip("/") or "/"
+
+
+def _as_file_address(address: object) -> str:
+    """What a plain path should have been; empty where it is none."""
+    if not isinstance(address, (str, os.PathLike)) or not address:
+        return ""
+    path = Path(address).expanduser()
+    is_likely = is_path(address) or path.is_dir()
+    return f" For a directory, write {path.absolute().as_uri()}." if is_likely else ""
 
 
 def _remote_class(scheme: str) -> type[CloudStorage]:
@@ -126,7 +144,7 @@ def _remote_class(scheme: str) -> type[CloudStorage]:
         raise RemoteError(
             f"There is no kind of remote called {scheme!r}; expected scheme://name with one of {usable}, one that "
             f"fsspec knows where that is installed, or a package that brings an entry point {scheme!r} of the "
-            f"group {ENTRY_POINT_GROUP!r}."
+            f"group {ENTRY_POINT_GROUP!r}.{did_you_mean(scheme, get_remote_schemes())}"
         )
     remote_class: type[CloudStorage] = load_class(target, f"Remotes of the form {scheme}://name need")
     return remote_class

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +12,7 @@ from itertools import islice
 from typing import Protocol
 
 from minari._base.json_text import shortened
+from minari._base.notices import warn
 from minari.dataset.dataset_id import is_dataset_id
 from minari.errors import DatasetCorruptError
 from minari.storage.transfer.checksums import Checksum, can_compute, checksum_of
@@ -121,12 +121,13 @@ class DownloadPlan:
         return sum(file.size for file in self.files)
 
 
-def plan_download(source: Source, dataset_id: str) -> DownloadPlan:
+def plan_download(source: Source, dataset_id: str, *, moved: bool = False) -> DownloadPlan:
     """Find out which files a dataset has on a remote, and whether they can be all of it.
 
     Args:
         source: the remote.
         dataset_id: of the dataset.
+        moved: whether its manifest may name another id, as it was moved there.
 
     Warns:
         UserWarning: there are files that do not belong to the dataset; they stay where they are.
@@ -145,7 +146,7 @@ def plan_download(source: Source, dataset_id: str) -> DownloadPlan:
     if listed.pop(MANIFEST_NAME, None) is None:
         files = [_as_listed(name, file) for name, file in listed.items()]
     else:
-        files = _as_promised(dataset_id, _read_manifest(source, f"{prefix}{MANIFEST_NAME}"), listed)
+        files = _as_promised(dataset_id, _read_manifest(source, f"{prefix}{MANIFEST_NAME}"), listed, moved)
     refuse_bad_names(file.name for file in files)
     return DownloadPlan(dataset_id, tuple(sorted(files, key=lambda file: file.name)))
 
@@ -179,9 +180,11 @@ def _as_listed(name: str, file: RemoteFile) -> ExpectedFile:
     return ExpectedFile(name, file.size, checksum, (), file.version, PIECE_SIZE)
 
 
-def _as_promised(dataset_id: str, manifest: Manifest, listed: Mapping[str, RemoteFile]) -> list[ExpectedFile]:
+def _as_promised(
+    dataset_id: str, manifest: Manifest, listed: Mapping[str, RemoteFile], moved: bool
+) -> list[ExpectedFile]:
     """What is expected where there is a manifest, which the listing has to agree with."""
-    if manifest.dataset_id != dataset_id:
+    if manifest.dataset_id != dataset_id and not moved:
         raise DatasetCorruptError(
             f"The manifest of {dataset_id} on the remote is that of {shortened(manifest.dataset_id)}; whoever uploaded "
             "it should delete it there and upload it again."
@@ -203,11 +206,9 @@ def _as_promised(dataset_id: str, manifest: Manifest, listed: Mapping[str, Remot
         )
     extra = sorted(set(listed) - set(manifest.files) - {_CARD})
     if extra:
-        warnings.warn(
+        warn(
             f"The remote has files beside {dataset_id} that its manifest does not name; they are not "
             f"downloaded: {_some(extra)}.",
-            UserWarning,
-            stacklevel=2,
         )
     return [
         ExpectedFile(name, file.size, Checksum("sha256", file.sha256), file.pieces, None, manifest.piece_size)

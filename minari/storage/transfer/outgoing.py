@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from collections.abc import Collection, Iterator, Mapping
@@ -13,7 +14,7 @@ from typing import Any, BinaryIO
 
 from minari._base.files import METADATA_LIMIT, Directory
 from minari.dataset.dataset_id import DatasetId
-from minari.dataset.raw_metadata import read_raw_metadata, refuse_unfinished
+from minari.dataset.raw_metadata import read_raw_metadata, refuse_unfinished, with_id_of_place
 from minari.errors import DatasetBusyError, DatasetNotFoundError, RemoteError
 from minari.progress import track
 from minari.storage.datasets_root_dir import get_dataset_path
@@ -175,6 +176,10 @@ def gather_dataset(
     if METADATA_NAME in listed:
         with Directory(folder) as opened:
             metadata = opened.read(METADATA_NAME, METADATA_LIMIT)
+        if raw.get("dataset_id") not in (None, dataset_id):  # it was moved or copied here
+            raw = with_id_of_place(raw, dataset_id)
+            metadata = json.dumps(raw).encode()
+            listed[METADATA_NAME] = _file_of(metadata)
     return OutgoingDataset(
         dataset_id,
         folder,
@@ -204,6 +209,12 @@ def _look_at(folder: Path, algorithms: Collection[str], file: LocalFile) -> Outg
 
     checksums = checksums_of(content(), file.size, algorithms)
     return OutgoingFile(file.name, folder, file.size, checksums, tuple(pieces))
+
+
+def _file_of(content: bytes) -> ManifestFile:
+    pieces = [content[start : start + PIECE_SIZE] for start in range(0, len(content), PIECE_SIZE)]
+    checksums = [checksum_of(piece, "sha256").value for piece in pieces]
+    return ManifestFile(len(content), checksum_of(content, "sha256").value, tuple(checksums if len(pieces) > 1 else ()))
 
 
 def _changed(folder: Path) -> DatasetBusyError:

@@ -10,7 +10,7 @@ from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minari.data_collector.space_check import SpaceCheck
+from minari.dataset.space_check import SpaceCheck
 from minari.testing.examples import SPACES, nested
 
 
@@ -33,6 +33,11 @@ SPACES_OF_NUMBERS: list[spaces.Space[Any]] = [
 ]
 DTYPES = ["float64", "float32", "float16", "int64", "int8", "uint8", "uint64", ">f4"]
 NUMBERS = [-np.inf, -2.0, -1.0, -0.0, 0.5, 1.0, 2.0, 3.0, 254.0, np.inf, np.nan]
+
+
+def first_outside(check: SpaceCheck, values: Any) -> tuple[int, str] | None:
+    """The first step that is outside, with the path of the leaf."""
+    return min(((found.first, found.path) for found in check.outside(values)), default=None)
 
 
 def is_inside(space: spaces.Space[Any], row: np.ndarray) -> bool:
@@ -61,7 +66,7 @@ def test_arrays(space: spaces.Space[Any], data: st.DataObject) -> None:
     values = data.draw(st.lists(st.sampled_from(numbers), min_size=count, max_size=count))
     array = np.array(values, dtype).reshape(shape)
     outside = [number for number in range(len(array)) if not is_inside(space, array[number, ...])]
-    assert SpaceCheck(space).first_outside(array) == ((outside[0], "") if outside else None)
+    assert first_outside(SpaceCheck(space), array) == ((outside[0], "") if outside else None)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +84,7 @@ def test_arrays(space: spaces.Space[Any], data: st.DataObject) -> None:
     ],
 )
 def test_lists_of_choices(values: list[Any], outside: int | None) -> None:
-    assert SpaceCheck(spaces.Discrete(3)).first_outside(values) == (None if outside is None else (outside, ""))
+    assert first_outside(SpaceCheck(spaces.Discrete(3)), values) == (None if outside is None else (outside, ""))
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -87,19 +92,19 @@ def test_what_a_space_draws_lies_inside(name: str) -> None:
     space = SPACES[name]
     space.seed(1)
     values = [space.sample() for _ in range(5)]
-    assert SpaceCheck(space).first_outside(nested(space, values)) is None
+    assert first_outside(SpaceCheck(space), nested(space, values)) is None
 
 
 def test_the_first_one_of_all_parts_is_found() -> None:
     space = spaces.Dict(a=spaces.Box(0, 1, (2,)), b=spaces.Tuple([spaces.Discrete(2), spaces.Text(1)]), c=spaces.Dict())
     check = SpaceCheck(space, ("x",))
     inside = {"a": np.zeros((4, 2), np.float32), "b": (np.zeros(4, np.int64), ["a"] * 4), "c": {}}
-    assert check.first_outside(inside) is None
+    assert first_outside(check, inside) is None
     outside = inside | {"a": np.array([[0, 0]] * 3 + [[0, 2]], np.float32)}
-    assert check.first_outside(outside) == (3, "x/a")
-    assert check.first_outside(outside | {"b": (np.array([0, 1, 2, 3]), ["a"] * 4)}) == (2, "x/b/0")
-    assert check.first_outside(outside | {"b": ([0, 1, 0, 1], ["a", "", "a", "a"])}) == (1, "x/b/1")
-    assert SpaceCheck(spaces.Tuple([])).first_outside(()) is None
+    assert first_outside(check, outside) == (3, "x/a")
+    assert first_outside(check, outside | {"b": (np.array([0, 1, 2, 3]), ["a"] * 4)}) == (2, "x/b/0")
+    assert first_outside(check, outside | {"b": ([0, 1, 0, 1], ["a", "", "a", "a"])}) == (1, "x/b/1")
+    assert first_outside(SpaceCheck(spaces.Tuple([])), ()) is None
 
 
 def test_a_space_of_ones_own_is_asked() -> None:
@@ -107,9 +112,9 @@ def test_a_space_of_ones_own_is_asked() -> None:
         def contains(self, value: Any) -> bool:
             return bool(value % 2 == 0)
 
-    assert SpaceCheck(Even(3)).first_outside([0, 2, 100, 5]) == (3, "")
-    assert SpaceCheck(Even(3)).first_outside([0, "odd"]) == (1, "")
+    assert first_outside(SpaceCheck(Even(3)), [0, 2, 100, 5]) == (3, "")
+    assert first_outside(SpaceCheck(Even(3)), [0, "odd"]) == (1, "")
 
 
 def test_an_array_of_another_shape_is_outside() -> None:
-    assert SpaceCheck(spaces.Box(-1, 1, (2,))).first_outside(np.zeros((3, 1), np.float32)) == (0, "")
+    assert first_outside(SpaceCheck(spaces.Box(-1, 1, (2,))), np.zeros((3, 1), np.float32)) == (0, "")

@@ -1,0 +1,27 @@
+"""Warnings that point at the line of the user's program, however deep inside the library they arise."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from types import FrameType
+
+
+__all__ = ["warn"]
+
+#: What lies between a user's line and a warning: this library, wrappers around a collector, context managers.
+_PASSED_OVER = frozenset({"minari", "gymnasium", "contextlib", "functools"})
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn about the line outside of this library that led here.
+
+    Args:
+        message: what is to be said.
+        category: of the warning.
+    """
+    level = 2
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and str(frame.f_globals.get("__name__", "")).partition(".")[0] in _PASSED_OVER:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
