@@ -47,10 +47,10 @@ def test_the_table_says_what_is_there(run: Minari, make_dataset: MakeDataset, da
         "Author",
     ]
     assert rows(done.lines) == {
-        "plain-v3": ["1", "2", "0.0 MB", "Ada"],
-        "toy/a-v0": ["2", "8", "0.0 MB", "Ada, Grace"],
+        "plain-v3": ["1", "2", "< 50 kB", "Ada"],
+        "toy/a-v0": ["2", "8", "< 50 kB", "Ada, Grace"],
     }
-    assert done.lines[-1].strip() == "Number of datasets: 2, total size: 0.0 MB"
+    assert done.lines[-1].strip() == "Number of datasets: 2, total size: < 50 kB"
 
 
 def test_only_the_newest_version_is_shown_unless_all_are_asked_for(run: Minari, make_dataset: MakeDataset) -> None:
