@@ -100,12 +100,19 @@ def test_raw_metadata(storage: MinariStorage) -> None:
 
 
 def test_size(storage: MinariStorage) -> None:
-    """Of the files that count, in MB with one decimal."""
+    """Of the files that count, in MB with one decimal, where no writer has stored it."""
+    forget_size(storage.data_path)
     (storage.data_path / "big.bin").write_bytes(bytes(1_260_000))
     (storage.data_path / ".hidden").write_bytes(bytes(1_000_000))
     (storage.data_path / "folder").mkdir()
     (storage.data_path / "folder" / "more.bin").write_bytes(bytes(1_000_000))
     assert storage.get_size() == 2.3
+
+
+def forget_size(data_path: Path) -> None:
+    raw = json.loads((data_path / METADATA_FILE_NAME).read_text())
+    del raw["dataset_size"]
+    (data_path / METADATA_FILE_NAME).write_text(json.dumps(raw))
 
 
 # Making one

@@ -54,7 +54,8 @@ def datasets(datasets_root: Path) -> list[str]:
     ids = ["top-v0", "toy/a-v0", "toy/a-v1", "toy/b-v0", "toy/deep/c-v2"]
     for number, dataset_id in enumerate(ids):
         version = ["0.5.4", "~=0.4", "0.4.3"][number % 3]
-        write_dataset(datasets_root, dataset_id, version=version, files={"data/0/part-0.arrow": b"", "data/.lock": b""})
+        files = {"data/0/part-0.arrow": b"", "data/.lock": b""}
+        write_dataset(datasets_root, dataset_id, version=version, files=files, dataset_size=0.0)
     for namespace in ("toy", "toy/deep", "empty"):
         write_namespace(datasets_root, namespace)
     write_dataset(datasets_root, ".hidden-v0")
@@ -83,6 +84,13 @@ class TestWhatIsOpened:
         listed, opened = watched("minari.namespace.list_local_namespaces()")
         assert listed == ["empty", "toy", "toy/deep"]
         assert opened == Counter(("os.scandir", folder) for folder in FOLDERS)
+
+
+def test_a_size_that_is_not_stored_is_measured(datasets_root: Path) -> None:
+    """As 0.5.0 left it out of what it combined."""
+    write_dataset(datasets_root, "x-v0", files={"data/main_data.hdf5": bytes(1_260_000), "data/.lock": bytes(900_000)})
+    write_dataset(datasets_root, "y-v0", files={"data/main_data.hdf5": bytes(1_260_000)}, dataset_size=1.5)
+    assert [metadata["dataset_size"] for metadata in list_local_datasets().values()] == [1.3, 1.5]
 
 
 def test_metadata_of_any_length(datasets_root: Path) -> None:
