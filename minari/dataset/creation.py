@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -81,6 +82,18 @@ class DatasetDescription:
         # Checked before the policies play, which may take long.
         metadata = {name: json_value(value, name) for name, value in metadata.items()}
         return {**metadata, **self._scores(env_spec)}
+
+    def given(self) -> dict[str, Any]:
+        """What is said in words, as the metadata have it; what cannot be stored is left out."""
+        words: dict[str, Any] = {}
+        for name in ("code_permalink", "algorithm_name", "description"):
+            if isinstance(getattr(self, name), str):
+                words[name] = getattr(self, name)
+        for name in ("author", "author_email"):
+            with suppress(MetadataError):
+                if getattr(self, name) is not None:
+                    words[name] = sorted(_names(name, getattr(self, name)))
+        return words
 
     def _scores(self, env_spec: EnvSpec | None) -> dict[str, Any]:
         low, high = self.ref_min_score, self.ref_max_score

@@ -165,6 +165,44 @@ class EpisodeCodec:
                 )
 
 
+def without_info(episode: EpisodeColumns, name: str) -> EpisodeColumns:
+    """The episode without one info.
+
+    Args:
+        episode: as :meth:`EpisodeCodec.encode` makes it.
+        name: the keys of the info joined by ``/``.
+    """
+    *outer, last = name.split("/")
+    parent = ("infos", *outer)
+    place, mask = (*parent, last), (*parent, f"_{last}")
+    columns = {
+        path: column
+        for path, column in episode.columns.items()
+        if path[: len(place)] != place and not (path == mask and column.dtype == np.bool_)
+    }
+    return EpisodeColumns(episode.total_steps, columns, episode.metadata)
+
+
+def size_of(episode: EpisodeColumns) -> int:
+    """About how many bytes of memory the values of an episode take, texts included."""
+    return sum(map(_column_size, episode.columns.values())) + size_of_value(episode.metadata)
+
+
+def _column_size(column: Column) -> int:
+    return column.nbytes if column.dtype.kind != "O" else sum(map(size_of_value, column))
+
+
+def size_of_value(value: Any) -> int:
+    """About how many bytes of memory a nested value takes."""
+    if isinstance(value, (str, bytes)):
+        return 50 + len(value)
+    if isinstance(value, (np.ndarray, np.generic)):
+        return int(value.nbytes)
+    if isinstance(value, Mapping):
+        return sum(map(size_of_value, value.values()))
+    return sum(map(size_of_value, value)) if isinstance(value, (list, tuple)) else 32
+
+
 def _damage(episode_id: int, error: Exception) -> DatasetCorruptError:
     """What an error means that came of values which do not fit together."""
     if isinstance(error, KeyError):
