@@ -225,7 +225,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         for note in notes:
             warnings.warn(note, UserWarning, stacklevel=3)
 
-    def _end_episode(self) -> None:
+    def _end_episode(self, stacklevel: int = 2) -> None:
         """Move the running episode, if it has a step, to those that are finished."""
         self._recorder.truncate()
         number, buffer = self._pending.total_episodes, self._recorder.ended()
@@ -242,7 +242,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         notes += self._pending.add(buffer)
         self._recorder.clear()
         for note in notes:
-            warnings.warn(note, UserWarning, stacklevel=3)
+            warnings.warn(note, UserWarning, stacklevel=stacklevel + 1)
 
     def create_dataset(
         self,
@@ -331,7 +331,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
     def _interrupt_episode(self) -> None:
         """End the running episode; further steps without a reset begin a new one."""
         if len(self._recorder):
-            self._end_episode()
+            self._end_episode(stacklevel=4)
 
     def discard_info(self, name: str) -> None:
         """Drop an info from all that was recorded, such as one that cannot be stored.

@@ -422,10 +422,7 @@ class PendingEpisodes:
             if isinstance(error, (DatasetIdError, DatasetExistsError)):
                 self._note_state(dataset_id=None)  # which would be refused again
             reason = str(error).partition("\n")[0] or type(error).__name__
-            with self._lock.current, suppress(Exception):  # what counts is why the dataset was not created
-                if self._ready or self._recording is not None:
-                    self._flush()
-            self._note_state(failure=shortened(reason))
+            self._note_state(failure=f"{reason[:200]}…" if len(reason) > 200 else reason)
             raise
 
     def _note_state(self, **changes: Any) -> None:
@@ -715,12 +712,12 @@ def _check_same_layout(medium: Medium, dataset: MinariDataset) -> None:
 
 
 def _unfit_note(finished: _Finished) -> str:
-    error = finished.error
-    cause = error if isinstance(error, MinariError) else f"{type(error).__name__}: {error}"
-    return (
-        f"Episode {finished.index} cannot be stored and stays in memory, apart from the others. {cause} Drop the "
-        f"episode with discard_episode({finished.index}), or save the others with on_error='skip'."
-    )
+    error, index = finished.error, finished.index
+    if isinstance(error, MinariError):
+        problem = f"Episode {index} cannot be stored and stays in memory, apart from the others. {error}"
+    else:  # such as what a callback has raised, which is asked again
+        problem = f"Episode {index} cannot be written yet and stays in memory ({type(error).__name__}: {error})."
+    return f"{problem} Drop the episode with discard_episode({index}), or save the others with on_error='skip'."
 
 
 def _not_yet(error: Exception) -> str:
