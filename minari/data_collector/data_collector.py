@@ -35,7 +35,7 @@ AUTOSEED_BIT_SIZE = 32
 _AUTOSEED_OPTION = "minari_autoseed"
 OnError: TypeAlias = Literal["raise", "skip"]
 
-_FIRST_LOOK = 64  # steps of an episode after which it is looked how large they are
+_FIRST_LOOK = 256  # steps of an episode after which it is looked how large they are
 
 
 class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
@@ -227,10 +227,11 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
 
     def _end_episode(self, stacklevel: int = 2) -> None:
         """Move the running episode, if it has a step, to those that are finished."""
+        if not len(self._recorder):
+            return
         self._recorder.truncate()
         number, buffer = self._pending.total_episodes, self._recorder.ended()
         if buffer is None:
-            self._recorder.clear()
             return
         # Environment and caller may change their own, so the copies count.
         self._last = last_row(buffer.observations), last_info(buffer.infos or {})

@@ -208,7 +208,7 @@ class PendingEpisodes:
         with self._lock.current:
             is_known = self._latest is not None and self._latest() is buffer
             if not is_known and not (self._kept and self._kept[-1].buffer is buffer):
-                self._kept.append(_Finished(len(buffer), self.total_episodes, buffer))
+                self._kept.append(_Finished(len(buffer), self._written_episodes + len(self._kept), buffer))
             self._latest, self._is_inherited, self._is_told = weakref.ref(buffer), False, False
             self._encode_new()
             if self._steps >= self._next_flush or self._bytes >= _BUFFER_BYTES or self._is_overdue():
@@ -259,8 +259,8 @@ class PendingEpisodes:
     def _encoded(self, buffer: EpisodeBuffer) -> EpisodeColumns:
         index = self._written_episodes + self._ready_count
         episode = self._codec.encode(buffer)
-        metadata = self._describe(self._codec.decode(index, episode.columns))
-        return EpisodeColumns(episode.total_steps, episode.columns, {**episode.metadata, **checked_metadata(metadata)})
+        episode.metadata.update(checked_metadata(self._describe(self._codec.decode(index, episode.columns))))
+        return episode
 
     def make_room(self, running: int = 0) -> list[str]:
         """Write the episodes in memory to the recording, or say what went wrong, as :meth:`add` does.

@@ -185,11 +185,15 @@ def without_info(episode: EpisodeColumns, name: str) -> EpisodeColumns:
 
 def size_of(episode: EpisodeColumns) -> int:
     """About how many bytes of memory the values of an episode take, texts included."""
-    return sum(map(_column_size, episode.columns.values())) + size_of_value(episode.metadata)
-
-
-def _column_size(column: Column) -> int:
-    return column.nbytes if column.dtype.kind != "O" else sum(map(size_of_value, column))
+    size = 0
+    for column in episode.columns.values():
+        size += column.nbytes
+        if column.dtype.kind == "O":
+            size += sum(map(size_of_value, column))
+    for value in episode.metadata.values():
+        if type(value) is not np.float64:  # as statistics are
+            size += size_of_value(value)
+    return size
 
 
 def size_of_value(value: Any) -> int:
