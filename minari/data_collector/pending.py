@@ -353,6 +353,8 @@ class PendingEpisodes:
     def _append_to_recording(self, ready: list[_Finished]) -> None:
         if self._recording is None:  # as it was found to be gone
             return
+        for finished in self._kept:
+            finished.row = sys.maxsize
         for row, finished in enumerate(ready, self._rows):
             finished.row = row
         append_encoded(self._recording.storage, (f.episode for f in ready if f.episode is not None))
@@ -606,7 +608,7 @@ class PendingEpisodes:
             has been said.
         """
         with self._lock.current:
-            if self._is_inherited:
+            if self._is_inherited or self._is_told:
                 return None
             problem = None
             try:
@@ -617,7 +619,7 @@ class PendingEpisodes:
             if self._recording is not None:
                 self._note_state(ended=how)
                 self._release()
-            if self._is_told or not self.total_episodes:
+            if not self.total_episodes:
                 return None
             self._is_told = True
             return self._farewell(problem)
