@@ -35,7 +35,7 @@ from minari.dataset.infos import discard_info
 from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.minari_storage import PathLike
 from minari.dataset.new_storage import checked_compression
-from minari.dataset.storing import append_encoded
+from minari.dataset.storing import append_encoded, opened_writer
 from minari.errors import (
     CombineError,
     DatasetBusyError,
@@ -163,6 +163,7 @@ class PendingEpisodes:
         self._next_flush = self._buffer_steps
         self._oldest = 0.0  # when the oldest episode ended that can be written
         self._is_scheduled = self._has_failed = self._is_told = False
+        self._is_unsure = False  # whether what was written last has been written
         self._notes: list[str] = []  # of the other thread
         self._state = RecordingState(pid=os.getpid())
 
@@ -292,6 +293,8 @@ class PendingEpisodes:
 
     def _flush(self) -> None:
         """Write the episodes in memory that can be stored to the recording, all of them or none."""
+        if not self._kept:
+            return
         self._forget_what_is_gone()
         self._settle()
         if not self._ready:
@@ -347,8 +350,10 @@ class PendingEpisodes:
                     finished.error = error
                     self._notes.append(_unfit_note(finished))
                     self._recount()
-        finally:
-            self._settle()
+        except BaseException:
+            with suppress(Exception):  # the next flush tries it again
+                self._settle()
+            raise
 
     def _append_to_recording(self, ready: list[_Finished]) -> None:
         if self._recording is None:  # as it was found to be gone
@@ -357,12 +362,17 @@ class PendingEpisodes:
             finished.row = sys.maxsize
         for row, finished in enumerate(ready, self._rows):
             finished.row = row
+        self._is_unsure = True
         append_encoded(self._recording.storage, (f.episode for f in ready if f.episode is not None))
+        self._is_unsure = False
         self._settle()
 
     def _settle(self) -> None:
-        """Forget what is written, also where an interruption came right after it was."""
+        """Forget what is written, also where an interruption came when it just was."""
         if self._recording is not None:
+            if self._is_unsure:
+                with opened_writer(self._recording.storage):  # which completes a change that was committed
+                    self._is_unsure = False
             self._rows = self._recording.storage.total_episodes
             if any(finished.row < self._rows for finished in self._kept):
                 self._kept = [finished for finished in self._kept if finished.row >= self._rows]
@@ -560,6 +570,7 @@ class PendingEpisodes:
                     else f"There is no recorded episode {index}, since nothing is recorded."
                 )
             self._forget_what_is_gone()
+            self._settle()
             index %= total
             unfit = {finished.index: finished for finished in self._unfit}
             dropped = unfit.get(index)
@@ -613,6 +624,7 @@ class PendingEpisodes:
             problem = None
             try:
                 self._encode_new()
+                self._forget_what_is_gone()
                 self._flush()
             except Exception as error:  # leaving goes on, and what is written already can be recovered
                 problem = error

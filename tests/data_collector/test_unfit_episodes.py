@@ -188,7 +188,7 @@ def test_an_episode_that_only_the_format_refuses_does_not_block_the_others(
 
     monkeypatch.setattr(pending, "append_encoded", refuse)
     collector, _ = recorded((), 3, data_format=data_format)
-    with pytest.raises(EpisodeError, match="Episode 1 cannot be stored. The format has no room"):
+    with pytest.raises(EpisodeError, match=r"Episode 1 cannot be stored\. The format has no room"):
         collector.create_dataset("test/refused-v0")
     with pytest.warns(UserWarning, match="pisode 1 cannot be stored"):
         assert seeds(collector.create_dataset("test/refused-v0", on_error="skip")) == [0, 2]
