@@ -177,6 +177,9 @@ def _list(
     prefix: Annotated[
         str | None, typer.Option("--prefix", "-p", metavar="NAMESPACE", help="Only what is in this namespace.")
     ] = None,
+    recordings: Annotated[
+        bool, typer.Option("--recordings", help="With 'local': the recordings in progress, in place of datasets.")
+    ] = False,
     as_json: Json = False,
     token: Token = None,
     key_path: KeyPath = None,
@@ -366,7 +369,22 @@ def _validate(
 @app.command("recover", epilog="Example: minari recover 3f2a --dataset-id cartpole/random-v0")
 def _recover(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="Of the recording, as listed.")] = None,
-    dataset_id: Annotated[str | None, typer.Option(metavar="ID", help="The id of the dataset to make of it.")] = None,
+    dataset_id: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="The id of the dataset to make of it, where it is not that which was given."),
+    ] = None,
+    every: Annotated[
+        bool,
+        typer.Option("--all", "-a", help="Make datasets of all recordings, called recovered/NAME-v0 if nothing else."),
+    ] = False,
+    discard: Annotated[str | None, typer.Option(metavar="NAME", help="Delete this recording.")] = None,
+    root: Annotated[
+        str | None, typer.Option(metavar="PATH", help="The directory of datasets, in place of MINARI_DATASETS_PATH.")
+    ] = None,
+    without_asking: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """List the recordings that a killed program left behind, or make a dataset of one."""
+    """List the recordings that a program left behind, or make datasets of them.
+
+    Author, description and the like are kept, where the program gave them.
+    """
     carry_out("recover", "recover", **locals())

@@ -103,7 +103,7 @@ def record(**options: Any) -> None:
         env.close()
         raise
     try:
-        with recording_bar(f"Recording {plan.dataset_id}", plan.goal) as report:
+        with recording_bar(f"Recording {plan.dataset_id}", plan.goal) as report, _unfit_infos_left_out(collector):
             tally = roll_out(collector, policy, plan.goal, seed=plan.seed, first_episode=first_episode, report=report)
         if tally.steps:
             _save(plan, collector, dataset)
@@ -202,6 +202,30 @@ def _store(collector: minari.DataCollector, store: Callable[[], object]) -> None
             left_out.add(unfit[1])
             collector.discard_info(unfit[1])
             complain(f"Warning: The info {unfit[1]!r} is left out: {str(error).partition(';')[0]}.")
+
+
+@contextmanager
+def _unfit_infos_left_out(collector: minari.DataCollector) -> Iterator[None]:
+    """Leave out infos that cannot be stored as soon as an episode with them has ended, so that it can be written."""
+    tell_warning = warnings.showwarning
+    left_out: set[str] = set()
+
+    def tell_others(message: Warning | str, *arguments: Any, **options: Any) -> None:
+        unfit = re.search(r"discard_info\('([^']*)'\)", str(message))
+        if unfit is None:
+            tell_warning(message, *arguments, **options)
+            return
+        collector.discard_info(unfit[1])
+        if unfit[1] not in left_out:
+            left_out.add(unfit[1])
+            cause = str(message).partition("apart from the others. ")[2].partition(";")[0]
+            complain(f"Warning: The info {unfit[1]!r} is left out: {cause}.")
+
+    warnings.showwarning = tell_others
+    try:
+        yield
+    finally:
+        warnings.showwarning = tell_warning
 
 
 @contextmanager

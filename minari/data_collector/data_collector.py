@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, SupportsFloat
+from contextlib import suppress
+from typing import Any, Literal, SupportsFloat, TypeAlias
 
 import gymnasium as gym
 from gymnasium.wrappers import Autoreset
@@ -12,13 +13,15 @@ from gymnasium.wrappers import Autoreset
 from minari._base.notices import warn
 from minari.data_collector.callbacks import EpisodeMetadataCallback, StepDataCallback
 from minari.data_collector.episode_buffer import EpisodeBuffer
-from minari.data_collector.growing_columns import kept, last_row
-from minari.data_collector.pending import PendingEpisodes
+from minari.data_collector.growing_columns import kept, last_info, last_row
+from minari.data_collector.leaving import leave, tell, watch
+from minari.data_collector.pending import Medium, PendingEpisodes
 from minari.data_collector.recorded_values import RecordedValues
 from minari.data_collector.recorder import EpisodeRecorder
 from minari.dataset.arguments import check_count, check_seed, check_space, made_callback, no_dataset
 from minari.dataset.compression import CompressionChoice
 from minari.dataset.creation import DatasetDescription, EnvLike
+from minari.dataset.encoding import size_of_value
 from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.minari_storage import PathLike
 from minari.dataset.publication import free_dataset_path
@@ -33,15 +36,22 @@ __all__ = ["AUTOSEED_BIT_SIZE", "DataCollector", "EpisodeBuffer"]
 AUTOSEED_BIT_SIZE = 32
 
 _AUTOSEED_OPTION = "minari_autoseed"
+OnError: TypeAlias = Literal["raise", "skip"]
+
+_FIRST_LOOK = 256  # steps of an episode after which it is looked how large they are
 
 
 class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
     """Records the episodes of an environment, to make a dataset of them.
 
     The environment is used as always: its values are returned untouched. Recording a step copies
-    its values and nothing else; spaces are checked when an episode ends. When many steps have come
-    together they are written to a hidden folder of the catalogue, from where they can be recovered
-    when the program dies (``minari recover``).
+    its values and nothing else; spaces are checked when an episode ends. Finished episodes are written
+    to a hidden directory of the catalogue when many steps have come together, and five seconds after
+    they have ended at the latest, whatever the program does meanwhile. When the program ends before they
+    are saved, however that comes about, ``minari recover`` makes a dataset of them.
+
+    An episode that cannot be stored is named in a warning when it ends, and stays in memory apart from
+    the others; see :meth:`discard_episode` and ``on_error`` of :meth:`create_dataset`.
 
     Args:
         env: the environment.
@@ -56,15 +66,19 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
             (``{"observations/pixels": "gzip:9"}``). Unless it is said, frames are compressed without
             loss, and nothing else is.
         buffer_steps: how many steps may be in memory; with so many, those of the running episode
-            included, the finished episodes are written to disk. Frames are written earlier, after 64 MiB.
+            included, or with 64 MiB, the finished episodes are written to disk, and so they are five
+            seconds after the first of them has ended.
         root: of the catalogue; by default that of ``MINARI_DATASETS_PATH``.
+        resume: the name of a recording to go on with, as ``minari recover`` lists it. Its episodes come first,
+            and its format is used.
         max_buffer_steps: the name that ``buffer_steps`` had before 0.5.
         max_buffer_episodes: has no effect any more.
 
     Warns:
         UserWarning: an observation or action lies outside its space, said once a leaf when the first such
             episode ends, and with the number of steps and the worst value when the recording is saved or
-            closed, where there were more; it is recorded all the same.
+            closed, where there were more; it is recorded all the same. Or an episode cannot be stored, or
+            nothing can be written yet.
 
     Raises:
         TypeError: ``env`` is a vector environment, or a callback is an instance and no class.
@@ -73,6 +87,9 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         UnknownFormatError: there is no such format.
         UnknownSpaceError: a space, or one in it, is of a type that nothing tells how to store.
         CompressionError: the format does not have the codec, or there is no such column.
+        DatasetNotFoundError: there is no recording to resume of that name.
+        DatasetBusyError: the recording to resume is in use by a program that is alive.
+        CombineError: the recording to resume has other spaces or another format.
 
     Example:
         >>> import gymnasium as gym, minari
@@ -104,6 +121,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         compression: CompressionChoice = None,
         buffer_steps: int = 10_000,
         root: PathLike | None = None,
+        resume: str | None = None,
         max_buffer_steps: int | None = None,
         max_buffer_episodes: int | None = None,
     ) -> None:
@@ -133,16 +151,9 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
             _deprecated("max_buffer_episodes", "buffer_steps")
         get_listed_root(root)  # so that a root which can be none is refused before the first step
         self._root = root
+        medium = Medium(self._observation_space, self._action_space, env.spec, data_format, jpeg_encoding, compression)
         self._pending = PendingEpisodes(
-            observation_space=self._observation_space,
-            action_space=self._action_space,
-            env_spec=env.spec,
-            data_format=data_format or "hdf5",
-            jpeg_encoding=jpeg_encoding,
-            compression=compression,
-            describe=episode_callback,
-            buffer_steps=buffer_steps,
-            root=root,
+            medium, describe=episode_callback, buffer_steps=buffer_steps, root=root, resume=resume
         )
         self._recorder = EpisodeRecorder(self._observation_space, self._action_space)
         self._recorded = RecordedValues(step_callback, record_infos, self._recorder.checked_info)
@@ -151,9 +162,9 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         self._resets_itself = _has_wrapper(env, Autoreset)
         self._was_reset = False
         self._done = False  # whether the last step ended an episode of the environment
-        # What the last step, or reset, recorded; the next episode begins with it where nobody resets.
-        self._last_observation: Any = None
-        self._last_info: Any = None
+        # What the last step recorded; the next episode begins with it where nobody resets.
+        self._last: tuple[Any, dict[str, Any]] = None, {}
+        watch(self)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset the environment; a running episode ends here, truncated unless it has terminated.
@@ -180,8 +191,10 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """Step the environment and record what it returns.
 
-        After the end of an episode a step without a reset begins a new one, from the last observation;
-        an environment with Gymnasium's ``Autoreset`` is reset by that step, which is recorded as such.
+        Where a callback changes ``terminated`` or ``truncated``, what it says decides where the recorded
+        episode ends. After the end of an episode a step without a reset begins a new one, from the last
+        observation and info that were recorded; an environment with Gymnasium's ``Autoreset`` is reset by the
+        step after its own end, which is recorded as such.
 
         Returns:
             What the environment returned.
@@ -189,9 +202,10 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         if not self._recorder.started:
             if not self._was_reset:
                 raise gym.error.ResetNeeded("Cannot record a step before the first reset; call reset() first.")
+            self._end_episode()  # where an interruption came in between
             if self._resets_itself and self._done:
                 return self._step_that_resets(action)
-            self._start_episode(self._last_observation, self._last_info, None, None)
+            self._start_episode(*self._last, None, None)
         result = self.env.step(action)
         observation, reward, terminated, truncated, info = result
         if not self._recorded.are_returned:
@@ -199,12 +213,12 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         elif not self._recorded.with_infos:
             info = {}
         steps = self._recorder.add(observation, action, reward, terminated, truncated, info)
-        self._last_info = info
-        if terminated or truncated or result[2] or result[3]:
+        # An environment that resets itself goes on elsewhere, whatever a callback says.
+        if terminated or truncated or (self._resets_itself and (result[2] or result[3])):
             self._done = bool(result[2] or result[3])
             self._end_episode()
         elif steps >= self._room:
-            self._make_room(steps)
+            self._make_room(steps, (observation, action, info))
         return result
 
     def _step_that_resets(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
@@ -214,30 +228,39 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
 
     def _start_episode(self, observation: Any, info: Any, seed: int | None, options: dict[str, Any] | None) -> None:
         self._recorder.start(observation, info, seed, options)
-        self._last_info, self._was_reset, self._done = info, True, False
-        self._room = self._pending.room
+        self._was_reset, self._done = True, False
+        self._room = min(self._pending.room, _FIRST_LOOK)
 
-    def _make_room(self, steps: int) -> None:
-        """Write the finished episodes to disk, as memory holds the most steps that it may."""
-        notes = self._pending.make_room(steps)
-        self._room = self._pending.room
+    def _make_room(self, steps: int, values: Any) -> None:
+        """Write the finished episodes to disk, where memory holds the most steps or bytes that it may.
+
+        Args:
+            steps: of the running episode.
+            values: of its last step, by which the others are judged.
+        """
+        row_bytes = 0
+        with suppress(Exception):  # of values that nest endlessly, or that have a length and will not say it
+            row_bytes = size_of_value(values)
+        notes = self._pending.make_room(steps) if steps >= self._pending.room_for(row_bytes) else []
+        self._room = min(self._pending.room_for(row_bytes), 2 * steps)
         for note in notes:
             warn(note)
 
     def _end_episode(self) -> None:
         """Move the running episode, if it has a step, to those that are finished."""
-        if not self._recorder.started:
+        if not len(self._recorder):
             return
         self._recorder.truncate()
-        number, buffer = self._pending.total_episodes, self._recorder.take()
-        # The caller may change what was returned, so the copy counts.
-        self._last_observation = last_row(buffer.observations)
-        if len(buffer) == 0:
+        number, buffer = self._pending.total_episodes, self._recorder.ended()
+        if buffer is None:
             return
+        # Environment and caller may change their own, so the copies count.
+        self._last = last_row(buffer.observations), last_info(buffer.infos or {})
         # What is to be said comes last, as a warning may be an exception: the episode is safe by then.
         notes = self._recorder.take_notes()
         notes += self._outside.add(buffer.observations, buffer.actions, number)
         notes += self._pending.add(buffer)
+        self._recorder.clear()
         for note in notes:
             warn(note)
 
@@ -255,18 +278,27 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         num_episodes_average_score: int = 100,
         description: str | None = None,
         requirements: Sequence[str] | None = None,
+        *,
+        on_error: OnError = "raise",
     ) -> MinariDataset:
         """Save all that was recorded as a dataset; the collector is empty afterwards.
 
-        A running episode ends here, truncated. Where this fails, what was recorded stays recorded.
-        The arguments are those of :func:`minari.create_dataset_from_buffers`.
+        A running episode ends here, truncated. Where this fails, what was recorded stays recorded, and
+        `minari recover` knows the id, the author and all else that was given.
+        The arguments are those of :func:`minari.create_dataset_from_buffers`, and ``on_error`` says what to
+        do about episodes that cannot be stored: ``"raise"`` names all of them, ``"skip"`` leaves them out with
+        one warning.
+
+        Warns:
+            UserWarning: for each thing worth giving that was left out, and for episodes that were skipped.
 
         Raises:
             DatasetIdError: the id is malformed.
             DatasetExistsError: there is a dataset of this id already.
             EpisodeError: nothing was recorded, or an episode cannot be stored.
+            ValueError: ``on_error`` is something else.
         """
-        free_dataset_path(dataset_id, root=self._root)
+        skips = _skips(on_error)
         description_of_dataset = DatasetDescription(
             eval_env=eval_env,
             algorithm_name=algorithm_name,
@@ -280,25 +312,45 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
             description=description,
             requirements=requirements,
         )
-        metadata = description_of_dataset.metadata(dataset_id, self.env.spec)
-        self._interrupt_episode()
-        self._sum_up_outside()
-        return self._pending.publish(dataset_id, metadata)
+        with self._pending.saving(dataset_id, description_of_dataset.given()):
+            free_dataset_path(dataset_id, root=self._root)
+            metadata = description_of_dataset.metadata(dataset_id, self.env.spec)
+            self._interrupt_episode()
+            self._sum_up_outside()
+            return self._pending.publish(dataset_id, metadata, skips)
 
-    def add_to_dataset(self, dataset: MinariDataset) -> None:
+    def add_to_dataset(self, dataset: MinariDataset, *, on_error: OnError = "raise") -> None:
         """Append all that was recorded to a dataset; the collector is empty afterwards.
 
         A running episode ends here, truncated. Where this fails, what was recorded stays recorded.
 
+        Args:
+            dataset: the dataset.
+            on_error: what to do about episodes that cannot be stored, as in :meth:`create_dataset`.
+
         Raises:
             EpisodeError: an episode cannot be stored.
             CombineError: the spaces of the dataset are others.
+            ValueError: ``on_error`` is something else.
         """
         if not isinstance(dataset, MinariDataset):
             raise no_dataset("dataset", dataset)
+        skips = _skips(on_error)
         self._interrupt_episode()
         self._sum_up_outside()
-        self._pending.append_to(dataset)
+        self._pending.append_to(dataset, skips)
+
+    def discard_episode(self, index: int) -> None:
+        """Drop one episode of those that are recorded and not yet saved.
+
+        Args:
+            index: its number among them, as warnings name it; negative ones count from the last. Those after
+                it move up.
+
+        Raises:
+            EpisodeIndexError: there is no such episode.
+        """
+        self._pending.discard_episode(index)
 
     def _interrupt_episode(self) -> None:
         """End the running episode; further steps without a reset begin a new one."""
@@ -330,16 +382,26 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         return self._pending.total_steps
 
     def close(self) -> None:
-        """Close the environment. What was written to disk and not saved can be recovered.
+        """Close the environment, and write what is in memory. What was not saved can be recovered.
 
         Warns:
-            UserWarning: names the recording, where there is one that was not saved.
+            UserWarning: says how, where there is something that was not saved.
         """
-        super().close()
-        if self._pending.is_written:
-            self._interrupt_episode()
-            self._pending.leave()
-        self._sum_up_outside()
+        try:
+            super().close()
+        finally:
+            sentence = leave(self._recorder, self._pending, "closed")
+            for note in self._pending.take_notes():
+                warn(note)
+            self._sum_up_outside()
+            if sentence is not None:
+                tell(self._pending, sentence)
+
+
+def _skips(on_error: str) -> bool:
+    if on_error not in ("raise", "skip"):
+        raise ValueError(f"on_error is {on_error!r}, expected 'raise' or 'skip'.")
+    return on_error == "skip"
 
 
 def _has_wrapper(env: gym.Env[Any, Any], wrapper: type) -> bool:

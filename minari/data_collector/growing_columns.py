@@ -26,8 +26,11 @@ class GrowingColumn(Protocol):
     def cut(self, rows: int) -> None:
         """Forget the values after the first ``rows``."""
 
-    def take(self) -> Any:
-        """The values so far, column by column; the column is empty afterwards."""
+    def values(self) -> Any:
+        """The values so far, column by column."""
+
+    def clear(self) -> None:
+        """Begin again without values, and leave those alone that were handed out."""
 
 
 class _ArrayColumn:
@@ -68,10 +71,11 @@ class _ArrayColumn:
     def cut(self, rows: int) -> None:
         del (self._rows if self._odd is None else self._odd)[rows:]
 
-    def take(self) -> Any:
-        values = self._array() if self._odd is None else self._odd
+    def values(self) -> Any:
+        return self._array() if self._odd is None else self._odd
+
+    def clear(self) -> None:
         self._rows, self._odd = [], None
-        return values
 
 
 class _ValueColumn:
@@ -86,9 +90,11 @@ class _ValueColumn:
     def cut(self, rows: int) -> None:
         del self._values[rows:]
 
-    def take(self) -> Any:
-        values, self._values = self._values, []
-        return values
+    def values(self) -> Any:
+        return self._values
+
+    def clear(self) -> None:
+        self._values = []
 
 
 class _DictColumn:
@@ -115,8 +121,12 @@ class _DictColumn:
         for column in self._columns.values():
             column.cut(rows)
 
-    def take(self) -> Any:
-        return {key: column.take() for key, column in self._columns.items()}
+    def values(self) -> Any:
+        return {key: column.values() for key, column in self._columns.items()}
+
+    def clear(self) -> None:
+        for column in self._columns.values():
+            column.clear()
 
 
 class _TupleColumn:
@@ -134,8 +144,12 @@ class _TupleColumn:
         for column in self._columns:
             column.cut(rows)
 
-    def take(self) -> Any:
-        return tuple(column.take() for column in self._columns)
+    def values(self) -> Any:
+        return tuple(column.values() for column in self._columns)
+
+    def clear(self) -> None:
+        for column in self._columns:
+            column.clear()
 
 
 def growing_column(space: gym.Space[Any], notes: list[str]) -> GrowingColumn:
@@ -173,3 +187,15 @@ def last_row(values: Any) -> Any:
     if isinstance(values, tuple):
         return tuple(map(last_row, values))
     return kept(values[-1])
+
+
+def last_info(infos: Mapping[str, Any]) -> dict[str, Any]:
+    """The info of the last step, from infos key by key; the values are those of the infos."""
+    info: dict[str, Any] = {}
+    for key, values in infos.items():
+        if not isinstance(values, dict):
+            if values[-1] is not ABSENT:
+                info[key] = values[-1]
+        elif part := last_info(values):
+            info[key] = part
+    return info

@@ -30,9 +30,12 @@ class EpisodeRecorder:
         self._actions = growing_column(action_space, self._notes)
         self._append_observation, self._append_action = self._observations.append, self._actions.append
         self._noted = False
-        self._start_again()
+        self.clear()
 
-    def _start_again(self) -> None:
+    def clear(self) -> None:
+        """Forget the episode."""
+        self._observations.clear()
+        self._actions.clear()
         self._rewards: list[Any] = []
         # A byte a step, as NumPy keeps booleans; lists where there is another value than True and False.
         self._terminations: bytearray | list[Any] = bytearray()
@@ -41,19 +44,20 @@ class EpisodeRecorder:
         self._seed: int | None = None
         self._options: dict[str, Any] | None = None
         self.started = False
+        self._ended: EpisodeBuffer | None = None  # last of all, so that an interruption before it changes nothing
 
     def __len__(self) -> int:
         return len(self._rewards)
 
     def start(self, observation: Any, info: Any, seed: int | None, options: dict[str, Any] | None) -> None:
         """Begin an episode with what a reset returned."""
-        if self.started:
-            self.take()
+        if self.started or self._ended is not None:
+            self.clear()
         try:
             self._append_observation(observation)
             self._add_info(info, recorded=0)
         except BaseException:
-            self.take()
+            self.clear()
             raise
         self._seed, self._options, self.started = seed, options, True
 
@@ -119,20 +123,33 @@ class EpisodeRecorder:
         if self._truncations and not self._terminations[-1]:
             self._truncations[-1] = True
 
+    def ended(self) -> EpisodeBuffer | None:
+        """The episode, which ends here; None where there is no step.
+
+        Until :meth:`clear` it is the same object each time, also where an interruption came in between.
+        """
+        self.started = False
+        if self._ended is None and self._rewards:
+            self._ended = self._buffer()
+        return self._ended
+
     def take(self) -> EpisodeBuffer:
         """The episode so far; the recorder is empty afterwards."""
-        buffer = EpisodeBuffer(
+        buffer = self.ended() or self._buffer()
+        self.clear()
+        return buffer
+
+    def _buffer(self) -> EpisodeBuffer:
+        return EpisodeBuffer(
             seed=self._seed,
             options=self._options,
-            observations=self._observations.take(),
-            actions=self._actions.take(),
+            observations=self._observations.values(),
+            actions=self._actions.values(),
             rewards=self._rewards,
             terminations=_flags(self._terminations),
             truncations=_flags(self._truncations),
             infos=self._infos,
         )
-        self._start_again()
-        return buffer
 
 
 def _as_list(flags: bytearray | list[Any]) -> list[Any]:

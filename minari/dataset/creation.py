@@ -99,6 +99,18 @@ class DatasetDescription:
         check_score("ref_min_score", self.ref_min_score)
         check_score("ref_max_score", self.ref_max_score)
 
+    def given(self) -> dict[str, Any]:
+        """What is said in words, as the metadata have it; what cannot be stored is left out."""
+        words: dict[str, Any] = {}
+        for name in ("code_permalink", "algorithm_name", "description"):
+            if isinstance(getattr(self, name), str):
+                words[name] = getattr(self, name)
+        for name in ("author", "author_email"):
+            with suppress(MetadataError):
+                if getattr(self, name) is not None:
+                    words[name] = sorted(_names(name, getattr(self, name)))
+        return words
+
     def _scores(self, env_spec: EnvSpec | None) -> dict[str, Any]:
         low, high = self.ref_min_score, self.ref_max_score
         if self.expert_policy is not None or (high is not None and low is None):

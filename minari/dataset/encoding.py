@@ -169,6 +169,48 @@ class EpisodeCodec:
                 )
 
 
+def without_info(episode: EpisodeColumns, name: str) -> EpisodeColumns:
+    """The episode without one info.
+
+    Args:
+        episode: as :meth:`EpisodeCodec.encode` makes it.
+        name: the keys of the info joined by ``/``.
+    """
+    *outer, last = name.split("/")
+    parent = ("infos", *outer)
+    place, mask = (*parent, last), (*parent, f"_{last}")
+    columns = {
+        path: column
+        for path, column in episode.columns.items()
+        if path[: len(place)] != place and not (path == mask and column.dtype == np.bool_)
+    }
+    return EpisodeColumns(episode.total_steps, columns, episode.metadata)
+
+
+def size_of(episode: EpisodeColumns) -> int:
+    """About how many bytes of memory the values of an episode take, texts included."""
+    size = 0
+    for column in episode.columns.values():
+        size += column.nbytes
+        if column.dtype.kind == "O":
+            size += sum(map(size_of_value, column))
+    for value in episode.metadata.values():
+        if type(value) is not np.float64:  # as statistics are
+            size += size_of_value(value)
+    return size
+
+
+def size_of_value(value: Any) -> int:
+    """About how many bytes of memory a nested value takes."""
+    if isinstance(value, (str, bytes)):
+        return 50 + len(value)
+    if isinstance(value, (np.ndarray, np.generic)):
+        return int(value.nbytes)
+    if isinstance(value, Mapping):
+        return sum(map(size_of_value, value.values()))
+    return sum(map(size_of_value, value)) if isinstance(value, (list, tuple)) else 32
+
+
 def _damage(episode_id: int, error: Exception) -> DatasetCorruptError:
     """What an error means that came of values which do not fit together."""
     if isinstance(error, KeyError):

@@ -122,11 +122,27 @@ def append_buffers(
         session.commit()
 
 
+def append_encoded(storage: MinariStorage, episodes: Iterable[EpisodeColumns]) -> None:
+    """Append episodes that are encoded for the spaces of the storage, all or none.
+
+    Raises:
+        EpisodeError: the format cannot hold an episode.
+        DatasetBusyError: another program is still writing the dataset.
+        StorageError: the system refuses to write; nothing is changed.
+    """
+    with opened_writer(storage) as writer:
+        session = _Session(storage, writer, storage._current)  # read only now, when nobody else can write
+        for episode in episodes:
+            session.take(with_jpeg(storage, episode))
+        session.commit()
+
+
 def append_stored(
     storage: MinariStorage,
     parts: Sequence[tuple[MinariStorage, Sequence[int]]],
     *,
     as_stored: bool = True,
+    change: Callable[[int, EpisodeColumns], EpisodeColumns] | None = None,
     lock_timeout: float | None = None,
 ) -> None:
     """Append episodes of other storages, all or none; see :meth:`MinariStorage.update_from_storage`.
@@ -136,6 +152,7 @@ def append_stored(
         parts: storages, each with the numbers of the episodes that are taken from it.
         as_stored: copy stored bytes wherever the format can; without, the episodes are written anew, as
             this storage compresses them.
+        change: what becomes of an episode of a number before it is written; none is copied as stored then.
         lock_timeout: for how many seconds to wait for another writer.
     """
     for source, _ in parts:
@@ -146,7 +163,7 @@ def append_stored(
             for source, indices in parts:
                 for start in range(0, len(indices), _COPIED_AT_A_TIME):
                     batch = indices[start : start + _COPIED_AT_A_TIME]
-                    session.copy(source, batch, as_stored)
+                    session.copy(source, batch, as_stored, change)
                     advance(len(batch))
         session.commit()
 
@@ -223,7 +240,7 @@ class _Session:
                 self._continue(index, buffer, describe)
             else:
                 episode = self._storage._codec.encode(buffer)
-                self._take(with_jpeg(self._storage, self._described(index, episode, describe)))
+                self.take(with_jpeg(self._storage, self._described(index, episode, describe)))
         except (EpisodeError, MetadataError) as error:
             raise type(error)(f"Episode {index} cannot be stored. {error}") from error
 
@@ -252,22 +269,30 @@ class _Session:
         }
         return EpisodeColumns(stored.total_steps, {**stored.columns, **frames}, stored.metadata)
 
-    def _take(self, episode: EpisodeColumns) -> None:
+    def take(self, episode: EpisodeColumns) -> None:
+        """Write an episode that is encoded."""
         self._writer.append(self._episodes, [episode])
         self._episodes += 1
         self._steps += episode.total_steps
 
-    def copy(self, source: MinariStorage, indices: Sequence[int], as_stored: bool) -> None:
+    def copy(
+        self,
+        source: MinariStorage,
+        indices: Sequence[int],
+        as_stored: bool,
+        change: Callable[[int, EpisodeColumns], EpisodeColumns] | None = None,
+    ) -> None:
         """Take episodes of another storage, byte for byte where that is wanted and the format can."""
         same_images = source.jpeg_encoding == self._storage.jpeg_encoding or not source._image_leaves
-        copyable = as_stored and same_images and not source._has_small_jpeg
+        copyable = as_stored and change is None and same_images and not source._has_small_jpeg
         if copyable and self._writer.copy_from(self._episodes, source, indices):
             lengths = source.get_episode_lengths(indices)
             self._episodes += len(indices)
             self._steps += int(lengths.sum())
             return
-        for episode in _stored_episodes(source, indices, all_frames=not same_images):
-            self._take(episode if same_images else with_jpeg(self._storage, episode))
+        stored = _stored_episodes(source, indices, all_frames=not same_images)
+        for episode in stored if change is None else map(change, indices, stored):
+            self.take(episode if same_images else with_jpeg(self._storage, episode))
 
     def commit(self) -> None:
         """Make it all visible."""

@@ -1,11 +1,13 @@
 """Recordings under way: hidden folders of the catalogue that become datasets, or can be recovered.
 
 A collector writes its episodes here while it runs. When the program dies, what was written by then
-is whole, and can be made a dataset later.
+is whole, and can be made a dataset later. Beside the data lies a small file that says whose recording it
+is and what the program wanted to make of it; the directory is locked for as long as its program lives.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
@@ -13,7 +15,8 @@ import shutil
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +24,73 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
 from minari._base.files import METADATA_LIMIT, is_directory, read_regular
+from minari._base.json_text import parse_json
 from minari._base.outcomes import storage_errors
+from minari.dataset._storages.file_lock import Lock, directory_lock, is_locked
 from minari.dataset.compression import CompressionChoice
+from minari.dataset.encoding import without_info
 from minari.dataset.metadata import METADATA_FILE_NAME
 from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.minari_storage import MinariStorage, PathLike
 from minari.dataset.publication import free_dataset_path, make_namespace
-from minari.dataset.storing import opened_writer
+from minari.dataset.storing import append_stored, opened_writer
 from minari.dataset.versions import FORMAT_VERSION
-from minari.errors import DatasetNotFoundError, EpisodeError, MinariError, UnsafePathError
+from minari.errors import (
+    DatasetBusyError,
+    DatasetIdError,
+    DatasetNotFoundError,
+    EpisodeError,
+    MinariError,
+    UnsafePathError,
+)
+from minari.spaces import EpisodeColumns
 from minari.storage.datasets_root_dir import get_datasets_root
-from minari.storage.publishing import RECORDINGS_FOLDER, publish_directory, remove_directory, write_atomically
+from minari.storage.publishing import (
+    RECORDINGS_FOLDER,
+    publish_directory,
+    remove_directory,
+    replace_directory,
+    restore_replaced,
+    write_atomically,
+)
 
 
 #: What is set when a recording becomes a dataset, whatever was set before.
 _OF_THE_DATASET = frozenset({"dataset_id", "minari_version"})
+
+_STATE_NAME = "recording.json"
+_STATE_LIMIT = 4 * 2**20  # bytes
+#: The key of the metadata that says what was discarded and is still there; a dataset never has it.
+_DISCARDED = "recording_discards"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingState:
+    """What is known of a recording beside its episodes.
+
+    Attributes:
+        pid: of the process that recorded last.
+        ended: how it left the recording; None where it had no time to say.
+        failure: why the dataset could not be created, where that was tried.
+        dataset_id: of the dataset that was to be created.
+        metadata: of that dataset.
+    """
+
+    pid: int | None = None
+    ended: str | None = None
+    failure: str | None = None
+    dataset_id: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> RecordingState:
+        """The state in a file, which anybody may have written; nothing is known where it makes no sense."""
+        with suppress(OSError, ValueError, MinariError):
+            raw = parse_json(read_regular(path, _STATE_LIMIT, links=False))
+            kinds = {"pid": int, "ended": str, "failure": str, "dataset_id": str, "metadata": dict}
+            if isinstance(raw, dict):
+                return cls(**{name: raw[name] for name, kind in kinds.items() if isinstance(raw.get(name), kind)})
+        return cls()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +115,32 @@ class Recording:
     @property
     def episodes(self) -> int:
         """The number of episodes."""
-        return self.storage.total_episodes
+        return self.storage.total_episodes - len(self.discarded_rows)
 
     @property
     def steps(self) -> int:
         """The number of steps of all episodes."""
-        return self.storage.total_steps
+        discarded = self.discarded_rows
+        gone = int(self.storage.get_episode_lengths(discarded).sum()) if discarded else 0
+        return self.storage.total_steps - gone
+
+    @property
+    def discarded_rows(self) -> list[int]:
+        """The numbers of the stored episodes that were discarded, in order."""
+        rows = self._discards.get("episodes")
+        total = self.storage.total_episodes
+        return sorted({row for row in rows if type(row) is int and 0 <= row < total}) if isinstance(rows, list) else []
+
+    @property
+    def rows(self) -> list[int]:
+        """The numbers of the stored episodes that were not discarded."""
+        discarded = set(self.discarded_rows)
+        return [row for row in range(self.storage.total_episodes) if row not in discarded]
+
+    @property
+    def _discards(self) -> dict[str, Any]:
+        discards = self.storage._current.raw.get(_DISCARDED)
+        return discards if isinstance(discards, dict) else {}
 
     @property
     def modified(self) -> float:
@@ -78,6 +153,93 @@ class Recording:
         spec = MinariDataset(self.storage).env_spec
         return None if spec is None else spec.id
 
+    @property
+    def state(self) -> RecordingState:
+        """What is known of it beside its episodes."""
+        return RecordingState.read(self.path.parent / _STATE_NAME)
+
+    def write_state(self, state: RecordingState) -> None:
+        """Put down what is known of it."""
+        content = json.dumps({key: value for key, value in asdict(state).items() if value}, default=str)
+        with storage_errors(self.path.parent):
+            write_atomically(self.path.parent / _STATE_NAME, content)
+
+    @property
+    def is_in_progress(self) -> bool:
+        """Whether a program that is alive records to it."""
+        return is_locked(self.path.parent)
+
+    @property
+    def status(self) -> str:
+        """How it came to lie there, as a phrase."""
+        state = self.state
+        if self.is_in_progress:
+            return "in progress" if state.pid is None else f"in progress (process {state.pid})"
+        if state.failure is not None:
+            return f"create_dataset failed: {state.failure}"
+        return state.ended or ("not known" if state == RecordingState() else "killed or crashed")
+
+    @property
+    def dataset_id(self) -> str | None:
+        """The id of the dataset that was to be made of it, where that was said."""
+        wanted: str | None = self.state.dataset_id or self.storage._current.raw.get("dataset_id")
+        return wanted
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """The metadata of that dataset, as far as they were given."""
+        return {**self.storage._current.raw, **self.state.metadata}
+
+    def hold(self) -> Lock | None:
+        """Lock it for this process; None where another one has it, or the system has no such locks."""
+        return directory_lock(self.path.parent)
+
+    def discard_rows(self, rows: list[int]) -> None:
+        """Leave out stored episodes from now on, by their numbers in the storage."""
+        self._set_discards({**self._discards, "episodes": sorted({*self.discarded_rows, *rows})})
+
+    def discard_info(self, name: str) -> None:
+        """Leave out an info of all episodes that are stored by now."""
+        infos = self._discards.get("infos")
+        known = infos if isinstance(infos, dict) else {}
+        self._set_discards({**self._discards, "infos": {**known, name: self.storage.total_episodes}})
+
+    def _set_discards(self, discards: dict[str, Any]) -> None:
+        with opened_writer(self.storage) as writer:
+            writer.commit(self.storage._current.updated({_DISCARDED: discards}))
+
+    def append_to(self, storage: MinariStorage) -> None:
+        """Append its episodes to another storage, without what was discarded."""
+        infos = self._discards.get("infos")
+        change = partial(_without_infos, infos) if isinstance(infos, dict) and infos else None
+        append_stored(storage, [(self.storage, self.rows)], change=change)
+
+    def without_discards(self) -> Recording:
+        """The recording, once what was discarded is no longer in its files; a kill leaves the old ones or the new."""
+        if not self._discards:
+            return self
+        storage, aside = self.storage, self.path.with_name(".data.replaced.deleted")
+        new = self.path.with_name(f".data.{secrets.token_hex(6)}.partial")
+        with storage_errors(self.path):
+            shutil.rmtree(aside, ignore_errors=True)
+            try:
+                raw = {key: value for key, value in storage._current.raw.items() if key != _DISCARDED}
+                copy = MinariStorage.new(
+                    new,
+                    storage.observation_space,
+                    storage.action_space,
+                    MinariDataset(storage).env_spec,
+                    raw["data_format"],
+                    jpeg_encoding=storage.jpeg_encoding,
+                    compression=storage.compression,
+                )
+                self.append_to(copy)
+                replace_directory(new, self.path, aside)
+            finally:
+                shutil.rmtree(new, ignore_errors=True)
+                shutil.rmtree(aside, ignore_errors=True)
+        return replace(self, storage=MinariStorage.read(self.path))
+
     def publish(self, dataset_id: str, metadata: Mapping[str, Any]) -> MinariDataset:
         """Make a dataset of it, by moving it to its place.
 
@@ -86,19 +248,31 @@ class Recording:
             DatasetExistsError: there is a dataset of this id already. The recording stays as it is.
         """
         destination = free_dataset_path(dataset_id, root=self.root)
-        file = self.path / METADATA_FILE_NAME
+        whole = self.without_discards()
+        file, state = self.path / METADATA_FILE_NAME, self.state
         before = read_regular(file, METADATA_LIMIT)
         with storage_errors(destination, "made"):
             try:
-                self._describe(metadata)
+                whole._describe(metadata)
                 make_namespace(dataset_id, self.root)
+                self._remove_all_but_data()  # a kill from here on leaves a recording that says it all itself
                 publish_directory(self.path.parent, destination)
             except BaseException:
-                with suppress(OSError):  # it has become the dataset all the same, or the disk is full
+                with suppress(OSError, MinariError):  # it has become the dataset all the same, or the disk is full
                     write_atomically(file, before)
+                    self.write_state(state)
                 raise
         _remove_folder_if_empty(self.path.parent.parent)
         return MinariDataset(destination / "data")
+
+    def _remove_all_but_data(self) -> None:
+        with os.scandir(self.path.parent) as entries:
+            others = [entry for entry in entries if entry.name != self.path.name]
+        for entry in others:
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                Path(entry.path).unlink()
 
     def _describe(self, metadata: Mapping[str, Any]) -> None:
         """Set metadata, also those that a program has set which was killed before the dataset was there."""
@@ -111,6 +285,14 @@ class Recording:
         """Delete it."""
         remove_directory(self.path.parent)
         _remove_folder_if_empty(self.path.parent.parent)
+
+
+def _without_infos(infos: Mapping[str, Any], index: int, episode: EpisodeColumns) -> EpisodeColumns:
+    """The stored episode of a number without the infos that were discarded when there were more episodes."""
+    for name, total in infos.items():
+        if isinstance(total, int) and index < total:
+            episode = without_info(episode, name)
+    return episode
 
 
 def new_recording(
@@ -182,6 +364,9 @@ def find_recording(name: str, root: PathLike | None = None) -> Recording:
     Raises:
         DatasetNotFoundError: there is none of that name.
     """
+    folder = get_datasets_root(root) / RECORDINGS_FOLDER
+    if name == Path(name).name and is_directory(folder / name):
+        restore_replaced(folder / name / "data")
     recordings = {recording.name: recording for recording in list_recordings(root)}
     if name not in recordings:
         raise DatasetNotFoundError(
@@ -190,16 +375,46 @@ def find_recording(name: str, root: PathLike | None = None) -> Recording:
     return recordings[name]
 
 
-def recover_recording(name: str, dataset_id: str, root: PathLike | None = None) -> MinariDataset:
+def resume_recording(name: str, root: PathLike | None = None) -> tuple[Recording, Lock | None]:
+    """A recording that this process goes on with, and its lock where the system has such locks.
+
+    Raises:
+        DatasetNotFoundError: there is none of that name.
+        DatasetBusyError: a program that is alive records to it.
+    """
+    recording = find_recording(name, root)
+    held = recording.hold()
+    if held is None and recording.is_in_progress:
+        pid = recording.state.pid
+        raise DatasetBusyError(
+            f"The recording {name} is in use by {'another process' if pid is None else f'process {pid}'}, which "
+            f"records to it; wait until that has ended, or record without resume."
+        )
+    return recording, held
+
+
+def recover_recording(name: str, dataset_id: str | None = None, root: PathLike | None = None) -> MinariDataset:
     """Make a dataset of a recording that a program left behind.
+
+    What the program said of the dataset that it wanted to create, such as its author and description, is kept.
+
+    Args:
+        name: of the recording.
+        dataset_id: of the dataset; by default the id that the program gave.
+        root: of the catalogue.
 
     Raises:
         DatasetNotFoundError: there is no recording of that name.
         EpisodeError: no episode had been written.
+        DatasetIdError: the program gave no id, and neither does the caller.
     """
     recording = find_recording(name, root)
     if recording.episodes == 0:
         raise EpisodeError(f"The recording {name} holds no episode, so there is nothing to recover; delete it.")
-    described = {"author": [], "author_email": [], **recording.storage._current.raw}  # by a program that was killed
-    metadata = {key: described[key] for key in ("author", "author_email")}
-    return recording.publish(dataset_id, {**metadata, "dataset_id": dataset_id, "minari_version": FORMAT_VERSION})
+    wanted = dataset_id or recording.dataset_id
+    if wanted is None:
+        raise DatasetIdError(f"The recording {name} was given no id of a dataset; say which one it is to have.")
+    described = {"author": [], "author_email": [], **recording.description}
+    given = {"author", "author_email", *recording.state.metadata}
+    metadata = {key: described[key] for key in given if key not in _OF_THE_DATASET}
+    return recording.publish(wanted, {**metadata, "dataset_id": wanted, "minari_version": FORMAT_VERSION})

@@ -244,3 +244,80 @@ def test_metadata_that_cannot_be_stored_are_named(datasets_root: Any) -> None:
         collector.create_dataset("test/odd-v0")
     assert list(datasets_root.iterdir()) == []
     assert collector.total_episodes == 1
+
+
+# Where recorded episodes end
+
+
+class Windows(StepDataCallback):
+    """Cuts what happens into episodes of so many steps, whatever the environment says."""
+
+    length = 4
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def __call__(self, env: gym.Env[Any, Any], **kwargs: Any) -> Any:
+        step_data = super().__call__(env, **kwargs)
+        if step_data["action"] is not None:
+            self.steps += 1
+            over = self.steps % self.length == 0
+            step_data["terminated"], step_data["truncated"] = over, False
+        return step_data
+
+
+def test_what_a_callback_says_decides_where_episodes_end() -> None:
+    told = {"time": np.zeros(1, np.int64)}  # which the environment uses again and again
+
+    def inform(time: int) -> dict[str, Any]:
+        told["time"][0] = time
+        return told
+
+    collector = DataCollector(ScriptedEnv(inform=inform, length=3), Windows, record_infos=True)
+    collector.reset(seed=1)
+    returned = [collector.step(0)[2] for _ in range(10)]
+    assert returned == [False, False, *[True] * 8]  # the environment's own, unchanged
+    told["time"][0] = 99
+    first, second, last = collector.create_dataset("test/windows-v0")
+    assert [episode.observations[:, 0].tolist() for episode in (first, second, last)] == [
+        [0, 1, 2, 3, 4],
+        [4, 5, 6, 7, 8],
+        [8, 9, 10],
+    ]
+    assert [episode.infos["time"][:, 0].tolist() for episode in (first, second)] == [[0, 1, 2, 3, 4], [4, 5, 6, 7, 8]]
+    assert first.terminations.tolist() == [False, False, False, True]
+    assert (last.terminations.tolist(), last.truncations.tolist()) == ([False, False], [False, True])
+
+
+def test_an_end_that_a_callback_denies_is_a_truncation_at_the_next_reset() -> None:
+    class Endless(StepDataCallback):
+        def __call__(self, env: gym.Env[Any, Any], **kwargs: Any) -> Any:
+            step_data = super().__call__(env, **kwargs)
+            if step_data["action"] is not None:
+                step_data["terminated"] = step_data["truncated"] = False
+            return step_data
+
+    collector = DataCollector(ScriptedEnv(length=3), Endless)
+    play(collector, 2, seed=2)
+    for episode in collector.create_dataset("test/endless-v0"):
+        assert (episode.terminations.tolist(), episode.truncations.tolist()) == ([False] * 3, [False, False, True])
+
+
+def test_nested_infos_of_the_last_step_begin_the_next_episode() -> None:
+    collector = DataCollector(ScriptedEnv(), WithMore)
+    play(collector)
+    collector.step(0)
+    _, second = collector.create_dataset("test/nested-v0")
+    assert second.infos["state"]["double"].tolist() == [[10.0], [12.0]]
+    assert second.infos["state"]["deep"]["odd"].tolist() == [1, 0]
+    assert second.observations[:, 0].tolist() == [5, 6]
+
+
+def test_steps_that_reset_are_no_transitions_whatever_a_callback_says() -> None:
+    collector = DataCollector(Autoreset(ScriptedEnv(length=3)), Windows)
+    collector.reset(seed=0)
+    for _ in range(9):
+        collector.step(0)
+    episodes = collector.create_dataset("test/autoreset-v0")
+    # Times 1 to 3, the reset, 1 (the fourth step that was recorded), 2 and 3, the reset, 1.
+    assert [episode.observations[:, 0].tolist() for episode in episodes] == [[0, 1, 2, 3], [0, 1], [1, 2, 3], [0, 1]]

@@ -1,0 +1,194 @@
+"""Episodes that cannot be stored: named when they end, apart from the others, dropped or mended."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import minari
+from minari import DataCollector, EpisodeMetadataCallback
+from minari.errors import EpisodeError, EpisodeIndexError, MetadataError
+from minari.storage.recordings import list_recordings, recover_recording
+from support.scripted import ScriptedEnv, play
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:`.*` is set to None")
+
+
+def recorded(odd: tuple[int, ...], episodes: int = 8, **options: Any) -> tuple[DataCollector, list[str]]:
+    """A collector with episodes of 2 steps whose seeds are their numbers, and what it warned of."""
+    observe = ScriptedEnv().observe
+    env = ScriptedEnv(length=2)
+    collector = DataCollector(env, **options)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for seed in range(episodes):
+            env.observe = observe if seed not in odd else lambda time: np.zeros(2 + time % 2, np.float32)
+            play(collector, seed=seed)
+            notes = [str(warning.message) for warning in caught if "cannot be stored" in str(warning.message)]
+            assert len(notes) == sum(number <= seed for number in odd)  # at once
+    env.observe = observe
+    return collector, notes
+
+
+def seeds(dataset: minari.MinariDataset) -> list[int]:
+    return [metadata["seed"] for metadata in dataset.storage.get_episode_metadata(range(len(dataset)))]
+
+
+@pytest.mark.parametrize("buffer_steps", [1, 5, 10_000])
+def test_the_others_are_written_and_the_odd_one_is_named(buffer_steps: int) -> None:
+    collector, notes = recorded((3,), buffer_steps=buffer_steps)
+    assert collector.total_episodes == 8
+    assert collector.total_steps == 16
+    (note,) = notes
+    for word in ("Episode 3", "observations at step 1", "(3,)", "discard_episode(3)"):
+        assert word in note
+    if buffer_steps < 10:
+        assert list_recordings()[0].episodes >= 5
+    with pytest.raises(EpisodeError, match=r"Episode 3 cannot be stored.*discard_episode"):
+        collector.create_dataset("test/odd-v0")
+    collector.discard_episode(3)
+    assert seeds(collector.create_dataset("test/odd-v0")) == [0, 1, 2, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("buffer_steps", [1, 10_000])
+@pytest.mark.parametrize("added", [False, True])
+def test_odd_ones_are_all_named_or_left_out(buffer_steps: int, added: bool) -> None:
+    collector, _ = recorded((0, 5), buffer_steps=buffer_steps)
+    if added:
+        target, _ = recorded((), 1)
+        dataset = target.create_dataset("test/target-v0")
+
+    def save(**options: Any) -> Any:
+        if not added:
+            return collector.create_dataset("test/odd-v0", **options)
+        collector.add_to_dataset(dataset, **options)
+        return dataset
+
+    with pytest.raises(EpisodeError, match=r"Episode 0 cannot be stored.*Episode 5 cannot be stored"):
+        save(on_error="raise")
+    assert collector.total_episodes == 8
+    with pytest.warns(UserWarning, match=r"2 episodes 0, 5 cannot be stored"):
+        saved = save(on_error="skip")
+    assert seeds(saved) == [0] * added + [1, 2, 3, 4, 6, 7]
+    assert collector.total_episodes == 0
+    assert list_recordings() == []
+
+
+def test_another_way_of_handling_errors_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"'ignore'.*'raise' or 'skip'"):
+        recorded(())[0].create_dataset("test/x-v0", on_error="ignore")  # type: ignore[arg-type]
+
+
+def test_metadata_of_a_callback_that_cannot_be_stored_name_the_episode() -> None:
+    class Odd(EpisodeMetadataCallback):
+        def __call__(self, episode: dict[str, Any]) -> dict[str, Any]:
+            return {"policy": object()} if episode["id"] == 1 and len(episode["rewards"]) == 2 else {}
+
+    collector = DataCollector(ScriptedEnv(length=2), episode_metadata_callback=Odd)
+    play(collector, seed=0)
+    with pytest.warns(UserWarning, match="Episode 1 cannot be stored.*'policy'") as caught:
+        play(collector, seed=1)
+    assert [warning.filename.endswith("scripted.py") for warning in caught] == [True]
+    with pytest.raises(MetadataError, match=r"Episode 1 .*'policy'"):
+        collector.create_dataset("test/odd-v0")
+    collector.discard_episode(-1)
+    assert seeds(collector.create_dataset("test/odd-v0")) == [0]
+
+
+@pytest.mark.parametrize("buffer_steps", [1, 5, 10_000])
+def test_any_episode_can_be_dropped_wherever_it_is(buffer_steps: int) -> None:
+    collector, _ = recorded((2, 6), 10, buffer_steps=buffer_steps)
+    left = list(range(10))
+    for index in (4, -1, 0, 5, 1):
+        collector.discard_episode(index)
+        del left[index]
+        assert (collector.total_episodes, collector.total_steps) == (len(left), 2 * len(left))
+    assert left == [1, 3, 5, 6, 8]
+    play(collector, seed=10)
+    with pytest.raises(EpisodeError, match="Episode 3 cannot be stored"):
+        collector.create_dataset("test/left-v0")
+    collector.discard_episode(3)
+    dataset = collector.create_dataset("test/left-v0")
+    assert seeds(dataset) == [1, 3, 5, 8, 10]
+    assert [episode.observations[:, 0].tolist() for episode in dataset] == [[0, 1, 2]] * 5
+    assert "recording_discards" not in dataset.storage.metadata
+    assert minari.load_dataset("test/left-v0").total_steps == 10
+
+
+@pytest.mark.parametrize("index", [-4, 3])
+def test_dropping_an_episode_that_is_not_there(index: int) -> None:
+    collector, _ = recorded((), 3)
+    with pytest.raises(EpisodeIndexError, match=f"no recorded episode {index}"):
+        collector.discard_episode(index)
+    with pytest.raises(IndexError, match="nothing is recorded"):
+        DataCollector(ScriptedEnv()).discard_episode(0)
+
+
+@pytest.mark.parametrize("data_format", ["hdf5", "arrow", "zarr"])
+def test_what_was_dropped_stays_away_when_it_is_recovered(data_format: str, datasets_root: Path) -> None:
+    collector, _ = recorded((), 4, buffer_steps=1, data_format=data_format)
+    collector.discard_episode(1)
+    collector.discard_episode(2)
+    with pytest.warns(UserWarning, match="2 recorded episodes were not saved"):
+        collector.close()
+    (recording,) = list_recordings()
+    assert (recording.episodes, recording.steps) == (2, 4)
+    assert seeds(recover_recording(recording.name, "test/recovered-v0")) == [0, 2]
+    assert [path.name for path in (datasets_root / "test" / "recovered-v0").iterdir()] == ["data"]
+
+
+@pytest.mark.parametrize("buffer_steps", [1, 10_000])
+def test_an_info_is_dropped_from_what_is_written_too(buffer_steps: int) -> None:
+    env = ScriptedEnv(inform=lambda time: {"time": time, "state": {"odd": time}}, length=2)
+    collector = DataCollector(env, record_infos=True, buffer_steps=buffer_steps)
+    play(collector, 2)
+    collector.discard_info("state/odd")
+    collector.discard_info("missing")
+    play(collector, 1)
+    dataset = collector.create_dataset("test/dropped-v0")
+    assert [sorted(episode.infos) for episode in dataset] == [["time"], ["time"], ["state", "time"]]
+    assert dataset[0].infos["time"].tolist() == [0, 1, 2]
+
+
+def test_an_episode_that_is_mended_is_saved_with_the_others() -> None:
+    odd: dict[str, Any] = {"odd": object()}
+    env = ScriptedEnv(inform=lambda time: odd if env_is_odd[0] else {}, length=2)
+    env_is_odd = [False]
+    collector = DataCollector(env, record_infos=True, buffer_steps=1)
+    for seed in range(4):
+        env_is_odd[0] = seed == 1
+        if seed == 1:
+            with pytest.warns(UserWarning, match=r"Episode 1 .*discard_info\('odd'\)"):
+                play(collector, seed=seed)
+        else:
+            play(collector, seed=seed)
+    collector.discard_info("odd")
+    assert collector.total_episodes == 4
+    assert sorted(seeds(collector.create_dataset("test/mended-v0"))) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("data_format", ["hdf5", "arrow", "zarr"])
+def test_an_episode_that_only_the_format_refuses_does_not_block_the_others(
+    data_format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from minari.data_collector import pending
+
+    append = pending.append_encoded
+
+    def refuse(storage: Any, episodes: Any) -> None:
+        listed = list(episodes)
+        if any(episode.metadata["seed"] == 1 for episode in listed):
+            raise EpisodeError("The format has no room for that.")
+        append(storage, listed)
+
+    monkeypatch.setattr(pending, "append_encoded", refuse)
+    collector, _ = recorded((), 3, data_format=data_format)
+    with pytest.raises(EpisodeError, match=r"Episode 1 cannot be stored\. The format has no room"):
+        collector.create_dataset("test/refused-v0")
+    with pytest.warns(UserWarning, match="pisode 1 cannot be stored"):
+        assert seeds(collector.create_dataset("test/refused-v0", on_error="skip")) == [0, 2]
