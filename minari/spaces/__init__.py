@@ -10,6 +10,7 @@ from minari.spaces.columns import (
     Path,
     has_flags,
     is_utf8_text,
+    native,
     object_column,
     path_name,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "codec_for",
     "has_flags",
     "is_utf8_text",
+    "native",
     "object_column",
     "path_name",
     "register_codec",

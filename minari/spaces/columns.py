@@ -72,6 +72,11 @@ def has_flags(value: Any) -> bool:
     return isinstance(value, (bool, np.bool_))
 
 
+def native(array: Column) -> Column:
+    """The array in the byte order of this machine; a copy where it has another one."""
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
 def object_column(values: list[Any]) -> Column:
     """A one-dimensional object array of the values as they are, even where they are sequences."""
     column = np.empty(len(values), dtype=object)

@@ -37,6 +37,7 @@ from minari.dataset._storages.hdf5_index import (
     checksum_of,
 )
 from minari.dataset._storages.hdf5_library import plugins
+from minari.dataset._storages.hdf5_infos import with_own_types, without_own_types
 from minari.dataset._storages.hdf5_names import DATA_FILE_NAME, spell
 from minari.dataset._storages.hdf5_objects import Filter
 from minari.dataset._storages.hdf5_reader import EpisodeFile
@@ -308,11 +309,17 @@ class HDF5Storage(MinariStorage):
 
     def _columns(self, batch: Sequence[int], file: DataFile, mapping: bool = False) -> list[tuple[int, Columns]]:
         """The columns of the first episodes, with those that do not lie in the file as they are."""
+        return [(index, without_own_types(columns)) for index, columns in self._own_columns(batch, file, mapping)]
+
+    def _own_columns(
+        self, batch: Sequence[int], file: DataFile, mapping: bool = False
+    ) -> list[tuple[int, dict[Path, Column]]]:
+        """The columns of the first episodes, as HDF5 has them."""
         self._locate(batch, file)
         batch = self._at_once(batch)
         others = self._read_others(batch, file)
         mapped = self._mapped(file) if mapping else None
-        episodes: list[tuple[int, Columns]] = []
+        episodes: list[tuple[int, dict[Path, Column]]] = []
         for index in batch:
             columns = {**self._leaves(file, mapped, index, *self._placed(index)), **others.get(index, {})}
             if self.verify_checksums:
@@ -453,7 +460,7 @@ class HDF5Storage(MinariStorage):
     def _add_missing_checksums(self) -> int:
         missing = self._episodes_without_checksums(range(self.total_episodes))
         for index, columns in self._read_columns(missing):
-            checksums = {path: checksum_of(column) for path, column in columns.items()}
+            checksums = {path: checksum_of(column) for path, column in with_own_types(columns).items()}
             with self._lock.current:
                 self._index.add_checksums(index, checksums)
         self._add_metadata_checksums(range(self.total_episodes))
@@ -464,7 +471,7 @@ class HDF5Storage(MinariStorage):
         known = self._index.checksums(index)
         if len(known) == len(self._placed(index)[0].leaves):
             return known
-        ((_, columns),) = self._columns([index], file)
+        ((_, columns),) = self._own_columns([index], file)
         return {path: checksum_of(column) for path, column in columns.items()} | known
 
     # Writing
@@ -489,7 +496,7 @@ class HDF5Storage(MinariStorage):
             total_steps, known = int(metadata.pop("total_steps")), self._index.metadata_checksum(index)
             columns = self._stored_columns(index, file)
             if columns is None:
-                ((_, values),) = self._columns([index], file)
+                ((_, values),) = self._own_columns([index], file)
                 self._verify(index, values, self._index.checksums(index))  # since new ones are made of them
                 episodes.append(EpisodeColumns(total_steps, values, metadata))
             else:
