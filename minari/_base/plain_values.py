@@ -42,12 +42,14 @@ __all__ = [
     "plain_value",
     "to_json",
     "to_tagged",
+    "type_name",
 ]
 
 #: Kinds of dtypes that are stored as whole numbers or bytes, with the name of the dtype beside them.
 TYPED_KINDS: Final = "SVMm"
 
 _TYPE: Final = "_type"
+_MOST_LEVELS: Final = 80  # of lists and dicts in each other; tagged they are twice as many, and can still be read
 _EPOCHS: Final = {datetime.datetime: "us", datetime.timedelta: "us", datetime.date: "D"}
 
 
@@ -82,6 +84,11 @@ def brief(value: Any) -> str:
         return shortened(value)
     except Exception:  # of any class, for any reason
         return f"a {type(value).__name__}"
+
+
+def type_name(value: Any) -> str:
+    """The name of the type of a value, also where only that could be kept of it."""
+    return value.type_name if isinstance(value, Unkept) else type(value).__name__
 
 
 def array_of(value: Any) -> npt.NDArray[Any] | None:
@@ -129,7 +136,7 @@ def plain_value(value: Any) -> Any:
     return value if array is None else array
 
 
-def _as_numpy_time(value: Any, unit: str) -> Any:
+def _as_numpy_time(value: Any, unit: Any) -> Any:
     if isinstance(value, datetime.datetime) and value.tzinfo is not None:
         value = value.astimezone(datetime.timezone.utc).replace(tzinfo=None)
     if value != value:  # as pandas has it where there is no date
@@ -171,24 +178,26 @@ def to_tagged(value: Any) -> Any:
         TypeError: the value, or one inside it, can be stored in no way.
         ValueError: it is nested too deeply, or contains itself.
     """
-    try:
-        return _to_tagged(value)
-    except RecursionError:
-        raise ValueError("it is nested too deeply, or contains itself") from None
+    return _to_tagged(value, 0)
 
 
-def _to_tagged(value: Any) -> Any:
+def _to_tagged(value: Any, level: int) -> Any:
+    if level > _MOST_LEVELS:
+        raise ValueError("it is nested too deeply, or contains itself")
     if value is None or type(value) in (str, bool, int, float):
         return value
     value = plain_value(value)
     if isinstance(value, Mapping):
         if all(type(key) is str for key in value) and _TYPE not in value:
-            return {key: _to_tagged(item) for key, item in value.items()}
-        return {_TYPE: "dict", "items": [[_to_tagged(key), _to_tagged(item)] for key, item in value.items()]}
+            return {key: _to_tagged(item, level + 1) for key, item in value.items()}
+        return {
+            _TYPE: "dict",
+            "items": [[_to_tagged(key, level + 1), _to_tagged(item, level + 1)] for key, item in value.items()],
+        }
     if isinstance(value, (list, tuple, range)):
-        return [_to_tagged(item) for item in value]
+        return [_to_tagged(item, level + 1) for item in value]
     if isinstance(value, np.ndarray) and value.dtype.kind == "O":
-        return _to_tagged(value.tolist())
+        return _to_tagged(value.tolist(), level + 1)
     if isinstance(value, (np.generic, np.ndarray)):
         return _tagged_array(value)
     if isinstance(value, (bytes, bytearray)):

@@ -9,13 +9,12 @@ import gymnasium as gym
 import numpy as np
 
 from minari._base.json_text import shortened
-from minari._base.plain_values import array_of, brief
+from minari._base.plain_values import array_of, brief, type_name
 from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.episode_metadata import checked_metadata
-from minari.dataset.infos import RAGGED_VALUES, decode_infos, encode_infos, type_name
+from minari.dataset.infos import RAGGED_VALUES, decode_infos, encode_infos
 from minari.errors import DatasetCorruptError, EpisodeError, EpisodeTypeError
-from minari.spaces.codecs import without_ones
-from minari.spaces import Column, Columns, EpisodeColumns, Path, SpaceCodec, codec_for, native, path_name
+from minari.spaces import Column, Columns, EpisodeColumns, Path, SpaceCodec, codec_for, native, path_name, without_ones
 
 
 REWARDS: Path = ("rewards",)
@@ -233,19 +232,20 @@ def _row_by_row(values: Any) -> Column:
     rows: list[Column] = []
     for step, value in enumerate(values):
         try:
-            converted = array_of(value)
-            row = np.asarray(value if converted is None else converted)
-        except Exception:
+            row = array_of(value)
+            row = np.asarray(value) if row is None else row
+        except Exception:  # of another library, for any reason
             row = np.empty((), object)
         if row.dtype.kind not in "biuf":
             raise EpisodeTypeError(
-                f"The rewards at step {step} are {brief(value)} ({type_name(value)}), expected one number, or several."
+                f"The rewards are {row.dtype} values, expected one number a step, or several, and at step {step} there "
+                f"is {brief(value)} ({type_name(value)}); convert it to numbers."
             )
-        rows.append(row.reshape(()) if row.size == 1 else row)
+        rows.append(row.reshape(()) if row.size == 1 and not isinstance(value, (list, tuple)) else row)
         if rows[0].shape != rows[-1].shape:
             raise EpisodeError(
-                f"The rewards at step {step} have the shape {rows[-1].shape}, expected {rows[0].shape} as at the steps "
-                f"before."
+                f"The rewards differ in shape from step to step, {rows[-1].shape} at step {step} and {rows[0].shape} "
+                f"before; give as many numbers at each step."
             )
     return np.array(rows)
 

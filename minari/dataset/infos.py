@@ -33,7 +33,7 @@ import numpy as np
 
 from minari._base.dtypes import dtype_from_name, name_of_dtype
 from minari._base.json_text import parse_json, shortened
-from minari._base.plain_values import TYPED_KINDS, Unkept, brief, from_json, plain_value, to_json
+from minari._base.plain_values import TYPED_KINDS, Unkept, brief, from_json, plain_value, to_json, type_name
 from minari.dataset.episode_data import same_values
 from minari.errors import DatasetCorruptError, EpisodeError, EpisodeTypeError
 from minari.spaces.columns import Column, Columns, Path, has_flags, is_utf8_text, native, object_column, path_name
@@ -59,7 +59,18 @@ ABSENT: Final = _Absent()
 _NUMBERS = frozenset({bool, int, float} | {np.dtype(code).type for code in "?bhilqBHILQefdFD"})
 
 #: Types of values that nobody can change, so that they need no copy.
-IMMUTABLE = _NUMBERS | {complex, str, bytes, type(None), _Absent, Unkept, np.str_, np.bytes_, np.datetime64, np.timedelta64}
+IMMUTABLE = _NUMBERS | {
+    complex,
+    str,
+    bytes,
+    type(None),
+    _Absent,
+    Unkept,
+    np.str_,
+    np.bytes_,
+    np.datetime64,
+    np.timedelta64,
+}
 
 #: What the column is called that holds the numbers of arrays of different shapes, and has no row a step.
 RAGGED_VALUES: Final = "_ragged_values"
@@ -163,7 +174,7 @@ def _encode_infos(columns: dict[Path, Column], infos: Mapping[Any, Any], rows: i
             place = (*path, _escaped(key, path))
         if place in taken:
             raise EpisodeError(
-                f"The infos give {path_name(place)!r} twice, by keys that are the same in a file; rename one of the two."
+                f"The infos give {path_name(place)!r} twice, by keys that are one in a file; rename one of the two."
             )
         for depth in range(len(path) + 1, len(place)):
             taken.setdefault(place[:depth], None)
@@ -369,7 +380,9 @@ def _mask_without(missing: Any, values: list[Any]) -> Column:
 
 def _is_typed(value: Any) -> bool:
     """Whether a value has a type that JSON does not know."""
-    return type(value) is bytes or (isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in _NUMERIC + TYPED_KINDS)
+    return type(value) is bytes or (
+        isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in _NUMERIC + TYPED_KINDS
+    )
 
 
 def _length_of_tuples(present: list[Any]) -> int | None:
@@ -491,7 +504,8 @@ def typed_of(raw: Any, dtype: np.dtype[Any]) -> Column:
         return dates
     if raw.dtype != np.uint8 or raw.shape[-1:] != (dtype.itemsize,):
         raise ValueError(f"{raw.dtype} values of the shape {raw.shape} are no values of {dtype.itemsize} bytes")
-    return np.ascontiguousarray(raw).view(dtype).reshape(raw.shape[:-1])
+    values: Column = np.ascontiguousarray(raw).view(dtype).reshape(raw.shape[:-1])
+    return values
 
 
 def _json_texts(values: Any, path: Path) -> list[str]:
@@ -506,11 +520,6 @@ def _json_texts(values: Any, path: Path) -> list[str]:
                 f"discard_info({path_name(path[1:])!r}) on the collector."
             ) from error
     return texts
-
-
-def type_name(value: Any) -> str:
-    """The name of the type of a value, also where only that could be kept of it."""
-    return value.type_name if isinstance(value, Unkept) else type(value).__name__
 
 
 def decode_infos(columns: Columns) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from minari.spaces.columns import (
     native,
     object_column,
     path_name,
+    without_ones,
 )
 
 
@@ -31,4 +32,5 @@ __all__ = [
     "object_column",
     "path_name",
     "register_codec",
+    "without_ones",
 ]

@@ -15,16 +15,26 @@ Such a space also needs a description in JSON, see :mod:`minari.serialization`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import singledispatch
 from typing import Any, TypeVar
 
 import numpy as np
 from gymnasium import spaces
 
-from minari._base.plain_values import Unkept, array_of, brief, plain_value
+from minari._base.plain_values import array_of, brief, plain_value, type_name
 from minari.errors import EpisodeError, EpisodeTypeError, UnknownSpaceError
-from minari.spaces.columns import Column, Columns, Leaf, Path, is_utf8_text, native, object_column, path_name
+from minari.spaces.columns import (
+    Column,
+    Columns,
+    Leaf,
+    Path,
+    is_utf8_text,
+    native,
+    object_column,
+    path_name,
+    without_ones,
+)
 
 
 CodecFactory = Callable[[Any, Path], "SpaceCodec"]
@@ -163,27 +173,31 @@ class ArrayCodec(SpaceCodec):
         """An array of values that NumPy does not make by itself; the first that is odd is named."""
         rows = []
         for step, value in enumerate(values):
+            row: Column | None = None
             try:
-                array = array_of(value)
-                row = np.asarray(value if array is None else array)
-            except Exception as error:
-                reason = "" if isinstance(error, ValueError) else f" ({type(error).__name__}: {error})"
-                raise self._odd(step, value, f"are {brief(value)}{reason}") from None
+                row = array_of(value)
+                row = np.asarray(value) if row is None else row
+            except ValueError:
+                raise self._odd_shape(step, "ragged") from None
+            except Exception as error:  # of another library, for any reason
+                raise self._odd_kind(step, value, "object", f": {type(error).__name__}: {error}") from None
             if row.dtype.kind not in "biufc":
-                raise self._odd(step, value, f"are {brief(value)}")
+                raise self._odd_kind(step, value, str(row.dtype))
             if not self._fits(row.shape):
-                raise EpisodeError(
-                    f"The {self.name} at step {step} have the shape {row.shape}, expected {self.shape} "
-                    f"as in the space {self.space}."
-                )
+                raise self._odd_shape(step, row.shape)
             rows.append(row.reshape(self.shape))
         return np.array(rows) if rows else np.empty(0, self.dtype)
 
-    def _odd(self, step: int, value: Any, what: str) -> EpisodeError:
-        type_name = value.type_name if isinstance(value, Unkept) else type(value).__name__
+    def _odd_shape(self, step: int, shape: Any) -> EpisodeError:
+        return EpisodeError(
+            f"The {self.name} at step {step} have the shape {shape}, expected {self.shape} "
+            f"as in the space {self.space}."
+        )
+
+    def _odd_kind(self, step: int, value: Any, found: str, reason: str = "") -> EpisodeError:
         return EpisodeTypeError(
-            f"The {self.name} at step {step} {what}, of the type {type_name}, expected {self.dtype} values of shape "
-            f"{self.shape}; convert them to numbers."
+            f"The {self.name} hold {found} values, expected {self.dtype} of shape {self.shape} for each step, and at "
+            f"step {step} there is {brief(value)} ({type_name(value)}{reason}); convert it to numbers."
         )
 
     def _with_fitting_dtype(self, column: Column, weak: bool) -> Column:
@@ -228,11 +242,6 @@ class ArrayCodec(SpaceCodec):
         return (self.dtype, self.shape)
 
 
-def without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A shape without its dimensions of length one."""
-    return tuple([length for length in shape if length != 1])
-
-
 def _are_python_numbers(values: Any) -> bool:
     while isinstance(values, (list, tuple)):
         if not values:
@@ -246,13 +255,8 @@ for _space_type in (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.Mu
 
 
 def _as_text(value: Any) -> Any:
-    """The text of a subclass, an enumeration or bytes; the value itself where it has none."""
+    """The text of a subclass or an enumeration; the value itself where it has none."""
     text = plain_value(value)
-    if isinstance(text, bytes):
-        try:
-            return text.decode()
-        except UnicodeDecodeError:
-            return value
     return text if type(text) is str else value
 
 

@@ -65,6 +65,15 @@ def is_utf8_text(text: str) -> bool:
     return "\0" not in text and (text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text))
 
 
+def without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape without its dimensions of length one.
+
+    >>> without_ones((1, 3, 1))
+    (3,)
+    """
+    return tuple([length for length in shape if length != 1])
+
+
 def has_flags(value: Any) -> bool:
     """Whether there is a boolean in nested lists, which NumPy makes a number where it is among numbers."""
     if isinstance(value, (list, tuple)):

@@ -498,7 +498,7 @@ def _offsets(
 
 def _with_numbers(metadata: dict[str, Any]) -> dict[str, Any]:
     for key in _NUMBERS:
-        if key in metadata:
+        if metadata.get(key) is not None:
             metadata[key] = _as_number(key, metadata[key])
     return metadata
 

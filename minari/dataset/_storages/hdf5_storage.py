@@ -36,8 +36,8 @@ from minari.dataset._storages.hdf5_index import (
     Schema,
     checksum_of,
 )
-from minari.dataset._storages.hdf5_library import plugins
 from minari.dataset._storages.hdf5_infos import with_own_types, without_own_types
+from minari.dataset._storages.hdf5_library import plugins
 from minari.dataset._storages.hdf5_names import DATA_FILE_NAME, spell
 from minari.dataset._storages.hdf5_objects import Filter
 from minari.dataset._storages.hdf5_reader import EpisodeFile
@@ -105,6 +105,7 @@ class HDF5Storage(MinariStorage):
         super().__init__(data_path, metadata)
         self._file = self.data_path / DATA_FILE_NAME
         self._lock = ThreadLock()  # of the index
+        self._first_reward: tuple[int, ...] | None = None
         self._reader: tuple[tuple[int, ...], EpisodeFile] | None = None
         self._map: weakref.ref[MappedFile] | None = None  # for as long as there are views of it
         codecs = (self._codec.observations, self._codec.actions)
@@ -410,6 +411,22 @@ class HDF5Storage(MinariStorage):
             self._refresh()
             lengths = self._index.lengths(indices)
         return super()._read_lengths(indices) if lengths is None else lengths
+
+    def _first_reward_shape(self) -> tuple[int, ...] | None:
+        if self._first_reward is None:
+            try:
+                self._first_reward = self._at_one_moment(self._located_reward_shape)
+            except DatasetCorruptError:
+                return None
+        return self._first_reward
+
+    def _located_reward_shape(self, file: DataFile) -> tuple[int, ...]:
+        self._locate([0], file)
+        leaf = next((leaf for leaf in self._placed(0)[0].leaves if leaf.path == REWARDS), None)
+        if leaf is not None and leaf.dtype is not None:
+            return leaf.shape
+        ((_, columns),) = self._own_columns([0], file)
+        return columns[REWARDS].shape[1:] if REWARDS in columns else ()
 
     # Checksums
 
