@@ -79,7 +79,7 @@ def same_values(a: Any, b: Any) -> bool:
             return False
         if a.dtype == object:
             return all(map(same_values, a.ravel().tolist(), b.ravel().tolist()))
-        return np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")
+        return np.array_equal(a, b, equal_nan=a.dtype.kind in "fcMm")
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(same_values(a[key], b[key]) for key in a)
     if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):

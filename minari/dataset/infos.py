@@ -414,6 +414,8 @@ def _as_arrays(present: list[Any]) -> list[Column] | None:
     """The values as arrays of one dtype, or None where one of them is not such a thing."""
     arrays = []
     for value in present:
+        if type(value) is bytes:  # of which an array would lose zeros at the end
+            return None
         try:
             array = np.asarray(value)
         except ValueError:
