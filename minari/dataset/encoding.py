@@ -91,8 +91,6 @@ class EpisodeCodec:
             raise
         except _ODD_VALUES as error:
             raise _damage(episode_id, error) from error
-        if not all(column.dtype.isnative for column in columns.values()):  # of another program
-            columns = {path: native(column) for path, column in columns.items()}
         try:
             return {
                 "id": episode_id,

@@ -546,7 +546,13 @@ def decode_infos(columns: Columns) -> dict[str, Any]:
         if path[-1] in node:
             raise _damaged(path, "is both a value and a dict")
         node[path[-1]] = column
-    return {_key_of(name): _decode_node(node, ("infos", name)) for name, node in tree.items() if isinstance(name, str)}
+    return {
+        name if name[:5] != _KEY else _key_of(name): node
+        if type(node) is not dict
+        else _decode_node(node, ("infos", name))
+        for name, node in tree.items()
+        if type(name) is str
+    }
 
 
 def _damaged(path: Path, reason: str) -> DatasetCorruptError:

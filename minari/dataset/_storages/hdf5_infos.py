@@ -39,15 +39,12 @@ def _has_type(dtype: np.dtype[Any]) -> bool:
 
 
 def without_own_types(columns: Mapping[Path, Column]) -> Columns:
-    """Return the columns of an episode with such infos as columns of bytes."""
-    if not any(column.dtype.kind in _OWN_KINDS for column in columns.values()):
-        return columns
+    """Return the columns of an episode in native byte order, and with such infos as columns of bytes."""
     return dict(map(_as_bytes, columns.items()))
 
 
 def _as_bytes(item: tuple[Path, Column]) -> tuple[Path, Column]:
-    path, column = item
+    path, column = item[0], native(item[1])
     if path[0] != "infos" or column.dtype.kind not in _OWN_KINDS:
         return path, column
-    column = native(column)
     return (*path, name_of_column(column.dtype)), raw_of(column)

@@ -51,7 +51,7 @@ from minari.dataset.metadata import METADATA_FILE_NAME, DatasetMetadata
 from minari.dataset.minari_storage import EpisodeWriter, MinariStorage
 from minari.dataset.stored_metadata import stamp_of
 from minari.errors import ChecksumError, DatasetBusyError, DatasetCorruptError
-from minari.spaces import Column, Columns, EpisodeColumns, Path, path_name
+from minari.spaces import Column, Columns, EpisodeColumns, Path, native, path_name
 
 
 _EPISODES_AT_A_TIME = 16  # read before the file is closed again
@@ -234,6 +234,8 @@ class HDF5Storage(MinariStorage):
             try:
                 columns = self._leaves(file, mapped, index, schema, places)
                 self._verify(index, columns, checksums)
+                if not schema.is_native:
+                    columns = {path: native(column) for path, column in columns.items()}
             except DatasetCorruptError:
                 if episodes:  # the error comes with the next batch
                     break
