@@ -45,6 +45,7 @@ _BESIDE_VALUES = 32  # columns that the table of specs takes for names and lines
 _LONGEST_VALUE = 5_000  # letters
 _LONGEST_DESCRIPTION = 20_000
 _WIDEST = 70  # columns of a histogram: longer bars say no more
+_MOST_COMPONENTS = 16  # of rewards, of which histograms are drawn
 _SIDE_BY_SIDE = 90  # columns, from which both histograms stand beside each other
 
 
@@ -125,9 +126,24 @@ def _summaries(episodes: DatasetStatistics | None) -> dict[str, Any]:
     if episodes is None:
         return {}
     return {
-        "episode_returns": Distribution.of(episodes.returns).numbers(),
+        "episode_returns": _distributions(episodes.returns),
         "episode_lengths": Distribution.of(episodes.lengths.astype(np.float64)).numbers(),
     }
+
+
+def _distributions(returns: npt.NDArray[np.float64]) -> Any:
+    """The numbers of the returns: a dict, or a list of one for each component of the rewards."""
+    components = [Distribution.of(values).numbers() for _, values in _components(returns)]
+    return components[0] if returns.ndim == 1 else components
+
+
+def _components(returns: npt.NDArray[np.float64]) -> list[tuple[str, npt.NDArray[np.float64]]]:
+    """Each component of the returns, after what is added to its title."""
+    if returns.ndim == 1:
+        return [("", returns)]
+    components = returns.reshape(len(returns), -1).T
+    names = [", ".join(map(str, place)) for place in np.ndindex(returns.shape[1:])]
+    return [(f", component {name}", values) for name, values in zip(names, components, strict=True)]
 
 
 def _env_description(metadata: DatasetMetadata) -> dict[str, str]:
@@ -210,11 +226,12 @@ def _histograms(episodes: DatasetStatistics, width: int, ascii_only: bool) -> Re
     is_wide = width >= _SIDE_BY_SIDE
     room = min((width - 4) // 2 if is_wide else width, _WIDEST)
     parts = [
-        _histogram("Episode Returns", episodes.returns, room, ascii_only),
-        _histogram("Episode Lengths", episodes.lengths.astype(np.float64), room, ascii_only),
+        _histogram(f"Episode Returns{component}", values, room, ascii_only)
+        for component, values in _components(episodes.returns)[:_MOST_COMPONENTS]
     ]
+    parts.append(_histogram("Episode Lengths", episodes.lengths.astype(np.float64), room, ascii_only))
     grid = Table.grid(padding=(0, 4, 0, 0))
-    rows = [parts] if is_wide else [[part] for part in parts]
+    rows = [parts[start : start + 2] for start in range(0, len(parts), 2)] if is_wide else [[part] for part in parts]
     for row in rows:
         grid.add_row(*row)
     return grid

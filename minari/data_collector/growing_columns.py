@@ -14,7 +14,9 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
+from minari._base.plain_values import Unkept, array_of
 from minari.dataset.infos import ABSENT, IMMUTABLE
+from minari.spaces import object_column
 
 
 class GrowingColumn(Protocol):
@@ -54,15 +56,16 @@ class _ArrayColumn:
             self._append_odd(value)
 
     def _append_odd(self, value: Any) -> None:
+        value = kept(value)
         if self._odd is None:
             is_plain = isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and value.shape == self._shape
-            if not self._rows and is_plain:
-                # The environment has another dtype than its space; what it returns is what counts.
+            if is_plain and (value.dtype == self._dtype or not self._rows):
+                # The environment may have another dtype than its space; what it returns is what counts.
                 self._dtype = value.dtype
-                self.append(np.asarray(value))
+                self._rows.append(value.tobytes())
                 return
             self._odd = list(self._array())
-        self._odd.append(kept(value))
+        self._odd.append(value)
 
     def _array(self) -> npt.NDArray[Any]:
         joined = bytearray().join(self._rows)  # no bytes, as an array of these could not be written to
@@ -169,15 +172,53 @@ def growing_column(space: gym.Space[Any], notes: list[str]) -> GrowingColumn:
 
 
 def kept(value: Any) -> Any:
-    """A copy that stays what it is when the environment goes on working with its own."""
+    """A copy that stays what it is when the environment goes on working with its own memory.
+
+    What has an array to give (tensors, memory views, handles of other libraries) is kept as that array,
+    since copies of such objects may share memory. Of what cannot be copied, only the reason is kept.
+    """
+    kind = type(value)
+    if kind in IMMUTABLE:
+        return value
+    if kind is np.ndarray and not value.dtype.hasobject:
+        return value.copy()
+    return _kept_once(value, {})
+
+
+def _kept_once(value: Any, memo: dict[int, Any]) -> Any:
+    """A copy of a value, in which each part that cannot be copied is replaced by the reason.
+
+    Args:
+        value: of any kind.
+        memo: the copies of containers that were met, by their ids.
+    """
     if type(value) in IMMUTABLE:
         return value
-    if isinstance(value, np.ndarray) and value.dtype != object:
-        return value.copy()
+    if id(value) in memo:
+        return memo[id(value)]
+    memo[id(value)] = Unkept(value, "it contains itself")
     try:
+        copied = _copied(value, memo)
+    except Exception as error:  # objects of others may refuse for any reason, and a step must go on
+        copied = Unkept.because(value, error)
+    memo[id(value)] = copied
+    return copied
+
+
+def _copied(value: Any, memo: dict[int, Any]) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _kept_once(part, memo) for key, part in value.items()}
+    if type(value) is list:
+        return [_kept_once(part, memo) for part in value]
+    if isinstance(value, tuple):
+        parts = [_kept_once(part, memo) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    array = np.asarray(value) if isinstance(value, np.generic) else array_of(value)
+    if array is None:
         return copy.deepcopy(value)
-    except Exception:  # foreign objects may refuse for any reason, and a step must go on
-        return value
+    if array.dtype == object:
+        return object_column([_kept_once(part, memo) for part in array.ravel().tolist()]).reshape(array.shape)
+    return copy.deepcopy(array) if array.dtype.hasobject else np.array(array)
 
 
 def last_row(values: Any) -> Any:

@@ -67,7 +67,7 @@ def create_dataset_from_arrays(  # noqa: D417 (what it shares with the other is 
         observations: array with time first, or dicts and tuples of such arrays. Either N rows, the
             observation before each step, or one row more for each episode, its last observation.
         actions: N rows, likewise.
-        rewards: shape (N,).
+        rewards: shape (N,) or (N, 1), one number a step, or (N, k) for rewards of k components.
         terminations: shape (N,), true where a step ended in a terminal state.
         truncations: shape (N,), true where an episode was cut off; by default nowhere.
         infos: nested dicts of arrays with N rows (those of the steps, the reset then having none) or
@@ -173,7 +173,7 @@ class _Steps:
         infos: Mapping[str, Any] | None,
         next_observations: Any,
     ) -> _Steps:
-        reward = _one_a_step("rewards", rewards)
+        reward = _rewards(rewards)
         count = len(reward)
         if count == 0:
             raise EpisodeError("The arrays have no step, expected at least one.")
@@ -262,6 +262,14 @@ class _Steps:
                 mask[0] = False
                 episode[key], episode[f"_{key}"] = column, mask
         return episode
+
+
+def _rewards(values: npt.ArrayLike) -> npt.NDArray[Any]:
+    """An array with one row a step, those of one number as numbers."""
+    array = _as_array("rewards", values)
+    if array.ndim == 0 or 0 in array.shape[1:]:
+        raise EpisodeError(f"The rewards have the shape {array.shape}, expected one value a step, (N,), or (N, k).")
+    return array.reshape(len(array)) if array.size == len(array) else array
 
 
 def _one_a_step(name: str, values: npt.ArrayLike) -> npt.NDArray[Any]:

@@ -25,6 +25,7 @@ from minari.dataset.raw_metadata import texts_of
 from minari.dataset.storing import append_stored
 from minari.dataset.versions import combine_versions
 from minari.errors import ArgumentTypeError, CombineError
+from minari.spaces import without_ones
 from minari.storage.datasets_root_dir import get_dataset_path
 
 
@@ -37,7 +38,7 @@ def validate_datasets_to_combine(datasets_to_combine: Sequence[MinariDataset]) -
 
     Raises:
         CombineError: there is no dataset, or they come from different environments, or some have a
-            spec and some have none.
+            spec and some have none, or their rewards differ in shape.
     """
     if isinstance(datasets_to_combine, (MinariDataset, str, os.PathLike)):
         raise CombineError(
@@ -49,6 +50,7 @@ def validate_datasets_to_combine(datasets_to_combine: Sequence[MinariDataset]) -
     for dataset in datasets_to_combine:
         if not isinstance(dataset, MinariDataset):
             raise CombineError(str(no_dataset("A dataset to combine", dataset)))
+    _check_rewards(datasets_to_combine)
     specs = [(dataset.id, dataset.env_spec) for dataset in datasets_to_combine]
     known = [spec for _, spec in specs if spec is not None]
     if not known:
@@ -65,6 +67,17 @@ def validate_datasets_to_combine(datasets_to_combine: Sequence[MinariDataset]) -
                 f"{datasets_to_combine[0].id} and of {name}, {difference}."
             )
     return replace(first, max_episode_steps=merge_max_episode_steps(known))
+
+
+def _check_rewards(datasets: Sequence[MinariDataset]) -> None:
+    shapes = [(dataset.id, shape) for dataset in datasets if (shape := dataset.storage.reward_shape) is not None]
+    for name, shape in shapes[1:]:
+        first, expected = shapes[0]
+        if without_ones(shape) != without_ones(expected):
+            raise CombineError(
+                f"The rewards of the datasets differ in shape: {expected} a step in {first}, and {shape} in {name}; "
+                f"combine like with like."
+            )
 
 
 def combine_datasets(

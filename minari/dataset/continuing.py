@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minari.dataset.episode_data import same_values
-from minari.dataset.infos import ABSENT, decode_infos, encode_infos, rows_so_far
+from minari.dataset.infos import ABSENT, decode_infos, encode_infos, mask_name, rows_so_far, second_mask_name
 from minari.errors import EpisodeError
 from minari.spaces import Column, Columns, EpisodeColumns, Path, path_name
 
@@ -75,14 +75,17 @@ def _without_masks(infos: Mapping[str, Any]) -> dict[str, Any]:
     """
     plain = dict(infos)
     for key, values in infos.items():
-        mask: Any = infos.get(f"_{key}")
-        if not _is_mask(mask) or isinstance(values, tuple):
+        names = [name for name in (second_mask_name(key), mask_name(key)) if _is_mask(infos.get(name))]
+        if not names or names[0] not in plain:
             continue
+        mask: Any = infos[names[0]]
         if isinstance(values, Mapping):
-            del plain[f"_{key}"]  # its parts have masks of their own
-        elif len(values) == len(mask) and all(map(_is_filling, _hidden(values, mask))):
-            del plain[f"_{key}"]
-            plain[key] = [value if there else ABSENT for value, there in zip(values, mask, strict=True)]
+            del plain[names[0]]  # its parts have masks of their own
+            continue
+        rows = list(zip(*values, strict=True)) if isinstance(values, tuple) else values
+        if len(rows) == len(mask) and all(map(_is_filling, _hidden(rows, mask))):
+            del plain[names[0]]
+            plain[key] = [value if there else ABSENT for value, there in zip(rows, mask, strict=True)]
     return {key: _without_masks(values) if isinstance(values, Mapping) else values for key, values in plain.items()}
 
 
@@ -95,6 +98,8 @@ def _hidden(values: Any, mask: Column) -> list[Any]:
 
 
 def _is_filling(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_filling, value))
     if isinstance(value, (np.ndarray, np.generic)):
         return same_values(np.asarray(value), np.zeros_like(value))
-    return value is None or value == ""
+    return value is None or value in ("", b"")

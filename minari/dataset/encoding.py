@@ -9,11 +9,12 @@ import gymnasium as gym
 import numpy as np
 
 from minari._base.json_text import shortened
+from minari._base.plain_values import array_of, brief, type_name
 from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.episode_metadata import checked_metadata
 from minari.dataset.infos import RAGGED_VALUES, decode_infos, encode_infos
 from minari.errors import DatasetCorruptError, EpisodeError, EpisodeTypeError
-from minari.spaces import Column, Columns, EpisodeColumns, Path, SpaceCodec, codec_for, path_name
+from minari.spaces import Column, Columns, EpisodeColumns, Path, SpaceCodec, codec_for, native, path_name, without_ones
 
 
 REWARDS: Path = ("rewards",)
@@ -33,7 +34,7 @@ class EpisodeCodec:
         self.actions = codec_for(action_space, ("actions",))
         self._columns_without_infos = len([*self.observations.paths(), *self.actions.paths()]) + 3
         self._leaves = [
-            (leaf.path, 1 if codec is self.observations else 0, leaf.shape, _without_ones(leaf.shape))
+            (leaf.path, 1 if codec is self.observations else 0, leaf.shape, without_ones(leaf.shape))
             for codec in (self.observations, self.actions)
             for leaf in codec.leaves()
             if leaf.dtype.kind in _NUMBERS
@@ -149,7 +150,7 @@ class EpisodeCodec:
             if (
                 column.dtype.kind not in _NUMBERS
                 or column.shape[:1] != (rows + more,)
-                or (column.shape[1:] != shape and _without_ones(column.shape[1:]) != plain)
+                or (column.shape[1:] != shape and without_ones(column.shape[1:]) != plain)
             ) and path not in encoded:
                 raise _odd_column(episode_id, path, column, f"{rows + more} rows of numbers of shape {shape}")
         if self._has_others or encoded:
@@ -222,10 +223,6 @@ def _damage(episode_id: int, error: Exception) -> DatasetCorruptError:
     return DatasetCorruptError(f"Episode {episode_id} {problem}; the file is damaged, or belongs to another dataset.")
 
 
-def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple([length for length in shape if length != 1])
-
-
 def _odd_column(episode_id: int, path: Path, column: Column, expected: str) -> DatasetCorruptError:
     return DatasetCorruptError(
         f"The {path_name(path)} of episode {episode_id} are {column.dtype} values of shape {column.shape}, expected "
@@ -236,7 +233,15 @@ def _odd_column(episode_id: int, path: Path, column: Column, expected: str) -> D
 def _encode_space(codec: SpaceCodec, values: Any, rows: int, total_steps: int) -> dict[Path, Column]:
     if values is None:
         raise EpisodeError(f"The episode has no {codec.name}, expected {rows} for its {total_steps} rewards.")
-    columns = codec.encode(values)
+    try:
+        columns = codec.encode(values)
+    except EpisodeError:
+        raise
+    except Exception as error:  # of values that a space has never seen, in codecs of others as well
+        raise EpisodeTypeError(
+            f"The {codec.name} cannot be stored as values of {codec.space} ({type(error).__name__}: {error}); convert "
+            f"or drop them in a StepDataCallback."
+        ) from error
     count = codec.count(columns)
     if count is not None and count != rows:
         raise EpisodeError(
@@ -247,17 +252,46 @@ def _encode_space(codec: SpaceCodec, values: Any, rows: int, total_steps: int) -
 
 
 def _rewards(values: Any) -> Column:
+    """The rewards as an array: one number a step, or several in the same shape at each."""
     try:
         rewards = np.asarray(values)
-    except ValueError:
-        raise EpisodeError("The rewards differ in shape from step to step, expected one number a step.") from None
+    except Exception:  # rows of different shapes, or values of other libraries, which may raise anything
+        rewards = _row_by_row(values)
+    if rewards.dtype == object:
+        rewards = _row_by_row(values)
     if rewards.ndim > 1 and rewards.size == len(rewards):
         rewards = rewards.reshape(len(rewards))  # environments that return arrays of one element
-    if rewards.ndim != 1:
-        raise EpisodeError(f"The rewards have the shape {rewards.shape}, expected one number a step, (T,).")
+    if rewards.ndim == 0 or 0 in rewards.shape[1:]:
+        raise EpisodeError(
+            f"The rewards have the shape {rewards.shape}, expected one number a step, (T,), or as many at each "
+            f"step, (T, k)."
+        )
     if len(rewards) and rewards.dtype.kind not in "biuf":
-        raise EpisodeTypeError(f"The rewards are {rewards.dtype} values, expected one number a step.")
-    return rewards
+        raise EpisodeTypeError(f"The rewards are {rewards.dtype} values, expected one number a step, or several.")
+    return native(rewards)
+
+
+def _row_by_row(values: Any) -> Column:
+    """An array of rewards that NumPy does not make by itself; the first that is odd is named."""
+    rows: list[Column] = []
+    for step, value in enumerate(values):
+        try:
+            row = array_of(value)
+            row = np.asarray(value) if row is None else row
+        except Exception:  # of another library, for any reason
+            row = np.empty((), object)
+        if row.dtype.kind not in "biuf":
+            raise EpisodeTypeError(
+                f"The rewards are {row.dtype} values, expected one number a step, or several, and at step {step} there "
+                f"is {brief(value)} ({type_name(value)}); convert it to numbers."
+            )
+        rows.append(row.reshape(()) if row.size == 1 and not isinstance(value, (list, tuple)) else row)
+        if rows[0].shape != rows[-1].shape:
+            raise EpisodeError(
+                f"The rewards differ in shape from step to step, {rows[-1].shape} at step {step} and {rows[0].shape} "
+                f"before; give as many numbers at each step."
+            )
+    return np.array(rows)
 
 
 def _flags(name: str, values: Any, rows: int) -> Column:
@@ -277,10 +311,10 @@ def _metadata(buffer: EpisodeBuffer) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     if buffer.seed is not None:
         if isinstance(buffer.seed, (bool, np.bool_)) or not isinstance(buffer.seed, (int, np.integer)):
-            raise EpisodeTypeError(f"The seed of the episode is {buffer.seed!r}, expected an int or None.")
+            raise EpisodeTypeError(f"The seed of the episode is {brief(buffer.seed)}, expected an int or None.")
         kept["seed"] = int(buffer.seed)
     if buffer.options:
         if not isinstance(buffer.options, Mapping):
-            raise EpisodeTypeError(f"The options of the episode are {buffer.options!r}, expected a dict or None.")
+            raise EpisodeTypeError(f"The options of the episode are {brief(buffer.options)}, expected a dict or None.")
         kept["options"] = dict(buffer.options)
     return kept

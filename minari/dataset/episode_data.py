@@ -22,7 +22,7 @@ class EpisodeData:
             nested in dicts and tuples as the observation space is; a list where a space has no
             fixed shape (``Text``, ``Sequence``, ``Graph``, ``OneOf``).
         actions: the T actions, likewise.
-        rewards: array of shape (T,).
+        rewards: array of shape (T,), or (T, k) where the environment gives k numbers a step.
         terminations: boolean array of shape (T,).
         truncations: boolean array of shape (T,).
         infos: the T+1 infos, each leaf with time first; empty where none were recorded.
@@ -59,7 +59,7 @@ class EpisodeData:
         return (
             f"EpisodeData(id={self.id!r}, total_steps={len(self)}, "
             f"observations={_describe(self.observations)}, actions={_describe(self.actions)}, "
-            f"rewards=ndarray of {len(self.rewards)} floats, "
+            f"rewards={_describe_rewards(self.rewards)}, "
             f"terminations=ndarray of {len(self.terminations)} bools, "
             f"truncations=ndarray of {len(self.truncations)} bools, "
             f"infos=dict with the following keys: {list(self.infos or {})})"
@@ -79,7 +79,7 @@ def same_values(a: Any, b: Any) -> bool:
             return False
         if a.dtype == object:
             return all(map(same_values, a.ravel().tolist(), b.ravel().tolist()))
-        return np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")
+        return np.array_equal(a, b, equal_nan=a.dtype.kind in "fcMm")
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(same_values(a[key], b[key]) for key in a)
     if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
@@ -87,6 +87,12 @@ def same_values(a: Any, b: Any) -> bool:
     if isinstance(a, (float, np.floating)) and isinstance(b, (float, np.floating)) and a != a:
         return bool(b != b)
     return bool(a == b)
+
+
+def _describe_rewards(rewards: npt.NDArray[Any]) -> str:
+    if np.ndim(rewards) > 1:
+        return f"ndarray of shape {rewards.shape}"
+    return f"ndarray of {len(rewards)} floats"
 
 
 def _describe(value: Any) -> str:

@@ -9,12 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from minari._base.plain_values import brief, from_tagged, plain_value, to_tagged, type_name
 from minari.errors import MetadataError
 from minari.spaces import is_utf8_text
 
 
 #: Keys that follow from the data, and that nobody sets.
 OWN_KEYS = ("id", "total_steps")
+
+_MOST_LEVELS = 30  # of dicts in each other
+_MOST_BITS = 14_000  # of a whole number: Python writes no more than 4,300 digits
 
 #: Types whose values every format holds as they are.
 _PLAIN = frozenset({type(None), str, bool, int, float} | {np.dtype(code).type for code in "?bhilqBHILQefdFD"})
@@ -29,7 +33,8 @@ def checked_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     {'level': 3, 'state': {'position': [0.5, 1.0], 'name': 'start'}}
 
     Args:
-        metadata: numbers, arrays of numbers, strings, None, and lists and dicts of these.
+        metadata: numbers, arrays, strings, bytes, dates, None, and lists and dicts of these; the seed is a whole
+            number or None.
 
     Raises:
         MetadataError: a key is not a string that can be stored, or belongs to the library; or a
@@ -38,11 +43,16 @@ def checked_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     own = [key for key in OWN_KEYS if key in metadata]
     if own:
         raise MetadataError(f"The episode metadata {own[0]!r} follow from the data; leave them out.")
-    return _nested(metadata, "")
+    nested = _nested(metadata, "")
+    if "seed" in nested:
+        nested["seed"] = _checked_seed(nested["seed"])
+    return nested
 
 
 def _nested(metadata: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     nested: dict[str, Any] = {}
+    if prefix.count("/") > _MOST_LEVELS:
+        raise MetadataError(f"The episode metadata {brief(prefix)} are nested too deeply; make them flatter.")
     for key, value in metadata.items():
         name = f"{prefix}{key}"
         place = _place_of(key) if isinstance(key, str) else None
@@ -65,7 +75,8 @@ def _nested(metadata: Mapping[str, Any], prefix: str) -> dict[str, Any]:
         elif last in node:
             raise _conflict(name)
         else:
-            node[last] = value if type(value) in _PLAIN else _checked_value(name, value)
+            is_plain = type(value) in _PLAIN and not (type(value) is int and value.bit_length() > _MOST_BITS)
+            node[last] = value if is_plain else _checked_value(name, value)
     return nested
 
 
@@ -81,22 +92,54 @@ def _conflict(name: str) -> MetadataError:
 
 
 def _checked_value(name: str, value: Any) -> Any:
-    if isinstance(value, (np.ndarray, np.generic)):
-        if value.dtype.kind in "biufc":
-            return value
-        value = value.tolist()
-    if value is not None and not isinstance(value, (str, bool, int, float)):
-        try:
-            json.dumps(value, default=_plain)
-        except (TypeError, ValueError) as error:
-            raise MetadataError(
-                f"The episode metadata {name!r} are {value!r} ({type(value).__name__}), expected a number, "
-                f"an array, a string, or what JSON can hold."
-            ) from error
-    return value
+    """A value of a type that every format holds, or what stands for one of another type."""
+    value = plain_value(value)
+    if isinstance(value, complex):
+        return np.complex128(value)
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biufc":
+        return value
+    try:
+        if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+            raise ValueError("a number of too many digits")
+        tagged = to_tagged(value)
+    except (TypeError, ValueError) as error:
+        raise MetadataError(
+            f"The episode metadata {name!r} are {brief(value)} ({type_name(value)}), which is or holds what cannot be "
+            f"stored ({error}), expected a number, an array, a string, or what JSON can hold; convert or leave it out."
+        ) from error
+    return value if _is_json(value, tagged) else tagged
 
 
-def _plain(value: Any) -> Any:
+def _is_json(value: Any, tagged: Any) -> bool:
+    """Whether JSON holds a value as it is, but for arrays as lists."""
+    try:
+        return json.dumps(value, default=_to_list) == json.dumps(tagged)
+    except TypeError:
+        return False
+
+
+def _to_list(value: Any) -> Any:
     if isinstance(value, (np.ndarray, np.generic)):
         return value.tolist()
     raise TypeError
+
+
+def _checked_seed(seed: Any) -> int | None:
+    """The seed of an episode.
+
+    Raises:
+        MetadataError: it is no whole number.
+    """
+    if seed is None:
+        return None
+    if isinstance(seed, (bool, np.bool_)) or not isinstance(seed, (int, np.integer)):
+        raise MetadataError(
+            f"The episode metadata 'seed' are {brief(seed)} ({type(seed).__name__}), expected a whole number or None; "
+            f"keep it under another name."
+        )
+    return int(seed)
+
+
+def decoded_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Return stored metadata of an episode with values of their own types."""
+    return {key: from_tagged(value) if isinstance(value, (dict, list)) else value for key, value in metadata.items()}

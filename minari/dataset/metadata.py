@@ -9,7 +9,7 @@ import copy
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from gymnasium import spaces
@@ -36,6 +36,9 @@ __all__ = ["METADATA_FILE_NAME", "DatasetMetadata", "json_value", "upgrade_attri
 Space: TypeAlias = spaces.Space[Any]
 
 _NAME_SETS = ("author", "author_email")
+#: The shape of the reward of one step, where it is not a number.
+REWARD_SHAPE: Final = "reward_shape"
+
 _SET_AT_FIRST = (*TOTALS, "compression")
 _KNOWN_KEYS = frozenset(
     {

@@ -21,9 +21,9 @@ from minari.dataset.data_paths import PathLike, as_data_path, is_remote, put_fil
 from minari.dataset.encoding import EpisodeCodec
 from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.episode_indices import checked_indices
-from minari.dataset.episode_metadata import checked_metadata
+from minari.dataset.episode_metadata import checked_metadata, decoded_metadata
 from minari.dataset.episode_writer import EpisodeWriter
-from minari.dataset.metadata import METADATA_FILE_NAME, DatasetMetadata, warn_about_mistyped
+from minari.dataset.metadata import METADATA_FILE_NAME, REWARD_SHAPE, DatasetMetadata, warn_about_mistyped
 from minari.dataset.new_storage import checked_compression, compression_of, metadata_of_new
 from minari.dataset.raw_metadata import SPACES, read_raw_metadata
 from minari.dataset.storage_hooks import StorageHooks
@@ -266,6 +266,14 @@ class MinariStorage(StorageHooks):
         """The number of steps of all episodes."""
         return self._current.total_steps
 
+    @property
+    def reward_shape(self) -> tuple[int, ...] | None:
+        """The shape of the reward of one step, ``()`` for a number; None where there is no episode yet."""
+        stored = self._current.raw.get(REWARD_SHAPE)
+        if isinstance(stored, list) and all(type(length) is int and length > 0 for length in stored):
+            return tuple(stored)
+        return self._first_reward_shape() if self.total_episodes else None
+
     def get_size(self) -> float:
         """The size of the dataset in MB, to one decimal: that of all its files, hidden ones aside.
 
@@ -331,8 +339,9 @@ class MinariStorage(StorageHooks):
             EpisodeIndexError: there is no episode of that number.
         """
         for metadata in self._read_episode_metadata(self._checked(episode_indices)):
+            metadata = decoded_metadata(metadata)
             for key in ("id", "total_steps", "seed"):
-                if key in metadata:
+                if metadata.get(key) is not None:
                     metadata[key] = self._whole_number(key, metadata[key])
             yield metadata
 

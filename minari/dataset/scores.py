@@ -45,7 +45,7 @@ def get_average_reference_score(env: gym.Env[Any, Any], policy: Callable[[Any], 
         num_episodes: how many episodes are played.
 
     Raises:
-        ScoreError: ``num_episodes`` is less than one.
+        ScoreError: ``num_episodes`` is less than one, or the rewards have several components.
     """
     if num_episodes < 1:
         raise ScoreError(f"num_episodes is {num_episodes}, expected at least 1 episode to take a mean of.")
@@ -56,10 +56,20 @@ def get_average_reference_score(env: gym.Env[Any, Any], policy: Callable[[Any], 
         seed, total, over = None, 0.0, False
         while not over:
             observation, reward, terminated, truncated, _ = env.step(policy(observation))
-            total += float(reward)
+            total += _number(reward)
             over = terminated or truncated
         returns.append(total)
     return float(np.mean(returns))
+
+
+def _number(reward: Any) -> float:
+    components = np.asarray(reward)
+    if components.size != 1:
+        raise ScoreError(
+            f"The rewards of the environment have the shape {components.shape}, and a reference score is one number; "
+            f"wrap the environment so that its reward is one, or give ref_min_score and ref_max_score yourself."
+        )
+    return float(components.item())
 
 
 def get_normalized_score(dataset: MinariDataset, returns: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -67,7 +77,8 @@ def get_normalized_score(dataset: MinariDataset, returns: npt.ArrayLike) -> npt.
 
     Args:
         dataset: has ``ref_min_score`` and ``ref_max_score`` among its metadata.
-        returns: of episodes, of any shape.
+        returns: of episodes, of any shape; where the rewards have several components, choose or weigh
+            these first, as the reference scores are on the scale of one number.
 
     Returns:
         ``(returns - ref_min_score) / (ref_max_score - ref_min_score)``, of the same shape.

@@ -101,6 +101,13 @@ class StorageHooks(ABC):
         lengths = (metadata["total_steps"] for metadata in self._read_episode_metadata(indices.tolist()))
         return np.fromiter(lengths, dtype=np.int64, count=len(indices))
 
+    def _first_reward_shape(self) -> tuple[int, ...] | None:
+        """The shape of the reward of a step in the first episode, where the metadata do not say it.
+
+        Only a format that other programs write has to look; None where it cannot tell.
+        """
+        return ()
+
     @classmethod
     def check_codec(cls, codec: Codec) -> None:
         """See whether the format can compress with a codec, here and now.

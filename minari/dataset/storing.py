@@ -13,13 +13,14 @@ from minari.dataset._storages.images import decode_frames, encode_frames, encode
 from minari.dataset.continuing import continued
 from minari.dataset.data_paths import is_remote
 from minari.dataset.differences import differing_leaf
+from minari.dataset.encoding import REWARDS
 from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.episode_metadata import checked_metadata
 from minari.dataset.episode_writer import EpisodeWriter
-from minari.dataset.metadata import DatasetMetadata
+from minari.dataset.metadata import REWARD_SHAPE, DatasetMetadata
 from minari.errors import CombineError, DatasetNotFoundError, EpisodeError, MetadataError, StorageError
 from minari.progress import progress
-from minari.spaces import Column, Columns, EpisodeColumns, Path, object_column
+from minari.spaces import Column, Columns, EpisodeColumns, Path, object_column, without_ones
 
 
 if TYPE_CHECKING:
@@ -193,6 +194,12 @@ def rewrite(
 
 def _check_same_layout(storage: MinariStorage, source: MinariStorage) -> None:
     ours, theirs = storage._codec, source._codec
+    expected, found = storage.reward_shape, source.reward_shape
+    if None not in (expected, found) and without_ones(expected or ()) != without_ones(found or ()):
+        raise CombineError(
+            f"The rewards of {source.data_path} have the shape {found} a step, expected {expected} as in "
+            f"{storage.data_path}."
+        )
     for name in ("observations", "actions"):
         if getattr(ours, name).layout() != getattr(theirs, name).layout():
             raise CombineError(
@@ -224,6 +231,7 @@ class _Session:
         self._episodes = self._stored_episodes = self._metadata.total_episodes
         self._steps = self._metadata.total_steps
         self._continued: dict[int, EpisodeColumns] = {}
+        self._reward_shape = storage.reward_shape
 
     def add(self, buffer: EpisodeBuffer | Mapping[str, Any], describe: Describe | None) -> None:
         """Check an episode and write it; buffers may be filled anew as soon as this returns."""
@@ -269,8 +277,19 @@ class _Session:
         }
         return EpisodeColumns(stored.total_steps, {**stored.columns, **frames}, stored.metadata)
 
+    def _check_rewards(self, shape: tuple[int, ...]) -> None:
+        """See that the rewards have as many components as those of all other episodes."""
+        if self._reward_shape is None:
+            self._reward_shape = shape
+        elif without_ones(shape) != without_ones(self._reward_shape):
+            raise EpisodeError(
+                f"The rewards have the shape {shape} a step, expected {self._reward_shape} as in the other episodes of "
+                f"the dataset; put these episodes into a dataset of their own."
+            )
+
     def take(self, episode: EpisodeColumns) -> None:
         """Write an episode that is encoded."""
+        self._check_rewards(episode.columns[REWARDS].shape[1:])
         self._writer.append(self._episodes, [episode])
         self._episodes += 1
         self._steps += episode.total_steps
@@ -283,6 +302,8 @@ class _Session:
         change: Callable[[int, EpisodeColumns], EpisodeColumns] | None = None,
     ) -> None:
         """Take episodes of another storage, byte for byte where that is wanted and the format can."""
+        if source.reward_shape is not None:
+            self._check_rewards(source.reward_shape)
         same_images = source.jpeg_encoding == self._storage.jpeg_encoding or not source._image_leaves
         copyable = as_stored and change is None and same_images and not source._has_small_jpeg
         if copyable and self._writer.copy_from(self._episodes, source, indices):
@@ -298,7 +319,11 @@ class _Session:
         """Make it all visible."""
         for index, episode in self._continued.items():
             self._writer.replace(index, episode)
-        totals = {"total_episodes": self._episodes, "total_steps": self._steps}
+        totals = {
+            "total_episodes": self._episodes,
+            "total_steps": self._steps,
+            **({REWARD_SHAPE: list(self._reward_shape)} if self._reward_shape else {}),
+        }
         self._writer.commit(self._metadata.updated(totals, allow_protected=True))
 
 

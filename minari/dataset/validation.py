@@ -27,7 +27,7 @@ from minari.dataset.minari_storage import METADATA_FILE_NAME, MinariStorage, Pat
 from minari.dataset.versions import check_readable
 from minari.errors import ChecksumError, DataPathError, DatasetNotFoundError, EnvironmentSpecError, MinariError
 from minari.progress import track
-from minari.spaces import Column, Columns, Leaf, SpaceCodec, path_name
+from minari.spaces import Column, Columns, Leaf, SpaceCodec, path_name, without_ones
 from minari.storage.datasets_root_dir import get_dataset_path
 from minari.storage.publishing import dataset_exists
 
@@ -290,6 +290,13 @@ def _check_columns(examined: Examined, index: int, columns: Columns) -> Iterator
         if path[0] != "infos":
             message = f"Episode {index} has {path_name(path)}, which the spaces of the dataset do not have."
             yield Finding("warning", "column", message, index, path_name(path))
+    rewards, wanted = columns.get(REWARDS), examined.storage.reward_shape
+    if rewards is not None and wanted is not None and without_ones(rewards.shape[1:]) != without_ones(wanted):
+        message = (
+            f"The rewards of episode {index} have the shape {rewards.shape[1:]} a step, expected {wanted} as in the "
+            f"rest of the dataset."
+        )
+        yield Finding("error", "shape", message, index, path_name(REWARDS))
     frames = examined.storage._with_frames(columns)
     for leaf in _leaves(codec.observations, codec.actions):
         if leaf.path in frames:

@@ -20,9 +20,11 @@ from minari.spaces.columns import (
     Path,
     has_flags,
     is_utf8_text,
+    native,
     object_column,
     path_name,
     uniform_bound,
+    without_ones,
 )
 
 
@@ -40,10 +42,12 @@ __all__ = [
     "codec_for",
     "has_flags",
     "is_utf8_text",
+    "native",
     "object_column",
     "path_name",
     "recorded_space",
     "register_codec",
     "uniform_bound",
     "unknown_space",
+    "without_ones",
 ]

@@ -18,15 +18,26 @@ from __future__ import annotations
 import string
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import singledispatch
 from typing import Any, TypeVar
 
 import numpy as np
 from gymnasium import spaces
 
+from minari._base.plain_values import array_of, brief, plain_value, type_name
 from minari.errors import EpisodeError, EpisodeTypeError, UnknownSpaceError
-from minari.spaces.columns import Column, Columns, Leaf, Path, is_utf8_text, object_column, path_name
+from minari.spaces.columns import (
+    Column,
+    Columns,
+    Leaf,
+    Path,
+    is_utf8_text,
+    native,
+    object_column,
+    path_name,
+    without_ones,
+)
 
 
 # Of the Text space that stands for another space of texts, which does not say how long they are and of what.
@@ -165,8 +176,9 @@ class ArrayCodec(SpaceCodec):
     """A space whose value is an array of one shape and dtype: Box, Discrete, and so on.
 
     An array keeps the dtype it was given, so that nothing is lost; Python numbers take the dtype
-    of the space where that holds them exactly. What is refused are kinds that the space cannot
-    mean: text, ragged lists, fractions where the space has integers.
+    of the space where that holds them exactly. A value of another shape is stored in that of the space
+    where the two differ in nothing but dimensions of length one. What is refused are kinds that the
+    space cannot mean: text, ragged lists, fractions where the space has integers.
     """
 
     def __init__(self, space: spaces.Space[Any], path: Path = ()) -> None:
@@ -181,23 +193,56 @@ class ArrayCodec(SpaceCodec):
     def encode(self, values: Any) -> dict[Path, Column]:
         try:
             column = np.asarray(values)
-        except ValueError:  # rows of different shapes
-            raise EpisodeError(self._first_odd_row(values)) from None
+        except Exception:  # rows of different shapes, or values of other libraries, which may raise anything
+            column = self._row_by_row(values)
         if column.dtype.kind not in "biufc":
-            raise EpisodeTypeError(
-                f"The {self.name} hold {column.dtype} values, expected {self.dtype} of shape "
-                f"{self.shape} for each step; convert them to numbers."
-            )
+            column = self._row_by_row(values)
         if column.shape == (0,):
             return {self.path: np.empty((0, *self.shape), self.dtype)}
-        if column.ndim == 0 or column.shape[1:] != self.shape:
+        if column.ndim == 0 or not self._fits(column.shape[1:]):
             raise EpisodeError(
                 f"The {self.name} have the shape {column.shape[1:]} a step, expected {self.shape} "
                 f"as in the space {self.space}."
             )
+        if column.shape[1:] != self.shape:
+            column = column.reshape(len(column), *self.shape)
         if column.dtype != self.dtype:
-            column = self._with_fitting_dtype(column, weak=_are_python_numbers(values))
+            column = native(self._with_fitting_dtype(column, weak=_are_python_numbers(values)))
         return {self.path: column}
+
+    def _fits(self, shape: tuple[int, ...]) -> bool:
+        return shape == self.shape or without_ones(shape) == without_ones(self.shape)
+
+    def _row_by_row(self, values: Any) -> Column:
+        """An array of values that NumPy does not make by itself; the first that is odd is named."""
+        rows = []
+        for step, value in enumerate(values):
+            row: Column | None = None
+            try:
+                row = array_of(value)
+                row = np.asarray(value) if row is None else row
+            except ValueError:
+                raise self._odd_shape(step, "ragged") from None
+            except Exception as error:  # of another library, for any reason
+                raise self._odd_kind(step, value, "object", f": {type(error).__name__}: {error}") from None
+            if row.dtype.kind not in "biufc":
+                raise self._odd_kind(step, value, str(row.dtype))
+            if not self._fits(row.shape):
+                raise self._odd_shape(step, row.shape)
+            rows.append(row.reshape(self.shape))
+        return np.array(rows) if rows else np.empty(0, self.dtype)
+
+    def _odd_shape(self, step: int, shape: Any) -> EpisodeError:
+        return EpisodeError(
+            f"The {self.name} at step {step} have the shape {shape}, expected {self.shape} "
+            f"as in the space {self.space}."
+        )
+
+    def _odd_kind(self, step: int, value: Any, found: str, reason: str = "") -> EpisodeError:
+        return EpisodeTypeError(
+            f"The {self.name} hold {found} values, expected {self.dtype} of shape {self.shape} for each step, and at "
+            f"step {step} there is {brief(value)} ({type_name(value)}{reason}); convert it to numbers."
+        )
 
     def _with_fitting_dtype(self, column: Column, weak: bool) -> Column:
         given, declared = column.dtype, self.dtype
@@ -218,19 +263,6 @@ class ArrayCodec(SpaceCodec):
                 f"{declared}; convert them, or declare a space of floats."
             )
         return column
-
-    def _first_odd_row(self, values: Sequence[Any]) -> str:
-        for row, value in enumerate(values):
-            try:
-                shape: Any = np.shape(value)
-            except ValueError:
-                shape = "ragged"
-            if shape != self.shape:
-                return (
-                    f"The {self.name} at step {row} have the shape {shape}, expected {self.shape} "
-                    f"as in the space {self.space}."
-                )
-        return f"The {self.name} cannot be made into an array of shape {self.shape} a step."
 
     def decode(self, columns: Columns) -> Column:
         return columns[self.path]
@@ -279,6 +311,12 @@ for _space_type in (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.Mu
     register_codec(_space_type)(ArrayCodec)
 
 
+def _as_text(value: Any) -> Any:
+    """The text of a subclass or an enumeration; the value itself where it has none."""
+    text = plain_value(value)
+    return text if type(text) is str else value
+
+
 @register_codec(spaces.Text)
 class TextCodec(SpaceCodec):
     """Text: one string a step, also of spaces that are not ``Text`` and have strings for values."""
@@ -289,18 +327,18 @@ class TextCodec(SpaceCodec):
         return spaces.Text(max_length=_LONGEST_TEXT, min_length=0, charset=_CHARACTERS)
 
     def encode(self, values: Any) -> dict[Path, Column]:
-        texts = list(values)
+        texts = [text if type(text) is str else _as_text(text) for text in values]
         for row, text in enumerate(texts):
-            if not isinstance(text, str):
+            if type(text) is not str:
                 raise EpisodeTypeError(
-                    f"The {self.name} at step {row} are {text!r}, expected a string as in {self.space}."
+                    f"The {self.name} at step {row} are {brief(text)}, expected a string as in {self.space}."
                 )
             if not is_utf8_text(text):
                 raise EpisodeTypeError(
-                    f"The {self.name} at step {row} are {text!r}, which holds a NUL character or half a "
+                    f"The {self.name} at step {row} are {brief(text)}, which holds a NUL character or half a "
                     f"surrogate pair; UTF-8 text on disk cannot, so leave it out."
                 )
-        return {self.path: object_column([str(text) for text in texts])}
+        return {self.path: object_column(texts)}
 
     def decode(self, columns: Columns) -> list[str]:
         texts: list[str] = columns[self.path].tolist()

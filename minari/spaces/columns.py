@@ -76,11 +76,25 @@ def uniform_bound(bounds: npt.NDArray[Any]) -> Any:
     return first if not any(bounds.strides) or (bounds == first).all() else None
 
 
+def without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape without its dimensions of length one.
+
+    >>> without_ones((1, 3, 1))
+    (3,)
+    """
+    return tuple([length for length in shape if length != 1])
+
+
 def has_flags(value: Any) -> bool:
     """Whether there is a boolean in nested lists, which NumPy makes a number where it is among numbers."""
     if isinstance(value, (list, tuple)):
         return any(map(has_flags, value))
     return isinstance(value, (bool, np.bool_))
+
+
+def native(array: Column) -> Column:
+    """The array in the byte order of this machine; a copy where it has another one."""
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def object_column(values: list[Any]) -> Column:

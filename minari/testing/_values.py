@@ -108,7 +108,7 @@ class ValuesSuite(Suite):
         for wrong, words in {
             "observations": ({"x": x[:3], "t": ["a"] * 3}, ("3 observations", "expected 4")),
             "actions": (np.zeros(4, np.int64), ("4 actions", "expected 3")),
-            "rewards": (np.zeros((3, 2)), ("rewards", "(3, 2)")),
+            "rewards": (np.zeros((3, 0)), ("rewards", "(3, 0)")),
             "terminations": ([True], ("terminations", "(1,)")),
             "truncations": ([0, 1, 2], ("truncations", "booleans")),
             "infos": ({"x": np.zeros(3)}, ("'infos/x'", "3 values", "expected 4")),

@@ -99,7 +99,7 @@ def _assert_same_array(actual: Any, expected: Any, where: str) -> None:
         for i, (a, b) in enumerate(zip(array.ravel(), expected.ravel(), strict=True)):
             assert_same(a, b, f"{where}[{i}]")
     else:
-        same = np.array_equal(array, expected, equal_nan=expected.dtype.kind in "fc")
+        same = np.array_equal(array, expected, equal_nan=expected.dtype.kind in "fcMm")
         assert same, f"{where}: {array!r}, expected {expected!r}"
 
 

@@ -290,7 +290,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "halves-for-flags": ({"truncations": [0.5] * 8}, "expected booleans"),
     "text-for-flags": ({"terminations": ["True"] * 8}, "expected booleans"),
     "matrix-of-flags": ({"terminations": np.zeros((4, 2))}, r"shape \(4, 2\), expected one value a step"),
-    "matrix-of-rewards": ({"rewards": np.zeros((4, 2))}, r"shape \(4, 2\), expected one value a step"),
+    "empty-rewards": ({"rewards": np.zeros((4, 0))}, r"shape \(4, 0\), expected one value a step"),
     "one-reward": ({"rewards": 3.0}, r"shape \(\), expected one value a step"),
     "ragged-rewards": ({"rewards": [[1], [2, 3]]}, "rewards differ in shape"),
     "text-rewards": ({"rewards": ["a"] * 8}, "rewards are"),

@@ -93,7 +93,8 @@ def test_rewards(codec: EpisodeCodec, rewards: Any, expected: Any) -> None:
 @pytest.mark.parametrize(
     ("rewards", "error", "message"),
     [
-        ([[1.0, 2.0], [3.0, 4.0]], EpisodeError, r"shape \(2, 2\)"),
+        (np.zeros((2, 0)), EpisodeError, r"shape \(2, 0\)"),
+        ([[1.0, 2.0], [3.0]], EpisodeError, r"differ in shape .* \(1,\) at step 1 and \(2,\) before"),
         ([1.0, [2.0]], EpisodeError, "differ in shape"),
         (3.0, EpisodeError, r"shape \(\)"),
         (["a", "b"], EpisodeTypeError, "<U1 values, expected one number"),

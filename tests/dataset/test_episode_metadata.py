@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pytest
 
-from minari.dataset.episode_metadata import checked_metadata
+from minari.dataset.episode_metadata import checked_metadata, decoded_metadata
 from minari.errors import MetadataError
+from minari.testing.comparison import assert_same
 
 
 @pytest.mark.parametrize(
@@ -58,12 +61,57 @@ def test_keys_that_are_refused(key: Any) -> None:
             checked_metadata(metadata)
 
 
-@pytest.mark.parametrize(
-    "value", [object(), b"a", {1}, [object()], 1j, np.datetime64("2020-01-01"), np.array([object()])]
-)
+@pytest.mark.parametrize("value", [object(), [object()], np.array([object()]), Decimal(1), 10**5000, [10**5000], len])
 def test_values_that_are_refused(value: Any) -> None:
     with pytest.raises(MetadataError, match=r"(?s)'n/a' are .* expected a number"):
         checked_metadata({"n": {"a": value}})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"a\0",
+        [b"a", {"b": b""}],
+        np.datetime64("2020-01-01"),
+        np.timedelta64(3, "ms"),
+        np.array([b"a", b"bc"]),
+        np.zeros(2, [("a", np.int8), ("b", "S2")]),
+        [1j, {3: "x"}],
+        {"deep": {"x": b"y"}},
+    ],
+    ids=repr,
+)
+def test_values_of_other_types_come_back(value: Any) -> None:
+    assert_same(decoded_metadata(checked_metadata({"a": value})), {"a": value})
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        ({3, 1}, [1, 3]),
+        (datetime.date(2024, 1, 2), np.datetime64("2024-01-02")),
+        (1j, np.complex128(1j)),
+        (memoryview(b"ab"), np.array([97, 98], np.uint8)),
+    ],
+)
+def test_values_that_come_back_as_what_is_nearest(value: Any, plain: Any) -> None:
+    assert_same(decoded_metadata(checked_metadata({"a": value})), {"a": plain})
+
+
+@pytest.mark.parametrize("seed", ["7", [1], 1.5, True, np.float64(3), {"a": 1}])
+def test_seeds_that_are_none(seed: Any) -> None:
+    with pytest.raises(MetadataError, match=r"'seed' are .*, expected a whole number or None"):
+        checked_metadata({"seed": seed})
+
+
+def test_metadata_that_could_not_be_read_again() -> None:
+    deep: dict[str, Any] = {}
+    lists: list[Any] = []
+    for _ in range(100):
+        deep, lists = {"a": deep}, [lists]
+    for metadata in (deep, {"a": lists}):
+        with pytest.raises(MetadataError, match="nested too deeply"):
+            checked_metadata(metadata)
 
 
 @pytest.mark.parametrize("key", ["id", "total_steps"])

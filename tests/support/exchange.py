@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import json
 from typing import Any
@@ -44,7 +45,7 @@ def _pack_array(value: np.ndarray | np.generic) -> Any:
             "shape": array.shape,
         }
     data = base64.b64encode(array.tobytes()).decode()
-    return {kind: data, "dtype": array.dtype.str, "shape": array.shape}
+    return {kind: data, "dtype": repr(np.lib.format.dtype_to_descr(array.dtype)), "shape": array.shape}
 
 
 def _unpack(value: Any) -> Any:
@@ -68,5 +69,7 @@ def _unpack_array(value: dict[str, Any]) -> Any:
         array.ravel()[:] = [_unpack(part) for part in value[kind]]
     else:
         data = base64.b64decode(value[kind])
-        array = np.frombuffer(bytearray(data), np.dtype(value["dtype"])).reshape(shape)
+        array = np.frombuffer(bytearray(data), np.lib.format.descr_to_dtype(ast.literal_eval(value["dtype"]))).reshape(
+            shape
+        )
     return array if kind == "array" else array[()]

@@ -17,6 +17,7 @@ import numpy as np
 
 import minari
 from minari.data_collector import EpisodeBuffer
+from support import kinds
 from support.cases import spaces_of
 from support.toys import ToyEnv, Witness, draw
 
@@ -118,6 +119,26 @@ def append(dataset_id: str, case: str, *, how: str = "collector", **play: Any) -
     truth = _play(witness, witness, **play)
     dataset.update_dataset_from_buffer(_buffers(witness, truth, how))
     return truth
+
+
+def record_kind(dataset_id: str, *, info: str = "", reward: str = "", data_format: str = "hdf5") -> None:
+    """Record an episode whose infos, or rewards, are of one of `support.kinds`; append another one."""
+    env = kinds.KindsEnv(kinds.INFOS.get(info, lambda time: time), kinds.REWARDS.get(reward, float))
+    collector = minari.DataCollector(env, record_infos=True, data_format=data_format)
+    for _ in range(2):
+        collector.reset(seed=3)
+        for _ in range(4):
+            collector.step(1)
+        with _unasked_metadata_left_out():
+            if dataset_id not in minari.list_local_datasets():
+                collector.create_dataset(dataset_id)
+            else:
+                collector.add_to_dataset(minari.load_dataset(dataset_id))
+
+
+def values_of_kind(dataset_id: str) -> list[Any]:
+    """The rewards and the info of each episode that `record_kind` has recorded."""
+    return [(episode.rewards, episode.infos["value"]) for episode in minari.load_dataset(dataset_id)]
 
 
 def record_environment(dataset_id: str, env_id: str, *, seed: int = 0, **make: Any) -> list[dict[str, Any]]:

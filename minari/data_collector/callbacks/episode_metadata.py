@@ -22,7 +22,7 @@ class EpisodeMetadataCallback:
     """
 
     def __call__(self, episode: dict[str, Any]) -> dict[str, Any]:
-        """Statistics of the rewards.
+        """Statistics of the rewards; of rewards of several numbers a step those of each of the numbers.
 
         Args:
             episode: the fields of an :class:`~minari.EpisodeData`.
@@ -34,11 +34,11 @@ class EpisodeMetadataCallback:
         if rewards.dtype == np.float64 and rewards.ndim == 1 and len(rewards):
             return _statistics(rewards)
         return {
-            "rewards_sum": rewards.sum(),
-            "rewards_mean": rewards.mean(),
-            "rewards_std": rewards.std(),
-            "rewards_max": rewards.max(),
-            "rewards_min": rewards.min(),
+            "rewards_sum": rewards.sum(axis=0),
+            "rewards_mean": rewards.mean(axis=0),
+            "rewards_std": rewards.std(axis=0),
+            "rewards_max": rewards.max(axis=0),
+            "rewards_min": rewards.min(axis=0),
         }
 
 

@@ -12,10 +12,11 @@ import numpy.typing as npt
 from minari._base.checksums import bytes_checksum, column_checksum, seed_of
 from minari.dataset._storages.hdf5_attributes import flatten_metadata, metadata_checksums, text_checksum
 from minari.dataset._storages.hdf5_chunks import StoredColumn, compressed, table_of, table_size
-from minari.dataset._storages.hdf5_datatypes import BYTES, TEXT, Kind
+from minari.dataset._storages.hdf5_datatypes import BYTES, BYTES_AS_TEXT, TEXT, Kind
 from minari.dataset._storages.hdf5_episode import AttributeKinds, EpisodeTemplate, LeafKinds, episode_template
 from minari.dataset._storages.hdf5_filters import GZIP, Chunking, gzip_chunking
 from minari.dataset._storages.hdf5_index import NO_CHECKSUM, LeafPlace, PlacedEpisodes, Schema
+from minari.dataset._storages.hdf5_infos import with_own_types
 from minari.dataset._storages.hdf5_library import plugins
 from minari.dataset._storages.hdf5_objects import ALIGNMENT, GlobalHeap, aligned
 from minari.dataset.compression import Codec
@@ -148,17 +149,17 @@ class EpisodeAppender:
         leaves, columns = [], []
         is_copied = isinstance(episode, StoredEpisode)
         known = dict(episode.checksums) if isinstance(episode, StoredEpisode) else {}
-        for path, values in episode.columns.items():
+        for path, values in with_own_types(episode.columns).items():
             kind: Kind = values.dtype
             column: Column | StoredColumn = values
             chunking = None
             if isinstance(values, StoredColumn):
                 chunking = values.chunking
             elif values.dtype == object:
-                kind, column, as_read = _as_elements(values)
+                kind, column, as_read = _as_elements(values, path)
                 if isinstance(kind, str) and path not in known:
                     known[path] = column_checksum(as_read)
-            elif not is_copied:
+            elif not is_copied and values.dtype.kind in "biufc":
                 codec = self._codecs[path]
                 if codec is not None and values.nbytes >= _WORTHWHILE:
                     column = _compressed(values, codec)
@@ -313,13 +314,17 @@ def bytes_of(array: npt.NDArray[Any]) -> memoryview:
         return memoryview(flat)
 
 
-def _as_elements(column: Column) -> tuple[Kind, Column, Column]:
+def _as_elements(column: Column, path: Path) -> tuple[Kind, Column, Column]:
     """What texts and byte strings are stored as, and read as.
 
-    Byte strings of one length are stored as a matrix, and texts as their bytes.
+    Texts are stored as their bytes. Frames of one length are stored as a matrix. Byte strings among the infos
+    are stored as texts in ASCII, as other programs store and read them, unless they have zeros in them, which
+    would end such a text.
     """
     if len(column) == 0 or isinstance(column[0], str):
         return TEXT, object_column([text.encode() for text in column]), object_column(list(map(str.__str__, column)))
+    if path[0] == "infos":
+        return BYTES if any(b"\0" in value for value in column) else BYTES_AS_TEXT, column, column
     if len({len(row) for row in column}) == 1:
         matrix = np.stack([np.frombuffer(row, np.uint8) for row in column])
         return np.dtype(np.uint8), matrix, matrix
@@ -328,7 +333,7 @@ def _as_elements(column: Column) -> tuple[Kind, Column, Column]:
 
 def _place_of(leaf: tuple[Any, Kind, tuple[int, ...], Chunking | None]) -> LeafPlace:
     path, kind, shape, chunking = leaf
-    if isinstance(kind, str):
+    if isinstance(kind, str) or kind.kind not in "biufc":
         return LeafPlace(path, None, ())
     if chunking is None:
         return LeafPlace(path, kind, shape)

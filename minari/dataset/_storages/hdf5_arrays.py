@@ -76,6 +76,7 @@ class ArrayObject:
         index: how the chunks are found.
         index_data: what else the header says about that.
         fill: the bytes of an element that was never written.
+        is_ascii: whether it holds texts that are marked as ASCII, as byte strings of other programs are.
     """
 
     kind: Kind
@@ -88,6 +89,7 @@ class ArrayObject:
     index: int
     index_data: bytes
     fill: bytes
+    is_ascii: bool = False
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -131,7 +133,8 @@ def decode_array(messages: Messages, name: str) -> ArrayObject:
         raise NotUnderstood("an array of an unusual type")
     if version not in (3, 4):
         raise NotUnderstood(f"a layout of version {version}")
-    array = ArrayObject(kind, shape, most, layout_kind, UNDEFINED, b"", None, _TREE, b"", _fill(messages))
+    is_ascii = kind == TEXT and not datatype[2] & 15
+    array = ArrayObject(kind, shape, most, layout_kind, UNDEFINED, b"", None, _TREE, b"", _fill(messages), is_ascii)
     if layout_kind == _COMPACT:
         (size,) = struct.unpack_from("<H", layout, 2)
         return replace(array, data=layout[4 : 4 + size])
@@ -355,8 +358,13 @@ def stored_column(source: Source, array: ArrayObject) -> StoredColumn | None:
     return StoredColumn(array.kind, array.shape, array.chunking, pieces)
 
 
-def read_array(source: Source, array: ArrayObject) -> Column:
+def read_array(source: Source, array: ArrayObject, *, ascii_as_bytes: bool = False) -> Column:
     """Return the values of an array: text as ``str``, byte strings as ``bytes``, anything else as it is stored.
+
+    Args:
+        source: the bytes of the file.
+        array: what its header says.
+        ascii_as_bytes: whether texts that are marked as ASCII are byte strings.
 
     Raises:
         ValueError: it is damaged.
@@ -367,7 +375,9 @@ def read_array(source: Source, array: ArrayObject) -> Column:
         return elements
     values: list[Any] = GlobalHeapReader(source).values(elements.reshape(-1))
     if array.kind == TEXT:
-        values = [until_nul(value).decode() for value in values]
+        values = [until_nul(value) for value in values]
+        if not (array.is_ascii and ascii_as_bytes):
+            values = [value.decode() for value in values]
     if elements.ndim == 1:
         return object_column(values)
     nested = object_column(values).reshape(elements.shape)

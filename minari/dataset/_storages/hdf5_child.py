@@ -143,7 +143,10 @@ def _values(dataset: h5py.Dataset, name: str, episodes: _Episodes) -> Any:
     most = _MOST_EXPANDED * Path(episodes.path).stat().st_size
     if max(dataset.nbytes, math.prod(dataset.chunks or (), start=dataset.dtype.itemsize)) > most:
         raise _Refused("damaged", f"the {dataset.nbytes} bytes of {name} cannot come from so small a file")
-    if h5py.check_string_dtype(dataset.dtype) is not None and dataset.dtype.kind == "O":
+    text = h5py.check_string_dtype(dataset.dtype)
+    if text is not None and dataset.dtype.kind == "O":
+        if text.encoding == "ascii" and name.startswith("infos/"):  # as byte strings are marked
+            return [bytes(value) for value in dataset[:].reshape(-1)]
         return dataset.asstr()[:].reshape(-1).tolist()
     if dataset.dtype.kind == "f" and not dataset.id.get_type().equal(h5t.py_create(dataset.dtype)):
         raise _Refused("damaged", f"{name} has floating-point numbers of an unusual layout")

@@ -14,10 +14,11 @@ from minari.errors import EpisodeTypeError
 #: What stands for a dtype where each element is a text, or a byte string of its own length.
 TEXT: Final = "text"
 BYTES: Final = "bytes"
+BYTES_AS_TEXT: Final = "bytes as text"  # a text in ASCII, as other programs store byte strings without zeros
 Kind: TypeAlias = "np.dtype[Any] | str"
 
 _START = struct.Struct("<B3sI")  # version and class, bits that depend on the class, size of an element
-_INTEGER, _FLOAT, _STRING, _COMPOUND, _ENUMERATION, _VARIABLE_LENGTH = 0, 1, 3, 6, 8, 9
+_INTEGER, _FLOAT, _STRING, _OPAQUE, _COMPOUND, _ENUMERATION, _VARIABLE_LENGTH, _ARRAY = 0, 1, 3, 5, 6, 8, 9, 10
 _COMPLEX: Final = (b"r", b"i")  # how h5py calls the parts of complex numbers
 _LONGEST_STRING: Final = 2**16  # bytes, of a text of fixed length
 
@@ -40,9 +41,8 @@ def encode_datatype(kind: Kind) -> bytes:
         EpisodeTypeError: HDF5 has none.
     """
     if isinstance(kind, str):
-        is_text = kind == TEXT
         element = _integer(np.dtype(np.uint8))
-        bits = b"\1\1\0" if is_text else bytes(3)  # a text, in UTF-8
+        bits = {TEXT: b"\1\1\0", BYTES_AS_TEXT: b"\1\0\0", BYTES: bytes(3)}[kind]  # a text, in UTF-8 or ASCII
         return _START.pack(_class(_VARIABLE_LENGTH), bits, VARIABLE_LENGTH.itemsize) + element
     if kind.kind in "iu":
         return _integer(kind)
@@ -59,11 +59,37 @@ def encode_datatype(kind: Kind) -> bytes:
             for name, offset in ((b"r", 0), (b"i", part.itemsize))
         ]
         return _START.pack(_class(_COMPOUND), (2).to_bytes(3, "little"), kind.itemsize) + b"".join(members)
+    if kind.kind == "S":
+        return _START.pack(_class(_STRING), b"\1\0\0", kind.itemsize)  # filled up with zeros, in ASCII
+    if kind.kind == "V":
+        return _START.pack(_class(_OPAQUE), bytes(3), kind.itemsize) if kind.fields is None else _compound(kind)
     raise EpisodeTypeError(f"HDF5 has no type for elements of dtype {kind}.")
 
 
-def _class(number: int) -> int:
-    return 1 << 4 | number  # of version 1
+def _class(number: int, version: int = 1) -> int:
+    return version << 4 | number
+
+
+def _compound(dtype: np.dtype[Any]) -> bytes:
+    """A structure, of version 3: only this one has arrays in it."""
+    width = _width(dtype.itemsize)
+    members = b""
+    for name, (part, offset, *_) in (dtype.fields or {}).items():
+        if "\0" in name:
+            raise EpisodeTypeError(f"HDF5 has no structure with a part that is called {name!r}.")
+        base, shape = part.subdtype or (part, ())
+        element = encode_datatype(base)
+        if shape:
+            sides = struct.pack(f"<B{len(shape)}I", len(shape), *shape)
+            element = _START.pack(_class(_ARRAY, 3), bytes(3), part.itemsize) + sides + element
+        members += name.encode() + b"\0" + offset.to_bytes(width, "little") + element
+    count = len(dtype.fields or {}).to_bytes(3, "little")
+    return _START.pack(_class(_COMPOUND, 3), count, dtype.itemsize) + members
+
+
+def _width(size: int) -> int:
+    """The bytes of an offset in a structure of this size."""
+    return (size.bit_length() + 7) // 8
 
 
 def _is_big_endian(dtype: np.dtype[Any]) -> bool:
@@ -100,6 +126,8 @@ def decode_datatype(message: bytes) -> Kind | None:
         return BYTES if bits & 15 == 0 and _decode_number(message[_START.size :]) == np.uint8 else None
     if kind == _ENUMERATION:
         return _decode_enumeration(message, bits + (more_bits << 8))
+    if kind == _OPAQUE and size > 0:
+        return np.dtype(f"V{size}")
     if kind == _COMPOUND and bits + (more_bits << 8) == len(_COMPLEX):
         return _decode_complex(message, size)
     return None

@@ -101,6 +101,7 @@ class Schema:
         views: where it is mapped, the path, dtype and shape of a row of each leaf.
         row_sizes: of each leaf that needs no HDF5, where its number of rows stands among the places, and the bytes
             of a row.
+        is_native: whether the numbers that need no HDF5 have the byte order of this machine.
     """
 
     leaves: tuple[LeafPlace, ...]
@@ -111,6 +112,7 @@ class Schema:
     is_copyable: bool = field(init=False, compare=False)
     views: tuple[tuple[Path, np.dtype[Any], tuple[int, ...]], ...] = field(init=False, compare=False)
     row_sizes: tuple[tuple[int, int], ...] = field(init=False, compare=False)
+    is_native: bool = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         views = [
@@ -123,6 +125,7 @@ class Schema:
         derived = {
             "width": width,
             "row_width": _FIXED + width + len(self.leaves),
+            "is_native": all(leaf.dtype is None or leaf.dtype.isnative for leaf in self.leaves),
             "is_mapped": len(views) == len(self.leaves),
             "needs_hdf5": any(leaf.needs_hdf5 for leaf in self.leaves),
             "is_copyable": len(views) + tables == len(self.leaves),

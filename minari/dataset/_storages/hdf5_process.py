@@ -157,9 +157,23 @@ def _dtype(descriptor: Any) -> np.dtype[Any]:
     if isinstance(descriptor, str) and _SIMPLE.fullmatch(descriptor):
         return np.dtype(descriptor)
     if isinstance(descriptor, list) and len(descriptor) < 100:  # a structure of such
-        fields = [(str(field[0]), _dtype(field[1]), *map(tuple, field[2:3])) for field in descriptor]
-        return np.dtype(fields)
+        return _structure(descriptor)
     raise ValueError(f"{shortened(descriptor)} is no type of elements")
+
+
+def _structure(descriptor: list[Any]) -> np.dtype[Any]:
+    """The dtype of a structure, in which parts without a name are gaps."""
+    names, formats, offsets, size = [], [], [], 0
+    for name, base, *shape in descriptor:
+        part = np.dtype((_dtype(base), tuple(shape[0]))) if shape else _dtype(base)
+        if name:
+            names.append(str(name))
+            formats.append(part)
+            offsets.append(size)
+        size += part.itemsize
+    description: Any = {"names": names, "formats": formats, "offsets": offsets, "itemsize": size}
+    structure: np.dtype[Any] = np.dtype(description)
+    return structure
 
 
 def _error(kind: str, text: str, path: str) -> Exception:

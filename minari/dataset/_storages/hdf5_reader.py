@@ -358,7 +358,7 @@ class EpisodeFile:
         for path in paths:
             try:
                 item = group.file.find(spell(path), siblings, spell(path))
-                columns[path] = read_array(item.file.source, item.array())
+                columns[path] = read_array(item.file.source, item.array(), ascii_as_bytes=path[0] == _INFOS)
             except NotUnderstood:
                 left.append(path)
         return left
@@ -382,8 +382,10 @@ class EpisodeFile:
                 item = group.file.find(spell(path), siblings, spell(path))
                 array = item.array()
                 is_compressed = array.chunking is not None and array.chunking.filters
-                stored = stored_column(item.file.source, array) if is_compressed else None
-                found[path] = read_array(item.file.source, array) if stored is None else stored
+                stored: Column | StoredColumn | None = stored_column(item.file.source, array) if is_compressed else None
+                if stored is None:
+                    stored = read_array(item.file.source, array, ascii_as_bytes=path[0] == _INFOS)
+                found[path] = stored
             return found
 
         return self._read(index, read, lambda _: None)
@@ -496,7 +498,7 @@ def _offsets(
 
 def _with_numbers(metadata: dict[str, Any]) -> dict[str, Any]:
     for key in _NUMBERS:
-        if key in metadata:
+        if metadata.get(key) is not None:
             metadata[key] = _as_number(key, metadata[key])
     return metadata
 

@@ -36,6 +36,7 @@ from minari.dataset._storages.hdf5_index import (
     Schema,
     checksum_of,
 )
+from minari.dataset._storages.hdf5_infos import with_own_types, without_own_types
 from minari.dataset._storages.hdf5_library import plugins
 from minari.dataset._storages.hdf5_names import DATA_FILE_NAME, spell
 from minari.dataset._storages.hdf5_objects import Filter
@@ -50,7 +51,7 @@ from minari.dataset.metadata import METADATA_FILE_NAME, DatasetMetadata
 from minari.dataset.minari_storage import EpisodeWriter, MinariStorage
 from minari.dataset.stored_metadata import stamp_of
 from minari.errors import ChecksumError, DatasetBusyError, DatasetCorruptError
-from minari.spaces import Column, Columns, EpisodeColumns, Path, path_name
+from minari.spaces import Column, Columns, EpisodeColumns, Path, native, path_name
 
 
 _EPISODES_AT_A_TIME = 16  # read before the file is closed again
@@ -101,6 +102,7 @@ class HDF5Storage(MinariStorage):
         self._file = self.data_path / DATA_FILE_NAME
         self._place = str(self.data_path)  # which is needed for every read, and takes a path object its time
         self._lock = ThreadLock()  # of the index
+        self._first_reward: tuple[int, ...] | None = None
         self._reader: tuple[tuple[int, ...], EpisodeFile] | None = None
         self._map: weakref.ref[MappedFile] | None = None  # for as long as there are views of it
         codecs = (self._codec.observations, self._codec.actions)
@@ -238,6 +240,8 @@ class HDF5Storage(MinariStorage):
             try:
                 columns = self._leaves(file, mapped, index, schema, places)
                 self._verify(index, columns, checksums)
+                if not schema.is_native:
+                    columns = {path: native(column) for path, column in columns.items()}
             except DatasetCorruptError:
                 if episodes:
                     break
@@ -311,11 +315,17 @@ class HDF5Storage(MinariStorage):
 
     def _columns(self, batch: Sequence[int], file: DataFile, mapping: bool = False) -> list[tuple[int, Columns]]:
         """The columns of the first episodes, with those that do not lie in the file as they are."""
+        return [(index, without_own_types(columns)) for index, columns in self._own_columns(batch, file, mapping)]
+
+    def _own_columns(
+        self, batch: Sequence[int], file: DataFile, mapping: bool = False
+    ) -> list[tuple[int, dict[Path, Column]]]:
+        """The columns of the first episodes, as HDF5 has them."""
         self._locate(batch, file)
         batch = self._at_once(batch)
         others = self._read_others(batch, file)
         mapped = self._mapped(file) if mapping else None
-        episodes: list[tuple[int, Columns]] = []
+        episodes: list[tuple[int, dict[Path, Column]]] = []
         for index in batch:
             columns = {**self._leaves(file, mapped, index, *self._placed(index)), **others.get(index, {})}
             if self.verify_checksums:
@@ -407,6 +417,22 @@ class HDF5Storage(MinariStorage):
             lengths = self._index.lengths(indices)
         return super()._read_lengths(indices) if lengths is None else lengths
 
+    def _first_reward_shape(self) -> tuple[int, ...] | None:
+        if self._first_reward is None:
+            try:
+                self._first_reward = self._at_one_moment(self._located_reward_shape)
+            except DatasetCorruptError:
+                return None
+        return self._first_reward
+
+    def _located_reward_shape(self, file: DataFile) -> tuple[int, ...]:
+        self._locate([0], file)
+        leaf = next((leaf for leaf in self._placed(0)[0].leaves if leaf.path == REWARDS), None)
+        if leaf is not None and leaf.dtype is not None:
+            return leaf.shape
+        ((_, columns),) = self._own_columns([0], file)
+        return columns[REWARDS].shape[1:] if REWARDS in columns else ()
+
     # Checksums
 
     def _verify(self, index: int, columns: Columns, checksums: Mapping[Path, int]) -> None:
@@ -456,7 +482,7 @@ class HDF5Storage(MinariStorage):
     def _add_missing_checksums(self) -> int:
         missing = self._episodes_without_checksums(range(self.total_episodes))
         for index, columns in self._read_columns(missing):
-            checksums = {path: checksum_of(column) for path, column in columns.items()}
+            checksums = {path: checksum_of(column) for path, column in with_own_types(columns).items()}
             with self._lock.current:
                 self._index.add_checksums(index, checksums)
         self._add_metadata_checksums(range(self.total_episodes))
@@ -467,7 +493,7 @@ class HDF5Storage(MinariStorage):
         known = self._index.checksums(index)
         if len(known) == len(self._placed(index)[0].leaves):
             return known
-        ((_, columns),) = self._columns([index], file)
+        ((_, columns),) = self._own_columns([index], file)
         return {path: checksum_of(column) for path, column in columns.items()} | known
 
     # Writing
@@ -492,7 +518,7 @@ class HDF5Storage(MinariStorage):
             total_steps, known = int(metadata.pop("total_steps")), self._index.metadata_checksum(index)
             columns = self._stored_columns(index, file)
             if columns is None:
-                ((_, values),) = self._columns([index], file)
+                ((_, values),) = self._own_columns([index], file)
                 self._verify(index, values, self._index.checksums(index))  # since new ones are made of them
                 episodes.append(EpisodeColumns(total_steps, values, metadata))
             else:

@@ -109,4 +109,4 @@ def _typed(value: Any, dtype: Any) -> Any:
         raise ValueError(
             f"{shortened(value)} does not make {name} values of the shape {shortened(shape)} ({error})"
         ) from None
-    return numbers.view(known)[..., 0] if is_complex else numbers[()]
+    return (numbers.view(known)[..., 0] if is_complex else numbers)[()]

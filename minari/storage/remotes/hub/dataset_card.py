@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from minari._base.json_text import parse_json
@@ -51,7 +51,7 @@ def dataset_card(
     *,
     size: int,
     address: str,
-    returns: Mapping[str, float] | None = None,
+    returns: Mapping[str, Any] | None = None,
 ) -> str:
     """The card of one dataset.
 
@@ -158,7 +158,7 @@ def _size_category(steps: int) -> str:
     return f"{bounds[decade - 1]}<n<{bounds[decade]}" if decade < len(bounds) else f"n>{bounds[-1]}"
 
 
-def _facts(metadata: Metadata, size: int, returns: Mapping[str, float] | None) -> list[tuple[str, str]]:
+def _facts(metadata: Metadata, size: int, returns: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     """What a dataset is, as the rows of a table; no row for what is not known."""
     scores = [metadata.get(f"ref_{bound}_score") for bound in ("min", "max")]
     known = [score for score in scores if score is not None]
@@ -174,12 +174,17 @@ def _facts(metadata: Metadata, size: int, returns: Mapping[str, float] | None) -
         "Episodes": number(metadata.get("total_episodes", "")),
         "Steps": number(metadata.get("total_steps", "")),
         "Size": f"{readable_size(size)}, {as_markdown(metadata.get('data_format') or 'hdf5')}",
-        "Returns": ", ".join(f"{name} {number(float(value))}" for name, value in (returns or {}).items()),
+        "Returns": ", ".join(f"{name} {_numbers(value)}" for name, value in (returns or {}).items()),
         "Reference scores": " to ".join("?" if score is None else number(score) for score in scores) if known else "",
         "Combined from": as_markdown(_names(metadata.get("combined_datasets"))),
         "Format version": as_markdown(metadata.get("minari_version") or ""),
     }
     return [(name, value) for name, value in facts.items() if value]
+
+
+def _numbers(value: float | Sequence[Any]) -> str:
+    """A number, or those of the components of rewards."""
+    return number(float(value)) if isinstance(value, (int, float)) else f"[{', '.join(map(_numbers, value))}]"
 
 
 def _spaces(metadata: Metadata) -> str:

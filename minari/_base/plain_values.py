@@ -1,0 +1,260 @@
+"""Values of any type as those that can be stored: numbers, text, bytes, arrays, lists and dicts.
+
+>>> import datetime, enum
+>>> class Color(enum.Enum):
+...     RED = "r"
+>>> plain_value(Color.RED), plain_value({3, 1, 2}), plain_value(datetime.date(2024, 5, 1))
+('r', [1, 2, 3], np.datetime64('2024-05-01'))
+
+What JSON has no type for is an object of JSON that says its type:
+
+>>> print(to_json([b"ab", {0: "x"}]))
+[{"_type": "bytes", "base64": "YWI="}, {"_type": "dict", "items": [[0, "x"]]}]
+>>> from_json(to_json([b"ab", {0: "x"}]))
+[b'ab', {0: 'x'}]
+"""
+
+from __future__ import annotations
+
+import base64
+import ctypes
+import datetime
+import enum
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from minari._base.dtypes import dtype_from_name, name_of_dtype
+from minari._base.json_text import parse_json, shortened
+
+
+__all__ = [
+    "TYPED_KINDS",
+    "Unkept",
+    "array_of",
+    "brief",
+    "from_json",
+    "from_tagged",
+    "plain_value",
+    "to_json",
+    "to_tagged",
+    "type_name",
+]
+
+#: Kinds of dtypes that are stored as whole numbers or bytes, with the name of the dtype beside them.
+TYPED_KINDS: Final = "SVMm"
+
+_TYPE: Final = "_type"
+_MOST_LEVELS: Final = 80  # of lists and dicts in each other; tagged they are twice as many, and can still be read
+_EPOCHS: Final = {datetime.datetime: "us", datetime.timedelta: "us", datetime.date: "D"}
+
+
+class Unkept:
+    """Stands for a value of which no copy could be made, and says why.
+
+    Args:
+        value: that was given.
+        reason: why it is not kept.
+    """
+
+    __slots__ = ("reason", "type_name")
+
+    def __init__(self, value: Any, reason: str) -> None:
+        self.type_name, self.reason = type(value).__name__, reason
+
+    @classmethod
+    def because(cls, value: Any, error: Exception) -> Unkept:
+        """What stands for a value after an error."""
+        try:
+            return cls(value, f"{type(error).__name__}: {error}")
+        except Exception:  # of an error that cannot even say what it is
+            return cls(value, type(error).__name__)
+
+    def __repr__(self) -> str:
+        return f"<{self.type_name} that could not be copied: {self.reason}>"
+
+
+def brief(value: Any) -> str:
+    """Return how a value prints, cut to the length of a message, whatever its ``repr`` does."""
+    try:
+        return shortened(value)
+    except Exception:  # of any class, for any reason
+        return f"a {type(value).__name__}"
+
+
+def type_name(value: Any) -> str:
+    """The name of the type of a value, also where only that could be kept of it."""
+    return value.type_name if isinstance(value, Unkept) else type(value).__name__
+
+
+def array_of(value: Any) -> npt.NDArray[Any] | None:
+    """Return an array of a value that has one to give: tensors, memory views, arrays of other libraries.
+
+    It may share memory with the value.
+
+    Raises:
+        Exception: whatever the value raises where it cannot become an array.
+    """
+    if isinstance(value, np.ndarray):
+        return np.asarray(value)
+    if isinstance(value, (str, bytes, bytearray, type)):
+        return None
+    kind = type(value)  # of which these are asked: an instance may claim to have anything
+    if hasattr(kind, "__array__") and hasattr(kind, "detach"):
+        value = value.detach()  # a tensor of torch, which may belong to a graph of gradients
+    is_array = any(hasattr(kind, name) for name in ("__array__", "__array_interface__", "__array_struct__"))
+    return np.asarray(value) if is_array or isinstance(value, (memoryview, ctypes.Array)) else None
+
+
+def plain_value(value: Any) -> Any:
+    """Return an equal value of a type that can be stored, where there is one.
+
+    Enumerations are their values, subclasses of text and bytes text and bytes, dates those of NumPy, sets
+    sorted lists, and what has an array to give is that array. Containers stay what they are.
+    """
+    if isinstance(value, enum.Enum):
+        return plain_value(value.value)
+    if isinstance(value, np.generic):
+        return str(value) if isinstance(value, np.str_) else value
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, (bytes, bytearray)):
+        return value if type(value) is bytearray else bytes(value)
+    if isinstance(value, (set, frozenset)):
+        return _sorted([plain_value(item) for item in value])
+    for kind, unit in _EPOCHS.items():
+        if isinstance(value, kind):
+            return _as_numpy_time(value, unit)
+    try:
+        array = array_of(value)
+    except Exception as error:  # of another library, for any reason
+        return Unkept.because(value, error)
+    return value if array is None else array
+
+
+def _as_numpy_time(value: Any, unit: Any) -> Any:
+    if isinstance(value, datetime.datetime) and value.tzinfo is not None:
+        value = value.astimezone(datetime.timezone.utc).replace(tzinfo=None)
+    if value != value:  # as pandas has it where there is no date
+        return np.datetime64("NaT", unit)
+    return np.timedelta64(value, unit) if isinstance(value, datetime.timedelta) else np.datetime64(value, unit)
+
+
+def _sorted(items: list[Any]) -> list[Any]:
+    try:
+        return sorted(items)
+    except (TypeError, ValueError):  # of types that cannot be compared
+        return sorted(items, key=lambda item: (type(item).__name__, brief(item)))
+
+
+def to_json(value: Any) -> str:
+    """Return the JSON text of a value.
+
+    Raises:
+        TypeError: the value, or one inside it, can be stored in no way.
+        ValueError: likewise, since it contains itself or is a number of too many digits.
+    """
+    return json.dumps(to_tagged(value))
+
+
+def from_json(text: str | bytes) -> Any:
+    """Return the value of a text that :func:`to_json` has made.
+
+    Raises:
+        ValueError: the text is not JSON.
+    """
+    value = parse_json(text)
+    return from_tagged(value) if f'"{_TYPE}"' in (text if isinstance(text, str) else text.decode()) else value
+
+
+def to_tagged(value: Any) -> Any:
+    """Return a value that JSON holds.
+
+    Raises:
+        TypeError: the value, or one inside it, can be stored in no way.
+        ValueError: it is nested too deeply, or contains itself.
+    """
+    return _to_tagged(value, 0)
+
+
+def _to_tagged(value: Any, level: int) -> Any:
+    if level > _MOST_LEVELS:
+        raise ValueError("it is nested too deeply, or contains itself")
+    if value is None or type(value) in (str, bool, int, float):
+        return value
+    value = plain_value(value)
+    if isinstance(value, Mapping):
+        if all(type(key) is str for key in value) and _TYPE not in value:
+            return {key: _to_tagged(item, level + 1) for key, item in value.items()}
+        return {
+            _TYPE: "dict",
+            "items": [[_to_tagged(key, level + 1), _to_tagged(item, level + 1)] for key, item in value.items()],
+        }
+    if isinstance(value, (list, tuple, range)):
+        return [_to_tagged(item, level + 1) for item in value]
+    if isinstance(value, np.ndarray) and value.dtype.kind == "O":
+        return _to_tagged(value.tolist(), level + 1)
+    if isinstance(value, (np.generic, np.ndarray)):
+        return _tagged_array(value)
+    if isinstance(value, (bytes, bytearray)):
+        return {_TYPE: "bytes", "base64": base64.b64encode(value).decode()}
+    if isinstance(value, complex):
+        return {_TYPE: "complex", "real": value.real, "imag": value.imag}
+    if isinstance(value, (str, bool, int, float)):
+        return value
+    raise TypeError(f"{value!r}" if isinstance(value, Unkept) else f"a {type(value).__name__}")
+
+
+def _tagged_array(value: Any) -> Any:
+    if value.dtype.kind == "U" or (value.dtype.kind in "biuf" and value.dtype.itemsize <= 8):
+        return value.tolist()
+    try:
+        name = name_of_dtype(value.dtype)
+    except ValueError:
+        raise TypeError(f"an array of dtype {value.dtype}") from None
+    data = np.array(value, value.dtype.newbyteorder("="), order="C").tobytes()
+    return {_TYPE: "array", "dtype": name, "shape": list(value.shape), "base64": base64.b64encode(data).decode()}
+
+
+def from_tagged(value: Any) -> Any:
+    """Return the value that :func:`to_tagged` was given; what only looks like one of its objects stays as it is."""
+    if isinstance(value, list):
+        return [from_tagged(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    kind = value.get(_TYPE)
+    try:
+        if kind == "bytes" and value.keys() == {_TYPE, "base64"}:
+            return base64.b64decode(value["base64"], validate=True)
+        if kind == "complex" and value.keys() == {_TYPE, "real", "imag"}:
+            return complex(value["real"], value["imag"])
+        if kind == "array" and value.keys() == {_TYPE, "dtype", "shape", "base64"}:
+            return _array_from(value)
+        if kind == "dict" and value.keys() == {_TYPE, "items"}:
+            return {_hashable(from_tagged(key)): from_tagged(item) for key, item in value["items"]}
+    except (TypeError, ValueError):  # of another program, which means something else by it
+        return value
+    return {key: from_tagged(item) for key, item in value.items()}
+
+
+def _array_from(value: dict[str, Any]) -> Any:
+    dtype, shape = dtype_from_name(value["dtype"]), _shape(value["shape"])
+    data = base64.b64decode(value["base64"], validate=True)
+    if len(data) != dtype.itemsize * math.prod(shape):
+        raise ValueError("it has another number of bytes")
+    return np.frombuffer(bytearray(data), dtype).reshape(shape)[()]
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    sizes = value.tolist() if isinstance(value, np.ndarray) else value  # (HDF5 has lists of numbers as arrays)
+    if not isinstance(sizes, list) or len(sizes) > 32 or not all(type(size) is int and size >= 0 for size in sizes):
+        raise ValueError("it has no shape")
+    return tuple(sizes)
+
+
+def _hashable(key: Any) -> Any:
+    return tuple(map(_hashable, key)) if isinstance(key, list) else key
