@@ -42,7 +42,7 @@ class EpisodeWriter(ABC):
 
     @abstractmethod
     def size(self) -> int:
-        """The number of bytes that the data will take."""
+        """The number of bytes that the data will take, without ``metadata.json``."""
 
     @abstractmethod
     def commit(self, metadata: DatasetMetadata) -> None:

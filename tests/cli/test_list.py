@@ -119,6 +119,25 @@ def test_metadata_that_say_little_or_nonsense_can_be_listed(
     assert rows(run("list", "local").lines)["toy/a-v0"] == ["1", "4", "0.0 MB", "–"]
 
 
+@pytest.mark.parametrize("is_stored", [True, False])
+def test_the_size_is_that_of_the_dataset(
+    run: Minari, make_dataset: MakeDataset, datasets_root: Path, is_stored: bool
+) -> None:
+    make_dataset("toy/a-v0", [4], description="x" * 1_400_000)
+    file = datasets_root / "toy" / "a-v0" / "data" / "metadata.json"
+    if not is_stored:
+        full = json.loads(file.read_text())
+        del full["dataset_size"]
+        file.write_text(json.dumps(full))
+    size = f"{minari.load_dataset('toy/a-v0').storage.get_size()} MB"
+    assert size == "1.4 MB"
+    listed = run("list", "local")
+    assert rows(listed.lines)["toy/a-v0"][2] == size
+    assert f"total size: {size}" in listed.out
+    assert size in run("show", "toy/a-v0").out
+    assert size in run("delete", "toy/a-v0", "--yes").out
+
+
 def test_control_characters_of_metadata_do_not_reach_the_terminal(run: Minari, make_dataset: MakeDataset) -> None:
     make_dataset("toy/a-v0", [1], author="\x1b]0;title\x07 \x1b[31mRed\x1b[0m")
     assert "\ufffd]0;title\ufffd Red" in run("list", "local").out  # `run` looks for the characters

@@ -27,7 +27,7 @@ def test_what_the_release_has_pickled_opens(reference: Any, reference_python: Pa
         pickle.dump(things, open(sys.argv[1], "wb"))
         """
     )
-    subprocess.run([reference_python, "-c", program, tmp_path / "things"], check=True, cwd=tmp_path)
+    subprocess.run([reference_python, "-I", "-c", program, tmp_path / "things"], check=True, cwd=tmp_path)
     things = pickle.loads((tmp_path / "things").read_bytes())
     dataset = minari.load_dataset("pickled-v0")
     assert [episode.id for episode in things["view"]] == [3, 1]
