@@ -20,6 +20,8 @@ from minari.spaces import Column, Columns, EpisodeColumns, Path, SpaceCodec, cod
 REWARDS: Path = ("rewards",)
 TERMINATIONS: Path = ("terminations",)
 TRUNCATIONS: Path = ("truncations",)
+#: What came of the steps of an episode: what it is usually selected by.
+OUTCOMES = frozenset({REWARDS, TERMINATIONS, TRUNCATIONS})
 
 _NUMBERS = "biufc"  # kinds of dtypes
 #: What decoding values that do not fit together ends in.
@@ -106,6 +108,23 @@ class EpisodeCodec:
         except _ODD_VALUES as error:
             raise _damage(episode_id, error) from error
 
+    def decode_outcomes(self, episode_id: int, columns: Columns) -> dict[str, Any]:
+        """The fields of an :class:`~minari.EpisodeData` that need none but the columns of :data:`OUTCOMES`.
+
+        Raises:
+            DatasetCorruptError: a column is missing, or is not such a column.
+        """
+        try:
+            self._check_outcomes(episode_id, columns)
+        except KeyError as error:
+            raise _damage(episode_id, error) from error
+        return {
+            "id": episode_id,
+            "rewards": columns[REWARDS],
+            "terminations": columns[TERMINATIONS],
+            "truncations": columns[TRUNCATIONS],
+        }
+
     def check(self, episode_id: int, columns: Columns, total_steps: int, encoded: Iterable[Path] = ()) -> None:
         """Compare the columns of an episode with the spaces, without decoding them.
 
@@ -133,16 +152,7 @@ class EpisodeCodec:
         Any kind of number passes, and any dimensions of length one, since other releases store what the
         environment gave; what no release could have written does not.
         """
-        rewards = columns[REWARDS]
-        if rewards.dtype.kind not in _NUMBERS or not rewards.ndim:
-            raise _odd_column(episode_id, REWARDS, rewards, "numbers, one row a step")
-        rows = len(rewards)
-        for path in (TERMINATIONS, TRUNCATIONS):
-            flags = columns[path]
-            if flags.shape == (rows,) and flags.dtype.kind in _NUMBERS:
-                continue  # nearly always
-            if flags.shape[:1] != (rows,) or flags.size != rows or flags.dtype.kind not in _NUMBERS:
-                raise _odd_column(episode_id, path, flags, f"{rows} flags")
+        rows = self._check_outcomes(episode_id, columns)
         for path, more, shape, plain in self._leaves:
             column = columns[path]
             if column.shape == (rows + more, *shape) and column.dtype.kind in _NUMBERS:
@@ -159,6 +169,20 @@ class EpisodeCodec:
             for path, column in columns.items():
                 if path[0] == "infos" and path[-1] != RAGGED_VALUES and len(column) != rows + 1:
                     raise _odd_column(episode_id, path, column, f"{rows + 1} rows")
+
+    def _check_outcomes(self, episode_id: int, columns: Columns) -> int:
+        """Compare the rewards and the flags of an episode with each other; returns the number of steps."""
+        rewards = columns[REWARDS]
+        if rewards.dtype.kind not in _NUMBERS or not rewards.ndim:
+            raise _odd_column(episode_id, REWARDS, rewards, "numbers, one row a step")
+        rows = len(rewards)
+        for path in (TERMINATIONS, TRUNCATIONS):
+            flags = columns[path]
+            if flags.shape == (rows,) and flags.dtype.kind in _NUMBERS:
+                continue  # nearly always
+            if flags.shape[:1] != (rows,) or flags.size != rows or flags.dtype.kind not in _NUMBERS:
+                raise _odd_column(episode_id, path, flags, f"{rows} flags")
+        return rows
 
     def _check_others(self, episode_id: int, columns: Columns, rows: int) -> None:
         for codec, expected in ((self.observations, rows + 1), (self.actions, rows)):

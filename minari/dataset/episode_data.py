@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from minari.errors import DatasetBusyError
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +71,47 @@ class EpisodeData:
     def copy(self) -> EpisodeData:
         """The same episode with arrays of its own, which may be changed in place."""
         return EpisodeData(**{f.name: _copied(getattr(self, f.name)) for f in fields(self)})
+
+
+class EpisodeOnDemand(EpisodeData):
+    """An episode of which only ``id``, rewards and flags have been read; the others are when they are touched.
+
+    Copies and pickles are plain :class:`EpisodeData`.
+    """
+
+    _read: Callable[[], EpisodeData]
+
+    @classmethod
+    def of(cls, values: dict[str, Any], read: Callable[[], EpisodeData]) -> EpisodeOnDemand:
+        """Make one.
+
+        Args:
+            values: the fields that have been read.
+            read: returns the whole episode.
+        """
+        episode = object.__new__(cls)
+        episode.__dict__.update(values, _read=read)
+        return episode
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything has been read."""
+        return "observations" in self.__dict__
+
+    def __getattr__(self, name: str) -> Any:  # which is asked for what is not there yet
+        if name not in ("observations", "actions", "infos"):
+            raise AttributeError(f"An EpisodeData has no attribute {name!r}.")
+        whole = self._read()
+        if len(whole) != len(self):
+            raise DatasetBusyError(
+                f"Episode {self.id} had {len(self)} steps a moment ago and has {len(whole)} now, as another program is "
+                f"changing it; filter the dataset again."
+            )
+        self.__dict__.update({key: value for key, value in vars(whole).items() if key not in self.__dict__})
+        return self.__dict__[name]
+
+    def __reduce__(self) -> Any:
+        return EpisodeData, tuple(getattr(self, field.name) for field in fields(self))
 
 
 def same_values(a: Any, b: Any) -> bool:

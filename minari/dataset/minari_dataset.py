@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
 import gymnasium as gym
@@ -20,7 +21,7 @@ from minari.dataset.dataset_id import gen_dataset_id, parse_dataset_id
 from minari.dataset.dataset_spec import MinariDatasetSpec
 from minari.dataset.env_spec import make_environment, parse_env_spec
 from minari.dataset.episode_buffer import EpisodeBuffer, as_episode_buffers
-from minari.dataset.episode_data import EpisodeData
+from minari.dataset.episode_data import EpisodeData, EpisodeOnDemand
 from minari.dataset.minari_storage import MinariStorage, PathLike
 from minari.dataset.raw_metadata import texts_of
 from minari.dataset.requirements import warn_about_unmet
@@ -268,15 +269,36 @@ class MinariDataset:
                 f"There is no episode {idx!r} in a dataset of {self.total_episodes}, expected an int below that, "
                 f"a slice, a list of ints or a mask."
             ) from error
-        return next(self._read([number]))
+        return self._read_whole(number)
 
     def _view(self, indices: npt.ArrayLike) -> MinariDataset:
         return MinariDataset(self._storage, indices)
 
     def filter_episodes(self, condition: Callable[[EpisodeData], bool]) -> MinariDataset:
-        """A view of the episodes for which the condition is true."""
+        """A view of the episodes for which the condition is true.
+
+        Observations, actions and infos are read only if the condition looks at them, so that selecting
+        episodes by their rewards decodes no frames.
+
+        Args:
+            condition: called with each :class:`~minari.EpisodeData` of this view, in order.
+        """
         check_callable("condition", condition, "a function of an EpisodeData that returns a bool")
-        return self._view([episode.id for episode in self if condition(episode)])
+        return self._view([episode.id for episode in self._read_on_demand() if condition(episode)])
+
+    def _read_on_demand(self) -> Iterator[EpisodeData]:
+        """The episodes of this view without what nobody touches; from the first that is touched on with all of it."""
+        indices, done = self._indices.tolist(), 0
+        for values in self._storage._get_outcomes(indices):
+            done += 1
+            episode = EpisodeOnDemand.of(values, partial(self._read_whole, values["id"]))
+            yield episode
+            if episode.is_complete:
+                break
+        yield from self._read(indices[done:])
+
+    def _read_whole(self, index: int) -> EpisodeData:
+        return next(self._read([index]))
 
     def statistics(self) -> DatasetStatistics:
         """Returns and lengths of the episodes of this view, computed from their rewards."""

@@ -18,7 +18,7 @@ from minari.dataset._storages.images import image_leaves, is_image_space, with_d
 from minari.dataset._storages.registry import get_minari_storage
 from minari.dataset.compression import Codec, Compression, CompressionChoice
 from minari.dataset.data_paths import PathLike, as_data_path, is_remote, put_file
-from minari.dataset.encoding import EpisodeCodec
+from minari.dataset.encoding import OUTCOMES, EpisodeCodec
 from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.episode_indices import checked_indices
 from minari.dataset.episode_metadata import checked_metadata, decoded_metadata
@@ -307,6 +307,11 @@ class MinariStorage(StorageHooks):
         read = self._read_columns if copy else self._view_columns
         for index, columns in read(self._checked(episode_indices)):
             yield self._codec.decode(index, self._with_frames(columns) if self._frame_leaves else columns)
+
+    def _get_outcomes(self, episode_indices: Iterable[int]) -> Iterator[dict[str, Any]]:
+        """The id, rewards, terminations and truncations of these episodes, as :meth:`get_episodes` gives them."""
+        for index, columns in self._read_leaves(self._checked(episode_indices), OUTCOMES):
+            yield self._codec.decode_outcomes(index, columns)
 
     def get_window(self, episode_index: int, start: int, stop: int) -> dict[str, Any]:
         """Some consecutive steps of an episode; ``zarr`` reads no other chunks for them.

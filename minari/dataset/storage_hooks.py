@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path as FilePath
 from typing import Any, ClassVar, TypeVar
@@ -15,7 +15,7 @@ from minari.dataset.compression import Codec, Codecs, Compression, check_codec
 from minari.dataset.data_paths import is_remote
 from minari.dataset.episode_writer import EpisodeWriter, ReplacingWriter
 from minari.errors import DataPathError
-from minari.spaces import Columns
+from minari.spaces import Columns, Path
 
 
 Storage = TypeVar("Storage", bound="StorageHooks")
@@ -55,6 +55,11 @@ class StorageHooks(ABC):
     def _view_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
         """Yield the same as read-only views of the files where the format has such, without a copy."""
         return self._read_columns(indices)
+
+    def _read_leaves(self, indices: Iterable[int], paths: Container[Path]) -> Iterator[tuple[int, Columns]]:
+        """Yield the same with no other columns than those of some paths; a format reads the others if it must."""
+        for index, columns in self._read_columns(indices):
+            yield index, {path: column for path, column in columns.items() if path in paths}
 
     def _episodes_without_checksums(self, indices: Iterable[int]) -> list[int]:
         """Return those of the episodes whose values cannot be verified, since nobody made checksums of them."""

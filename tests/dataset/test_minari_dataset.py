@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,10 @@ from hypothesis import strategies as st
 
 import minari
 from minari import EpisodeData, MinariDataset
+from minari.dataset.episode_data import same_values
 from minari.errors import (
     DataPathError,
+    DatasetBusyError,
     DatasetExistsError,
     DatasetIdError,
     DatasetVersionError,
@@ -137,6 +141,57 @@ def test_views_of_views(dataset: MinariDataset) -> None:
     assert_is_view(longer[::-1][[0, -1]], [expected[-1], expected[0]])
     assert longer[1].id == expected[1]
     assert_is_view(dataset, list(range(8)))
+
+
+@pytest.mark.parametrize("data_format", ["hdf5", "arrow", "parquet", "zarr"])
+def test_filtering_gives_whole_episodes(data_format: str) -> None:
+    """Whatever the condition looks at, when it does, and what it keeps for later."""
+    dataset = create(data_format=data_format)
+    expected = list(dataset)
+    kept: list[EpisodeData] = []
+
+    def by_rewards(episode: EpisodeData) -> bool:
+        kept.append(episode)
+        return len(episode.rewards) > 2
+
+    assert_is_view(dataset.filter_episodes(by_rewards), [0, 2, 4, 5, 7])
+    pickled = pickle.loads(pickle.dumps(kept[3]))
+    assert type(pickled) is EpisodeData
+    assert pickled == copy.deepcopy(kept[3]) == expected[3]
+    assert dataclasses.replace(kept[1], id=7).observations[0, 0] == expected[1].observations[0, 0]
+    assert kept == expected
+    assert repr(kept[0]) == repr(expected[0])
+    with pytest.raises(AttributeError, match="observation"):
+        _ = kept[0].observation  # type: ignore[attr-defined]
+    later = dataset.filter_episodes(lambda episode: episode.id < 3 or bool(episode.observations[0, 0] > 45))
+    assert_is_view(later, [0, 1, 2, 5, 6, 7])
+    for name in ("observations", "actions", "infos"):
+        seen: list[EpisodeData] = []
+        dataset.filter_episodes(lambda episode, name=name, seen=seen: bool(seen.append(getattr(episode, name))))
+        assert all(same_values(a, getattr(b, name)) for a, b in zip(seen, expected, strict=True))
+
+
+def test_what_a_condition_changes_stays_changed() -> None:
+    kept: list[EpisodeData] = []
+
+    def condition(episode: EpisodeData) -> bool:
+        episode.rewards[:] = 50.0
+        kept.append(episode)
+        return episode.observations is not None
+
+    dataset = create()
+    assert len(dataset.filter_episodes(condition)) == 8
+    assert all((episode.rewards == 50.0).all() for episode in kept)
+    assert not any((episode.rewards == 50.0).any() for episode in dataset)
+
+
+def test_an_episode_that_changes_while_it_is_filtered(dataset: MinariDataset) -> None:
+    kept: list[EpisodeData] = []
+    dataset.filter_episodes(lambda episode: bool(kept.append(episode)))
+    further = dataclasses.replace(buffer_of(1), id=2, observations=np.zeros((1, 2), np.float32), infos={"k": [7]})
+    minari.load_dataset(dataset.id).storage.update_episodes([further])
+    with pytest.raises(DatasetBusyError, match="had 4 steps"):
+        _ = kept[2].observations
 
 
 operations = st.lists(

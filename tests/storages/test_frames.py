@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,9 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from minari import MinariDataset
 from minari.dataset.minari_storage import METADATA_FILE_NAME, MinariStorage
+from minari.errors import DatasetCorruptError
 from minari.testing.examples import as_buffer
 from support.copies import require_format
 from support.scenes import pushed_block
@@ -83,3 +87,30 @@ def test_appending_copying_and_converting_keep_them_small(data_format: str, fram
         first, second = each.get_episodes([0, 1])
         assert np.array_equal(first["observations"], frames)
         assert np.array_equal(second["observations"], frames[:80])
+
+
+@pytest.mark.parametrize("data_format", ["hdf5", "zarr"])
+def test_selecting_by_rewards_decodes_none(data_format: str, frames: Any, tmp_path: Path) -> None:
+    """Frames whose stored bytes are damaged disturb nobody who does not look at them."""
+    storage = store(tmp_path, data_format, frames[:33])
+    files = (file for file in storage.data_path.rglob("*") if file.is_file() and file.suffix != ".json")
+    largest = max(files, key=lambda file: file.stat().st_size)
+    content = largest.read_bytes()
+    middle, quarter = len(content) // 2, len(content) // 4
+    largest.write_bytes(content[:middle] + bytes(quarter) + content[middle + quarter :])
+    dataset = MinariDataset(tmp_path / "data")
+    assert len(dataset.filter_episodes(lambda episode: bool(episode.rewards.sum() > 1))) == 1
+    with pytest.raises(DatasetCorruptError):
+        dataset.filter_episodes(lambda episode: episode.observations is not None)
+
+
+@in_every_format
+def test_selecting_by_rewards_decodes_no_jpeg(data_format: str, frames: Any, tmp_path: Path) -> None:
+    storage = store(tmp_path, data_format, frames[:17], jpeg_encoding=True)
+    script = (
+        "import sys, minari; d = minari.MinariDataset(sys.argv[1]);"
+        "print(len(d.filter_episodes(lambda e: len(e) == 16)), 'PIL' in sys.modules, d[0].observations.shape)"
+    )
+    command = [sys.executable, "-c", script, storage.data_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "1 False (17, 96, 96, 3)\n"

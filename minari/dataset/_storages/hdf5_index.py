@@ -20,7 +20,7 @@ import math
 import os
 import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any, Final
@@ -138,6 +138,12 @@ class Schema:
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)
+
+    def needs_hdf5_for(self, paths: Container[Path] | None) -> bool:
+        """Whether one of the leaves of these paths, or of all, has to be read through HDF5."""
+        if paths is None or not self.needs_hdf5:
+            return self.needs_hdf5
+        return any(leaf.needs_hdf5 and leaf.path in paths for leaf in self.leaves)
 
     def size(self, places: Sequence[int]) -> int:
         """The number of bytes of the values of an episode."""

@@ -12,7 +12,7 @@ import importlib
 import os
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from itertools import islice
@@ -81,6 +81,11 @@ def _from_chunks(
             part = array[tuple(slice(start, start + side) for start, side in zip(corner, chunks, strict=True))]
             part[...] = chunk[tuple(map(slice, part.shape))]
     return array
+
+
+def _among(checksums: dict[Path, int], paths: Container[Path] | None) -> dict[Path, int]:
+    """The checksums of the leaves of some paths, or of all."""
+    return checksums if paths is None else {path: checksums[path] for path in checksums if path in paths}
 
 
 class HDF5Storage(MinariStorage):
@@ -171,6 +176,10 @@ class HDF5Storage(MinariStorage):
     def _view_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
         return self._read_all(indices, partial(self._read_batch, mapping=True))
 
+    def _read_leaves(self, indices: Iterable[int], paths: Container[Path]) -> Iterator[tuple[int, Columns]]:
+        for index, columns in self._read_all(indices, partial(self._read_batch, paths=paths)):
+            yield index, {path: column for path, column in columns.items() if path in paths}
+
     def _read_all(
         self, indices: Iterable[int], read: Callable[[Sequence[int]], list[tuple[int, Columns]]]
     ) -> Iterator[tuple[int, Columns]]:
@@ -184,22 +193,30 @@ class HDF5Storage(MinariStorage):
         with self._lock.current:
             self._index.save()
 
-    def _read_batch(self, batch: Sequence[int], *, mapping: bool = False) -> list[tuple[int, Columns]]:
-        """Read the first of these episodes, one at least."""
+    def _read_batch(
+        self, batch: Sequence[int], *, mapping: bool = False, paths: Container[Path] | None = None
+    ) -> list[tuple[int, Columns]]:
+        """Read the first of these episodes, one at least.
+
+        Args:
+            batch: the numbers of the episodes.
+            mapping: whether columns may be views of the file.
+            paths: of the columns that are wanted, where others need not be read.
+        """
         try:
             with self._lock.current:
                 file = self._opened()
                 mapped = self._mapped(file) if mapping else None
-                found = self._find_first(batch, mapped)
+                found = self._find_first(batch, mapped, paths)
             with file:
                 if found:
-                    return self._read_found(file, mapped, found)
-            return self._at_one_moment(partial(self._columns, batch, mapping=mapping))
+                    return self._read_found(file, mapped, found, paths)
+            return self._at_one_moment(partial(self._columns, batch, mapping=mapping, paths=paths))
         except DatasetCorruptError:
             with self._lock.current:
                 if not self._index.distrust():  # which may have been wrong
                     raise
-            return self._read_batch(batch, mapping=mapping)
+            return self._read_batch(batch, mapping=mapping, paths=paths)
 
     def _mapped(self, file: DataFile) -> MappedFile | None:
         """A map of the file; None where there can be none."""
@@ -214,7 +231,9 @@ class HDF5Storage(MinariStorage):
             self._map = weakref.ref(mapped)
         return mapped
 
-    def _find_first(self, batch: Sequence[int], mapped: MappedFile | None) -> list[_Found]:
+    def _find_first(
+        self, batch: Sequence[int], mapped: MappedFile | None, paths: Container[Path] | None
+    ) -> list[_Found]:
         """The first of these episodes, as many as memory shall hold, up to one for which HDF5 has to be asked.
 
         Views take no memory. Checksums are looked up where they matter.
@@ -223,22 +242,23 @@ class HDF5Storage(MinariStorage):
         size = 0
         for index in batch:
             found = self._index.find(index) if size <= _READ_AHEAD else None
-            if found is None or found[0].needs_hdf5:
+            if found is None or found[0].needs_hdf5_for(paths):
                 break
             schema, places = found
-            episodes.append((index, schema, places, self._index.checksums(index) if self.verify_checksums else {}))
-            if len(batch) > 1 and (mapped is None or not schema.is_mapped):
+            checksums = _among(self._index.checksums(index), paths) if self.verify_checksums else {}
+            episodes.append((index, schema, places, checksums))
+            if len(batch) > 1 and paths is None and (mapped is None or not schema.is_mapped):
                 size += schema.size(places)
         return episodes
 
     def _read_found(
-        self, file: DataFile, mapped: MappedFile | None, found: Iterable[_Found]
+        self, file: DataFile, mapped: MappedFile | None, found: Iterable[_Found], paths: Container[Path] | None
     ) -> list[tuple[int, Columns]]:
         """Read episodes, up to the first of them that is damaged, whose error comes with the next batch."""
         episodes: list[tuple[int, Columns]] = []
         for index, schema, places, checksums in found:
             try:
-                columns = self._leaves(file, mapped, index, schema, places)
+                columns = self._leaves(file, mapped, index, schema, places, paths)
                 self._verify(index, columns, checksums)
                 if not schema.is_native:
                     columns = {path: native(column) for path, column in columns.items()}
@@ -250,11 +270,17 @@ class HDF5Storage(MinariStorage):
         return episodes
 
     def _leaves(
-        self, file: DataFile, mapped: MappedFile | None, index: int, schema: Schema, places: Sequence[int]
+        self,
+        file: DataFile,
+        mapped: MappedFile | None,
+        index: int,
+        schema: Schema,
+        places: Sequence[int],
+        paths: Container[Path] | None = None,
     ) -> dict[Path, Column]:
-        """Read the leaves of an episode that need no HDF5."""
+        """Read the leaves of an episode that need no HDF5, all of them or those of some paths."""
         try:
-            if schema.is_mapped:
+            if schema.is_mapped and paths is None:
                 if mapped is not None:
                     return mapped.arrays(schema.views, places, schema.size(places))
                 leaves = zip(schema.views, places[::2], strict=True)
@@ -268,7 +294,7 @@ class HDF5Storage(MinariStorage):
                 shape = (places[position], *leaf.shape)
                 offsets = places[position + 1 : position + 1 + leaf.pieces]
                 position += 1 + leaf.pieces
-                if leaf.dtype is None or leaf.needs_hdf5:
+                if leaf.dtype is None or leaf.needs_hdf5 or (paths is not None and leaf.path not in paths):
                     continue
                 if leaf.filters is not None:
                     columns[leaf.path] = self._decompressed(file, index, leaf, shape, offsets[0])
@@ -313,23 +339,26 @@ class HDF5Storage(MinariStorage):
             f"the file is damaged, so copy or download it again."
         )
 
-    def _columns(self, batch: Sequence[int], file: DataFile, mapping: bool = False) -> list[tuple[int, Columns]]:
+    def _columns(
+        self, batch: Sequence[int], file: DataFile, mapping: bool = False, paths: Container[Path] | None = None
+    ) -> list[tuple[int, Columns]]:
         """The columns of the first episodes, with those that do not lie in the file as they are."""
-        return [(index, without_own_types(columns)) for index, columns in self._own_columns(batch, file, mapping)]
+        found = self._own_columns(batch, file, mapping, paths)
+        return [(index, without_own_types(columns)) for index, columns in found]
 
     def _own_columns(
-        self, batch: Sequence[int], file: DataFile, mapping: bool = False
+        self, batch: Sequence[int], file: DataFile, mapping: bool = False, paths: Container[Path] | None = None
     ) -> list[tuple[int, dict[Path, Column]]]:
         """The columns of the first episodes, as HDF5 has them."""
         self._locate(batch, file)
         batch = self._at_once(batch)
-        others = self._read_others(batch, file)
+        others = self._read_others(batch, file, paths)
         mapped = self._mapped(file) if mapping else None
         episodes: list[tuple[int, dict[Path, Column]]] = []
         for index in batch:
-            columns = {**self._leaves(file, mapped, index, *self._placed(index)), **others.get(index, {})}
+            columns = {**self._leaves(file, mapped, index, *self._placed(index), paths), **others.get(index, {})}
             if self.verify_checksums:
-                self._verify(index, columns, self._index.checksums(index))
+                self._verify(index, columns, _among(self._index.checksums(index), paths))
             episodes.append((index, columns))
         return episodes
 
@@ -383,11 +412,14 @@ class HDF5Storage(MinariStorage):
             raise DatasetCorruptError(f"Episode {index} is not in {self._file}.")
         return found
 
-    def _read_others(self, batch: Sequence[int], file: DataFile) -> dict[int, dict[Path, Column]]:
+    def _read_others(
+        self, batch: Sequence[int], file: DataFile, wanted_paths: Container[Path] | None = None
+    ) -> dict[int, dict[Path, Column]]:
         """The leaves that do not lie in the file as they are."""
         wanted = []
         for index in batch:
-            paths = [leaf.path for leaf in self._placed(index)[0].leaves if leaf.needs_hdf5]
+            leaves = (leaf for leaf in self._placed(index)[0].leaves if leaf.needs_hdf5)
+            paths = [leaf.path for leaf in leaves if wanted_paths is None or leaf.path in wanted_paths]
             if paths:
                 wanted.append((index, self._index.header(index), paths))
         return self._episodes(file).read_columns(wanted) if wanted else {}

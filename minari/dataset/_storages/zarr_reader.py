@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from itertools import pairwise
 from typing import Any, Final
 
@@ -157,15 +157,15 @@ class StoreReader:
         if stop > first:
             yield first, stop
 
-    def read(self, first: int, stop: int) -> list[Columns]:
-        """The columns of the episodes from one number to before another."""
+    def read(self, first: int, stop: int, paths: Container[Path] | None = None) -> list[Columns]:
+        """The columns of the episodes from one number to before another: all of them, or those of some paths."""
         changes = np.flatnonzero(np.diff(self.layouts[first:stop])) + first + 1
         bounds = [first, *changes.tolist(), stop]
-        return [columns for a, b in pairwise(bounds) for columns in self._read_alike(a, b)]
+        return [columns for a, b in pairwise(bounds) for columns in self._read_alike(a, b, paths)]
 
-    def _read_alike(self, first: int, stop: int) -> Iterator[Columns]:
+    def _read_alike(self, first: int, stop: int, paths: Container[Path] | None) -> Iterator[Columns]:
         """The same for episodes that all have the same columns."""
-        stored = self._data_columns(first)
+        stored = [column for column in self._data_columns(first) if paths is None or column.kind.path in paths]
         wanted = [Rows(a, *self._rows(a, first, stop), *column.form_of(a)) for column in stored for a in column.arrays]
         slabs = dict(zip((rows.array for rows in wanted), self.arrays.read(wanted), strict=True))
         starts = {rows.array: rows.start for rows in wanted}

@@ -7,7 +7,7 @@ what is in them, for those who read the store without this library.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path as FilePath
 from typing import Any, ClassVar, TypeVar
@@ -31,7 +31,7 @@ from minari.dataset.metadata import DatasetMetadata
 from minari.dataset.minari_storage import EpisodeWriter, MinariStorage
 from minari.dataset.stored_metadata import KnownSize, stamp_of
 from minari.errors import ChecksumError, DatasetCorruptError
-from minari.spaces import Columns, path_name
+from minari.spaces import Columns, Path, path_name
 
 
 T = TypeVar("T")
@@ -137,9 +137,15 @@ class ZarrStorage(MinariStorage):
                     return found
 
     def _read_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
+        return self._read_runs(indices, None)
+
+    def _read_leaves(self, indices: Iterable[int], paths: Container[Path]) -> Iterator[tuple[int, Columns]]:
+        return self._read_runs(indices, paths)
+
+    def _read_runs(self, indices: Iterable[int], paths: Container[Path] | None) -> Iterator[tuple[int, Columns]]:
         for first, stop in self._reader().runs(indices):
             try:
-                read = self._settled(lambda reader: reader.read(first, stop))  # noqa: B023
+                read = self._settled(lambda reader: reader.read(first, stop, paths))  # noqa: B023
             except ChecksumError as error:
                 raise self._damaged_episode(first, stop, error) from error
             yield from zip(range(first, stop), read, strict=True)
