@@ -16,18 +16,28 @@ from support.copies import require_format
 from support.programs import run
 
 
-#: Prints what is imported while an episode is read for the first time.
+#: Prints what is imported outside of :func:`minari.lazy.import_late` while an episode is read for the first time, and
+#: again when the files seem to have changed.
 IMPORTS = """
+    import os
+    import pathlib
     import sys
+
     import minari
+    from minari import lazy
 
     class Finder:
         def find_spec(self, name, path=None, target=None):
-            print(name)
+            if not lazy._importing:
+                print(name)
 
     dataset = minari.open_dataset(sys.argv[1])
     sys.meta_path.insert(0, Finder())
     dataset[0]
+    for path in pathlib.Path(sys.argv[1]).rglob("*"):
+        os.utime(path, (1, 1))
+    dataset[1]
+    minari.open_dataset(sys.argv[1])[2]
 """
 
 
@@ -64,7 +74,7 @@ def test_readers_see_nothing_wrong(tmp_path: Path, data_format: str, how: str) -
     assert_nothing_wrong(beside(tmp_path, data_format, how, 6000), 6000)
 
 
-@pytest.mark.parametrize("data_format", ["arrow", "parquet"])
+@pytest.mark.parametrize("data_format", ["hdf5", "arrow", "parquet", "zarr"])
 def test_reading_imports_nothing_that_a_fork_does_not_wait_for(tmp_path: Path, data_format: str) -> None:
     require_format(data_format)
     assert run(IMPORTS, str(create(tmp_path, data_format))).split() == []

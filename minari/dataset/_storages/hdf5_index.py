@@ -285,9 +285,9 @@ class EpisodeIndex:
         """Forget where everything lies, and keep what the values should be."""
         self._rows = self._rows[: self._count].copy()
         numbers = self._rows[:, 0]
-        for number in np.unique(numbers[numbers > UNKNOWN]).tolist():
-            self._rows[numbers == number, 1:_PLACED] = UNKNOWN
-        self._rows[numbers > UNKNOWN, 0] = UNKNOWN - 1 - numbers[numbers > UNKNOWN]
+        is_placed = numbers > UNKNOWN
+        self._rows[is_placed, 1:_PLACED] = UNKNOWN
+        self._rows[is_placed, 0] = UNKNOWN - 1 - numbers[is_placed]
         self._is_read, self._table_name, self._saved_rows, self.total = False, None, 0, None
 
     def distrust(self) -> bool:
