@@ -16,8 +16,6 @@ from minari._base.suggestions import did_you_mean
 from minari.cli.credentials import credentials
 from minari.cli.plain import plain
 from minari.cli.progress import progress_bars
-from minari.cli.recover import list_in_progress
-from minari.cli.running import UsageError
 from minari.cli.tables import collapsed, dataset_rows, dataset_table
 from minari.cli.terminal import complain, show, tell
 from minari.dataset.dataset_id import DatasetId
@@ -35,18 +33,12 @@ def list_datasets(
     place: str,
     every: bool,
     prefix: str | None,
-    recordings: bool,
     as_json: bool,
     token: str | None,
     key_path: str | None,
     quiet: bool,
 ) -> None:
     """Print the datasets of this machine, of a remote, or of everybody on the Hub."""
-    if recordings:
-        if place != "local":
-            raise UsageError("--recordings shows what this machine records; give it with 'local'.")
-        list_in_progress(as_json)
-        return
     if place == "local":
         datasets = minari.list_local_datasets(latest_version=not every, prefix=prefix)
         title, nothing = f"Local Minari datasets ('{get_datasets_root()}')", f"in {get_datasets_root()}"

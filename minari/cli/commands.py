@@ -186,7 +186,11 @@ def _list(
     quiet: Quiet = False,
 ) -> None:
     """List the datasets of this machine or of a remote."""
-    carry_out("catalogue", "list_datasets", **locals())
+    options = locals()
+    if options.pop("recordings"):
+        carry_out("recover", "list_in_progress", place=place, as_json=as_json)
+    else:
+        carry_out("catalogue", "list_datasets", **options)
 
 
 @app.command("show", epilog="Example: minari show D4RL/door/human-v2")

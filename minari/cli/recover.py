@@ -25,9 +25,9 @@ __all__ = ["list_in_progress", "recover"]
 _NAMESPACE = "recovered"  # of datasets that nobody gave an id
 _LONGEST = 40  # letters of a description in a list
 _NOTHING = "–"
-_HEADERS = ("Name", "Environment", "# Episodes", "# Steps", "Last written", "State", "Dataset id", "Author", "About")
+_HEADERS = ("Name", "Environment", "# Episodes", "# Steps", "Last written, and state", "Dataset id", "Author", "About")
 _MAY_BE_MISSING = frozenset({"Dataset id", "Author", "About"})
-_WRAPPED = frozenset({"State", "Author", "About"})
+_WRAPPED = frozenset({"Last written, and state", "Author", "About"})
 
 
 def recover(
@@ -44,13 +44,17 @@ def recover(
     elif every:
         _recover_all(root)
     elif name is not None:
+        if dataset_id is None and name not in {recording.name for recording in list_recordings(root)}:
+            raise UsageError(f"There is no recording {name!r}; `minari recover` lists those that there are.")
         _recover_one(find_recording(name, root), dataset_id, root)
     else:
         _list(root)
 
 
-def list_in_progress(as_json: bool) -> None:
+def list_in_progress(place: str, as_json: bool) -> None:
     """Print the recordings of programs that are alive."""
+    if place != "local":
+        raise UsageError("--recordings shows what this machine records; give it with 'local'.")
     recordings = [recording for recording in list_recordings() if recording.is_in_progress]
     if as_json:
         print(json.dumps({recording.name: _as_json(recording) for recording in recordings}, indent=2))
@@ -152,8 +156,7 @@ def _line(recording: Recording) -> tuple[str, ...]:
         recording.env_id or _NOTHING,
         str(recording.episodes),
         str(recording.steps),
-        datetime.fromtimestamp(recording.modified).strftime("%Y-%m-%d %H:%M"),
-        recording.status,
+        f"{datetime.fromtimestamp(recording.modified):%Y-%m-%d %H:%M}, {recording.status}",
         recording.dataset_id or _NOTHING,
         ", ".join(map(str, authors)) if isinstance(authors, list) and authors else _NOTHING,
         _cut(about) if isinstance(about, str) and about else _NOTHING,

@@ -41,7 +41,7 @@ class TestRecover:
         (of_plain,) = [line for line in done.lines if plain in line]
         (of_given,) = [line for line in done.lines if given in line]
         assert [cell.strip() for cell in of_plain.split("│")][2:5] == ["–", "2", "10"]
-        assert " closed " in of_plain
+        assert ", closed " in of_plain
         for text in ("toy/wanted-v0", "Ada", "Steps that count", "create_dataset failed: ", "15"):
             assert text in of_given
 

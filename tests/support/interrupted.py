@@ -149,7 +149,9 @@ def interrupt(seed: int, library: str, work: Path) -> str:
         if stopper == 0:
             while time.monotonic() < started + delay and os.getppid() != 1:
                 time.sleep(0.002)
-            os.kill(child, getattr(signal, way, signal.SIGTERM))
+            while os.getppid() != 1:
+                os.kill(child, getattr(signal, way, signal.SIGTERM))
+                time.sleep(20)  # Python swallows a Ctrl-C that comes while an object is finalized
             os._exit(0)
         for line in (first, *reports):
             if line.endswith(b"\n"):
