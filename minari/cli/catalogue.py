@@ -20,7 +20,7 @@ from minari.cli.tables import collapsed, dataset_rows, dataset_table
 from minari.cli.terminal import complain, show, tell
 from minari.dataset.dataset_id import DatasetId
 from minari.dataset.raw_metadata import read_raw_metadata, with_measured_size
-from minari.errors import DatasetNotFoundError, MinariError
+from minari.errors import DatasetNotFoundError, MinariError, RemoteError
 from minari.storage.catalogue import did_you_mean_local
 from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root, get_default_remote
 from minari.storage.publishing import dataset_exists
@@ -52,7 +52,7 @@ def list_datasets(
             )
         title, nothing = "Minari datasets of the community", "of the community on the Hugging Face Hub"
     elif place != "remote" and "://" not in place and not is_path(place) and not Path(place).is_dir():
-        raise UsageError(
+        raise RemoteError(
             f"{shortened(place)} is no place to list, expected one of {', '.join(_PLACES)}, or the address of a remote "
             f"such as hf://farama-minari.{did_you_mean(place, _PLACES)}"
         )

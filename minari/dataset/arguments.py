@@ -21,6 +21,7 @@ __all__ = [
     "check_score",
     "check_seed",
     "check_space",
+    "check_whole_number",
     "made_callback",
     "no_dataset",
 ]
@@ -43,15 +44,24 @@ def check_callable(name: str, value: object, what: str) -> None:
         raise ArgumentTypeError(f"{name} is {shortened(value)}, expected {what}; it cannot be called.")
 
 
-def check_count(name: str, value: object, least: int = 0, error: type[MinariError] = ArgumentError) -> None:
+def check_whole_number(name: str, value: object) -> None:
+    """Make sure that an argument is a whole number.
+
+    Raises:
+        ArgumentTypeError: it is none.
+    """
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        raise ArgumentTypeError(f"{name} is {shortened(value)}, expected a whole number.")
+
+
+def check_count(name: str, value: Any, least: int = 0, error: type[MinariError] = ArgumentError) -> None:
     """Make sure that an argument is a whole number that is large enough.
 
     Raises:
         ArgumentTypeError: it is no whole number.
         MinariError: it is too small; of the class ``error``.
     """
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-        raise ArgumentTypeError(f"{name} is {shortened(value)}, expected a whole number from {least}.")
+    check_whole_number(name, value)
     if value < least:
         raise error(f"{name} is {value}, expected a whole number from {least}.")
 
@@ -68,18 +78,18 @@ def check_seed(name: str, value: object) -> None:
 
 
 def check_score(name: str, value: object) -> None:
-    """Make sure that an argument is None or a finite number.
+    """Make sure that an argument is None or a number.
 
     Raises:
         ArgumentTypeError: it is no number.
-        ArgumentError: it is infinite or NaN.
+        ArgumentError: it is NaN.
     """
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise ArgumentTypeError(f"{name} is {shortened(value)}, expected a number, the mean return of a policy.")
-    if not math.isfinite(value):
-        raise ArgumentError(f"{name} is {value}, expected a finite number, the mean return of a policy.")
+    if math.isnan(value):
+        raise ArgumentError(f"{name} is {value}, expected a number, the mean return of a policy.")
 
 
 def check_space(name: str, value: object) -> None:
@@ -125,9 +135,9 @@ def made_callback(name: str, given: Callable[[], T], expected: type[T], other: t
 
 def no_dataset(name: str, value: object) -> ArgumentTypeError:
     """Return the error about an argument that should be an open dataset, and how to get one."""
-    advice = "open one with minari.load_dataset(ID)"
+    advice = "load one with minari.load_dataset(ID)"
     if isinstance(value, str) and is_dataset_id(value):
-        advice = f"open it with minari.load_dataset({value!r})"
+        advice = f"load it with minari.load_dataset({value!r})"
     elif isinstance(value, (str, os.PathLike)):
         advice = f"open it with minari.open_dataset({shortened(os.fspath(value))})"
     elif hasattr(value, "update_from_storage"):

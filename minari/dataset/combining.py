@@ -14,6 +14,8 @@ from minari._base.json_text import shortened
 from minari._base.notices import warn
 from minari.dataset.arguments import check_seed, no_dataset
 from minari.dataset.compression import CompressionChoice
+from minari.dataset.dataset_id import DatasetId
+from minari.dataset.differences import differing_leaf
 from minari.dataset.env_spec import (
     difference_up_to_max_episode_steps,
     merge_max_episode_steps,
@@ -122,12 +124,12 @@ def combine_datasets(
             DeprecationWarning,
         )
     new_id = new_dataset_id if new_dataset_id is not None else new_dataset_name
-    if new_id is None:
-        raise ArgumentTypeError("new_dataset_id is missing, expected the id of the new dataset such as 'name-v0'.")
+    new_id = str(DatasetId.parse(new_id))  # type: ignore[arg-type]  # None is what it checks for
     free_dataset_path(new_id, root=root)
     if isinstance(datasets_to_combine, Iterator):
         datasets_to_combine = list(datasets_to_combine)
     env_spec = validate_datasets_to_combine(datasets_to_combine)
+    _refuse_other_spaces(datasets_to_combine)
     first = datasets_to_combine[0].storage
     with new_dataset(new_id, root) as data_path:
         storage = MinariStorage.new(
@@ -142,6 +144,20 @@ def combine_datasets(
         storage.update_metadata(_combined_metadata(datasets_to_combine, new_id))
         append_stored(storage, [(dataset.storage, dataset.episode_indices.tolist()) for dataset in datasets_to_combine])
     return MinariDataset(get_dataset_path(new_id, root=root) / "data")
+
+
+def _refuse_other_spaces(datasets: Sequence[MinariDataset]) -> None:
+    first = datasets[0]
+    for dataset in datasets[1:]:
+        for name, ours, theirs in (
+            ("observations", first.observation_space, dataset.observation_space),
+            ("actions", first.action_space, dataset.action_space),
+        ):
+            difference = differing_leaf(ours, theirs, (name,))
+            if difference:
+                raise CombineError(
+                    f"The {name} of {first.id} and of {dataset.id} are of spaces that do not go together: {difference}."
+                )
 
 
 def _common_compression(datasets: Sequence[MinariDataset]) -> CompressionChoice:

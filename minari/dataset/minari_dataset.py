@@ -14,7 +14,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from minari._base.json_text import shortened
 from minari._base.notices import warn
-from minari.dataset.arguments import check_callable, check_count, check_seed
+from minari.dataset.arguments import check_callable, check_seed, check_whole_number
 from minari.dataset.compression import CompressionChoice
 from minari.dataset.conversion import write_as_dataset
 from minari.dataset.dataset_id import gen_dataset_id, parse_dataset_id
@@ -209,7 +209,7 @@ class MinariDataset:
         Raises:
             EpisodeError: there are fewer than ``n_episodes``.
         """
-        check_count("n_episodes", n_episodes, error=EpisodeError)
+        check_whole_number("n_episodes", n_episodes)
         if not 0 <= n_episodes <= self.total_episodes:
             raise EpisodeError(
                 f"{n_episodes} episodes were asked for and the dataset has {self.total_episodes}; sampling is "

@@ -50,7 +50,7 @@ def test_the_help_of_a_command_has_an_example_on_one_line(run: Minari, command: 
     ("arguments", "complaint"),
     [
         (["lists"], "No such command 'lists'"),
-        (["list"], "Missing argument 'PLACE'"),
+        (["show"], "Missing argument 'ID'"),
         (["list", "local", "--everything"], "No such option"),
         (["combine", "a-v0"], "Missing option '--dataset-id'"),
         (["record", "CartPole-v1"], "Missing option '--dataset-id'"),
@@ -99,7 +99,9 @@ class TestFailures:
         done = run("list", "local", MINARI_DATASETS_PATH=str(file / "root"))
         assert done.code in (0, 1)
         done = run("delete", "a-v0", MINARI_DATASETS_PATH=str(file / "root"))
-        assert (done.code, done.complaints) == (1, [f"Error: Not a directory: {file / 'root'}"])
+        (complaint,) = done.complaints
+        assert done.code == 1
+        assert complaint.startswith(f"Error: MINARI_DATASETS_PATH is {file / 'root'}, which cannot be made (Not a dir")
 
     def test_something_unexpected_is_one_line_too(self, process_environment: dict[str, str]) -> None:
         program = (

@@ -61,8 +61,8 @@ def test_list_alone_lists_what_is_here(make_dataset: MakeDataset) -> None:
     [
         (["lits"], "Did you mean 'list'", 2),
         (["remane", "a-v0", "b-v0"], "Did you mean 'rename'", 2),
-        (["list", "locl"], "Did you mean 'local'?", 2),
-        (["list", "communty"], "Did you mean 'community'?", 2),
+        (["list", "locl"], "Did you mean 'local'?", 1),
+        (["list", "communty"], "Did you mean 'community'?", 1),
         (["list", "./shelf"], "For a directory, write file://", 1),
         (["show", "toy/aa-v0"], "Did you mean 'toy/a-v0'?", 1),
         (["delete", "--yes", "toi/a-v0"], "Did you mean 'toy/a-v0'?", 1),

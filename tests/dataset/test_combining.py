@@ -211,10 +211,13 @@ def bad_combinations() -> dict[str, tuple[list[Any], str]]:
         "none": ([], "no datasets to combine"),
         "with-and-without-environment": ([plain, env], r"\['test/plain-v0'\] have no env_spec"),
         "other-arguments": ([env, other_env], "different environments"),
-        "other-dtype": ([plain, shaped], "The observations of .* are of the space"),
-        "other-nesting": ([plain, nested], "The observations of .* are of the space"),
+        "other-dtype": ([plain, shaped], "The observations of .* do not go together: observations"),
+        "other-nesting": (
+            [plain, nested],
+            "The observations of .* do not go together: observations",
+        ),
         "ids": (["test/plain-v0"], "load it with minari.load_dataset"),
-        "nothing": ([plain, None], "Expected datasets to combine, got None"),
+        "nothing": ([plain, None], "A dataset to combine is None, expected a MinariDataset"),
     }
 
 

@@ -118,7 +118,7 @@ def test_scores_are_played_in_an_environment_of_their_own() -> None:
     ("arguments", "error", "text"),
     [
         ({"expert_policy": balance, "ref_max_score": 3.0}, ScoreError, "Both expert_policy and ref_max_score"),
-        ({"expert_policy": balance, "num_episodes_average_score": 0}, ScoreError, "num_episodes is 0"),
+        ({"expert_policy": balance, "num_episodes_average_score": 0}, ScoreError, "num_episodes_average_score is 0"),
         ({"expert_policy": balance, "eval_env": "NoSuchEnv-v0"}, EnvironmentSpecError, "NoSuchEnv-v0"),
     ],
 )
