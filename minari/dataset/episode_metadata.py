@@ -102,18 +102,20 @@ def _checked_value(name: str, value: Any) -> Any:
         if isinstance(value, int) and value.bit_length() > _MOST_BITS:
             raise ValueError("a number of too many digits")
         tagged = to_tagged(value)
+        text = json.dumps(tagged)
     except (TypeError, ValueError) as error:
         raise MetadataError(
             f"The episode metadata {name!r} are {brief(value)} ({type_name(value)}), which is or holds what cannot be "
             f"stored ({error}), expected a number, an array, a string, or what JSON can hold; convert or leave it out."
         ) from error
-    return value if _is_json(value, tagged) else tagged
+    is_array = isinstance(value, (np.ndarray, np.generic))
+    return tagged if is_array or not _is_json(value, text) else value
 
 
-def _is_json(value: Any, tagged: Any) -> bool:
+def _is_json(value: Any, text: str) -> bool:
     """Whether JSON holds a value as it is, but for arrays as lists."""
     try:
-        return json.dumps(value, default=_to_list) == json.dumps(tagged)
+        return json.dumps(value, default=_to_list) == text
     except TypeError:
         return False
 

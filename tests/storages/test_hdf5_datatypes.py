@@ -136,10 +136,26 @@ def test_floats_of_another_layout() -> None:
     assert decode_datatype(bytes(vax)) is None
 
 
-@pytest.mark.parametrize("dtype", ["M8[s]", "m8[ms]", "U3", "S3", "V4", "O", [("x", "i4")]], ids=str)
+@pytest.mark.parametrize("dtype", ["M8[s]", "m8[ms]", "U3", "O", [("x", "i4"), ("t", "M8[s]")]], ids=str)
 def test_refused(dtype: Any) -> None:
     with pytest.raises(EpisodeTypeError, match="HDF5 has no type for elements of dtype"):
         encode_datatype(np.dtype(dtype))
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        "S3",
+        "V4",
+        [("x", "i4")],
+        [("x", "u1"), ("größe", "f8", (2, 3)), ("flag", "?"), ("z", "c8"), ("s", "S5"), ("v", "V2")],
+        np.dtype([("a", "i1"), ("inner", [("b", "f4"), ("c", "g")])], align=True),
+    ],
+    ids=str,
+)
+def test_bytes_and_structures_are_what_h5py_takes_them_for(dtype: Any) -> None:
+    dtype = np.dtype(dtype)
+    assert h5t.decode(b"\3\0" + encode_datatype(dtype)).dtype == dtype
 
 
 @pytest.mark.parametrize("dtype", [np.dtype("f8"), np.dtype(">c16")], ids=str)

@@ -126,8 +126,6 @@ def decode_datatype(message: bytes) -> Kind | None:
         return BYTES if bits & 15 == 0 and _decode_number(message[_START.size :]) == np.uint8 else None
     if kind == _ENUMERATION:
         return _decode_enumeration(message, bits + (more_bits << 8))
-    if kind == _OPAQUE and size > 0:
-        return np.dtype(f"V{size}")
     if kind == _COMPOUND and bits + (more_bits << 8) == len(_COMPLEX):
         return _decode_complex(message, size)
     return None
