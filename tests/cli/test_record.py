@@ -319,7 +319,8 @@ class TestFailures:
         done = record("--env-kwargs", '{"fails_at": 13}', "--policy", "own:two", "--seed", "3", "--author", "Ada")
         assert done.code == 1
         assert "Dataset own/a-v0 recorded: 3 episodes, 12 steps, mean return 8," in done.out
-        assert done.complaints[-1] == "Error: The environment or the policy failed with RuntimeError: the motor broke"
+        complaint = "Error: The environment or the policy failed with RuntimeError: the motor broke"
+        assert re.fullmatch(rf"{complaint} \(.*own\.py, line \d+, in step\)", done.complaints[-1])
         dataset = minari.load_dataset("own/a-v0")
         assert [len(episode) for episode in dataset] == [5, 5, 2]
         assert [bool(episode.truncations[-1]) for episode in dataset] == [False, False, True]
