@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import minari
+from minari._base.addresses import plain_text
 from minari.cli.catalogue import refuse_unknown
 from minari.cli.credentials import credentials
 from minari.cli.progress import progress_bars
@@ -15,7 +16,7 @@ from minari.dataset.dataset_id import DatasetId
 from minari.storage.datasets_root_dir import get_dataset_path, get_default_remote
 from minari.storage.hosting import refuse_path
 from minari.storage.publishing import dataset_exists
-from minari.storage.remotes import get_cloud_storage, split_address
+from minari.storage.remotes import DEFAULT_REMOTE, get_cloud_storage, split_address
 
 
 __all__ = ["download", "upload"]
@@ -36,14 +37,14 @@ def download(
         raise UsageError(f"{addresses[0]} names its remote itself; leave out --remote, or give the id alone.")
 
     def bring(dataset: str) -> None:
-        dataset_id = split_address(dataset)[1] if "://" in dataset else dataset
+        source, dataset_id = split_address(dataset) if "://" in dataset else (remote or get_default_remote(), dataset)
         refuse_path(dataset_id)
         path = get_dataset_path(str(DatasetId.parse(dataset_id)))
         if dataset_exists(path) and not force:
             tell(f"Dataset {dataset_id} is at {path} already; --force downloads it again.")
             return
         key = credentials(dataset if "://" in dataset else remote, token, key_path)
-        tell(f"Downloading {dataset_id} from Farama servers...")
+        tell(f"Downloading {dataset_id} from {_name_of(source)}...")
         try:
             with progress_bars(quiet=quiet):
                 minari.download_dataset(dataset, force, remote=remote, token=key, max_workers=max_workers)
@@ -53,6 +54,10 @@ def download(
         tell(f"Dataset {dataset_id} downloaded to {path}")
 
     for_each(dict.fromkeys(datasets), bring)
+
+
+def _name_of(remote: str) -> str:
+    return "Farama servers" if remote.rstrip("/") == DEFAULT_REMOTE else plain_text(remote)
 
 
 def upload(

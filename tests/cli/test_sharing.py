@@ -126,7 +126,7 @@ class TestDownload:
         done = run("download", named, *options, MINARI_REMOTE=shared if by == "default" else "nowhere://bucket")
         assert (done.code, done.err) == (0, "")
         assert done.lines == [
-            "Downloading toy/a-v1 from Farama servers...",
+            f"Downloading toy/a-v1 from {shared}...",
             f"Dataset toy/a-v1 downloaded to {datasets_root / 'toy' / 'a-v1'}",
         ]
         assert [len(episode) for episode in minari.load_dataset("toy/a-v1")] == [3, 5]
