@@ -155,8 +155,12 @@ def test_a_create_that_is_killed_anywhere_leaves_what_can_be_recovered(datasets_
     if not hasattr(os, "fork"):
         pytest.skip("the child processes are forks")
     for at in range(1, 400, 3):
-        collector = recorded(4, buffer_steps=5)
-        was_killed = killed(at, lambda: collector.create_dataset("n/x-v0", author="Ada"))  # noqa: B023
+        collectors: list[minari.DataCollector] = []
+        was_killed = killed(
+            at,
+            work=lambda: collectors[0].create_dataset("n/x-v0", author="Ada"),  # noqa: B023
+            before=lambda: collectors.append(recorded(4, buffer_steps=5)),  # noqa: B023
+        )
         if "n/x-v0" not in minari.list_local_datasets():
             (recording,) = list_recordings()
             dataset = recover_recording(recording.name, "n/y-v0")
@@ -173,15 +177,13 @@ def test_a_create_that_is_killed_anywhere_leaves_what_can_be_recovered(datasets_
 
 
 def test_who_was_named_by_the_program_stays_named(datasets_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    collector = recorded(4, buffer_steps=5)
-
     def die(*_: Any) -> None:
         os._exit(9)
 
     if os.fork() == 0:
         monkeypatch.setattr(recordings, "publish_directory", die)
-        collector.create_dataset("x-v0", author="Ada", description="of a test")
-    os.wait()
+        recorded(4, buffer_steps=5).create_dataset("x-v0", author="Ada", description="of a test")
+    assert os.waitstatus_to_exitcode(os.wait()[1]) == 9
     (recording,) = list_recordings()
     metadata = recover_recording(recording.name, "y-v1").storage.metadata
     assert metadata["author"] == {"Ada"}

@@ -53,11 +53,18 @@ class _Killer:
                 setattr(owner, name, self.around(getattr(owner, name)))
 
 
-def killed(at: int, work: Callable[[], None]) -> bool:
-    """Do something in a child process that is killed at the n-th place; False when it got through."""
+def killed(at: int, work: Callable[[], object], before: Callable[[], object] = lambda: None) -> bool:
+    """Do something in a child process that is killed at the n-th place; False when it got through.
+
+    Args:
+        at: the place.
+        work: what is done.
+        before: what the child does before the first place.
+    """
     child = os.fork()
     if child == 0:
         try:
+            before()
             _Killer(at).lie_in_wait()
             work()
             os._exit(0)
