@@ -36,7 +36,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call() -> Generator[None, object, object]:
-    """End processes that a test has forked and that left it by an error, instead of letting them run the other tests."""
+    """End processes that a test has forked and that left it by an error, which would run the other tests."""
     process = os.getpid()
     try:
         return (yield)
