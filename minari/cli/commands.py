@@ -244,7 +244,7 @@ def _repack(
     dataset_id: Annotated[str, typer.Argument(metavar="ID", help="The id of a local dataset.")],
     compression: Compression = None,
 ) -> None:
-    """Write a dataset anew in its place, so that it is read as fast as those recorded here.
+    """Rewrite a dataset in place, so that it is read as fast as those recorded here.
 
     Values and metadata stay what they are, and it happens whole or not at all.
     """

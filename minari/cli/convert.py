@@ -31,7 +31,7 @@ def convert(
 
 
 def repack(dataset_id: str, compression: list[str] | None) -> None:
-    """Write a dataset anew in its place."""
+    """Rewrite a dataset in place."""
     choice = as_choice(compression)
     refuse_unknown([dataset_id], "changed")
     storage = minari.load_dataset(dataset_id).storage

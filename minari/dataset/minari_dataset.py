@@ -328,7 +328,7 @@ class MinariDataset:
         before = self._storage.total_episodes
         if self._indices.size and self._indices.max() >= before:
             raise DatasetNotFoundError(
-                f"{self.id} has been made anew with {before} episodes, fewer than there were when it was opened; open "
+                f"{self.id} has been recreated with {before} episodes, fewer than there were when it was opened; open "
                 f"it again. Nothing was appended."
             )
         change()

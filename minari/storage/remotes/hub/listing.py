@@ -80,7 +80,7 @@ def read_index(
     except (RemoteFileNotFoundError, RemoteAccessError):  # gone meanwhile; or the repository is gated
         return {}
     except DatasetCorruptError as error:
-        _log.warning("%s It is made anew when a dataset is uploaded to %s.", error, repository.name)
+        _log.warning("%s It is rebuilt when a dataset is uploaded to %s.", error, repository.name)
         return {}
 
 
