@@ -46,6 +46,15 @@ def _accept_any_letter(stream: TextIO) -> None:
         stream.reconfigure(errors="replace")
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with the noun that it counts.
+
+    >>> counted(1, "episode"), counted(0, "episode")
+    ('1 episode', '0 episodes')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def tell(text: str) -> None:
     """Print one line on standard output, however long it is."""
     _accept_any_letter(sys.stdout)

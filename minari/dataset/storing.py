@@ -184,7 +184,7 @@ def rewrite(
         total = source.total_episodes  # read only now, when nobody else can write
         empty = {**changes, "total_episodes": 0, "total_steps": 0}
         session = _Session(storage, writer, source._current.updated(empty, allow_protected=True))
-        with progress("writing episodes anew", total) as advance:
+        with progress("rewriting episodes", total) as advance:
             for start in range(0, total, _COPIED_AT_A_TIME):
                 batch = range(start, min(start + _COPIED_AT_A_TIME, total))
                 session.copy(source, batch, as_stored=False)

@@ -89,7 +89,7 @@ def test_a_damaged_index(index: bytes, hub: HubServer, datasets_root: Path, capl
     hub.put("lab/a", {INDEX_FILE_NAME: index})
     caplog.set_level(logging.WARNING, "minari")
     assert sorted(list_remote_datasets("hf://lab")) == sorted(truth)
-    assert "made anew" in caplog.text
+    assert "made again" in caplog.text
     write_dataset(datasets_root, "a/z-v0")
     get_cloud_storage("hf://lab").upload_dataset("a/z-v0")
     with hub.counted() as requests:

@@ -202,7 +202,7 @@ def statistics_of_episodes() -> Any:
     return {key: float(value) for key, value in metadata.items() if key.startswith("rewards_")}
 
 
-@behavior()
+@behavior(row="One warning lists all of them")
 def missing_metadata_is_warned_about() -> Any:
     collector = DataCollector(gym.make("CartPole-v1"))
     collector.reset(seed=1)
@@ -347,7 +347,7 @@ def a_callback_ends_episodes() -> Any:
 class Described(EpisodeMetadataCallback):
     def __call__(self, episode: Any) -> Any:
         metadata = super().__call__(episode)
-        return {**metadata, "length": len(episode.rewards), "label": "short"}
+        return {**metadata, "length": len(episode["rewards"]), "label": "short"}
 
 
 @behavior()
@@ -1151,7 +1151,7 @@ def command_version() -> Any:
 @behavior()
 def command_list() -> Any:
     stored(rising(), author="Ann Author")
-    words = "toy/made-v0", "Ann Author", " 1 ", " 3 ", " MB"
+    words = "toy/made-v0", "Ann Author", " 1 ", " 3 "
     return _told(minari_command("list", "local"), *words), _told(minari_command("list", "local", "--all"), *words)
 
 

@@ -78,7 +78,7 @@ class CloudStorage(ABC):
         name: what follows ``scheme://`` in the address.
         token: for those remotes that ask for one.
         scheme: what stands before ``://`` in the address, where a class serves several.
-        max_workers: how many requests may be under way at the same time.
+        max_workers: how many requests may run at the same time.
         private: whether what is uploaded is for those only who are let in.
 
     Raises:

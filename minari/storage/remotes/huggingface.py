@@ -262,7 +262,7 @@ def list_community(
     Args:
         prefix: of the ids, without the owner.
         token: by default that of the Hub's own login or environment.
-        max_workers: how many requests may be under way at the same time.
+        max_workers: how many requests may run at the same time.
 
     Returns:
         Address, such as ``hf://owner/door/human-v2`` -> metadata, sorted.

@@ -75,7 +75,7 @@ def _read_index(store: ObjectStore) -> tuple[dict[str, bytes], str | None]:
     try:
         return parse_index(check_size(content, SMALL_FILE_LIMIT, INDEX_FILE_NAME)), version
     except DatasetCorruptError as error:
-        _log.warning("%s It is made anew when a dataset is uploaded.", error)
+        _log.warning("%s It is made again when a dataset is uploaded.", error)
         return {}, version
 
 
