@@ -200,7 +200,9 @@ class MinariStorage(StorageHooks):
             metadata = metadata.updated({"compression": chosen.stored}, allow_protected=True)
         with storage_errors(path, "made"):
             put_file(path / METADATA_FILE_NAME, metadata.to_json())
-        return storage_type(path, metadata)
+            storage = storage_type(path, metadata)
+            storage._start()
+        return storage
 
     # What it is
 

@@ -1066,7 +1066,15 @@ def recording_without_a_reset() -> Any:
     return seen(lambda: DataCollector(gym.make("CartPole-v1")).step(0))
 
 
-@behavior(row="A dataset without an episode")
+@behavior()
+def a_dataset_of_no_buffers_is_filled() -> Any:
+    dataset = stored()
+    before = len(dataset), dataset.total_steps, list(dataset)
+    dataset.update_dataset_from_buffer([rising()])
+    return before, len(dataset), dataset[0]
+
+
+@behavior(row="A collector that has recorded nothing")
 def recording_nothing() -> Any:
     with silent():
         return seen(lambda: DataCollector(gym.make("CartPole-v1")).create_dataset("toy/none-v0").total_episodes)
