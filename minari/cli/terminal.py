@@ -33,7 +33,7 @@ _UNSAFE = re.compile(
 
 
 def open_console(*, stderr: bool = False, width: int | None = None) -> rich.console.Console:
-    """A console that prints texts as they are: no markup, no emoji, no colours of its own choice."""
+    """A console that prints texts as they are: no markup, no emoji, no colors of its own choice."""
     _accept_any_letter(sys.stderr if stderr else sys.stdout)
     console = rich.console.Console(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
     console.push_render_hook(_only_printable())
@@ -93,7 +93,7 @@ def _has_width(console: rich.console.Console) -> bool:
 def printable(text: str) -> str:
     r"""Return a text without the characters by which a dataset's metadata could direct a terminal or deceive a reader.
 
-    Colours are left out. Of other control characters, and of those that turn the direction of writing, it is
+    Colors are left out. Of other control characters, and of those that turn the direction of writing, it is
     shown that something was there.
 
     >>> printable("\x1b[31mred\x1b[0m and \x07")

@@ -245,6 +245,7 @@ def create_dataset_from_buffers(
         array([1., 2.])
     """
     given = {name: value for name, value in locals().items() if name in _DESCRIPTION_FIELDS}
+    DatasetId.parse(dataset_id)  # so that arguments in another order are noticed
     if env is None and (observation_space is None or action_space is None):
         raise SpaceError("Without an env both observation_space and action_space are needed; give them.")
     episodes = as_episode_buffers(buffer)

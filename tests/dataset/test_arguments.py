@@ -353,6 +353,17 @@ def test_an_episode_metadata_callback_that_returns_a_number(datasets_root: Path)
         collector.create_dataset("lab/counted-v0")
 
 
+def test_a_step_that_lacks_a_key() -> None:
+    step = {"observation": 1.0, "action": 0, "reward": 1.0, "terminated": False, "info": {}}
+    with pytest.raises(KeyError, match=r"^The step has the keys .*'info'.* expected all of .*'truncated'"):
+        minari.data_collector.EpisodeBuffer(observations=0.0).add_step_data(step)
+
+
+def test_buffers_in_the_place_of_an_id() -> None:
+    with pytest.raises(DatasetIdError, match="A dataset id must be a string"):
+        minari.create_dataset_from_buffers([buffer_of(3)], "lab/swapped-v0")
+
+
 def test_one_episode_that_is_left_behind_is_spoken_of_in_the_singular(datasets_root: Path) -> None:
     collector = DataCollector(ScriptedEnv())
     play(collector, 1)

@@ -56,7 +56,7 @@ MAX_WORKERS = 16
 
 
 class CloudStorage(ABC):
-    """One remote, that is a bucket, an organisation or a folder, of which datasets are the contents.
+    """One remote, that is a bucket, an organization or a folder, of which datasets are the contents.
 
     Which versions are wanted, what belongs to a dataset and what is here already is the affair of
     :mod:`minari.storage.hosting`. A remote moves exactly what it is told to, whole or not at all, and
