@@ -356,6 +356,15 @@ def a_callback_describes_episodes() -> Any:
     return [(int(one["length"]), str(one["label"]), float(one["rewards_sum"])) for one in metadata]
 
 
+class Naming(StepDataCallback):
+    """A callback that adds a text to the infos."""
+
+    def __call__(self, env: Any, **values: Any) -> Any:
+        step = super().__call__(env, **values)
+        step["info"] = {**step["info"], "name": "north"}
+        return step
+
+
 @behavior(row="Keys that a `StepDataCallback` adds")
 def keys_that_a_callback_adds() -> Any:
     class Adding(StepDataCallback):
@@ -952,6 +961,29 @@ def protected_metadata() -> Any:
     storage = stored(rising()).storage
     keys = "dataset_id", "observation_space", "action_space", "env_spec", "data_format", "jpeg_encoding"
     return [seen(lambda key=key: storage.update_metadata({key: "x"})) for key in (*keys, "minari_version")]  # type: ignore[misc]
+
+
+@behavior(row="sets `total_episodes` and `total_steps` to anything")
+def totals_of_the_metadata() -> Any:
+    storage = stored(rising()).storage
+    return [seen(lambda key=key: storage.update_metadata({key: 7})) for key in ("total_episodes", "total_steps")]  # type: ignore[misc]
+
+
+@behavior(row="Creating a dataset of buffers without an environment")
+def buffers_without_an_environment() -> Any:
+    return minari.create_dataset_from_buffers(
+        "toy/bare-v0",
+        [rising()],
+        observation_space=BOX,
+        action_space=CHOICE,
+        eval_env="CartPole-v1",
+        **DESCRIPTION,
+    ).total_steps
+
+
+@behavior(row="arrays of NumPy's text type from Arrow and Parquet")
+def texts_in_infos_of_parquet() -> Any:
+    return cartpole(episodes=1, data_format="parquet", record_infos=True, step_data_callback=Naming)[0].infos["name"]
 
 
 @behavior()
