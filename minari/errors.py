@@ -23,6 +23,7 @@ built-in exception that programs written for earlier releases already catch, so
     ├── MetadataError             (ValueError)         metadata that cannot be stored or must not be changed
     ├── CompressionError          (ValueError)         a codec that is not known, or that the format does not have
     ├── EpisodeError              (ValueError)         an episode whose data do not fit together
+    │   ├── EpisodeKeyError       (KeyError too)       a step lacks a key
     │   └── EpisodeTypeError      (TypeError too)      a value of a kind that cannot be stored
     ├── EpisodeIndexError         (IndexError)         no episode of that number
     ├── SpaceError                (ValueError)         a space, or its description, that is not understood
@@ -56,6 +57,7 @@ __all__ = [
     "EnvironmentSpecError",
     "EpisodeError",
     "EpisodeIndexError",
+    "EpisodeKeyError",
     "EpisodeTypeError",
     "MetadataError",
     "MinariError",
@@ -170,6 +172,12 @@ class EpisodeError(MinariError, ValueError):
 
 class EpisodeTypeError(EpisodeError, TypeError):
     """An episode holds a value of a kind that cannot be stored."""
+
+
+class EpisodeKeyError(EpisodeError, KeyError):
+    """The data of a step lack a key."""
+
+    __str__ = Exception.__str__  # and not the message in quotes, as of a KeyError
 
 
 class EpisodeIndexError(MinariError, IndexError):

@@ -248,7 +248,7 @@ class TestRow8:
         dataset = cartpole()
         file = dataset.storage.data_path / "metadata.json"
         before = file.read_bytes()
-        with pytest.raises(MetadataError, match="'plot' holds a object"):
+        with pytest.raises(MetadataError, match="'plot' holds a value of type object"):
             dataset.storage.update_metadata({"description": "new", "plot": object()})
         assert file.read_bytes() == before
         assert minari.load_dataset(dataset.id).storage.metadata == dataset.storage.metadata

@@ -153,7 +153,7 @@ CASES: dict[str, tuple[Callable[[Path], Any] | None, str, str]] = {
         'minari.load_dataset("a/x-v0").recover_environment()',
         "not installed",
     ),
-    "no such namespace": (None, 'minari.namespace.delete_namespace("nothing")', "no namespace"),
+    "no such namespace": (None, 'minari.namespace.delete_namespace("nothing")', "nothing to delete"),
     "local metadata of a namespace": (
         share_twice,
         'minari.namespace.download_namespace_metadata("a")',

@@ -92,17 +92,17 @@ def _dtype(name: Any, level: int) -> np.dtype[Any]:
 def _structure(name: dict[str, Any], level: int) -> np.dtype[Any]:
     fields, size = name.get("fields"), name.get("size")
     if not isinstance(fields, list) or len(fields) > _MOST_FIELDS or type(size) is not int or not 0 < size <= _LARGEST:
-        raise ValueError(f"{shortened(name)} is no structure")
+        raise ValueError(f"{shortened(name)} is not a structure")
     names, formats, offsets = [], [], []
     for field in fields:
         if not isinstance(field, list) or len(field) != 4:
-            raise ValueError(f"{shortened(field)} is no field of a structure")
+            raise ValueError(f"{shortened(field)} is not a field of a structure")
         key, base, shape, offset = field
         is_place = type(offset) is int and 0 <= offset < size
         if not isinstance(key, str) or not is_place or not isinstance(shape, list) or len(shape) > 32:
-            raise ValueError(f"{shortened(field)} is no field of a structure")
+            raise ValueError(f"{shortened(field)} is not a field of a structure")
         if not all(type(side) is int and 0 < side <= _LARGEST for side in shape):
-            raise ValueError(f"{shortened(shape)} is no shape of a field")
+            raise ValueError(f"{shortened(shape)} is not the shape of a field")
         names.append(key)
         formats.append((_dtype(base, level + 1), tuple(shape)) if shape else _dtype(base, level + 1))
         offsets.append(offset)
@@ -110,5 +110,5 @@ def _structure(name: dict[str, Any], level: int) -> np.dtype[Any]:
     try:
         structure: np.dtype[Any] = np.dtype(description)
     except (TypeError, OverflowError, MemoryError) as error:
-        raise ValueError(f"{shortened(name)} is no structure ({error})") from None
+        raise ValueError(f"{shortened(name)} is not a structure ({error})") from None
     return structure

@@ -206,7 +206,7 @@ def _to_tagged(value: Any, level: int) -> Any:
         return {_TYPE: "complex", "real": value.real, "imag": value.imag}
     if isinstance(value, (str, bool, int, float)):
         return value
-    raise TypeError(f"{value!r}" if isinstance(value, Unkept) else f"a {type(value).__name__}")
+    raise TypeError(f"{value!r}" if isinstance(value, Unkept) else f"of type {type(value).__name__}")
 
 
 def _tagged_array(value: Any) -> Any:

@@ -17,7 +17,7 @@ from minari.cli.credentials import credentials
 from minari.cli.plain import plain
 from minari.cli.progress import progress_bars
 from minari.cli.tables import collapsed, dataset_rows, dataset_table
-from minari.cli.terminal import complain, show, tell
+from minari.cli.terminal import complain, counted, show, tell
 from minari.dataset.dataset_id import DatasetId
 from minari.dataset.raw_metadata import read_raw_metadata, with_measured_size
 from minari.errors import DatasetNotFoundError, MinariError, RemoteError
@@ -53,8 +53,8 @@ def list_datasets(
         title, nothing = "Minari datasets of the community", "of the community on the Hugging Face Hub"
     elif place != "remote" and "://" not in place and not is_path(place) and not Path(place).is_dir():
         raise RemoteError(
-            f"{shortened(place)} is no place to list, expected one of {', '.join(_PLACES)}, or the address of a remote "
-            f"such as hf://farama-minari.{did_you_mean(place, _PLACES)}"
+            f"{shortened(place)} is not a place to list, expected one of {', '.join(_PLACES)}, or the address of a "
+            f"remote such as hf://farama-minari.{did_you_mean(place, _PLACES)}"
         )
     else:
         address = get_default_remote() if place == "remote" else place
@@ -91,7 +91,7 @@ def combine(dataset_ids: Sequence[str], new_id: str) -> None:
         new = minari.combine_datasets([minari.load_dataset(dataset_id) for dataset_id in dataset_ids], new_id)
     tell(
         f"Dataset {new_id} combined from {', '.join(dataset_ids)}: "
-        f"{new.total_episodes} episodes, {new.total_steps} steps, at {get_dataset_path(new_id)}"
+        f"{counted(new.total_episodes, 'episode')}, {counted(new.total_steps, 'step')}, at {get_dataset_path(new_id)}"
     )
 
 

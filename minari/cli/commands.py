@@ -244,9 +244,9 @@ def _repack(
     dataset_id: Annotated[str, typer.Argument(metavar="ID", help="The id of a local dataset.")],
     compression: Compression = None,
 ) -> None:
-    """Rewrite a dataset in place, so that it is read as fast as those recorded here.
+    """Rewrite a dataset in place, so that it is read as fast as those recorded with this release.
 
-    Values and metadata stay what they are, and it happens whole or not at all.
+    Values and metadata stay as they are; the change is atomic.
     """
     carry_out("convert", "repack", **locals())
 

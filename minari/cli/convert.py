@@ -1,4 +1,4 @@
-"""The commands that write episodes anew: convert and repack."""
+"""The commands that rewrite episodes: convert and repack."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import minari
 from minari.cli.catalogue import refuse_unknown
 from minari.cli.compression import as_choice
 from minari.cli.progress import progress_bars
-from minari.cli.terminal import tell
+from minari.cli.terminal import counted, tell
 from minari.dataset.minari_storage import MinariStorage
 from minari.storage.datasets_root_dir import get_dataset_path
 
@@ -42,4 +42,5 @@ def repack(dataset_id: str, compression: list[str] | None) -> None:
 
 
 def _size(storage: MinariStorage) -> str:
-    return f"{storage.total_episodes} episodes, {storage.total_steps} steps, {storage.get_size()} MB"
+    episodes, steps = counted(storage.total_episodes, "episode"), counted(storage.total_steps, "step")
+    return f"{episodes}, {steps}, {storage.get_size()} MB"

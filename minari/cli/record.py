@@ -25,7 +25,7 @@ from minari.cli.progress import progress_bars
 from minari.cli.recording_bar import recording_bar
 from minari.cli.rollout import Goal, Tally, roll_out
 from minari.cli.running import UsageError
-from minari.cli.terminal import complain, tell
+from minari.cli.terminal import complain, counted, tell
 from minari.dataset.dataset_id import DatasetId
 from minari.dataset.env_spec import env_spec_to_json, environment_error, specs_equal_up_to_max_episode_steps
 from minari.dataset.publication import free_dataset_path
@@ -249,12 +249,14 @@ def _conclude(plan: Plan, tally: Tally) -> None:
     if tally.steps:
         verb = "extended" if plan.append else "recorded"
         tell(
-            f"Dataset {plan.dataset_id} {verb}: {tally.episodes} episodes, {tally.steps} steps, "
+            f"Dataset {plan.dataset_id} {verb}: {counted(tally.episodes, 'episode')}, {counted(tally.steps, 'step')}, "
             f"mean return {tally.mean_return:.6g}, at {get_dataset_path(plan.dataset_id)}"
         )
     if tally.reaches(plan.goal):
         return
-    kept = f"{tally.episodes} episodes are kept" if tally.steps else "nothing was recorded"
+    kept = "nothing was recorded"
+    if tally.steps:
+        kept = f"{counted(tally.episodes, 'episode')} {'is' if tally.episodes == 1 else 'are'} kept"
     cut = ", the last of them truncated" if tally.episodes > tally.finished else ""
     complain(f"The recording ended early: {kept}{cut}. To go on: {_continuation(plan, tally)}")
     if tally.signal is not None:

@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from minari.cli.running import UsageError, for_each
-from minari.cli.terminal import show, tell
+from minari.cli.terminal import counted, show, tell
 from minari.dataset.dataset_id import DatasetId
 from minari.errors import DatasetBusyError, DatasetIdError
 from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root
@@ -38,14 +38,15 @@ def recover(
     if len(given) > 1:
         raise UsageError(f"{' and '.join(given)} are given, expected one of them; leave out the others.")
     if dataset_id is not None and name is None:
-        raise UsageError("Recovering takes both the NAME of a recording and the --dataset-id to give it.")
+        reason = f"{given[0]} takes no --dataset-id" if given else "The NAME of a recording is missing"
+        raise UsageError(f"{reason}; for one recording: minari recover NAME --dataset-id {dataset_id}.")
     if discard is not None:
         _discard(find_recording(discard, root), without_asking)
     elif every:
         _recover_all(root)
     elif name is not None:
         if dataset_id is None and name not in {recording.name for recording in list_recordings(root)}:
-            raise UsageError(f"There is no recording {name!r}; `minari recover` lists those that there are.")
+            raise UsageError(f"There is no recording {name!r}; `minari recover` lists those that exist.")
         _recover_one(find_recording(name, root), dataset_id, root)
     else:
         _list(root)
@@ -70,7 +71,7 @@ def _list(root: str | None) -> None:
     if not recordings:
         tell(f"There are no recordings to recover in {get_datasets_root(root)}.")
         return
-    show(_recording_table("Recordings that are no datasets yet", recordings))
+    show(_recording_table("Recordings that are not datasets yet", recordings))
     tell("To make a dataset of one: minari recover NAME --dataset-id ID. Programs that still run are listed too.")
 
 
@@ -82,10 +83,8 @@ def _recover_one(recording: Recording, dataset_id: str | None, root: str | None)
             f"minari recover {shlex.quote(recording.name)} --dataset-id ID."
         )
     dataset = recover_recording(recording.name, wanted, root)
-    tell(
-        f"Dataset {wanted} recovered: {dataset.total_episodes} episodes, {dataset.total_steps} steps, "
-        f"at {get_dataset_path(wanted, root=root)}"
-    )
+    episodes, steps = counted(dataset.total_episodes, "episode"), counted(dataset.total_steps, "step")
+    tell(f"Dataset {wanted} recovered: {episodes}, {steps}, at {get_dataset_path(wanted, root=root)}")
 
 
 def _recover_all(root: str | None) -> None:

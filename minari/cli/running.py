@@ -95,7 +95,7 @@ def _warnings_told() -> Iterator[None]:
     """Warnings as lines without the place in the code that they come from."""
 
     def tell(message: Warning | str, *_: object, **__: object) -> None:
-        # Gymnasium begins its own with a coloured "WARN:".
+        # Gymnasium begins its own with a colored "WARN:".
         complain(f"Warning: {printable(str(message)).removeprefix('WARN: ')}")
 
     with warnings.catch_warnings():

@@ -114,6 +114,8 @@ def _data_path(dataset: str) -> Path:
     folder = Path(dataset).expanduser()
     if dataset and folder.is_dir():
         return folder / "data" if (folder / "data").is_dir() else folder
+    if dataset and folder.is_file():
+        raise DataPathError(f"{folder} is a file; give the folder of a dataset, or the id of a local one.")
     if folder.is_absolute() or dataset.startswith((".", "~")):
         raise DataPathError(f"There is no folder {folder}; give the folder of a dataset, or the id of a local one.")
     raise DatasetNotFoundError(

@@ -33,7 +33,7 @@ _UNSAFE = re.compile(
 
 
 def open_console(*, stderr: bool = False, width: int | None = None) -> rich.console.Console:
-    """A console that prints texts as they are: no markup, no emoji, no colours of its own choice."""
+    """A console that prints texts as they are: no markup, no emoji, no colors of its own choice."""
     _accept_any_letter(sys.stderr if stderr else sys.stdout)
     console = rich.console.Console(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
     console.push_render_hook(_only_printable())
@@ -44,6 +44,15 @@ def _accept_any_letter(stream: TextIO) -> None:
     """See to it that a name which the encoding of the terminal lacks does not end the command."""
     if isinstance(stream, TextIOWrapper):
         stream.reconfigure(errors="replace")
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with the noun that it counts.
+
+    >>> counted(1, "episode"), counted(0, "episode")
+    ('1 episode', '0 episodes')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def tell(text: str) -> None:
@@ -84,7 +93,7 @@ def _has_width(console: rich.console.Console) -> bool:
 def printable(text: str) -> str:
     r"""Return a text without the characters by which a dataset's metadata could direct a terminal or deceive a reader.
 
-    Colours are left out. Of other control characters, and of those that turn the direction of writing, it is
+    Colors are left out. Of other control characters, and of those that turn the direction of writing, it is
     shown that something was there.
 
     >>> printable("\x1b[31mred\x1b[0m and \x07")

@@ -10,7 +10,7 @@ import typer
 import minari
 from minari.cli.progress import progress_bars
 from minari.cli.running import UsageError, for_each
-from minari.cli.terminal import tell
+from minari.cli.terminal import counted, tell
 from minari.dataset.validation import Finding, Report, repair
 from minari.errors import DatasetNotFoundError
 from minari.storage.catalogue import did_you_mean_local
@@ -64,7 +64,7 @@ def _lines(report: Report) -> list[str]:
     )
     verdict = "sound" if report.ok else "damaged"
     return [
-        f"{report.dataset}: {verdict}, {report.episodes} episodes read{f', {counts}' if counts else ''}",
+        f"{report.dataset}: {verdict}, {counted(report.episodes, 'episode')} read{f', {counts}' if counts else ''}",
         *(_line(finding) for finding in report.findings),
     ]
 

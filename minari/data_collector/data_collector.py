@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal, SupportsFloat, TypeAlias
 
 import gymnasium as gym
 from gymnasium.wrappers import Autoreset
 
+from minari._base.json_text import shortened
 from minari._base.notices import warn
 from minari.data_collector.callbacks import EpisodeMetadataCallback, StepDataCallback
 from minari.data_collector.episode_buffer import EpisodeBuffer
@@ -26,6 +27,7 @@ from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.minari_storage import PathLike
 from minari.dataset.publication import free_dataset_path
 from minari.dataset.space_check import OutsideValues
+from minari.errors import ArgumentError, ArgumentTypeError
 from minari.serialization import serialize_space
 from minari.storage.datasets_root_dir import get_listed_root
 
@@ -177,6 +179,8 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
             What the environment returned.
         """
         check_seed("seed", seed)
+        if options is not None and not isinstance(options, Mapping):
+            raise ArgumentTypeError(f"options is {shortened(options)}, expected a dict or None.")
         self._end_episode()
         given = options
         if options is not None and _AUTOSEED_OPTION in options:
@@ -296,7 +300,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
             DatasetIdError: the id is malformed.
             DatasetExistsError: there is a dataset of this id already.
             EpisodeError: nothing was recorded, or an episode cannot be stored.
-            ValueError: ``on_error`` is something else.
+            ArgumentError: ``on_error`` is something else.
         """
         skips = _skips(on_error)
         description_of_dataset = DatasetDescription(
@@ -331,7 +335,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         Raises:
             EpisodeError: an episode cannot be stored.
             CombineError: the spaces of the dataset are others.
-            ValueError: ``on_error`` is something else.
+            ArgumentError: ``on_error`` is something else.
         """
         if not isinstance(dataset, MinariDataset):
             raise no_dataset("dataset", dataset)
@@ -368,6 +372,10 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         Args:
             name: the key; keys of nested infos are joined by ``/``.
         """
+        if not isinstance(name, str):
+            raise ArgumentTypeError(
+                f"name is {shortened(name)}, expected the key of an info as text, with '/' between nested keys."
+            )
         self._recorder.discard_info(name)
         self._pending.discard_info(name)
 
@@ -400,7 +408,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
 
 def _skips(on_error: str) -> bool:
     if on_error not in ("raise", "skip"):
-        raise ValueError(f"on_error is {on_error!r}, expected 'raise' or 'skip'.")
+        raise ArgumentError(f"on_error is {shortened(on_error)}, expected 'raise' or 'skip'.")
     return on_error == "skip"
 
 

@@ -113,7 +113,7 @@ def _leave_all() -> None:
     _untold.clear()
     if not sentences:
         return
-    more = f" So it is with {len(sentences) - 1} more; `minari recover` lists them." if len(sentences) > 1 else ""
+    more = f" In all, {len(sentences)} recordings were not saved; see `minari recover`." if len(sentences) > 1 else ""
     with suppress(Exception):  # the stream may be closed, or there may be none
         sys.stderr.write(f"minari: {sentences[0]}{more}\n")
         sys.stderr.flush()

@@ -27,6 +27,7 @@ from minari.data_collector import flush_timer
 from minari.dataset._storages import get_minari_storage
 from minari.dataset._storages.file_lock import Lock
 from minari.dataset._storages.thread_lock import ThreadLock
+from minari.dataset.arguments import check_whole_number
 from minari.dataset.compression import CompressionChoice
 from minari.dataset.differences import differing_leaf
 from minari.dataset.encoding import EpisodeCodec, size_of, without_info
@@ -261,7 +262,13 @@ class PendingEpisodes:
     def _encoded(self, buffer: EpisodeBuffer) -> EpisodeColumns:
         index = self._written_episodes + self._ready_count
         episode = self._codec.encode(buffer)
-        episode.metadata.update(checked_metadata(self._describe(self._codec.decode(index, episode.columns))))
+        metadata = self._describe(self._codec.decode(index, episode.columns))
+        if not isinstance(metadata, Mapping):
+            raise MetadataError(
+                f"The episode metadata callback returned {shortened(metadata)}, expected a dict; return one that is "
+                f"based on what super().__call__ returns."
+            )
+        episode.metadata.update(checked_metadata(metadata))
         return episode
 
     def make_room(self, running: int = 0) -> list[str]:
@@ -550,9 +557,9 @@ class PendingEpisodes:
                 error.add_note(f"This was raised for {_numbers(unfit)}; {advice}.")
             raise error
         causes = " ".join(f"Episode {finished.index} cannot be stored. {finished.error}" for finished in unfit[:10])
-        more = f" So it is with {_numbers(unfit)}." if len(unfit) > 10 else ""
+        more = f" The same holds for {_numbers(unfit)}." if len(unfit) > 10 else ""
         kind = MetadataError if isinstance(error, MetadataError) else type(error) if error else EpisodeError
-        raise kind(f"{causes}{more} Mend the cause, {advice}.") from error
+        raise kind(f"{causes}{more} Fix the cause, {advice}.") from error
 
     # Dropping
 
@@ -561,7 +568,9 @@ class PendingEpisodes:
 
         Raises:
             EpisodeIndexError: there is none of that number.
+            ArgumentTypeError: the number is not an int.
         """
+        check_whole_number("index", index)
         with self._lock.current:
             total = self.total_episodes
             if not -total <= index < total:
@@ -643,10 +652,11 @@ class PendingEpisodes:
         problem = problem or (unfit[0].error if unfit else None)
         lost = f" {left} more could not be written: {problem}" if left else ""
         if self._recording is None or not self._written_episodes:
-            return f"{left} recorded episodes were not saved as a dataset and could not be written: {problem}"
+            return f"{_recorded(left)} not saved as a dataset and could not be written: {problem}"
+        kept, them = ("It is", "it") if self._written_episodes == 1 else ("They are", "them")
         return (
-            f"{self._written_episodes} recorded episodes were not saved as a dataset. They are kept: run "
-            f"`{self._command(self._recording)}` to make a dataset of them.{lost}"
+            f"{_recorded(self._written_episodes)} not saved as a dataset. {kept} kept: run "
+            f"`{self._command(self._recording)}` to make a dataset of {them}.{lost}"
         )
 
     def _command(self, recording: Recording) -> str:
@@ -673,6 +683,10 @@ class PendingEpisodes:
         for number, finished in enumerate(self._kept):
             finished.row, finished.index = sys.maxsize, number
         self._recount()
+
+
+def _recorded(episodes: int) -> str:
+    return "1 recorded episode was" if episodes == 1 else f"{episodes} recorded episodes were"
 
 
 _all: weakref.WeakSet[PendingEpisodes] = weakref.WeakSet()

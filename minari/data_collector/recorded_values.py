@@ -7,9 +7,10 @@ from typing import Any
 
 import gymnasium as gym
 
+from minari._base.json_text import shortened
 from minari.data_collector.callbacks import StepDataCallback
 from minari.dataset.episode_buffer import STEP_KEYS
-from minari.errors import EpisodeError
+from minari.errors import EpisodeError, EpisodeTypeError
 
 
 class RecordedValues:
@@ -37,11 +38,16 @@ class RecordedValues:
         """The observation and the infos to record of a reset.
 
         Raises:
-            EpisodeError: the callback leaves something out.
+            EpisodeError: the callback leaves something out, or returns something else than a dict.
         """
         if self.are_returned:
             return observation, info if self.with_infos else {}
         step_data = self._callback(env=env, obs=observation, info=info)
+        if not isinstance(step_data, Mapping):
+            raise EpisodeTypeError(
+                f"The StepDataCallback returned {shortened(step_data)}, expected a dict; return one that is based on "
+                f"what super().__call__ returns."
+            )
         missing = STEP_KEYS - step_data.keys()
         if missing:
             raise EpisodeError(

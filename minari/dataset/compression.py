@@ -52,7 +52,7 @@ class Codec:
         name, colon, level = text.partition(":") if isinstance(text, str) else ("", "", "")
         if not name or (colon and not (level.isdecimal() and len(level) < 5)):
             raise CompressionError(
-                f"{shortened(text)} is no codec, expected its name ('gzip'), its name and a level ('gzip:9'), or "
+                f"{shortened(text)} is not a codec, expected its name ('gzip'), its name and a level ('gzip:9'), or "
                 f"'none'."
             )
         return cls(name, int(level) if colon else None)

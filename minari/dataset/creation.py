@@ -26,7 +26,7 @@ from minari.dataset.publication import free_dataset_path, new_dataset
 from minari.dataset.scores import RandomPolicy, get_average_reference_score
 from minari.dataset.space_check import OutsideValues
 from minari.dataset.versions import FORMAT_VERSION
-from minari.errors import EpisodeError, MetadataError, ScoreError, SpaceError
+from minari.errors import MetadataError, ScoreError, SpaceError
 from minari.storage.datasets_root_dir import get_dataset_path
 
 
@@ -196,7 +196,7 @@ def create_dataset_from_buffers(
 
     Args:
         dataset_id: ``(namespace/)*name-vN``.
-        buffer: the episodes.
+        buffer: the episodes; none make a dataset to append to.
         env: the environment that they come from: its id, itself or its spec.
         eval_env: the environment to evaluate policies in.
         algorithm_name: of what chose the actions.
@@ -228,7 +228,7 @@ def create_dataset_from_buffers(
         DatasetExistsError: there is a dataset of this id already.
         SpaceError: a space is missing and there is no environment.
         CompressionError: the format does not have the codec, or there is no such column.
-        EpisodeError: there is no episode, or one does not fit the spaces. No dataset is made.
+        EpisodeError: an episode does not fit the spaces. No dataset is made.
 
     Example:
         >>> import minari, numpy as np
@@ -245,6 +245,7 @@ def create_dataset_from_buffers(
         array([1., 2.])
     """
     given = {name: value for name, value in locals().items() if name in _DESCRIPTION_FIELDS}
+    DatasetId.parse(dataset_id)  # so that arguments in another order are noticed
     if env is None and (observation_space is None or action_space is None):
         raise SpaceError("Without an env both observation_space and action_space are needed; give them.")
     episodes = as_episode_buffers(buffer)
@@ -275,8 +276,6 @@ def create_dataset_from_buffers(
         storage.update_episodes(_looked_at(episodes, outside))
         for sentence in outside.take_summary(is_first_time=True):
             warn(sentence)
-        if storage.total_episodes == 0:
-            raise EpisodeError(f"There is no episode for the dataset {dataset_id}, expected at least one.")
     return MinariDataset(get_dataset_path(dataset_id, root=root) / "data")
 
 

@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from minari.errors import DataPathError, MissingDependencyError
+from minari._base.json_text import shortened
+from minari.errors import ArgumentTypeError, DataPathError, MissingDependencyError
 from minari.storage.publishing import write_atomically
 
 
@@ -26,8 +27,11 @@ def as_data_path(path: PathLike) -> Path:
 
     Raises:
         MissingDependencyError: it is an address, and what that takes is not installed.
+        ArgumentTypeError: it is neither text nor a path.
         DataPathError: nobody knows the protocol.
     """
+    if not isinstance(path, (str, os.PathLike)) and not is_remote(path):
+        raise ArgumentTypeError(f"A data path is {shortened(path)}, expected the path of a directory.")
     if not isinstance(path, str) or "://" not in path:
         return path if is_remote(path) else Path(path)  # type: ignore[return-value]
     try:

@@ -29,6 +29,7 @@ _PART = re.compile(r"[\w-]+")
 # One spelling for each version: `a-v01` would be another folder than the `a-v1` it stands for.
 _VERSION = re.compile(r"0|[1-9][0-9]{0,17}")
 _ID = re.compile(rf"(?:([\w-]+(?:/[\w-]+)*)/)?([\w-]+)-v({_VERSION.pattern})")
+_ALMOST_A_VERSION = re.compile(r"(?:-V[0-9]*|-v)$")
 _GRAMMAR = "(namespace/)*name-vN, with letters, digits, '_' and '-' in the parts and N counting from 0"
 
 
@@ -107,6 +108,13 @@ def _refusal(text: object) -> DatasetIdError:
     """What to raise about a text that is no id."""
     if not isinstance(text, str):
         return DatasetIdTypeError(f"A dataset id must be a string, got {shortened(text)}.")
+    if text.startswith(("/", "~/", "./")):
+        return DatasetIdError(f"Malformed dataset ID: {shortened(text)} is a path; expected {_GRAMMAR}.")
+    if "://" in text:
+        return DatasetIdError(
+            f"Malformed dataset ID: {shortened(text)} is an address; expected an id such as 'name-v0', which "
+            f"minari.download_dataset gives to what it brings from there."
+        )
     parts = text.split("/")
     if not all(map(is_part, parts)):
         return DatasetIdError(f"Malformed dataset ID: {shortened(text)}; expected {_GRAMMAR}.")
@@ -115,9 +123,10 @@ def _refusal(text: object) -> DatasetIdError:
         return DatasetIdError(
             f"Malformed dataset ID: the version of {shortened(text)} must be a plain number, as in '-v1'."
         )
+    without_version = _ALMOST_A_VERSION.sub("", text) or text
     return DatasetIdError(
         f"Malformed dataset ID: {shortened(text)} has no version; end it with '-v' and a number such as "
-        f"'{text[:200]}-v0'."
+        f"'{without_version[:200]}-v0'."
     )
 
 

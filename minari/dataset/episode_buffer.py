@@ -12,7 +12,7 @@ from minari._base.json_text import shortened
 from minari._base.notices import warn
 from minari.dataset.infos import append_info
 from minari.dataset.step_data import StepData
-from minari.errors import EpisodeError, EpisodeTypeError
+from minari.errors import EpisodeError, EpisodeKeyError, EpisodeTypeError
 
 
 STEP_KEYS = frozenset(StepData.__annotations__)
@@ -75,12 +75,18 @@ class EpisodeBuffer:
             step_data: the step; action, reward, terminated and truncated are None for a reset.
 
         Raises:
-            KeyError: ``step_data`` lacks one of the keys of :class:`StepData`.
+            EpisodeKeyError: ``step_data`` lacks one of the keys of :class:`StepData`.
             EpisodeError: the observation or action is nested otherwise than those before it.
         """
         steps, observations, infos = len(self.rewards), self.observations, self.infos
         recorded = 0 if observations is None else _count(observations, steps + 1)
-        observation, action, info = step_data["observation"], step_data["action"], step_data["info"]
+        try:
+            observation, action, info = step_data["observation"], step_data["action"], step_data["info"]
+            reward, terminated, truncated = step_data["reward"], step_data["terminated"], step_data["truncated"]
+        except KeyError:
+            raise EpisodeKeyError(
+                f"The step has the keys {shortened(sorted(step_data, key=str))}, expected all of {sorted(STEP_KEYS)}."
+            ) from None
         if infos is None:
             infos = {}
         elif not steps:
@@ -93,8 +99,9 @@ class EpisodeBuffer:
         }
         if action is not None:
             changes["actions"] = _grown(self.actions, action, "action", steps)
-            for name, key in (("rewards", "reward"), ("terminations", "terminated"), ("truncations", "truncated")):
-                changes[name] = _extended(getattr(self, name), step_data[key])  # type: ignore[literal-required]
+            changes["rewards"] = _extended(self.rewards, reward)
+            changes["terminations"] = _extended(self.terminations, terminated)
+            changes["truncations"] = _extended(self.truncations, truncated)
         return replace(self, **changes)
 
 

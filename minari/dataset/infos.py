@@ -501,11 +501,11 @@ def typed_of(raw: Any, dtype: np.dtype[Any]) -> Column:
     """
     if dtype.kind in "Mm":
         if raw.dtype != np.int64:
-            raise ValueError(f"{raw.dtype} values are no dates")
+            raise ValueError(f"{raw.dtype} values are not dates")
         dates: Column = raw.view(dtype)
         return dates
     if raw.dtype != np.uint8 or raw.shape[-1:] != (dtype.itemsize,):
-        raise ValueError(f"{raw.dtype} values of the shape {raw.shape} are no values of {dtype.itemsize} bytes")
+        raise ValueError(f"{raw.dtype} values of the shape {raw.shape} are not values of {dtype.itemsize} bytes")
     values: Column = np.ascontiguousarray(raw).view(dtype).reshape(raw.shape[:-1])
     return values
 
@@ -537,7 +537,7 @@ def decode_infos(columns: Columns) -> dict[str, Any]:
         if path[0] != "infos":
             continue
         if not 1 < len(path) <= _MOST_LEVELS:
-            raise _damaged(path, "is nested too deeply" if len(path) > 1 else "is no dict")
+            raise _damaged(path, "is nested too deeply" if len(path) > 1 else "is not a dict")
         node = tree
         for part in path[1:-1]:
             node = node.setdefault(part, {})

@@ -306,7 +306,7 @@ def json_value(value: Any, key: str) -> Any:
     if isinstance(value, (list, tuple)):
         return [json_value(item, key) for item in value]
     raise MetadataError(
-        f"The value of {key!r} holds a {type(value).__name__}, which JSON cannot hold; "
+        f"The value of {key!r} holds a value of type {type(value).__name__}, which JSON cannot hold; "
         "use numbers, strings, lists and mappings with string keys."
     )
 

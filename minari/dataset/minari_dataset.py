@@ -328,8 +328,8 @@ class MinariDataset:
         before = self._storage.total_episodes
         if self._indices.size and self._indices.max() >= before:
             raise DatasetNotFoundError(
-                f"{self.id} has been recreated with {before} episodes, fewer than there were when it was opened; open "
-                f"it again. Nothing was appended."
+                f"{self.id} has been replaced by one with {before} episodes, fewer than there were when it was opened; "
+                f"open it again. Nothing was appended."
             )
         change()
         new = np.arange(before, self._storage.total_episodes)

@@ -30,7 +30,13 @@ from minari.dataset.storage_hooks import StorageHooks
 from minari.dataset.stored_metadata import exists, read_metadata, stamp_of
 from minari.dataset.versions import FORMAT_VERSION, frames_were_jpeg
 from minari.dataset.windows import check_window, window_of
-from minari.errors import DatasetCorruptError, DatasetExistsError, DatasetNotFoundError, MetadataError
+from minari.errors import (
+    ArgumentTypeError,
+    DatasetCorruptError,
+    DatasetExistsError,
+    DatasetNotFoundError,
+    MetadataError,
+)
 from minari.serialization import serialize_space
 from minari.spaces import Columns, Path
 from minari.storage.datasets_root_dir import dataset_id_at
@@ -194,7 +200,9 @@ class MinariStorage(StorageHooks):
             metadata = metadata.updated({"compression": chosen.stored}, allow_protected=True)
         with storage_errors(path, "made"):
             put_file(path / METADATA_FILE_NAME, metadata.to_json())
-        return storage_type(path, metadata)
+            storage = storage_type(path, metadata)
+            storage._start()
+        return storage
 
     # What it is
 
@@ -414,11 +422,14 @@ class MinariStorage(StorageHooks):
                 default 60, or what ``MINARI_LOCK_TIMEOUT`` says.
 
         Raises:
+            ArgumentTypeError: ``metadata`` is not a dict.
             MetadataError: a key that must not be changed, or a value that JSON cannot hold; the
                 stored metadata are then as they were.
             DatasetBusyError: another program is still writing the dataset.
             StorageError: the system refuses to write; nothing is changed.
         """
+        if not isinstance(metadata, Mapping):
+            raise ArgumentTypeError(f"metadata is {shortened(metadata)}, expected a dict.")
         with storing.opened_writer(self, lock_timeout) as writer:
             warn_about_mistyped(metadata, self._current.raw)
             writer.commit(self._current.updated(metadata))
@@ -509,11 +520,11 @@ class MinariStorage(StorageHooks):
         storing.append_stored(self, [(storage, list(storage._checked(episode_indices)))], lock_timeout=lock_timeout)
 
     def repack(self, *, compression: CompressionChoice = None, lock_timeout: float | None = None) -> None:
-        """Write all episodes anew, as this release writes them, in the place of what is there.
+        """Rewrite all episodes in place, as this release writes them.
 
         What another release or another program wrote is read as fast afterwards as what this one
-        writes. Values and metadata stay what they are, and frames that are JPEG stay the same JPEG. It
-        happens whole or not at all; whoever reads meanwhile finds the old episodes or the new ones.
+        writes. Values and metadata stay what they are, and frames that are JPEG stay the same JPEG. The
+        change is atomic: concurrent readers find either the old episodes or the new ones.
 
         Args:
             compression: of all columns or of some, as in :meth:`new`; unless it is said, what was chosen

@@ -18,6 +18,7 @@ from minari.dataset._storages.registry import get_minari_storage
 from minari.dataset._storages.transaction import JOURNAL_NAME, pending_change
 from minari.dataset._storages.unfinished import METADATA_FILE_NAME
 from minari.dataset.data_paths import is_remote
+from minari.dataset.dataset_id import is_dataset_id
 from minari.errors import DataPathError, DatasetBusyError, DatasetCorruptError
 
 
@@ -125,7 +126,9 @@ def _remote_metadata(data_path: Any) -> tuple[dict[str, Any], str]:
 def _older_metadata(data_path: Path) -> dict[str, Any]:
     """What the releases without a metadata file keep elsewhere."""
     if not data_path.exists():
-        raise DataPathError(f"The data path {data_path} doesn't exist.")
+        is_id = is_dataset_id(str(data_path))
+        advice = f"; to open a dataset by its id, use minari.load_dataset({str(data_path)!r})" if is_id else ""
+        raise DataPathError(f"The data path {data_path} doesn't exist{advice}.")
     storage: Any = get_minari_storage(_OLD_FORMAT)
     raw: dict[str, Any] | None = storage._read_metadata_of_old_releases(data_path)
     if raw is None:

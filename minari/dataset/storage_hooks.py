@@ -80,6 +80,9 @@ class StorageHooks(ABC):
     def _read_episode_metadata(self, indices: Iterable[int]) -> Iterator[dict[str, Any]]:
         """The metadata of each episode, nested, with ``id`` and ``total_steps``."""
 
+    def _start(self) -> None:  # noqa: B027 (most formats need nothing)
+        """Make what other programs expect beside the metadata of a dataset without episodes."""
+
     @abstractmethod
     def _writer(self) -> AbstractContextManager[EpisodeWriter]:
         """A writer, which nobody else can have at the same time."""

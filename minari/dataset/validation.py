@@ -25,7 +25,14 @@ from minari.dataset.encoding import REWARDS, TERMINATIONS, TRUNCATIONS
 from minari.dataset.env_spec import parse_env_spec
 from minari.dataset.minari_storage import METADATA_FILE_NAME, MinariStorage, PathLike
 from minari.dataset.versions import check_readable
-from minari.errors import ChecksumError, DataPathError, DatasetNotFoundError, EnvironmentSpecError, MinariError
+from minari.errors import (
+    ArgumentTypeError,
+    ChecksumError,
+    DataPathError,
+    DatasetNotFoundError,
+    EnvironmentSpecError,
+    MinariError,
+)
 from minari.progress import track
 from minari.spaces import Column, Columns, Leaf, SpaceCodec, path_name, without_ones
 from minari.storage.datasets_root_dir import get_dataset_path
@@ -168,6 +175,7 @@ def find_data_path(dataset: PathLike, root: PathLike | None = None) -> FilePath:
     """Return the folder of the data of a dataset that is given by its id or by its folder.
 
     Raises:
+        ArgumentTypeError: it is neither text nor a path.
         DatasetIdError: it is neither a path nor an id.
         DatasetNotFoundError: there is no dataset of that id.
         DataPathError: there is no such folder.
@@ -176,6 +184,10 @@ def find_data_path(dataset: PathLike, root: PathLike | None = None) -> FilePath:
         return as_data_path(dataset)
     if isinstance(dataset, str) and is_dataset_id(dataset) and dataset_exists(get_dataset_path(dataset, root=root)):
         return get_dataset_path(dataset, root=root) / "data"
+    if not isinstance(dataset, (str, os.PathLike)):
+        raise ArgumentTypeError(
+            f"dataset is {shortened(dataset)}, expected the id of a local dataset or the path of its directory."
+        )
     folder = FilePath(dataset).expanduser()
     if os.fspath(dataset) and folder.is_dir():
         return folder / "data" if (folder / "data").is_dir() else folder

@@ -31,7 +31,7 @@ def _counts(lengths: Column, name: str, least: int = 0) -> list[int]:
     """
     counts: list[int] = lengths.tolist() if lengths.ndim == 1 and lengths.dtype.kind in "iu" else [least - 1]
     if min(counts, default=least) < least:
-        raise _damaged(name, "has lengths that are no numbers of elements")
+        raise _damaged(name, "has lengths that are not numbers of elements")
     return counts
 
 

@@ -73,7 +73,7 @@ def list_remote_datasets(
         latest_version: only the newest version of each.
         compatible_minari_version: only those of a format version that this release reads.
         token: as for :func:`download_dataset`.
-        max_workers: how many requests may be under way at the same time.
+        max_workers: how many requests may run at the same time.
 
     Returns:
         Id -> metadata as they are stored, sorted by namespace, name and version.
@@ -113,7 +113,7 @@ def list_community_datasets(
         latest_version: only the newest version of each.
         compatible_minari_version: only those of a format version that this release reads.
         token: of the Hub; by default that of its own login or environment.
-        max_workers: how many requests may be under way at the same time.
+        max_workers: how many requests may run at the same time.
 
     Returns:
         Address -> metadata as they are stored, sorted by owner and id. An address such as
@@ -196,7 +196,7 @@ def download_dataset(
         root: of the local datasets; by default that of ``MINARI_DATASETS_PATH``.
         token: of a Hub, or the path of a service-account key, for what is not public; by default what
             the client of the remote finds by itself, in its environment or from its login.
-        max_workers: how many requests may be under way at the same time.
+        max_workers: how many requests may run at the same time.
         dataset_name: the older name of ``dataset_id``.
 
     Warns:
@@ -222,7 +222,7 @@ def download_dataset(
         )
         return
     if os.path.lexists(path) and not dataset_exists(path):
-        raise DatasetExistsError(f"{path} is in the way and is no dataset; move it away, then download {wanted}.")
+        raise DatasetExistsError(f"{path} is in the way and is not a dataset; move it away, then download {wanted}.")
     storage = get_cloud_storage(remote_path, token, max_workers=max_workers)
     metadata, advice = _requested(storage, wanted, force_download)
     parts, missing = _parts(metadata, storage.get_dataset_metadata)
@@ -362,7 +362,7 @@ def upload_dataset(
         private: whether it is for those only who are let in; a Hub can do that.
         force: whether to take the place of an upload of other data under this id that was never
             finished. A dataset that is complete is never overwritten.
-        max_workers: how many requests may be under way at the same time.
+        max_workers: how many requests may run at the same time.
         verify: whether to validate what is sent first, its values by their checksums; damaged data are
             refused then.
 

@@ -24,7 +24,7 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
 from minari._base.files import METADATA_LIMIT, is_directory, read_regular
-from minari._base.json_text import parse_json
+from minari._base.json_text import parse_json, shortened
 from minari._base.outcomes import storage_errors
 from minari.dataset._storages.file_lock import Lock, directory_lock, is_locked
 from minari.dataset.compression import CompressionChoice
@@ -36,6 +36,7 @@ from minari.dataset.publication import free_dataset_path, make_namespace
 from minari.dataset.storing import append_stored, opened_writer
 from minari.dataset.versions import FORMAT_VERSION
 from minari.errors import (
+    ArgumentTypeError,
     DatasetBusyError,
     DatasetIdError,
     DatasetNotFoundError,
@@ -362,16 +363,18 @@ def find_recording(name: str, root: PathLike | None = None) -> Recording:
     """A recording by its name.
 
     Raises:
+        ArgumentTypeError: the name is not a string.
         DatasetNotFoundError: there is none of that name.
     """
+    if not isinstance(name, str):
+        raise ArgumentTypeError(f"The name of a recording is {shortened(name)}, expected a string.")
     folder = get_datasets_root(root) / RECORDINGS_FOLDER
     if name == Path(name).name and is_directory(folder / name):
         restore_replaced(folder / name / "data")
     recordings = {recording.name: recording for recording in list_recordings(root)}
     if name not in recordings:
-        raise DatasetNotFoundError(
-            f"There is no recording {name!r} in {get_datasets_root(root)}, expected one of {list(recordings)}."
-        )
+        known = f"expected one of {list(recordings)}" if recordings else "which has none"
+        raise DatasetNotFoundError(f"There is no recording {name!r} in {get_datasets_root(root)}, {known}.")
     return recordings[name]
 
 

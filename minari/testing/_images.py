@@ -19,7 +19,7 @@ def _picture(*shape: int, low: int = 0, high: int = 255) -> spaces.Box:
 
 
 #: Spaces whose values are pictures.
-PICTURES = {"colour": _picture(40, 36, 3), "grey": _picture(33, 48), "one-channel": _picture(32, 32, 1)}
+PICTURES = {"color": _picture(40, 36, 3), "grey": _picture(33, 48), "one-channel": _picture(32, 32, 1)}
 
 #: Spaces that JPEG would harm, or cannot hold.
 NO_PICTURES = {
@@ -68,7 +68,7 @@ class ImagesSuite(Suite):
 
     def test_copies_do_not_degrade(self, tmp_path: Path) -> None:
         """JPEG frames are copied as they are stored; exact ones stay exact, or become JPEG if asked."""
-        pair = PICTURES["colour"], spaces.Discrete(2)
+        pair = PICTURES["color"], spaces.Discrete(2)
         frames = _noise(pair[0], 3)
         stored: dict[bool, MinariStorage] = {}
         for jpeg in (False, True):

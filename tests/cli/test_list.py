@@ -112,11 +112,11 @@ def test_metadata_that_say_little_or_nonsense_can_be_listed(
         file.write_text(json.dumps({**full, **changed}))
         done = run("list", "local")
         assert (done.code, done.err) == (0, "")
-        expected = ["–", "3, [b]x[/b]"] if changed["author"] else ["0.0 MB", "–"]  # measured where none is stored
+        expected = ["–", "3, [b]x[/b]"] if changed["author"] else ["< 50 kB", "–"]  # measured where none is stored
         assert rows(done.lines)["toy/a-v0"] == ["1", "4", *expected]
     del full["dataset_size"], full["author"]
     file.write_text(json.dumps(full))
-    assert rows(run("list", "local").lines)["toy/a-v0"] == ["1", "4", "0.0 MB", "–"]
+    assert rows(run("list", "local").lines)["toy/a-v0"] == ["1", "4", "< 50 kB", "–"]
 
 
 @pytest.mark.parametrize("is_stored", [True, False])

@@ -144,3 +144,29 @@ def test_sizes_below_a_megabyte_are_in_kilobytes(make_dataset: MakeDataset) -> N
         assert " < 50 kB " in listed
         assert f"{text} (hdf5)" in invoke("show", "toy/large-v0")[1]
     assert minari.list_local_datasets()["toy/small-v0"]["dataset_size"] == 0.0
+
+
+def test_a_file_where_the_directory_of_a_dataset_is_expected(make_dataset: MakeDataset) -> None:
+    file = make_dataset("toy/real-v0").storage.data_path / "metadata.json"
+    code, _, complaint = invoke("show", str(file))
+    assert code == 1
+    assert "metadata.json is a file; give the folder of a dataset" in " ".join(complaint.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--all", "--dataset-id", "toy/one-v0"), "--all takes no --dataset-id"),
+        (("--dataset-id", "toy/one-v0"), "minari recover NAME --dataset-id toy/one-v0"),
+    ],
+)
+def test_an_id_for_no_single_recording(datasets_root: Path, arguments: tuple[str, ...], words: str) -> None:
+    code, _, complaint = invoke("recover", *arguments)
+    assert code == 2
+    assert words in " ".join(complaint.split())
+
+
+def test_one_episode_is_counted_in_the_singular(datasets_root: Path) -> None:
+    code, output, _ = invoke("record", "CartPole-v1", "--dataset-id", "toy/single-v0", "--episodes", "1")
+    assert code == 0
+    assert "recorded: 1 episode, " in " ".join(output.split())

@@ -31,7 +31,7 @@ def test_sound_and_damaged_datasets(run: Minari, make_dataset: MakeDataset, data
         done = run("validate", *arguments)
         assert (done.code, done.err) == (1, "")
         assert done.lines == [
-            "toy/bad-v0: damaged, 1 episodes read, 1 error",
+            "toy/bad-v0: damaged, 1 episode read, 1 error",
             "  error   The metadata speak of 99 steps, and the episodes have 5.",
             "toy/good-v0: sound, 2 episodes read",
         ]

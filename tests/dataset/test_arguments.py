@@ -25,6 +25,7 @@ from minari.errors import (
     DatasetIdError,
     EpisodeError,
     EpisodeIndexError,
+    MinariError,
     ScoreError,
     SpaceError,
     UnknownFormatError,
@@ -206,6 +207,14 @@ def test_what_is_no_dataset(dataset: minari.MinariDataset, number: int) -> None:
         (lambda d: minari.open_dataset(4), ArgumentTypeError, "path is 4"),
         (lambda d: minari.load_dataset("lab/hree-v0"), FileNotFoundError, "Did you mean 'lab/here-v0'?"),
         (lambda d: minari.delete_dataset("lab/here-v1"), FileNotFoundError, "Did you mean 'lab/here-v0'?"),
+        (lambda d: minari.MinariDataset(PLACE), DataPathError, f"minari.load_dataset\\('{PLACE}'\\)"),
+        (lambda d: minari.MinariDataset(5), ArgumentTypeError, "data path is 5, expected the path"),
+        (lambda d: minari.validate(d), ArgumentTypeError, "dataset is MinariDataset.*, expected the id"),
+        (lambda d: minari.load_dataset("s3://lab/here-v0"), DatasetIdError, "is an address; expected an id"),
+        (lambda d: minari.delete_dataset("/data/here-v0"), DatasetIdError, "is a path; expected"),
+        (lambda d: minari.load_dataset("lab/here-V0"), DatasetIdError, "such as 'lab/here-v0'"),
+        (lambda d: d.convert("lab/there-v0", compression=2.5), CompressionError, "2.5 is not a codec"),
+        (lambda d: d.storage.update_metadata([("a", 1)]), ArgumentTypeError, "metadata is .*, expected a dict"),
         (lambda d: minari.upload_dataset("LAB/here-v0"), FileNotFoundError, "Did you mean 'lab/here-v0'?"),
     ],
 )
@@ -296,3 +305,67 @@ class TestWhatDiffers:
 
         with pytest.raises(CombineError, match=r"of a-v0 and of b-v0, kwargs/g is 9 and 3"):
             minari.combine_datasets([of("a-v0", g=9), of("b-v0", g=3)], "both-v0")
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda c: c.discard_episode("1"), ArgumentTypeError, "index is '1', expected a whole number"),
+        (lambda c: c.discard_info(b"x"), ArgumentTypeError, "name is b'x', expected the key of an info"),
+        (lambda c: c.reset(options=["low"]), ArgumentTypeError, r"options is \['low'\], expected a dict"),
+        (lambda c: c.create_dataset("lab/more-v0", on_error="drop"), ArgumentError, "on_error is 'drop'"),
+        (lambda c: DataCollector(ScriptedEnv(), resume=4), ArgumentTypeError, "name of a recording is 4"),
+        (
+            lambda c: DataCollector(ScriptedEnv(), resume="x"),
+            FileNotFoundError,
+            "There is no recording 'x' in .* has none",
+        ),
+    ],
+)
+def test_arguments_of_a_collector_that_records(
+    datasets_root: Path, call: Callable[[DataCollector], Any], error: type[Exception], words: str
+) -> None:
+    collector = DataCollector(ScriptedEnv())
+    play(collector, 2)
+    with pytest.raises(error, match=words):
+        call(collector)
+    assert collector.total_episodes == 2
+
+
+def test_a_step_data_callback_that_returns_nothing(datasets_root: Path) -> None:
+    class Forgetful(StepDataCallback):
+        def __call__(self, env: Any, **values: Any) -> Any:
+            super().__call__(env, **values)
+
+    with pytest.raises(TypeError, match="The StepDataCallback returned None, expected a dict"):
+        DataCollector(ScriptedEnv(), step_data_callback=Forgetful).reset()
+
+
+def test_an_episode_metadata_callback_that_returns_a_number(datasets_root: Path) -> None:
+    class Counting(EpisodeMetadataCallback):
+        def __call__(self, episode: Any) -> Any:
+            return len(episode["rewards"])
+
+    collector = DataCollector(ScriptedEnv(), episode_metadata_callback=Counting)
+    with pytest.warns(UserWarning, match=r"callback returned \d, expected a dict"):
+        play(collector, 1)
+    with pytest.raises(MinariError, match=r"callback returned \d, expected a dict"):
+        collector.create_dataset("lab/counted-v0")
+
+
+def test_a_step_that_lacks_a_key() -> None:
+    step = {"observation": 1.0, "action": 0, "reward": 1.0, "terminated": False, "info": {}}
+    with pytest.raises(KeyError, match=r"^The step has the keys .*'info'.* expected all of .*'truncated'"):
+        minari.data_collector.EpisodeBuffer(observations=0.0).add_step_data(step)
+
+
+def test_buffers_in_the_place_of_an_id() -> None:
+    with pytest.raises(DatasetIdError, match="A dataset id must be a string"):
+        minari.create_dataset_from_buffers([buffer_of(3)], "lab/swapped-v0")
+
+
+def test_one_episode_that_is_left_behind_is_spoken_of_in_the_singular(datasets_root: Path) -> None:
+    collector = DataCollector(ScriptedEnv())
+    play(collector, 1)
+    with pytest.warns(UserWarning, match="^1 recorded episode was not saved as a dataset. It is kept"):
+        collector.close()

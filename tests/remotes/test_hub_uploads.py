@@ -111,7 +111,7 @@ def test_texts_of_others_stay(hub: HubServer, datasets_root: Path, tmp_path: Pat
 def test_a_register_that_is_damaged(hub: HubServer, datasets_root: Path) -> None:
     hub.put("lab/n", {NAMESPACE_FILE: b"[1]"})
     write_dataset(datasets_root, "n/x-v0")
-    with pytest.raises(RemoteError, match="no object of JSON"):
+    with pytest.raises(RemoteError, match="not a JSON object"):
         get_cloud_storage("hf://lab").upload_dataset("n/x-v0")
 
 

@@ -91,7 +91,7 @@ class TestUploads:
         (dataset / "data/b").write_bytes(b"BB")
         (dataset / "data/c/d").unlink()
         (dataset / "data/c").rmdir()
-        with pytest.raises(DatasetBusyError, match=r"other data as a/x-v0 .*under way.*--force"):
+        with pytest.raises(DatasetBusyError, match=r"other data as a/x-v0 .*in progress.*--force"):
             store.upload_dataset("a/x-v0")
         assert store.list_datasets() == []
         store.upload_dataset("a/x-v0", force=True)

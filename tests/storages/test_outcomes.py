@@ -231,7 +231,7 @@ class TestAnotherDatasetInItsPlace:
         opened = minari.load_dataset("x-v0")
         minari.delete_dataset("x-v0")
         arrays("x-v0")
-        with pytest.raises(DatasetNotFoundError, match="recreated with 1 episodes"):
+        with pytest.raises(DatasetNotFoundError, match="replaced by one with 1 episodes"):
             opened.update_dataset_from_buffer([])
 
     def test_none(self, datasets_root: Path) -> None:

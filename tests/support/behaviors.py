@@ -202,7 +202,7 @@ def statistics_of_episodes() -> Any:
     return {key: float(value) for key, value in metadata.items() if key.startswith("rewards_")}
 
 
-@behavior()
+@behavior(row="One warning lists all of them")
 def missing_metadata_is_warned_about() -> Any:
     collector = DataCollector(gym.make("CartPole-v1"))
     collector.reset(seed=1)
@@ -347,13 +347,22 @@ def a_callback_ends_episodes() -> Any:
 class Described(EpisodeMetadataCallback):
     def __call__(self, episode: Any) -> Any:
         metadata = super().__call__(episode)
-        return {**metadata, "length": len(episode.rewards), "label": "short"}
+        return {**metadata, "length": len(episode["rewards"]), "label": "short"}
 
 
 @behavior()
 def a_callback_describes_episodes() -> Any:
     metadata = list(cartpole(episode_metadata_callback=Described).storage.get_episode_metadata([0, 2]))
     return [(int(one["length"]), str(one["label"]), float(one["rewards_sum"])) for one in metadata]
+
+
+class Naming(StepDataCallback):
+    """A callback that adds a text to the infos."""
+
+    def __call__(self, env: Any, **values: Any) -> Any:
+        step = super().__call__(env, **values)
+        step["info"] = {**step["info"], "name": "north"}
+        return step
 
 
 @behavior(row="Keys that a `StepDataCallback` adds")
@@ -954,6 +963,29 @@ def protected_metadata() -> Any:
     return [seen(lambda key=key: storage.update_metadata({key: "x"})) for key in (*keys, "minari_version")]  # type: ignore[misc]
 
 
+@behavior(row="sets `total_episodes` and `total_steps` to anything")
+def totals_of_the_metadata() -> Any:
+    storage = stored(rising()).storage
+    return [seen(lambda key=key: storage.update_metadata({key: 7})) for key in ("total_episodes", "total_steps")]  # type: ignore[misc]
+
+
+@behavior(row="Creating a dataset of buffers without an environment")
+def buffers_without_an_environment() -> Any:
+    return minari.create_dataset_from_buffers(
+        "toy/bare-v0",
+        [rising()],
+        observation_space=BOX,
+        action_space=CHOICE,
+        eval_env="CartPole-v1",
+        **DESCRIPTION,
+    ).total_steps
+
+
+@behavior(row="arrays of NumPy's text type from Arrow and Parquet")
+def texts_in_infos_of_parquet() -> Any:
+    return cartpole(episodes=1, data_format="parquet", record_infos=True, step_data_callback=Naming)[0].infos["name"]
+
+
 @behavior()
 def metadata_of_episodes() -> Any:
     storage = stored(rising(), rising(2)).storage
@@ -1066,7 +1098,15 @@ def recording_without_a_reset() -> Any:
     return seen(lambda: DataCollector(gym.make("CartPole-v1")).step(0))
 
 
-@behavior(row="A dataset without an episode")
+@behavior()
+def a_dataset_of_no_buffers_is_filled() -> Any:
+    dataset = stored()
+    before = len(dataset), dataset.total_steps, list(dataset)
+    dataset.update_dataset_from_buffer([rising()])
+    return before, len(dataset), dataset[0]
+
+
+@behavior(row="A collector that has recorded nothing")
 def recording_nothing() -> Any:
     with silent():
         return seen(lambda: DataCollector(gym.make("CartPole-v1")).create_dataset("toy/none-v0").total_episodes)
@@ -1151,7 +1191,7 @@ def command_version() -> Any:
 @behavior()
 def command_list() -> Any:
     stored(rising(), author="Ann Author")
-    words = "toy/made-v0", "Ann Author", " 1 ", " 3 ", " MB"
+    words = "toy/made-v0", "Ann Author", " 1 ", " 3 "
     return _told(minari_command("list", "local"), *words), _told(minari_command("list", "local", "--all"), *words)
 
 

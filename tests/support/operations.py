@@ -157,6 +157,33 @@ def record_environment(dataset_id: str, env_id: str, *, seed: int = 0, **make: A
     return witness.columns()
 
 
+def create_empty(dataset_id: str, data_format: str) -> None:
+    """Create a dataset without an episode."""
+    with _unasked_metadata_left_out():
+        minari.create_dataset_from_buffers(
+            dataset_id,
+            [],
+            observation_space=gym.spaces.Box(-9, 9, (2,)),
+            action_space=gym.spaces.Discrete(3),
+            data_format=data_format,
+        )
+
+
+def fill(dataset_id: str, steps: int) -> list[int]:
+    """Append an episode to a dataset of :func:`create_empty`, and return how long its episodes are."""
+    dataset = minari.load_dataset(dataset_id)
+    buffer = EpisodeBuffer(
+        observations=np.zeros((steps + 1, 2), np.float32),
+        actions=np.zeros(steps, np.int64),
+        rewards=[0.5] * steps,
+        terminations=[False] * steps,
+        truncations=[step == steps - 1 for step in range(steps)],
+        infos={},
+    )
+    dataset.update_dataset_from_buffer([buffer])
+    return [len(episode.rewards) for episode in minari.load_dataset(dataset_id)]
+
+
 def recover(dataset_id: str) -> dict[str, Any]:
     """What the recovered environment says about itself, and the first observation of its first episode."""
     dataset = minari.load_dataset(dataset_id)

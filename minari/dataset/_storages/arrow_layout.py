@@ -9,7 +9,7 @@ lists of one; arrays are lists of fixed size, flattened.
 
 Field metadata say what the Arrow type does not: ``shape``, that of one row, as ``"d1,d2"``, and
 ``dtype``, the NumPy name of the type that the values had. So a column may be stored with the type
-that its neighbours have (a ``Discrete`` as int64, rewards as float64) wherever that holds every
+that its neighbors have (a ``Discrete`` as int64, rewards as float64) wherever that holds every
 value. Complex numbers are stored as two real ones, in one more dimension.
 
 What has no row for each step (the elements of a ``Sequence``, arrays that change in shape), and

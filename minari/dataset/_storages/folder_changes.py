@@ -356,7 +356,7 @@ def _pending(folder: Path) -> PendingChanges | None:
     if not os.path.lexists(sign):
         return None
     if not is_directory(sign):
-        ignored_change(sign, "it is no directory")
+        ignored_change(sign, "it is not a directory")
         return None
     try:
         record = _Record.parse(read_regular(sign / _RECORD_NAME, _RECORD_LIMIT, links=False))

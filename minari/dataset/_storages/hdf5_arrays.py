@@ -39,7 +39,7 @@ from minari.spaces import Column, object_column
 _OLD_FILL_VALUE, _EXTERNAL_FILES = 0x4, 0x7
 _COMPACT, _CONTIGUOUS, _CHUNKED, _VIRTUAL = range(4)
 _TREE, _SINGLE, _IMPLICIT, FIXED_ARRAY = range(4)  # how chunks are found; the first is of old files
-_NODE: Final = struct.Struct("<4sBBHQQ")  # signature, type, level, children, left and right neighbours
+_NODE: Final = struct.Struct("<4sBBHQQ")  # signature, type, level, children, left and right neighbors
 _MOST_LEVELS: Final = 32
 _SINGLE_FILTERED: Final = 2  # a flag of arrays in one chunk
 

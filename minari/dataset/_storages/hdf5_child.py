@@ -85,7 +85,7 @@ class _Episodes:
     def array(self, group: h5py.Group, path: str) -> h5py.Dataset:
         found = self.find(group, path, is_linked=group.file != self.main)
         if not isinstance(found, h5py.Dataset):
-            raise _Refused("damaged", f"{path} is no array")
+            raise _Refused("damaged", f"{path} is not an array")
         properties = found.id.get_create_plist()
         if properties.get_external_count() or properties.get_layout() == h5d.VIRTUAL:
             raise _Refused("unsafe", f"the values of {path} lie in other files")

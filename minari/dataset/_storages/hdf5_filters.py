@@ -125,7 +125,7 @@ def decoded(data: bytes, size: int, filters: Sequence[Filter], skipped: int = 0)
                 raise ValueError("its checksum is wrong")
         else:
             if values[0] < 1 or len(result) % values[0]:
-                raise ValueError(f"{len(result)} bytes are no elements of {values[0]}")
+                raise ValueError(f"{len(result)} bytes are not elements of {values[0]}")
             result = np.ascontiguousarray(np.frombuffer(result, np.uint8).reshape(values[0], -1).T).reshape(-1)
     if len(result) != size:
         raise ValueError(f"it has {len(result)} bytes, expected {size}")

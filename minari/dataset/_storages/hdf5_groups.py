@@ -16,7 +16,7 @@ from minari.dataset._storages.hdf5_objects import LINK, LINK_INFO, SYMBOL_TABLE,
 from minari.dataset._storages.hdf5_source import NotUnderstood, Source
 
 
-_NODE: Final = struct.Struct("<4sBBHQQ")  # signature, type, level, children, left and right neighbours
+_NODE: Final = struct.Struct("<4sBBHQQ")  # signature, type, level, children, left and right neighbors
 _KEY: Final = 8
 _LEAF: Final = struct.Struct("<4sBxH")  # signature, version, members
 _SYMBOL: Final = struct.Struct("<QQI4xI12x")  # place of the name, address of the object, kind, place of a path

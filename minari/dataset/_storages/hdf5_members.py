@@ -31,8 +31,8 @@ from minari.dataset._storages.hdf5_objects import (
 LEAF_K: Final = 4
 NODE_K: Final = 16
 
-_NODE = struct.Struct("<4sBBHQQQ")  # signature, type, level, children, left and right neighbours, first key
-_LEFT_AT: Final = 8  # where in a node its left neighbour stands
+_NODE = struct.Struct("<4sBBHQQQ")  # signature, type, level, children, left and right neighbors, first key
+_LEFT_AT: Final = 8  # where in a node its left neighbor stands
 _CHILD = struct.Struct("<QQ")  # address, last key
 _LEAF = struct.Struct("<4sBxH")  # signature, version, members
 _SYMBOL = struct.Struct("<QQ24s")  # place of the name in the heap, address of the header, a cache
@@ -66,7 +66,7 @@ class _Node:
     Attributes:
         address: where it lies.
         level: 0 where its children are leaves.
-        left, right: addresses of its neighbours.
+        left, right: addresses of its neighbors.
         first_key: the place of the last name before it.
         children: in the order of the names.
     """

@@ -91,7 +91,7 @@ class _Object:
 
     def members(self) -> dict[str, Link]:
         if not is_group(self.messages):
-            raise ValueError(f"{shortened(self.name)} is no group")
+            raise ValueError(f"{shortened(self.name)} is not a group")
         return members(self.file.source, self.messages)
 
 
@@ -258,7 +258,7 @@ class EpisodeFile:
             return file.at(header, name)
         found = file.root_members()
         if name not in found:
-            raise ValueError(f"there is no group {name}")
+            raise ValueError(f"there is not a group {name}")
         return file.follow(found[name], found, name)
 
     def _checked_episode(self, index: int, header: int) -> _Object:

@@ -41,7 +41,7 @@ from minari.dataset._storages.hdf5_library import plugins
 from minari.dataset._storages.hdf5_names import DATA_FILE_NAME, spell
 from minari.dataset._storages.hdf5_objects import Filter
 from minari.dataset._storages.hdf5_reader import EpisodeFile
-from minari.dataset._storages.hdf5_writer import open_writer
+from minari.dataset._storages.hdf5_writer import empty_file, open_writer
 from minari.dataset._storages.mapped_file import MappedFile
 from minari.dataset._storages.thread_lock import ThreadLock
 from minari.dataset._storages.transaction import JOURNAL_NAME, Overlay, has_journal, pending_change
@@ -529,6 +529,10 @@ class HDF5Storage(MinariStorage):
         return {path: checksum_of(column) for path, column in columns.items()} | known
 
     # Writing
+
+    def _start(self) -> None:
+        with self._file.open("xb") as file:
+            file.write(empty_file())
 
     def _writer(self) -> AbstractContextManager[EpisodeWriter]:
         return open_writer(self)

@@ -67,6 +67,12 @@ class _ExistingFile(FileTransaction):
         return self
 
 
+def empty_file() -> bytes:
+    """Return the bytes of an HDF5 file without an episode."""
+    root = empty_group(NEW_SUPERBLOCK_SIZE)
+    return new_superblock(NEW_SUPERBLOCK_SIZE, NEW_SUPERBLOCK_SIZE + len(root)) + root
+
+
 class _NewFile:
     """The first episodes of a dataset: written beside their place, and renamed into it."""
 
@@ -77,8 +83,7 @@ class _NewFile:
         self._temporary = path.with_name(f".{path.name}.partial")
         self._bytes: BinaryIO | None = None
         self._process = os.getpid()
-        root = empty_group(NEW_SUPERBLOCK_SIZE)
-        self._start = new_superblock(NEW_SUPERBLOCK_SIZE, NEW_SUPERBLOCK_SIZE + len(root)) + root
+        self._start = empty_file()
 
     @property
     def end(self) -> int:

@@ -56,7 +56,7 @@ def _is_image(leaf: Leaf) -> bool:
 def image_leaves(*codecs: SpaceCodec) -> list[Leaf]:
     """The leaves that are stored as JPEG where JPEG is asked for.
 
-    JPEG knows grey and colour images; frames with another number of channels, such as stacked ones,
+    JPEG knows grey and color images; frames with another number of channels, such as stacked ones,
     stay as they are.
     """
     leaves = (leaf for codec in codecs for leaf in codec.leaves() if _is_image(leaf))

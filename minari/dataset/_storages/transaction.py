@@ -372,7 +372,7 @@ class Overlay:
         """
         start = len(_MAGIC) + _LENGTHS.size
         if not content.startswith(_MAGIC) or len(content) < start + _DIGEST_SIZE:
-            raise ValueError("it is no journal")
+            raise ValueError("it is not a journal")
         header_size, payload_size = _LENGTHS.unpack_from(content, len(_MAGIC))
         if start + header_size + payload_size + _DIGEST_SIZE != len(content):
             raise ValueError("it is cut off")
@@ -392,7 +392,7 @@ class Overlay:
         """Refuse what no journal of ours says."""
         end = 0
         if not all(type(size) is int and size >= 0 for size in (self.size_before, self.end)):
-            raise ValueError("its sizes are no numbers of bytes")
+            raise ValueError("its sizes are not numbers of bytes")
         for offset, data in self.changes:
             if offset < end or offset + len(data) > self.size_before:
                 raise ValueError("a change lies outside the file")
@@ -402,7 +402,7 @@ class Overlay:
         if not isinstance(self.texts, dict) or not set(self.texts) <= {METADATA_FILE_NAME}:
             raise ValueError(f"it changes other files than {METADATA_FILE_NAME}")
         if not all(isinstance(text, str) and len(text) <= METADATA_LIMIT for text in self.texts.values()):
-            raise ValueError("the metadata in it are no text")
+            raise ValueError("the metadata in it are not text")
 
     def mismatch(self, descriptor: int, folder: Path) -> str | None:
         """What a file and the metadata beside it have that this change was not made for; None if nothing."""

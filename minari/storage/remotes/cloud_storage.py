@@ -56,7 +56,7 @@ MAX_WORKERS = 16
 
 
 class CloudStorage(ABC):
-    """One remote, that is a bucket, an organisation or a folder, of which datasets are the contents.
+    """One remote, that is a bucket, an organization or a folder, of which datasets are the contents.
 
     Which versions are wanted, what belongs to a dataset and what is here already is the affair of
     :mod:`minari.storage.hosting`. A remote moves exactly what it is told to, whole or not at all, and
@@ -78,7 +78,7 @@ class CloudStorage(ABC):
         name: what follows ``scheme://`` in the address.
         token: for those remotes that ask for one.
         scheme: what stands before ``://`` in the address, where a class serves several.
-        max_workers: how many requests may be under way at the same time.
+        max_workers: how many requests may run at the same time.
         private: whether what is uploaded is for those only who are let in.
 
     Raises:

@@ -143,8 +143,8 @@ class FsspecStorage(ObjectStorage):
             ]
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise RemoteError(
-                f"{self.address} lists something that is no file, or not completely ({type(error).__name__}); see what "
-                "answers there."
+                f"{self.address} lists something that is not a file, or not completely ({type(error).__name__}); see "
+                "what answers there."
             ) from None
 
     def read_file(self, name: str) -> bytes:

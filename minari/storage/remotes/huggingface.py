@@ -1,4 +1,4 @@
-"""``hf://owner[/namespace]``: the dataset repositories of a user or an organisation on the Hugging Face Hub.
+"""``hf://owner[/namespace]``: the dataset repositories of a user or an organization on the Hugging Face Hub.
 
 The first part of a dataset's id is a repository of the owner, the rest is its folder in there. A dataset is
 uploaded by one commit, so that it is there as a whole or not at all.
@@ -56,7 +56,7 @@ class _Place(NamedTuple):
 
 
 class HuggingFaceStorage(CloudStorage):
-    """A user or an organisation on the Hub, as a remote.
+    """A user or an organization on the Hub, as a remote.
 
     Args:
         name: the owner, and the namespace that all datasets lie in where not all of them are meant.
@@ -76,7 +76,7 @@ class HuggingFaceStorage(CloudStorage):
         self._prefix = namespace + slash  # of all full names, which are those that count from the owner
         if _OWNER.fullmatch(self._owner) is None or (slash and not all(map(is_part, namespace.split("/")))):
             raise RemoteError(
-                f"Expected hf://user-or-organisation or hf://user-or-organisation/namespace, got "
+                f"Expected hf://user-or-organization or hf://user-or-organization/namespace, got "
                 f"{shortened(without_credentials(self.address))}."
             )
         self._client = HubClient(self.token, self.LIMITS)
@@ -262,7 +262,7 @@ def list_community(
     Args:
         prefix: of the ids, without the owner.
         token: by default that of the Hub's own login or environment.
-        max_workers: how many requests may be under way at the same time.
+        max_workers: how many requests may run at the same time.
 
     Returns:
         Address, such as ``hf://owner/door/human-v2`` -> metadata, sorted.

@@ -25,7 +25,7 @@ class ObjectStore(ABC):
     """Objects under names; what is done with these methods is none of their affair.
 
     Attributes:
-        max_workers: how many requests may be under way at the same time.
+        max_workers: how many requests may run at the same time.
     """
 
     max_workers: int

@@ -82,7 +82,7 @@ class ObjectUpload:
                 return
             if not force:
                 raise DatasetBusyError(
-                    f"An upload of other data as {self.outgoing.dataset_id} to {self.store.address} is under way, or "
+                    f"An upload of other data as {self.outgoing.dataset_id} to {self.store.address} is in progress, or "
                     "was never finished; wait for it, or upload with force=True (--force) to take its place."
                 ) from None
             retrying(partial(self.store.put, name, manifest))

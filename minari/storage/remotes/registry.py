@@ -71,7 +71,7 @@ def get_cloud_storage(
             read at each call, or else ``hf://farama-minari``.
         token: what the remote asks of those who write to it: the token of a Hub, or the path of a
             service-account key.
-        max_workers: how many requests may be under way at the same time.
+        max_workers: how many requests may run at the same time.
         private: whether what is uploaded is for those only who are let in; a Hub can do that.
 
     Raises:

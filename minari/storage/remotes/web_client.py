@@ -244,7 +244,9 @@ class _RedirectHandler(urllib.request.HTTPRedirectHandler):
         try:
             new = urlsplit(urljoin(req.full_url, headers.get("Location") or headers.get("URI") or ""))
         except ValueError:
-            raise RemoteError(f"{req.full_url} sends to something that is no address; it is not followed.") from None
+            raise RemoteError(
+                f"{req.full_url} sends to something that is not an address; it is not followed."
+            ) from None
         if new.scheme not in ("http", "https"):
             raise RemoteError(f"{req.full_url} sends to an address of another kind than https; it is not followed.")
         if "@" in new.netloc:

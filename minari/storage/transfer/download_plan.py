@@ -192,7 +192,7 @@ def _as_promised(
     hidden = sorted(filter(is_hidden, manifest.files))
     if hidden:
         raise DatasetCorruptError(
-            f"The manifest of {dataset_id} names hidden files, which are no part of a dataset: {_some(hidden)}."
+            f"The manifest of {dataset_id} names hidden files, which are not part of a dataset: {_some(hidden)}."
         )
     wrong = [
         f"{name} ({'is missing' if name not in listed else f'has {listed[name].size} bytes instead of {file.size}'})"

@@ -97,7 +97,7 @@ class Manifest:
             if digest != _digest(value):
                 raise ValueError("its digest is another")
             if not isinstance(found.dataset_id, str) or not isinstance(found.format_version, str | None):
-                raise ValueError("its dataset id or format version is no text")
+                raise ValueError("its dataset id or format version is not text")
             if type(found.piece_size) is not int or found.piece_size not in _PIECE_SIZES:
                 raise ValueError(f"its pieces have {shortened(found.piece_size)} bytes")
             if any(file.pieces and not _fits(file, found.piece_size) for file in files.values()):

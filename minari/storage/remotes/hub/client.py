@@ -207,7 +207,7 @@ class HubClient:
         if status == 403:
             return RemoteAccessError(
                 f"The Hub does not allow {action}{told}; see that the token may do so, and that its user belongs "
-                "to the organisation."
+                "to the organization."
             )
         if status in (401, 404):
             return RemoteFileNotFoundError(

@@ -72,7 +72,7 @@ def send_contents(
         repository: that is going to hold them.
         contents: of different files.
         advance: is told what has been sent of the contents that count, from this thread.
-        max_workers: how many requests may be under way at the same time.
+        max_workers: how many requests may run at the same time.
 
     Returns:
         The changes that put the contents into their files, for a commit.

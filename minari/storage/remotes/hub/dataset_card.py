@@ -1,6 +1,6 @@
 """Dataset cards: the ``README.md`` by which the Hub shows what a dataset is and how to load it.
 
-A card is Markdown after a front matter in YAML, from which the Hub takes tags, licence and size. All of it
+A card is Markdown after a front matter in YAML, from which the Hub takes tags, license and size. All of it
 is made from the metadata of datasets, which may hold any text.
 """
 
@@ -134,7 +134,7 @@ def _front_matter(name: str, datasets: list[Metadata]) -> list[str]:
 
 
 def _license(datasets: list[Metadata]) -> list[str]:
-    """The licence, where all datasets have the same; one that the Hub does not know by its name goes under it."""
+    """The license, where all datasets have the same; one that the Hub does not know by its name goes under it."""
     named = {one_line(metadata.get("license") or "") for metadata in datasets}
     (license_name,) = named if len(named) == 1 else ("",)
     if not license_name:
@@ -170,7 +170,7 @@ def _facts(metadata: Metadata, size: int, returns: Mapping[str, Any] | None) -> 
         "Algorithm": as_markdown(metadata.get("algorithm_name") or ""),
         "Author": as_markdown(_names(metadata.get("author"))),
         "Code": link_or_text(metadata.get("code_permalink") or ""),
-        "Licence": as_markdown(metadata.get("license") or ""),
+        "License": as_markdown(metadata.get("license") or ""),
         "Episodes": number(metadata.get("total_episodes", "")),
         "Steps": number(metadata.get("total_steps", "")),
         "Size": f"{readable_size(size)}, {as_markdown(metadata.get('data_format') or 'hdf5')}",

@@ -26,7 +26,7 @@ def find_contents(repository: HubRepository, wanted: Sequence[tuple[str, int]], 
     Args:
         repository: that holds them.
         wanted: the sha256 and the size of each.
-        max_workers: how many requests may be under way at the same time.
+        max_workers: how many requests may run at the same time.
 
     Returns:
         Sha256 -> address, of those that the Hub tells one of.

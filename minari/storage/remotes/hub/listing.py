@@ -42,7 +42,7 @@ def search_repositories(
         client: by which the Hub is asked.
         query: what to look for, as the Hub's list takes it.
         action: for messages.
-        max_workers: how many requests may be under way at the same time.
+        max_workers: how many requests may run at the same time.
 
     Returns:
         Owner and name of the repository, joined by ``/`` -> names. Repositories whose names can be no part
@@ -106,7 +106,7 @@ def metadata_of(
     Args:
         repository: that they lie in.
         files: the names of all files in it.
-        max_workers: how many requests may be under way at the same time.
+        max_workers: how many requests may run at the same time.
         revision: a branch or a commit.
 
     Returns:

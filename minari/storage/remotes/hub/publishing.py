@@ -66,7 +66,7 @@ class HubPublisher:
     Attributes:
         repository: made where there is none.
         private: whether it has to be private.
-        max_workers: how many requests may be under way at the same time.
+        max_workers: how many requests may run at the same time.
         seen: repositories as they were not long ago, by name, None where there was none. A commit names the
             state that it was made for, so that no harm comes of one that is outdated; each is used but once.
     """

@@ -110,8 +110,8 @@ def _user_keys(content: bytes, repository: str) -> dict[str, Any]:
         value = None
     if not isinstance(value, dict):
         raise RemoteError(
-            f"The file {NAMESPACE_METADATA_FILENAME} of the repository {repository} is no object of JSON; mend it "
-            "on the Hub, or take it away."
+            f"The file {NAMESPACE_METADATA_FILENAME} of the repository {repository} is not a JSON object; correct it "
+            "on the Hub, or remove it."
         )
     return {key: value[key] for key in value if key not in _REGISTERS}
 
@@ -121,8 +121,8 @@ def _dumped(value: Mapping[str, Any]) -> bytes:
         return json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (RecursionError, UnicodeEncodeError):
         raise RemoteError(
-            f"The metadata in {NAMESPACE_METADATA_FILENAME} are nested too deeply, or hold a text that is none; mend "
-            "the file on the Hub, or take it away."
+            f"The metadata in {NAMESPACE_METADATA_FILENAME} are nested too deeply, or hold text that is not valid; "
+            "correct the file on the Hub, or remove it."
         ) from None
 
 

@@ -111,7 +111,7 @@ class HubRepository:
         """
         owner, _, name = self.name.partition("/")
         asked: dict[str, object] = {"type": "dataset", "organization": owner, "name": name}
-        if private:  # left out, an organisation's own choice holds
+        if private:  # left out, an organization's own choice holds
             asked |= {"visibility": "private", "private": True}
         action = f"making the repository {self.name}"
         try:

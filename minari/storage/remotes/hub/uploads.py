@@ -145,7 +145,7 @@ class LargeContents:
 
         Args:
             answers: what the Hub has said about each of them, by its sha256.
-            max_workers: how many requests may be under way at the same time.
+            max_workers: how many requests may run at the same time.
 
         Raises:
             RemoteError: the Hub does not take a content.
