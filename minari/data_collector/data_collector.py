@@ -8,12 +8,13 @@ from contextlib import suppress
 from typing import Any, Literal, SupportsFloat, TypeAlias
 
 import gymnasium as gym
+import numpy as np
 from gymnasium.wrappers import Autoreset
 
 from minari._base.notices import warn
 from minari.data_collector.callbacks import EpisodeMetadataCallback, StepDataCallback
 from minari.data_collector.episode_buffer import EpisodeBuffer
-from minari.data_collector.growing_columns import kept, last_info, last_row
+from minari.data_collector.growing_columns import arrays_copied, kept, last_info, last_row
 from minari.data_collector.leaving import leave, tell, watch
 from minari.data_collector.pending import Medium, PendingEpisodes
 from minari.data_collector.recorded_values import RecordedValues
@@ -206,13 +207,26 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
             if self._resets_itself and self._done:
                 return self._step_that_resets(action)
             self._start_episode(*self._last, None, None)
-        result = self.env.step(action)
-        observation, reward, terminated, truncated, info = result
-        if not self._recorded.are_returned:
-            observation, action, reward, terminated, truncated, info = self._recorded.of_step(self.env, action, result)
-        elif not self._recorded.with_infos:
-            info = {}
-        steps = self._recorder.add(observation, action, reward, terminated, truncated, info)
+        recorder = self._recorder
+        try:
+            if self._recorded.are_returned:
+                recorder.act(action)
+                result = self.env.step(action)
+                observation, reward, terminated, truncated, info = result
+                if not self._recorded.with_infos:
+                    info = {}
+            else:
+                # What the callback is given must not be changed by then; most actions are an array or a number.
+                given = action.copy() if type(action) is np.ndarray else arrays_copied(action)
+                result = self.env.step(action)
+                observation, action, reward, terminated, truncated, info = self._recorded.of_step(
+                    self.env, given, result
+                )
+                recorder.act(action)
+            steps = recorder.add(observation, reward, terminated, truncated, info)
+        except BaseException:
+            recorder.drop_half_step()
+            raise
         # An environment that resets itself goes on elsewhere, whatever a callback says.
         if terminated or truncated or (self._resets_itself and (result[2] or result[3])):
             self._done = bool(result[2] or result[3])

@@ -221,6 +221,15 @@ def _copied(value: Any, memo: dict[int, Any]) -> Any:
     return copy.deepcopy(array) if array.dtype.hasobject else np.array(array)
 
 
+def arrays_copied(value: Any) -> Any:
+    """The value with copies of the arrays in it, so that these do not change; all else stays what it is."""
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if type(value) is dict:
+        return {key: arrays_copied(part) for key, part in value.items()}
+    return type(value)(map(arrays_copied, value)) if type(value) in (list, tuple) else value
+
+
 def last_row(values: Any) -> Any:
     """A copy of the value of the last step, from values column by column."""
     if isinstance(values, dict):

@@ -29,14 +29,14 @@ from minari.dataset._storages.file_lock import Lock
 from minari.dataset._storages.thread_lock import ThreadLock
 from minari.dataset.compression import CompressionChoice
 from minari.dataset.differences import differing_leaf
-from minari.dataset.encoding import EpisodeCodec, size_of, without_info
+from minari.dataset.encoding import REWARDS, EpisodeCodec, size_of, without_info
 from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.episode_metadata import checked_metadata
 from minari.dataset.infos import discard_info
 from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.minari_storage import PathLike
 from minari.dataset.new_storage import checked_compression
-from minari.dataset.storing import append_encoded, opened_writer
+from minari.dataset.storing import append_encoded, opened_writer, other_reward_shape
 from minari.errors import (
     CombineError,
     DatasetBusyError,
@@ -159,6 +159,7 @@ class PendingEpisodes:
         self._discarded = recording.discarded_rows if recording else []
         self._written_steps = recording.steps if recording else 0
         self._kept: list[_Finished] = []
+        self._reward_shape = self._reward_shape_of([])
         self._latest: weakref.ref[EpisodeBuffer] | None = None
         self._ready_count = self._steps = self._bytes = 0  # of those that can be written
         self._next_flush = self._buffer_steps
@@ -253,6 +254,12 @@ class PendingEpisodes:
                 return
             finished.buffer = None
         if finished.episode is not None:
+            shape = finished.episode.columns[REWARDS].shape[1:]
+            if self._reward_shape is None:
+                self._reward_shape = shape
+            finished.error = other_reward_shape(shape, self._reward_shape)
+            if finished.error is not None:
+                return
             self._oldest = self._oldest if self._steps else time.monotonic()
             self._ready_count += 1
             self._steps += finished.steps
@@ -387,6 +394,14 @@ class PendingEpisodes:
         self._ready_count = len(ready)
         self._steps = sum(finished.steps for finished in ready)
         self._bytes = sum(size_of(finished.episode) for finished in ready if finished.episode is not None)
+        self._reward_shape = self._reward_shape_of(ready)
+
+    def _reward_shape_of(self, ready: list[_Finished]) -> tuple[int, ...] | None:
+        """The shape of the reward of a step in the episodes that can be stored; None where there is none."""
+        if self._recording is not None and self._rows:
+            return self._recording.storage.reward_shape
+        first = next((finished.episode for finished in ready if finished.episode is not None), None)
+        return None if first is None else first.columns[REWARDS].shape[1:]
 
     def _forget_what_is_gone(self) -> None:
         """Notice that someone has recovered, deleted or resumed the recording; a new one begins then."""
@@ -405,6 +420,7 @@ class PendingEpisodes:
         self._state = RecordingState(pid=os.getpid())
         for number, finished in enumerate(self._kept):
             finished.row, finished.index = sys.maxsize, number
+        self._recount()
         self._notes.append(
             f"The recording {gone} with {episodes} episodes is gone; `minari recover` may have made a dataset of "
             f"it while it was in progress. A new one begins with the {len(self._kept)} episodes after it."
@@ -591,6 +607,10 @@ class PendingEpisodes:
             self._recording.discard_rows([self._recording.rows[place]])
             self._discarded = self._recording.discarded_rows
             self._written_steps = self._recording.steps
+            if not self._written_episodes:
+                self._abandon()  # a new one may be of other rewards
+                self._rows, self._discarded = 0, []
+                self._recount()
 
     def discard_info(self, name: str) -> None:
         """Drop an info from all episodes."""

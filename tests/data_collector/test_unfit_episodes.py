@@ -192,3 +192,87 @@ def test_an_episode_that_only_the_format_refuses_does_not_block_the_others(
         collector.create_dataset("test/refused-v0")
     with pytest.warns(UserWarning, match="pisode 1 cannot be stored"):
         assert seeds(collector.create_dataset("test/refused-v0", on_error="skip")) == [0, 2]
+
+
+# Rewards of another shape
+
+
+@pytest.mark.parametrize("buffer_steps", [1, 10_000])
+def test_an_episode_with_rewards_of_another_shape_is_named_when_it_ends(buffer_steps: int) -> None:
+    env = ScriptedEnv(reward=lambda time: np.ones(2) if env.resets[-1]["seed"] in (2, 4) else 1.0, length=2)
+    collector = DataCollector(env, buffer_steps=buffer_steps)
+    for seed in range(6):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            play(collector, seed=seed)
+        notes = [str(warning.message) for warning in caught]
+        assert [f"Episode {seed} cannot be stored" in note for note in notes] == [True] * (seed in (2, 4))
+    with pytest.raises(EpisodeError, match=r"Episode 2 .*shape \(2,\).*Episode 4 "):
+        collector.create_dataset("test/shapes-v0")
+    collector.discard_episode(2)
+    with pytest.warns(UserWarning, match="Episode 3 cannot be stored and left out"):
+        dataset = collector.create_dataset("test/shapes-v0", on_error="skip")
+    assert seeds(dataset) == [0, 1, 3, 5]
+
+
+@pytest.mark.parametrize("buffer_steps", [1, 10_000])
+def test_once_the_first_is_dropped_the_others_decide_the_shape_of_rewards(buffer_steps: int) -> None:
+    env = ScriptedEnv(reward=lambda time: np.ones(2) if env.resets[-1]["seed"] == 0 else 1.0, length=2)
+    collector = DataCollector(env, buffer_steps=buffer_steps)
+    play(collector, seed=0)
+    for seed in (1, 2):
+        with pytest.warns(UserWarning, match=f"Episode {seed} cannot be stored"):
+            play(collector, seed=seed)
+    collector.discard_episode(0)
+    dataset = collector.create_dataset("test/shapes-v0")
+    assert seeds(dataset) == [1, 2]
+    assert dataset[0].rewards.shape == (2,)
+    assert list_recordings() == []
+
+
+# Infos whose names are escaped in a file
+
+
+@pytest.mark.parametrize("buffer_steps", [1, 10_000])
+@pytest.mark.parametrize(
+    "name, left",
+    [
+        ("7", {"x": None, "_x": None, "..": None, "n": {2: None}}),
+        ("..", {7: None, "x": None, "_x": None, "n": {2: None}}),
+        ("x", {7: None, "_x": None, "..": None, "n": {2: None}}),
+        ("n/2", {7: None, "x": None, "_x": None, "..": None}),
+    ],
+)
+def test_an_info_of_any_name_is_dropped(buffer_steps: int, name: str, left: dict[Any, Any]) -> None:
+    env = ScriptedEnv(
+        inform=lambda time: {7: time, "x": time + 1, "_x": time > 0, "..": time, "n": {2: time}}, length=2
+    )
+    collector = DataCollector(env, record_infos=True, buffer_steps=buffer_steps)
+    play(collector, 1)
+    collector.discard_info(name)
+    (episode,) = collector.create_dataset("test/dropped-v0")
+
+    def keys(infos: Any) -> Any:
+        return {key: keys(part) for key, part in infos.items()} if isinstance(infos, dict) else None
+
+    assert keys(episode.infos) == left
+
+
+def test_an_info_is_dropped_with_its_mask() -> None:
+    infos: list[dict[str, Any]] = [{}, {"x": 3, "_x": 1, "text": "a"}, {"_x": 1, "pair": {"a": 1}}]
+    collector = DataCollector(ScriptedEnv(inform=infos.__getitem__, length=2), record_infos=True)
+    play(collector, 1)
+    for name in ("x", "text", "pair"):
+        collector.discard_info(name)
+    (episode,) = collector.create_dataset("test/dropped-v0")
+    assert list(episode.infos) == ["_x", "__x"]
+    assert episode.infos["_x"].tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize("key, name", [(7, "7"), (None, "None"), ("..", "..")])
+def test_the_advice_names_an_info_as_it_is_dropped(key: Any, name: str) -> None:
+    collector = DataCollector(ScriptedEnv(inform=lambda time: {key: object()}, length=2), record_infos=True)
+    with pytest.warns(UserWarning, match=rf"discard_info\('{name}'\)".replace("..", r"\.\.")):
+        play(collector, 1)
+    collector.discard_info(name)
+    assert collector.create_dataset("test/advised-v0").total_episodes == 1

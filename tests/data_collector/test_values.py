@@ -227,3 +227,57 @@ def test_infos_are_recorded_only_when_asked_for() -> None:
     play(collector)
     (episode,) = recorded(collector)
     assert episode.infos == {}
+
+
+# Memory that changes
+
+
+class UsesActionAsScratch(ScriptedEnv):
+    """Writes into the action that it was given."""
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, Any]:
+        for part in action.values() if isinstance(action, dict) else [action]:
+            part[...] = 7
+        return super().step(action)
+
+
+class Plain(minari.StepDataCallback):
+    """Changes nothing, but is asked."""
+
+    def __call__(self, env: Any, **values: Any) -> Any:
+        return super().__call__(env, **values)
+
+
+@pytest.mark.parametrize("callback", [minari.StepDataCallback, Plain])
+@pytest.mark.parametrize("is_dict", [False, True])
+def test_an_action_is_recorded_as_it_was_given(callback: Any, is_dict: bool) -> None:
+    part = spaces.Box(-9, 9, (2,), np.float32)
+    env = UsesActionAsScratch(action_space=spaces.Dict(arm=part, leg=part) if is_dict else part, length=3)
+    collector = minari.DataCollector(env, callback)
+    collector.reset()
+    for time in range(3):
+        array = np.full(2, time, np.float32)
+        collector.step({"arm": array, "leg": array.copy()} if is_dict else array)
+        assert array.tolist() == [7, 7]  # as without the collector
+    (episode,) = collector.create_dataset("test/scratch-v0")
+    for actions in episode.actions.values() if is_dict else [episode.actions]:
+        assert actions.tolist() == [[0, 0], [1, 1], [2, 2]]
+
+
+@pytest.mark.parametrize("callback", [minari.StepDataCallback, Plain])
+def test_a_step_that_fails_in_the_environment_leaves_nothing(callback: Any) -> None:
+    def observe(time: int) -> Any:
+        if time == 2 and not collector.total_episodes:
+            raise KeyboardInterrupt
+        return np.full(2, time, np.float32)
+
+    collector = minari.DataCollector(ScriptedEnv(length=3), callback)
+    collector.env.observe = observe  # type: ignore[attr-defined]
+    collector.reset()
+    collector.step(1)
+    with pytest.raises(KeyboardInterrupt):
+        collector.step(2)
+    collector.step(0)  # to the time 3
+    (episode,) = collector.create_dataset("test/interrupted-v0")
+    assert episode.actions.tolist() == [1, 0]
+    assert episode.observations[:, 0].tolist() == [0, 1, 3]
