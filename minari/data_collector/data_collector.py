@@ -90,7 +90,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         CompressionError: the format does not have the codec, or there is no such column.
         DatasetNotFoundError: there is no recording to resume of that name.
         DatasetBusyError: the recording to resume is in use by a program that is alive.
-        CombineError: the recording to resume has other spaces or another format.
+        CombineError: the recording to resume is of another environment, or has other spaces or another format.
 
     Example:
         >>> import gymnasium as gym, minari

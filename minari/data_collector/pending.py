@@ -30,6 +30,7 @@ from minari.dataset._storages.thread_lock import ThreadLock
 from minari.dataset.compression import CompressionChoice
 from minari.dataset.differences import differing_leaf
 from minari.dataset.encoding import REWARDS, EpisodeCodec, size_of, without_info
+from minari.dataset.env_spec import difference_up_to_max_episode_steps
 from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.episode_metadata import checked_metadata
 from minari.dataset.infos import discard_info
@@ -714,6 +715,14 @@ def _checked_medium(medium: Medium, recording: Recording) -> Medium:
         CombineError: something else is recorded than there.
     """
     storage = recording.storage
+    their_spec = MinariDataset(storage).env_spec
+    if their_spec is not None and medium.env_spec is not None:
+        difference = difference_up_to_max_episode_steps(their_spec, medium.env_spec)
+        if difference:
+            raise CombineError(
+                f"The recording {recording.name} is of another environment: {difference}; go on with that one, or "
+                f"leave out resume."
+            )
     theirs = Medium(
         storage.observation_space,
         storage.action_space,

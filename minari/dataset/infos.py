@@ -542,7 +542,7 @@ def raw_of(array: Column) -> Column:
         return array.astype(np.int64) if array.ndim == 0 else np.ascontiguousarray(array).view(np.int64)
     plain = np.zeros(array.shape, array.dtype)  # whose gaps between the parts of a structure are zeros
     plain[...] = array
-    return np.frombuffer(plain.tobytes(), np.uint8).reshape(*array.shape, array.dtype.itemsize)
+    return plain.reshape(-1).view(np.uint8).reshape(*array.shape, array.dtype.itemsize)
 
 
 def typed_of(raw: Any, dtype: np.dtype[Any]) -> Column:

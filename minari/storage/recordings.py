@@ -7,11 +7,13 @@ is and what the program wanted to make of it; the directory is locked for as lon
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -25,6 +27,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from minari._base.files import METADATA_LIMIT, is_directory, read_regular
 from minari._base.json_text import parse_json
+from minari._base.notices import warn
 from minari._base.outcomes import storage_errors
 from minari.dataset._storages.file_lock import Lock, directory_lock, is_locked
 from minari.dataset.compression import CompressionChoice
@@ -314,6 +317,7 @@ def new_recording(
         raise UnsafePathError(f"{path.parent} is a link, expected a folder for recordings; remove it.")
     try:
         with storage_errors(path, "made"):
+            _make_recordings_folder(path.parent)
             storage = MinariStorage.new(
                 path / "data",
                 observation_space,
@@ -330,19 +334,35 @@ def new_recording(
     return Recording(name, storage, folder)
 
 
+def _make_recordings_folder(folder: Path) -> None:
+    """Let everybody record who may write to the root: its permissions are those of the root."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        folder.mkdir()
+        with suppress(OSError):  # of file systems without permissions
+            folder.chmod(stat.S_IMODE(folder.parent.stat().st_mode))
+
+
 def _remove_folder_if_empty(folder: Path) -> None:
     with suppress(OSError):  # other recordings may be there
         folder.rmdir()
 
 
 def list_recordings(root: PathLike | None = None) -> list[Recording]:
-    """The recordings of the catalogue, the oldest first, those under way included."""
+    """The recordings of the catalogue, the oldest first, those under way included.
+
+    Warns:
+        UserWarning: a directory may not be read; it is left out.
+    """
     folder = get_datasets_root(root)
     found = []
     for path in _data_paths(folder / RECORDINGS_FOLDER):
-        with suppress(MinariError, OSError):  # one that died before its first episode, or was saved just now
+        try:
             recording = Recording(path.parent.name, MinariStorage.read(path), folder)
             found.append((recording.modified, recording.name, recording))
+        except (MinariError, OSError) as error:  # one that died before its first episode, or was saved just now
+            if isinstance(error.__cause__ or error, PermissionError):
+                _warn_of_closed(path)
     return [recording for _, _, recording in sorted(found, key=lambda item: item[:2])]
 
 
@@ -355,7 +375,20 @@ def _data_paths(folder: Path) -> list[Path]:
             names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return [folder / name / "data" for name in names if is_directory(folder / name / "data")]
+    except PermissionError:
+        _warn_of_closed(folder)
+        return []
+    open_ones = []
+    for name in names:
+        if os.access(folder / name, os.X_OK):
+            open_ones.append(folder / name / "data")
+        else:
+            _warn_of_closed(folder / name)
+    return [path for path in open_ones if is_directory(path)]
+
+
+def _warn_of_closed(path: Path) -> None:
+    warn(f"{path} is left out ({os.strerror(errno.EACCES)}).")
 
 
 def find_recording(name: str, root: PathLike | None = None) -> Recording:

@@ -235,7 +235,7 @@ def test_once_the_first_is_dropped_the_others_decide_the_shape_of_rewards(buffer
 
 @pytest.mark.parametrize("buffer_steps", [1, 10_000])
 @pytest.mark.parametrize(
-    "name, left",
+    ("name", "left"),
     [
         ("7", {"x": None, "_x": None, "..": None, "n": {2: None}}),
         ("..", {7: None, "x": None, "_x": None, "n": {2: None}}),
@@ -269,7 +269,7 @@ def test_an_info_is_dropped_with_its_mask() -> None:
     assert episode.infos["_x"].tolist() == [0, 1, 1]
 
 
-@pytest.mark.parametrize("key, name", [(7, "7"), (None, "None"), ("..", "..")])
+@pytest.mark.parametrize(("key", "name"), [(7, "7"), (None, "None"), ("..", "..")])
 def test_the_advice_names_an_info_as_it_is_dropped(key: Any, name: str) -> None:
     collector = DataCollector(ScriptedEnv(inform=lambda time: {key: object()}, length=2), record_infos=True)
     with pytest.warns(UserWarning, match=rf"discard_info\('{name}'\)".replace("..", r"\.\.")):

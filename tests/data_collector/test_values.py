@@ -281,3 +281,19 @@ def test_a_step_that_fails_in_the_environment_leaves_nothing(callback: Any) -> N
     (episode,) = collector.create_dataset("test/interrupted-v0")
     assert episode.actions.tolist() == [1, 0]
     assert episode.observations[:, 0].tolist() == [0, 1, 3]
+
+
+@pytest.mark.parametrize("data_format", ["hdf5", "arrow", "zarr"])
+def test_bytes_and_structures_belong_to_the_caller(data_format: str) -> None:
+    info = {
+        "key": np.bytes_(b"ab"),
+        "raw": np.void(b"abc"),
+        "pair": np.array((1, 2.0), "i4,f8"),
+        "day": np.array("2024-05", "M8[D]"),
+    }
+    collector = DataCollector(ScriptedEnv(inform=lambda time: info), record_infos=True, data_format=data_format)
+    play(collector)
+    (episode,) = recorded(collector)
+    for name, array in episode.infos.items():
+        assert array.flags.writeable, name
+        assert array.tolist() == [np.asarray(info[name]).item()] * 6
