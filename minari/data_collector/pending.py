@@ -50,7 +50,7 @@ from minari.errors import (
     MinariError,
 )
 from minari.spaces import EpisodeColumns, codec_for
-from minari.storage.datasets_root_dir import get_datasets_root
+from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root
 from minari.storage.recordings import Recording, RecordingState, new_recording, resume_recording
 
 
@@ -522,6 +522,7 @@ class PendingEpisodes:
                 self._flush()
                 self._check_unfit(skips)
                 recording = self._recording
+                self._note_state(adding=self._mark_of(dataset))
                 dataset._append(lambda: recording.append_to(dataset.storage))
             notes = self.take_notes() + _skipped_note(self._unfit)
             saved = self._recording
@@ -531,6 +532,14 @@ class PendingEpisodes:
                 with failures_logged(f"Removing the recording {saved.name}, whose episodes are in {dataset.id} now,"):
                     saved.discard()
         _warn(notes)
+
+    def _mark_of(self, dataset: MinariDataset) -> dict[str, Any]:
+        """By what a recording is known to be in a dataset, where the program is killed before it deletes it."""
+        with suppress(MinariError, OSError):
+            place = get_dataset_path(dataset.id, root=self._root) / "data"
+            if place.samefile(dataset.storage.data_path):
+                return {"dataset_id": dataset.id, "first": dataset.storage.total_episodes}
+        return {}
 
     def _mend_or_raise(self, skips: bool) -> None:
         """Encode again what could not be stored, since what was wrong may have been a callback's affair."""

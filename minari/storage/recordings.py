@@ -31,7 +31,9 @@ from minari._base.notices import warn
 from minari._base.outcomes import storage_errors
 from minari.dataset._storages.file_lock import Lock, directory_lock, is_locked
 from minari.dataset.compression import CompressionChoice
+from minari.dataset.dataset_id import DatasetId
 from minari.dataset.encoding import without_info
+from minari.dataset.episode_data import same_values
 from minari.dataset.metadata import METADATA_FILE_NAME
 from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.minari_storage import MinariStorage, PathLike
@@ -40,6 +42,7 @@ from minari.dataset.storing import append_stored, opened_writer
 from minari.dataset.versions import FORMAT_VERSION
 from minari.errors import (
     DatasetBusyError,
+    DatasetExistsError,
     DatasetIdError,
     DatasetNotFoundError,
     EpisodeError,
@@ -47,7 +50,7 @@ from minari.errors import (
     UnsafePathError,
 )
 from minari.spaces import EpisodeColumns
-from minari.storage.datasets_root_dir import get_datasets_root
+from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root
 from minari.storage.publishing import (
     RECORDINGS_FOLDER,
     publish_directory,
@@ -60,6 +63,9 @@ from minari.storage.publishing import (
 
 #: What is set when a recording becomes a dataset, whatever was set before.
 _OF_THE_DATASET = frozenset({"dataset_id", "minari_version"})
+
+#: What is the same of an episode in every format, and with whatever info was discarded.
+_UNCHANGED = ("actions", "rewards", "terminations", "truncations")
 
 _STATE_NAME = "recording.json"
 _STATE_LIMIT = 4 * 2**20  # bytes
@@ -77,6 +83,7 @@ class RecordingState:
         failure: why the dataset could not be created, where that was tried.
         dataset_id: of the dataset that was to be created.
         metadata: of that dataset.
+        adding: the ``dataset_id`` that the episodes are being added to, and the number that the ``first`` has there.
     """
 
     pid: int | None = None
@@ -84,13 +91,14 @@ class RecordingState:
     failure: str | None = None
     dataset_id: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    adding: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> RecordingState:
         """The state in a file, which anybody may have written; nothing is known where it makes no sense."""
         with suppress(OSError, ValueError, MinariError):
             raw = parse_json(read_regular(path, _STATE_LIMIT, links=False))
-            kinds = {"pid": int, "ended": str, "failure": str, "dataset_id": str, "metadata": dict}
+            kinds = {"pid": int, "ended": str, "failure": str, "dataset_id": str, "metadata": dict, "adding": dict}
             if isinstance(raw, dict):
                 return cls(**{name: raw[name] for name, kind in kinds.items() if isinstance(raw.get(name), kind)})
         return cls()
@@ -178,9 +186,39 @@ class Recording:
         state = self.state
         if self.is_in_progress:
             return "in progress" if state.pid is None else f"in progress (process {state.pid})"
+        if self.added_to is not None:
+            return f"added to {self.added_to}"
         if state.failure is not None:
             return f"create_dataset failed: {state.failure}"
         return state.ended or ("not known" if state == RecordingState() else "killed or crashed")
+
+    @property
+    def added_to(self) -> str | None:
+        """The id of the dataset that has the episodes already, as a program was killed before it could delete them."""
+        dataset_id, first, rows = self.state.adding.get("dataset_id"), self.state.adding.get("first"), self.rows
+        if not isinstance(dataset_id, str) or type(first) is not int or not rows:
+            return None
+        with suppress(MinariError, OSError):  # anybody may have written it
+            storage = MinariStorage.read(get_dataset_path(str(DatasetId.parse(dataset_id)), root=self.root) / "data")
+            if 0 <= first <= storage.total_episodes - len(rows):
+                there = range(first, first + len(rows))
+                pairs = zip(self.storage.get_episodes(rows), storage.get_episodes(there), strict=True)
+                if all(same_values(ours[name], theirs[name]) for ours, theirs in pairs for name in _UNCHANGED):
+                    return dataset_id
+        return None
+
+    def check_not_added(self) -> None:
+        """See that no dataset has the episodes already.
+
+        Raises:
+            DatasetExistsError: one has them.
+        """
+        dataset_id = self.added_to
+        if dataset_id is not None:
+            raise DatasetExistsError(
+                f"The episodes of the recording {self.name} are in the dataset {dataset_id} already, its program was "
+                f"killed before it could delete them; run `minari recover --discard {self.name}`."
+            )
 
     @property
     def dataset_id(self) -> str | None:
@@ -414,6 +452,7 @@ def resume_recording(name: str, root: PathLike | None = None) -> tuple[Recording
     Raises:
         DatasetNotFoundError: there is none of that name.
         DatasetBusyError: a program that is alive records to it.
+        DatasetExistsError: a dataset has its episodes already.
     """
     recording = find_recording(name, root)
     held = recording.hold()
@@ -423,6 +462,12 @@ def resume_recording(name: str, root: PathLike | None = None) -> tuple[Recording
             f"The recording {name} is in use by {'another process' if pid is None else f'process {pid}'}, which "
             f"records to it; wait until that has ended, or record without resume."
         )
+    try:
+        recording.check_not_added()
+    except BaseException:
+        if held is not None:
+            held.release()
+        raise
     return recording, held
 
 
@@ -440,10 +485,12 @@ def recover_recording(name: str, dataset_id: str | None = None, root: PathLike |
         DatasetNotFoundError: there is no recording of that name.
         EpisodeError: no episode had been written.
         DatasetIdError: the program gave no id, and neither does the caller.
+        DatasetExistsError: there is a dataset of this id already, or one has the episodes already.
     """
     recording = find_recording(name, root)
     if recording.episodes == 0:
         raise EpisodeError(f"The recording {name} holds no episode, so there is nothing to recover; delete it.")
+    recording.check_not_added()
     wanted = dataset_id or recording.dataset_id
     if wanted is None:
         raise DatasetIdError(f"The recording {name} was given no id of a dataset; say which one it is to have.")

@@ -58,7 +58,7 @@ def start_recording(start: Start, tmp_path: Path) -> Callable[..., subprocess.Po
     return start_and_wait
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_what_was_recorded_before_a_signal_is_kept(
     start_recording: Start, run: Minari, number: signal.Signals, code: int
 ) -> None:

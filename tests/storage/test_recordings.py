@@ -55,11 +55,11 @@ ENDLESS = """
 """
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
-    """Start the endless recording in a process of its own."""
+def start(*arguments: str, program: str = ENDLESS) -> subprocess.Popen[str]:
+    """Start a program, by default the endless recording, in a process of its own."""
     paths = [str(Path(__file__).parents[1]), *(path for path in sys.path if path)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    command = [sys.executable, "-c", textwrap.dedent(ENDLESS), *arguments]
+    command = [sys.executable, "-c", textwrap.dedent(program), *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
 
@@ -246,6 +246,49 @@ def test_ids_of_environments_make_names_of_folders(datasets_root: Path) -> None:
     recording = new_recording(PLANE, ACTIONS, spec, "hdf5", jpeg_encoding=False)
     assert recording.name.startswith("space-Some-Env-x-v0-")
     assert recording.path == datasets_root / RECORDINGS_FOLDER / recording.name / "data"
+
+
+# Programs that are killed while they add to a dataset
+
+
+#: Adds episodes to a dataset, and is killed just before or just after.
+ADDING = """
+    import os, sys
+    import minari
+    from minari.storage.recordings import Recording
+    from support.scripted import ScriptedEnv, play
+
+    env = ScriptedEnv(inform=lambda time: {"time": time})
+    first = minari.DataCollector(env)
+    play(first, 2)
+    dataset = first.create_dataset("test/target-v0")
+    collector = minari.DataCollector(env, record_infos=True, buffer_steps=1, data_format=sys.argv[1])
+    play(collector, 3)
+    collector.discard_episode(1)
+    collector.discard_info("time")
+    setattr(Recording, sys.argv[2], lambda *arguments: os._exit(9))
+    collector.add_to_dataset(dataset)
+"""
+
+
+@pytest.mark.parametrize("data_format", ["hdf5", "zarr"])
+@pytest.mark.parametrize("killed_at", ["append_to", "discard"])
+def test_what_a_killed_program_has_added_is_not_recovered_again(data_format: str, killed_at: str) -> None:
+    child = start(data_format, killed_at, program=ADDING)
+    child.communicate()
+    assert child.returncode == 9
+    (recording,) = list_recordings()
+    added = minari.load_dataset("test/target-v0").total_episodes - 2
+    if killed_at == "append_to":
+        assert (added, recording.status) == (0, "killed or crashed")
+    else:
+        assert (added, recording.status) == (2, "added to test/target-v0")
+        with pytest.raises(DatasetExistsError, match=r"in the dataset test/target-v0 already.*--discard"):
+            recover_recording(recording.name, "test/again-v0")
+        with pytest.raises(DatasetExistsError, match="already"):
+            DataCollector(ScriptedEnv(), resume=recording.name)
+        minari.delete_dataset("test/target-v0")
+    assert recover_recording(recording.name, "test/again-v0").total_episodes == 2
 
 
 # Directories that several people share
