@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import os
 import re
 import shlex
+import signal
+import stat
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -105,11 +108,22 @@ def record(**options: Any) -> None:
     try:
         with recording_bar(f"Recording {plan.dataset_id}", plan.goal) as report, _unfit_infos_left_out(collector):
             tally = roll_out(collector, policy, plan.goal, seed=plan.seed, first_episode=first_episode, report=report)
+            if tally.signal == getattr(signal, "SIGHUP", None):
+                _let_go_of_terminal()
         if tally.steps:
             _save(plan, collector, dataset)
     finally:
         collector.close()
     _conclude(plan, tally)
+
+
+def _let_go_of_terminal() -> None:
+    """Write to a terminal no longer, as it is gone: that would be an error before anything is saved."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        if stat.S_ISCHR(os.fstat(stream).st_mode):
+            os.dup2(nowhere, stream)
+    os.close(nowhere)
 
 
 def _check_options(plan: Plan) -> None:

@@ -19,7 +19,7 @@ from minari.data_collector.leaving import leave, tell, watch
 from minari.data_collector.pending import Medium, PendingEpisodes
 from minari.data_collector.recorded_values import RecordedValues
 from minari.data_collector.recorder import EpisodeRecorder
-from minari.dataset.arguments import check_count, check_seed, check_space, made_callback, no_dataset
+from minari.dataset.arguments import check_count, check_seed, check_space, check_whole_number, made_callback, no_dataset
 from minari.dataset.compression import CompressionChoice
 from minari.dataset.creation import DatasetDescription, EnvLike
 from minari.dataset.encoding import size_of_value
@@ -362,8 +362,10 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
                 it move up.
 
         Raises:
+            ArgumentTypeError: ``index`` is no whole number.
             EpisodeIndexError: there is no such episode.
         """
+        check_whole_number("index", index)
         self._pending.discard_episode(index)
 
     def _interrupt_episode(self) -> None:
@@ -380,8 +382,9 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         """Drop an info from all that was recorded, such as one that cannot be stored.
 
         Args:
-            name: the key; keys of nested infos are joined by ``/``.
+            name: the key, whatever its type; keys of nested infos are joined by ``/``.
         """
+        name = str(name)
         self._recorder.discard_info(name)
         self._pending.discard_info(name)
 

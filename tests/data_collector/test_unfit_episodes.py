@@ -129,6 +129,14 @@ def test_dropping_an_episode_that_is_not_there(index: int) -> None:
         DataCollector(ScriptedEnv()).discard_episode(0)
 
 
+@pytest.mark.parametrize("index", ["0", None, 0.5])
+def test_the_number_of_an_episode_to_drop_is_whole(index: Any) -> None:
+    collector, _ = recorded((), 3)
+    with pytest.raises(TypeError, match=r"index is .*, expected a whole number"):
+        collector.discard_episode(index)
+    assert collector.total_episodes == 3
+
+
 @pytest.mark.parametrize("data_format", ["hdf5", "arrow", "zarr"])
 def test_what_was_dropped_stays_away_when_it_is_recovered(data_format: str, datasets_root: Path) -> None:
     collector, _ = recorded((), 4, buffer_steps=1, data_format=data_format)
@@ -274,5 +282,6 @@ def test_the_advice_names_an_info_as_it_is_dropped(key: Any, name: str) -> None:
     collector = DataCollector(ScriptedEnv(inform=lambda time: {key: object()}, length=2), record_infos=True)
     with pytest.warns(UserWarning, match=rf"discard_info\('{name}'\)".replace("..", r"\.\.")):
         play(collector, 1)
+    collector.discard_info(key)  # as it is, or as it prints
     collector.discard_info(name)
     assert collector.create_dataset("test/advised-v0").total_episodes == 1
