@@ -8,13 +8,12 @@ from contextlib import suppress
 from typing import Any, Literal, SupportsFloat, TypeAlias
 
 import gymnasium as gym
-import numpy as np
 from gymnasium.wrappers import Autoreset
 
 from minari._base.notices import warn
 from minari.data_collector.callbacks import EpisodeMetadataCallback, StepDataCallback
 from minari.data_collector.episode_buffer import EpisodeBuffer
-from minari.data_collector.growing_columns import arrays_copied, kept, last_info, last_row
+from minari.data_collector.growing_columns import kept, last_info, last_row, private
 from minari.data_collector.leaving import leave, tell, watch
 from minari.data_collector.pending import Medium, PendingEpisodes
 from minari.data_collector.recorded_values import RecordedValues
@@ -216,8 +215,8 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
                 if not self._recorded.with_infos:
                     info = {}
             else:
-                # What the callback is given must not be changed by then; most actions are an array or a number.
-                given = action.copy() if type(action) is np.ndarray else arrays_copied(action)
+                # The environment may write into the action, and the callback is to see what was given.
+                given = private(action)
                 result = self.env.step(action)
                 observation, action, reward, terminated, truncated, info = self._recorded.of_step(
                     self.env, given, result

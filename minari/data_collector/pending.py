@@ -515,16 +515,14 @@ class PendingEpisodes:
         with self._lock.current:
             self._forget_what_is_gone()
             self._mend_or_raise(skips)
-            if self._recording is None:
-                ready = [finished.episode for finished in self._ready if finished.episode is not None]
-                dataset._append(lambda: append_encoded(dataset.storage, ready))
-            else:
-                self._flush()
-                self._check_unfit(skips)
-                recording = self._recording
-                self._note_state(adding=self._mark_of(dataset))
-                dataset._append(lambda: recording.append_to(dataset.storage))
-            notes = self.take_notes() + _skipped_note(self._unfit)
+            refused: list[str] = []
+            try:
+                self._append_all_to(dataset, skips)
+            except (EpisodeError, MetadataError) as error:
+                if not skips:
+                    raise
+                refused = self._append_others_to(dataset, error)
+            notes = self.take_notes() + _skipped_note(self._unfit) + refused
             saved = self._recording
             self._release()
             self._start_again()
@@ -532,6 +530,39 @@ class PendingEpisodes:
                 with failures_logged(f"Removing the recording {saved.name}, whose episodes are in {dataset.id} now,"):
                     saved.discard()
         _warn(notes)
+
+    def _append_all_to(self, dataset: MinariDataset, skips: bool) -> None:
+        if self._recording is None:
+            ready = [finished.episode for finished in self._ready if finished.episode is not None]
+            dataset._append(lambda: append_encoded(dataset.storage, ready))
+            return
+        self._flush()
+        self._check_unfit(skips)
+        recording = self._recording
+        self._note_state(adding=self._mark_of(dataset))
+        dataset._append(lambda: recording.append_to(dataset.storage))
+
+    def _append_others_to(self, dataset: MinariDataset, reason: Exception) -> list[str]:
+        """Append the episodes that the format of the dataset can hold, where it cannot hold all of them.
+
+        Args:
+            dataset: the dataset.
+            reason: why it cannot, which is raised where no episode is left.
+
+        Returns:
+            A sentence on those that are left out.
+        """
+        self._flush()  # which finds those that the format of the recording cannot hold
+        recording = self._recording
+        refused = {} if recording is None else recording.refused_by(dataset.storage)
+        if recording is None or len(refused) == recording.episodes:
+            raise reason
+        rows = [row for row in recording.rows if row not in refused]
+        dataset._append(lambda: recording.append_to(dataset.storage, rows))
+        return [
+            f"{len(refused)} more cannot be stored in the dataset {dataset.id} and are left out: {error}"
+            for error in list(refused.values())[:1]
+        ]
 
     def _mark_of(self, dataset: MinariDataset) -> dict[str, Any]:
         """By what a recording is known to be in a dataset, where the program is killed before it deletes it."""

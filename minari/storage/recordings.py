@@ -14,8 +14,9 @@ import re
 import secrets
 import shutil
 import stat
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -46,6 +47,7 @@ from minari.errors import (
     DatasetIdError,
     DatasetNotFoundError,
     EpisodeError,
+    MetadataError,
     MinariError,
     UnsafePathError,
 )
@@ -249,11 +251,36 @@ class Recording:
         with opened_writer(self.storage) as writer:
             writer.commit(self.storage._current.updated({_DISCARDED: discards}))
 
-    def append_to(self, storage: MinariStorage) -> None:
-        """Append its episodes to another storage, without what was discarded."""
+    def append_to(self, storage: MinariStorage, rows: Sequence[int] | None = None) -> None:
+        """Append its episodes to another storage, without what was discarded.
+
+        Args:
+            storage: where they go.
+            rows: the numbers of those that are taken; by default all that were not discarded.
+        """
         infos = self._discards.get("infos")
         change = partial(_without_infos, infos) if isinstance(infos, dict) and infos else None
-        append_stored(storage, [(self.storage, self.rows)], change=change)
+        append_stored(storage, [(self.storage, self.rows if rows is None else rows)], change=change)
+
+    def refused_by(self, storage: MinariStorage) -> dict[int, MinariError]:
+        """The numbers of the episodes that the format of another storage cannot hold, and why."""
+        refused: dict[int, MinariError] = {}
+        with tempfile.TemporaryDirectory() as folder:
+            trial = MinariStorage.new(
+                Path(folder) / "data",
+                storage.observation_space,
+                storage.action_space,
+                None,
+                storage._current.data_format,
+                jpeg_encoding=storage.jpeg_encoding,
+                compression=storage.compression,
+            )
+            for row in self.rows:
+                try:
+                    self.append_to(trial, [row])
+                except (EpisodeError, MetadataError) as error:
+                    refused[row] = error
+        return refused
 
     def without_discards(self) -> Recording:
         """The recording, once what was discarded is no longer in its files; a kill leaves the old ones or the new."""

@@ -177,6 +177,7 @@ def test_a_terminal_that_is_closed_ends_the_recording_well(tmp_path: Path, monke
     command = ["record", "CartPole-v1", "--dataset-id", "slow/a-v0", "--policy", "slow:Slow", "--episodes", "100000"]
     child, terminal = pty.fork()
     if child == 0:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         os.chdir(tmp_path)
         os.execv(sys.executable, [sys.executable, "-m", "minari", *command])
     deadline = time.monotonic() + 60

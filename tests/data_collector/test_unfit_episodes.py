@@ -285,3 +285,41 @@ def test_the_advice_names_an_info_as_it_is_dropped(key: Any, name: str) -> None:
     collector.discard_info(key)  # as it is, or as it prints
     collector.discard_info(name)
     assert collector.create_dataset("test/advised-v0").total_episodes == 1
+
+
+@pytest.mark.parametrize("buffer_steps", [1, 10_000])
+@pytest.mark.parametrize("data_format", ["hdf5", "zarr"])
+def test_what_only_the_format_of_the_dataset_refuses_is_left_out(data_format: str, buffer_steps: int) -> None:
+    """Zarr has no long doubles."""
+    if np.dtype(np.longdouble).itemsize == 8:
+        pytest.skip("there are none here")
+    env = ScriptedEnv(inform=lambda time: {"x": np.longdouble(1) if env.resets[-1]["seed"] == 2 else 1.0}, length=2)
+    first = DataCollector(env, data_format="zarr", record_infos=True)
+    play(first, seed=0)
+    dataset = first.create_dataset("test/target-v0")
+    collector = DataCollector(env, data_format=data_format, record_infos=True, buffer_steps=buffer_steps)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # which depends on when the other format refuses it
+        for seed in (1, 2, 3):
+            play(collector, seed=seed)
+    with pytest.raises(EpisodeError, match="float128"):
+        collector.add_to_dataset(dataset)
+    assert (collector.total_episodes, len(dataset)) == (3, 1)
+    with pytest.warns(UserWarning, match="cannot be stored.*left out: 'infos/x' has float128"):
+        collector.add_to_dataset(dataset, on_error="skip")
+    assert seeds(minari.load_dataset("test/target-v0")) == [0, 1, 3]
+    assert (collector.total_episodes, list_recordings()) == (0, [])
+
+
+@pytest.mark.parametrize("buffer_steps", [1, 10_000])
+def test_rewards_that_no_dataset_takes_stay_recorded(buffer_steps: int) -> None:
+    env = ScriptedEnv(reward=lambda time: np.ones(2), length=2)
+    first = DataCollector(env)
+    play(first)
+    dataset = first.create_dataset("test/target-v0")
+    env.reward = float
+    collector = DataCollector(env, buffer_steps=buffer_steps)
+    play(collector, 2)
+    with pytest.raises(ValueError, match=r"rewards .*\(2,\)"):
+        collector.add_to_dataset(dataset, on_error="skip")
+    assert (collector.total_episodes, len(dataset)) == (2, 1)

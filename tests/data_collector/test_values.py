@@ -264,6 +264,31 @@ def test_an_action_is_recorded_as_it_was_given(callback: Any, is_dict: bool) -> 
         assert actions.tolist() == [[0, 0], [1, 1], [2, 2]]
 
 
+class Tensor:
+    """Gives an array that shares its memory, as tensors do."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        return self.array
+
+    def __setitem__(self, place: Any, value: Any) -> None:
+        self.array[place] = value
+
+
+@pytest.mark.parametrize("callback", [minari.StepDataCallback, Plain])
+def test_a_tensor_is_recorded_as_it_was_given(callback: Any) -> None:
+    action_space = spaces.Box(-9, 9, (2,), np.float32)
+    collector = minari.DataCollector(UsesActionAsScratch(action_space=action_space, length=2), callback)
+    collector.reset()
+    arrays = np.eye(2, dtype=np.float32)
+    for array in arrays:
+        collector.step(Tensor(array))
+    (episode,) = collector.create_dataset("test/scratch-v0")
+    assert episode.actions.tolist() == [[1, 0], [0, 1]]
+
+
 @pytest.mark.parametrize("callback", [minari.StepDataCallback, Plain])
 def test_a_step_that_fails_in_the_environment_leaves_nothing(callback: Any) -> None:
     def observe(time: int) -> Any:
