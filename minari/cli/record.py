@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
 import json
@@ -210,12 +211,18 @@ def _store(collector: minari.DataCollector, store: Callable[[], object]) -> None
                 store()
             return
         except EpisodeError as error:
-            unfit = re.search(r"discard_info\('([^']*)'\)", str(error))
-            if unfit is None or unfit[1] in left_out:
+            unfit = _unfit_info(str(error))
+            if unfit is None or unfit in left_out:
                 raise
-            left_out.add(unfit[1])
-            collector.discard_info(unfit[1])
-            complain(f"Warning: The info {unfit[1]!r} is left out: {str(error).partition(';')[0]}.")
+            left_out.add(unfit)
+            collector.discard_info(unfit)
+            complain(f"Warning: The info {unfit!r} is left out: {str(error).partition(';')[0]}.")
+
+
+def _unfit_info(advice: str) -> str | None:
+    """The info that a message advises to drop."""
+    call = re.search(r"""discard_info\(('.*?'|".*?")\)""", advice)
+    return None if call is None else str(ast.literal_eval(call[1]))
 
 
 @contextmanager
@@ -225,15 +232,15 @@ def _unfit_infos_left_out(collector: minari.DataCollector) -> Iterator[None]:
     left_out: set[str] = set()
 
     def tell_others(message: Warning | str, *arguments: Any, **options: Any) -> None:
-        unfit = re.search(r"discard_info\('([^']*)'\)", str(message))
+        unfit = _unfit_info(str(message))
         if unfit is None:
             tell_warning(message, *arguments, **options)
             return
-        collector.discard_info(unfit[1])
-        if unfit[1] not in left_out:
-            left_out.add(unfit[1])
+        collector.discard_info(unfit)
+        if unfit not in left_out:
+            left_out.add(unfit)
             cause = str(message).partition("apart from the others. ")[2].partition(";")[0]
-            complain(f"Warning: The info {unfit[1]!r} is left out: {cause}.")
+            complain(f"Warning: The info {unfit!r} is left out: {cause}.")
 
     warnings.showwarning = tell_others
     try:

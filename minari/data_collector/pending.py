@@ -653,8 +653,12 @@ class PendingEpisodes:
                 self._rows, self._discarded = 0, []
                 self._recount()
 
-    def discard_info(self, name: str) -> None:
-        """Drop an info from all episodes."""
+    def discard_info(self, name: str) -> list[str]:
+        """Drop an info from all episodes.
+
+        Returns:
+            Why episodes cannot be stored that could not be stored for another reason before, in a sentence each.
+        """
         with self._lock.current:
             self._forget_what_is_gone()
             for finished in self._kept:
@@ -664,9 +668,15 @@ class PendingEpisodes:
                     finished.episode = without_info(finished.episode, name)
             if self._recording is not None and self._written_episodes:
                 self._recording.discard_info(name)
+            reasons = {str(finished.error) for finished in self._unfit}
             self._mend()
+            for finished in self._unfit:
+                if str(finished.error) not in reasons:
+                    reasons.add(str(finished.error))
+                    self._notes.append(_unfit_note(finished))
             self._recount()
             self._schedule()
+            return self.take_notes()
 
     # The end
 

@@ -162,7 +162,12 @@ def columns_of_info(columns: Columns, name: str) -> set[Path]:
 
 def info_name(path: Path) -> str:
     """The keys of the info that lies at a path, joined by ``/``."""
-    return "/".join(str(_key_of(part)) for part in path[1:])
+    return path_name(tuple(map(_key_of, path[1:])))
+
+
+def _shown(path: Path) -> str:
+    """A path as :func:`discard_info` would have it, below ``infos``."""
+    return f"{path[0]}/{info_name(path)}"
 
 
 def _mask_of(place: Path, columns: Columns) -> Path | None:
@@ -385,11 +390,11 @@ def _encode_values(values: Any, rows: int, path: Path) -> tuple[dict[Path, Colum
     """The columns of the values of a key, and which of them are there; None where all are."""
     if isinstance(values, str) or not isinstance(values, (Sequence, np.ndarray)):
         raise EpisodeTypeError(
-            f"The info {path_name(path)!r} is {brief(values)}, expected a list or array with one value a step."
+            f"The info {_shown(path)!r} is {brief(values)}, expected a list or array with one value a step."
         )
     if len(values) != rows:
         raise EpisodeError(
-            f"The info {path_name(path)!r} has {len(values)} values, expected {rows}: one for the "
+            f"The info {_shown(path)!r} has {len(values)} values, expected {rows}: one for the "
             f"reset and one for each step."
         )
     if isinstance(values, np.ndarray) and values.dtype.kind in _NUMERIC:
@@ -569,7 +574,7 @@ def _json_texts(values: Any, path: Path) -> list[str]:
             texts.append(to_json(None if value is ABSENT else value))
         except (TypeError, ValueError) as error:
             raise EpisodeTypeError(
-                f"The info {path_name(path)!r} at step {row} is {brief(value)} ({type_name(value)}), which is or holds "
+                f"The info {_shown(path)!r} at step {row} is {brief(value)} ({type_name(value)}), which is or holds "
                 f"what cannot be stored ({error}); change or drop it in a StepDataCallback, or call "
                 f"discard_info({info_name(path)!r}) on the collector."
             ) from error

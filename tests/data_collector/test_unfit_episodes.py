@@ -323,3 +323,20 @@ def test_rewards_that_no_dataset_takes_stay_recorded(buffer_steps: int) -> None:
     with pytest.raises(ValueError, match=r"rewards .*\(2,\)"):
         collector.add_to_dataset(dataset, on_error="skip")
     assert (collector.total_episodes, len(dataset)) == (2, 1)
+
+
+def test_the_next_reason_is_named_when_the_first_is_dropped() -> None:
+    odd = object()
+    env = ScriptedEnv(inform=lambda time: {"a": odd, "b's": odd, "c": time}, length=2)
+    collector = DataCollector(env, record_infos=True, buffer_steps=1)
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=r"discard_info\('a'\)"):
+            play(collector)
+    assert list_recordings() == []
+    with pytest.warns(UserWarning, match=r'discard_info\("b\'s"\)') as caught:
+        collector.discard_info("a")
+    assert len(caught) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        collector.discard_info("b's")
+    assert [list(episode.infos) for episode in collector.create_dataset("test/both-v0")] == [["c"], ["c"]]
