@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
 import json
+import os
 import re
 import shlex
+import signal
+import stat
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -105,11 +109,22 @@ def record(**options: Any) -> None:
     try:
         with recording_bar(f"Recording {plan.dataset_id}", plan.goal) as report, _unfit_infos_left_out(collector):
             tally = roll_out(collector, policy, plan.goal, seed=plan.seed, first_episode=first_episode, report=report)
+            if tally.signal == getattr(signal, "SIGHUP", None):
+                _let_go_of_terminal()
         if tally.steps:
             _save(plan, collector, dataset)
     finally:
         collector.close()
     _conclude(plan, tally)
+
+
+def _let_go_of_terminal() -> None:
+    """Write to a terminal no longer, as it is gone: that would be an error before anything is saved."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        if stat.S_ISCHR(os.fstat(stream).st_mode):
+            os.dup2(nowhere, stream)
+    os.close(nowhere)
 
 
 def _check_options(plan: Plan) -> None:
@@ -196,12 +211,18 @@ def _store(collector: minari.DataCollector, store: Callable[[], object]) -> None
                 store()
             return
         except EpisodeError as error:
-            unfit = re.search(r"discard_info\('([^']*)'\)", str(error))
-            if unfit is None or unfit[1] in left_out:
+            unfit = _unfit_info(str(error))
+            if unfit is None or unfit in left_out:
                 raise
-            left_out.add(unfit[1])
-            collector.discard_info(unfit[1])
-            complain(f"Warning: The info {unfit[1]!r} is left out: {str(error).partition(';')[0]}.")
+            left_out.add(unfit)
+            collector.discard_info(unfit)
+            complain(f"Warning: The info {unfit!r} is left out: {str(error).partition(';')[0]}.")
+
+
+def _unfit_info(advice: str) -> str | None:
+    """The info that a message advises to drop."""
+    call = re.search(r"""discard_info\(('.*?'|".*?")\)""", advice)
+    return None if call is None else str(ast.literal_eval(call[1]))
 
 
 @contextmanager
@@ -211,15 +232,15 @@ def _unfit_infos_left_out(collector: minari.DataCollector) -> Iterator[None]:
     left_out: set[str] = set()
 
     def tell_others(message: Warning | str, *arguments: Any, **options: Any) -> None:
-        unfit = re.search(r"discard_info\('([^']*)'\)", str(message))
+        unfit = _unfit_info(str(message))
         if unfit is None:
             tell_warning(message, *arguments, **options)
             return
-        collector.discard_info(unfit[1])
-        if unfit[1] not in left_out:
-            left_out.add(unfit[1])
+        collector.discard_info(unfit)
+        if unfit not in left_out:
+            left_out.add(unfit)
             cause = str(message).partition("apart from the others. ")[2].partition(";")[0]
-            complain(f"Warning: The info {unfit[1]!r} is left out: {cause}.")
+            complain(f"Warning: The info {unfit!r} is left out: {cause}.")
 
     warnings.showwarning = tell_others
     try:

@@ -96,6 +96,8 @@ def _recover_all(root: str | None) -> None:
             tell(f"The recording {recording.name} is {recording.status} and stays where it is.")
         elif not recording.episodes:
             tell(f"The recording {recording.name} holds no episode; minari recover --discard {recording.name}")
+        elif recording.added_to is not None:
+            tell(f"The recording {recording.name} is {recording.status}; minari recover --discard {recording.name}")
         else:
             ended.append(recording)
     if not recordings:

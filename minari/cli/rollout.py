@@ -123,8 +123,9 @@ def _signals_noted_in(tally: Tally) -> Iterator[None]:
             raise KeyboardInterrupt
         tally.signal = number
 
-    # One that is ignored, as in a job in the background, stays so.
-    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
+    # One that is ignored, as in a job in the background, stays so. A terminal that is closed sends SIGHUP.
+    ends = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
+    numbers = [number for number in ends if signal.getsignal(number) is not signal.SIG_IGN]
     previous = {number: signal.signal(number, note) for number in numbers}
     try:
         yield

@@ -221,6 +221,23 @@ def _copied(value: Any, memo: dict[int, Any]) -> Any:
     return copy.deepcopy(array) if array.dtype.hasobject else np.array(array)
 
 
+def private(value: Any) -> Any:
+    """The value in memory of its own, and of the same types; itself where it cannot be copied."""
+    kind = type(value)
+    if kind in IMMUTABLE:
+        return value
+    if kind is np.ndarray and not value.dtype.hasobject:
+        return value.copy()
+    if kind is dict:
+        return {key: private(part) for key, part in value.items()}
+    if kind is list or kind is tuple:
+        return kind(map(private, value))
+    try:
+        return copy.deepcopy(value)
+    except Exception:  # objects of others may refuse for any reason, and a step must go on
+        return value
+
+
 def last_row(values: Any) -> Any:
     """A copy of the value of the last step, from values column by column."""
     if isinstance(values, dict):

@@ -30,14 +30,15 @@ from minari.dataset._storages.thread_lock import ThreadLock
 from minari.dataset.arguments import check_whole_number
 from minari.dataset.compression import CompressionChoice
 from minari.dataset.differences import differing_leaf
-from minari.dataset.encoding import EpisodeCodec, size_of, without_info
+from minari.dataset.encoding import REWARDS, EpisodeCodec, size_of, without_info
+from minari.dataset.env_spec import difference_up_to_max_episode_steps
 from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.episode_metadata import checked_metadata
 from minari.dataset.infos import discard_info
 from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.minari_storage import PathLike
 from minari.dataset.new_storage import checked_compression
-from minari.dataset.storing import append_encoded, opened_writer
+from minari.dataset.storing import append_encoded, opened_writer, other_reward_shape
 from minari.errors import (
     CombineError,
     DatasetBusyError,
@@ -50,7 +51,7 @@ from minari.errors import (
     MinariError,
 )
 from minari.spaces import EpisodeColumns, codec_for
-from minari.storage.datasets_root_dir import get_datasets_root
+from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root
 from minari.storage.recordings import Recording, RecordingState, new_recording, resume_recording
 
 
@@ -160,6 +161,7 @@ class PendingEpisodes:
         self._discarded = recording.discarded_rows if recording else []
         self._written_steps = recording.steps if recording else 0
         self._kept: list[_Finished] = []
+        self._reward_shape = self._reward_shape_of([])
         self._latest: weakref.ref[EpisodeBuffer] | None = None
         self._ready_count = self._steps = self._bytes = 0  # of those that can be written
         self._next_flush = self._buffer_steps
@@ -254,6 +256,12 @@ class PendingEpisodes:
                 return
             finished.buffer = None
         if finished.episode is not None:
+            shape = finished.episode.columns[REWARDS].shape[1:]
+            if self._reward_shape is None:
+                self._reward_shape = shape
+            finished.error = other_reward_shape(shape, self._reward_shape)
+            if finished.error is not None:
+                return
             self._oldest = self._oldest if self._steps else time.monotonic()
             self._ready_count += 1
             self._steps += finished.steps
@@ -394,6 +402,14 @@ class PendingEpisodes:
         self._ready_count = len(ready)
         self._steps = sum(finished.steps for finished in ready)
         self._bytes = sum(size_of(finished.episode) for finished in ready if finished.episode is not None)
+        self._reward_shape = self._reward_shape_of(ready)
+
+    def _reward_shape_of(self, ready: list[_Finished]) -> tuple[int, ...] | None:
+        """The shape of the reward of a step in the episodes that can be stored; None where there is none."""
+        if self._recording is not None and self._rows:
+            return self._recording.storage.reward_shape
+        first = next((finished.episode for finished in ready if finished.episode is not None), None)
+        return None if first is None else first.columns[REWARDS].shape[1:]
 
     def _forget_what_is_gone(self) -> None:
         """Notice that someone has recovered, deleted or resumed the recording; a new one begins then."""
@@ -412,6 +428,7 @@ class PendingEpisodes:
         self._state = RecordingState(pid=os.getpid())
         for number, finished in enumerate(self._kept):
             finished.row, finished.index = sys.maxsize, number
+        self._recount()
         self._notes.append(
             f"The recording {gone} with {episodes} episodes is gone; `minari recover` may have made a dataset of "
             f"it while it was in progress. A new one begins with the {len(self._kept)} episodes after it."
@@ -505,15 +522,14 @@ class PendingEpisodes:
         with self._lock.current:
             self._forget_what_is_gone()
             self._mend_or_raise(skips)
-            if self._recording is None:
-                ready = [finished.episode for finished in self._ready if finished.episode is not None]
-                dataset._append(lambda: append_encoded(dataset.storage, ready))
-            else:
-                self._flush()
-                self._check_unfit(skips)
-                recording = self._recording
-                dataset._append(lambda: recording.append_to(dataset.storage))
-            notes = self.take_notes() + _skipped_note(self._unfit)
+            refused: list[str] = []
+            try:
+                self._append_all_to(dataset, skips)
+            except (EpisodeError, MetadataError) as error:
+                if not skips:
+                    raise
+                refused = self._append_others_to(dataset, error)
+            notes = self.take_notes() + _skipped_note(self._unfit) + refused
             saved = self._recording
             self._release()
             self._start_again()
@@ -521,6 +537,47 @@ class PendingEpisodes:
                 with failures_logged(f"Removing the recording {saved.name}, whose episodes are in {dataset.id} now,"):
                     saved.discard()
         _warn(notes)
+
+    def _append_all_to(self, dataset: MinariDataset, skips: bool) -> None:
+        if self._recording is None:
+            ready = [finished.episode for finished in self._ready if finished.episode is not None]
+            dataset._append(lambda: append_encoded(dataset.storage, ready))
+            return
+        self._flush()
+        self._check_unfit(skips)
+        recording = self._recording
+        self._note_state(adding=self._mark_of(dataset))
+        dataset._append(lambda: recording.append_to(dataset.storage))
+
+    def _append_others_to(self, dataset: MinariDataset, reason: Exception) -> list[str]:
+        """Append the episodes that the format of the dataset can hold, where it cannot hold all of them.
+
+        Args:
+            dataset: the dataset.
+            reason: why it cannot, which is raised where no episode is left.
+
+        Returns:
+            A sentence on those that are left out.
+        """
+        self._flush()  # which finds those that the format of the recording cannot hold
+        recording = self._recording
+        refused = {} if recording is None else recording.refused_by(dataset.storage)
+        if recording is None or len(refused) == recording.episodes:
+            raise reason
+        rows = [row for row in recording.rows if row not in refused]
+        dataset._append(lambda: recording.append_to(dataset.storage, rows))
+        return [
+            f"{len(refused)} more cannot be stored in the dataset {dataset.id} and are left out: {error}"
+            for error in list(refused.values())[:1]
+        ]
+
+    def _mark_of(self, dataset: MinariDataset) -> dict[str, Any]:
+        """By what a recording is known to be in a dataset, where the program is killed before it deletes it."""
+        with suppress(MinariError, OSError):
+            place = get_dataset_path(dataset.id, root=self._root) / "data"
+            if place.samefile(dataset.storage.data_path):
+                return {"dataset_id": dataset.id, "first": dataset.storage.total_episodes}
+        return {}
 
     def _mend_or_raise(self, skips: bool) -> None:
         """Encode again what could not be stored, since what was wrong may have been a callback's affair."""
@@ -600,9 +657,17 @@ class PendingEpisodes:
             self._recording.discard_rows([self._recording.rows[place]])
             self._discarded = self._recording.discarded_rows
             self._written_steps = self._recording.steps
+            if not self._written_episodes:
+                self._abandon()  # a new one may be of other rewards
+                self._rows, self._discarded = 0, []
+                self._recount()
 
-    def discard_info(self, name: str) -> None:
-        """Drop an info from all episodes."""
+    def discard_info(self, name: str) -> list[str]:
+        """Drop an info from all episodes.
+
+        Returns:
+            Why episodes cannot be stored that could not be stored for another reason before, in a sentence each.
+        """
         with self._lock.current:
             self._forget_what_is_gone()
             for finished in self._kept:
@@ -612,9 +677,15 @@ class PendingEpisodes:
                     finished.episode = without_info(finished.episode, name)
             if self._recording is not None and self._written_episodes:
                 self._recording.discard_info(name)
+            reasons = {str(finished.error) for finished in self._unfit}
             self._mend()
+            for finished in self._unfit:
+                if str(finished.error) not in reasons:
+                    reasons.add(str(finished.error))
+                    self._notes.append(_unfit_note(finished))
             self._recount()
             self._schedule()
+            return self.take_notes()
 
     # The end
 
@@ -708,6 +779,14 @@ def _checked_medium(medium: Medium, recording: Recording) -> Medium:
         CombineError: something else is recorded than there.
     """
     storage = recording.storage
+    their_spec = MinariDataset(storage).env_spec
+    if their_spec is not None and medium.env_spec is not None:
+        difference = difference_up_to_max_episode_steps(their_spec, medium.env_spec)
+        if difference:
+            raise CombineError(
+                f"The recording {recording.name} is of another environment: {difference}; go on with that one, or "
+                f"leave out resume."
+            )
     theirs = Medium(
         storage.observation_space,
         storage.action_space,

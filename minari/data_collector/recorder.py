@@ -22,13 +22,14 @@ class EpisodeRecorder:
 
     Attributes:
         started: whether an episode is under way.
+        act: keeps the action of the step that begins, before the environment can change it.
     """
 
     def __init__(self, observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
         self._notes: list[str] = []
         self._observations = growing_column(observation_space, self._notes)
         self._actions = growing_column(action_space, self._notes)
-        self._append_observation, self._append_action = self._observations.append, self._actions.append
+        self._append_observation, self.act = self._observations.append, self._actions.append
         self._noted = False
         self.clear()
 
@@ -61,38 +62,35 @@ class EpisodeRecorder:
             raise
         self._seed, self._options, self.started = seed, options, True
 
-    def add(self, observation: Any, action: Any, reward: Any, terminated: Any, truncated: Any, info: Any) -> int:
-        """Add one step, or nothing of it where an interruption comes in between.
+    def add(self, observation: Any, reward: Any, terminated: Any, truncated: Any, info: Any) -> int:
+        """Add one step, whose action is kept already.
 
         Returns:
             The number of steps.
         """
-        steps = len(self._rewards)
-        try:
-            if type(info) is not dict or info or self._infos:
-                self._add_info(info, recorded=steps + 1)
-            self._append_observation(observation)
-            self._append_action(action)
-            if type(terminated) is not bool or type(truncated) is not bool:
-                self._keep_flags_as_they_are()
-                terminated, truncated = kept(terminated), kept(truncated)
-            self._terminations.append(terminated)
-            self._truncations.append(truncated)
-            self._rewards.append(reward if type(reward) in IMMUTABLE else kept(reward))
-        except BaseException:
-            self._cut(steps)
-            raise
-        return steps + 1
+        steps = len(self._rewards) + 1
+        if type(info) is not dict or info or self._infos:
+            self._add_info(info, recorded=steps)
+        self._append_observation(observation)
+        if type(terminated) is not bool or type(truncated) is not bool:
+            self._keep_flags_as_they_are()
+            terminated, truncated = kept(terminated), kept(truncated)
+        self._terminations.append(terminated)
+        self._truncations.append(truncated)
+        self._rewards.append(reward if type(reward) in IMMUTABLE else kept(reward))
+        return steps
+
+    def drop_half_step(self) -> None:
+        """Forget what was kept of a step that an error, or an interruption, has broken off."""
+        steps = len(self._rewards)  # which come last
+        self._observations.cut(steps + 1)
+        self._actions.cut(steps)
+        for values in (self._terminations, self._truncations):
+            del values[steps:]
+        _cut_infos(self._infos, steps + 1)
 
     def _keep_flags_as_they_are(self) -> None:
         self._terminations, self._truncations = _as_list(self._terminations), _as_list(self._truncations)
-
-    def _cut(self, steps: int) -> None:
-        self._observations.cut(steps + 1)
-        self._actions.cut(steps)
-        for values in (self._rewards, self._terminations, self._truncations):
-            del values[steps:]
-        _cut_infos(self._infos, steps + 1)
 
     def _add_info(self, info: Any, recorded: int) -> None:
         info = self.checked_info(info)
@@ -130,6 +128,7 @@ class EpisodeRecorder:
         """
         self.started = False
         if self._ended is None and self._rewards:
+            self.drop_half_step()  # as the program may end while another thread steps
             self._ended = self._buffer()
         return self._ended
 

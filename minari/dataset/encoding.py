@@ -12,7 +12,7 @@ from minari._base.json_text import shortened
 from minari._base.plain_values import array_of, brief, type_name
 from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.episode_metadata import checked_metadata
-from minari.dataset.infos import RAGGED_VALUES, decode_infos, encode_infos
+from minari.dataset.infos import RAGGED_VALUES, columns_of_info, decode_infos, encode_infos
 from minari.errors import DatasetCorruptError, EpisodeError, EpisodeTypeError
 from minari.spaces import Column, Columns, EpisodeColumns, Path, SpaceCodec, codec_for, native, path_name, without_ones
 
@@ -201,14 +201,8 @@ def without_info(episode: EpisodeColumns, name: str) -> EpisodeColumns:
         episode: as :meth:`EpisodeCodec.encode` makes it.
         name: the keys of the info joined by ``/``.
     """
-    *outer, last = name.split("/")
-    parent = ("infos", *outer)
-    place, mask = (*parent, last), (*parent, f"_{last}")
-    columns = {
-        path: column
-        for path, column in episode.columns.items()
-        if path[: len(place)] != place and not (path == mask and column.dtype == np.bool_)
-    }
+    dropped = columns_of_info(episode.columns, name)
+    columns = {path: column for path, column in episode.columns.items() if path not in dropped}
     return EpisodeColumns(episode.total_steps, columns, episode.metadata)
 
 

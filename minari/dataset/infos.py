@@ -133,11 +133,64 @@ def discard_info(infos: dict[str, Any] | None, name: str) -> None:
     """Drop one info, by its keys joined by ``/``; a key that is no string is found by how it prints."""
     if not isinstance(infos, dict):
         return
-    for key in [key for key in infos if str(key) == name]:
-        del infos[key]
-    outer, _, inner = name.partition("/")
-    if inner:
-        discard_info(infos.get(outer), inner)
+    for key in list(infos):
+        if str(key) == name:
+            del infos[key]
+        elif name.startswith(f"{key}/"):
+            discard_info(infos[key], name[len(str(key)) + 1 :])
+
+
+def columns_of_info(columns: Columns, name: str) -> set[Path]:
+    """The columns that :func:`encode_infos` has made of what :func:`discard_info` would drop.
+
+    Args:
+        columns: of an episode.
+        name: the keys of the info joined by ``/``.
+    """
+    found: dict[Path, Path] = {}  # the columns, and where the info lies that they belong to
+    for path in columns:
+        for depth in range(2, len(path) + 1) if path[0] == "infos" else ():
+            part = path[depth - 1]
+            if type(part) is not str or _is_marker(part):  # below it is what a value is made of
+                break
+            if info_name(path[:depth]) == name:
+                found[path] = path[:depth]
+                break
+    masks = {_mask_of(place, columns) for place in found.values()}
+    return {*found, *(mask for mask in masks if mask is not None)}
+
+
+def info_name(path: Path) -> str:
+    """The keys of the info that lies at a path, joined by ``/``."""
+    return path_name(tuple(map(_key_of, path[1:])))
+
+
+def _shown(path: Path) -> str:
+    """A path as :func:`discard_info` would have it, below ``infos``."""
+    return f"{path[0]}/{info_name(path)}"
+
+
+def _mask_of(place: Path, columns: Columns) -> Path | None:
+    """Where the mask of an info lies; None where it has none."""
+    mask: Path | None = None
+    key, name = _key_of(place[-1]), mask_name(_key_of(place[-1]))
+    while True:
+        path = (*place[:-1], _mask_part(name, place[:-1]))
+        column = columns.get(path)
+        if column is None:
+            break
+        mask = path
+        name = second_mask_name(key if name == mask_name(key) else name)
+    return mask if mask is not None and _can_be_mask(columns[mask], columns.get(place)) else None
+
+
+def _can_be_mask(mask: Column, column: Column | None) -> bool:
+    """Whether it says that rows are missing, which are filled then; an info may have the name of a mask."""
+    if mask.dtype != np.bool_ or mask.ndim != 1 or mask.all():
+        return False
+    if column is None or column.dtype == object:
+        return True
+    return len(column) == len(mask) and not np.any(column[~mask])
 
 
 def encode_infos(infos: Mapping[str, Any] | None, rows: int, path: Path = ("infos",)) -> dict[Path, Column]:
@@ -212,7 +265,7 @@ def _put_mask(
     """Add the mask of an info, unless the same one was brought along."""
     name = mask_name(key)
     while True:
-        place = (*parent, name if _parts_of(name) == (name,) else _escaped(name, parent))
+        place = (*parent, _mask_part(name, parent))
         there = columns.get(place)
         if there is not None and same_values(there, mask):
             return
@@ -220,6 +273,10 @@ def _put_mask(
             columns[place] = mask
             return
         name = second_mask_name(key if name == mask_name(key) else name)
+
+
+def _mask_part(name: str, parent: Path) -> str:
+    return name if _parts_of(name) == (name,) else _escaped(name, parent)
 
 
 def mask_name(key: Any) -> str:
@@ -333,11 +390,11 @@ def _encode_values(values: Any, rows: int, path: Path) -> tuple[dict[Path, Colum
     """The columns of the values of a key, and which of them are there; None where all are."""
     if isinstance(values, str) or not isinstance(values, (Sequence, np.ndarray)):
         raise EpisodeTypeError(
-            f"The info {path_name(path)!r} is {brief(values)}, expected a list or array with one value a step."
+            f"The info {_shown(path)!r} is {brief(values)}, expected a list or array with one value a step."
         )
     if len(values) != rows:
         raise EpisodeError(
-            f"The info {path_name(path)!r} has {len(values)} values, expected {rows}: one for the "
+            f"The info {_shown(path)!r} has {len(values)} values, expected {rows}: one for the "
             f"reset and one for each step."
         )
     if isinstance(values, np.ndarray) and values.dtype.kind in _NUMERIC:
@@ -490,7 +547,7 @@ def raw_of(array: Column) -> Column:
         return array.astype(np.int64) if array.ndim == 0 else np.ascontiguousarray(array).view(np.int64)
     plain = np.zeros(array.shape, array.dtype)  # whose gaps between the parts of a structure are zeros
     plain[...] = array
-    return np.frombuffer(plain.tobytes(), np.uint8).reshape(*array.shape, array.dtype.itemsize)
+    return plain.reshape(-1).view(np.uint8).reshape(*array.shape, array.dtype.itemsize)
 
 
 def typed_of(raw: Any, dtype: np.dtype[Any]) -> Column:
@@ -517,9 +574,9 @@ def _json_texts(values: Any, path: Path) -> list[str]:
             texts.append(to_json(None if value is ABSENT else value))
         except (TypeError, ValueError) as error:
             raise EpisodeTypeError(
-                f"The info {path_name(path)!r} at step {row} is {brief(value)} ({type_name(value)}), which is or holds "
+                f"The info {_shown(path)!r} at step {row} is {brief(value)} ({type_name(value)}), which is or holds "
                 f"what cannot be stored ({error}); change or drop it in a StepDataCallback, or call "
-                f"discard_info({path_name(path[1:])!r}) on the collector."
+                f"discard_info({info_name(path)!r}) on the collector."
             ) from error
     return texts
 

@@ -217,6 +217,16 @@ def with_jpeg(storage: MinariStorage, episode: EpisodeColumns) -> EpisodeColumns
     return EpisodeColumns(episode.total_steps, {**episode.columns, **frames}, episode.metadata)
 
 
+def other_reward_shape(shape: tuple[int, ...], expected: tuple[int, ...]) -> EpisodeError | None:
+    """What is wrong with an episode whose rewards have another shape a step than those of the others."""
+    if without_ones(shape) == without_ones(expected):
+        return None
+    return EpisodeError(
+        f"The rewards have the shape {shape} a step, expected {expected} as in the other episodes of the dataset; put "
+        f"these episodes into a dataset of their own."
+    )
+
+
 class _Session:
     """One transaction: counts what goes in, and hands it to the writer of the format.
 
@@ -281,11 +291,9 @@ class _Session:
         """See that the rewards have as many components as those of all other episodes."""
         if self._reward_shape is None:
             self._reward_shape = shape
-        elif without_ones(shape) != without_ones(self._reward_shape):
-            raise EpisodeError(
-                f"The rewards have the shape {shape} a step, expected {self._reward_shape} as in the other episodes of "
-                f"the dataset; put these episodes into a dataset of their own."
-            )
+        error = other_reward_shape(shape, self._reward_shape)
+        if error is not None:
+            raise error
 
     def take(self, episode: EpisodeColumns) -> None:
         """Write an episode that is encoded."""

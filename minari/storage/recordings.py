@@ -7,13 +7,16 @@ is and what the program wanted to make of it; the directory is locked for as lon
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import secrets
 import shutil
+import stat
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -25,10 +28,13 @@ from gymnasium.envs.registration import EnvSpec
 
 from minari._base.files import METADATA_LIMIT, is_directory, read_regular
 from minari._base.json_text import parse_json, shortened
+from minari._base.notices import warn
 from minari._base.outcomes import storage_errors
 from minari.dataset._storages.file_lock import Lock, directory_lock, is_locked
 from minari.dataset.compression import CompressionChoice
+from minari.dataset.dataset_id import DatasetId
 from minari.dataset.encoding import without_info
+from minari.dataset.episode_data import same_values
 from minari.dataset.metadata import METADATA_FILE_NAME
 from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.minari_storage import MinariStorage, PathLike
@@ -38,14 +44,16 @@ from minari.dataset.versions import FORMAT_VERSION
 from minari.errors import (
     ArgumentTypeError,
     DatasetBusyError,
+    DatasetExistsError,
     DatasetIdError,
     DatasetNotFoundError,
     EpisodeError,
+    MetadataError,
     MinariError,
     UnsafePathError,
 )
 from minari.spaces import EpisodeColumns
-from minari.storage.datasets_root_dir import get_datasets_root
+from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root
 from minari.storage.publishing import (
     RECORDINGS_FOLDER,
     publish_directory,
@@ -58,6 +66,9 @@ from minari.storage.publishing import (
 
 #: What is set when a recording becomes a dataset, whatever was set before.
 _OF_THE_DATASET = frozenset({"dataset_id", "minari_version"})
+
+#: What is the same of an episode in every format, and with whatever info was discarded.
+_UNCHANGED = ("actions", "rewards", "terminations", "truncations")
 
 _STATE_NAME = "recording.json"
 _STATE_LIMIT = 4 * 2**20  # bytes
@@ -75,6 +86,7 @@ class RecordingState:
         failure: why the dataset could not be created, where that was tried.
         dataset_id: of the dataset that was to be created.
         metadata: of that dataset.
+        adding: the ``dataset_id`` that the episodes are being added to, and the number that the ``first`` has there.
     """
 
     pid: int | None = None
@@ -82,13 +94,14 @@ class RecordingState:
     failure: str | None = None
     dataset_id: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    adding: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> RecordingState:
         """The state in a file, which anybody may have written; nothing is known where it makes no sense."""
         with suppress(OSError, ValueError, MinariError):
             raw = parse_json(read_regular(path, _STATE_LIMIT, links=False))
-            kinds = {"pid": int, "ended": str, "failure": str, "dataset_id": str, "metadata": dict}
+            kinds = {"pid": int, "ended": str, "failure": str, "dataset_id": str, "metadata": dict, "adding": dict}
             if isinstance(raw, dict):
                 return cls(**{name: raw[name] for name, kind in kinds.items() if isinstance(raw.get(name), kind)})
         return cls()
@@ -176,9 +189,39 @@ class Recording:
         state = self.state
         if self.is_in_progress:
             return "in progress" if state.pid is None else f"in progress (process {state.pid})"
+        if self.added_to is not None:
+            return f"added to {self.added_to}"
         if state.failure is not None:
             return f"create_dataset failed: {state.failure}"
         return state.ended or ("not known" if state == RecordingState() else "killed or crashed")
+
+    @property
+    def added_to(self) -> str | None:
+        """The id of the dataset that has the episodes already, as a program was killed before it could delete them."""
+        dataset_id, first, rows = self.state.adding.get("dataset_id"), self.state.adding.get("first"), self.rows
+        if not isinstance(dataset_id, str) or type(first) is not int or not rows:
+            return None
+        with suppress(MinariError, OSError):  # anybody may have written it
+            storage = MinariStorage.read(get_dataset_path(str(DatasetId.parse(dataset_id)), root=self.root) / "data")
+            if 0 <= first <= storage.total_episodes - len(rows):
+                there = range(first, first + len(rows))
+                pairs = zip(self.storage.get_episodes(rows), storage.get_episodes(there), strict=True)
+                if all(same_values(ours[name], theirs[name]) for ours, theirs in pairs for name in _UNCHANGED):
+                    return dataset_id
+        return None
+
+    def check_not_added(self) -> None:
+        """See that no dataset has the episodes already.
+
+        Raises:
+            DatasetExistsError: one has them.
+        """
+        dataset_id = self.added_to
+        if dataset_id is not None:
+            raise DatasetExistsError(
+                f"The episodes of the recording {self.name} are in the dataset {dataset_id} already, its program was "
+                f"killed before it could delete them; run `minari recover --discard {self.name}`."
+            )
 
     @property
     def dataset_id(self) -> str | None:
@@ -209,11 +252,36 @@ class Recording:
         with opened_writer(self.storage) as writer:
             writer.commit(self.storage._current.updated({_DISCARDED: discards}))
 
-    def append_to(self, storage: MinariStorage) -> None:
-        """Append its episodes to another storage, without what was discarded."""
+    def append_to(self, storage: MinariStorage, rows: Sequence[int] | None = None) -> None:
+        """Append its episodes to another storage, without what was discarded.
+
+        Args:
+            storage: where they go.
+            rows: the numbers of those that are taken; by default all that were not discarded.
+        """
         infos = self._discards.get("infos")
         change = partial(_without_infos, infos) if isinstance(infos, dict) and infos else None
-        append_stored(storage, [(self.storage, self.rows)], change=change)
+        append_stored(storage, [(self.storage, self.rows if rows is None else rows)], change=change)
+
+    def refused_by(self, storage: MinariStorage) -> dict[int, MinariError]:
+        """The numbers of the episodes that the format of another storage cannot hold, and why."""
+        refused: dict[int, MinariError] = {}
+        with tempfile.TemporaryDirectory() as folder:
+            trial = MinariStorage.new(
+                Path(folder) / "data",
+                storage.observation_space,
+                storage.action_space,
+                None,
+                storage._current.data_format,
+                jpeg_encoding=storage.jpeg_encoding,
+                compression=storage.compression,
+            )
+            for row in self.rows:
+                try:
+                    self.append_to(trial, [row])
+                except (EpisodeError, MetadataError) as error:
+                    refused[row] = error
+        return refused
 
     def without_discards(self) -> Recording:
         """The recording, once what was discarded is no longer in its files; a kill leaves the old ones or the new."""
@@ -315,6 +383,7 @@ def new_recording(
         raise UnsafePathError(f"{path.parent} is a link, expected a folder for recordings; remove it.")
     try:
         with storage_errors(path, "made"):
+            _make_recordings_folder(path.parent)
             storage = MinariStorage.new(
                 path / "data",
                 observation_space,
@@ -331,19 +400,35 @@ def new_recording(
     return Recording(name, storage, folder)
 
 
+def _make_recordings_folder(folder: Path) -> None:
+    """Let everybody record who may write to the root: its permissions are those of the root."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        folder.mkdir()
+        with suppress(OSError):  # of file systems without permissions
+            folder.chmod(stat.S_IMODE(folder.parent.stat().st_mode))
+
+
 def _remove_folder_if_empty(folder: Path) -> None:
     with suppress(OSError):  # other recordings may be there
         folder.rmdir()
 
 
 def list_recordings(root: PathLike | None = None) -> list[Recording]:
-    """The recordings of the catalogue, the oldest first, those under way included."""
+    """The recordings of the catalogue, the oldest first, those under way included.
+
+    Warns:
+        UserWarning: a directory may not be read; it is left out.
+    """
     folder = get_datasets_root(root)
     found = []
     for path in _data_paths(folder / RECORDINGS_FOLDER):
-        with suppress(MinariError, OSError):  # one that died before its first episode, or was saved just now
+        try:
             recording = Recording(path.parent.name, MinariStorage.read(path), folder)
             found.append((recording.modified, recording.name, recording))
+        except (MinariError, OSError) as error:  # one that died before its first episode, or was saved just now
+            if isinstance(error.__cause__ or error, PermissionError):
+                _warn_of_closed(path)
     return [recording for _, _, recording in sorted(found, key=lambda item: item[:2])]
 
 
@@ -356,7 +441,20 @@ def _data_paths(folder: Path) -> list[Path]:
             names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return [folder / name / "data" for name in names if is_directory(folder / name / "data")]
+    except PermissionError:
+        _warn_of_closed(folder)
+        return []
+    open_ones = []
+    for name in names:
+        if os.access(folder / name, os.X_OK):
+            open_ones.append(folder / name / "data")
+        else:
+            _warn_of_closed(folder / name)
+    return [path for path in open_ones if is_directory(path)]
+
+
+def _warn_of_closed(path: Path) -> None:
+    warn(f"{path} is left out ({os.strerror(errno.EACCES)}).")
 
 
 def find_recording(name: str, root: PathLike | None = None) -> Recording:
@@ -384,6 +482,7 @@ def resume_recording(name: str, root: PathLike | None = None) -> tuple[Recording
     Raises:
         DatasetNotFoundError: there is none of that name.
         DatasetBusyError: a program that is alive records to it.
+        DatasetExistsError: a dataset has its episodes already.
     """
     recording = find_recording(name, root)
     held = recording.hold()
@@ -393,6 +492,12 @@ def resume_recording(name: str, root: PathLike | None = None) -> tuple[Recording
             f"The recording {name} is in use by {'another process' if pid is None else f'process {pid}'}, which "
             f"records to it; wait until that has ended, or record without resume."
         )
+    try:
+        recording.check_not_added()
+    except BaseException:
+        if held is not None:
+            held.release()
+        raise
     return recording, held
 
 
@@ -410,10 +515,12 @@ def recover_recording(name: str, dataset_id: str | None = None, root: PathLike |
         DatasetNotFoundError: there is no recording of that name.
         EpisodeError: no episode had been written.
         DatasetIdError: the program gave no id, and neither does the caller.
+        DatasetExistsError: there is a dataset of this id already, or one has the episodes already.
     """
     recording = find_recording(name, root)
     if recording.episodes == 0:
         raise EpisodeError(f"The recording {name} holds no episode, so there is nothing to recover; delete it.")
+    recording.check_not_added()
     wanted = dataset_id or recording.dataset_id
     if wanted is None:
         raise DatasetIdError(f"The recording {name} was given no id of a dataset; say which one it is to have.")

@@ -137,8 +137,10 @@ def start(datasets_root: Path, tmp_path: Path) -> Iterator[Callable[..., subproc
     started: list[subprocess.Popen[str]] = []
 
     def start_minari(*arguments: str) -> subprocess.Popen[str]:
-        # A test run in the background may have Ctrl-C ignored, which children inherit.
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        # A test run in the background may have Ctrl-C and the end of its terminal ignored, which children inherit.
+        before = {signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler)}
+        if hasattr(signal, "SIGHUP"):
+            before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_DFL)
         try:
             process = subprocess.Popen(
                 [sys.executable, "-m", "minari", *arguments],
@@ -149,7 +151,8 @@ def start(datasets_root: Path, tmp_path: Path) -> Iterator[Callable[..., subproc
                 encoding="utf-8",
             )
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
         started.append(process)
         return process
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import shlex
 import signal
 import subprocess
@@ -58,7 +60,7 @@ def start_recording(start: Start, tmp_path: Path) -> Callable[..., subprocess.Po
     return start_and_wait
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_what_was_recorded_before_a_signal_is_kept(
     start_recording: Start, run: Minari, number: signal.Signals, code: int
 ) -> None:
@@ -165,3 +167,24 @@ os.kill(os.getpid(), signal.SIGKILL)
             (complaint,) = done.complaints
             assert complaint.startswith("Error: ")
         assert minari.list_local_datasets() == {}
+
+
+def test_a_terminal_that_is_closed_ends_the_recording_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pty
+
+    (tmp_path / "slow.py").write_text(POLICY.replace("PAUSE", "0.01"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(minari.__file__).parents[1]), *filter(None, sys.path)]))
+    command = ["record", "CartPole-v1", "--dataset-id", "slow/a-v0", "--policy", "slow:Slow", "--episodes", "100000"]
+    child, terminal = pty.fork()
+    if child == 0:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        os.chdir(tmp_path)
+        os.execv(sys.executable, [sys.executable, "-m", "minari", *command])
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "under-way").exists():
+        assert time.monotonic() < deadline
+        if select.select([terminal], [], [], 0.02)[0]:
+            os.read(terminal, 10_000)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 129
+    assert minari.load_dataset("slow/a-v0").total_steps >= 60

@@ -14,6 +14,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -366,6 +367,20 @@ def test_a_recording_of_something_else_does_not_go_on(datasets_root: Path) -> No
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         again.close()
+
+
+@pytest.mark.parametrize("other", ["MountainCar-v0", "Pendulum-v1"])
+def test_a_recording_of_another_environment_does_not_go_on(other: str) -> None:
+    """Also where the spaces are the same."""
+    g = {"g": 9.0} if other == "Pendulum-v1" else {}
+    first = DataCollector(gym.make("Pendulum-v1"))
+    play(first, action=np.zeros(1, np.float32))
+    first.close()
+    (recording,) = list_recordings()
+    with pytest.raises(CombineError, match=r"of another environment: (id is|kwargs)"):
+        DataCollector(gym.make(other, **g), resume=recording.name)
+    longer = DataCollector(gym.make("Pendulum-v1", max_episode_steps=7), resume=recording.name)
+    assert longer.total_episodes == 1
 
 
 def test_a_collector_that_was_closed_can_go_on_unless_another_has_taken_over() -> None:

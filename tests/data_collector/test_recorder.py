@@ -119,7 +119,9 @@ def in_recorder(recorder: EpisodeRecorder, reset: tuple[Any, Any], steps: list[A
     recorder.start(*(first := copy.deepcopy(reset)), seed=3, options=None)
     deface(first)
     for count, step in enumerate(map(copy.deepcopy, steps), 1):
-        assert recorder.add(*step) == len(recorder) == count
+        observation, action, *others = step
+        recorder.act(action)
+        assert recorder.add(observation, *others) == len(recorder) == count
         deface(step)
     return recorder.take()
 

@@ -129,6 +129,14 @@ def test_dropping_an_episode_that_is_not_there(index: int) -> None:
         DataCollector(ScriptedEnv()).discard_episode(0)
 
 
+@pytest.mark.parametrize("index", ["0", None, 0.5])
+def test_the_number_of_an_episode_to_drop_is_whole(index: Any) -> None:
+    collector, _ = recorded((), 3)
+    with pytest.raises(TypeError, match=r"index is .*, expected a whole number"):
+        collector.discard_episode(index)
+    assert collector.total_episodes == 3
+
+
 @pytest.mark.parametrize("data_format", ["hdf5", "arrow", "zarr"])
 def test_what_was_dropped_stays_away_when_it_is_recovered(data_format: str, datasets_root: Path) -> None:
     collector, _ = recorded((), 4, buffer_steps=1, data_format=data_format)
@@ -192,3 +200,142 @@ def test_an_episode_that_only_the_format_refuses_does_not_block_the_others(
         collector.create_dataset("test/refused-v0")
     with pytest.warns(UserWarning, match="pisode 1 cannot be stored"):
         assert seeds(collector.create_dataset("test/refused-v0", on_error="skip")) == [0, 2]
+
+
+# Rewards of another shape
+
+
+@pytest.mark.parametrize("buffer_steps", [1, 10_000])
+def test_an_episode_with_rewards_of_another_shape_is_named_when_it_ends(buffer_steps: int) -> None:
+    env = ScriptedEnv(reward=lambda time: np.ones(2) if env.resets[-1]["seed"] in (2, 4) else 1.0, length=2)
+    collector = DataCollector(env, buffer_steps=buffer_steps)
+    for seed in range(6):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            play(collector, seed=seed)
+        notes = [str(warning.message) for warning in caught]
+        assert [f"Episode {seed} cannot be stored" in note for note in notes] == [True] * (seed in (2, 4))
+    with pytest.raises(EpisodeError, match=r"Episode 2 .*shape \(2,\).*Episode 4 "):
+        collector.create_dataset("test/shapes-v0")
+    collector.discard_episode(2)
+    with pytest.warns(UserWarning, match="Episode 3 cannot be stored and left out"):
+        dataset = collector.create_dataset("test/shapes-v0", on_error="skip")
+    assert seeds(dataset) == [0, 1, 3, 5]
+
+
+@pytest.mark.parametrize("buffer_steps", [1, 10_000])
+def test_once_the_first_is_dropped_the_others_decide_the_shape_of_rewards(buffer_steps: int) -> None:
+    env = ScriptedEnv(reward=lambda time: np.ones(2) if env.resets[-1]["seed"] == 0 else 1.0, length=2)
+    collector = DataCollector(env, buffer_steps=buffer_steps)
+    play(collector, seed=0)
+    for seed in (1, 2):
+        with pytest.warns(UserWarning, match=f"Episode {seed} cannot be stored"):
+            play(collector, seed=seed)
+    collector.discard_episode(0)
+    dataset = collector.create_dataset("test/shapes-v0")
+    assert seeds(dataset) == [1, 2]
+    assert dataset[0].rewards.shape == (2,)
+    assert list_recordings() == []
+
+
+# Infos whose names are escaped in a file
+
+
+@pytest.mark.parametrize("buffer_steps", [1, 10_000])
+@pytest.mark.parametrize(
+    ("name", "left"),
+    [
+        ("7", {"x": None, "_x": None, "..": None, "n": {2: None}}),
+        ("..", {7: None, "x": None, "_x": None, "n": {2: None}}),
+        ("x", {7: None, "_x": None, "..": None, "n": {2: None}}),
+        ("n/2", {7: None, "x": None, "_x": None, "..": None}),
+    ],
+)
+def test_an_info_of_any_name_is_dropped(buffer_steps: int, name: str, left: dict[Any, Any]) -> None:
+    env = ScriptedEnv(
+        inform=lambda time: {7: time, "x": time + 1, "_x": time > 0, "..": time, "n": {2: time}}, length=2
+    )
+    collector = DataCollector(env, record_infos=True, buffer_steps=buffer_steps)
+    play(collector, 1)
+    collector.discard_info(name)
+    (episode,) = collector.create_dataset("test/dropped-v0")
+
+    def keys(infos: Any) -> Any:
+        return {key: keys(part) for key, part in infos.items()} if isinstance(infos, dict) else None
+
+    assert keys(episode.infos) == left
+
+
+def test_an_info_is_dropped_with_its_mask() -> None:
+    infos: list[dict[str, Any]] = [{}, {"x": 3, "_x": 1, "text": "a"}, {"_x": 1, "pair": {"a": 1}}]
+    collector = DataCollector(ScriptedEnv(inform=infos.__getitem__, length=2), record_infos=True)
+    play(collector, 1)
+    for name in ("x", "text", "pair"):
+        collector.discard_info(name)
+    (episode,) = collector.create_dataset("test/dropped-v0")
+    assert list(episode.infos) == ["_x", "__x"]
+    assert episode.infos["_x"].tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize(("key", "name"), [(7, "7"), (None, "None"), ("..", "..")])
+def test_the_advice_names_an_info_as_it_is_dropped(key: Any, name: str) -> None:
+    collector = DataCollector(ScriptedEnv(inform=lambda time: {key: object()}, length=2), record_infos=True)
+    with pytest.warns(UserWarning, match=rf"discard_info\('{name}'\)".replace("..", r"\.\.")):
+        play(collector, 1)
+    collector.discard_info(key)  # as it is, or as it prints
+    collector.discard_info(name)
+    assert collector.create_dataset("test/advised-v0").total_episodes == 1
+
+
+@pytest.mark.parametrize("buffer_steps", [1, 10_000])
+@pytest.mark.parametrize("data_format", ["hdf5", "zarr"])
+def test_what_only_the_format_of_the_dataset_refuses_is_left_out(data_format: str, buffer_steps: int) -> None:
+    """Zarr has no long doubles."""
+    if np.dtype(np.longdouble).itemsize == 8:
+        pytest.skip("there are none here")
+    env = ScriptedEnv(inform=lambda time: {"x": np.longdouble(1) if env.resets[-1]["seed"] == 2 else 1.0}, length=2)
+    first = DataCollector(env, data_format="zarr", record_infos=True)
+    play(first, seed=0)
+    dataset = first.create_dataset("test/target-v0")
+    collector = DataCollector(env, data_format=data_format, record_infos=True, buffer_steps=buffer_steps)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # which depends on when the other format refuses it
+        for seed in (1, 2, 3):
+            play(collector, seed=seed)
+    with pytest.raises(EpisodeError, match="float128"):
+        collector.add_to_dataset(dataset)
+    assert (collector.total_episodes, len(dataset)) == (3, 1)
+    with pytest.warns(UserWarning, match="cannot be stored.*left out: 'infos/x' has float128"):
+        collector.add_to_dataset(dataset, on_error="skip")
+    assert seeds(minari.load_dataset("test/target-v0")) == [0, 1, 3]
+    assert (collector.total_episodes, list_recordings()) == (0, [])
+
+
+@pytest.mark.parametrize("buffer_steps", [1, 10_000])
+def test_rewards_that_no_dataset_takes_stay_recorded(buffer_steps: int) -> None:
+    env = ScriptedEnv(reward=lambda time: np.ones(2), length=2)
+    first = DataCollector(env)
+    play(first)
+    dataset = first.create_dataset("test/target-v0")
+    env.reward = float
+    collector = DataCollector(env, buffer_steps=buffer_steps)
+    play(collector, 2)
+    with pytest.raises(ValueError, match=r"rewards .*\(2,\)"):
+        collector.add_to_dataset(dataset, on_error="skip")
+    assert (collector.total_episodes, len(dataset)) == (2, 1)
+
+
+def test_the_next_reason_is_named_when_the_first_is_dropped() -> None:
+    env = ScriptedEnv(inform=lambda time: {"a": object(), "b's": object(), "c": time}, length=2)
+    collector = DataCollector(env, record_infos=True, buffer_steps=1)
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=r"discard_info\('a'\)"):
+            play(collector)
+    assert list_recordings() == []
+    with pytest.warns(UserWarning, match=r'discard_info\("b\'s"\)') as caught:
+        collector.discard_info("a")
+    assert len(caught) == 2  # one an episode
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        collector.discard_info("b's")
+    assert [list(episode.infos) for episode in collector.create_dataset("test/both-v0")] == [["c"], ["c"]]

@@ -227,3 +227,98 @@ def test_infos_are_recorded_only_when_asked_for() -> None:
     play(collector)
     (episode,) = recorded(collector)
     assert episode.infos == {}
+
+
+# Memory that changes
+
+
+class UsesActionAsScratch(ScriptedEnv):
+    """Writes into the action that it was given."""
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, Any]:
+        for part in action.values() if isinstance(action, dict) else [action]:
+            part[...] = 7
+        return super().step(action)
+
+
+class Plain(minari.StepDataCallback):
+    """Changes nothing, but is asked."""
+
+    def __call__(self, env: Any, **values: Any) -> Any:
+        return super().__call__(env, **values)
+
+
+@pytest.mark.parametrize("callback", [minari.StepDataCallback, Plain])
+@pytest.mark.parametrize("is_dict", [False, True])
+def test_an_action_is_recorded_as_it_was_given(callback: Any, is_dict: bool) -> None:
+    part = spaces.Box(-9, 9, (2,), np.float32)
+    env = UsesActionAsScratch(action_space=spaces.Dict(arm=part, leg=part) if is_dict else part, length=3)
+    collector = minari.DataCollector(env, callback)
+    collector.reset()
+    for time in range(3):
+        array = np.full(2, time, np.float32)
+        collector.step({"arm": array, "leg": array.copy()} if is_dict else array)
+        assert array.tolist() == [7, 7]  # as without the collector
+    (episode,) = collector.create_dataset("test/scratch-v0")
+    for actions in episode.actions.values() if is_dict else [episode.actions]:
+        assert actions.tolist() == [[0, 0], [1, 1], [2, 2]]
+
+
+class Tensor:
+    """Gives an array that shares its memory, as tensors do."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        return self.array
+
+    def __setitem__(self, place: Any, value: Any) -> None:
+        self.array[place] = value
+
+
+@pytest.mark.parametrize("callback", [minari.StepDataCallback, Plain])
+def test_a_tensor_is_recorded_as_it_was_given(callback: Any) -> None:
+    action_space = spaces.Box(-9, 9, (2,), np.float32)
+    collector = minari.DataCollector(UsesActionAsScratch(action_space=action_space, length=2), callback)
+    collector.reset()
+    arrays = np.eye(2, dtype=np.float32)
+    for array in arrays:
+        collector.step(Tensor(array))
+    (episode,) = collector.create_dataset("test/scratch-v0")
+    assert episode.actions.tolist() == [[1, 0], [0, 1]]
+
+
+@pytest.mark.parametrize("callback", [minari.StepDataCallback, Plain])
+def test_a_step_that_fails_in_the_environment_leaves_nothing(callback: Any) -> None:
+    def observe(time: int) -> Any:
+        if time == 2 and not collector.total_episodes:
+            raise KeyboardInterrupt
+        return np.full(2, time, np.float32)
+
+    collector = minari.DataCollector(ScriptedEnv(length=3), callback)
+    collector.env.observe = observe  # type: ignore[attr-defined]
+    collector.reset()
+    collector.step(1)
+    with pytest.raises(KeyboardInterrupt):
+        collector.step(2)
+    collector.step(0)  # to the time 3
+    (episode,) = collector.create_dataset("test/interrupted-v0")
+    assert episode.actions.tolist() == [1, 0]
+    assert episode.observations[:, 0].tolist() == [0, 1, 3]
+
+
+@pytest.mark.parametrize("data_format", ["hdf5", "arrow", "zarr"])
+def test_bytes_and_structures_belong_to_the_caller(data_format: str) -> None:
+    info = {
+        "key": np.bytes_(b"ab"),
+        "raw": np.void(b"abc"),
+        "pair": np.array((1, 2.0), "i4,f8"),
+        "day": np.array("2024-05", "M8[D]"),
+    }
+    collector = DataCollector(ScriptedEnv(inform=lambda time: info), record_infos=True, data_format=data_format)
+    play(collector)
+    (episode,) = recorded(collector)
+    for name, array in episode.infos.items():
+        assert array.flags.writeable, name
+        assert array.tolist() == [np.asarray(info[name]).item()] * 6

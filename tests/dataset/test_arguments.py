@@ -311,7 +311,6 @@ class TestWhatDiffers:
     ("call", "error", "words"),
     [
         (lambda c: c.discard_episode("1"), ArgumentTypeError, "index is '1', expected a whole number"),
-        (lambda c: c.discard_info(b"x"), ArgumentTypeError, "name is b'x', expected the key of an info"),
         (lambda c: c.reset(options=["low"]), ArgumentTypeError, r"options is \['low'\], expected a dict"),
         (lambda c: c.create_dataset("lab/more-v0", on_error="drop"), ArgumentError, "on_error is 'drop'"),
         (lambda c: DataCollector(ScriptedEnv(), resume=4), ArgumentTypeError, "name of a recording is 4"),

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +30,7 @@ from minari.storage.recordings import (
     recover_recording,
 )
 from support.scripted import PLANE, ScriptedEnv, buffer_of, listing, play
+from support.stored import as_nobody
 from support.values import assert_identical
 
 
@@ -50,11 +55,11 @@ ENDLESS = """
 """
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
-    """Start the endless recording in a process of its own."""
+def start(*arguments: str, program: str = ENDLESS) -> subprocess.Popen[str]:
+    """Start a program, by default the endless recording, in a process of its own."""
     paths = [str(Path(__file__).parents[1]), *(path for path in sys.path if path)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    command = [sys.executable, "-c", textwrap.dedent(ENDLESS), *arguments]
+    command = [sys.executable, "-c", textwrap.dedent(program), *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
 
@@ -241,3 +246,94 @@ def test_ids_of_environments_make_names_of_folders(datasets_root: Path) -> None:
     recording = new_recording(PLANE, ACTIONS, spec, "hdf5", jpeg_encoding=False)
     assert recording.name.startswith("space-Some-Env-x-v0-")
     assert recording.path == datasets_root / RECORDINGS_FOLDER / recording.name / "data"
+
+
+# Programs that are killed while they add to a dataset
+
+
+#: Adds episodes to a dataset, and is killed just before or just after.
+ADDING = """
+    import os, sys
+    import minari
+    from minari.storage.recordings import Recording
+    from support.scripted import ScriptedEnv, play
+
+    env = ScriptedEnv(inform=lambda time: {"time": time})
+    first = minari.DataCollector(env)
+    play(first, 2)
+    dataset = first.create_dataset("test/target-v0")
+    collector = minari.DataCollector(env, record_infos=True, buffer_steps=1, data_format=sys.argv[1])
+    play(collector, 3)
+    collector.discard_episode(1)
+    collector.discard_info("time")
+    setattr(Recording, sys.argv[2], lambda *arguments: os._exit(9))
+    collector.add_to_dataset(dataset)
+"""
+
+
+@pytest.mark.parametrize("data_format", ["hdf5", "zarr"])
+@pytest.mark.parametrize("killed_at", ["append_to", "discard"])
+def test_what_a_killed_program_has_added_is_not_recovered_again(data_format: str, killed_at: str) -> None:
+    child = start(data_format, killed_at, program=ADDING)
+    child.communicate()
+    assert child.returncode == 9
+    (recording,) = list_recordings()
+    added = minari.load_dataset("test/target-v0").total_episodes - 2
+    if killed_at == "append_to":
+        assert (added, recording.status) == (0, "killed or crashed")
+    else:
+        assert (added, recording.status) == (2, "added to test/target-v0")
+        with pytest.raises(DatasetExistsError, match=r"in the dataset test/target-v0 already.*--discard"):
+            recover_recording(recording.name, "test/again-v0")
+        with pytest.raises(DatasetExistsError, match="already"):
+            DataCollector(ScriptedEnv(), resume=recording.name)
+        minari.delete_dataset("test/target-v0")
+    assert recover_recording(recording.name, "test/again-v0").total_episodes == 2
+
+
+# Directories that several people share
+
+
+@pytest.fixture
+def shared_root(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A root that everybody may write to."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        monkeypatch.setenv("MINARI_DATASETS_PATH", folder)
+        yield Path(folder)
+
+
+needs_root = pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="becomes another user, which needs root"
+)
+
+
+@needs_root
+@pytest.mark.parametrize("closed", [".", "0", "0/data", "0/data/metadata.json"])
+def test_recordings_that_may_not_be_read_are_left_out_with_a_warning(shared_root: Path, closed: str) -> None:
+    for _ in range(2):
+        (folder := new_recording(PLANE, ACTIONS, None, "hdf5", jpeg_encoding=False).path.parent).chmod(0o755)
+        (folder / "data").chmod(0o755)
+    folder.rename(folder.with_name("0"))
+    (shared_root / RECORDINGS_FOLDER / closed).chmod(0)
+
+    def look() -> str:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found = len(list_recordings())
+        return f"{found} {[str(warning.message) for warning in caught]}"
+
+    expected = 0 if closed == "." else 1
+    assert re.fullmatch(rf"{expected} \[.* is left out \(Permission denied\)\..*\]", as_nobody(look))
+
+
+@needs_root
+def test_whoever_may_write_to_the_root_may_record(shared_root: Path) -> None:
+    new_recording(PLANE, ACTIONS, None, "hdf5", jpeg_encoding=False)
+
+    def record() -> str:
+        collector = DataCollector(ScriptedEnv(), buffer_steps=1)
+        play(collector, 2)
+        return str(collector.create_dataset("test/shared-v0").total_episodes)
+
+    assert as_nobody(record) == "2"
