@@ -199,7 +199,8 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         Returns:
             What the environment returned.
         """
-        if not self._recorder.started:
+        recorder, recorded = self._recorder, self._recorded
+        if not recorder.started:
             if not self._was_reset:
                 raise gym.error.ResetNeeded("Cannot record a step before the first reset; call reset() first.")
             self._end_episode()  # where an interruption came in between
@@ -208,11 +209,11 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
             self._start_episode(*self._last, None, None)
         result = self.env.step(action)
         observation, reward, terminated, truncated, info = result
-        if not self._recorded.are_returned:
-            observation, action, reward, terminated, truncated, info = self._recorded.of_step(self.env, action, result)
-        elif not self._recorded.with_infos:
+        if not recorded.are_returned:
+            observation, action, reward, terminated, truncated, info = recorded.of_step(self.env, action, result)
+        elif not recorded.with_infos:
             info = {}
-        steps = self._recorder.add(observation, action, reward, terminated, truncated, info)
+        steps = recorder.add(observation, action, reward, terminated, truncated, info)
         # An environment that resets itself goes on elsewhere, whatever a callback says.
         if terminated or truncated or (self._resets_itself and (result[2] or result[3])):
             self._done = bool(result[2] or result[3])
