@@ -67,6 +67,7 @@ _MOST_SPACES = 1 << 16
 _MOST_BITS = 1 << 24  # of all MultiBinary spaces together, which are larger than their description
 _MOST_NUMBERS = 1 << 30  # of all Boxes with uniform bounds together, which take no memory for these
 _MOST_DIMENSIONS = 64  # as NumPy has
+_ONE_BOUND = re.compile(r'"(?:low|high)"\s*:\s*[^\[\s]')
 _DTYPES = {
     name: dtype
     for dtype in map(np.dtype, "?bhilqBHILQefd")
@@ -389,7 +390,9 @@ def has_uniform_bounds(space_text: str | Mapping[str, Any]) -> bool:
     >>> has_uniform_bounds(serialize_space(spaces.Box(0, 255, (64, 64, 3), np.uint8)))
     False
     """
-    # As it stands: bounds that are written out in megabytes are not such.
+    # As it stands: bounds that are written out in megabytes are not such, which is seen without parsing them.
+    if isinstance(space_text, str) and "\\" not in space_text and not _ONE_BOUND.search(space_text):
+        return False
     description = parse_json(space_text) if isinstance(space_text, str) else space_text
     return isinstance(description, Mapping) and any(_is_uniform(node) for node, _ in _nodes(description))
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import re
+from itertools import accumulate
+from typing import Any, Final
 
 
 __all__ = ["parse_json", "shortened"]
 
+_STRINGS: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_STEPS: Final = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_NO_BRACKETS: Final = bytes(set(range(256)) - _STEPS.keys())
 _MOST_LEVELS = 200  # of lists and objects in each other, which every function that goes through them can follow
 _LONGEST_REPR = 200  # characters of a value that a message shows
 
@@ -26,18 +31,17 @@ def parse_json(text: str | bytes) -> Any:
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     brackets: Any = (b"[", b"{") if isinstance(text, bytes) else ("[", "{")
-    if sum(map(text.count, brackets)) > _MOST_LEVELS:  # as in few texts, and only then it takes a look
-        _check_nesting(value)
+    if sum(map(text.count, brackets)) > _MOST_LEVELS and _levels(text) > _MOST_LEVELS + 1:  # counted in few texts
+        raise ValueError("it is nested too deeply")
     return value
 
 
-def _check_nesting(value: Any) -> None:
-    level, depth = [value] if isinstance(value, (dict, list)) else [], 0
-    while level:
-        if depth > _MOST_LEVELS:
-            raise ValueError("it is nested too deeply")
-        items = (item for outer in level for item in (outer.values() if isinstance(outer, dict) else outer))
-        level, depth = [item for item in items if isinstance(item, (dict, list))], depth + 1
+def _levels(text: str | bytes) -> int:
+    """How deeply a text that is JSON is nested, from its brackets: a twentieth of the time that its values take."""
+    if isinstance(text, bytes):
+        text = text.decode(json.detect_encoding(text), "surrogatepass")
+    brackets = _STRINGS.sub("", text).encode("utf-8", "surrogatepass").translate(None, _NO_BRACKETS)
+    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0)
 
 
 def shortened(value: object) -> str:

@@ -204,20 +204,20 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         Returns:
             What the environment returned.
         """
-        if not self._recorder.started:
+        recorder, recorded = self._recorder, self._recorded
+        if not recorder.started:
             if not self._was_reset:
                 raise gym.error.ResetNeeded("Cannot record a step before the first reset; call reset() first.")
             self._end_episode()  # where an interruption came in between
             if self._resets_itself and self._done:
                 return self._step_that_resets(action)
             self._start_episode(*self._last, None, None)
-        recorder = self._recorder
         try:
-            if self._recorded.are_returned:
+            if recorded.are_returned:
                 recorder.act(action)
                 result = self.env.step(action)
                 observation, reward, terminated, truncated, info = result
-                if not self._recorded.with_infos:
+                if not recorded.with_infos:
                     info = {}
             else:
                 # The environment may write into the action, and the callback is to see what was given. Comparing
@@ -229,9 +229,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
                     action = given
                 elif action.tobytes() != given:
                     action = np.frombuffer(bytearray(given), action.dtype).reshape(action.shape)
-                observation, action, reward, terminated, truncated, info = self._recorded.of_step(
-                    self.env, action, result
-                )
+                observation, action, reward, terminated, truncated, info = recorded.of_step(self.env, action, result)
                 recorder.act(action)
             steps = recorder.add(observation, reward, terminated, truncated, info)
         except BaseException:

@@ -47,7 +47,7 @@ class _ArrayColumn:
     def append(self, value: Any) -> None:
         if (
             type(value) is np.ndarray
-            and value.dtype == self._dtype
+            and ((dtype := value.dtype) is self._dtype or dtype == self._dtype)
             and value.shape == self._shape
             and self._odd is None
         ):

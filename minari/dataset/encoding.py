@@ -24,6 +24,7 @@ TRUNCATIONS: Path = ("truncations",)
 OUTCOMES = frozenset({REWARDS, TERMINATIONS, TRUNCATIONS})
 
 _NUMBERS = "biufc"  # kinds of dtypes
+_NUMBER_TYPES = frozenset({int, np.float64})  # of most metadata
 #: What decoding values that do not fit together ends in.
 _ODD_VALUES = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError)
 
@@ -55,7 +56,7 @@ class EpisodeCodec:
         total_steps, columns = self._encode_steps(buffer, first_observations=1)
         if buffer.infos:
             columns.update(encode_infos(buffer.infos, total_steps + 1))
-        return EpisodeColumns(total_steps, columns, checked_metadata(_metadata(buffer)))
+        return EpisodeColumns(total_steps, columns, _metadata(buffer))
 
     def encode_further_steps(self, buffer: EpisodeBuffer) -> EpisodeColumns:
         """Make the columns of steps that continue an episode, but for the infos.
@@ -211,11 +212,10 @@ def size_of(episode: EpisodeColumns) -> int:
     size = 0
     for column in episode.columns.values():
         size += column.nbytes
-        if column.dtype.kind == "O":
+        if column.dtype.hasobject:
             size += sum(map(size_of_value, column))
     for value in episode.metadata.values():
-        if type(value) is not np.float64:  # as statistics are
-            size += size_of_value(value)
+        size += 32 if type(value) in _NUMBER_TYPES else size_of_value(value)
     return size
 
 
@@ -314,6 +314,8 @@ def _row_by_row(values: Any) -> Column:
 
 def _flags(name: str, values: Any, rows: int) -> Column:
     flags = np.asarray(values)
+    if flags.shape == (rows,) and flags.dtype == np.bool_:
+        return flags
     if flags.ndim > 1 and flags.size == len(flags):
         flags = flags.reshape(len(flags))
     if flags.ndim != 1 or len(flags) != rows:
@@ -331,8 +333,10 @@ def _metadata(buffer: EpisodeBuffer) -> dict[str, Any]:
         if isinstance(buffer.seed, (bool, np.bool_)) or not isinstance(buffer.seed, (int, np.integer)):
             raise EpisodeTypeError(f"The seed of the episode is {brief(buffer.seed)}, expected an int or None.")
         kept["seed"] = int(buffer.seed)
+        if kept["seed"].bit_length() > 64:
+            kept = checked_metadata(kept)
     if buffer.options:
         if not isinstance(buffer.options, Mapping):
             raise EpisodeTypeError(f"The options of the episode are {brief(buffer.options)}, expected a dict or None.")
-        kept["options"] = dict(buffer.options)
+        kept.update(checked_metadata({"options": dict(buffer.options)}))
     return kept

@@ -23,6 +23,9 @@ _MOST_BITS = 14_000  # of a whole number: Python writes no more than 4,300 digit
 #: Types whose values every format holds as they are.
 _PLAIN = frozenset({type(None), str, bool, int, float} | {np.dtype(code).type for code in "?bhilqBHILQefdFD"})
 
+#: Of these every value can be held.
+_FLAT = _PLAIN - {int}
+
 
 def checked_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Metadata that every format can hold, or an error.
@@ -40,6 +43,8 @@ def checked_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
         MetadataError: a key is not a string that can be stored, or belongs to the library; or a
             value is of another kind.
     """
+    if type(metadata) is dict and _FLAT.issuperset(map(type, metadata.values())) and _are_flat(tuple(metadata)):
+        return metadata.copy()  # statistics, which nearly all episodes have and nothing else
     own = [key for key in OWN_KEYS if key in metadata]
     if own:
         raise MetadataError(f"The episode metadata {own[0]!r} follow from the data; leave them out.")
@@ -85,6 +90,13 @@ def _place_of(key: str) -> tuple[list[str], str] | None:
     """The key at its slashes, the last part for itself; None for one that cannot be stored."""
     *outer, last = key.split("/")
     return (outer, last) if all((*outer, last)) and is_utf8_text(key) else None
+
+
+@lru_cache(maxsize=1024)
+def _are_flat(keys: tuple[Any, ...]) -> bool:
+    """Whether all keys can be stored as they are, and none has a meaning of its own."""
+    places = [_place_of(key) if isinstance(key, str) else None for key in keys]
+    return all(place is not None and not place[0] for place in places) and {*OWN_KEYS, "seed"}.isdisjoint(keys)
 
 
 def _conflict(name: str) -> MetadataError:

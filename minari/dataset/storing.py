@@ -133,8 +133,7 @@ def append_encoded(storage: MinariStorage, episodes: Iterable[EpisodeColumns]) -
     """
     with opened_writer(storage) as writer:
         session = _Session(storage, writer, storage._current)  # read only now, when nobody else can write
-        for episode in episodes:
-            session.take(with_jpeg(storage, episode))
+        session.take(*[with_jpeg(storage, episode) for episode in episodes])
         session.commit()
 
 
@@ -291,16 +290,18 @@ class _Session:
         """See that the rewards have as many components as those of all other episodes."""
         if self._reward_shape is None:
             self._reward_shape = shape
-        error = other_reward_shape(shape, self._reward_shape)
-        if error is not None:
-            raise error
+        elif shape != self._reward_shape:
+            error = other_reward_shape(shape, self._reward_shape)
+            if error is not None:
+                raise error
 
-    def take(self, episode: EpisodeColumns) -> None:
-        """Write an episode that is encoded."""
-        self._check_rewards(episode.columns[REWARDS].shape[1:])
-        self._writer.append(self._episodes, [episode])
-        self._episodes += 1
-        self._steps += episode.total_steps
+    def take(self, *episodes: EpisodeColumns) -> None:
+        """Write episodes that are encoded."""
+        for episode in episodes:
+            self._check_rewards(episode.columns[REWARDS].shape[1:])
+            self._steps += episode.total_steps
+        self._writer.append(self._episodes, episodes)
+        self._episodes += len(episodes)
 
     def copy(
         self,

@@ -29,6 +29,8 @@ _VALUES_AT_A_TIME: Final = 2**20
 _EPISODES_AT_A_TIME: Final = 1024
 _WORTHWHILE: Final = 64  # bytes of an array that is compressed, at least
 _ALL_BITS: Final = 2**64 - 1
+_MOST_INT64: Final = 2**63 - 1
+_WHOLE_NUMBERS: Final = frozenset({"id", "total_steps", "seed"})
 _SMALL: Final = 4096  # bytes of an array that `tobytes` copies sooner than a view of it is made
 
 
@@ -89,6 +91,7 @@ class EpisodeAppender:
         self._heap = GlobalHeap()
         self._waiting: dict[tuple[LeafKinds, AttributeKinds], _Waiting] = {}
         self._waiting_episodes = 0
+        self._plain: dict[tuple[Any, ...], AttributeKinds] = {}  # by the names and types of plain metadata
         self._placed: list[PlacedEpisodes] = []
 
     def add(self, index: int, episode: EpisodeColumns | StoredEpisode) -> None:
@@ -99,19 +102,10 @@ class EpisodeAppender:
             MetadataError: an attribute cannot be stored.
         """
         leaves, columns, known = self._leaves_of(episode)
-        names, numbers, texts = [], [], []
-        for name, value in flatten_metadata({"id": index, "total_steps": episode.total_steps, **episode.metadata}):
-            if isinstance(value, str):
-                names.append((name, TEXT, ()))
-                encoded = value.encode()
-                texts.append(text_checksum(encoded))
-                numbers.append(self._heap.add([encoded]))
-            else:
-                names.append((name, value.dtype, value.shape))
-                # (the owner of an array may fill it anew)
-                numbers.append(value.copy() if isinstance(value, np.ndarray) else value)
-
-        key = leaves, tuple(names)
+        names, numbers, texts = self._attributes_of(
+            {"id": index, "total_steps": episode.total_steps, **episode.metadata}
+        )
+        key = leaves, names
         waiting = self._waiting.get(key)
         if waiting is None:
             waiting = self._waiting[key] = _Waiting(episode_template(*key), key[0])
@@ -138,6 +132,27 @@ class EpisodeAppender:
             self._write_values()
         if self._waiting_episodes == _EPISODES_AT_A_TIME:
             self._write_objects()
+
+    def _attributes_of(self, metadata: Mapping[str, Any]) -> tuple[AttributeKinds, list[Any], list[np.uint64]]:
+        """What the attributes of an episode are like, their values, and the checksums of the texts among these."""
+        key = (*metadata, *map(type, metadata.values()))
+        known = self._plain.get(key)
+        if known is not None and abs(metadata.get("seed", 0)) <= _MOST_INT64:
+            return known, list(metadata.values()), []
+        names, numbers, texts = [], [], []
+        for name, value in flatten_metadata(metadata):
+            if isinstance(value, str):
+                names.append((name, TEXT, ()))
+                encoded = value.encode()
+                texts.append(text_checksum(encoded))
+                numbers.append(self._heap.add([encoded]))
+            else:
+                names.append((name, value.dtype, value.shape))
+                # (the owner of an array may fill it anew)
+                numbers.append(value.copy() if isinstance(value, np.ndarray) else value)
+        if _are_plain(metadata) and [name for name, _, _ in names] == [*metadata]:
+            self._plain[key] = tuple(names)
+        return tuple(names), numbers, texts
 
     def _leaves_of(
         self, episode: EpisodeColumns | StoredEpisode
@@ -271,6 +286,13 @@ class EpisodeAppender:
         """Write what waits; where all episodes lie, and where the file ends."""
         self._write_objects()
         return self._placed, self._end
+
+
+def _are_plain(metadata: Mapping[str, Any]) -> bool:
+    """Whether metadata are whole numbers of known names, and statistics, which become attributes as they are."""
+    return all(
+        type(value) is np.float64 or (type(value) is int and name in _WHOLE_NUMBERS) for name, value in metadata.items()
+    )
 
 
 def _metadata_checksums(

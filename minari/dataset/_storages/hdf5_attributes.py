@@ -40,9 +40,9 @@ def flatten_metadata(metadata: Mapping[str, Any], prefix: str = "") -> Iterator[
         name = prefix + key
         if isinstance(value, dict) and value:
             yield from flatten_metadata(value, f"{name}/")
-        elif type(value) is np.float64 and not name.endswith(_SUFFIXES):  # most of what episodes have
+        elif type(value) is np.float64 and ":" not in name:  # most of what episodes have; it has no suffix
             yield name, value
-        elif type(value) is int and -_MOST_INT64 <= value <= _MOST_INT64 and not name.endswith(_SUFFIXES):
+        elif type(value) is int and -_MOST_INT64 <= value <= _MOST_INT64 and ":" not in name:
             yield name, np.int64(value)
         else:
             yield _named(name, value)

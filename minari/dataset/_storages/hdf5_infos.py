@@ -22,7 +22,11 @@ _LONGEST_DATATYPE: Final = 2**15  # bytes; of a message of a header that is less
 
 def with_own_types(columns: Mapping[Path, Any]) -> Mapping[Path, Any]:
     """Return the columns of an episode with such infos as HDF5 holds them."""
-    raw = {path: dtype for path in columns if (dtype := dtype_of_column(path)) is not None and _has_type(dtype)}
+    raw = {
+        path: dtype
+        for path in columns
+        if path[0] == "infos" and (dtype := dtype_of_column(path)) is not None and _has_type(dtype)
+    }
     if not raw:
         return columns
     return {
