@@ -197,7 +197,7 @@ def test_several_collectors_are_told_in_one_line_and_dropped_ones_are_written() 
         """)
     assert sorted(recording.episodes for recording in list_recordings()) == [1, 2, 3]
     (line,) = [line for line in done.stderr.splitlines() if "recover" in line]
-    assert "with 2 more; `minari recover` lists them" in line
+    assert "In all, 3 recordings were not saved; see `minari recover`" in line
 
 
 def test_a_collector_that_is_garbage_is_written_soon(monkeypatch: pytest.MonkeyPatch) -> None:
