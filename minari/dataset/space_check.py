@@ -125,6 +125,9 @@ class SpaceCheck:
         elif isinstance(space, gym.spaces.Tuple):
             self._parts = [(i, SpaceCheck(sub, (*path, i))) for i, sub in enumerate(space.spaces)]
         self._bounds = _bounds_of(space)
+        self._choices = (
+            (int(space.start), int(space.start) + int(space.n) - 1) if type(space) is gym.spaces.Discrete else None
+        )
 
     def outside(self, values: Any) -> list[Outside]:
         """Return what lies outside the space, one a leaf.
@@ -134,7 +137,7 @@ class SpaceCheck:
         """
         if self._parts is not None:
             return [outside for key, part in self._parts for outside in part.outside(values[key])]
-        if type(values) is list and type(self.space) is gym.spaces.Discrete and _are_choices(self.space, values):
+        if self._choices is not None and type(values) is list and _are_choices(*self._choices, values):
             return []
         if self._bounds is not None:
             array = _as_numbers(values, self.space.shape)
@@ -156,16 +159,15 @@ def _contains(space: gym.Space[Any], value: Any) -> bool:
 _WHOLE_NUMBERS = frozenset({int} | {np.dtype(code).type for code in "bhilqBHILQ"})
 
 
-def _are_choices(space: gym.spaces.Discrete, values: list[Any]) -> bool:
-    """Whether whole numbers of one type are inside; few of them differ, so that no array is needed to tell.
+def _are_choices(lowest: int, highest: int, values: list[Any]) -> bool:
+    """Whether whole numbers of one type are within bounds; few of them differ, so that no array is needed to tell.
 
     Right after the steps of another program, an array and its least and greatest number cost four times as much.
     """
     types = set(map(type, values))
     if len(types) != 1 or not types <= _WHOLE_NUMBERS:
         return False
-    different = set(values)
-    return bool(space.start <= min(different) and max(different) < space.start + space.n)
+    return all(lowest <= value <= highest for value in map(int, set(values)))
 
 
 def _as_numbers(values: Any, shape: tuple[int, ...] | None) -> npt.NDArray[Any] | None:

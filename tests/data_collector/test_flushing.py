@@ -18,6 +18,7 @@ from gymnasium import spaces
 
 import minari
 from minari import DataCollector, EpisodeMetadataCallback
+from minari.data_collector import flush_timer
 from minari.errors import UnknownFormatError
 from minari.storage.recordings import RECORDINGS_FOLDER, list_recordings, recover_recording
 from support.scripted import ScriptedEnv, listing, play
@@ -60,8 +61,9 @@ def test_the_dataset_is_the_same_however_often_is_written(buffer_steps: int, dat
         assert metadata["rewards_sum"] == episode.rewards.sum()
 
 
-def test_what_is_in_memory_is_bounded() -> None:
+def test_what_is_in_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hundred times as many steps take no more memory, once they are written every 200 steps."""
+    monkeypatch.setattr(flush_timer, "FLUSH_AFTER", 3600.0)  # as another thread that writes takes memory as well
     box = spaces.Box(-1, 1, (1000,), np.float64)
     observation = np.zeros(1000)
     env = ScriptedEnv(lambda time: observation, observation_space=box, length=50)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from gymnasium.spaces import Box, Discrete
 
+from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.episode_metadata import checked_metadata, decoded_metadata
+from minari.dataset.minari_storage import MinariStorage
 from minari.errors import MetadataError
 from minari.testing.comparison import assert_same
 
@@ -122,3 +126,20 @@ def test_keys_of_the_library(key: str) -> None:
     with pytest.raises(MetadataError, match=f"'{key}' follow from the data"):
         checked_metadata({key: 1})
     assert checked_metadata({"mine": {key: 1}}) == {"mine": {key: 1}}
+
+
+def test_plain_metadata_of_many_episodes_come_back(tmp_path: Path) -> None:
+    """Whole numbers of any size, and names with the suffixes that HDF5 attributes have, among plain ones."""
+    seeds = [1, 2**63 - 1, 2**63, -3, 2**100, 5, 2**64 - 1]
+    metadatas = [
+        {"a:json": np.float64(seed), "b": np.float64(0.5)} if seed % 2 else {"b": np.float64(7)} for seed in seeds
+    ]
+    storage = MinariStorage.new(tmp_path, Box(-1, 1, (2,)), Discrete(2), data_format="hdf5")
+    described = iter(metadatas)
+    buffers = [
+        EpisodeBuffer(None, seed, None, np.zeros((2, 2), np.float32), [1], [1.0], [True], [False]) for seed in seeds
+    ]
+    storage.update_episodes(buffers, describe=lambda episode: next(described))
+    for seed, expected, found in zip(seeds, metadatas, storage.get_episode_metadata(range(len(seeds))), strict=True):
+        assert found["seed"] == seed
+        assert {key: value for key, value in found.items() if key not in ("id", "seed", "total_steps")} == expected
