@@ -64,6 +64,7 @@ def test_the_dataset_is_the_same_however_often_is_written(buffer_steps: int, dat
 def test_what_is_in_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hundred times as many steps take no more memory, once they are written every 200 steps."""
     monkeypatch.setattr(flush_timer, "FLUSH_AFTER", 3600.0)  # as another thread that writes takes memory as well
+    monkeypatch.setattr(flush_timer, "flush_timer", flush_timer.FlushTimer())  # since that of others waits in turn
     box = spaces.Box(-1, 1, (1000,), np.float64)
     observation = np.zeros(1000)
     env = ScriptedEnv(lambda time: observation, observation_space=box, length=50)
