@@ -114,6 +114,8 @@ def create_dataset_from_arrays(  # noqa: D417 (what it shares with the other is 
         steps.assumptions.append(f"the action space is {_brief(action_space)}")
     if steps.assumptions:
         warn(f"{dataset_id}: assumed that {'; '.join(steps.assumptions)}.")
+    if not (steps.ends - steps.starts > steps.dropped).any():
+        raise EpisodeError("There is no episode left where the last step of each is dropped, expected at least one.")
     notes = {"final_observation": steps.final_observation, "assumptions": steps.assumptions}
     return create_dataset_from_buffers(
         dataset_id,
@@ -216,9 +218,14 @@ class _Steps:
         if choice == "drop_last_step" and (lost := int((self.ends - self.starts == 1).sum())):
             self.assumptions.append(f"{lost} episodes of a single step are left out")
 
+    @property
+    def dropped(self) -> int:
+        """How many of the last steps of each episode are left out."""
+        return 1 if self.final_observation == "drop_last_step" else 0
+
     def episodes(self) -> Iterator[EpisodeBuffer]:
         """The episodes, as views of the arrays where that is possible."""
-        dropped = 1 if self.final_observation == "drop_last_step" else 0
+        dropped = self.dropped
         for number, (start, end) in enumerate(zip(self.starts.tolist(), self.ends.tolist(), strict=True)):
             steps = slice(start, end - dropped)
             if steps.stop == steps.start:

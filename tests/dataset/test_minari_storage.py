@@ -124,7 +124,7 @@ def test_new_makes_folders_and_takes_empty_ones(tmp_path: Path) -> None:
             path.mkdir()
         storage = MinariStorage.new(str(path), SPACE, ACTIONS)
         assert storage.data_path == path
-        assert [file.name for file in path.iterdir()] == ["metadata.json"]
+        assert sorted(file.name for file in path.iterdir()) == ["main_data.hdf5", "metadata.json"]
 
 
 def test_new_refuses_what_is_taken(storage: MinariStorage, tmp_path: Path) -> None:

@@ -278,7 +278,7 @@ class TestDownload:
         else:
             write_namespace(datasets_root, "x-v0")
         before = tree(datasets_root)
-        with pytest.raises(DatasetExistsError, match="is no dataset"):
+        with pytest.raises(DatasetExistsError, match="is not a dataset"):
             download_dataset("x-v0", force)
         assert tree(datasets_root) == before
         assert spy.downloads() == []

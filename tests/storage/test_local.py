@@ -51,7 +51,8 @@ class TestList:
 
     def test_metadata_as_they_are_stored(self, datasets_root: Path) -> None:
         folder = write_dataset(datasets_root, "a/x-v0", author=["Ann"], mine={"deep": [1, None]})
-        assert list_local_datasets() == {"a/x-v0": json.loads((folder / "data/metadata.json").read_text())}
+        stored = json.loads((folder / "data/metadata.json").read_text())
+        assert list_local_datasets() == {"a/x-v0": {**stored, "dataset_size": 0.0}}  # measured, as none is stored
 
     def test_sorted_by_namespace_name_and_number(self, datasets_root: Path) -> None:
         ids = ["b-v2", "b-v10", "c-v0", "B/a-v0", "a/x-v0", "a/b/a-v0", "aa/a-v1"]

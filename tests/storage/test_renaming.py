@@ -79,7 +79,7 @@ class TestRename:
         [
             ("taken-v0", DatasetExistsError, "already exists"),
             ("name", DatasetIdError, "has no version"),
-            ("../y-v0", DatasetIdError, "malformed"),
+            ("../y-v0", DatasetIdError, "Malformed dataset ID"),
             ("x-v0", DatasetExistsError, "already exists"),
             ("x-v0/y-v0", DatasetExistsError, "inside the dataset"),
             ("taken-v0/deeper/y-v0", DatasetExistsError, "inside the dataset"),

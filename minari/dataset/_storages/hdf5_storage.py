@@ -453,7 +453,7 @@ class HDF5Storage(MinariStorage):
         if self._first_reward is None:
             try:
                 self._first_reward = self._at_one_moment(self._located_reward_shape)
-            except DatasetCorruptError:
+            except (DatasetCorruptError, DatasetBusyError):  # which whoever writes or reads the episodes is told
                 return None
         return self._first_reward
 
