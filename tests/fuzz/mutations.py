@@ -123,7 +123,7 @@ def _may_be_damaged(status: os.stat_result) -> bool:
 
 
 def _is_small(file: Path) -> bool:
-    return file.is_file() and file.stat().st_size <= _LARGEST
+    return file.is_file() and not file.is_symlink() and file.stat().st_size <= _LARGEST
 
 
 # Bytes

@@ -289,3 +289,8 @@ def test_large_files_are_read_through_a_mould_of_their_map(tmp_path: Path, used:
             assert not episode["observations"].flags.owndata
     assert used["read"] >= 3
     assert pa.total_allocated_bytes() - before < 200_000
+
+
+def test_no_values() -> None:
+    with pytest.raises(ValueError, match="values at"):
+        Mould(bytes(16), [])

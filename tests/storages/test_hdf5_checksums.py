@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from minari.data_collector import EpisodeBuffer
 from minari.dataset._storages.hdf5_names import spell
 from minari.dataset.minari_storage import MinariStorage
 from minari.errors import ChecksumError, DatasetCorruptError
@@ -282,3 +283,18 @@ def test_an_attribute_of_somebody_else_is_no_damage(tmp_path: Path) -> None:
     with h5py.File(path / "main_data.hdf5", "r+") as file:
         file["episode_1"].attrs["color"] = "red"
     assert metadata_of(path)[1]["color"] == "red"
+
+
+def test_an_episode_whose_leaf_is_gone_is_one_that_cannot_be_verified(tmp_path: Path) -> None:
+    storage = MinariStorage.new(tmp_path / "data", spaces.Discrete(9), spaces.Discrete(2))
+    episode = EpisodeBuffer(
+        observations=[1, 2, 3], actions=[0, 1], rewards=[0.5, 1.5], terminations=[False, True],
+        truncations=[False, False], infos={"k": [1, 2, 3]},
+    )  # fmt: skip
+    storage.update_episodes([episode] * 3)
+    assert storage._episodes_without_checksums(range(3)) == []
+    with h5py.File(tmp_path / "data" / "main_data.hdf5", "r+") as file:
+        del file["episode_1/infos/k"]
+    again = MinariStorage.read(tmp_path / "data", verify_checksums=True)
+    assert [episode["infos"].keys() for episode in again.get_episodes(range(3))] == [{"k"}, set(), {"k"}]
+    assert again._episodes_without_checksums(range(3)) == [1]

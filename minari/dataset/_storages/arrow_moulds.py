@@ -91,14 +91,14 @@ class Mould:
         values: where its values lie, in their order.
 
     Raises:
-        ValueError: the places do not lie in the file, one after the other.
+        ValueError: there are none, or the places do not lie in the file, one after the other.
     """
 
     def __init__(self, data: Any, values: Sequence[Values]) -> None:
         view = memoryview(data).cast("B")
         begins = [0, *(each.offset + each.size for each in values)]
         ends = [*(each.offset for each in values), len(view)]
-        if any(begin > end for begin, end in zip(begins, ends, strict=True)):
+        if not values or any(begin > end for begin, end in zip(begins, ends, strict=True)):
             raise ValueError(f"values at {ends[:-1]} until {begins[1:]} of {len(view)} bytes")
         self._values = tuple(values)
         self._columns = [(each.path, each.reading(len(view))) for each in values]

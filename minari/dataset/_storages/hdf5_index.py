@@ -394,6 +394,8 @@ class EpisodeIndex:
         if number == UNKNOWN:
             return [NO_CHECKSUM] * len(episodes.schema.leaves)
         schema = self._schemas[number if number > UNKNOWN else UNKNOWN - 1 - number]
+        if not {leaf.path for leaf in schema.leaves} <= {leaf.path for leaf in episodes.schema.leaves}:
+            return [NO_CHECKSUM] * len(episodes.schema.leaves)  # no checksum tells that a leaf is gone
         values: list[int] = self._rows[index, _FIXED : schema.row_width].tolist()
         known = {
             (leaf.path, leaf.dtype, leaf.shape, values[place]): checksum
@@ -462,7 +464,7 @@ class EpisodeIndex:
             with path.open("xb") as file:
                 file.write(rows.data)
             return
-        with os.fdopen(open_regular(path, os.O_RDWR), "r+b") as file:
+        with os.fdopen(open_regular(path, os.O_RDWR, links=False), "r+b") as file:
             if os.fstat(file.fileno()).st_nlink > 1:
                 raise OSError(f"{path} is another file as well")
             file.seek(offset)
