@@ -357,15 +357,18 @@ class PendingEpisodes:
         except _OF_THE_SYSTEM:
             raise
         except Exception:
-            for finished in self._ready:
+            self._settle()  # the error may have come after they were written
+            for finished in list(self._ready):
                 try:
                     self._append_to_recording([finished])
                 except _OF_THE_SYSTEM:
                     raise
                 except Exception as error:
-                    finished.error = error
-                    self._notes.append(_unfit_note(finished))
-                    self._recount()
+                    self._settle()
+                    if any(kept is finished for kept in self._kept):
+                        finished.error = error
+                        self._notes.append(_unfit_note(finished))
+                        self._recount()
         except BaseException:
             with suppress(Exception):  # the next flush tries it again
                 self._settle()
@@ -378,9 +381,11 @@ class PendingEpisodes:
             finished.row = sys.maxsize
         for row, finished in enumerate(ready, self._rows):
             finished.row = row
+        episodes = [finished.episode for finished in ready if finished.episode is not None]
         self._is_unsure = True
-        append_encoded(self._recording.storage, (f.episode for f in ready if f.episode is not None))
-        self._is_unsure = False
+        append_encoded(self._recording.storage, episodes)
+        # Where the system failed after the commit, the change waits for the next writer.
+        self._is_unsure = self._recording.storage.total_episodes < self._rows + len(episodes)
         self._settle()
 
     def _settle(self) -> None:

@@ -231,7 +231,7 @@ class _Trial:
         if found != expected[: len(found)]:
             return "a recording has other episodes than were recorded"
         if len(found) < int(notes):
-            return f"{notes} episodes were on disk, and {len(found)} can be recovered"
+            return f"{notes} episodes were on disk, and {len(found)} can be recovered: {state.difference(self._prepared.after)}"
         return ""
 
     def _go_on(self, state: State) -> str:
