@@ -231,7 +231,8 @@ class _Trial:
         if found != expected[: len(found)]:
             return "a recording has other episodes than were recorded"
         if len(found) < int(notes):
-            return f"{notes} episodes were on disk, and {len(found)} can be recovered: {state.difference(self._prepared.after)}"
+            difference = state.difference(self._prepared.after)
+            return f"{notes} episodes were on disk, and {len(found)} can be recovered: {difference}"
         return ""
 
     def _go_on(self, state: State) -> str:
