@@ -85,7 +85,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
 
     Raises:
         TypeError: ``env`` is a vector environment, or a callback is an instance and no class.
-        ArgumentError: ``buffer_steps`` is no number from 1.
+        ArgumentError: ``buffer_steps`` is not a whole number of at least 1.
         SpaceError: a space is none.
         UnknownFormatError: there is no such format.
         UnknownSpaceError: a space, or one in it, is of a type that nothing tells how to store.
@@ -370,7 +370,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
                 it move up.
 
         Raises:
-            ArgumentTypeError: ``index`` is no whole number.
+            ArgumentTypeError: ``index`` is not a whole number.
             EpisodeIndexError: there is no such episode.
         """
         check_whole_number("index", index)

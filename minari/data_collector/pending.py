@@ -143,9 +143,9 @@ class PendingEpisodes:
                 if held is not None:
                     held.release()
                 raise
-        self._medium = medium._replace(data_format=medium.data_format or "hdf5")
+        self._medium, self._data_format = medium, medium.data_format or "hdf5"
         # What the format cannot do is refused before anything is recorded.
-        storage_type = get_minari_storage(self._medium.data_format or "hdf5")
+        storage_type = get_minari_storage(self._data_format)
         checked_compression(storage_type, self._codec, medium.compression, medium.jpeg_encoding)
         self._start_again(recording, held)
         if recording is not None:
@@ -331,7 +331,7 @@ class PendingEpisodes:
             self._medium.observation_space,
             self._medium.action_space,
             self._medium.env_spec,
-            self._medium.data_format or "hdf5",
+            self._data_format,
             jpeg_encoding=self._medium.jpeg_encoding,
             compression=self._medium.compression,
             root=self._root,
@@ -571,10 +571,10 @@ class PendingEpisodes:
             raise reason
         rows = [row for row in recording.rows if row not in refused]
         dataset._append(lambda: recording.append_to(dataset.storage, rows))
-        return [
-            f"{len(refused)} more cannot be stored in the dataset {dataset.id} and are left out: {error}"
-            for error in list(refused.values())[:1]
-        ]
+        if not refused:
+            return []
+        first = next(iter(refused.values()))
+        return [f"{len(refused)} more cannot be stored in the dataset {dataset.id} and are left out: {first}"]
 
     def _mark_of(self, dataset: MinariDataset) -> dict[str, Any]:
         """By what a recording is known to be in a dataset, where the program is killed before it deletes it."""
@@ -796,7 +796,7 @@ def _checked_medium(medium: Medium, recording: Recording) -> Medium:
         storage.observation_space,
         storage.action_space,
         medium.env_spec,
-        storage._current.data_format,
+        storage.FORMAT,
         storage.jpeg_encoding,
         storage.compression,
     )
@@ -840,7 +840,8 @@ def _not_yet(error: Exception) -> str:
 def _skipped_note(unfit: list[_Finished]) -> list[str]:
     if not unfit:
         return []
-    return [f"{_numbers(unfit).capitalize()} cannot be stored and left out: {unfit[0].error}"]
+    verb = "is" if len(unfit) == 1 else "are"
+    return [f"{_numbers(unfit).capitalize()} cannot be stored and {verb} left out: {unfit[0].error}"]
 
 
 def _numbers(unfit: list[_Finished]) -> str:

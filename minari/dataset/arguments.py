@@ -22,6 +22,7 @@ __all__ = [
     "check_seed",
     "check_space",
     "check_whole_number",
+    "expected_dataset",
     "made_callback",
     "no_dataset",
 ]
@@ -58,7 +59,7 @@ def check_count(name: str, value: Any, least: int = 0, error: type[MinariError] 
     """Make sure that an argument is a whole number that is large enough.
 
     Raises:
-        ArgumentTypeError: it is no whole number.
+        ArgumentTypeError: it is not a whole number.
         MinariError: it is too small; of the class ``error``.
     """
     check_whole_number(name, value)
@@ -70,7 +71,7 @@ def check_seed(name: str, value: object) -> None:
     """Make sure that an argument is None or a seed.
 
     Raises:
-        ArgumentTypeError: it is no whole number.
+        ArgumentTypeError: it is not a whole number.
         ArgumentError: it is negative.
     """
     if value is not None:
@@ -81,7 +82,7 @@ def check_score(name: str, value: object) -> None:
     """Make sure that an argument is None or a number.
 
     Raises:
-        ArgumentTypeError: it is no number.
+        ArgumentTypeError: it is not a number.
         ArgumentError: it is NaN.
     """
     if value is None:
@@ -135,6 +136,11 @@ def made_callback(name: str, given: Callable[[], T], expected: type[T], other: t
 
 def no_dataset(name: str, value: object) -> ArgumentTypeError:
     """Return the error about an argument that should be an open dataset, and how to get one."""
+    return ArgumentTypeError(expected_dataset(name, value))
+
+
+def expected_dataset(name: str, value: object) -> str:
+    """Return what :func:`no_dataset` says."""
     advice = "load one with minari.load_dataset(ID)"
     if isinstance(value, str) and is_dataset_id(value):
         advice = f"load it with minari.load_dataset({value!r})"
@@ -144,4 +150,4 @@ def no_dataset(name: str, value: object) -> ArgumentTypeError:
         advice = "make one of the storage with minari.MinariDataset(storage)"
     elif isinstance(value, (list, tuple)):
         advice = "give them one by one, or make one of them with minari.combine_datasets"
-    return ArgumentTypeError(f"{name} is {shortened(value)}, expected a MinariDataset; {advice}.")
+    return f"{name} is {shortened(value)}, expected a MinariDataset; {advice}."

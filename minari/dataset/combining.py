@@ -12,7 +12,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from minari._base.json_text import shortened
 from minari._base.notices import warn
-from minari.dataset.arguments import check_seed, no_dataset
+from minari.dataset.arguments import check_seed, expected_dataset, no_dataset
 from minari.dataset.compression import CompressionChoice
 from minari.dataset.dataset_id import DatasetId
 from minari.dataset.differences import differing_leaf
@@ -51,7 +51,7 @@ def validate_datasets_to_combine(datasets_to_combine: Sequence[MinariDataset]) -
         raise CombineError("There are no datasets to combine; give at least one.")
     for dataset in datasets_to_combine:
         if not isinstance(dataset, MinariDataset):
-            raise CombineError(str(no_dataset("A dataset to combine", dataset)))
+            raise CombineError(expected_dataset("A dataset to combine", dataset))
     _check_rewards(datasets_to_combine)
     specs = [(dataset.id, dataset.env_spec) for dataset in datasets_to_combine]
     known = [spec for _, spec in specs if spec is not None]

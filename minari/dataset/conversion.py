@@ -59,7 +59,7 @@ def write_as_dataset(
         DatasetExistsError: there is a dataset of this id already.
         UnknownFormatError: no format has that name.
         CompressionError: the format does not have the codec, or there is no such column.
-        DatasetVersionError: ``compatible_with`` is no release that it knows, or that release has no such format
+        DatasetVersionError: ``compatible_with`` is not a known release, or that release has no such format
             or space.
     """
     if compatible_with is not None:

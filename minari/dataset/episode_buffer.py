@@ -26,7 +26,7 @@ class EpisodeBuffer:
     of a ``Text``, ``Sequence``, ``Graph`` or ``OneOf`` is a list with one value a step.
 
     A buffer that is filled step by step may begin with the first observation and the first info as
-    the environment gave them: until :meth:`add_step_data` has made lists, whatever is no list is
+    the environment gave them: until :meth:`add_step_data` has made lists, whatever is not a list is
     one value there.
 
     Attributes:

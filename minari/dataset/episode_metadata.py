@@ -142,7 +142,7 @@ def _checked_seed(seed: Any) -> int | None:
     """The seed of an episode.
 
     Raises:
-        MetadataError: it is no whole number.
+        MetadataError: it is not a whole number.
     """
     if seed is None:
         return None

@@ -4,7 +4,7 @@ Infos have no space, so what was given decides how it is kept:
 
 - numbers and arrays of one shape become an array with one row a step, strings become text, bytes byte
   strings, a dict becomes a group, and so does a key with slashes: ``a/b`` is the same as ``b`` in a dict
-  ``a``, unless there is an ``a`` that is no dict;
+  ``a``, unless there is an ``a`` that is not a dict;
 - dates, fixed-size bytes and structures become one column below the key, which is called ``_dtype=`` and
   the name of the dtype: dates as whole numbers, the others as their bytes;
 - where a key is absent from some steps, its rows there are filled (0, False or "") and a boolean
@@ -252,7 +252,7 @@ def _number_of_parts(place: tuple[Any, Any, tuple[str, ...]]) -> int:
 
 
 def _is_free(place: Path, taken: Mapping[Path, bool | None], columns: Mapping[Path, Column]) -> bool:
-    """Whether the place of a key with slashes is no other's, nor inside what is no dict."""
+    """Whether no other key has the place of a key with slashes, and it is not inside a value other than a dict."""
     above = [taken.get(place[:depth]) for depth in range(1, len(place))]
     if place in taken or False in above:
         return False
@@ -554,7 +554,7 @@ def typed_of(raw: Any, dtype: np.dtype[Any]) -> Column:
     """The array that :func:`raw_of` was given.
 
     Raises:
-        ValueError: it is no such array.
+        ValueError: it is not such an array.
     """
     if dtype.kind in "Mm":
         if raw.dtype != np.int64:

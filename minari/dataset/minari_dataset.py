@@ -388,7 +388,7 @@ class MinariDataset:
             CompressionError: the format does not have the codec, or there is no such column.
             MissingDependencyError: the format or the codec needs a package that is not installed.
             EpisodeError: the view is empty.
-            DatasetVersionError: ``compatible_with`` is no release that it knows, or that release has no such
+            DatasetVersionError: ``compatible_with`` is not a known release, or that release has no such
                 format or space.
 
         Example:

@@ -46,7 +46,7 @@ def get_listed_root(root: str | os.PathLike[str] | None = None) -> Path:
     """The folder of all local datasets, as :func:`get_datasets_root` gives it, to be listed.
 
     Raises:
-        StorageError: something else is in its place, or it may not be read. That it is missing is no error.
+        StorageError: something else is in its place, or it may not be read. A missing one is not an error.
     """
     folder = _checked_root(root)
     if folder.exists() and not os.access(folder, os.R_OK | os.X_OK):

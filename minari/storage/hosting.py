@@ -258,7 +258,7 @@ def _located(address: str | None, remote: str | None) -> tuple[str, str]:
 
 
 def refuse_path(dataset_id: object) -> None:
-    """Make sure that an id is no path, where an id or an address is expected.
+    """Make sure that an id is not a path, where an id or an address is expected.
 
     Raises:
         DatasetIdError: it is one; the message says how it is written as an address.

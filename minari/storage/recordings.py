@@ -272,7 +272,7 @@ class Recording:
                 storage.observation_space,
                 storage.action_space,
                 None,
-                storage._current.data_format,
+                storage.FORMAT,
                 jpeg_encoding=storage.jpeg_encoding,
                 compression=storage.compression,
             )
@@ -345,10 +345,10 @@ class Recording:
 
     def _describe(self, metadata: Mapping[str, Any]) -> None:
         """Set metadata, also those that a program has set which was killed before the dataset was there."""
-        anew = {key: value for key, value in metadata.items() if key in _OF_THE_DATASET}
+        replaced = {key: value for key, value in metadata.items() if key in _OF_THE_DATASET}
         others = {key: value for key, value in metadata.items() if key not in _OF_THE_DATASET}
         with opened_writer(self.storage) as writer:
-            writer.commit(self.storage._current.updated(anew, allow_protected=True).updated(others))
+            writer.commit(self.storage._current.updated(replaced, allow_protected=True).updated(others))
 
     def discard(self) -> None:
         """Delete it."""
@@ -415,7 +415,7 @@ def _remove_folder_if_empty(folder: Path) -> None:
 
 
 def list_recordings(root: PathLike | None = None) -> list[Recording]:
-    """The recordings of the catalogue, the oldest first, those under way included.
+    """The recordings of the catalogue, the oldest first, including those in progress.
 
     Warns:
         UserWarning: a directory may not be read; it is left out.

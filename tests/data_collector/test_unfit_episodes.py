@@ -218,7 +218,7 @@ def test_an_episode_with_rewards_of_another_shape_is_named_when_it_ends(buffer_s
     with pytest.raises(EpisodeError, match=r"Episode 2 .*shape \(2,\).*Episode 4 "):
         collector.create_dataset("test/shapes-v0")
     collector.discard_episode(2)
-    with pytest.warns(UserWarning, match="Episode 3 cannot be stored and left out"):
+    with pytest.warns(UserWarning, match="Episode 3 cannot be stored and is left out"):
         dataset = collector.create_dataset("test/shapes-v0", on_error="skip")
     assert seeds(dataset) == [0, 1, 3, 5]
 

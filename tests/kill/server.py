@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import sys
 import tempfile
 import warnings
-from importlib import import_module
 from pathlib import Path
+
+from support.forks import preload
 
 from .faults import Faults
 
@@ -35,13 +35,7 @@ def main() -> None:
         os.dup2(null, descriptor)
     warnings.simplefilter("ignore")
     tempfile.tempdir = work
-    for name in _LOADED:
-        try:
-            import_module(name)
-        except ImportError:
-            continue
-    gc.collect()
-    gc.freeze()  # else a child copies all memory when it collects what is not in use
+    preload(_LOADED)
     faults = Faults(library, Path(work))
     for seed in seeds:
         print(json.dumps(faults.run(seed).as_json()), file=out)

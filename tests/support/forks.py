@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -118,16 +118,21 @@ def _server(python_path: str) -> subprocess.Popen[str]:
     )
 
 
-def _serve() -> None:
-    """Fork a process for each line."""
-    orders, codes = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w", buffering=1)
-    for name in _LOADED:
+def preload(names: Iterable[str]) -> None:
+    """Import modules that the forks of this process use, those that are installed."""
+    for name in names:
         try:
             import_module(name)
         except ImportError:
             continue
     gc.collect()
     gc.freeze()  # else a child copies all memory when it collects what is not in use
+
+
+def _serve() -> None:
+    """Fork a process for each line."""
+    orders, codes = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w", buffering=1)
+    preload(_LOADED)
     for line in orders:
         child = os.fork()
         if child == 0:

@@ -145,7 +145,7 @@ class TableLayout:
         """The arrays of a table that are no structs, in the order in which the files have them.
 
         Raises:
-            ValueError: an array is in several pieces that are too big for one, or is no struct where one must be.
+            ValueError: an array is in pieces that are too big for one, or a struct is missing where one is expected.
         """
         leaves: list[StoredLeaf] = []
         for field, chunks in zip(table.schema, table.columns, strict=True):

@@ -148,7 +148,7 @@ class EpisodeAppender:
                 numbers.append(self._heap.add([encoded]))
             else:
                 names.append((name, value.dtype, value.shape))
-                # (the owner of an array may fill it anew)
+                # (the owner of an array may change it)
                 numbers.append(value.copy() if isinstance(value, np.ndarray) else value)
         if _are_plain(metadata) and [name for name, _, _ in names] == [*metadata]:
             self._plain[key] = tuple(names)
