@@ -110,18 +110,18 @@ def make_many(job: Job) -> None:
     source = first
     for number in range(job.size):
         dataset_id = f"many/tiny{number:06}-v0"
-        folder = job.scratch / dataset_id / "data"
-        folder.mkdir(parents=True)
+        directory = job.scratch / dataset_id / "data"
+        directory.mkdir(parents=True)
         text = json.dumps({**metadata, "dataset_id": dataset_id})
-        (folder / "metadata.json").write_text(text, encoding="utf-8")
+        (directory / "metadata.json").write_text(text, encoding="utf-8")
         if number % LINKS == 0:
             for file in others:
-                shutil.copy(file, folder)
-            source = folder
+                shutil.copy(file, directory)
+            source = directory
             continue
         for file in others:
             # Listing does not open the episodes: a link saves the disk what would be the same bytes.
-            (folder / file.name).hardlink_to(source / file.name)
+            (directory / file.name).hardlink_to(source / file.name)
     namespace = job.scratch / "first" / "many" / "namespace_metadata.json"
     if namespace.exists():
         shutil.copy(namespace, job.scratch / "many")

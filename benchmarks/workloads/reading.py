@@ -157,11 +157,11 @@ def _sum(arrays: list[NDArray[Any]]) -> float:
     return sum(float(array.sum()) for array in arrays)
 
 
-def _iterating(name: str, title: str, mark: float, run: Callable[[Reading], None]) -> Workload:
+def _iterating(name: str, title: str, target: float, run: Callable[[Reading], None]) -> Workload:
     return Workload(
         name=name,
         title=title,
-        mark=mark,
+        target=target,
         data="episodes",
         setup=reading,
         run=run,
@@ -173,17 +173,17 @@ def _iterating(name: str, title: str, mark: float, run: Callable[[Reading], None
     )
 
 
-COPY = "copying the same bytes, from memory to memory, with `numpy.copyto`, an episode at a time"
+COPY = "copying the same bytes in memory with `numpy.copyto`, one episode at a time"
 
 WORKLOADS = (
     _iterating(
         "iterate", f"Iterate over 1,000 episodes of {STEPS} steps, warm, touching every leaf", 100, Reading.touch
     ),
-    _iterating("iterate_copy", "The same, copying every leaf out", 1, Reading.copy),
+    _iterating("iterate_copy", "The same, copying every leaf", 1, Reading.copy),
     Workload(
         name="iterate_released",
-        title="Copy out what 0.5.4 wrote, second pass",
-        mark=5,
+        title="Copy every leaf of a dataset written by 0.5.4, second pass",
+        target=5,
         data="episodes",
         released_data=True,
         setup=_reading_of_a_copy,
@@ -196,8 +196,8 @@ WORKLOADS = (
     ),
     Workload(
         name="open_and_sum",
-        title="Open the dataset in a new process, sum all observations",
-        mark=20,
+        title="Open the dataset in a new process and sum all observations",
+        target=20,
         data="episodes",
         setup=lambda job: job,
         run=_open_and_sum,
@@ -209,14 +209,16 @@ WORKLOADS = (
     Workload(
         name="sample_episodes",
         title=f"`sample_episodes({SAMPLE})`",
-        mark=100,
+        target=100,
         data="episodes",
         setup=_sampling,
         run=_sample,
         check=lambda dataset, sampled: sampled,
         warm=True,
         floor=Floor(
-            note=f"copying all bytes of {SAMPLE} episodes with `numpy.copyto`", setup=copying, run=Copying.run_samples
+            note=f"copying all bytes of {SAMPLE} episodes in memory with `numpy.copyto`",
+            setup=copying,
+            run=Copying.run_samples,
         ),
         per="call",
         count=lambda job: CALLS,
@@ -226,13 +228,13 @@ WORKLOADS = (
     Workload(
         name="filter_episodes",
         title="`filter_episodes` on the return, then `total_steps`",
-        mark=50,
+        target=50,
         data="episodes",
         setup=_choosing,
         run=Choosing.run,
         check=lambda choosing, steps: steps,
         warm=True,
-        floor=Floor(note="summing the same rewards, in memory", setup=_rewards, run=Rewards.run),
+        floor=Floor(note="summing the same rewards in memory", setup=_rewards, run=Rewards.run),
         size=1000,
         quick=40,
     ),

@@ -69,7 +69,7 @@ def drawn_actions(env: gym.Env[Any, Any]) -> Policy:
 def _workload(
     name: str,
     title: str,
-    mark: float,
+    target: float,
     make: Callable[[], gym.Env[Any, Any]],
     policy: Callable[[gym.Env[Any, Any]], Policy],
     size: int,
@@ -80,12 +80,12 @@ def _workload(
     return Workload(
         name=name,
         title=title,
-        mark=mark,
+        target=target,
         setup=setup,
         run=Recording.record,
         bare=Recording.bare,
         check=lambda recording, dataset: int(dataset.total_steps),
-        floor=Floor(note="the environment's own steps, without recording", setup=setup, run=Recording.bare),
+        floor=Floor(note="stepping the environment without recording", setup=setup, run=Recording.bare),
         per="step",
         count=lambda job: job.size,
         size=size,
@@ -105,7 +105,5 @@ WORKLOADS = (
     _workload(
         "record_vector", "Record 39 float64 / 28 float32, 200-step episodes", 30, vector_env, drawn_actions, 50_000
     ),
-    _workload(
-        "record_frames", "Record 84×84×3 frames as of a simulator, lossless", 5, frames_env, drawn_actions, 20_000
-    ),
+    _workload("record_frames", "Record 84×84×3 simulator frames, lossless", 5, frames_env, drawn_actions, 20_000),
 )

@@ -62,9 +62,9 @@ def _prepare(dataset_id: str, files: int, count: int, token: str) -> None:
     lie beside the data of one in HDF5.
     """
     noise = np.random.default_rng(0)
-    folder = Path(str(_small(dataset_id).storage.data_path))
+    directory = Path(str(_small(dataset_id).storage.data_path))
     for number in range(files - 2):
-        (folder / f"part-{number:03}.bin").write_bytes(noise.bytes(_FILE))
+        (directory / f"part-{number:03}.bin").write_bytes(noise.bytes(_FILE))
     for number in range(count):
         small = f"bench/small-{number}-v0"
         _small(small)

@@ -14,7 +14,7 @@ from benchmarks.workloads.workload import Floor, Job, Workload
 from minari.data_collector import EpisodeBuffer
 
 
-WRITTEN = "writing the same bytes to the same disk, a megabyte at a time"
+WRITTEN = "writing the same bytes to the same disk in blocks of one megabyte"
 _AT_A_TIME = 2**20  # bytes; the system takes larger pieces many times more slowly
 
 
@@ -51,7 +51,7 @@ def _append_run(state: tuple[minari.MinariDataset, list[EpisodeBuffer]]) -> mina
 
 
 def _combine_setup(job: Job) -> list[minari.MinariDataset]:
-    (job.scratch / "bench").mkdir()  # the released package does not make the folder of the namespace here
+    (job.scratch / "bench").mkdir()  # the released package does not make the directory of the namespace here
     return [job.load(EPISODES), job.load(MORE)]
 
 
@@ -65,7 +65,7 @@ WORKLOADS = (
     Workload(
         name="write_hdf5",
         title=f"Write 1,000 episodes of {STEPS} steps (87 MB), HDF5",
-        mark=10,
+        target=10,
         setup=lambda job: episodes(job.size),
         run=lambda buffers: store(EPISODES, buffers),
         check=last_sum,
@@ -77,7 +77,7 @@ WORKLOADS = (
     Workload(
         name="append_hdf5",
         title="Append 200 such episodes to such a dataset",
-        mark=10,
+        target=10,
         data="episodes",
         setup=_append_setup,
         run=_append_run,
@@ -89,7 +89,7 @@ WORKLOADS = (
     Workload(
         name="combine",
         title="Combine two such datasets",
-        mark=30,
+        target=30,
         data="two",
         setup=_combine_setup,
         run=lambda datasets: minari.combine_datasets(datasets, "bench/combined-v0"),
