@@ -18,7 +18,7 @@ from benchmarks.texts import times
 
 
 BLUE = "#3b76b0"
-INK, GREY, PALE = "#262626", "#6b6b6b", "#e4e4e4"
+INK, GRAY, PALE = "#262626", "#6b6b6b", "#e4e4e4"
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 
 
@@ -94,7 +94,7 @@ def growth(curves: Curves, path: Path) -> None:
             color=INK,
         )
         axes.set_title(title, loc="left", fontsize=10, fontweight="bold", color=INK)
-        axes.set_ylabel(f"µs {'an' if unit[0] in 'aeiou' else 'a'} {unit}", fontsize=9, color=GREY)
+        axes.set_ylabel(f"µs {'an' if unit[0] in 'aeiou' else 'a'} {unit}", fontsize=9, color=GRAY)
         _plain(axes, "y")
     picture.suptitle("Cost per unit over the number of units N", x=0.01, ha="left", fontsize=12, fontweight="bold")
     picture.savefig(path, dpi=160, facecolor="white")

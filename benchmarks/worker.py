@@ -66,7 +66,7 @@ def versions() -> dict[str, Any]:
 
 
 def run(workload: Any, job: Any) -> dict[str, Any]:
-    """Seconds for each unit of the workload, and the value that both sides must agree on."""
+    """Return the seconds for each unit of the workload, and the value that both sides must agree on."""
     from benchmarks.workloads.rehearsal import rehearse
 
     if not workload.warm:
@@ -88,14 +88,14 @@ def bytes_below(directory: Path) -> int:
 
 
 def least_bare(workload: Any, state: Any) -> float:
-    """Seconds of what is taken off; several runs, for one that was disturbed would take off too much."""
+    """Return the time to subtract: the minimum of several runs, as a disturbed run would subtract too much."""
     if workload.bare is None:
         return 0.0
     return min(clock(workload.bare, state)[0] for _ in range(3))
 
 
 def floor(workload: Any, job: Any) -> dict[str, Any]:
-    """Seconds for each unit of the floor, warm where the workload is."""
+    """Return the seconds for each unit of the floor, warmed up like the workload."""
     state = workload.floor.setup(job)
     if workload.warm:
         workload.floor.run(state)
@@ -104,7 +104,7 @@ def floor(workload: Any, job: Any) -> dict[str, Any]:
 
 
 def main(task: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Do one task."""
+    """Run a task."""
     load_benchmarks()
     warnings.simplefilter("ignore")
     if task == "versions":

@@ -1,4 +1,4 @@
-"""Arrow and Parquet: the same episodes as for HDF5, in a directory each."""
+"""Arrow and Parquet: the same episodes as for HDF5, with a directory for each."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from minari.data_collector import EpisodeBuffer
 
 @dataclass(frozen=True, slots=True)
 class Directories:
-    """Bytes for a directory an episode."""
+    """Bytes to write into one directory per episode."""
 
     data: bytes
     count: int
     path: Path
 
     def write(self) -> None:
-        """An equal share of the bytes for each, and 300 more, as metadata take them."""
+        """Write an equal share of the bytes for each episode, and 300 bytes of metadata."""
         self.path.mkdir()
         share = len(self.data) // self.count
         for number in range(self.count):

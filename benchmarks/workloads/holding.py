@@ -22,7 +22,7 @@ LONG, BATCH = 5000, 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """An operation on something large.
+    """An operation on a large dataset.
 
     Attributes:
         name: Name of the case.
@@ -60,12 +60,12 @@ def _resident(key: str) -> int:
 
 
 def make_one(job: Job) -> None:
-    """A dataset of `job.size` large episodes, written a few at a time."""
+    """Create a dataset of `job.size` large episodes, written a few at a time."""
     _fill(EPISODES, job.size)
 
 
 def make_halves(job: Job) -> None:
-    """Two datasets of half as many each."""
+    """Create two datasets, each with half as many episodes."""
     _fill(EPISODES, job.size // 2)
     _fill(MORE, job.size // 2)
 
@@ -78,7 +78,7 @@ def _fill(dataset_id: str, size: int) -> None:
 
 
 def _read(dataset: minari.MinariDataset) -> int:
-    """Go through all leaves; their bytes."""
+    """Return the bytes of all leaves."""
     through = 0
     for episode in dataset:
         for leaf in (episode.observations, episode.actions, episode.rewards, episode.truncations):

@@ -1,4 +1,4 @@
-"""Recording: what it adds to the steps of an environment, saving included."""
+"""Recording: the time added to the steps of an environment, including saving."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ Policy = Callable[[], Any]
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """An environment, a policy that knows nothing, and how many steps to make at least."""
+    """An environment, a random policy and a minimum number of steps."""
 
     env: gym.Env[Any, Any]
     policy: Callable[[gym.Env[Any, Any]], Policy]
     steps: int
 
     def bare(self) -> int:
-        """The steps without recording."""
+        """Run the steps without recording."""
         return roll(self.env, self.policy(self.env), self.steps)
 
     def record(self) -> minari.MinariDataset:
-        """The same steps, recorded and saved."""
+        """Run, record and save the same steps."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             collector = minari.DataCollector(self.env, data_format="hdf5", jpeg_encoding=False)
@@ -42,7 +42,7 @@ class Recording:
 
 
 def roll(env: gym.Env[Any, Any], policy: Policy, steps: int) -> int:
-    """Whole episodes until there were so many steps."""
+    """Run whole episodes until the number of steps is reached."""
     done = 0
     while done < steps:
         env.reset(seed=done)
@@ -54,13 +54,13 @@ def roll(env: gym.Env[Any, Any], policy: Policy, steps: int) -> int:
 
 
 def random_policy(env: gym.Env[Any, Any]) -> Policy:
-    """The same random actions each time it is made."""
+    """Create a policy that draws the same random actions each time."""
     env.action_space.seed(0)
     return env.action_space.sample
 
 
 def drawn_actions(env: gym.Env[Any, Any]) -> Policy:
-    """Actions drawn beforehand, over and over."""
+    """Create a policy that cycles through precomputed actions."""
     env.action_space.seed(0)
     actions = [np.asarray(env.action_space.sample()) for _ in range(997)]
     return itertools.cycle(actions).__next__

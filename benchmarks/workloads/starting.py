@@ -1,4 +1,4 @@
-"""Whole programs, timed from outside: the interpreter and every import are in the figure."""
+"""Whole programs, timed from outside, including the interpreter and all imports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing: new datasets, episodes for one that is there, and datasets made of others."""
+"""Writing: new datasets, appended episodes, and combinations."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _AT_A_TIME = 2**20  # bytes; the system takes larger pieces many times more slow
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """Bytes for a file."""
+    """Bytes to write into a file."""
 
     data: bytes
     path: Path
 
     def write(self) -> None:
-        """All of them; the operating system may keep them in memory, as it may for the others."""
+        """Write all bytes; the operating system may keep them in memory, as for the other workloads."""
         view = memoryview(self.data)
         with self.path.open("wb", buffering=0) as file:
             for start in range(0, len(view), _AT_A_TIME):
@@ -34,7 +34,7 @@ class Blob:
 
 
 def blob(job: Job, times: int = 1) -> Blob:
-    """The bytes of as many episodes."""
+    """Return the bytes of as many episodes."""
     return Blob(payload(episodes(job.size)) * times, job.scratch / "floor.bin")
 
 
@@ -56,7 +56,7 @@ def _combine_setup(job: Job) -> list[minari.MinariDataset]:
 
 
 def last_sum(state: Any, dataset: minari.MinariDataset) -> float:
-    """Steps and the sum of the last episode: what was to be written is there."""
+    """Return the steps and the sum of the last episode, to verify that everything was written."""
     last = dataset[dataset.total_episodes - 1]
     return float(dataset.total_steps + last.observations.sum())
 
