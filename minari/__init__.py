@@ -1,13 +1,13 @@
 """Datasets of episodes for offline reinforcement learning: record, store, read and share them.
 
-The names below are imported when they are first used (:mod:`minari.lazy`).
+The names below are imported when they are first used (:mod:`minari._base.lazy`).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from minari.lazy import lazy_package
+from minari._base.lazy import lazy_package
 
 
 if TYPE_CHECKING:

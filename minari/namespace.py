@@ -10,20 +10,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from minari._base.atomic import write_atomically
 from minari._base.files import NAMESPACE_METADATA_LIMIT, read_regular
 from minari._base.json_text import parse_json, shortened
-from minari._base.notices import warn
-from minari._base.outcomes import storage_errors
+from minari._base.settings import get_datasets_root, get_listed_root
+from minari._base.system_errors import storage_errors
+from minari._base.warnings import warn
 from minari.dataset.dataset_id import parse_namespace
 from minari.dataset.metadata import json_value, warn_about_mistyped
 from minari.errors import DatasetCorruptError, MetadataError, NamespaceError, UnsafePathError
-from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root, get_listed_root
+from minari.storage.datasets_root_dir import get_dataset_path
 from minari.storage.publishing import (
     NAMESPACE_METADATA_FILENAME,
     dataset_exists,
     ensure_namespace_directories,
-    walk_catalogue,
-    write_atomically,
+    walk_catalog,
 )
 from minari.storage.remotes import get_cloud_storage
 from minari.storage.transfer.retries import retrying
@@ -168,7 +169,7 @@ def delete_namespace(namespace: str, *, root: Root = None) -> None:
 
 def list_local_namespaces(*, root: Root = None) -> list[str]:
     """The local namespaces, sorted."""
-    return sorted(folder.id for folder in walk_catalogue(get_listed_root(root)) if folder.is_namespace)
+    return sorted(folder.id for folder in walk_catalog(get_listed_root(root)) if folder.is_namespace)
 
 
 def list_remote_namespaces(*, remote: str | None = None, token: str | None = None) -> list[str]:

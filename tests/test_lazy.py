@@ -17,7 +17,7 @@ import pytest
 import minari
 import minari.dataset
 import minari.storage
-from minari.lazy import LazyModule
+from minari._base.lazy import LazyModule
 from support.programs import run, start
 
 
@@ -118,7 +118,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleT
     folder = tmp_path / "lazy_example"
     folder.mkdir()
     (folder / "__init__.py").write_text(
-        "from minari.lazy import lazy_package\n"
+        "from minari._base.lazy import lazy_package\n"
         "__getattr__, __dir__ = lazy_package(__name__, {'lazy_example.ok': ('answer',), 'lazy_example.poor': ('x',)})\n"
     )
     (folder / "ok.py").write_text("answer = 42\n")
@@ -165,7 +165,7 @@ class TestLazyModule:
 
     def test_a_submodule_that_nobody_has_imported(self) -> None:
         program = """
-            from minari.lazy import LazyModule
+            from minari._base.lazy import LazyModule
             import sys
             dom = LazyModule("xml.dom")
             assert "xml" not in sys.modules
@@ -183,7 +183,7 @@ class TestForks:
     #: The parent forks while a thread imports a module, which the child uses as well.
     PROGRAM = """
         import os, pathlib, signal, sys, threading
-        from minari.lazy import LazyModule
+        from minari._base.lazy import LazyModule
 
         started = threading.Event()
         sys.path.insert(0, sys.argv[1])
@@ -207,13 +207,13 @@ class TestForks:
 
     def test_a_module_may_fork_while_it_is_imported(self, tmp_path: Path) -> None:
         (tmp_path / "forking_example.py").write_text(
-            "import os\nfrom minari.lazy import LazyModule\nchild = os.fork()\n"
+            "import os\nfrom minari._base.lazy import LazyModule\nchild = os.fork()\n"
             "if not child:\n    os._exit(4 if LazyModule('calendar').isleap(2024) else 5)\n"
             "VALUE = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])\n"
         )
         program = """
             import sys
-            from minari.lazy import LazyModule
+            from minari._base.lazy import LazyModule
             sys.path.insert(0, sys.argv[1])
             print(LazyModule("forking_example").VALUE)
         """

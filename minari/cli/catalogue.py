@@ -12,6 +12,7 @@ import typer
 import minari
 from minari._base.addresses import is_path, without_credentials
 from minari._base.json_text import shortened
+from minari._base.settings import get_datasets_root, get_default_remote
 from minari._base.suggestions import did_you_mean
 from minari.cli.credentials import credentials
 from minari.cli.plain import plain
@@ -22,7 +23,7 @@ from minari.dataset.dataset_id import DatasetId
 from minari.dataset.raw_metadata import read_raw_metadata, with_measured_size
 from minari.errors import DatasetNotFoundError, MinariError, RemoteError
 from minari.storage.catalogue import did_you_mean_local
-from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root, get_default_remote
+from minari.storage.datasets_root_dir import get_dataset_path
 from minari.storage.publishing import dataset_exists
 
 

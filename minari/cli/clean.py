@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import typer
 
+from minari._base.settings import get_datasets_root
 from minari.cli.running import for_each
 from minari.cli.terminal import tell
 from minari.storage.cleaning import find_leftovers, remove
-from minari.storage.datasets_root_dir import get_datasets_root
 from minari.storage.recordings import list_recordings
 
 

@@ -17,6 +17,7 @@ from rich.markdown import Markdown
 from rich.table import Table
 from rich.text import Text
 
+from minari._base.settings import get_datasets_root
 from minari.cli.credentials import credentials
 from minari.cli.histogram import Distribution, histogram_lines
 from minari.cli.plain import plain
@@ -34,7 +35,7 @@ from minari.dataset.stored_metadata import read_metadata
 from minari.errors import DataPathError, DatasetNotFoundError, MinariError
 from minari.serialization import serialize_space
 from minari.storage.catalogue import did_you_mean_local
-from minari.storage.datasets_root_dir import dataset_id_at, get_dataset_path, get_datasets_root
+from minari.storage.datasets_root_dir import dataset_id_at, get_dataset_path
 from minari.storage.publishing import dataset_exists
 from minari.storage.remotes import get_cloud_storage, split_address
 

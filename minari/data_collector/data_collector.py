@@ -12,7 +12,8 @@ import numpy as np
 from gymnasium.wrappers import Autoreset
 
 from minari._base.json_text import shortened
-from minari._base.notices import warn
+from minari._base.settings import get_listed_root
+from minari._base.warnings import warn
 from minari.data_collector.callbacks import EpisodeMetadataCallback, StepDataCallback
 from minari.data_collector.episode_buffer import EpisodeBuffer
 from minari.data_collector.growing_columns import kept, last_info, last_row, private
@@ -30,7 +31,6 @@ from minari.dataset.publication import free_dataset_path
 from minari.dataset.space_check import OutsideValues
 from minari.errors import ArgumentError, ArgumentTypeError
 from minari.serialization import serialize_space
-from minari.storage.datasets_root_dir import get_listed_root
 
 
 __all__ = ["AUTOSEED_BIT_SIZE", "DataCollector", "EpisodeBuffer"]

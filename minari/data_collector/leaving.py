@@ -16,7 +16,7 @@ from collections import deque
 from contextlib import suppress
 from typing import Any, Protocol
 
-from minari._base.notices import warn
+from minari._base.warnings import warn
 from minari.data_collector import flush_timer
 from minari.data_collector.pending import PendingEpisodes
 from minari.data_collector.recorder import EpisodeRecorder

@@ -7,7 +7,7 @@ from typing import Any
 
 import gymnasium as gym
 
-from minari._base.notices import warn
+from minari._base.warnings import warn
 from minari.data_collector.data_collector import DataCollector
 from minari.dataset.minari_dataset import MinariDataset
 

@@ -21,12 +21,12 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
 from minari._base.json_text import shortened
-from minari._base.notices import warn
-from minari._base.outcomes import failures_logged
+from minari._base.locks import Lock, ThreadLock
+from minari._base.settings import get_datasets_root
+from minari._base.system_errors import failures_logged
+from minari._base.warnings import warn
 from minari.data_collector import flush_timer
 from minari.dataset._storages import get_minari_storage
-from minari.dataset._storages.file_lock import Lock
-from minari.dataset._storages.thread_lock import ThreadLock
 from minari.dataset.arguments import check_whole_number
 from minari.dataset.compression import CompressionChoice
 from minari.dataset.differences import differing_leaf
@@ -51,7 +51,7 @@ from minari.errors import (
     MinariError,
 )
 from minari.spaces import EpisodeColumns, codec_for
-from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root
+from minari.storage.datasets_root_dir import get_dataset_path
 from minari.storage.recordings import Recording, RecordingState, new_recording, resume_recording
 
 

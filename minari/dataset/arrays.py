@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from minari._base.notices import warn
+from minari._base.warnings import warn
 from minari.dataset._storages.registry import get_minari_storage
 from minari.dataset.arguments import check_space
 from minari.dataset.compression import CompressionChoice

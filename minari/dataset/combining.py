@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
 from minari._base.json_text import shortened
-from minari._base.notices import warn
+from minari._base.warnings import warn
 from minari.dataset.arguments import check_seed, expected_dataset, no_dataset
 from minari.dataset.compression import CompressionChoice
 from minari.dataset.dataset_id import DatasetId

@@ -10,7 +10,7 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
-from minari._base.notices import warn
+from minari._base.warnings import warn
 from minari.dataset._storages.registry import get_minari_storage
 from minari.dataset.arguments import check_callable, check_count, check_score, check_space
 from minari.dataset.compression import CompressionChoice

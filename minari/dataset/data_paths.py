@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from minari._base.atomic import write_atomically
 from minari._base.json_text import shortened
 from minari.errors import ArgumentTypeError, DataPathError, MissingDependencyError
-from minari.storage.publishing import write_atomically
 
 
 PathLike: TypeAlias = str | os.PathLike[str]

@@ -21,7 +21,7 @@ from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec, WrapperSpec
 
 from minari._base.json_text import parse_json, shortened
-from minari._base.notices import warn
+from minari._base.warnings import warn
 from minari.dataset.differences import differing_key
 from minari.dataset.metadata import json_value
 from minari.errors import EnvironmentModuleError, EnvironmentSpecError, MetadataError

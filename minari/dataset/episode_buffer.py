@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minari._base.json_text import shortened
-from minari._base.notices import warn
+from minari._base.warnings import warn
 from minari.dataset.infos import append_info
 from minari.dataset.step_data import StepData
 from minari.errors import EpisodeError, EpisodeKeyError, EpisodeTypeError

@@ -14,8 +14,8 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from gymnasium import spaces
 
-from minari._base.notices import warn
 from minari._base.suggestions import closest
+from minari._base.warnings import warn
 from minari.dataset.raw_metadata import (
     METADATA_FILE_NAME,
     SPACES,

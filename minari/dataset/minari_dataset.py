@@ -13,7 +13,7 @@ import numpy.typing as npt
 from gymnasium.envs.registration import EnvSpec
 
 from minari._base.json_text import shortened
-from minari._base.notices import warn
+from minari._base.warnings import warn
 from minari.dataset.arguments import check_callable, check_seed, check_whole_number
 from minari.dataset.compression import CompressionChoice
 from minari.dataset.conversion import write_as_dataset

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minari._base.json_text import shortened
-from minari._base.outcomes import storage_errors
+from minari._base.system_errors import storage_errors
 from minari.dataset import storing
 from minari.dataset._storages.folder_changes import folder_size
 from minari.dataset._storages.images import image_leaves, is_image_space, with_decoded_frames

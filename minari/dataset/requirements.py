@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from minari._base.json_text import shortened
-from minari._base.notices import warn
-from minari.lazy import LazyModule
+from minari._base.lazy import LazyModule
+from minari._base.warnings import warn
 
 
 if TYPE_CHECKING:

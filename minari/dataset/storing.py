@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from minari._base.outcomes import storage_errors
-from minari.dataset._storages.file_lock import waiting_at_most
+from minari._base.locks import waiting_at_most
+from minari._base.system_errors import storage_errors
 from minari.dataset._storages.images import decode_frames, encode_frames, encoded_frame, is_encoded, is_encoded_in
 from minari.dataset.continuing import continued
 from minari.dataset.data_paths import is_remote

@@ -11,9 +11,9 @@ from functools import reduce
 from typing import TYPE_CHECKING
 
 from minari._base.json_text import shortened
-from minari._base.notices import warn
+from minari._base.lazy import LazyModule
+from minari._base.warnings import warn
 from minari.errors import CombineError, DatasetVersionError
-from minari.lazy import LazyModule
 
 
 if TYPE_CHECKING:

@@ -8,14 +8,14 @@ from contextlib import suppress
 from typing import Any
 
 from minari._base.json_text import shortened
-from minari._base.notices import warn
+from minari._base.settings import get_listed_root
 from minari._base.suggestions import did_you_mean
+from minari._base.warnings import warn
 from minari.dataset.dataset_id import dataset_id_sort_key, parse_dataset_id
 from minari.dataset.raw_metadata import read_raw_metadata, with_id_of_place, with_measured_size
 from minari.dataset.versions import is_compatible
 from minari.errors import ArgumentTypeError, MinariError
-from minari.storage.datasets_root_dir import get_listed_root
-from minari.storage.publishing import walk_catalogue
+from minari.storage.publishing import walk_catalog
 
 
 __all__ = ["did_you_mean_local", "has_prefix", "list_local_datasets", "newest_versions"]
@@ -46,7 +46,7 @@ def list_local_datasets(
         raise ArgumentTypeError(f"prefix is {shortened(prefix)}, expected a namespace such as 'D4RL/door'.")
     folders = {
         folder.id: folder.path
-        for folder in walk_catalogue(get_listed_root(root))
+        for folder in walk_catalog(get_listed_root(root))
         if folder.is_dataset and (not prefix or has_prefix(folder.id, prefix))
     }
     found: dict[str, dict[str, Any]] = {}
@@ -69,7 +69,7 @@ def did_you_mean_local(dataset_id: str, root: str | os.PathLike[str] | None = No
     """Return a question about the local dataset whose id is most like one that there is not; empty where none is."""
     with warnings.catch_warnings(), suppress(OSError):
         warnings.simplefilter("ignore")
-        known = (folder.id for folder in walk_catalogue(get_listed_root(root)) if folder.is_dataset)
+        known = (folder.id for folder in walk_catalog(get_listed_root(root)) if folder.is_dataset)
         return did_you_mean(dataset_id, known)
     return ""
 

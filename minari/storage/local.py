@@ -11,8 +11,9 @@ from typing import Any
 
 from minari._base.addresses import is_path
 from minari._base.json_text import shortened
-from minari._base.outcomes import failures_logged, storage_errors
-from minari.dataset._storages.file_lock import folder_lock, waiting_at_most
+from minari._base.locks import folder_lock, waiting_at_most
+from minari._base.plugins import Target, load_class
+from minari._base.system_errors import failures_logged, storage_errors
 from minari.dataset.dataset_id import DatasetId, dataset_id_sort_key, is_dataset_id, parse_dataset_id
 from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.minari_storage import METADATA_FILE_NAME, MinariStorage, PathLike
@@ -27,7 +28,6 @@ from minari.errors import (
     DatasetNotFoundError,
     UnsafePathError,
 )
-from minari.plugins import Target, load_class
 from minari.storage.catalogue import did_you_mean_local, list_local_datasets
 from minari.storage.datasets_root_dir import get_dataset_path
 from minari.storage.publishing import (

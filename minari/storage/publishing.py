@@ -9,58 +9,44 @@ from __future__ import annotations
 
 import os
 import shutil
-import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from minari._base.atomic import flush_tree, make_parents, remove_empty, sync_directory, write_atomically
 from minari._base.files import exchange, is_directory
-from minari._base.notices import warn
-from minari._base.outcomes import failures_logged, storage_errors
-from minari.dataset._storages.file_lock import directory_lock
+from minari._base.locks import directory_lock
+from minari._base.system_errors import failures_logged, storage_errors
+from minari._base.warnings import warn
 from minari.dataset.dataset_id import is_dataset_id, is_part, parse_namespace
 from minari.errors import DatasetExistsError, DatasetNotFoundError, StorageError
 
 
 __all__ = [
     "NAMESPACE_METADATA_FILENAME",
-    "RECORDINGS_FOLDER",
-    "CatalogueFolder",
-    "catalogue_folders",
+    "CatalogEntry",
+    "catalog_entries",
     "dataset_exists",
     "ensure_namespace_directories",
-    "flush",
-    "flush_changes",
-    "flush_directory",
-    "make_folder",
-    "make_parents",
     "publish_directory",
     "refuse_nested",
     "refuse_taken",
     "remove_directory",
-    "remove_empty",
     "replace_directory",
     "restore_replaced",
     "staged_directory",
-    "walk_catalogue",
-    "write_atomically",
+    "walk_catalog",
 ]
 
 NAMESPACE_METADATA_FILENAME = "namespace_metadata.json"
 
-#: The folder of recordings under way.
-RECORDINGS_FOLDER = ".recordings"
 
-_TO_FLUSH = os.O_RDWR if os.name == "nt" else os.O_RDONLY  # Windows flushes only what may be written to
-_FLUSHING_THREADS = 16
 _BETWEEN_RENAMES = 0.1  # seconds
 _UNLOCKED = 1.0  # seconds that a program may take from making a directory to locking it
 _MOST_LEVELS = 100  # of namespaces in each other
-_MOST_TRIES = 1000  # to make a folder that others remove
 
 
 def dataset_exists(path: Path) -> bool:
@@ -82,7 +68,7 @@ def dataset_exists(path: Path) -> bool:
         ) from error
 
 
-class CatalogueFolder(NamedTuple):
+class CatalogEntry(NamedTuple):
     """A folder below a root that can be a dataset or a namespace.
 
     Attributes:
@@ -98,7 +84,7 @@ class CatalogueFolder(NamedTuple):
     is_namespace: bool
 
 
-def walk_catalogue(root: Path) -> Iterator[CatalogueFolder]:
+def walk_catalog(root: Path) -> Iterator[CatalogEntry]:
     """Every folder below a root that can be a dataset or a namespace, in no particular order.
 
     Each is opened once. Hidden folders are passed over, and so are the insides of datasets. A link is
@@ -146,7 +132,7 @@ def walk_catalogue(root: Path) -> Iterator[CatalogueFolder]:
         if is_dataset:
             del folders["data"]
         if folder_id:
-            yield CatalogueFolder(folder_id, path, is_dataset, is_namespace)
+            yield CatalogEntry(folder_id, path, is_dataset, is_namespace)
         if folder_id.count("/") < _MOST_LEVELS:
             prefix = f"{folder_id}/" if folder_id else ""
             pending += [(f"{prefix}{name}", *inner) for name, inner in folders.items() if is_part(name)]
@@ -160,9 +146,9 @@ def _is_within(base: str, path: str) -> bool:
     return path == base or path.startswith(base.rstrip(os.sep) + os.sep)
 
 
-def catalogue_folders(root: Path) -> Iterator[tuple[str, Path]]:
-    """The ids and paths of :func:`walk_catalogue`."""
-    return ((folder.id, Path(folder.path)) for folder in walk_catalogue(root))
+def catalog_entries(root: Path) -> Iterator[tuple[str, Path]]:
+    """The ids and paths of :func:`walk_catalog`."""
+    return ((folder.id, Path(folder.path)) for folder in walk_catalog(root))
 
 
 @contextmanager
@@ -247,7 +233,7 @@ def replace_directory(new: Path, destination: Path, aside: Path) -> None:
     Raises:
         OSError: a directory cannot be moved; the old one is at the destination.
     """
-    _flush_tree(new)
+    flush_tree(new)
     if exchange(new, destination):
         old = new
     else:
@@ -260,7 +246,7 @@ def replace_directory(new: Path, destination: Path, aside: Path) -> None:
         except BaseException:
             old.rename(destination)
             raise
-    _flush_folder(destination.parent)
+    sync_directory(destination.parent)
     with failures_logged(f"Moving the directory that {destination} has replaced to {aside}"):
         old.rename(aside)
 
@@ -288,14 +274,14 @@ def _replaced_place(destination: Path) -> Path:
 
 def _move_into_place(folder: Path, destination: Path) -> None:
     refuse_taken(destination)
-    _flush_tree(folder)
+    flush_tree(folder)
     try:
         folder.rename(destination)
     except OSError as error:
         if os.path.lexists(destination):
             raise _taken(destination) from error
         raise
-    _flush_folder(destination.parent)
+    sync_directory(destination.parent)
 
 
 def refuse_taken(destination: Path) -> None:
@@ -328,53 +314,6 @@ def _taken(destination: Path) -> DatasetExistsError:
     return DatasetExistsError(
         f"{destination} already exists ({kind}) and is never overwritten; choose another name or version."
     )
-
-
-def make_parents(folder: Path) -> list[Path]:
-    """Make a folder with its parents; those that were missing, the outermost first."""
-    missing = [folder, *folder.parents]
-    missing = missing[: next((n for n, parent in enumerate(missing) if parent.exists()), len(missing))]
-    created: list[Path] = []
-    try:
-        for parent in reversed(missing):
-            make_folder(parent)
-            created.append(parent)
-    except BaseException:
-        remove_empty(created)
-        raise
-    return created
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder with its parents, whoever else makes or removes them at the same moment.
-
-    Raises:
-        FileExistsError: something else is in its place, such as a link to a disk that is not mounted.
-    """
-    for tries_left in reversed(range(_MOST_TRIES)):
-        try:
-            folder.mkdir(parents=True)
-        except FileNotFoundError:
-            if not tries_left:
-                raise
-            continue  # a parent was removed since it was made
-        except FileExistsError as error:
-            try:
-                is_folder = stat.S_ISDIR(folder.stat().st_mode)
-            except FileNotFoundError:
-                if folder.is_symlink():
-                    raise error from None
-                continue  # removed since
-            if not is_folder:
-                raise
-        return
-
-
-def remove_empty(folders: list[Path]) -> None:
-    """Remove those folders that are empty, the last one first."""
-    for folder in reversed(folders):
-        with suppress(OSError):  # someone else put something in, so it stays
-            folder.rmdir()
 
 
 def ensure_namespace_directories(root: Path, namespace: str | None, content: str | bytes = "{}") -> None:
@@ -446,125 +385,3 @@ def remove_directory(path: Path) -> None:
             raise DatasetNotFoundError(f"{path} was deleted by another program at the same moment.") from None
     with failures_logged(f"Removing {holder}, which was {path},"):
         shutil.rmtree(holder)
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file so that a reader finds either the old content or the new one, even after a crash.
-
-    Args:
-        path: the file; where it is a link, the link is replaced, and what it leads to is left alone.
-        content: what it is to hold; text is written as UTF-8.
-
-    Raises:
-        OSError: the file cannot be written; it is as before, and nothing else is left behind.
-    """
-    data = content.encode("utf-8") if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}.partial")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            flush(file.fileno(), path)
-        _copy_mode(path, temporary)
-        temporary.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
-    flush_directory(path.parent)
-
-
-def _copy_mode(source: Path, target: Path) -> None:
-    with suppress(FileNotFoundError):
-        status = source.lstat()
-        if stat.S_ISREG(status.st_mode):
-            target.chmod(stat.S_IMODE(status.st_mode))
-
-
-def flush(descriptor: int, path: Path) -> None:
-    """Make what was written to a file outlast a power cut, unless it lies where datasets are being built.
-
-    There it outlasts the program, as all that was written does; it is flushed when the dataset
-    appears, once instead of after every change.
-    """
-    if not _is_under_way(path):
-        os.fsync(descriptor)
-
-
-def _is_under_way(path: Path) -> bool:
-    return any(
-        part == RECORDINGS_FOLDER or (part[:1] == "." and part.endswith(".partial")) for part in path.parent.parts
-    )
-
-
-def flush_changes(folder: Path) -> None:
-    """Flush all that is below a folder, unless it lies where datasets are being built; see :func:`flush`.
-
-    Raises:
-        OSError: the system could not write what it had taken.
-    """
-    if not _is_under_way(folder / "any"):
-        _flush_tree(folder)
-
-
-def flush_directory(folder: Path) -> None:
-    """Make a rename in a directory outlast a power cut, unless it lies where datasets are being built."""
-    if not _is_under_way(folder / "any"):
-        _flush_folder(folder)
-
-
-def _flush_tree(folder: Path) -> None:
-    """Flush all files and folders below a folder, and itself, but for hidden files, which can be made anew.
-
-    Raises:
-        OSError: the system could not write what it had taken.
-    """
-    folders: list[str] = []
-    files: list[str] = []
-    for path, _, names in os.walk(folder):
-        folders.append(path)
-        files += [f"{path}{os.sep}{name}" for name in names if not name.startswith(".")]
-    _in_shares(_flush_files, files)
-    _in_shares(_flush_folders, folders)
-
-
-def _in_shares(flush_all: Callable[[list[str]], None], paths: list[str]) -> None:
-    """Flush several at once: a disk takes many requests, and a file system makes one commit of those together."""
-    share = -(-len(paths) // _FLUSHING_THREADS)
-    if len(paths) <= 2:
-        flush_all(paths)
-        return
-    shares = [paths[start : start + share] for start in range(0, len(paths), share)]
-    with ThreadPoolExecutor(_FLUSHING_THREADS) as threads:
-        try:
-            running = [threads.submit(flush_all, part) for part in shares]
-        except RuntimeError:  # the process may not have more threads
-            running = []
-        for future in running:
-            future.result()
-    if not running:
-        flush_all(paths)
-
-
-def _flush_files(paths: list[str]) -> None:
-    for path in paths:
-        descriptor = os.open(path, _TO_FLUSH)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _flush_folders(paths: list[str]) -> None:
-    for path in paths:
-        _flush_folder(Path(path))
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make a rename durable where the system lets a folder be flushed."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -26,11 +26,13 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
+from minari._base.atomic import RECORDINGS_DIRECTORY, write_atomically
 from minari._base.files import METADATA_LIMIT, is_directory, read_regular
 from minari._base.json_text import parse_json, shortened
-from minari._base.notices import warn
-from minari._base.outcomes import storage_errors
-from minari.dataset._storages.file_lock import Lock, directory_lock, is_locked
+from minari._base.locks import Lock, directory_lock, is_locked
+from minari._base.settings import get_datasets_root
+from minari._base.system_errors import storage_errors
+from minari._base.warnings import warn
 from minari.dataset.compression import CompressionChoice
 from minari.dataset.dataset_id import DatasetId
 from minari.dataset.encoding import without_info
@@ -53,15 +55,8 @@ from minari.errors import (
     UnsafePathError,
 )
 from minari.spaces import EpisodeColumns
-from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root
-from minari.storage.publishing import (
-    RECORDINGS_FOLDER,
-    publish_directory,
-    remove_directory,
-    replace_directory,
-    restore_replaced,
-    write_atomically,
-)
+from minari.storage.datasets_root_dir import get_dataset_path
+from minari.storage.publishing import publish_directory, remove_directory, replace_directory, restore_replaced
 
 
 #: What is set when a recording becomes a dataset, whatever was set before.
@@ -378,7 +373,7 @@ def new_recording(
     folder = get_datasets_root(root)
     env_name = re.sub(r"[^\w-]", "-", env_spec.id) if env_spec else "recording"
     name = f"{env_name[:100]}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{secrets.token_hex(2)}"
-    path = folder / RECORDINGS_FOLDER / name
+    path = folder / RECORDINGS_DIRECTORY / name
     if path.parent.is_symlink():
         raise UnsafePathError(f"{path.parent} is a link, expected a folder for recordings; remove it.")
     try:
@@ -422,7 +417,7 @@ def list_recordings(root: PathLike | None = None) -> list[Recording]:
     """
     folder = get_datasets_root(root)
     found = []
-    for path in _data_paths(folder / RECORDINGS_FOLDER):
+    for path in _data_paths(folder / RECORDINGS_DIRECTORY):
         try:
             recording = Recording(path.parent.name, MinariStorage.read(path), folder)
             found.append((recording.modified, recording.name, recording))
@@ -466,7 +461,7 @@ def find_recording(name: str, root: PathLike | None = None) -> Recording:
     """
     if not isinstance(name, str):
         raise ArgumentTypeError(f"The name of a recording is {shortened(name)}, expected a string.")
-    folder = get_datasets_root(root) / RECORDINGS_FOLDER
+    folder = get_datasets_root(root) / RECORDINGS_DIRECTORY
     if name == Path(name).name and is_directory(folder / name):
         restore_replaced(folder / name / "data")
     recordings = {recording.name: recording for recording in list_recordings(root)}

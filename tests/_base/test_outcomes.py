@@ -8,7 +8,7 @@ import pickle
 
 import pytest
 
-from minari._base.outcomes import failures_logged, storage_errors
+from minari._base.system_errors import failures_logged, storage_errors
 from minari.errors import DatasetBusyError, MinariError, StorageError
 
 

@@ -23,7 +23,7 @@ import minari
 from minari import DataCollector
 from minari.data_collector import flush_timer
 from minari.errors import CombineError, DatasetBusyError, DatasetExistsError, DatasetNotFoundError
-from minari.storage.recordings import RECORDINGS_FOLDER, list_recordings, recover_recording
+from minari.storage.recordings import RECORDINGS_DIRECTORY, list_recordings, recover_recording
 from support.scripted import ScriptedEnv, listing, play
 
 
@@ -72,14 +72,14 @@ def test_a_disk_that_fails_in_the_other_thread_is_told_with_the_next_episode(
     monkeypatch: pytest.MonkeyPatch, datasets_root: Path
 ) -> None:
     monkeypatch.setattr(flush_timer, "FLUSH_AFTER", 0.01)
-    (datasets_root / RECORDINGS_FOLDER).write_text("a file where the directory should be")
+    (datasets_root / RECORDINGS_DIRECTORY).write_text("a file where the directory should be")
     collector = DataCollector(ScriptedEnv())
     play(collector)
     eventually(lambda: collector._pending._has_failed)
     with pytest.warns(UserWarning, match="cannot be written yet and stay in memory") as caught:
         play(collector)
     assert caught[0].filename.endswith("scripted.py")
-    (datasets_root / RECORDINGS_FOLDER).unlink()
+    (datasets_root / RECORDINGS_DIRECTORY).unlink()
     eventually(lambda: written() == 2)
 
 

@@ -86,13 +86,13 @@ ON_PURPOSE = (
 
 #: Functions with such a call in them that do no harm, each with the reason.
 ALLOWED = {
-    "minari.lazy:import_late": "is given names that stand in our sources, or those of the functions below",
-    "minari.lazy:LazyModule.__getattr__": "the names are those that stand in our sources, as LazyModule('…')",
-    "minari.lazy:lazy_package": "imports the modules of this library by the table in minari/__init__.py",
-    "minari.lazy:_submodule": "imports a module of this library that a program has asked for",
-    "minari.plugins:load_class": "imports a format or remote from our own table, or one that an installed package "
-    "registers under exactly this name; names come from the user, and that of a format is checked by its grammar",
-    "minari.plugins:known_targets": "reads which formats and remotes the installed packages register",
+    "minari._base.lazy:import_late": "is given names that stand in our sources, or those of the functions below",
+    "minari._base.lazy:LazyModule.__getattr__": "the names are those that stand in our sources, as LazyModule('…')",
+    "minari._base.lazy:lazy_package": "imports the modules of this library by the table in minari/__init__.py",
+    "minari._base.lazy:_submodule": "imports a module of this library that a program has asked for",
+    "minari._base.plugins:load_class": "imports a format or remote from our own table, or one that an installed "
+    "package registers under exactly this name; names come from the user, and that of a format is checked by its grammar",
+    "minari._base.plugins:known_targets": "reads which formats and remotes the installed packages register",
     "minari.dataset._storages.hdf5_library:hdf5": "imports a module of ours by its constant name",
     "minari.dataset.env_spec:spec_of": "asks the registry for an id that a caller gives as text; what is parsed of a "
     "dataset is a spec already, and is returned as it is",
@@ -148,7 +148,7 @@ def test_the_graph_finds_what_is_there() -> None:
     listed = calls.reachable(["minari.storage.catalogue:list_local_datasets"])
     for expected in (
         "minari.dataset._storages.hdf5_old:read_metadata",
-        "minari.plugins:load_class",
+        "minari._base.plugins:load_class",
         "minari.dataset.env_spec:registered_spaces",
     ):
         assert expected in listed

@@ -19,7 +19,7 @@ from minari.errors import UnsafePathError
 from minari.storage import catalogue
 from minari.storage.catalogue import has_prefix, list_local_datasets, newest_versions
 from minari.storage.local import delete_dataset, load_dataset
-from minari.storage.publishing import CatalogueFolder, walk_catalogue
+from minari.storage.publishing import CatalogEntry, walk_catalog
 from support.programs import run
 from support.remotes import write_dataset, write_namespace
 from support.stored import as_nobody
@@ -175,9 +175,9 @@ def test_what_is_deleted_while_the_list_is_made_is_left_out(
 
 class TestWalk:
     def test_what_the_folders_are(self, datasets_root: Path, datasets: list[str]) -> None:
-        found = {folder.id: folder for folder in walk_catalogue(datasets_root)}
+        found = {folder.id: folder for folder in walk_catalog(datasets_root)}
         assert sorted(found) == sorted([*datasets, "toy", "toy/deep", "empty"])
-        assert found["toy/b-v0"] == CatalogueFolder("toy/b-v0", str(datasets_root / "toy" / "b-v0"), True, False)
+        assert found["toy/b-v0"] == CatalogEntry("toy/b-v0", str(datasets_root / "toy" / "b-v0"), True, False)
         assert [name for name, folder in found.items() if folder.is_dataset] == [name for name in found if "-v" in name]
         assert sorted(name for name, folder in found.items() if folder.is_namespace) == ["empty", "toy", "toy/deep"]
 
@@ -185,7 +185,7 @@ class TestWalk:
         for dataset_id in ("data/a-v0", "group-v1/b-v0", "c-v0/inner-v0", "c-v0"):
             write_dataset(datasets_root, dataset_id)
         (datasets_root / "group-v1" / "namespace_metadata.json").mkdir()
-        found = {folder.id: (folder.is_dataset, folder.is_namespace) for folder in walk_catalogue(datasets_root)}
+        found = {folder.id: (folder.is_dataset, folder.is_namespace) for folder in walk_catalog(datasets_root)}
         namespaces = {"data", "group-v1"}
         datasets = {"data/a-v0", "group-v1/b-v0", "c-v0", "c-v0/inner-v0"}
         assert found == dict.fromkeys(namespaces, (False, False)) | dict.fromkeys(datasets, (True, False))
@@ -194,7 +194,7 @@ class TestWalk:
         root = write_dataset(tmp_path, "x-v0")
         write_dataset(root, "y-v0")
         write_dataset(root / "data", "z-v0")
-        assert [folder.id for folder in walk_catalogue(root)] == ["y-v0"]
+        assert [folder.id for folder in walk_catalog(root)] == ["y-v0"]
 
     @pytest.mark.skipif(os.name == "nt", reason="Windows asks for a privilege to make links")
     def test_links_of_any_kind(self, datasets_root: Path, tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ class TestWalk:
         (datasets_root / "around").symlink_to(datasets_root)
         (datasets_root / "alias-v1").symlink_to(write_dataset(datasets_root, "here-v0"))
         with pytest.warns(UserWarning, match="leads out"):
-            found = {folder.id: folder.is_dataset for folder in walk_catalogue(datasets_root)}
+            found = {folder.id: folder.is_dataset for folder in walk_catalog(datasets_root)}
         assert {name: is_dataset for name, is_dataset in found.items() if "/" not in name} == {
             "parts-v0": False, "around": False, "here-v0": True, "alias-v1": True
         }  # fmt: skip
@@ -221,7 +221,7 @@ class TestWalk:
             folder.mkdir()
             for other in folders:
                 (folder / f"to-{other.name}").symlink_to(other)
-        assert len(list(walk_catalogue(datasets_root))) == 20 + 20 * 20
+        assert len(list(walk_catalog(datasets_root))) == 20 + 20 * 20
 
     def test_what_is_no_file_does_not_hold_it_up(self, datasets_root: Path) -> None:
         if not hasattr(os, "mkfifo"):
@@ -242,7 +242,7 @@ class TestWalk:
         for _ in range(120):
             folder = folder / "n"
         folder.mkdir(parents=True)
-        assert 90 < len(list(walk_catalogue(datasets_root))) < 120
+        assert 90 < len(list(walk_catalog(datasets_root))) < 120
 
 
 def test_prefixes_are_whole_parts() -> None:

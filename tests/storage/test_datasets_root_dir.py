@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 import minari.storage
+from minari._base.settings import get_datasets_root, get_default_remote
 from minari.errors import DatasetIdError
-from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root, get_default_remote
+from minari.storage.datasets_root_dir import get_dataset_path
 
 
 def test_the_variable_is_read_at_each_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

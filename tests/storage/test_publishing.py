@@ -17,7 +17,7 @@ import pytest
 from minari.errors import DatasetExistsError, DatasetIdError, DatasetNotFoundError
 from minari.storage.publishing import (
     NAMESPACE_METADATA_FILENAME,
-    catalogue_folders,
+    catalog_entries,
     dataset_exists,
     ensure_namespace_directories,
     publish_directory,
@@ -238,7 +238,7 @@ class TestStagedDirectory:
         """
         run = subprocess.run([sys.executable, "-c", textwrap.dedent(program), tmp_path], check=False)
         assert run.returncode == 9
-        assert [name for name, _ in catalogue_folders(tmp_path)] == ["ns"]
+        assert [name for name, _ in catalog_entries(tmp_path)] == ["ns"]
         with staged_directory(tmp_path / "ns" / "a-v0") as staging:
             make_dataset(staging)
         assert dataset_exists(tmp_path / "ns" / "a-v0")
@@ -292,21 +292,21 @@ class TestCatalogue:
         (tmp_path / "a-v0" / "data" / "0").mkdir()
         (tmp_path / "odd name").mkdir()
         (tmp_path / "file-v0").write_text("")
-        found = dict(catalogue_folders(tmp_path))
+        found = dict(catalog_entries(tmp_path))
         assert sorted(found) == [
             *("a-v0", "a-v0/inner-v0", "data", "data/f-v0", "ns", "ns/b-v1", "ns/deep", "ns/deep/c-v2")
         ]
         assert all(found[name] == tmp_path / name for name in found)
 
     def test_nothing_without_a_root(self, tmp_path: Path) -> None:
-        assert list(catalogue_folders(tmp_path / "nowhere")) == []
+        assert list(catalog_entries(tmp_path / "nowhere")) == []
 
     def test_links_are_followed_but_not_for_ever(self, tmp_path: Path) -> None:
         root = tmp_path / "root"
         make_dataset(root / "disk" / "a-v0")
         (root / "linked").symlink_to(root / "disk", target_is_directory=True)
         (root / "disk" / "loop").symlink_to(root, target_is_directory=True)
-        names = [name for name, _ in catalogue_folders(root)]
+        names = [name for name, _ in catalog_entries(root)]
         assert "linked/a-v0" in names
         assert len(names) < 10
 
@@ -385,7 +385,7 @@ class TestRemoveDirectory:
         monkeypatch.setattr("shutil.rmtree", full_disk)
         remove_directory(tmp_path / "a-v0")
         assert "No space left" in caplog.text
-        assert list(catalogue_folders(tmp_path)) == []
+        assert list(catalog_entries(tmp_path)) == []
 
     def test_of_two_that_delete_it_one_is_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         make_dataset(tmp_path / "a-v0")

@@ -23,7 +23,7 @@ import minari
 from minari import DataCollector
 from minari.errors import DatasetExistsError, DatasetIdError, DatasetNotFoundError, EpisodeError
 from minari.storage.recordings import (
-    RECORDINGS_FOLDER,
+    RECORDINGS_DIRECTORY,
     find_recording,
     list_recordings,
     new_recording,
@@ -95,13 +95,13 @@ def test_a_killed_recording_is_recovered_up_to_the_last_episode_written(datasets
     (recording,) = list_recordings()
     assert recording.episodes >= 12
     assert recording.steps == recording.storage.get_episode_lengths().sum()
-    assert recording.path.parent.parent == datasets_root / RECORDINGS_FOLDER
+    assert recording.path.parent.parent == datasets_root / RECORDINGS_DIRECTORY
     assert time.time() - recording.modified < 300
     assert recording.env_id is None
     episodes = recording.episodes
     dataset = recover_recording(recording.name, "test/deep/recovered-v0")
     assert list_recordings() == []
-    assert not (datasets_root / RECORDINGS_FOLDER).exists()
+    assert not (datasets_root / RECORDINGS_DIRECTORY).exists()
     assert list(minari.list_local_datasets()) == ["test/deep/recovered-v0"]
     assert len(dataset) == episodes
     assert_as_played(minari.load_dataset("test/deep/recovered-v0"))
@@ -162,15 +162,15 @@ def test_recordings_are_no_datasets(datasets_root: Path) -> None:
     assert minari.list_local_datasets() == {}
     assert minari.namespace.list_local_namespaces() == []
     with pytest.raises(DatasetIdError):
-        minari.load_dataset(f"{RECORDINGS_FOLDER}/{recording.name}")
+        minari.load_dataset(f"{RECORDINGS_DIRECTORY}/{recording.name}")
     with pytest.raises(DatasetIdError):
-        minari.delete_dataset(f"{RECORDINGS_FOLDER}/{recording.name}-v0")
+        minari.delete_dataset(f"{RECORDINGS_DIRECTORY}/{recording.name}-v0")
 
 
 def test_a_name_that_is_not_there() -> None:
     play(DataCollector(ScriptedEnv(), buffer_steps=1))
     (recording,) = list_recordings()
-    for name in ("nothing", "", "..", f"../{RECORDINGS_FOLDER}/{recording.name}"):
+    for name in ("nothing", "", "..", f"../{RECORDINGS_DIRECTORY}/{recording.name}"):
         with pytest.raises(DatasetNotFoundError, match="no recording") as caught:
             recover_recording(name, "test/x-v0")
         assert recording.name in str(caught.value)
@@ -223,11 +223,11 @@ def test_a_recording_without_an_episode_is_refused() -> None:
 def test_damaged_recordings_are_passed_over(datasets_root: Path) -> None:
     play(DataCollector(ScriptedEnv(), buffer_steps=1))
     for name, content in (("empty", None), ("no-json", "{"), ("no-spaces", '{"total_episodes": 1}')):
-        folder = datasets_root / RECORDINGS_FOLDER / name / "data"
+        folder = datasets_root / RECORDINGS_DIRECTORY / name / "data"
         folder.mkdir(parents=True)
         if content is not None:
             (folder / "metadata.json").write_text(content)
-    (datasets_root / RECORDINGS_FOLDER / "a-file").touch()
+    (datasets_root / RECORDINGS_DIRECTORY / "a-file").touch()
     assert [recording.name.split("-")[0] for recording in list_recordings()] == ["recording"]
 
 
@@ -245,7 +245,7 @@ def test_ids_of_environments_make_names_of_folders(datasets_root: Path) -> None:
     spec = gym.envs.registration.EnvSpec("space/Some.Env:x-v0", entry_point="module:Class")
     recording = new_recording(PLANE, ACTIONS, spec, "hdf5", jpeg_encoding=False)
     assert recording.name.startswith("space-Some-Env-x-v0-")
-    assert recording.path == datasets_root / RECORDINGS_FOLDER / recording.name / "data"
+    assert recording.path == datasets_root / RECORDINGS_DIRECTORY / recording.name / "data"
 
 
 # Programs that are killed while they add to a dataset
@@ -315,7 +315,7 @@ def test_recordings_that_may_not_be_read_are_left_out_with_a_warning(shared_root
         (folder := new_recording(PLANE, ACTIONS, None, "hdf5", jpeg_encoding=False).path.parent).chmod(0o755)
         (folder / "data").chmod(0o755)
     folder.rename(folder.with_name("0"))
-    (shared_root / RECORDINGS_FOLDER / closed).chmod(0)
+    (shared_root / RECORDINGS_DIRECTORY / closed).chmod(0)
 
     def look() -> str:
         with warnings.catch_warnings(record=True) as caught:

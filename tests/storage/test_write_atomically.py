@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from minari.storage.publishing import write_atomically
+from minari._base.atomic import write_atomically
 
 
 def contents(folder: Path) -> dict[str, str]:

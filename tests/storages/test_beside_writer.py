@@ -16,15 +16,15 @@ from support.copies import require_format
 from support.programs import run
 
 
-#: Prints what is imported outside of :func:`minari.lazy.import_late` while an episode is read for the first time, and
-#: again when the files seem to have changed.
+#: Prints what is imported outside of :func:`minari._base.lazy.import_late` while an episode is read for the first
+#: time, and again when the files seem to have changed.
 IMPORTS = """
     import os
     import pathlib
     import sys
 
     import minari
-    from minari import lazy
+    from minari._base import lazy
 
     class Finder:
         def find_spec(self, name, path=None, target=None):

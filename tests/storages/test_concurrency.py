@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from minari.dataset._storages import file_lock
-from minari.dataset._storages.file_lock import LOCK_NAME, folder_lock, is_locked, lock, waiting_at_most
+from minari._base import locks as file_lock
+from minari._base.locks import LOCK_NAME, folder_lock, is_locked, lock, waiting_at_most
 from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.minari_storage import MinariStorage
 from minari.errors import DatasetBusyError, UnsafePathError

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from minari.dataset._storages import thread_pool
+from minari._base import parallel as thread_pool
+from minari._base.parallel import in_threads
 from minari.dataset._storages.hdf5_appending import EpisodeAppender, StoredEpisode
 from minari.dataset._storages.hdf5_chunks import (
     Piece,
@@ -35,7 +36,6 @@ from minari.dataset._storages.hdf5_filters import (
     is_known,
 )
 from minari.dataset._storages.hdf5_index import PlacedEpisodes
-from minari.dataset._storages.thread_pool import in_threads
 from minari.dataset.compression import Codec
 from minari.spaces import EpisodeColumns
 from minari.spaces import Path as ColumnPath

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minari._base.locks import waiting_at_most
 from minari.dataset._storages import transaction
-from minari.dataset._storages.file_lock import waiting_at_most
 from minari.dataset._storages.transaction import (
     JOURNAL_NAME,
     FileTransaction,

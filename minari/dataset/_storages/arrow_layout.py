@@ -50,7 +50,7 @@ _DTYPES: Final = {
 }
 
 # The first conversions import `pyarrow.compute` and, where it is installed, pandas. Done here, that is part of the
-# import of this module, which a fork waits for (see `minari.lazy`); later, the child of a fork might hang.
+# import of this module, which a fork waits for (see `minari._base.lazy`); later, the child of a fork might hang.
 for _first in (np.zeros(1, np.bool_), [""]):
     pa.array(_first).to_numpy(zero_copy_only=False)
 

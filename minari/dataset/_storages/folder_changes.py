@@ -26,10 +26,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from minari._base.atomic import flush_changes, flush_directory, write_atomically
 from minari._base.files import METADATA_LIMIT, Directory, is_directory, read_at, read_regular, relative_parts
 from minari._base.json_text import parse_json
-from minari._base.outcomes import failures_logged
-from minari.dataset._storages.file_lock import folder_lock
+from minari._base.lazy import LazyModule
+from minari._base.locks import folder_lock
+from minari._base.system_errors import failures_logged
 from minari.dataset._storages.unfinished import (
     METADATA_FILE_NAME,
     corrupt_change,
@@ -38,8 +40,6 @@ from minari.dataset._storages.unfinished import (
 )
 from minari.dataset.data_paths import is_remote
 from minari.errors import DatasetCorruptError, UnsafePathError
-from minari.lazy import LazyModule
-from minari.storage.publishing import flush_changes, flush_directory, write_atomically
 
 
 if TYPE_CHECKING:

@@ -16,11 +16,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from minari._base.parallel import in_threads
 from minari.dataset._storages.hdf5_checksum import checksum
 from minari.dataset._storages.hdf5_filters import MOST_EXPANDED, Chunking, decoded, encoded
 from minari.dataset._storages.hdf5_objects import PAGE_BITS
 from minari.dataset._storages.hdf5_source import ReadAt
-from minari.dataset._storages.thread_pool import in_threads
 
 
 # Signature, version, that chunks are filtered, bytes of an element, bits of a page, elements, and where the block is.

@@ -9,12 +9,12 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from minari._base.lazy import import_late
 from minari.dataset._storages.hdf5_chunks import Piece, StoredColumn, corners
 from minari.dataset._storages.hdf5_filters import Chunking, chunk_shape
 from minari.dataset._storages.hdf5_objects import FIRST_WITH_A_NAME, Filter
 from minari.dataset.compression import Codec
 from minari.errors import MissingDependencyError
-from minari.lazy import import_late
 
 
 _PLUGINS: Final = "hdf5plugin"

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minari._base.json_text import parse_json, shortened
-from minari.dataset._storages.thread_lock import ThreadLock
+from minari._base.locks import ThreadLock
 from minari.errors import DatasetCorruptError, MissingDependencyError, UnsafePathError
 from minari.spaces import Column, object_column
 

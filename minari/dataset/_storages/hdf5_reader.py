@@ -21,7 +21,8 @@ import numpy as np
 
 from minari._base.data_file import DataFile
 from minari._base.json_text import shortened
-from minari.dataset._storages.file_lock import is_locked
+from minari._base.lazy import import_late
+from minari._base.locks import is_locked
 from minari.dataset._storages.hdf5_arrays import (
     FIXED_ARRAY,
     ArrayObject,
@@ -51,7 +52,6 @@ from minari.dataset._storages.hdf5_source import NotUnderstood, ReadAt, Source
 from minari.dataset._storages.hdf5_superblock import check_not_in_use, find_superblock
 from minari.dataset._storages.transaction import pending_change
 from minari.errors import DatasetBusyError, DatasetCorruptError, MinariError, UnsafePathError
-from minari.lazy import import_late
 from minari.spaces import Column, Path
 
 

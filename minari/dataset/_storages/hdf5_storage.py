@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minari._base.data_file import DataFile
+from minari._base.locks import ThreadLock
 from minari.dataset._storages.hdf5_appending import StoredEpisode
 from minari.dataset._storages.hdf5_attributes import is_damaged, metadata_checksum
 from minari.dataset._storages.hdf5_chunks import StoredColumn, corners, decompressed, read_column
@@ -43,7 +44,6 @@ from minari.dataset._storages.hdf5_objects import Filter
 from minari.dataset._storages.hdf5_reader import EpisodeFile
 from minari.dataset._storages.hdf5_writer import empty_file, open_writer
 from minari.dataset._storages.mapped_file import MappedFile
-from minari.dataset._storages.thread_lock import ThreadLock
 from minari.dataset._storages.transaction import JOURNAL_NAME, Overlay, has_journal, pending_change
 from minari.dataset.compression import Codec, Codecs
 from minari.dataset.encoding import REWARDS, TERMINATIONS, TRUNCATIONS

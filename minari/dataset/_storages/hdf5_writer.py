@@ -9,8 +9,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-from minari._base.outcomes import failures_logged
-from minari.dataset._storages.file_lock import folder_lock
+from minari._base.atomic import flush, write_atomically
+from minari._base.locks import folder_lock
+from minari._base.system_errors import failures_logged
 from minari.dataset._storages.hdf5_appending import EpisodeAppender
 from minari.dataset._storages.hdf5_index import PlacedEpisodes
 from minari.dataset._storages.hdf5_library import hdf5
@@ -31,7 +32,6 @@ from minari.dataset.episode_writer import EpisodeWriter
 from minari.dataset.metadata import METADATA_FILE_NAME, DatasetMetadata
 from minari.errors import DatasetCorruptError, MinariError
 from minari.spaces import EpisodeColumns
-from minari.storage.publishing import flush, write_atomically
 
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from minari._base.json_text import shortened
+from minari._base.plugins import Target, find_target, known_targets, load_class
 from minari._base.suggestions import did_you_mean
 from minari.errors import MissingDependencyError, UnknownFormatError
-from minari.plugins import Target, find_target, known_targets, load_class
 
 
 if TYPE_CHECKING:

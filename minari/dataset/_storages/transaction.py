@@ -23,10 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeAlias
 
+from minari._base.atomic import flush, write_atomically
 from minari._base.files import METADATA_LIMIT, open_regular, read_at, read_regular
 from minari._base.json_text import parse_json
-from minari._base.outcomes import failures_logged
-from minari.dataset._storages.file_lock import lock
+from minari._base.lazy import LazyModule
+from minari._base.locks import lock
+from minari._base.system_errors import failures_logged
 from minari.dataset._storages.unfinished import (
     METADATA_FILE_NAME,
     corrupt_change,
@@ -34,8 +36,6 @@ from minari.dataset._storages.unfinished import (
     wait_for_writer,
 )
 from minari.errors import DatasetCorruptError, UnsafePathError
-from minari.lazy import LazyModule
-from minari.storage.publishing import flush, write_atomically
 
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from minari.dataset._storages.file_lock import LOCK_NAME, is_locked
+from minari._base.locks import LOCK_NAME, is_locked
 from minari.errors import DatasetCorruptError
 
 

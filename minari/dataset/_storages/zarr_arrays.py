@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minari._base.json_text import shortened
-from minari.dataset._storages.thread_pool import in_threads
+from minari._base.parallel import in_threads
 from minari.dataset._storages.zarr_codecs import CODECS, DEFAULT_LEVELS, checksum, encoded
 from minari.dataset.compression import Codec
 

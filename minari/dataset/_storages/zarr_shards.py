@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minari._base.files import Directory
-from minari.dataset._storages.thread_pool import in_threads
+from minari._base.parallel import in_threads
 from minari.dataset._storages.zarr_arrays import ABSENT, ArrayForm
 from minari.dataset._storages.zarr_codecs import CHECKSUM_SIZE, checksum, decode
 from minari.errors import ChecksumError, DatasetCorruptError, UnsafePathError

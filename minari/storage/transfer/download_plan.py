@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Protocol
 
 from minari._base.json_text import shortened
-from minari._base.notices import warn
+from minari._base.warnings import warn
 from minari.dataset.dataset_id import is_dataset_id
 from minari.errors import DatasetCorruptError
 from minari.storage.transfer.checksums import Checksum, can_compute, checksum_of

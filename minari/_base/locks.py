@@ -13,20 +13,31 @@ import os
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Final, cast
+from typing import ClassVar, Final, cast
 
 from minari._base.files import is_directory, open_regular, read_regular
 from minari._base.json_text import parse_json, shortened
-from minari._base.notices import warn
+from minari._base.settings import get_lock_timeout
+from minari._base.warnings import warn
 from minari.errors import DatasetBusyError, MinariError
-from minari.storage.datasets_root_dir import get_lock_timeout
 
 
-__all__ = ["LOCK_NAME", "Lock", "directory_lock", "folder_lock", "is_locked", "lock", "try_lock", "waiting_at_most"]
+__all__ = [
+    "LOCK_NAME",
+    "Lock",
+    "ThreadLock",
+    "directory_lock",
+    "folder_lock",
+    "is_locked",
+    "lock",
+    "try_lock",
+    "waiting_at_most",
+]
 
 LOCK_NAME: Final = ".lock"
 
@@ -306,5 +317,27 @@ def _close_in_child() -> None:
     _held.clear()
 
 
+class ThreadLock:
+    """Lets one thread at a time do something: ``with lock.current: ...``.
+
+    Attributes:
+        current: the lock, which a thread may take several times. In the child of a fork it is another
+            one, since the thread that held it does not exist there.
+    """
+
+    _all: ClassVar[weakref.WeakSet[ThreadLock]] = weakref.WeakSet()
+
+    def __init__(self) -> None:
+        self.current = threading.RLock()
+        self._all.add(self)
+
+    @classmethod
+    def renew_all(cls) -> None:
+        """Replace each lock in the child of a fork, where whoever held it does not exist."""
+        for lock in list(cls._all):
+            lock.current = threading.RLock()
+
+
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_close_in_child)
+    os.register_at_fork(after_in_child=ThreadLock.renew_all)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from minari._base.lazy import LazyModule, import_late
 from minari.errors import MissingDependencyError
-from minari.lazy import LazyModule, import_late
 
 
 if TYPE_CHECKING:
