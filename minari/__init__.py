@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from minari import data_collector as data_collector
     from minari import dataset as dataset
     from minari import errors as errors
-    from minari import namespace, serialization, utils
+    from minari import namespace, utils
     from minari import storage as storage
     from minari.data_collector import DataCollector
     from minari.data_collector.callbacks import EpisodeMetadataCallback, StepDataCallback
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from minari.dataset.step_data import StepData
     from minari.dataset.validation import validate
     from minari.dataset.versions import supported_dataset_versions
+    from minari.spaces import serialization
     from minari.storage.catalogue import list_local_datasets
     from minari.storage.hosting import download_dataset, list_remote_datasets, upload_dataset
     from minari.storage.local import delete_dataset, load_dataset, open_dataset, rename_dataset

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from minari._base.atomic import write_atomically
+from minari._base.filenames import NAMESPACE_METADATA_FILENAME
 from minari._base.files import NAMESPACE_METADATA_LIMIT, read_regular
 from minari._base.json_text import parse_json, shortened
 from minari._base.settings import get_datasets_root, get_listed_root
@@ -20,12 +21,7 @@ from minari.dataset.dataset_id import parse_namespace
 from minari.dataset.metadata import json_value, warn_about_mistyped
 from minari.errors import DatasetCorruptError, MetadataError, NamespaceError, UnsafePathError
 from minari.storage.datasets_root_dir import get_dataset_path
-from minari.storage.publishing import (
-    NAMESPACE_METADATA_FILENAME,
-    dataset_exists,
-    ensure_namespace_directories,
-    walk_catalog,
-)
+from minari.storage.publishing import dataset_exists, ensure_namespace_directories, walk_catalog
 from minari.storage.remotes import get_cloud_storage
 from minari.storage.transfer.retries import retrying
 

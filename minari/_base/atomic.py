@@ -13,9 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+from minari._base.filenames import RECORDINGS_DIRECTORY
+
 
 __all__ = [
-    "RECORDINGS_DIRECTORY",
     "flush",
     "flush_changes",
     "flush_directory",
@@ -25,8 +26,6 @@ __all__ = [
     "write_atomically",
 ]
 
-#: The folder of recordings under way.
-RECORDINGS_DIRECTORY = ".recordings"
 _TO_FLUSH = os.O_RDWR if os.name == "nt" else os.O_RDONLY  # Windows flushes only what may be written to
 _FLUSHING_THREADS = 16
 _MOST_TRIES = 1000  # to make a folder that others remove

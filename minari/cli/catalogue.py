@@ -20,11 +20,11 @@ from minari.cli.progress import progress_bars
 from minari.cli.tables import collapsed, dataset_rows, dataset_table
 from minari.cli.terminal import complain, counted, show, tell
 from minari.dataset.dataset_id import DatasetId
-from minari.dataset.raw_metadata import read_raw_metadata, with_measured_size
 from minari.errors import DatasetNotFoundError, MinariError, RemoteError
 from minari.storage.catalogue import did_you_mean_local
 from minari.storage.datasets_root_dir import get_dataset_path
 from minari.storage.publishing import dataset_exists
+from minari.storage_tmp.metadata_file import read_raw_metadata, with_measured_size
 
 
 _PLACES = ("local", "remote", "community")

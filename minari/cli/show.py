@@ -24,7 +24,7 @@ from minari.cli.plain import plain
 from minari.cli.progress import progress_bars
 from minari.cli.tables import size_text
 from minari.cli.terminal import complain, open_console, page_width, printable
-from minari.dataset.dataset_id import DatasetId, is_dataset_id
+from minari.dataset.dataset_id import DatasetId, dataset_id_at, is_dataset_id
 from minari.dataset.description import describe_env_spec, get_dataset_spec_dict
 from minari.dataset.env_spec import parse_env_spec
 from minari.dataset.metadata import DatasetMetadata
@@ -33,9 +33,9 @@ from minari.dataset.raw_metadata import texts_of
 from minari.dataset.statistics import DatasetStatistics
 from minari.dataset.stored_metadata import read_metadata
 from minari.errors import DataPathError, DatasetNotFoundError, MinariError
-from minari.serialization import serialize_space
+from minari.spaces.serialization import serialize_space
 from minari.storage.catalogue import did_you_mean_local
-from minari.storage.datasets_root_dir import dataset_id_at, get_dataset_path
+from minari.storage.datasets_root_dir import get_dataset_path
 from minari.storage.publishing import dataset_exists
 from minari.storage.remotes import get_cloud_storage, split_address
 

@@ -30,7 +30,7 @@ from minari.dataset.minari_storage import PathLike
 from minari.dataset.publication import free_dataset_path
 from minari.dataset.space_check import OutsideValues
 from minari.errors import ArgumentError, ArgumentTypeError
-from minari.serialization import serialize_space
+from minari.spaces.serialization import serialize_space
 
 
 __all__ = ["AUTOSEED_BIT_SIZE", "DataCollector", "EpisodeBuffer"]

@@ -19,8 +19,8 @@ from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.minari_storage import PathLike
 from minari.dataset.publication import free_dataset_path
-from minari.dataset.space_inference import infer_action_space, infer_observation_space
 from minari.errors import EpisodeError, EpisodeTypeError
+from minari.spaces.inference import infer_action_space, infer_observation_space
 
 
 FinalObservation = Literal["error", "repeat", "drop_last_step"]

@@ -12,7 +12,7 @@ from minari.dataset.raw_metadata import MOST_METADATA, SPACES
 from minari.dataset.storing import append_stored, opened_writer
 from minari.dataset.versions import FORMAT_VERSION
 from minari.errors import DatasetVersionError
-from minari.serialization import described_types, serialize_space, with_written_bounds
+from minari.spaces.serialization import described_types, serialize_space, with_written_bounds
 from minari.storage.datasets_root_dir import get_dataset_path
 
 

@@ -6,17 +6,22 @@ relative path: nothing in it is empty, absolute, hidden or points upwards.
 
 from __future__ import annotations
 
+import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import total_ordering
+from pathlib import Path
 
 from minari._base.json_text import shortened
+from minari._base.settings import get_datasets_root
 from minari.errors import DatasetIdError
 
 
 __all__ = [
     "DatasetId",
     "DatasetIdTypeError",
+    "dataset_id_at",
     "dataset_id_sort_key",
     "gen_dataset_id",
     "is_dataset_id",
@@ -203,3 +208,19 @@ def parse_namespace(namespace: str) -> tuple[str, ...]:
             f"'/'."
         )
     return parts
+
+
+def dataset_id_at(folder: Path, stored: str | None) -> str:
+    """Return the id of the dataset in a directory: where it lies below the root, and what it says elsewhere.
+
+    Args:
+        folder: of the dataset.
+        stored: the id in its metadata, where there is one.
+    """
+    root, folder = get_datasets_root(), folder.absolute()
+    for base, place in ((root, folder), (Path(os.path.realpath(root)), Path(os.path.realpath(folder)))):
+        with suppress(ValueError):
+            placed = place.relative_to(base).as_posix()
+            if is_dataset_id(placed):
+                return placed
+    return stored or folder.name

@@ -11,7 +11,7 @@ from minari.dataset.env_spec import is_gymnasiums_own, spaces_of
 from minari.dataset.raw_metadata import texts_of
 from minari.dataset.versions import is_compatible
 from minari.errors import EnvironmentSpecError
-from minari.serialization import deserialize_space
+from minari.spaces.serialization import deserialize_space
 
 
 __all__ = ["describe_env_spec", "get_dataset_spec_dict", "get_env_spec_dict"]

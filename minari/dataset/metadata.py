@@ -16,22 +16,13 @@ from gymnasium import spaces
 
 from minari._base.suggestions import closest
 from minari._base.warnings import warn
-from minari.dataset.raw_metadata import (
-    METADATA_FILE_NAME,
-    SPACES,
-    TOTALS,
-    check_metadata,
-    damaged,
-    parse_metadata,
-    size_of,
-    texts_of,
-)
+from minari.dataset.raw_metadata import SPACES, TOTALS, check_metadata, damaged, parse_metadata, size_of, texts_of
 from minari.dataset.versions import FIRST_VERSION, UNIFORM_BOUNDS_VERSION
 from minari.errors import DatasetCorruptError, MetadataError, SpaceError, UnknownSpaceError
-from minari.serialization import deserialize_space, has_uniform_bounds, serialize_space
+from minari.spaces.serialization import deserialize_space, has_uniform_bounds, serialize_space
 
 
-__all__ = ["METADATA_FILE_NAME", "DatasetMetadata", "json_value", "upgrade_attributes", "warn_about_mistyped"]
+__all__ = ["DatasetMetadata", "json_value", "upgrade_attributes", "warn_about_mistyped"]
 
 Space: TypeAlias = spaces.Space[Any]
 

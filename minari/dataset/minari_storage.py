@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
+from minari._base.filenames import METADATA_FILE_NAME
 from minari._base.json_text import shortened
 from minari._base.system_errors import storage_errors
 from minari.dataset import storing
@@ -18,14 +19,15 @@ from minari.dataset._storages.images import image_leaves, is_image_space, with_d
 from minari.dataset._storages.registry import get_minari_storage
 from minari.dataset.compression import Codec, Compression, CompressionChoice
 from minari.dataset.data_paths import PathLike, as_data_path, is_remote, put_file
+from minari.dataset.dataset_id import dataset_id_at
 from minari.dataset.encoding import OUTCOMES, EpisodeCodec
 from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.episode_indices import checked_indices
 from minari.dataset.episode_metadata import checked_metadata, decoded_metadata
 from minari.dataset.episode_writer import EpisodeWriter
-from minari.dataset.metadata import METADATA_FILE_NAME, REWARD_SHAPE, DatasetMetadata, warn_about_mistyped
+from minari.dataset.metadata import REWARD_SHAPE, DatasetMetadata, warn_about_mistyped
 from minari.dataset.new_storage import checked_compression, compression_of, metadata_of_new
-from minari.dataset.raw_metadata import SPACES, read_raw_metadata
+from minari.dataset.raw_metadata import SPACES
 from minari.dataset.storage_hooks import StorageHooks
 from minari.dataset.stored_metadata import exists, read_metadata, stamp_of
 from minari.dataset.versions import FORMAT_VERSION, frames_were_jpeg
@@ -37,9 +39,9 @@ from minari.errors import (
     DatasetNotFoundError,
     MetadataError,
 )
-from minari.serialization import serialize_space
 from minari.spaces import Columns, Path
-from minari.storage.datasets_root_dir import dataset_id_at
+from minari.spaces.serialization import serialize_space
+from minari.storage_tmp.metadata_file import read_raw_metadata
 
 
 __all__ = ["METADATA_FILE_NAME", "EpisodeWriter", "MinariStorage", "PathLike", "is_image_space"]

@@ -11,7 +11,7 @@ from minari.dataset.compression import Compression, CompressionChoice, is_frame
 from minari.dataset.encoding import EpisodeCodec
 from minari.dataset.env_spec import env_spec_to_json, spaces_of
 from minari.errors import SpaceError
-from minari.serialization import serialize_space, space_classes
+from minari.spaces.serialization import serialize_space, space_classes
 
 
 if TYPE_CHECKING:

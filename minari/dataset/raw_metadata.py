@@ -6,36 +6,22 @@ What the descriptions of spaces and environments stand for, :mod:`minari.dataset
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from minari._base.files import read_regular
 from minari._base.json_text import parse_json, shortened
-from minari.dataset._storages.folder_changes import CHANGES_NAME, folder_size, pending_changes
-from minari.dataset._storages.registry import get_minari_storage
-from minari.dataset._storages.transaction import JOURNAL_NAME, pending_change
-from minari.dataset._storages.unfinished import METADATA_FILE_NAME
-from minari.dataset.data_paths import is_remote
-from minari.dataset.dataset_id import is_dataset_id
-from minari.errors import DataPathError, DatasetBusyError, DatasetCorruptError
+from minari.errors import DatasetCorruptError
 
 
 __all__ = [
-    "METADATA_FILE_NAME",
     "MOST_METADATA",
     "SPACES",
     "TOTALS",
     "check_metadata",
     "damaged",
-    "find_raw_metadata",
     "parse_metadata",
-    "read_raw_metadata",
-    "refuse_unfinished",
     "size_of",
     "texts_of",
-    "with_measured_size",
     "with_id_of_place",
 ]
 
@@ -46,96 +32,12 @@ TOTALS = ("total_episodes", "total_steps")
 SPACES = ("observation_space", "action_space")
 
 _MOST = 2**63 - 1  # of a total
-_DATA_FILE_NAME = "main_data.hdf5"  # of the format that has journals
-_OLD_FORMAT = "hdf5"  # the only one before metadata had a file of their own
 _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     **dict.fromkeys(("data_format", "env_spec", "eval_env_spec", "dataset_id", "minari_version"), (str, "a string")),
     **dict.fromkeys(SPACES, ((str, dict), "the description of a space")),
     "jpeg_encoding": (bool, "true or false"),
     "combined_datasets": (list, "a list of dataset ids"),
 }
-
-
-def read_raw_metadata(data_path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The metadata of the dataset in a folder, after a change that a killed program has committed.
-
-    Args:
-        data_path: the ``data`` folder of a dataset.
-
-    Raises:
-        DataPathError: the folder does not exist or holds no dataset.
-        DatasetCorruptError: the metadata are damaged.
-    """
-    return find_raw_metadata(data_path)[0]
-
-
-def find_raw_metadata(data_path: str | os.PathLike[str]) -> tuple[dict[str, Any], str]:
-    """What :func:`read_raw_metadata` gives, and the file or folder that it was found in."""
-    if is_remote(data_path):
-        return _remote_metadata(data_path)
-    # One file is opened, and no path object made: most of the time of a long list goes by here.
-    folder = os.fspath(data_path)
-    source = f"{folder}{os.sep}{METADATA_FILE_NAME}"
-    if os.access(f"{folder}{os.sep}{JOURNAL_NAME}", os.F_OK):
-        change = pending_change(Path(folder), _DATA_FILE_NAME)
-        if change is not None and METADATA_FILE_NAME in change.texts:
-            return parse_metadata(change.texts[METADATA_FILE_NAME], source), source
-    if os.access(f"{folder}{os.sep}{CHANGES_NAME}", os.F_OK):
-        changes = pending_changes(Path(folder))
-        name = METADATA_FILE_NAME if changes is None else changes.name(METADATA_FILE_NAME)
-        source = f"{folder}{os.sep}{name}"
-    try:
-        text = read_regular(source, MOST_METADATA)
-    except FileNotFoundError:
-        return _older_metadata(Path(folder)), folder
-    except NotADirectoryError:
-        raise DataPathError(
-            f"The data path {folder} doesn't exist as a directory, it is a file; give the directory of a dataset."
-        ) from None
-    except OSError as error:
-        raise DatasetCorruptError(
-            f"The metadata file {source} cannot be read ({error.strerror or error}); see what it is."
-        ) from error
-    return parse_metadata(text, source), source
-
-
-def refuse_unfinished(data_path: Path) -> None:
-    """Make sure that all that was committed to a dataset is in place, so that its files can be copied.
-
-    Raises:
-        DatasetBusyError: a writer is at it, or was killed before it was done.
-        DatasetCorruptError: a change is partly in place, and damaged.
-    """
-    if pending_change(data_path, _DATA_FILE_NAME) is not None or pending_changes(data_path) is not None:
-        raise DatasetBusyError(
-            f"An interrupted change to {data_path} is committed and not in place; `minari clean`, or the next program "
-            f"that writes to the dataset, completes it."
-        )
-
-
-def _remote_metadata(data_path: Any) -> tuple[dict[str, Any], str]:
-    file = data_path / METADATA_FILE_NAME
-    try:
-        with file.open("rb") as opened:
-            text = opened.read(MOST_METADATA + 1)
-    except FileNotFoundError:
-        raise DataPathError(f"No data found in data path {data_path}; expected {METADATA_FILE_NAME} in it.") from None
-    return parse_metadata(text, file), str(file)
-
-
-def _older_metadata(data_path: Path) -> dict[str, Any]:
-    """What the releases without a metadata file keep elsewhere."""
-    if not data_path.exists():
-        is_id = is_dataset_id(str(data_path))
-        advice = f"; to open a dataset by its id, use minari.load_dataset({str(data_path)!r})" if is_id else ""
-        raise DataPathError(f"The data path {data_path} doesn't exist{advice}.")
-    storage: Any = get_minari_storage(_OLD_FORMAT)
-    raw: dict[str, Any] | None = storage._read_metadata_of_old_releases(data_path)
-    if raw is None:
-        raise DataPathError(
-            f"No data found in data path {data_path}; expected a folder with {METADATA_FILE_NAME} in it."
-        )
-    return check_metadata(raw, data_path)
 
 
 def parse_metadata(text: str | bytes, source: object) -> dict[str, Any]:
@@ -187,13 +89,6 @@ def check_metadata(raw: dict[str, Any], source: object) -> dict[str, Any]:
     if not all(isinstance(dataset_id, str) for dataset_id in raw.get("combined_datasets") or []):
         raise damaged(source, "combined_datasets", "a list of dataset ids", raw)
     return raw
-
-
-def with_measured_size(raw: dict[str, Any], data_path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return metadata with the size of the dataset, measured where the release that wrote it stored none."""
-    if raw.get("dataset_size") is not None or not raw["total_episodes"] or is_remote(data_path):
-        return raw
-    return {**raw, "dataset_size": round(folder_size(Path(data_path)) / 1e6, 1)}
 
 
 def size_of(raw: Mapping[str, Any]) -> float | None:

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from minari._base.filenames import METADATA_FILE_NAME
 from minari.dataset.data_paths import is_remote
-from minari.dataset.metadata import METADATA_FILE_NAME, DatasetMetadata
-from minari.dataset.raw_metadata import find_raw_metadata, with_measured_size
+from minari.dataset.metadata import DatasetMetadata
+from minari.storage_tmp.metadata_file import find_raw_metadata, with_measured_size
 
 
 def read_metadata(data_path: Path) -> DatasetMetadata:

@@ -6,15 +6,14 @@ The variables are read at each call, so that a program may set them after the im
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from pathlib import Path
 
-from minari._base.settings import checked_root, get_datasets_root, name_of_root
-from minari.dataset.dataset_id import is_dataset_id, parse_namespace
+from minari._base.settings import checked_root, name_of_root
+from minari.dataset.dataset_id import parse_namespace
 from minari.errors import StorageError
 
 
-__all__ = ["dataset_id_at", "get_dataset_path"]
+__all__ = ["get_dataset_path"]
 
 
 def get_dataset_path(dataset_id: str | None = None, *, root: str | os.PathLike[str] | None = None) -> Path:
@@ -39,26 +38,10 @@ def get_dataset_path(dataset_id: str | None = None, *, root: str | os.PathLike[s
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(
-            f"{name_of_root(folder, root)}, which cannot be made ({error.strerror or error}); expected a directory that "
-            f"you may write to.",
+            f"{name_of_root(folder, root)}, which cannot be made ({error.strerror or error}); expected a "
+            f"directory that you may write to.",
             error.errno,
             error.strerror,
             str(folder),
         ) from error
     return folder.joinpath(*parts)
-
-
-def dataset_id_at(folder: Path, stored: str | None) -> str:
-    """Return the id of the dataset in a directory: where it lies below the root, and what it says elsewhere.
-
-    Args:
-        folder: of the dataset.
-        stored: the id in its metadata, where there is one.
-    """
-    root, folder = get_datasets_root(), folder.absolute()
-    for base, place in ((root, folder), (Path(os.path.realpath(root)), Path(os.path.realpath(folder)))):
-        with suppress(ValueError):
-            placed = place.relative_to(base).as_posix()
-            if is_dataset_id(placed):
-                return placed
-    return stored or folder.name

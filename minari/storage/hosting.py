@@ -16,7 +16,7 @@ from minari._base.suggestions import did_you_mean
 from minari._base.warnings import warn
 from minari.dataset.dataset_id import DatasetId, dataset_id_sort_key, is_dataset_id
 from minari.dataset.minari_storage import PathLike
-from minari.dataset.raw_metadata import parse_metadata, read_raw_metadata, with_id_of_place
+from minari.dataset.raw_metadata import parse_metadata, with_id_of_place
 from minari.dataset.validation import validate
 from minari.dataset.versions import FORMAT_VERSION, is_compatible
 from minari.errors import (
@@ -43,6 +43,7 @@ from minari.storage.remotes import (
 )
 from minari.storage.transfer.retries import retrying
 from minari.storage.transfer.workers import each_at_once
+from minari.storage_tmp.metadata_file import read_raw_metadata
 
 
 __all__ = ["download_dataset", "list_community_datasets", "list_remote_datasets", "refuse_path", "upload_dataset"]

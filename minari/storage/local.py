@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from minari._base.addresses import is_path
+from minari._base.filenames import METADATA_FILE_NAME
 from minari._base.json_text import shortened
 from minari._base.locks import folder_lock, waiting_at_most
 from minari._base.plugins import Target, load_class
 from minari._base.system_errors import failures_logged, storage_errors
 from minari.dataset.dataset_id import DatasetId, dataset_id_sort_key, is_dataset_id, parse_dataset_id
 from minari.dataset.minari_dataset import MinariDataset
-from minari.dataset.minari_storage import METADATA_FILE_NAME, MinariStorage, PathLike
+from minari.dataset.minari_storage import MinariStorage, PathLike
 from minari.dataset.publication import free_dataset_path, make_namespace
-from minari.dataset.raw_metadata import read_raw_metadata
 from minari.dataset.storing import opened_writer
 from minari.errors import (
     ArgumentTypeError,
@@ -36,6 +36,7 @@ from minari.storage.publishing import (
     remove_directory,
     restore_replaced,
 )
+from minari.storage_tmp.metadata_file import read_raw_metadata
 
 
 __all__ = [

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from minari._base.atomic import flush_tree, make_parents, remove_empty, sync_directory, write_atomically
+from minari._base.filenames import NAMESPACE_METADATA_FILENAME
 from minari._base.files import exchange, is_directory
 from minari._base.locks import directory_lock
 from minari._base.system_errors import failures_logged, storage_errors
@@ -26,7 +27,6 @@ from minari.errors import DatasetExistsError, DatasetNotFoundError, StorageError
 
 
 __all__ = [
-    "NAMESPACE_METADATA_FILENAME",
     "CatalogEntry",
     "catalog_entries",
     "dataset_exists",
@@ -40,8 +40,6 @@ __all__ = [
     "staged_directory",
     "walk_catalog",
 ]
-
-NAMESPACE_METADATA_FILENAME = "namespace_metadata.json"
 
 
 _BETWEEN_RENAMES = 0.1  # seconds

@@ -26,7 +26,8 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
-from minari._base.atomic import RECORDINGS_DIRECTORY, write_atomically
+from minari._base.atomic import write_atomically
+from minari._base.filenames import METADATA_FILE_NAME, RECORDINGS_DIRECTORY
 from minari._base.files import METADATA_LIMIT, is_directory, read_regular
 from minari._base.json_text import parse_json, shortened
 from minari._base.locks import Lock, directory_lock, is_locked
@@ -37,7 +38,6 @@ from minari.dataset.compression import CompressionChoice
 from minari.dataset.dataset_id import DatasetId
 from minari.dataset.encoding import without_info
 from minari.dataset.episode_data import same_values
-from minari.dataset.metadata import METADATA_FILE_NAME
 from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.minari_storage import MinariStorage, PathLike
 from minari.dataset.publication import free_dataset_path, make_namespace

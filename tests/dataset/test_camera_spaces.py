@@ -14,7 +14,7 @@ import minari
 from minari.data_collector import EpisodeBuffer
 from minari.dataset.minari_storage import MinariStorage
 from minari.errors import DatasetCorruptError, DatasetVersionError, SpaceError
-from minari.serialization import (
+from minari.spaces.serialization import (
     MOST_WRITTEN_OUT,
     deserialize_space,
     has_uniform_bounds,

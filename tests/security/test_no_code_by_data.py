@@ -91,7 +91,8 @@ ALLOWED = {
     "minari._base.lazy:lazy_package": "imports the modules of this library by the table in minari/__init__.py",
     "minari._base.lazy:_submodule": "imports a module of this library that a program has asked for",
     "minari._base.plugins:load_class": "imports a format or remote from our own table, or one that an installed "
-    "package registers under exactly this name; names come from the user, and that of a format is checked by its grammar",
+    "package registers under exactly this name; names come from the user, and that of a format is checked by its "
+    "grammar",
     "minari._base.plugins:known_targets": "reads which formats and remotes the installed packages register",
     "minari.dataset._storages.hdf5_library:hdf5": "imports a module of ours by its constant name",
     "minari.dataset.env_spec:spec_of": "asks the registry for an id that a caller gives as text; what is parsed of a "

@@ -12,8 +12,8 @@ from gymnasium import spaces
 
 import minari
 from minari.errors import UnknownSpaceError
-from minari.serialization import deserialize_space, serialize_space, space_classes
 from minari.spaces import ArrayCodec, DictCodec, SpaceCodec, TextCodec, TupleCodec, codec_for, register_codec
+from minari.spaces.serialization import deserialize_space, serialize_space, space_classes
 from support.scripted import ScriptedEnv, play
 
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
+from minari._base.filenames import NAMESPACE_METADATA_FILENAME
 from minari.errors import DatasetExistsError, DatasetIdError, DatasetNotFoundError
 from minari.storage.publishing import (
-    NAMESPACE_METADATA_FILENAME,
     catalog_entries,
     dataset_exists,
     ensure_namespace_directories,

@@ -27,17 +27,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from minari._base.atomic import flush_changes, flush_directory, write_atomically
+from minari._base.filenames import METADATA_FILE_NAME
 from minari._base.files import METADATA_LIMIT, Directory, is_directory, read_at, read_regular, relative_parts
 from minari._base.json_text import parse_json
 from minari._base.lazy import LazyModule
 from minari._base.locks import folder_lock
 from minari._base.system_errors import failures_logged
-from minari.dataset._storages.unfinished import (
-    METADATA_FILE_NAME,
-    corrupt_change,
-    ignored_change,
-    wait_for_writer,
-)
+from minari.dataset._storages.unfinished import corrupt_change, ignored_change, wait_for_writer
 from minari.dataset.data_paths import is_remote
 from minari.errors import DatasetCorruptError, UnsafePathError
 

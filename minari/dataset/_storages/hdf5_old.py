@@ -17,10 +17,10 @@ from minari.dataset._storages.hdf5_source import NotUnderstood
 from minari.dataset.env_spec import parse_env_spec, registered_spaces
 from minari.dataset.metadata import upgrade_attributes
 from minari.dataset.raw_metadata import SPACES
-from minari.dataset.space_inference import infer_observation_space
 from minari.errors import DataPathError, DatasetCorruptError, EnvironmentSpecError, SpaceError
-from minari.serialization import serialize_space
 from minari.spaces import codec_for
+from minari.spaces.inference import infer_observation_space
+from minari.spaces.serialization import serialize_space
 
 
 _MOST_RATIO = 64  # of the values in one row to the bytes of the file, which may be compressed

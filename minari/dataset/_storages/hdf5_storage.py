@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minari._base.data_file import DataFile
+from minari._base.filenames import METADATA_FILE_NAME
 from minari._base.locks import ThreadLock
 from minari.dataset._storages.hdf5_appending import StoredEpisode
 from minari.dataset._storages.hdf5_attributes import is_damaged, metadata_checksum
@@ -47,7 +48,7 @@ from minari.dataset._storages.mapped_file import MappedFile
 from minari.dataset._storages.transaction import JOURNAL_NAME, Overlay, has_journal, pending_change
 from minari.dataset.compression import Codec, Codecs
 from minari.dataset.encoding import REWARDS, TERMINATIONS, TRUNCATIONS
-from minari.dataset.metadata import METADATA_FILE_NAME, DatasetMetadata
+from minari.dataset.metadata import DatasetMetadata
 from minari.dataset.minari_storage import EpisodeWriter, MinariStorage
 from minari.dataset.stored_metadata import stamp_of
 from minari.errors import ChecksumError, DatasetBusyError, DatasetCorruptError

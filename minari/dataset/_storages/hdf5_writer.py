@@ -10,6 +10,7 @@ from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from minari._base.atomic import flush, write_atomically
+from minari._base.filenames import METADATA_FILE_NAME
 from minari._base.locks import folder_lock
 from minari._base.system_errors import failures_logged
 from minari.dataset._storages.hdf5_appending import EpisodeAppender
@@ -29,7 +30,7 @@ from minari.dataset._storages.hdf5_superblock import (
 )
 from minari.dataset._storages.transaction import FileTransaction, has_journal, write_all
 from minari.dataset.episode_writer import EpisodeWriter
-from minari.dataset.metadata import METADATA_FILE_NAME, DatasetMetadata
+from minari.dataset.metadata import DatasetMetadata
 from minari.errors import DatasetCorruptError, MinariError
 from minari.spaces import EpisodeColumns
 

@@ -24,17 +24,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeAlias
 
 from minari._base.atomic import flush, write_atomically
+from minari._base.filenames import METADATA_FILE_NAME
 from minari._base.files import METADATA_LIMIT, open_regular, read_at, read_regular
 from minari._base.json_text import parse_json
 from minari._base.lazy import LazyModule
 from minari._base.locks import lock
 from minari._base.system_errors import failures_logged
-from minari.dataset._storages.unfinished import (
-    METADATA_FILE_NAME,
-    corrupt_change,
-    ignored_change,
-    wait_for_writer,
-)
+from minari.dataset._storages.unfinished import corrupt_change, ignored_change, wait_for_writer
 from minari.errors import DatasetCorruptError, UnsafePathError
 
 

@@ -16,9 +16,8 @@ from minari._base.locks import LOCK_NAME, is_locked
 from minari.errors import DatasetCorruptError
 
 
-__all__ = ["METADATA_FILE_NAME", "corrupt_change", "ignored_change", "wait_for_writer"]
+__all__ = ["corrupt_change", "ignored_change", "wait_for_writer"]
 
-METADATA_FILE_NAME: Final = "metadata.json"
 
 _log = logging.getLogger(__name__)
 

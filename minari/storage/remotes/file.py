@@ -15,13 +15,13 @@ from urllib.parse import unquote
 from urllib.request import url2pathname
 
 from minari._base.atomic import write_atomically
+from minari._base.filenames import NAMESPACE_METADATA_FILENAME
 from minari._base.files import Directory
 from minari._base.warnings import warn
 from minari.dataset.dataset_id import DatasetId, is_dataset_id, is_part
-from minari.dataset.raw_metadata import read_raw_metadata, refuse_unfinished, with_id_of_place
+from minari.dataset.raw_metadata import with_id_of_place
 from minari.errors import DatasetBusyError, MinariError, RemoteError, UnsafePathError
 from minari.storage.publishing import (
-    NAMESPACE_METADATA_FILENAME,
     dataset_exists,
     ensure_namespace_directories,
     publish_directory,
@@ -44,6 +44,7 @@ from minari.storage.transfer.remote_files import (
 )
 from minari.storage.transfer.under_way import folder_under_way
 from minari.storage.transfer.workers import Advance
+from minari.storage_tmp.metadata_file import read_raw_metadata, refuse_unfinished
 
 
 __all__ = ["FileStorage"]
