@@ -16,18 +16,17 @@ if TYPE_CHECKING:
     from minari import errors as errors
     from minari import namespace, utils
     from minari import storage as storage
+    from minari._model.episode import EpisodeData, StepData
+    from minari._model.format_version import supported_dataset_versions
     from minari.data_collector import DataCollector
     from minari.data_collector.callbacks import EpisodeMetadataCallback, StepDataCallback
     from minari.data_collector.older_names import DataCollectorV0, create_dataset_from_collector_env
     from minari.dataset.arrays import create_dataset_from_arrays
     from minari.dataset.combining import combine_datasets, split_dataset
     from minari.dataset.creation import create_dataset_from_buffers
-    from minari.dataset.episode_data import EpisodeData
     from minari.dataset.minari_dataset import MinariDataset
     from minari.dataset.scores import get_normalized_score
-    from minari.dataset.step_data import StepData
     from minari.dataset.validation import validate
-    from minari.dataset.versions import supported_dataset_versions
     from minari.spaces import serialization
     from minari.storage.catalogue import list_local_datasets
     from minari.storage.hosting import download_dataset, list_remote_datasets, upload_dataset
@@ -42,12 +41,12 @@ else:
             "minari.dataset.arrays": ("create_dataset_from_arrays",),
             "minari.dataset.combining": ("combine_datasets", "split_dataset"),
             "minari.dataset.creation": ("create_dataset_from_buffers",),
-            "minari.dataset.episode_data": ("EpisodeData",),
+            "minari._model.episode": ("EpisodeData",),
             "minari.dataset.minari_dataset": ("MinariDataset",),
             "minari.dataset.scores": ("get_normalized_score",),
-            "minari.dataset.step_data": ("StepData",),
+            "minari._model.step_data": ("StepData",),
             "minari.dataset.validation": ("validate",),
-            "minari.dataset.versions": ("supported_dataset_versions",),
+            "minari._model.format_version": ("supported_dataset_versions",),
             "minari.storage.catalogue": ("list_local_datasets",),
             "minari.storage.hosting": ("download_dataset", "list_remote_datasets", "upload_dataset"),
             "minari.storage.local": ("delete_dataset", "load_dataset", "open_dataset", "rename_dataset"),

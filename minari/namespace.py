@@ -17,8 +17,8 @@ from minari._base.json_text import parse_json, shortened
 from minari._base.settings import get_datasets_root, get_listed_root
 from minari._base.system_errors import storage_errors
 from minari._base.warnings import warn
-from minari.dataset.dataset_id import parse_namespace
-from minari.dataset.metadata import json_value, warn_about_mistyped
+from minari._model.dataset_id import parse_namespace
+from minari._model.metadata import json_value, warn_about_mistyped
 from minari.errors import DatasetCorruptError, MetadataError, NamespaceError, UnsafePathError
 from minari.storage.datasets_root_dir import get_dataset_path
 from minari.storage.publishing import dataset_exists, ensure_namespace_directories, walk_catalog

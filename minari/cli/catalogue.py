@@ -14,12 +14,12 @@ from minari._base.addresses import is_path, without_credentials
 from minari._base.json_text import shortened
 from minari._base.settings import get_datasets_root, get_default_remote
 from minari._base.suggestions import did_you_mean
+from minari._model.dataset_id import DatasetId
 from minari.cli.credentials import credentials
 from minari.cli.plain import plain
 from minari.cli.progress import progress_bars
 from minari.cli.tables import collapsed, dataset_rows, dataset_table
 from minari.cli.terminal import complain, counted, show, tell
-from minari.dataset.dataset_id import DatasetId
 from minari.errors import DatasetNotFoundError, MinariError, RemoteError
 from minari.storage.catalogue import did_you_mean_local
 from minari.storage.datasets_root_dir import get_dataset_path

@@ -12,9 +12,9 @@ import typer
 from rich.table import Table
 
 from minari._base.settings import get_datasets_root
+from minari._model.dataset_id import DatasetId
 from minari.cli.running import UsageError, for_each
 from minari.cli.terminal import counted, show, tell
-from minari.dataset.dataset_id import DatasetId
 from minari.errors import DatasetBusyError, DatasetIdError
 from minari.storage.datasets_root_dir import get_dataset_path
 from minari.storage.publishing import dataset_exists

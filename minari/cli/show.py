@@ -18,18 +18,18 @@ from rich.table import Table
 from rich.text import Text
 
 from minari._base.settings import get_datasets_root
+from minari._model.dataset_id import DatasetId, dataset_id_at, is_dataset_id
+from minari._model.env_spec import parse_env_spec
+from minari._model.metadata import DatasetMetadata
+from minari._model.metadata_json import texts_of
 from minari.cli.credentials import credentials
 from minari.cli.histogram import Distribution, histogram_lines
 from minari.cli.plain import plain
 from minari.cli.progress import progress_bars
 from minari.cli.tables import size_text
 from minari.cli.terminal import complain, open_console, page_width, printable
-from minari.dataset.dataset_id import DatasetId, dataset_id_at, is_dataset_id
 from minari.dataset.description import describe_env_spec, get_dataset_spec_dict
-from minari.dataset.env_spec import parse_env_spec
-from minari.dataset.metadata import DatasetMetadata
 from minari.dataset.minari_dataset import MinariDataset
-from minari.dataset.raw_metadata import texts_of
 from minari.dataset.statistics import DatasetStatistics
 from minari.dataset.stored_metadata import read_metadata
 from minari.errors import DataPathError, DatasetNotFoundError, MinariError

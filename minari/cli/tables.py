@@ -8,8 +8,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from minari._base.lazy import LazyModule
+from minari._model.metadata_json import size_of, texts_of
 from minari.cli.terminal import printable
-from minari.dataset.raw_metadata import size_of, texts_of
 
 
 if TYPE_CHECKING:

@@ -25,16 +25,16 @@ from minari._base.locks import Lock, ThreadLock
 from minari._base.settings import get_datasets_root
 from minari._base.system_errors import failures_logged
 from minari._base.warnings import warn
+from minari._model.arguments import check_whole_number
+from minari._model.compression import CompressionChoice
+from minari._model.differences import differing_leaf
+from minari._model.env_spec import difference_up_to_max_episode_steps
+from minari._model.episode_buffer import EpisodeBuffer
+from minari._model.episode_codec import REWARDS, EpisodeCodec, size_of, without_info
+from minari._model.episode_metadata import checked_metadata
+from minari._model.infos import discard_info
 from minari.data_collector import flush_timer
 from minari.dataset._storages import get_minari_storage
-from minari.dataset.arguments import check_whole_number
-from minari.dataset.compression import CompressionChoice
-from minari.dataset.differences import differing_leaf
-from minari.dataset.encoding import REWARDS, EpisodeCodec, size_of, without_info
-from minari.dataset.env_spec import difference_up_to_max_episode_steps
-from minari.dataset.episode_buffer import EpisodeBuffer
-from minari.dataset.episode_metadata import checked_metadata
-from minari.dataset.infos import discard_info
 from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.minari_storage import PathLike
 from minari.dataset.new_storage import checked_compression

@@ -8,8 +8,8 @@ from typing import Any
 import gymnasium as gym
 
 from minari._base.json_text import shortened
+from minari._model.episode_buffer import STEP_KEYS
 from minari.data_collector.callbacks import StepDataCallback
-from minari.dataset.episode_buffer import STEP_KEYS
 from minari.errors import EpisodeError, EpisodeTypeError
 
 

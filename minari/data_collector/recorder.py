@@ -8,9 +8,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from minari._model.episode_buffer import EpisodeBuffer
+from minari._model.infos import IMMUTABLE, append_info, discard_info
 from minari.data_collector.growing_columns import growing_column, kept
-from minari.dataset.episode_buffer import EpisodeBuffer
-from minari.dataset.infos import IMMUTABLE, append_info, discard_info
 
 
 class EpisodeRecorder:

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from minari._base.warnings import warn
+from minari._model.arguments import check_space
+from minari._model.compression import CompressionChoice
+from minari._model.episode_buffer import EpisodeBuffer
 from minari.dataset._storages.registry import get_minari_storage
-from minari.dataset.arguments import check_space
-from minari.dataset.compression import CompressionChoice
 from minari.dataset.creation import EnvLike, Policy, create_dataset_from_buffers
-from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.minari_storage import PathLike
 from minari.dataset.publication import free_dataset_path

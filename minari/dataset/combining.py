@@ -12,20 +12,20 @@ from gymnasium.envs.registration import EnvSpec
 
 from minari._base.json_text import shortened
 from minari._base.warnings import warn
-from minari.dataset.arguments import check_seed, expected_dataset, no_dataset
-from minari.dataset.compression import CompressionChoice
-from minari.dataset.dataset_id import DatasetId
-from minari.dataset.differences import differing_leaf
-from minari.dataset.env_spec import (
+from minari._model.arguments import check_seed, expected_dataset, no_dataset
+from minari._model.compression import CompressionChoice
+from minari._model.dataset_id import DatasetId
+from minari._model.differences import differing_leaf
+from minari._model.env_spec import (
     difference_up_to_max_episode_steps,
     merge_max_episode_steps,
 )
+from minari._model.format_version import combine_versions
+from minari._model.metadata_json import texts_of
 from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.minari_storage import MinariStorage, PathLike
 from minari.dataset.publication import free_dataset_path, new_dataset
-from minari.dataset.raw_metadata import texts_of
 from minari.dataset.storing import append_stored
-from minari.dataset.versions import combine_versions
 from minari.errors import ArgumentTypeError, CombineError
 from minari.spaces import without_ones
 from minari.storage.datasets_root_dir import get_dataset_path

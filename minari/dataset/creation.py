@@ -11,21 +11,21 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
 from minari._base.warnings import warn
+from minari._model.arguments import check_callable, check_count, check_score, check_space
+from minari._model.compression import CompressionChoice
+from minari._model.dataset_id import DatasetId
+from minari._model.env_spec import env_spec_to_json, make_environment, spaces_of, spec_of
+from minari._model.episode_buffer import EpisodeBuffer, as_episode_buffers
+from minari._model.episode_codec import EpisodeCodec
+from minari._model.format_version import FORMAT_VERSION
+from minari._model.metadata import json_value
+from minari._model.space_check import OutsideValues
 from minari.dataset._storages.registry import get_minari_storage
-from minari.dataset.arguments import check_callable, check_count, check_score, check_space
-from minari.dataset.compression import CompressionChoice
-from minari.dataset.dataset_id import DatasetId
-from minari.dataset.encoding import EpisodeCodec
-from minari.dataset.env_spec import env_spec_to_json, make_environment, spaces_of, spec_of
-from minari.dataset.episode_buffer import EpisodeBuffer, as_episode_buffers
-from minari.dataset.metadata import json_value
 from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.minari_storage import MinariStorage, PathLike
 from minari.dataset.new_storage import checked_compression
 from minari.dataset.publication import free_dataset_path, new_dataset
 from minari.dataset.scores import RandomPolicy, get_average_reference_score
-from minari.dataset.space_check import OutsideValues
-from minari.dataset.versions import FORMAT_VERSION
 from minari.errors import MetadataError, ScoreError, SpaceError
 from minari.storage.datasets_root_dir import get_dataset_path
 

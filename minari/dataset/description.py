@@ -7,9 +7,9 @@ from typing import Any
 
 from gymnasium.envs.registration import EnvSpec
 
-from minari.dataset.env_spec import is_gymnasiums_own, spaces_of
-from minari.dataset.raw_metadata import texts_of
-from minari.dataset.versions import is_compatible
+from minari._model.env_spec import is_gymnasiums_own, spaces_of
+from minari._model.format_version import is_compatible
+from minari._model.metadata_json import texts_of
 from minari.errors import EnvironmentSpecError
 from minari.spaces.serialization import deserialize_space
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from minari.dataset.metadata import DatasetMetadata
+from minari._model.metadata import DatasetMetadata
 from minari.spaces import EpisodeColumns
 
 

@@ -14,19 +14,18 @@ from gymnasium.envs.registration import EnvSpec
 
 from minari._base.json_text import shortened
 from minari._base.warnings import warn
-from minari.dataset.arguments import check_callable, check_seed, check_whole_number
-from minari.dataset.compression import CompressionChoice
+from minari._model.arguments import check_callable, check_seed, check_whole_number
+from minari._model.compression import CompressionChoice
+from minari._model.dataset_id import gen_dataset_id, parse_dataset_id
+from minari._model.dataset_spec import MinariDatasetSpec
+from minari._model.env_spec import make_environment, parse_env_spec, warn_about_unmet
+from minari._model.episode import EpisodeData, EpisodeOnDemand
+from minari._model.episode_buffer import EpisodeBuffer, as_episode_buffers
+from minari._model.format_version import FORMAT_VERSION, check_readable
+from minari._model.metadata_json import texts_of
 from minari.dataset.conversion import write_as_dataset
-from minari.dataset.dataset_id import gen_dataset_id, parse_dataset_id
-from minari.dataset.dataset_spec import MinariDatasetSpec
-from minari.dataset.env_spec import make_environment, parse_env_spec
-from minari.dataset.episode_buffer import EpisodeBuffer, as_episode_buffers
-from minari.dataset.episode_data import EpisodeData, EpisodeOnDemand
 from minari.dataset.minari_storage import MinariStorage, PathLike
-from minari.dataset.raw_metadata import texts_of
-from minari.dataset.requirements import warn_about_unmet
 from minari.dataset.statistics import DatasetStatistics, statistics_of
-from minari.dataset.versions import FORMAT_VERSION, check_readable
 from minari.errors import ArgumentTypeError, DatasetNotFoundError, EnvironmentSpecError, EpisodeError, EpisodeIndexError
 
 

@@ -13,25 +13,24 @@ import numpy.typing as npt
 from minari._base.filenames import METADATA_FILE_NAME
 from minari._base.json_text import shortened
 from minari._base.system_errors import storage_errors
+from minari._model.arguments import checked_indices
+from minari._model.compression import Codec, Compression, CompressionChoice
+from minari._model.dataset_id import dataset_id_at
+from minari._model.episode_buffer import EpisodeBuffer
+from minari._model.episode_codec import OUTCOMES, EpisodeCodec, check_window, window_of
+from minari._model.episode_metadata import checked_metadata, decoded_metadata
+from minari._model.format_version import FORMAT_VERSION, frames_were_jpeg
+from minari._model.metadata import REWARD_SHAPE, DatasetMetadata, warn_about_mistyped
+from minari._model.metadata_json import SPACES
 from minari.dataset import storing
 from minari.dataset._storages.folder_changes import folder_size
 from minari.dataset._storages.images import image_leaves, is_image_space, with_decoded_frames
 from minari.dataset._storages.registry import get_minari_storage
-from minari.dataset.compression import Codec, Compression, CompressionChoice
 from minari.dataset.data_paths import PathLike, as_data_path, is_remote, put_file
-from minari.dataset.dataset_id import dataset_id_at
-from minari.dataset.encoding import OUTCOMES, EpisodeCodec
-from minari.dataset.episode_buffer import EpisodeBuffer
-from minari.dataset.episode_indices import checked_indices
-from minari.dataset.episode_metadata import checked_metadata, decoded_metadata
 from minari.dataset.episode_writer import EpisodeWriter
-from minari.dataset.metadata import REWARD_SHAPE, DatasetMetadata, warn_about_mistyped
 from minari.dataset.new_storage import checked_compression, compression_of, metadata_of_new
-from minari.dataset.raw_metadata import SPACES
 from minari.dataset.storage_hooks import StorageHooks
 from minari.dataset.stored_metadata import exists, read_metadata, stamp_of
-from minari.dataset.versions import FORMAT_VERSION, frames_were_jpeg
-from minari.dataset.windows import check_window, window_of
 from minari.errors import (
     ArgumentTypeError,
     DatasetCorruptError,

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 
+from minari._model.compression import Compression, CompressionChoice, is_frame
+from minari._model.env_spec import env_spec_to_json, spaces_of
+from minari._model.episode_codec import EpisodeCodec
 from minari.dataset._storages.images import image_leaves
-from minari.dataset.compression import Compression, CompressionChoice, is_frame
-from minari.dataset.encoding import EpisodeCodec
-from minari.dataset.env_spec import env_spec_to_json, spaces_of
 from minari.errors import SpaceError
 from minari.spaces.serialization import serialize_space, space_classes
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from minari._base.settings import get_datasets_root
 from minari._base.system_errors import storage_errors
-from minari.dataset.dataset_id import DatasetId
+from minari._model.dataset_id import DatasetId
 from minari.dataset.minari_storage import PathLike
 from minari.errors import DatasetExistsError
 from minari.storage.datasets_root_dir import get_dataset_path

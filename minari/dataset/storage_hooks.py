@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from minari.dataset.compression import Codec, Codecs, Compression, check_codec
+from minari._model.compression import Codec, Codecs, Compression, check_codec
 from minari.dataset.data_paths import is_remote
 from minari.dataset.episode_writer import EpisodeWriter, ReplacingWriter
 from minari.errors import DataPathError

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from minari._base.filenames import METADATA_FILE_NAME
+from minari._model.metadata import DatasetMetadata
 from minari.dataset.data_paths import is_remote
-from minari.dataset.metadata import DatasetMetadata
 from minari.storage_tmp.metadata_file import find_raw_metadata, with_measured_size
 
 

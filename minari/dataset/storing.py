@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from minari._base.locks import waiting_at_most
 from minari._base.system_errors import storage_errors
+from minari._model.differences import differing_leaf
+from minari._model.episode_buffer import EpisodeBuffer
+from minari._model.episode_codec import REWARDS, append_steps
+from minari._model.episode_metadata import checked_metadata
+from minari._model.metadata import REWARD_SHAPE, DatasetMetadata
 from minari.dataset._storages.images import decode_frames, encode_frames, encoded_frame, is_encoded, is_encoded_in
-from minari.dataset.continuing import continued
 from minari.dataset.data_paths import is_remote
-from minari.dataset.differences import differing_leaf
-from minari.dataset.encoding import REWARDS
-from minari.dataset.episode_buffer import EpisodeBuffer
-from minari.dataset.episode_metadata import checked_metadata
 from minari.dataset.episode_writer import EpisodeWriter
-from minari.dataset.metadata import REWARD_SHAPE, DatasetMetadata
 from minari.errors import CombineError, DatasetNotFoundError, EpisodeError, MetadataError, StorageError
 from minari.progress import progress
 from minari.spaces import Column, Columns, EpisodeColumns, Path, object_column, without_ones
@@ -273,7 +272,7 @@ class _Session:
         if stored is None:
             (stored,) = _stored_episodes(self._storage, [index], all_frames=False)
         more = with_jpeg(self._storage, self._storage._codec.encode_further_steps(buffer))
-        whole = continued(self._with_same_frames(stored, more), more, buffer.infos)
+        whole = append_steps(self._with_same_frames(stored, more), more, buffer.infos)
         self._continued[index] = self._described(index, whole, describe)
         self._steps += more.total_steps
 

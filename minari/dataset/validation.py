@@ -20,12 +20,12 @@ import numpy as np
 
 from minari._base.filenames import METADATA_FILE_NAME
 from minari._base.json_text import shortened
+from minari._model.dataset_id import DatasetId, is_dataset_id
+from minari._model.env_spec import parse_env_spec
+from minari._model.episode_codec import REWARDS, TERMINATIONS, TRUNCATIONS
+from minari._model.format_version import check_readable
 from minari.dataset.data_paths import as_data_path, is_remote
-from minari.dataset.dataset_id import DatasetId, is_dataset_id
-from minari.dataset.encoding import REWARDS, TERMINATIONS, TRUNCATIONS
-from minari.dataset.env_spec import parse_env_spec
 from minari.dataset.minari_storage import MinariStorage, PathLike
-from minari.dataset.versions import check_readable
 from minari.errors import (
     ArgumentTypeError,
     ChecksumError,

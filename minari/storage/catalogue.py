@@ -11,9 +11,9 @@ from minari._base.json_text import shortened
 from minari._base.settings import get_listed_root
 from minari._base.suggestions import did_you_mean
 from minari._base.warnings import warn
-from minari.dataset.dataset_id import dataset_id_sort_key, parse_dataset_id
-from minari.dataset.raw_metadata import with_id_of_place
-from minari.dataset.versions import is_compatible
+from minari._model.dataset_id import dataset_id_sort_key, parse_dataset_id
+from minari._model.format_version import is_compatible
+from minari._model.metadata_json import with_id_of_place
 from minari.errors import ArgumentTypeError, MinariError
 from minari.storage.publishing import walk_catalog
 from minari.storage_tmp.metadata_file import read_raw_metadata, with_measured_size

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from minari._base.settings import checked_root, name_of_root
-from minari.dataset.dataset_id import parse_namespace
+from minari._model.dataset_id import parse_namespace
 from minari.errors import StorageError
 
 

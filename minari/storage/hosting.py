@@ -14,11 +14,11 @@ from minari._base.plugins import Target, load_class
 from minari._base.settings import get_datasets_root, get_default_remote
 from minari._base.suggestions import did_you_mean
 from minari._base.warnings import warn
-from minari.dataset.dataset_id import DatasetId, dataset_id_sort_key, is_dataset_id
+from minari._model.dataset_id import DatasetId, dataset_id_sort_key, is_dataset_id
+from minari._model.format_version import FORMAT_VERSION, is_compatible
+from minari._model.metadata_json import parse_metadata, with_id_of_place
 from minari.dataset.minari_storage import PathLike
-from minari.dataset.raw_metadata import parse_metadata, with_id_of_place
 from minari.dataset.validation import validate
-from minari.dataset.versions import FORMAT_VERSION, is_compatible
 from minari.errors import (
     DatasetCorruptError,
     DatasetExistsError,

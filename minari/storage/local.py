@@ -15,7 +15,7 @@ from minari._base.json_text import shortened
 from minari._base.locks import folder_lock, waiting_at_most
 from minari._base.plugins import Target, load_class
 from minari._base.system_errors import failures_logged, storage_errors
-from minari.dataset.dataset_id import DatasetId, dataset_id_sort_key, is_dataset_id, parse_dataset_id
+from minari._model.dataset_id import DatasetId, dataset_id_sort_key, is_dataset_id, parse_dataset_id
 from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.minari_storage import MinariStorage, PathLike
 from minari.dataset.publication import free_dataset_path, make_namespace

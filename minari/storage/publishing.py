@@ -22,7 +22,7 @@ from minari._base.files import exchange, is_directory
 from minari._base.locks import directory_lock
 from minari._base.system_errors import failures_logged, storage_errors
 from minari._base.warnings import warn
-from minari.dataset.dataset_id import is_dataset_id, is_part, parse_namespace
+from minari._model.dataset_id import is_dataset_id, is_part, parse_namespace
 from minari.errors import DatasetExistsError, DatasetNotFoundError, StorageError
 
 

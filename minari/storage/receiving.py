@@ -11,7 +11,7 @@ from minari._base.filenames import NAMESPACE_METADATA_FILENAME
 from minari._base.files import NAMESPACE_METADATA_LIMIT, read_regular
 from minari._base.settings import get_datasets_root
 from minari._base.system_errors import storage_errors
-from minari.dataset.dataset_id import DatasetId
+from minari._model.dataset_id import DatasetId
 from minari.dataset.minari_storage import PathLike
 from minari.errors import DatasetExistsError, NamespaceError, RemoteError
 from minari.namespace import get_namespace_metadata, namespace_hierarchy

@@ -34,15 +34,15 @@ from minari._base.locks import Lock, directory_lock, is_locked
 from minari._base.settings import get_datasets_root
 from minari._base.system_errors import storage_errors
 from minari._base.warnings import warn
-from minari.dataset.compression import CompressionChoice
-from minari.dataset.dataset_id import DatasetId
-from minari.dataset.encoding import without_info
-from minari.dataset.episode_data import same_values
+from minari._model.compression import CompressionChoice
+from minari._model.dataset_id import DatasetId
+from minari._model.episode import same_values
+from minari._model.episode_codec import without_info
+from minari._model.format_version import FORMAT_VERSION
 from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.minari_storage import MinariStorage, PathLike
 from minari.dataset.publication import free_dataset_path, make_namespace
 from minari.dataset.storing import append_stored, opened_writer
-from minari.dataset.versions import FORMAT_VERSION
 from minari.errors import (
     ArgumentTypeError,
     DatasetBusyError,

@@ -8,12 +8,12 @@ from typing import Any
 
 from minari._base.filenames import METADATA_FILE_NAME
 from minari._base.files import read_regular
+from minari._model.dataset_id import is_dataset_id
+from minari._model.metadata_json import MOST_METADATA, check_metadata, parse_metadata
 from minari.dataset._storages.folder_changes import CHANGES_NAME, folder_size, pending_changes
 from minari.dataset._storages.registry import get_minari_storage
 from minari.dataset._storages.transaction import JOURNAL_NAME, pending_change
 from minari.dataset.data_paths import is_remote
-from minari.dataset.dataset_id import is_dataset_id
-from minari.dataset.raw_metadata import MOST_METADATA, check_metadata, parse_metadata
 from minari.errors import DataPathError, DatasetBusyError, DatasetCorruptError
 
 

@@ -10,7 +10,7 @@ import pytest
 from gymnasium import spaces
 
 import minari
-from minari.dataset.compression import Codec, Compression, check_codec, is_frame
+from minari._model.compression import Codec, Compression, check_codec, is_frame
 from minari.dataset.minari_storage import MinariStorage
 from minari.errors import CompressionError, MetadataError
 from minari.spaces import codec_for

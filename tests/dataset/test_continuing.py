@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from minari.dataset.continuing import continued
+from minari._model.episode_codec import continued
+from minari._model.infos import ABSENT
 from minari.dataset.encoding import EpisodeCodec
 from minari.dataset.episode_buffer import EpisodeBuffer
-from minari.dataset.infos import ABSENT
 from minari.errors import EpisodeError
 from minari.spaces import EpisodeColumns, object_column
 from minari.testing.comparison import assert_same

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from minari.dataset.dataset_id import (
+from minari._model.dataset_id import (
     DatasetId,
     dataset_id_sort_key,
     gen_dataset_id,

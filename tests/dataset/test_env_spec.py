@@ -21,7 +21,7 @@ from gymnasium.envs.registration import EnvSpec, WrapperSpec
 from gymnasium.wrappers import FlattenObservation, TimeAwareObservation, TransformReward
 
 import minari
-from minari.dataset.env_spec import (
+from minari._model.env_spec import (
     env_spec_to_json,
     make_environment,
     merge_max_episode_steps,

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from minari._model.episode_buffer import EpisodeBuffer, as_episode_buffers
+from minari._model.infos import ABSENT
 from minari.dataset.encoding import EpisodeCodec
-from minari.dataset.episode_buffer import EpisodeBuffer, as_episode_buffers
-from minari.dataset.infos import ABSENT
 from minari.errors import EpisodeError, EpisodeTypeError
 from support.values import assert_identical
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from minari.dataset.episode_data import EpisodeData, same_values
+from minari._model.episode import EpisodeData, same_values
 
 
 def episode(**fields: Any) -> EpisodeData:

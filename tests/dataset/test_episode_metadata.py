@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete
 
+from minari._model.episode_metadata import checked_metadata, decoded_metadata
 from minari.dataset.episode_buffer import EpisodeBuffer
-from minari.dataset.episode_metadata import checked_metadata, decoded_metadata
 from minari.dataset.minari_storage import MinariStorage
 from minari.errors import MetadataError
 from minari.testing.comparison import assert_same

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minari.dataset.infos import ABSENT, append_info, decode_infos, discard_info, encode_infos
+from minari._model.infos import ABSENT, append_info, decode_infos, discard_info, encode_infos
 from minari.errors import DatasetCorruptError, EpisodeError, EpisodeTypeError
 from minari.testing.comparison import assert_same
 from minari.testing.examples import INFOS

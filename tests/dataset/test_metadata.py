@@ -13,7 +13,7 @@ from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minari.dataset.metadata import DatasetMetadata, json_value, upgrade_attributes
+from minari._model.metadata import DatasetMetadata, json_value, upgrade_attributes
 from minari.errors import DatasetCorruptError, MetadataError, UnknownSpaceError
 from minari.serialization import serialize_space
 from support.official import data_directories

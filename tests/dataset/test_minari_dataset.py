@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import minari
 from minari import EpisodeData, MinariDataset
-from minari.dataset.episode_data import same_values
+from minari._model.episode import same_values
 from minari.errors import (
     DataPathError,
     DatasetBusyError,

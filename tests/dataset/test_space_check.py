@@ -10,7 +10,7 @@ from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minari.dataset.space_check import SpaceCheck
+from minari._model.space_check import SpaceCheck
 from minari.testing.examples import SPACES, nested
 
 

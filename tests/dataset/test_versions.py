@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from minari.dataset.versions import (
+from minari._model.format_version import (
     FORMAT_VERSION,
     UNIFORM_BOUNDS_VERSION,
     check_readable,

@@ -95,7 +95,7 @@ ALLOWED = {
     "grammar",
     "minari._base.plugins:known_targets": "reads which formats and remotes the installed packages register",
     "minari.dataset._storages.hdf5_library:hdf5": "imports a module of ours by its constant name",
-    "minari.dataset.env_spec:spec_of": "asks the registry for an id that a caller gives as text; what is parsed of a "
+    "minari._model.env_spec:spec_of": "asks the registry for an id that a caller gives as text; what is parsed of a "
     "dataset is a spec already, and is returned as it is",
     "minari.dataset._storages.hdf5_process:_Child.__init__": "starts this Python with a program that stands in the "
     "source, which reads through libhdf5 what may crash it",
@@ -106,7 +106,7 @@ ALLOWED = {
 
 #: Functions that are not followed: what they lead to is safe for the reason given.
 BARRIERS = {
-    "minari.dataset.env_spec:registered_spaces": "makes an environment of Gymnasium's own, of its own registry, "
+    "minari._model.env_spec:registered_spaces": "makes an environment of Gymnasium's own, of its own registry, "
     "without arguments: the data choose among these, and nothing else",
     "minari.dataset.new_storage:metadata_of_new": "asks the environment that a caller of MinariStorage.new gives in "
     "place of spaces; who copies a dataset gives its spaces",
@@ -144,13 +144,13 @@ def test_the_graph_finds_what_is_there() -> None:
     """What does make environments is found by the same walk."""
     calls = graph()
     found = calls.reachable(["minari.dataset.minari_dataset:MinariDataset.recover_environment"])
-    assert "minari.dataset.env_spec:make_environment" in found
-    assert any(name == "gymnasium.make" for name, _ in calls.calls("minari.dataset.env_spec:make_environment"))
+    assert "minari._model.env_spec:make_environment" in found
+    assert any(name == "gymnasium.make" for name, _ in calls.calls("minari._model.env_spec:make_environment"))
     listed = calls.reachable(["minari.storage.catalogue:list_local_datasets"])
     for expected in (
         "minari.dataset._storages.hdf5_old:read_metadata",
         "minari._base.plugins:load_class",
-        "minari.dataset.env_spec:registered_spaces",
+        "minari._model.env_spec:registered_spaces",
     ):
         assert expected in listed
     opened = calls.reachable(["minari.dataset.minari_storage:MinariStorage.read"])

@@ -28,7 +28,7 @@ from support.stored import as_nobody
 #: Prints every file and every folder that is opened, below the root, while the last line runs.
 WATCHED = """
 import json, os, sys
-import minari, minari.storage.catalogue, minari.namespace, minari.dataset.version_ranges
+import minari, minari.storage.catalogue, minari.namespace, minari._model.version_ranges
 root = os.environ["MINARI_DATASETS_PATH"]
 opened, watching = [], False
 def note(event, arguments):

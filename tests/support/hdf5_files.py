@@ -14,6 +14,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 
+from minari._model.episode_metadata import OWN_KEYS, checked_metadata
 from minari.dataset._storages.hdf5_appending import EpisodeAppender
 from minari.dataset._storages.hdf5_attributes import flatten_metadata
 from minari.dataset._storages.hdf5_headers import read_attributes, read_messages
@@ -27,7 +28,6 @@ from minari.dataset._storages.hdf5_superblock import (
     new_superblock,
     read_superblock,
 )
-from minari.dataset.episode_metadata import OWN_KEYS, checked_metadata
 from minari.spaces import EpisodeColumns, object_column
 from minari.spaces.columns import Path as ColumnPath
 from minari.testing.comparison import assert_metadata

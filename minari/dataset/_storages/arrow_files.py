@@ -20,10 +20,10 @@ import pyarrow.parquet as pq
 
 from minari._base.files import FilesBeneath
 from minari._base.json_text import shortened
+from minari._model.compression import Codec
 from minari.dataset._storages.arrow_limits import RowCountError
 from minari.dataset._storages.arrow_messages import MESSAGES, check_messages, check_schema_message
 from minari.dataset._storages.arrow_pages import check_footer, check_levels
-from minari.dataset.compression import Codec
 from minari.errors import DatasetCorruptError
 
 

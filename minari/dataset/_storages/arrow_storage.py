@@ -14,6 +14,8 @@ from pathlib import Path as FilePath
 from typing import Any, ClassVar, TypeVar
 
 from minari._base.files import FilesBeneath
+from minari._model.compression import Codec, Codecs, Compression
+from minari._model.metadata import DatasetMetadata
 from minari.dataset._storages import arrow_metadata
 from minari.dataset._storages.arrow_files import ARROW, PARQUET, TableFiles, has_codec, read_part, view_part
 from minari.dataset._storages.arrow_layout import TableLayout
@@ -21,8 +23,6 @@ from minari.dataset._storages.arrow_metadata import METADATA_NAME, Checksums
 from minari.dataset._storages.arrow_tables import TableReader, TableWriter
 from minari.dataset._storages.arrow_writer import open_writer
 from minari.dataset._storages.folder_changes import PendingChanges, change_under_way, pending_changes
-from minari.dataset.compression import Codec, Codecs, Compression
-from minari.dataset.metadata import DatasetMetadata
 from minari.dataset.minari_storage import EpisodeWriter, MinariStorage
 from minari.dataset.stored_metadata import KnownSize, stamp_of
 from minari.errors import CompressionError, DatasetCorruptError, MissingDependencyError

@@ -7,10 +7,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from minari._model.compression import Codec
 from minari.dataset._storages.arrow_files import TableFiles
 from minari.dataset._storages.arrow_layout import StoredLeaf, TableLayout, are_plain, values_of
 from minari.dataset._storages.arrow_moulds import Mould, Moulds, kind_of, same
-from minari.dataset.compression import Codec
 from minari.errors import DatasetCorruptError
 from minari.spaces import Columns, EpisodeColumns, Path
 

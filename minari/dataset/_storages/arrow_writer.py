@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from minari._base.files import FilesBeneath
 from minari._base.parallel import in_threads
+from minari._model.metadata import DatasetMetadata
 from minari.dataset._storages import arrow_metadata
 from minari.dataset._storages.arrow_metadata import METADATA_NAME, Checksums
 from minari.dataset._storages.arrow_tables import TableWriter
 from minari.dataset._storages.folder_changes import FolderChanges, changes_to
 from minari.dataset._storages.transaction import WRITTEN_AT_ONCE
-from minari.dataset.metadata import DatasetMetadata
 from minari.dataset.minari_storage import EpisodeWriter
 from minari.spaces import EpisodeColumns
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minari._base.checksums import bytes_checksum, column_checksum, seed_of
+from minari._model.compression import Codec
 from minari.dataset._storages.hdf5_attributes import flatten_metadata, metadata_checksums, text_checksum
 from minari.dataset._storages.hdf5_chunks import StoredColumn, compressed, table_of, table_size
 from minari.dataset._storages.hdf5_datatypes import BYTES, BYTES_AS_TEXT, TEXT, Kind
@@ -19,7 +20,6 @@ from minari.dataset._storages.hdf5_index import NO_CHECKSUM, LeafPlace, PlacedEp
 from minari.dataset._storages.hdf5_infos import with_own_types
 from minari.dataset._storages.hdf5_library import plugins
 from minari.dataset._storages.hdf5_objects import ALIGNMENT, GlobalHeap, aligned
-from minari.dataset.compression import Codec
 from minari.spaces import Column, EpisodeColumns, Path, object_column
 
 

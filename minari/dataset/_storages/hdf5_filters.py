@@ -11,8 +11,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from minari._model.compression import Codec
 from minari.dataset._storages.hdf5_objects import Filter
-from minari.dataset.compression import Codec
 
 
 DEFLATE, SHUFFLE, FLETCHER32 = 1, 2, 3  # numbers of filters that every HDF5 library has

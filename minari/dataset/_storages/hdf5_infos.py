@@ -1,6 +1,6 @@
 """Infos of fixed-size bytes and structures: HDF5 has types of its own for them.
 
-Elsewhere they are columns of bytes below the key, whose names say the dtype (see :mod:`minari.dataset.infos`).
+Elsewhere they are columns of bytes below the key, whose names say the dtype (see :mod:`minari._model.infos`).
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from minari._model.infos import dtype_of_column, name_of_column, raw_of, typed_of
 from minari.dataset._storages.hdf5_datatypes import encode_datatype
-from minari.dataset.infos import dtype_of_column, name_of_column, raw_of, typed_of
 from minari.errors import EpisodeTypeError
 from minari.spaces import Column, Columns, Path, native
 

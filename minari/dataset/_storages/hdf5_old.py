@@ -11,12 +11,12 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from minari._model.env_spec import parse_env_spec, registered_spaces
+from minari._model.metadata import upgrade_attributes
+from minari._model.metadata_json import SPACES
 from minari.dataset._storages.hdf5_datatypes import TEXT, Kind
 from minari.dataset._storages.hdf5_reader import EpisodeFile, open_episodes
 from minari.dataset._storages.hdf5_source import NotUnderstood
-from minari.dataset.env_spec import parse_env_spec, registered_spaces
-from minari.dataset.metadata import upgrade_attributes
-from minari.dataset.raw_metadata import SPACES
 from minari.errors import DataPathError, DatasetCorruptError, EnvironmentSpecError, SpaceError
 from minari.spaces import codec_for
 from minari.spaces.inference import infer_observation_space

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from minari._base.lazy import import_late
+from minari._model.compression import Codec
 from minari.dataset._storages.hdf5_chunks import Piece, StoredColumn, corners
 from minari.dataset._storages.hdf5_filters import Chunking, chunk_shape
 from minari.dataset._storages.hdf5_objects import FIRST_WITH_A_NAME, Filter
-from minari.dataset.compression import Codec
 from minari.errors import MissingDependencyError
 
 

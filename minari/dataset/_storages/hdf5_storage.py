@@ -25,6 +25,9 @@ import numpy.typing as npt
 from minari._base.data_file import DataFile
 from minari._base.filenames import METADATA_FILE_NAME
 from minari._base.locks import ThreadLock
+from minari._model.compression import Codec, Codecs
+from minari._model.episode_codec import REWARDS, TERMINATIONS, TRUNCATIONS
+from minari._model.metadata import DatasetMetadata
 from minari.dataset._storages.hdf5_appending import StoredEpisode
 from minari.dataset._storages.hdf5_attributes import is_damaged, metadata_checksum
 from minari.dataset._storages.hdf5_chunks import StoredColumn, corners, decompressed, read_column
@@ -46,9 +49,6 @@ from minari.dataset._storages.hdf5_reader import EpisodeFile
 from minari.dataset._storages.hdf5_writer import empty_file, open_writer
 from minari.dataset._storages.mapped_file import MappedFile
 from minari.dataset._storages.transaction import JOURNAL_NAME, Overlay, has_journal, pending_change
-from minari.dataset.compression import Codec, Codecs
-from minari.dataset.encoding import REWARDS, TERMINATIONS, TRUNCATIONS
-from minari.dataset.metadata import DatasetMetadata
 from minari.dataset.minari_storage import EpisodeWriter, MinariStorage
 from minari.dataset.stored_metadata import stamp_of
 from minari.errors import ChecksumError, DatasetBusyError, DatasetCorruptError

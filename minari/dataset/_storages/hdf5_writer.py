@@ -13,6 +13,7 @@ from minari._base.atomic import flush, write_atomically
 from minari._base.filenames import METADATA_FILE_NAME
 from minari._base.locks import folder_lock
 from minari._base.system_errors import failures_logged
+from minari._model.metadata import DatasetMetadata
 from minari.dataset._storages.hdf5_appending import EpisodeAppender
 from minari.dataset._storages.hdf5_index import PlacedEpisodes
 from minari.dataset._storages.hdf5_library import hdf5
@@ -30,7 +31,6 @@ from minari.dataset._storages.hdf5_superblock import (
 )
 from minari.dataset._storages.transaction import FileTransaction, has_journal, write_all
 from minari.dataset.episode_writer import EpisodeWriter
-from minari.dataset.metadata import DatasetMetadata
 from minari.errors import DatasetCorruptError, MinariError
 from minari.spaces import EpisodeColumns
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from minari._model.compression import Codec
 from minari.dataset._storages.zarr_arrays import (
     SMALLEST_CHUNK,
     ArrayForm,
@@ -23,7 +24,6 @@ from minari.dataset._storages.zarr_rows import kind_of, split
 from minari.dataset._storages.zarr_store import Rows
 from minari.dataset._storages.zarr_stream import Put, RowStream
 from minari.dataset._storages.zarr_table import OF_METADATA, RAGGED, ColumnKind, StoredColumn, ends_of
-from minari.dataset.compression import Codec
 from minari.errors import DatasetCorruptError, EpisodeError
 from minari.spaces import EpisodeColumns, Path, path_name
 

@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from minari._base.json_text import shortened
 from minari._base.parallel import in_threads
+from minari._model.compression import Codec
 from minari.dataset._storages.zarr_codecs import CODECS, DEFAULT_LEVELS, checksum, encoded
-from minari.dataset.compression import Codec
 
 
 SMALLEST_CHUNK: Final = 64  # rows of steps, so that a window of as many lies in two chunks

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from numcodecs import Blosc, GZip, Zstd
 
-from minari.dataset.compression import Codec, Codecs
+from minari._model.compression import Codec, Codecs
 
 
 #: The codecs, with their levels.

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 
 from minari._base.files import Directory
+from minari._model.episode_buffer import EpisodeBuffer
 from minari.dataset._storages.folder_changes import FolderChanges, changes_to
 from minari.dataset._storages.zarr_appender import StoreAppender
 from minari.dataset._storages.zarr_rests import Rest, read_records, to_record
 from minari.dataset._storages.zarr_table import Table
 from minari.dataset._storages.zarr_writer import STORE_NAME, put_into
-from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.minari_storage import MinariStorage
 from minari.dataset.storing import with_jpeg
 from minari.errors import DatasetCorruptError, EpisodeError, MinariError

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from minari._base.filenames import METADATA_FILE_NAME
 from minari._base.files import relative_parts
+from minari._model.metadata import DatasetMetadata
 from minari.dataset._storages.zarr_appender import StoreAppender
 from minari.dataset._storages.zarr_store import store_errors
 from minari.dataset.data_paths import put_file
-from minari.dataset.metadata import DatasetMetadata
 from minari.dataset.minari_storage import EpisodeWriter
 from minari.dataset.stored_metadata import stamp_of
 from minari.errors import DatasetBusyError, MetadataError

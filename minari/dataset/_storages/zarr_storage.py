@@ -15,6 +15,8 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from minari._model.compression import Codec, Codecs
+from minari._model.metadata import DatasetMetadata
 from minari.dataset._storages.folder_changes import change_under_way, folder_size, pending_changes
 from minari.dataset._storages.zarr_appender import StoreAppender
 from minari.dataset._storages.zarr_codecs import CODECS
@@ -25,9 +27,7 @@ from minari.dataset._storages.zarr_store import Arrays, FolderStore, store_at
 from minari.dataset._storages.zarr_stream import Put
 from minari.dataset._storages.zarr_table import Table
 from minari.dataset._storages.zarr_writer import STORE_NAME, open_writer
-from minari.dataset.compression import Codec, Codecs
 from minari.dataset.data_paths import is_remote
-from minari.dataset.metadata import DatasetMetadata
 from minari.dataset.minari_storage import EpisodeWriter, MinariStorage
 from minari.dataset.stored_metadata import KnownSize, stamp_of
 from minari.errors import ChecksumError, DatasetCorruptError

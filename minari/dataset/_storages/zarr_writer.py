@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from minari._base.files import Directory
+from minari._model.metadata import DatasetMetadata
 from minari.dataset._storages import transaction
 from minari.dataset._storages.folder_changes import FolderChanges, changes_to
 from minari.dataset._storages.zarr_appender import StoreAppender
 from minari.dataset._storages.zarr_reader import StoreReader
 from minari.dataset._storages.zarr_store import Arrays, FolderStore
 from minari.dataset._storages.zarr_stream import Put
-from minari.dataset.metadata import DatasetMetadata
 from minari.dataset.minari_storage import EpisodeWriter
 from minari.spaces import EpisodeColumns
 

@@ -18,8 +18,8 @@ from minari._base.atomic import write_atomically
 from minari._base.filenames import NAMESPACE_METADATA_FILENAME
 from minari._base.files import Directory
 from minari._base.warnings import warn
-from minari.dataset.dataset_id import DatasetId, is_dataset_id, is_part
-from minari.dataset.raw_metadata import with_id_of_place
+from minari._model.dataset_id import DatasetId, is_dataset_id, is_part
+from minari._model.metadata_json import with_id_of_place
 from minari.errors import DatasetBusyError, MinariError, RemoteError, UnsafePathError
 from minari.storage.publishing import (
     dataset_exists,

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from minari._base.files import METADATA_LIMIT, Directory
-from minari.dataset.dataset_id import DatasetId
-from minari.dataset.raw_metadata import with_id_of_place
+from minari._model.dataset_id import DatasetId
+from minari._model.metadata_json import with_id_of_place
 from minari.errors import DatasetBusyError, DatasetNotFoundError, RemoteError
 from minari.progress import track
 from minari.storage.datasets_root_dir import get_dataset_path

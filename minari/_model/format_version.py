@@ -19,10 +19,10 @@ from minari.errors import CombineError, DatasetVersionError
 if TYPE_CHECKING:
     import portion  # type: ignore[import-untyped]
 
-    from minari.dataset import version_ranges
+    from minari._model import version_ranges
 else:
     # It brings two libraries, and a release that is known by its name, as nearly all are, needs none.
-    version_ranges = LazyModule("minari.dataset.version_ranges")
+    version_ranges = LazyModule("minari._model.version_ranges")
 
 
 __all__ = [

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import gymnasium as gym
 import numpy as np
 
 from minari._base.json_text import shortened
-from minari.dataset.dataset_id import is_dataset_id
-from minari.errors import ArgumentError, ArgumentTypeError, MinariError, SpaceError
+from minari._model.dataset_id import is_dataset_id
+from minari.errors import ArgumentError, ArgumentTypeError, EpisodeIndexError, MinariError, SpaceError
 
 
 __all__ = [
@@ -151,3 +151,30 @@ def expected_dataset(name: str, value: object) -> str:
     elif isinstance(value, (list, tuple)):
         advice = "give them one by one, or make one of them with minari.combine_datasets"
     return f"{name} is {shortened(value)}, expected a MinariDataset; {advice}."
+
+
+def checked_indices(indices: Iterable[int], total: int, place: object) -> Iterator[int]:
+    """The numbers one by one, as ints.
+
+    Args:
+        indices: of any kind that can be gone through once.
+        total: how many episodes there are.
+        place: where, for the message.
+
+    Raises:
+        EpisodeIndexError: there is no episode of that number.
+    """
+    if isinstance(indices, np.ndarray) and indices.dtype.kind in "iu" and indices.size:
+        least, greatest = indices.min(), indices.max()
+        if indices.ndim == 1 and least >= 0 and greatest < total:
+            return iter(indices.tolist())  # looked at together, which takes a tenth of the time
+    return _index_by_index(indices, total, place)
+
+
+def _index_by_index(indices: Iterable[int], total: int, place: object) -> Iterator[int]:
+    for index in indices:
+        if not isinstance(index, (int, np.integer)) or isinstance(index, bool) or not 0 <= index < total:
+            raise EpisodeIndexError(
+                f"There is no episode {index!r} in {place}, expected a number from 0 to {total - 1}."
+            )
+        yield int(index)

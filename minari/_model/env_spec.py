@@ -1,4 +1,4 @@
-"""The spec of an environment as JSON: written as completely as JSON allows, read tolerantly.
+"""The spec of an environment as JSON, written as completely as JSON allows and read tolerantly, and its requirements.
 
 Data never depend on it. A spec is parsed when someone asks for it, without importing the
 environment, and whatever this release of Gymnasium does not know is left out.
@@ -13,7 +13,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import gymnasium
 import numpy as np
@@ -21,10 +21,20 @@ from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec, WrapperSpec
 
 from minari._base.json_text import parse_json, shortened
+from minari._base.lazy import LazyModule
 from minari._base.warnings import warn
-from minari.dataset.differences import differing_key
-from minari.dataset.metadata import json_value
+from minari._model.differences import differing_key
+from minari._model.metadata import json_value
 from minari.errors import EnvironmentModuleError, EnvironmentSpecError, MetadataError
+
+
+if TYPE_CHECKING:
+    from importlib import metadata
+
+    import packaging.requirements
+else:  # only who recovers an environment asks for them
+    metadata = LazyModule("importlib.metadata")
+    packaging = LazyModule("packaging")
 
 
 __all__ = [
@@ -37,6 +47,7 @@ __all__ = [
     "spaces_of",
     "spec_of",
     "specs_equal_up_to_max_episode_steps",
+    "warn_about_unmet",
 ]
 
 Space: TypeAlias = spaces.Space[Any]
@@ -47,6 +58,7 @@ _SPEC_FIELDS = {field.name for field in dataclasses.fields(EnvSpec) if field.ini
 _WRAPPER_FIELDS = {field.name for field in dataclasses.fields(WrapperSpec) if field.init}
 _ENTRY_POINTS = ("entry_point", "vector_entry_point")
 _NUMBER = (int, float)
+_LONGEST_REQUIREMENT = 1000  # characters
 _NOT_STORED = " (not stored)"  # ends the name of an argument that JSON cannot hold
 _MOST_NUMBERS = 1 << 16  # of an array among the arguments
 _TYPES: dict[str, type | tuple[type, ...]] = {
@@ -428,3 +440,31 @@ def merge_max_episode_steps(specs: Sequence[EnvSpec]) -> int | None:
     limits = [spec.max_episode_steps for spec in specs]
     finite = [limit for limit in limits if limit is not None]
     return max(finite) if finite and len(finite) == len(limits) else None
+
+
+def warn_about_unmet(requirements: Iterable[str]) -> None:
+    """Warn about each requirement that the installed packages do not meet.
+
+    Args:
+        requirements: as for ``pip install``.
+    """
+    for text in requirements:
+        problem = _problem(text)
+        if problem is not None:
+            warn(problem)
+
+
+def _problem(text: str) -> str | None:
+    if len(text) > _LONGEST_REQUIREMENT:
+        return f"Ignoring malformed requirement {shortened(text)} of the dataset, which is too long."
+    try:
+        requirement = packaging.requirements.Requirement(text)
+    except packaging.requirements.InvalidRequirement:
+        return f"Ignoring malformed requirement {shortened(text)} of the dataset; it is none that pip understands."
+    try:
+        version = metadata.version(requirement.name)
+    except metadata.PackageNotFoundError:
+        return f'The package {requirement.name} is not installed; run pip install "{text}".'
+    if requirement.specifier.contains(version, prereleases=True):
+        return None
+    return f'The package {requirement.name} has version {version}; run pip install "{text}".'

@@ -1,7 +1,7 @@
 """``metadata.json`` as it is stored: found in a folder, read and checked, without making anything of it.
 
 Nothing here needs Gymnasium or NumPy, so that catalogues of thousands of datasets are listed at once.
-What the descriptions of spaces and environments stand for, :mod:`minari.dataset.metadata` finds out.
+What the descriptions of spaces and environments stand for, :mod:`minari._model.metadata` finds out.
 """
 
 from __future__ import annotations

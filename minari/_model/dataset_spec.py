@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
-from minari.dataset.dataset_id import parse_dataset_id
+from minari._model.dataset_id import parse_dataset_id
 
 
 @dataclass(frozen=True)
