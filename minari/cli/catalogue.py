@@ -15,6 +15,7 @@ from minari._base.json_text import shortened
 from minari._base.settings import get_datasets_root, get_default_remote
 from minari._base.suggestions import did_you_mean
 from minari._model.dataset_id import DatasetId
+from minari._storages.metadata_file import read_raw_metadata, with_measured_size
 from minari.cli.credentials import credentials
 from minari.cli.plain import plain
 from minari.cli.progress import progress_bars
@@ -24,7 +25,6 @@ from minari.errors import DatasetNotFoundError, MinariError, RemoteError
 from minari.storage.catalogue import did_you_mean_local
 from minari.storage.datasets_root_dir import get_dataset_path
 from minari.storage.publishing import dataset_exists
-from minari.storage_tmp.metadata_file import read_raw_metadata, with_measured_size
 
 
 _PLACES = ("local", "remote", "community")

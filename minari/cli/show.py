@@ -22,6 +22,7 @@ from minari._model.dataset_id import DatasetId, dataset_id_at, is_dataset_id
 from minari._model.env_spec import parse_env_spec
 from minari._model.metadata import DatasetMetadata
 from minari._model.metadata_json import texts_of
+from minari._storages.metadata_file import read_metadata
 from minari.cli.credentials import credentials
 from minari.cli.histogram import Distribution, histogram_lines
 from minari.cli.plain import plain
@@ -31,7 +32,6 @@ from minari.cli.terminal import complain, open_console, page_width, printable
 from minari.dataset.description import describe_env_spec, get_dataset_spec_dict
 from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.statistics import DatasetStatistics
-from minari.dataset.stored_metadata import read_metadata
 from minari.errors import DataPathError, DatasetNotFoundError, MinariError
 from minari.spaces.serialization import serialize_space
 from minari.storage.catalogue import did_you_mean_local

@@ -18,6 +18,7 @@ from minari._model.arguments import check_count, check_seed, check_space, check_
 from minari._model.compression import CompressionChoice
 from minari._model.episode_codec import size_of_value
 from minari._model.space_check import OutsideValues
+from minari._storages.base import PathLike
 from minari.data_collector.callbacks import EpisodeMetadataCallback, StepDataCallback
 from minari.data_collector.episode_buffer import EpisodeBuffer
 from minari.data_collector.growing_columns import kept, last_info, last_row, private
@@ -27,7 +28,6 @@ from minari.data_collector.recorded_values import RecordedValues
 from minari.data_collector.recorder import EpisodeRecorder
 from minari.dataset.creation import DatasetDescription, EnvLike
 from minari.dataset.minari_dataset import MinariDataset
-from minari.dataset.minari_storage import PathLike
 from minari.dataset.publication import free_dataset_path
 from minari.errors import ArgumentError, ArgumentTypeError
 from minari.spaces.serialization import serialize_space

@@ -33,12 +33,12 @@ from minari._model.episode_buffer import EpisodeBuffer
 from minari._model.episode_codec import REWARDS, EpisodeCodec, size_of, without_info
 from minari._model.episode_metadata import checked_metadata
 from minari._model.infos import discard_info
+from minari._storages.base import PathLike
+from minari._storages.new_storage import checked_compression
+from minari._storages.write_session import append_encoded, opened_writer, other_reward_shape
 from minari.data_collector import flush_timer
-from minari.dataset._storages import get_minari_storage
+from minari._storages.registry import get_minari_storage
 from minari.dataset.minari_dataset import MinariDataset
-from minari.dataset.minari_storage import PathLike
-from minari.dataset.new_storage import checked_compression
-from minari.dataset.storing import append_encoded, opened_writer, other_reward_shape
 from minari.errors import (
     CombineError,
     DatasetBusyError,

@@ -14,10 +14,10 @@ from minari._base.warnings import warn
 from minari._model.arguments import check_space
 from minari._model.compression import CompressionChoice
 from minari._model.episode_buffer import EpisodeBuffer
-from minari.dataset._storages.registry import get_minari_storage
+from minari._storages.base import PathLike
+from minari._storages.registry import get_minari_storage
 from minari.dataset.creation import EnvLike, Policy, create_dataset_from_buffers
 from minari.dataset.minari_dataset import MinariDataset
-from minari.dataset.minari_storage import PathLike
 from minari.dataset.publication import free_dataset_path
 from minari.errors import EpisodeError, EpisodeTypeError
 from minari.spaces.inference import infer_action_space, infer_observation_space

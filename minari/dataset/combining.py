@@ -22,10 +22,10 @@ from minari._model.env_spec import (
 )
 from minari._model.format_version import combine_versions
 from minari._model.metadata_json import texts_of
+from minari._storages.base import MinariStorage, PathLike
+from minari._storages.write_session import append_stored
 from minari.dataset.minari_dataset import MinariDataset
-from minari.dataset.minari_storage import MinariStorage, PathLike
 from minari.dataset.publication import free_dataset_path, new_dataset
-from minari.dataset.storing import append_stored
 from minari.errors import ArgumentTypeError, CombineError
 from minari.spaces import without_ones
 from minari.storage.datasets_root_dir import get_dataset_path

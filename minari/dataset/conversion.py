@@ -8,9 +8,9 @@ from pathlib import Path
 from minari._model.compression import CompressionChoice
 from minari._model.format_version import FORMAT_VERSION
 from minari._model.metadata_json import MOST_METADATA, SPACES
-from minari.dataset.minari_storage import MinariStorage, PathLike
+from minari._storages.base import MinariStorage, PathLike
+from minari._storages.write_session import append_stored, opened_writer
 from minari.dataset.publication import new_dataset
-from minari.dataset.storing import append_stored, opened_writer
 from minari.errors import DatasetVersionError
 from minari.spaces.serialization import described_types, serialize_space, with_written_bounds
 from minari.storage.datasets_root_dir import get_dataset_path

@@ -20,10 +20,10 @@ from minari._model.episode_codec import EpisodeCodec
 from minari._model.format_version import FORMAT_VERSION
 from minari._model.metadata import json_value
 from minari._model.space_check import OutsideValues
-from minari.dataset._storages.registry import get_minari_storage
+from minari._storages.base import MinariStorage, PathLike
+from minari._storages.new_storage import checked_compression
+from minari._storages.registry import get_minari_storage
 from minari.dataset.minari_dataset import MinariDataset
-from minari.dataset.minari_storage import MinariStorage, PathLike
-from minari.dataset.new_storage import checked_compression
 from minari.dataset.publication import free_dataset_path, new_dataset
 from minari.dataset.scores import RandomPolicy, get_average_reference_score
 from minari.errors import MetadataError, ScoreError, SpaceError

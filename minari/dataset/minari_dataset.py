@@ -23,8 +23,8 @@ from minari._model.episode import EpisodeData, EpisodeOnDemand
 from minari._model.episode_buffer import EpisodeBuffer, as_episode_buffers
 from minari._model.format_version import FORMAT_VERSION, check_readable
 from minari._model.metadata_json import texts_of
+from minari._storages.base import MinariStorage, PathLike
 from minari.dataset.conversion import write_as_dataset
-from minari.dataset.minari_storage import MinariStorage, PathLike
 from minari.dataset.statistics import DatasetStatistics, statistics_of
 from minari.errors import ArgumentTypeError, DatasetNotFoundError, EnvironmentSpecError, EpisodeError, EpisodeIndexError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from minari._base.settings import get_datasets_root
 from minari._base.system_errors import storage_errors
 from minari._model.dataset_id import DatasetId
-from minari.dataset.minari_storage import PathLike
+from minari._storages.base import PathLike
 from minari.errors import DatasetExistsError
 from minari.storage.datasets_root_dir import get_dataset_path
 from minari.storage.publishing import ensure_namespace_directories, refuse_nested, restore_replaced, staged_directory

@@ -13,7 +13,7 @@ from minari.progress import track
 
 
 if TYPE_CHECKING:
-    from minari.dataset.minari_storage import MinariStorage
+    from minari._storages.base import MinariStorage
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -24,8 +24,8 @@ from minari._model.dataset_id import DatasetId, is_dataset_id
 from minari._model.env_spec import parse_env_spec
 from minari._model.episode_codec import REWARDS, TERMINATIONS, TRUNCATIONS
 from minari._model.format_version import check_readable
-from minari.dataset.data_paths import as_data_path, is_remote
-from minari.dataset.minari_storage import MinariStorage, PathLike
+from minari._storages.base import MinariStorage, PathLike
+from minari._storages.paths import as_data_path, is_remote
 from minari.errors import (
     ArgumentTypeError,
     ChecksumError,

@@ -14,9 +14,9 @@ from minari._base.warnings import warn
 from minari._model.dataset_id import dataset_id_sort_key, parse_dataset_id
 from minari._model.format_version import is_compatible
 from minari._model.metadata_json import with_id_of_place
+from minari._storages.metadata_file import read_raw_metadata, with_measured_size
 from minari.errors import ArgumentTypeError, MinariError
 from minari.storage.publishing import walk_catalog
-from minari.storage_tmp.metadata_file import read_raw_metadata, with_measured_size
 
 
 __all__ = ["did_you_mean_local", "has_prefix", "list_local_datasets", "newest_versions"]

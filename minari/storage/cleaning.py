@@ -22,9 +22,9 @@ from minari._base.locks import directory_lock, folder_lock, is_locked, try_lock,
 from minari._base.settings import get_datasets_root
 from minari._base.system_errors import storage_errors
 from minari._model.dataset_id import DatasetId
-from minari.dataset._storages.folder_changes import CHANGES_NAME, STAGED_NAME, changes_to, folder_size, pending_changes
-from minari.dataset._storages.transaction import JOURNAL_NAME, FileTransaction, pending_change
-from minari.dataset.minari_storage import PathLike
+from minari._storages.base import PathLike
+from minari._storages.journal import JOURNAL_NAME, FileTransaction, pending_change
+from minari._storages.staged_directory import CHANGES_NAME, STAGED_NAME, changes_to, folder_size, pending_changes
 from minari.errors import DatasetBusyError, DatasetCorruptError, DatasetNotFoundError, MinariError
 from minari.storage.datasets_root_dir import get_dataset_path
 from minari.storage.publishing import catalog_entries, dataset_exists, restore_replaced

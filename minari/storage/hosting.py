@@ -17,7 +17,8 @@ from minari._base.warnings import warn
 from minari._model.dataset_id import DatasetId, dataset_id_sort_key, is_dataset_id
 from minari._model.format_version import FORMAT_VERSION, is_compatible
 from minari._model.metadata_json import parse_metadata, with_id_of_place
-from minari.dataset.minari_storage import PathLike
+from minari._storages.base import PathLike
+from minari._storages.metadata_file import read_raw_metadata
 from minari.dataset.validation import validate
 from minari.errors import (
     DatasetCorruptError,
@@ -43,7 +44,6 @@ from minari.storage.remotes import (
 )
 from minari.storage.transfer.retries import retrying
 from minari.storage.transfer.workers import each_at_once
-from minari.storage_tmp.metadata_file import read_raw_metadata
 
 
 __all__ = ["download_dataset", "list_community_datasets", "list_remote_datasets", "refuse_path", "upload_dataset"]

@@ -16,10 +16,11 @@ from minari._base.locks import folder_lock, waiting_at_most
 from minari._base.plugins import Target, load_class
 from minari._base.system_errors import failures_logged, storage_errors
 from minari._model.dataset_id import DatasetId, dataset_id_sort_key, is_dataset_id, parse_dataset_id
+from minari._storages.base import MinariStorage, PathLike
+from minari._storages.metadata_file import read_raw_metadata
+from minari._storages.write_session import opened_writer
 from minari.dataset.minari_dataset import MinariDataset
-from minari.dataset.minari_storage import MinariStorage, PathLike
 from minari.dataset.publication import free_dataset_path, make_namespace
-from minari.dataset.storing import opened_writer
 from minari.errors import (
     ArgumentTypeError,
     DataPathError,
@@ -36,7 +37,6 @@ from minari.storage.publishing import (
     remove_directory,
     restore_replaced,
 )
-from minari.storage_tmp.metadata_file import read_raw_metadata
 
 
 __all__ = [

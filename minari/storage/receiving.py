@@ -12,7 +12,8 @@ from minari._base.files import NAMESPACE_METADATA_LIMIT, read_regular
 from minari._base.settings import get_datasets_root
 from minari._base.system_errors import storage_errors
 from minari._model.dataset_id import DatasetId
-from minari.dataset.minari_storage import PathLike
+from minari._storages.base import PathLike
+from minari._storages.metadata_file import read_raw_metadata
 from minari.errors import DatasetExistsError, NamespaceError, RemoteError
 from minari.namespace import get_namespace_metadata, namespace_hierarchy
 from minari.storage.datasets_root_dir import get_dataset_path
@@ -24,7 +25,6 @@ from minari.storage.publishing import (
     restore_replaced,
 )
 from minari.storage.remotes import CloudStorage
-from minari.storage_tmp.metadata_file import read_raw_metadata
 
 
 def receive_dataset(remote: CloudStorage, dataset_id: str, root: PathLike | None, *, replace: bool = False) -> None:

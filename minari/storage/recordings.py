@@ -39,10 +39,10 @@ from minari._model.dataset_id import DatasetId
 from minari._model.episode import same_values
 from minari._model.episode_codec import without_info
 from minari._model.format_version import FORMAT_VERSION
+from minari._storages.base import MinariStorage, PathLike
+from minari._storages.write_session import append_stored, opened_writer
 from minari.dataset.minari_dataset import MinariDataset
-from minari.dataset.minari_storage import MinariStorage, PathLike
 from minari.dataset.publication import free_dataset_path, make_namespace
-from minari.dataset.storing import append_stored, opened_writer
 from minari.errors import (
     ArgumentTypeError,
     DatasetBusyError,

@@ -14,8 +14,8 @@ from gymnasium import spaces
 
 from minari._base.filenames import METADATA_FILE_NAME
 from minari._model.compression import NONE, Codec, Codecs
-from minari.dataset._storages.registry import get_minari_storage
-from minari.dataset.minari_storage import MinariStorage
+from minari._storages.base import MinariStorage
+from minari._storages.registry import get_minari_storage
 from minari.errors import CompressionError, MetadataError, MissingDependencyError, UnknownFormatError
 from minari.testing._suite import ACTIONS, Suite, refused
 from minari.testing.comparison import assert_metadata

@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
 from minari._base.filenames import METADATA_FILE_NAME
-from minari.dataset.minari_storage import MinariStorage
+from minari._storages.base import MinariStorage
 from minari.errors import MetadataError
 from minari.testing._suite import ACTIONS, OBSERVATIONS, Suite, refused
 from minari.testing.comparison import assert_metadata

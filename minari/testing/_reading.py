@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium import spaces
 
 from minari._model.episode_codec import window_of
-from minari.dataset.minari_storage import MinariStorage
+from minari._storages.base import MinariStorage
 from minari.errors import EpisodeIndexError
 from minari.testing._suite import ACTIONS, OBSERVATIONS, Suite, refused
 from minari.testing.comparison import assert_episode, assert_same

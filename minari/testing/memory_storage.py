@@ -15,8 +15,8 @@ from minari._base.atomic import write_atomically
 from minari._base.filenames import METADATA_FILE_NAME
 from minari._base.locks import folder_lock
 from minari._model.metadata import DatasetMetadata
-from minari.dataset._storages.registry import register_storage
-from minari.dataset.minari_storage import EpisodeWriter, MinariStorage
+from minari._storages.base import EpisodeWriter, MinariStorage
+from minari._storages.registry import register_storage
 from minari.spaces import Columns, EpisodeColumns
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import minari
-from minari.dataset._storages import hdf5_process
+from minari._storages.hdf5 import process as hdf5_process
 from minari.dataset.minari_storage import MinariStorage
 from support.copies import FORMATS, assert_copy, is_installed, require_format, stored_jpeg
 from support.killing import killed

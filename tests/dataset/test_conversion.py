@@ -13,7 +13,7 @@ import pytest
 from gymnasium import spaces
 
 import minari
-from minari.dataset._storages.registry import get_minari_storage
+from minari._storages.registry import get_minari_storage
 from minari.dataset.compression import Codec
 from minari.dataset.minari_storage import MinariStorage
 from minari.errors import (

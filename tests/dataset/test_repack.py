@@ -16,7 +16,7 @@ import pytest
 from gymnasium import spaces
 
 import minari
-from minari.dataset._storages import hdf5_storage
+from minari._storages.hdf5 import storage as hdf5_storage
 from minari.dataset.minari_storage import MinariStorage
 from minari.errors import CompressionError, DatasetBusyError, DatasetCorruptError
 from minari.progress import observe_progress
@@ -396,7 +396,7 @@ def _without_room(work: Callable[[], Any]) -> str:
 
 def _forbid_h5py(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let what reads through h5py, in another process, not be imported."""
-    monkeypatch.setitem(sys.modules, "minari.dataset._storages.hdf5_process", None)
+    monkeypatch.setitem(sys.modules, "minari._storages.hdf5.process", None)
 
 
 def _size(storage: MinariStorage) -> int:

@@ -40,14 +40,14 @@ ENTRY_POINTS = [
     "minari.dataset.minari_dataset:MinariDataset.__setstate__",
     "minari.dataset.minari_dataset:MinariDataset.filter_episodes",
     "minari.dataset.minari_dataset:MinariDataset.statistics",
-    "minari.dataset.minari_storage:MinariStorage.read",
-    "minari.dataset.minari_storage:MinariStorage.read_raw_metadata",
-    "minari.dataset.minari_storage:MinariStorage.get_episodes",
-    "minari.dataset.minari_storage:MinariStorage.get_window",
-    "minari.dataset.minari_storage:MinariStorage.get_episode_metadata",
-    "minari.dataset.minari_storage:MinariStorage.metadata",
-    "minari.dataset.minari_storage:MinariStorage.repack",
-    "minari.dataset.minari_storage:MinariStorage.update_from_storage",
+    "minari._storages.base:MinariStorage.read",
+    "minari._storages.base:MinariStorage.read_raw_metadata",
+    "minari._storages.base:MinariStorage.get_episodes",
+    "minari._storages.base:MinariStorage.get_window",
+    "minari._storages.base:MinariStorage.get_episode_metadata",
+    "minari._storages.base:MinariStorage.metadata",
+    "minari._storages.base:MinariStorage.repack",
+    "minari._storages.base:MinariStorage.update_from_storage",
     "minari.namespace:list_local_namespaces",
     "minari.namespace:list_remote_namespaces",
     "minari.namespace:get_namespace_metadata",
@@ -94,10 +94,10 @@ ALLOWED = {
     "package registers under exactly this name; names come from the user, and that of a format is checked by its "
     "grammar",
     "minari._base.plugins:known_targets": "reads which formats and remotes the installed packages register",
-    "minari.dataset._storages.hdf5_library:hdf5": "imports a module of ours by its constant name",
+    "minari._storages.hdf5.library:hdf5": "imports a module of ours by its constant name",
     "minari._model.env_spec:spec_of": "asks the registry for an id that a caller gives as text; what is parsed of a "
     "dataset is a spec already, and is returned as it is",
-    "minari.dataset._storages.hdf5_process:_Child.__init__": "starts this Python with a program that stands in the "
+    "minari._storages.hdf5.process:_Child.__init__": "starts this Python with a program that stands in the "
     "source, which reads through libhdf5 what may crash it",
     "minari._base.files:_exchange_call": "finds the call of the system that exchanges two directories, by its own name",
     "minari._base.files:exchange": "asks for the error number of that call",
@@ -108,7 +108,7 @@ ALLOWED = {
 BARRIERS = {
     "minari._model.env_spec:registered_spaces": "makes an environment of Gymnasium's own, of its own registry, "
     "without arguments: the data choose among these, and nothing else",
-    "minari.dataset.new_storage:metadata_of_new": "asks the environment that a caller of MinariStorage.new gives in "
+    "minari._storages.new_storage:metadata_of_new": "asks the environment that a caller of MinariStorage.new gives in "
     "place of spaces; who copies a dataset gives its spaces",
 }
 
@@ -148,12 +148,12 @@ def test_the_graph_finds_what_is_there() -> None:
     assert any(name == "gymnasium.make" for name, _ in calls.calls("minari._model.env_spec:make_environment"))
     listed = calls.reachable(["minari.storage.catalogue:list_local_datasets"])
     for expected in (
-        "minari.dataset._storages.hdf5_old:read_metadata",
+        "minari._storages.hdf5.legacy:read_metadata",
         "minari._base.plugins:load_class",
         "minari._model.env_spec:registered_spaces",
     ):
         assert expected in listed
-    opened = calls.reachable(["minari.dataset.minari_storage:MinariStorage.read"])
+    opened = calls.reachable(["minari._storages.base:MinariStorage.read"])
     for name in ("hdf5_storage:HDF5Storage", "arrow_storage:ArrowStorage", "zarr_storage:ZarrStorage"):
         assert f"minari.dataset._storages.{name}._count_episodes" in opened
 

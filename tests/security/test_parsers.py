@@ -22,9 +22,9 @@ from minari._model.env_spec import parse_env_spec, specs_equal_up_to_max_episode
 from minari._model.format_version import check_readable, combine_versions, is_compatible
 from minari._model.infos import decode_infos, encode_infos
 from minari._model.metadata_json import parse_metadata
+from minari._storages.hdf5.attributes import nested_metadata
 from minari.cli.plain import plain
 from minari.cli.tables import dataset_rows, dataset_table
-from minari.dataset._storages.hdf5_attributes import nested_metadata
 from minari.dataset.description import describe_env_spec, get_dataset_spec_dict
 from minari.dataset.encoding import EpisodeCodec
 from minari.dataset.metadata import DatasetMetadata

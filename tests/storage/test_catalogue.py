@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from minari.dataset._storages.folder_changes import PendingChanges, changes_to
-from minari.dataset._storages.transaction import FileTransaction, Overlay
+from minari._storages.journal import FileTransaction, Overlay
+from minari._storages.staged_directory import PendingChanges, changes_to
 from minari.errors import UnsafePathError
 from minari.storage import catalogue
 from minari.storage.catalogue import has_prefix, list_local_datasets, newest_versions

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import minari
-from minari.dataset._storages.folder_changes import PendingChanges
-from minari.dataset._storages.transaction import Overlay
+from minari._storages.journal import Overlay
+from minari._storages.staged_directory import PendingChanges
 from minari.errors import DatasetBusyError, DatasetIdError, DatasetNotFoundError
 from minari.storage import publishing
 from minari.storage.cleaning import clean, find_leftovers, remove

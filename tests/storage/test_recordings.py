@@ -235,7 +235,7 @@ def test_a_recording_that_cannot_begin_leaves_nothing(datasets_root: Path, monke
     def refuse(*_: Any) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr("minari.dataset.data_paths.write_atomically", refuse)
+    monkeypatch.setattr("minari._storages.paths.write_atomically", refuse)
     with pytest.raises(OSError, match="no space left"):
         new_recording(PLANE, ACTIONS, None, "hdf5", jpeg_encoding=False)
     assert listing(datasets_root) == {}

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from minari._base.settings import get_default_remote
-from minari.dataset._storages.transaction import JOURNAL_NAME, FileTransaction, Overlay
+from minari._storages.journal import JOURNAL_NAME, FileTransaction, Overlay
 from minari.errors import (
     DatasetBusyError,
     MinariError,

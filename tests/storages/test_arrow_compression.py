@@ -211,7 +211,7 @@ def test_codecs_that_there_are_not(tmp_path: Path, data_format: str, codec: str)
 def test_a_codec_that_pyarrow_was_built_without(
     tmp_path: Path, data_format: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("minari.dataset._storages.arrow_storage.has_codec", lambda name: name != "lz4")
+    monkeypatch.setattr("minari._storages.arrow.storage.has_codec", lambda name: name != "lz4")
     with pytest.raises(MissingDependencyError, match=r"'lz4' is missing .* pip install"):
         new(tmp_path, data_format, VECTOR, "lz4")
     new(tmp_path, data_format, VECTOR, "zstd")

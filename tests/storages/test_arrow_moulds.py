@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from minari.dataset._storages.arrow_moulds import Mould, Moulds, Values, is_safe
+from minari._storages.arrow.templates import Mould, Moulds, Values, is_safe
 from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.minari_storage import MinariStorage
 from minari.errors import DatasetCorruptError
@@ -25,8 +25,8 @@ from minari.testing.examples import SPACES, as_buffer, draw_truth
 
 pa = pytest.importorskip("pyarrow")
 
-from minari.dataset._storages import arrow_tables  # noqa: E402
-from minari.dataset._storages.arrow_files import ARROW, PARQUET  # noqa: E402
+from minari._storages.arrow import tables as arrow_tables  # noqa: E402
+from minari._storages.arrow.files import ARROW, PARQUET  # noqa: E402
 
 
 both_formats = pytest.mark.parametrize("data_format", ["arrow", "parquet"])

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from minari.dataset._storages import transaction
+from minari._storages import journal as transaction
 from minari.dataset.minari_storage import MinariStorage
 from minari.testing.comparison import assert_episode, assert_metadata
 from minari.testing.examples import Truth, as_buffer, as_continuation, draw_truth

@@ -14,8 +14,8 @@ import h5py
 import numpy as np
 import pytest
 
-from minari.dataset._storages.hdf5_index import INDEX_NAME
-from minari.dataset._storages.transaction import JOURNAL_NAME
+from minari._storages.hdf5.index import INDEX_NAME
+from minari._storages.journal import JOURNAL_NAME
 from minari.dataset.minari_storage import METADATA_FILE_NAME, MinariStorage
 from minari.errors import DataPathError, DatasetCorruptError
 from minari.testing._suite import ACTIONS, OBSERVATIONS
@@ -171,7 +171,7 @@ def uncommitted(data_path: Path) -> Iterator[Path]:
     """A folder in which a writer was killed when the journal was there."""
     child = os.fork()
     if child == 0:
-        from minari.dataset._storages.transaction import Overlay
+        from minari._storages.journal import Overlay
 
         Overlay.apply = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
         try:

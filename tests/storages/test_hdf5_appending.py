@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from minari.dataset._storages.hdf5_appending import EpisodeAppender, bytes_of
-from minari.dataset._storages.hdf5_index import PlacedEpisodes
-from minari.dataset._storages.hdf5_names import group_name
+from minari._storages.hdf5.appender import EpisodeAppender, bytes_of
+from minari._storages.hdf5.index import PlacedEpisodes
+from minari._storages.hdf5.names import group_name
 from minari.dataset.minari_storage import MinariStorage
 from minari.errors import EpisodeError, MetadataError
 from minari.spaces import EpisodeColumns, object_column

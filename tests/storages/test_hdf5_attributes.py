@@ -16,7 +16,7 @@ from gymnasium import spaces
 from hypothesis import given
 
 from minari._model.episode_metadata import checked_metadata
-from minari.dataset._storages.hdf5_attributes import flatten_metadata, is_of, nested_metadata
+from minari._storages.hdf5.attributes import flatten_metadata, is_of, nested_metadata
 from minari.dataset.minari_storage import MinariStorage
 from minari.testing.comparison import assert_metadata, assert_same
 from minari.testing.examples import as_buffer, draw_truth

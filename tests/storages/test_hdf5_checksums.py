@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from minari._storages.hdf5.names import spell
 from minari.data_collector import EpisodeBuffer
-from minari.dataset._storages.hdf5_names import spell
 from minari.dataset.minari_storage import MinariStorage
 from minari.errors import ChecksumError, DatasetCorruptError
 from minari.spaces import path_name

@@ -12,7 +12,7 @@ import pytest
 from gymnasium import spaces
 from hypothesis import given
 
-from minari.dataset._storages import hdf5_reader
+from minari._storages.hdf5 import reader as hdf5_reader
 from minari.dataset.minari_storage import MinariStorage
 from minari.testing.comparison import assert_same
 from minari.testing.examples import as_buffer, draw_truth

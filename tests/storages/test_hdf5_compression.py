@@ -16,8 +16,9 @@ import h5py
 import numpy as np
 import pytest
 
-from minari.dataset._storages import hdf5_filters, hdf5_reader
-from minari.dataset._storages.hdf5_index import INDEX_NAME
+from minari._storages.hdf5 import reader as hdf5_reader
+from minari._storages.hdf5.format import filters as hdf5_filters
+from minari._storages.hdf5.index import INDEX_NAME
 from minari.dataset.minari_storage import MinariStorage
 from minari.testing.comparison import assert_episode
 from minari.testing.examples import as_buffer, as_continuation, nested
@@ -112,7 +113,7 @@ def test_an_index_of_before(tmp_path: Path) -> None:
 def test_in_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bytes do not depend on the threads."""
     first = new(tmp_path / "a", [600])
-    monkeypatch.setattr("minari.dataset._storages.hdf5_chunks._ENOUGH_FOR_A_THREAD", 2**60)
+    monkeypatch.setattr("minari._storages.hdf5.format.chunks._ENOUGH_FOR_A_THREAD", 2**60)
     second = new(tmp_path / "b", [600])
     assert (first.data_path / FILE).read_bytes() == (second.data_path / FILE).read_bytes()
     assert_holds(first, [600])
@@ -134,7 +135,7 @@ def test_at_the_end_of_a_program(tmp_path: Path) -> None:
     storage = new(tmp_path, [600])
     program = (
         "import atexit, sys\n"
-        "from minari.dataset.minari_storage import MinariStorage\n"
+        "from minari._storages.base import MinariStorage\n"
         "storage = MinariStorage.read(sys.argv[1])\n"
         "atexit.register(lambda: print(next(storage.get_episodes([0]))['observations']['pixels'].shape))\n"
     )
@@ -259,7 +260,7 @@ def test_what_is_not_compressed_is_copied_as_it_is(tmp_path: Path) -> None:
 def test_one_episode_at_a_time(tmp_path: Path, codec: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of what has to be decompressed, memory holds no more than is asked for, or fits."""
     storage = new(tmp_path, [100] * 8, codec=codec)
-    monkeypatch.setattr("minari.dataset._storages.hdf5_storage._MOST_AT_A_TIME", 2**18)
+    monkeypatch.setattr("minari._storages.hdf5.storage._MOST_AT_A_TIME", 2**18)
     list(storage.get_episodes([0]))  # what is used for the first time
     for reader in (storage, without_index(storage)):
         tracemalloc.start()

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from minari.dataset._storages import hdf5_process
+from minari._storages.hdf5 import process as hdf5_process
 from minari.dataset.minari_storage import MinariStorage
 from minari.errors import DatasetCorruptError, MissingDependencyError
 from minari.testing.comparison import assert_episode, assert_same

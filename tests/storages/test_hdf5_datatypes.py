@@ -12,9 +12,9 @@ import pytest
 from h5py import h5t
 from hypothesis import example, given
 
-from minari.dataset._storages import hdf5_datatypes
-from minari.dataset._storages.hdf5_datatypes import BYTES, TEXT, decode_datatype, encode_datatype
-from minari.dataset._storages.hdf5_objects import VARIABLE_LENGTH
+from minari._storages.hdf5.format import datatypes as hdf5_datatypes
+from minari._storages.hdf5.format.datatypes import BYTES, TEXT, decode_datatype, encode_datatype
+from minari._storages.hdf5.format.objects import VARIABLE_LENGTH
 from minari.errors import EpisodeTypeError
 from minari.spaces import EpisodeColumns
 from support.hdf5_files import NUMBERS, numbers_of, steps_of, write_episodes

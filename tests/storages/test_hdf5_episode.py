@@ -14,11 +14,10 @@ from gymnasium import spaces
 from hypothesis import given
 
 from minari._base.data_file import DataFile
-from minari.dataset._storages import hdf5_episode
-from minari.dataset._storages.hdf5_datatypes import BYTES, TEXT
-from minari.dataset._storages.hdf5_episode import episode_template
-from minari.dataset._storages.hdf5_members import find_table
-from minari.dataset._storages.hdf5_objects import (
+from minari._storages.hdf5.format import template as hdf5_episode
+from minari._storages.hdf5.format.btree import find_table
+from minari._storages.hdf5.format.datatypes import BYTES, TEXT
+from minari._storages.hdf5.format.objects import (
     CONTINUATION,
     HEADER,
     LONGEST_NAME,
@@ -26,7 +25,8 @@ from minari.dataset._storages.hdf5_objects import (
     MOST_MESSAGES,
     VARIABLE_LENGTH,
 )
-from minari.dataset._storages.hdf5_superblock import SUPERBLOCK_SIZE, read_superblock
+from minari._storages.hdf5.format.superblock import SUPERBLOCK_SIZE, read_superblock
+from minari._storages.hdf5.format.template import episode_template
 from minari.dataset.minari_storage import MinariStorage
 from minari.errors import EpisodeError, MetadataError
 from minari.spaces import EpisodeColumns, object_column

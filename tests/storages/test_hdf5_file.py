@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from minari.dataset._storages.hdf5_names import group_name, spell, unspell
+from minari._storages.hdf5.names import group_name, spell, unspell
 from minari.dataset.minari_storage import MinariStorage
 from minari.errors import EpisodeError
 from minari.testing.examples import as_buffer, as_continuation, draw_truth

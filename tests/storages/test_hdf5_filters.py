@@ -14,8 +14,8 @@ from hypothesis import given, settings
 
 from minari._base import parallel as thread_pool
 from minari._base.parallel import in_threads
-from minari.dataset._storages.hdf5_appending import EpisodeAppender, StoredEpisode
-from minari.dataset._storages.hdf5_chunks import (
+from minari._storages.hdf5.appender import EpisodeAppender, StoredEpisode
+from minari._storages.hdf5.format.chunks import (
     Piece,
     StoredColumn,
     compressed,
@@ -25,7 +25,7 @@ from minari.dataset._storages.hdf5_chunks import (
     table_of,
     table_size,
 )
-from minari.dataset._storages.hdf5_filters import (
+from minari._storages.hdf5.format.filters import (
     DEFLATE,
     SHUFFLE,
     Chunking,
@@ -35,7 +35,7 @@ from minari.dataset._storages.hdf5_filters import (
     gzip_chunking,
     is_known,
 )
-from minari.dataset._storages.hdf5_index import PlacedEpisodes
+from minari._storages.hdf5.index import PlacedEpisodes
 from minari.dataset.compression import Codec
 from minari.spaces import EpisodeColumns
 from minari.spaces import Path as ColumnPath

@@ -14,10 +14,9 @@ import pytest
 from hypothesis import given
 
 from minari._base.data_file import DataFile
-from minari.dataset._storages.hdf5_datatypes import TEXT, encode_datatype
-from minari.dataset._storages.hdf5_members import find_table
-from minari.dataset._storages.hdf5_names import group_name
-from minari.dataset._storages.hdf5_objects import (
+from minari._storages.hdf5.format.btree import find_table
+from minari._storages.hdf5.format.datatypes import TEXT, encode_datatype
+from minari._storages.hdf5.format.objects import (
     ATTRIBUTE,
     CONTINUATION,
     HEADER,
@@ -29,6 +28,7 @@ from minari.dataset._storages.hdf5_objects import (
     group_messages,
     object_header,
 )
+from minari._storages.hdf5.names import group_name
 from minari.spaces import EpisodeColumns
 from support.hdf5_files import (
     METADATA,

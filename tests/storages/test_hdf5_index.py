@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from minari._base.data_file import DataFile
-from minari.dataset._storages.hdf5_index import INDEX_NAME, EpisodeIndex, LeafPlace, PlacedEpisodes, Schema
+from minari._storages.hdf5.index import INDEX_NAME, EpisodeIndex, LeafPlace, PlacedEpisodes, Schema
 from support.stored import rewrite_index
 
 

@@ -12,9 +12,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from minari.dataset._storages.hdf5_members import MemberTable, find_table
-from minari.dataset._storages.hdf5_objects import group_messages, object_header
-from minari.dataset._storages.hdf5_superblock import read_superblock
+from minari._storages.hdf5.format.btree import MemberTable, find_table
+from minari._storages.hdf5.format.objects import group_messages, object_header
+from minari._storages.hdf5.format.superblock import read_superblock
 from support.hdf5_files import BytesFile, new_file
 
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from minari.dataset._storages.hdf5_datatypes import BYTES, encode_datatype
-from minari.dataset._storages.hdf5_objects import (
+from minari._storages.hdf5.format.datatypes import BYTES, encode_datatype
+from minari._storages.hdf5.format.objects import (
     HEADER,
     LONGEST_NAME,
     MOST_DIMENSIONS,
@@ -33,7 +33,7 @@ from minari.dataset._storages.hdf5_objects import (
     object_header,
     padded,
 )
-from minari.dataset._storages.hdf5_superblock import NEW_SUPERBLOCK_SIZE, new_superblock
+from minari._storages.hdf5.format.superblock import NEW_SUPERBLOCK_SIZE, new_superblock
 
 
 FLOAT = encode_datatype(np.dtype("<f8"))

@@ -17,10 +17,10 @@ import pytest
 from gymnasium import spaces
 
 from minari._base.data_file import DataFile
-from minari.dataset._storages import hdf5_process
-from minari.dataset._storages.hdf5_headers import read_attributes
-from minari.dataset._storages.hdf5_index import UNKNOWN
-from minari.dataset._storages.hdf5_reader import EpisodeFile, _arrays, open_episodes
+from minari._storages.hdf5 import process as hdf5_process
+from minari._storages.hdf5.format.headers import read_attributes
+from minari._storages.hdf5.index import UNKNOWN
+from minari._storages.hdf5.reader import EpisodeFile, _arrays, open_episodes
 from minari.dataset.minari_storage import MinariStorage
 from minari.errors import DatasetCorruptError
 from minari.testing.comparison import assert_episode
@@ -263,7 +263,7 @@ from minari.dataset.minari_storage import MinariStorage
 storage = MinariStorage.read(sys.argv[1])
 print([episode["observations"]["t"] for episode in storage.get_episodes([0, 1])] != [], sys.argv[0])
 print(list(storage.get_episode_metadata([0]))[0]["seed"])
-print(sys.modules.keys() & {"h5py", "minari.dataset._storages.hdf5_process"})
+print(sys.modules.keys() & {"h5py", "minari._storages.hdf5.process"})
 """
     output = subprocess.run(
         [sys.executable, "-c", code, str(data_path)], capture_output=True, text=True, check=True

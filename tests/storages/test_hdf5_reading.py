@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import minari
-from minari.dataset._storages import hdf5_storage
-from minari.dataset._storages.mapped_file import MappedFile
+from minari._storages.hdf5 import storage as hdf5_storage
+from minari._storages.hdf5.mapped_file import MappedFile
 from minari.dataset.minari_storage import MinariStorage
 from minari.testing._suite import ACTIONS, OBSERVATIONS
 from minari.testing.comparison import assert_episode

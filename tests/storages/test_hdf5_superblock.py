@@ -13,10 +13,10 @@ import pytest
 from gymnasium import spaces
 from hypothesis import given
 
-from minari.dataset._storages.hdf5_checksum import checksum
-from minari.dataset._storages.hdf5_members import LEAF_K, NODE_K, MemberTable, empty_group, find_table
-from minari.dataset._storages.hdf5_objects import UNDEFINED, group_messages, object_header
-from minari.dataset._storages.hdf5_superblock import (
+from minari._storages.hdf5.format.btree import LEAF_K, NODE_K, MemberTable, empty_group, find_table
+from minari._storages.hdf5.format.checksum import checksum
+from minari._storages.hdf5.format.objects import UNDEFINED, group_messages, object_header
+from minari._storages.hdf5.format.superblock import (
     NEW_SUPERBLOCK_SIZE,
     SUPERBLOCK_SIZE,
     new_superblock,

@@ -11,7 +11,7 @@ import pytest
 from gymnasium import spaces
 from PIL import Image
 
-from minari.dataset._storages.images import (
+from minari._storages.images import (
     decode_frames,
     encode_frames,
     image_leaves,

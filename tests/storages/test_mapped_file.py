@@ -14,8 +14,8 @@ import pytest
 from hypothesis import example, given
 
 from minari._base.data_file import DataFile
-from minari.dataset._storages import mapped_file
-from minari.dataset._storages.mapped_file import MappedFile
+from minari._storages.hdf5 import mapped_file
+from minari._storages.hdf5.mapped_file import MappedFile
 
 
 GRAIN = mmap.ALLOCATIONGRANULARITY

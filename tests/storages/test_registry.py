@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from gymnasium import spaces
 
-from minari.dataset._storages import get_minari_storage, get_storage_keys, register_storage, registry
+from minari._storages import registry
+from minari.dataset._storages import get_minari_storage, get_storage_keys, register_storage
 from minari.dataset._storages.hdf5_storage import HDF5Storage
 from minari.dataset.minari_storage import MinariStorage
 from minari.errors import MissingDependencyError, UnknownFormatError
@@ -27,7 +28,7 @@ def formats(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def test_a_format_that_needs_a_newer_python(monkeypatch: pytest.MonkeyPatch) -> None:
     """Installing something would not help, and is not advised."""
-    monkeypatch.setattr("minari.dataset._storages.registry._PYTHON", {"hdf5": (99, 1)})
+    monkeypatch.setattr("minari._storages.registry._PYTHON", {"hdf5": (99, 1)})
     with pytest.raises(MissingDependencyError, match=r"'hdf5' needs Python 99\.1 or newer.*this is Python 3\."):
         get_minari_storage("hdf5")
 

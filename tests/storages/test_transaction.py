@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minari._base.locks import waiting_at_most
-from minari.dataset._storages import transaction
-from minari.dataset._storages.transaction import (
+from minari._storages import journal as transaction
+from minari._storages.journal import (
     JOURNAL_NAME,
     FileTransaction,
     Overlay,

@@ -10,8 +10,8 @@ import pytest
 
 pytest.importorskip("zarr", minversion="3", reason="zarr 3 is not installed; it needs Python 3.11")
 
-from minari.dataset._storages.zarr_codecs import checksum, decode, encoded
-from minari.dataset._storages.zarr_shards import Budget
+from minari._storages.zarr.codecs import checksum, decode, encoded
+from minari._storages.zarr.shards import Budget
 from minari.dataset.compression import Codec
 
 

@@ -39,7 +39,7 @@ def encoded(storage: Any, number: int) -> EpisodeColumns:
 
 
 def new(folder: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Any:
-    from minari.dataset._storages import zarr_arrays
+    from minari._storages.zarr import arrays as zarr_arrays
 
     monkeypatch.setattr(zarr_arrays, "_SHARD_SIZE", 1 << 13)  # shards of 128 steps
     return MinariStorage.new(folder / "data", OBSERVATIONS, ACTIONS, data_format="zarr", **options)

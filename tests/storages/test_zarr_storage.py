@@ -38,7 +38,7 @@ def store_of(storage: Any) -> Path:
 
 
 def small_shards(monkeypatch: pytest.MonkeyPatch, size: int, chunk: int = 1 << 12) -> None:
-    from minari.dataset._storages import zarr_arrays
+    from minari._storages.zarr import arrays as zarr_arrays
 
     monkeypatch.setattr(zarr_arrays, "_SHARD_SIZE", size)
     monkeypatch.setattr(zarr_arrays, "_CHUNK_SIZE", chunk)
@@ -163,7 +163,8 @@ def test_keys_that_are_no_names_of_files(tmp_path: Path) -> None:
 def test_a_window_reads_two_chunks_of_each_array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, through: str) -> None:
     """Of a compressed store with hundreds of shards, which stands for one of 10 GB."""
     from minari._base.files import Directory
-    from minari.dataset._storages import zarr_shards, zarr_store
+    from minari._storages.zarr import shards as zarr_shards
+    from minari._storages.zarr import store as zarr_store
 
     small_shards(monkeypatch, 1 << 16, 1 << 10)
     space = spaces.Dict({"camera": spaces.Box(0, 255, (8, 8, 3), np.uint8), "x": spaces.Box(-1.0, 1.0, (6,))})

@@ -39,9 +39,9 @@ from minari.storage.transfer.workers import Advance, transfer_progress
 
 
 if TYPE_CHECKING:
-    from minari.dataset import minari_storage
+    from minari._storages import base as minari_storage
 else:
-    minari_storage = LazyModule("minari.dataset.minari_storage")  # listing does without Gymnasium
+    minari_storage = LazyModule("minari._storages.base")  # listing does without Gymnasium
 
 __all__ = ["MAX_WORKERS", "CloudStorage"]
 

@@ -20,6 +20,7 @@ from minari._base.files import Directory
 from minari._base.warnings import warn
 from minari._model.dataset_id import DatasetId, is_dataset_id, is_part
 from minari._model.metadata_json import with_id_of_place
+from minari._storages.metadata_file import read_raw_metadata, refuse_unfinished
 from minari.errors import DatasetBusyError, MinariError, RemoteError, UnsafePathError
 from minari.storage.publishing import (
     dataset_exists,
@@ -44,7 +45,6 @@ from minari.storage.transfer.remote_files import (
 )
 from minari.storage.transfer.under_way import folder_under_way
 from minari.storage.transfer.workers import Advance
-from minari.storage_tmp.metadata_file import read_raw_metadata, refuse_unfinished
 
 
 __all__ = ["FileStorage"]
