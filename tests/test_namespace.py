@@ -13,7 +13,7 @@ import pytest
 from gymnasium import spaces
 
 from minari import create_dataset_from_buffers, download_dataset
-from minari import namespace as namespaces
+from minari._catalog import namespaces
 from minari.errors import (
     DatasetCorruptError,
     DatasetIdError,

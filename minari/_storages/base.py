@@ -3,43 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path as FilePath
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import numpy.typing as npt
 
 from minari._base.filenames import METADATA_FILE_NAME
 from minari._base.json_text import shortened
 from minari._base.system_errors import storage_errors
-from minari._model.arguments import checked_indices
-from minari._model.compression import Codec, Compression, CompressionChoice
+from minari._model.compression import CompressionChoice
 from minari._model.dataset_id import dataset_id_at
+from minari._model.env_spec import env_spec_to_json, spaces_of
 from minari._model.episode_buffer import EpisodeBuffer
 from minari._model.episode_codec import OUTCOMES, EpisodeCodec, check_window, window_of
-from minari._model.episode_metadata import checked_metadata, decoded_metadata
-from minari._model.format_version import FORMAT_VERSION, frames_were_jpeg
-from minari._model.metadata import REWARD_SHAPE, DatasetMetadata, warn_about_mistyped
+from minari._model.episode_metadata import checked_metadata
+from minari._model.format_version import FORMAT_VERSION
+from minari._model.metadata import DatasetMetadata, warn_about_mistyped
 from minari._model.metadata_json import SPACES
 from minari._storages import write_session as storing
-from minari._storages.episode_writer import EpisodeWriter
-from minari._storages.images import image_leaves, is_image_space, with_decoded_frames
+from minari._storages.core import EpisodeWriter, StorageCore, checked_compression
+from minari._storages.images import is_image_space
 from minari._storages.metadata_file import exists, read_metadata, read_raw_metadata, stamp_of
-from minari._storages.new_storage import checked_compression, compression_of, metadata_of_new
 from minari._storages.paths import PathLike, as_data_path, is_remote, put_file
 from minari._storages.registry import get_minari_storage
 from minari._storages.staged_directory import folder_size
-from minari._storages.storage_hooks import StorageHooks
 from minari.errors import (
     ArgumentTypeError,
     DatasetCorruptError,
     DatasetExistsError,
-    DatasetNotFoundError,
     MetadataError,
+    SpaceError,
 )
-from minari.spaces import Columns, Path
-from minari.spaces.serialization import serialize_space
+from minari.spaces.serialization import serialize_space, space_classes
 
 
 __all__ = ["METADATA_FILE_NAME", "EpisodeWriter", "MinariStorage", "PathLike", "is_image_space"]
@@ -47,53 +42,25 @@ __all__ = ["METADATA_FILE_NAME", "EpisodeWriter", "MinariStorage", "PathLike", "
 _MANY_EPISODES = 1 << 20  # more than these are held against the size of the data first
 
 
-class MinariStorage(StorageHooks):
+class MinariStorage(StorageCore):
     """The episodes and metadata of one dataset, in one folder.
 
     Obtained from :meth:`new` or :meth:`read`. A format is a subclass that fills in the hooks of
-    :class:`~minari._storages.storage_hooks.StorageHooks`.
+    :class:`~minari._storages.core.StorageCore`.
     """
-
-    def __init__(self, data_path: FilePath, metadata: DatasetMetadata) -> None:
-        self._data_path = data_path
-        self._metadata = self._metadata_at_first = metadata
-        self._placed_id: str | None = None  # in a catalogue, where it was opened by its id
-        self._metadata_stamp = stamp_of(data_path)
-        self._codec = EpisodeCodec(metadata.observation_space, metadata.action_space)
-        codecs = (self._codec.observations, self._codec.actions)
-        self._image_leaves = image_leaves(*codecs)
-        self._compression: Compression | None = None  # made when something is written
-        # What may be JPEG: what the metadata declare, or, before they did, whatever looks like it.
-        self._frame_leaves = (
-            self._image_leaves
-            if metadata.jpeg_encoding is not None
-            else [leaf for codec in codecs for leaf in codec.leaves() if leaf.dtype == np.uint8 and leaf.shape]
-        )
 
     def __getstate__(self) -> dict[str, Any]:
         return {
             "data_path": self.data_path,
             "verify_checksums": self.verify_checksums,
-            "placed_id": self._placed_id,
+            "placed_id": self.placed_id,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         data_path = as_data_path(state["data_path"] if "data_path" in state else state["_data_path"])  # as in 0.5
         self.__init__(data_path, read_metadata(data_path))  # type: ignore[misc]
         self.verify_checksums = state.get("verify_checksums", False)
-        self._placed_id = state.get("placed_id")
-
-    @property
-    def _has_small_jpeg(self) -> bool:
-        """Whether frames too small for today's format may be JPEG, as 0.5.3 wrote them."""
-        small = len(self._frame_leaves) > len(self._image_leaves)
-        return small and self._metadata.jpeg_encoding is None and self.jpeg_encoding
-
-    def _codec_for(self, path: Path) -> Codec | None:
-        """The codec that a new column of numbers is to be compressed with, None for none."""
-        if self._compression is None:
-            self._compression = compression_of(type(self), self._codec, self.compression, self.jpeg_encoding)
-        return self._compression.codec_for(path)
+        self.placed_id = state.get("placed_id")
 
     # Opening
 
@@ -114,7 +81,7 @@ class MinariStorage(StorageHooks):
         path = as_data_path(data_path)
         stamp = stamp_of(path)  # taken first: what another program writes from now on is noticed later
         metadata = read_metadata(path)
-        storage = get_minari_storage(metadata.data_format)._for_place(path)(path, metadata)
+        storage: MinariStorage = get_minari_storage(metadata.data_format)._for_place(path)(path, metadata)
         storage._metadata_stamp = stamp
         storage.verify_checksums = verify_checksums
         storage._check_total()
@@ -128,7 +95,7 @@ class MinariStorage(StorageHooks):
             found = self._count_episodes() if told else 0
             if found == told:
                 return
-            self._forget_metadata()
+            self.forget_metadata()
             if self.total_episodes == told:
                 raise DatasetCorruptError(
                     f"The metadata of {self._data_path} speak of {told} episodes and the data hold "
@@ -200,87 +167,29 @@ class MinariStorage(StorageHooks):
             metadata = metadata.updated({"compression": chosen.stored}, allow_protected=True)
         with storage_errors(path, "made"):
             put_file(path / METADATA_FILE_NAME, metadata.to_json())
-            storage = storage_type(path, metadata)
+            storage: MinariStorage = storage_type(path, metadata)
             storage._start()
         return storage
 
     # What it is
 
     @property
-    def data_path(self) -> FilePath:
-        """The folder of the data."""
-        return self._data_path
-
-    @property
     def dataset_id(self) -> str:
         """The id of the dataset: where it lies, also where it was moved or copied there."""
-        if self._placed_id is not None:
-            return self._placed_id
+        if self.placed_id is not None:
+            return self.placed_id
         stored = self._metadata.dataset_id
         if is_remote(self._data_path):
             return stored or self._data_path.parent.name
         return dataset_id_at(self._data_path.absolute().parent, stored)
 
     @property
-    def _current(self) -> DatasetMetadata:
-        """The metadata as they are on disk now."""
-        stamp = stamp_of(self._data_path)
-        if stamp != self._metadata_stamp:
-            self._metadata = read_metadata(self._data_path)
-            self._metadata_stamp = stamp
-        return self._metadata
-
-    def _forget_metadata(self) -> None:
-        """Read the metadata again when they are needed."""
-        self._metadata_stamp = (-1, -1, -1)
-
-    @property
     def metadata(self) -> dict[str, Any]:
         """The metadata, with spaces as spaces, authors and emails as sets, and the id that says where it lies."""
-        public = self._current.public()
+        public = self.stored_metadata.public()
         if public.get("dataset_id"):
             public["dataset_id"] = self.dataset_id
         return public
-
-    @property
-    def observation_space(self) -> gym.Space[Any]:
-        """The space of the observations."""
-        return self._metadata.observation_space
-
-    @property
-    def action_space(self) -> gym.Space[Any]:
-        """The space of the actions."""
-        return self._metadata.action_space
-
-    @property
-    def jpeg_encoding(self) -> bool:
-        """Whether frames are stored as JPEG."""
-        declared = self._metadata.jpeg_encoding
-        return frames_were_jpeg(self._metadata.minari_version) if declared is None else declared
-
-    @property
-    def compression(self) -> str | dict[str, str] | None:
-        """What was chosen as the compression of the columns; None where nothing was."""
-        stored: str | dict[str, str] | None = self._current.raw.get("compression")
-        return stored
-
-    @property
-    def total_episodes(self) -> int:
-        """The number of episodes."""
-        return self._current.total_episodes
-
-    @property
-    def total_steps(self) -> int:
-        """The number of steps of all episodes."""
-        return self._current.total_steps
-
-    @property
-    def reward_shape(self) -> tuple[int, ...] | None:
-        """The shape of the reward of one step, ``()`` for a number; None where there is no episode yet."""
-        stored = self._current.raw.get(REWARD_SHAPE)
-        if isinstance(stored, list) and all(type(length) is int and length > 0 for length in stored):
-            return tuple(stored)
-        return self._first_reward_shape() if self.total_episodes else None
 
     def get_size(self) -> float:
         """The size of the dataset in MB, to one decimal: that of all its files, hidden ones aside.
@@ -288,12 +197,8 @@ class MinariStorage(StorageHooks):
         It is what the last writer has measured and what lists show, and is measured now where the
         metadata do not say.
         """
-        stored = self._current.size
-        return self._measured_size() if stored is None else stored
-
-    def _measured_size(self) -> float:
-        """The size in MB of the files as they are now."""
-        return round(folder_size(self._data_path) / 1e6, 1)
+        stored = self.stored_metadata.size
+        return self.measured_size() if stored is None else stored
 
     # Reading
 
@@ -314,12 +219,12 @@ class MinariStorage(StorageHooks):
         """
         read = self._read_columns if copy else self._view_columns
         for index, columns in read(self._checked(episode_indices)):
-            yield self._codec.decode(index, self._with_frames(columns) if self._frame_leaves else columns)
+            yield self.episode_codec.decode(index, self.with_frames(columns) if self.frame_leaves else columns)
 
     def _get_outcomes(self, episode_indices: Iterable[int]) -> Iterator[dict[str, Any]]:
         """The id, rewards, terminations and truncations of these episodes, as :meth:`get_episodes` gives them."""
         for index, columns in self._read_leaves(self._checked(episode_indices), OUTCOMES):
-            yield self._codec.decode_outcomes(index, columns)
+            yield self.episode_codec.decode_outcomes(index, columns)
 
     def get_window(self, episode_index: int, start: int, stop: int) -> dict[str, Any]:
         """Some consecutive steps of an episode; ``zarr`` reads no other chunks for them.
@@ -341,38 +246,9 @@ class MinariStorage(StorageHooks):
         check_window(index, total_steps, start, stop)
         columns = self._read_window(index, start, stop)
         if columns is not None:
-            return self._codec.decode(index, self._with_frames(columns))
+            return self.episode_codec.decode(index, self.with_frames(columns))
         (episode,) = self.get_episodes([index])
         return window_of(episode, start, stop)
-
-    def get_episode_metadata(self, episode_indices: Iterable[int]) -> Iterator[dict[str, Any]]:
-        """The metadata of these episodes: id, total_steps, seed, options, statistics, and so on.
-
-        Raises:
-            EpisodeIndexError: there is no episode of that number.
-        """
-        for metadata in self._read_episode_metadata(self._checked(episode_indices)):
-            metadata = decoded_metadata(metadata)
-            for key in ("id", "total_steps", "seed"):
-                if metadata.get(key) is not None:
-                    metadata[key] = self._whole_number(key, metadata[key])
-            yield metadata
-
-    def _whole_number(self, key: str, value: Any) -> int:
-        try:
-            return int(value)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise DatasetCorruptError(
-                f"The metadata of an episode in {self._data_path} have {shortened(value)} as {key!r}, expected a whole "
-                f"number; copy or download the dataset again."
-            ) from error
-
-    def get_episode_lengths(self, episode_indices: Iterable[int] | None = None) -> npt.NDArray[np.int64]:
-        """The number of steps of each of these episodes, or of all."""
-        if episode_indices is None:
-            episode_indices = range(self.total_episodes)
-        indices = np.fromiter(self._checked(episode_indices), dtype=np.int64)
-        return self._read_lengths(indices) if len(indices) else indices
 
     def apply(
         self, function: Callable[[dict[str, Any]], Any], episode_indices: Iterable[int] | None = None
@@ -382,35 +258,7 @@ class MinariStorage(StorageHooks):
             episode_indices = range(self.total_episodes)
         return map(function, self.get_episodes(episode_indices))
 
-    def _checked(self, indices: Iterable[int]) -> Iterator[int]:
-        return checked_indices(indices, self.total_episodes, self._data_path)
-
-    def _with_frames(self, columns: Columns) -> Columns:
-        return with_decoded_frames(columns, self._frame_leaves)
-
     # Writing
-
-    def _check_place(self) -> None:
-        """Make sure that the dataset which is about to be written is the one that was opened.
-
-        Raises:
-            DatasetNotFoundError: another program has put another one in its place.
-        """
-        now = self._current
-        if now is self._metadata_at_first or is_remote(self._data_path):
-            return
-        for key in ("data_format", "dataset_id", *SPACES):
-            before, after = self._metadata_at_first.raw.get(key), now.raw.get(key)
-            if (
-                before == after
-                or before is None
-                or (key in SPACES and getattr(now, key) == getattr(self._metadata_at_first, key))
-            ):
-                continue
-            raise DatasetNotFoundError(
-                f"The dataset that was opened at {self._data_path} is no longer there, and one with another {key!r} is "
-                f"in its place, to which nothing was written; open it again."
-            )
 
     def update_metadata(self, metadata: Mapping[str, Any], *, lock_timeout: float | None = None) -> None:
         """Set metadata of the dataset, leaving the other keys as they are.
@@ -430,9 +278,9 @@ class MinariStorage(StorageHooks):
         """
         if not isinstance(metadata, Mapping):
             raise ArgumentTypeError(f"metadata is {shortened(metadata)}, expected a dict.")
-        with storing.opened_writer(self, lock_timeout) as writer:
-            warn_about_mistyped(metadata, self._current.raw)
-            writer.commit(self._current.updated(metadata))
+        with self.writing(lock_timeout) as writer:
+            warn_about_mistyped(metadata, self.stored_metadata.raw)
+            writer.commit(self.stored_metadata.updated(metadata))
 
     def update_episode_metadata(
         self,
@@ -462,10 +310,10 @@ class MinariStorage(StorageHooks):
             raise MetadataError(
                 f"There are {len(new)} metadata for {len(indices)} episodes; give one dict for each episode."
             )
-        with storing.opened_writer(self, lock_timeout) as writer:
+        with self.writing(lock_timeout) as writer:
             for index, metadata in zip(indices, new, strict=True):
                 writer.update_metadata(index, checked_metadata(metadata))
-            writer.commit(self._current)
+            writer.commit(self.stored_metadata)
 
     def update_episodes(
         self,
@@ -539,14 +387,52 @@ class MinariStorage(StorageHooks):
             StorageError: the system refuses to write; nothing is changed.
         """
         choice = self.compression if compression is None else compression
-        chosen = checked_compression(type(self), self._codec, choice, self.jpeg_encoding)
+        chosen = checked_compression(type(self), self.episode_codec, choice, self.jpeg_encoding)
         changes: dict[str, Any] = {
             key: serialize_space(getattr(self, key)) for key in SPACES
         }  # which 0.3 did not store
         changes.update(minari_version=FORMAT_VERSION, jpeg_encoding=self.jpeg_encoding)
         if chosen.stored is not None:
             changes["compression"] = chosen.stored
-        target = type(self)(self._data_path, self._current)
+        target = type(self)(self._data_path, self.stored_metadata)
         target._compression = chosen
         storing.rewrite(target, self, changes, lock_timeout)
         self._compression = None
+
+
+def metadata_of_new(
+    observation_space: gym.Space[Any] | None,
+    action_space: gym.Space[Any] | None,
+    env_spec: Any,
+    data_format: str,
+    jpeg_encoding: bool,
+) -> dict[str, Any]:
+    """The metadata of a storage without episodes.
+
+    Raises:
+        SpaceError: a space is missing and there is no environment to ask.
+    """
+    if observation_space is None or action_space is None:
+        if env_spec is None:
+            raise SpaceError(
+                "Without an env_spec both the observation space and the action space are needed; give "
+                "observation_space and action_space."
+            )
+        env_observation_space, env_action_space = spaces_of(env_spec)
+        # Not `or`: an empty Dict space counts as false.
+        observation_space = env_observation_space if observation_space is None else observation_space
+        action_space = env_action_space if action_space is None else action_space
+    raw: dict[str, Any] = {
+        "total_episodes": 0,
+        "total_steps": 0,
+        "data_format": data_format,
+        "jpeg_encoding": bool(jpeg_encoding),
+        "observation_space": serialize_space(observation_space),
+        "action_space": serialize_space(action_space),
+    }
+    classes = {**space_classes(observation_space, ("observations",)), **space_classes(action_space, ("actions",))}
+    if classes:
+        raw["space_classes"] = classes  # a note for people: nothing is ever imported by it
+    if env_spec is not None:
+        raw["env_spec"] = env_spec_to_json(env_spec)
+    return raw

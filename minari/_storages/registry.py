@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import re
 import sys
-from typing import TYPE_CHECKING
+from typing import Any
 
 from minari._base.json_text import shortened
 from minari._base.plugins import Target, find_target, known_targets, load_class
 from minari._base.suggestions import did_you_mean
 from minari.errors import MissingDependencyError, UnknownFormatError
 
-
-if TYPE_CHECKING:
-    from minari._storages.base import MinariStorage
 
 ENTRY_POINT_GROUP = "minari.storages"
 
@@ -34,7 +31,7 @@ def register_storage(name: str, target: str, requirement: str) -> None:
 
     Args:
         name: as in ``data_format``.
-        target: ``"package.module:Class"`` of a subclass of :class:`MinariStorage`.
+        target: ``"package.module:Class"`` of a subclass of :class:`minari.dataset.minari_storage.MinariStorage`.
         requirement: what ``pip install`` needs where the module cannot be imported.
     """
     _formats[name] = (target, requirement)
@@ -45,8 +42,8 @@ def get_storage_keys() -> list[str]:
     return sorted(known_targets(_formats, ENTRY_POINT_GROUP))
 
 
-def get_minari_storage(storage_type: str) -> type[MinariStorage]:
-    """The class of a format.
+def get_minari_storage(storage_type: str) -> type[Any]:
+    """Return the class of a format, a subclass of :class:`minari.dataset.minari_storage.MinariStorage`.
 
     Raises:
         UnknownFormatError: no format has that name.
@@ -65,5 +62,5 @@ def get_minari_storage(storage_type: str) -> type[MinariStorage]:
             f"The format {storage_type!r} needs Python {'.'.join(map(str, python))} or newer, as the package of that "
             f"name does; this is Python {sys.version.split()[0]}."
         )
-    storage: type[MinariStorage] = load_class(target, f"The format {storage_type!r} needs")
+    storage: type[Any] = load_class(target, f"The format {storage_type!r} needs")
     return storage

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
-from minari._base.locks import waiting_at_most
-from minari._base.system_errors import storage_errors
 from minari._model.differences import differing_leaf
 from minari._model.episode_buffer import EpisodeBuffer
 from minari._model.episode_codec import REWARDS, append_steps
 from minari._model.episode_metadata import checked_metadata
 from minari._model.metadata import REWARD_SHAPE, DatasetMetadata
-from minari._storages.episode_writer import EpisodeWriter
+from minari._storages.core import EpisodeWriter, StorageCore
 from minari._storages.images import decode_frames, encode_frames, encoded_frame, is_encoded, is_encoded_in
-from minari._storages.paths import is_remote
-from minari.errors import CombineError, DatasetNotFoundError, EpisodeError, MetadataError, StorageError
+from minari.errors import CombineError, EpisodeError, MetadataError
 from minari.progress import progress
 from minari.spaces import Column, Columns, EpisodeColumns, Path, object_column, without_ones
 
-
-if TYPE_CHECKING:
-    from minari._storages.base import MinariStorage
 
 #: What is to be kept with an episode, from the fields of its ``EpisodeData``.
 Describe: TypeAlias = Callable[[dict[str, Any]], Mapping[str, Any]]
@@ -33,96 +26,21 @@ _log = logging.getLogger(__name__)
 _COPIED_AT_A_TIME = 256
 
 
-@contextmanager
-def opened_writer(
-    storage: MinariStorage, lock_timeout: float | None = None, *, rewriting: bool = False
-) -> Iterator[EpisodeWriter]:
-    """The only writer of a dataset; what the system refuses it is an error of this library.
-
-    Args:
-        storage: of the dataset.
-        lock_timeout: for how many seconds to wait for another writer; None for as long as
-            ``MINARI_LOCK_TIMEOUT`` says.
-        rewriting: whether the episodes take the place of all that are there.
-
-    Raises:
-        DatasetBusyError: another program is still writing the dataset.
-        DatasetNotFoundError: another dataset is in its place.
-        StorageError: the system refuses to write.
-    """
-    if not is_remote(storage.data_path) and not storage.data_path.is_dir():
-        raise DatasetNotFoundError(
-            f"The dataset that was opened at {storage.data_path} is no longer there, it was deleted or moved; nothing "
-            f"was written."
-        )
-    writer = storage._rewriter() if rewriting else storage._writer()
-    with ExitStack() as stack:
-        with storage_errors(storage.data_path), waiting_at_most(lock_timeout):
-            opened = stack.enter_context(writer)
-        storage._check_place()
-        yield _Guarded(opened, storage)
-
-
-class _Guarded(EpisodeWriter):
-    """A writer whose failures with the files of the dataset are errors of this library.
-
-    Args:
-        writer: of the format.
-        storage: of the dataset.
-    """
-
-    def __init__(self, writer: EpisodeWriter, storage: MinariStorage) -> None:
-        self._writer, self._storage, self._path = writer, storage, storage.data_path
-
-    def append(self, first_index: int, episodes: Sequence[EpisodeColumns]) -> None:
-        with storage_errors(self._path):
-            self._writer.append(first_index, episodes)
-
-    def replace(self, index: int, episode: EpisodeColumns) -> None:
-        with storage_errors(self._path):
-            self._writer.replace(index, episode)
-
-    def update_metadata(self, index: int, metadata: Mapping[str, Any]) -> None:
-        with storage_errors(self._path):
-            self._writer.update_metadata(index, metadata)
-
-    def copy_from(self, first_index: int, storage: MinariStorage, indices: Sequence[int]) -> bool:
-        with storage_errors(self._path):
-            return self._writer.copy_from(first_index, storage, indices)
-
-    def size(self) -> int:
-        with storage_errors(self._path):
-            return self._writer.size()
-
-    def commit(self, metadata: DatasetMetadata) -> None:
-        before = self._storage._current.raw
-        if metadata.total_episodes or metadata.size is not None:
-            metadata = metadata.with_size(self.size())
-        try:
-            with storage_errors(self._path):
-                self._writer.commit(metadata)
-        except StorageError as error:
-            self._storage._forget_metadata()
-            if before == metadata.raw or self._storage._current.raw != metadata.raw:
-                raise
-            _log.warning("What failed after the change to %s was made does not undo it: %s", self._path, error)
-
-
 def append_buffers(
-    storage: MinariStorage,
+    storage: StorageCore,
     buffers: Iterable[EpisodeBuffer | Mapping[str, Any]],
     describe: Describe | None,
     lock_timeout: float | None = None,
 ) -> None:
-    """Append episodes, all or none; see :meth:`MinariStorage.update_episodes`."""
-    with opened_writer(storage, lock_timeout) as writer:
-        session = _Session(storage, writer, storage._current)  # read only now, when nobody else can write
+    """Append episodes, all or none; see :meth:`StorageCore.update_episodes`."""
+    with storage.writing(lock_timeout) as writer:
+        session = _Session(storage, writer, storage.stored_metadata)  # read only now, when nobody else can write
         for buffer in buffers:
             session.add(buffer, describe)
         session.commit()
 
 
-def append_encoded(storage: MinariStorage, episodes: Iterable[EpisodeColumns]) -> None:
+def append_encoded(storage: StorageCore, episodes: Iterable[EpisodeColumns]) -> None:
     """Append episodes that are encoded for the spaces of the storage, all or none.
 
     Raises:
@@ -130,21 +48,21 @@ def append_encoded(storage: MinariStorage, episodes: Iterable[EpisodeColumns]) -
         DatasetBusyError: another program is still writing the dataset.
         StorageError: the system refuses to write; nothing is changed.
     """
-    with opened_writer(storage) as writer:
-        session = _Session(storage, writer, storage._current)  # read only now, when nobody else can write
+    with storage.writing() as writer:
+        session = _Session(storage, writer, storage.stored_metadata)  # read only now, when nobody else can write
         session.take(*[with_jpeg(storage, episode) for episode in episodes])
         session.commit()
 
 
 def append_stored(
-    storage: MinariStorage,
-    parts: Sequence[tuple[MinariStorage, Sequence[int]]],
+    storage: StorageCore,
+    parts: Sequence[tuple[StorageCore, Sequence[int]]],
     *,
     as_stored: bool = True,
     change: Callable[[int, EpisodeColumns], EpisodeColumns] | None = None,
     lock_timeout: float | None = None,
 ) -> None:
-    """Append episodes of other storages, all or none; see :meth:`MinariStorage.update_from_storage`.
+    """Append episodes of other storages, all or none; see :meth:`StorageCore.update_from_storage`.
 
     Args:
         storage: where they go.
@@ -156,8 +74,8 @@ def append_stored(
     """
     for source, _ in parts:
         _check_same_layout(storage, source)
-    with opened_writer(storage, lock_timeout) as writer:
-        session = _Session(storage, writer, storage._current)  # read only now, when nobody else can write
+    with storage.writing(lock_timeout) as writer:
+        session = _Session(storage, writer, storage.stored_metadata)  # read only now, when nobody else can write
         with progress("copying episodes", sum(len(indices) for _, indices in parts)) as advance:
             for source, indices in parts:
                 for start in range(0, len(indices), _COPIED_AT_A_TIME):
@@ -168,7 +86,7 @@ def append_stored(
 
 
 def rewrite(
-    storage: MinariStorage, source: MinariStorage, changes: Mapping[str, Any], lock_timeout: float | None = None
+    storage: StorageCore, source: StorageCore, changes: Mapping[str, Any], lock_timeout: float | None = None
 ) -> None:
     """Write the episodes of a dataset anew in their place, all or none.
 
@@ -178,10 +96,10 @@ def rewrite(
         changes: of its metadata.
         lock_timeout: for how many seconds to wait for another writer.
     """
-    with opened_writer(storage, lock_timeout, rewriting=True) as writer:
+    with storage.writing(lock_timeout, rewriting=True) as writer:
         total = source.total_episodes  # read only now, when nobody else can write
         empty = {**changes, "total_episodes": 0, "total_steps": 0}
-        session = _Session(storage, writer, source._current.updated(empty, allow_protected=True))
+        session = _Session(storage, writer, source.stored_metadata.updated(empty, allow_protected=True))
         with progress("rewriting episodes", total) as advance:
             for start in range(0, total, _COPIED_AT_A_TIME):
                 batch = range(start, min(start + _COPIED_AT_A_TIME, total))
@@ -190,8 +108,8 @@ def rewrite(
         session.commit()
 
 
-def _check_same_layout(storage: MinariStorage, source: MinariStorage) -> None:
-    ours, theirs = storage._codec, source._codec
+def _check_same_layout(storage: StorageCore, source: StorageCore) -> None:
+    ours, theirs = storage.episode_codec, source.episode_codec
     expected, found = storage.reward_shape, source.reward_shape
     if None not in (expected, found) and without_ones(expected or ()) != without_ones(found or ()):
         raise CombineError(
@@ -206,9 +124,9 @@ def _check_same_layout(storage: MinariStorage, source: MinariStorage) -> None:
             )
 
 
-def with_jpeg(storage: MinariStorage, episode: EpisodeColumns) -> EpisodeColumns:
+def with_jpeg(storage: StorageCore, episode: EpisodeColumns) -> EpisodeColumns:
     """The episode with its frames encoded, where the storage keeps them as JPEG."""
-    leaves = storage._image_leaves if storage.jpeg_encoding else []
+    leaves = storage.image_leaves if storage.jpeg_encoding else []
     if not leaves:
         return episode
     frames = {leaf.path: encode_frames(episode.columns[leaf.path]) for leaf in leaves}
@@ -234,7 +152,7 @@ class _Session:
         metadata: of the storage, with what is there before.
     """
 
-    def __init__(self, storage: MinariStorage, writer: EpisodeWriter, metadata: DatasetMetadata) -> None:
+    def __init__(self, storage: StorageCore, writer: EpisodeWriter, metadata: DatasetMetadata) -> None:
         self._storage, self._writer, self._metadata = storage, writer, metadata
         self._episodes = self._stored_episodes = self._metadata.total_episodes
         self._steps = self._metadata.total_steps
@@ -255,7 +173,7 @@ class _Session:
             if index < self._stored_episodes:
                 self._continue(index, buffer, describe)
             else:
-                episode = self._storage._codec.encode(buffer)
+                episode = self._storage.episode_codec.encode(buffer)
                 self.take(with_jpeg(self._storage, self._described(index, episode, describe)))
         except (EpisodeError, MetadataError) as error:
             raise type(error)(f"Episode {index} cannot be stored. {error}") from error
@@ -263,7 +181,7 @@ class _Session:
     def _described(self, index: int, episode: EpisodeColumns, describe: Describe | None) -> EpisodeColumns:
         if describe is None:
             return episode
-        fields = self._storage._codec.decode(index, self._storage._with_frames(episode.columns))
+        fields = self._storage.episode_codec.decode(index, self._storage.with_frames(episode.columns))
         metadata = {**episode.metadata, **checked_metadata(describe(fields))}
         return EpisodeColumns(episode.total_steps, episode.columns, metadata)
 
@@ -271,7 +189,7 @@ class _Session:
         stored = self._continued.get(index)
         if stored is None:
             (stored,) = _stored_episodes(self._storage, [index], all_frames=False)
-        more = with_jpeg(self._storage, self._storage._codec.encode_further_steps(buffer))
+        more = with_jpeg(self._storage, self._storage.episode_codec.encode_further_steps(buffer))
         whole = append_steps(self._with_same_frames(stored, more), more, buffer.infos)
         self._continued[index] = self._described(index, whole, describe)
         self._steps += more.total_steps
@@ -280,7 +198,7 @@ class _Session:
         """The stored episode with frames decoded where the further steps are not encoded."""
         frames = {
             leaf.path: decode_frames(stored.columns[leaf.path], leaf)
-            for leaf in self._storage._frame_leaves
+            for leaf in self._storage.frame_leaves
             if is_encoded(stored.columns[leaf.path], leaf) and not is_encoded(more.columns[leaf.path], leaf)
         }
         return EpisodeColumns(stored.total_steps, {**stored.columns, **frames}, stored.metadata)
@@ -304,7 +222,7 @@ class _Session:
 
     def copy(
         self,
-        source: MinariStorage,
+        source: StorageCore,
         indices: Sequence[int],
         as_stored: bool,
         change: Callable[[int, EpisodeColumns], EpisodeColumns] | None = None,
@@ -312,8 +230,8 @@ class _Session:
         """Take episodes of another storage, byte for byte where that is wanted and the format can."""
         if source.reward_shape is not None:
             self._check_rewards(source.reward_shape)
-        same_images = source.jpeg_encoding == self._storage.jpeg_encoding or not source._image_leaves
-        copyable = as_stored and change is None and same_images and not source._has_small_jpeg
+        same_images = source.jpeg_encoding == self._storage.jpeg_encoding or not source.image_leaves
+        copyable = as_stored and change is None and same_images and not source.has_small_jpeg
         if copyable and self._writer.copy_from(self._episodes, source, indices):
             lengths = source.get_episode_lengths(indices)
             self._episodes += len(indices)
@@ -335,19 +253,19 @@ class _Session:
         self._writer.commit(self._metadata.updated(totals, allow_protected=True))
 
 
-def _stored_episodes(source: MinariStorage, indices: Sequence[int], all_frames: bool) -> Iterator[EpisodeColumns]:
+def _stored_episodes(source: StorageCore, indices: Sequence[int], all_frames: bool) -> Iterator[EpisodeColumns]:
     """The episodes as they are stored; encoded frames stay encoded unless asked otherwise."""
     metadatas = source.get_episode_metadata(indices)
     for (index, columns), metadata in zip(_verified_columns(source, indices), metadatas, strict=True):
         total_steps = metadata.pop("total_steps")
         del metadata["id"]
-        encoded = [leaf.path for leaf in source._frame_leaves if is_encoded_in(columns, leaf)]
-        source._codec.check(index, columns, total_steps, encoded)
-        stored = source._with_frames(columns) if all_frames else _as_bytes(source, dict(columns))
+        encoded = [leaf.path for leaf in source.frame_leaves if is_encoded_in(columns, leaf)]
+        source.episode_codec.check(index, columns, total_steps, encoded)
+        stored = source.with_frames(columns) if all_frames else _as_bytes(source, dict(columns))
         yield EpisodeColumns(total_steps, stored, metadata)
 
 
-def _verified_columns(source: MinariStorage, indices: Sequence[int]) -> Iterator[tuple[int, Columns]]:
+def _verified_columns(source: StorageCore, indices: Sequence[int]) -> Iterator[tuple[int, Columns]]:
     """The columns of episodes, compared with their checksums, so that what is damaged does not get a new one."""
     before, source.verify_checksums = source.verify_checksums, True
     try:
@@ -356,12 +274,12 @@ def _verified_columns(source: MinariStorage, indices: Sequence[int]) -> Iterator
         source.verify_checksums = before
 
 
-def _as_bytes(source: MinariStorage, columns: dict[Path, Column]) -> dict[Path, Column]:
+def _as_bytes(source: StorageCore, columns: dict[Path, Column]) -> dict[Path, Column]:
     """JPEG byte strings as ``bytes``; frames of a size that the format does not encode are decoded."""
-    for leaf in source._frame_leaves:
+    for leaf in source.frame_leaves:
         if not is_encoded_in(columns, leaf):
             continue
-        if leaf not in source._image_leaves:
+        if leaf not in source.image_leaves:
             columns[leaf.path] = decode_frames(columns[leaf.path], leaf)
         else:
             frames = [encoded_frame(frame, row, leaf.path) for row, frame in enumerate(columns[leaf.path])]

@@ -18,6 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from minari._base.settings import get_datasets_root
+from minari._catalog.layout import dataset_exists, get_dataset_path
+from minari._catalog.listing import did_you_mean_local
 from minari._model.dataset_id import DatasetId, dataset_id_at, is_dataset_id
 from minari._model.env_spec import parse_env_spec
 from minari._model.metadata import DatasetMetadata
@@ -29,14 +31,10 @@ from minari.cli.plain import plain
 from minari.cli.progress import progress_bars
 from minari.cli.tables import size_text
 from minari.cli.terminal import complain, open_console, page_width, printable
-from minari.dataset.description import describe_env_spec, get_dataset_spec_dict
+from minari.dataset.description import DatasetStatistics, describe_env_spec, get_dataset_spec_dict
 from minari.dataset.minari_dataset import MinariDataset
-from minari.dataset.statistics import DatasetStatistics
 from minari.errors import DataPathError, DatasetNotFoundError, MinariError
 from minari.spaces.serialization import serialize_space
-from minari.storage.catalogue import did_you_mean_local
-from minari.storage.datasets_root_dir import get_dataset_path
-from minari.storage.publishing import dataset_exists
 from minari.storage.remotes import get_cloud_storage, split_address
 
 

@@ -9,13 +9,12 @@ import typer
 
 import minari
 from minari._base.settings import get_listed_root
+from minari._catalog.listing import did_you_mean_local, walk_catalog
 from minari.cli.progress import progress_bars
 from minari.cli.running import UsageError, for_each
 from minari.cli.terminal import counted, tell
 from minari.dataset.validation import Finding, Report, repair
 from minari.errors import DatasetNotFoundError
-from minari.storage.catalogue import did_you_mean_local
-from minari.storage.publishing import walk_catalog
 
 
 __all__ = ["validate"]

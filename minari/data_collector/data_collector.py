@@ -14,21 +14,20 @@ from gymnasium.wrappers import Autoreset
 from minari._base.json_text import shortened
 from minari._base.settings import get_listed_root
 from minari._base.warnings import warn
+from minari._catalog.layout import free_dataset_path
 from minari._model.arguments import check_count, check_seed, check_space, check_whole_number, made_callback, no_dataset
 from minari._model.compression import CompressionChoice
 from minari._model.episode_codec import size_of_value
 from minari._model.space_check import OutsideValues
 from minari._storages.base import PathLike
 from minari.data_collector.callbacks import EpisodeMetadataCallback, StepDataCallback
+from minari.data_collector.columns import kept, last_info, last_row, private
 from minari.data_collector.episode_buffer import EpisodeBuffer
-from minari.data_collector.growing_columns import kept, last_info, last_row, private
-from minari.data_collector.leaving import leave, tell, watch
-from minari.data_collector.pending import Medium, PendingEpisodes
-from minari.data_collector.recorded_values import RecordedValues
-from minari.data_collector.recorder import EpisodeRecorder
-from minari.dataset.creation import DatasetDescription, EnvLike
+from minari.data_collector.episode_queue import Medium, PendingEpisodes
+from minari.data_collector.exit_handlers import leave, tell, watch
+from minari.data_collector.recorder import EpisodeRecorder, RecordedValues
+from minari.dataset.from_buffers import DatasetDescription, EnvLike
 from minari.dataset.minari_dataset import MinariDataset
-from minari.dataset.publication import free_dataset_path
 from minari.errors import ArgumentError, ArgumentTypeError
 from minari.spaces.serialization import serialize_space
 

@@ -2,7 +2,7 @@
 
 from minari._base.filenames import METADATA_FILE_NAME
 from minari._storages.base import MinariStorage
-from minari._storages.episode_writer import EpisodeWriter
+from minari._storages.core import EpisodeWriter
 from minari._storages.images import is_image_space
 from minari._storages.paths import PathLike
 

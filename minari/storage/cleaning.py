@@ -21,13 +21,13 @@ from minari._base.files import is_directory
 from minari._base.locks import directory_lock, folder_lock, is_locked, try_lock, waiting_at_most
 from minari._base.settings import get_datasets_root
 from minari._base.system_errors import storage_errors
+from minari._catalog.layout import dataset_exists, get_dataset_path, restore_replaced
+from minari._catalog.listing import catalog_entries
 from minari._model.dataset_id import DatasetId
 from minari._storages.base import PathLike
 from minari._storages.journal import JOURNAL_NAME, FileTransaction, pending_change
 from minari._storages.staged_directory import CHANGES_NAME, STAGED_NAME, changes_to, folder_size, pending_changes
 from minari.errors import DatasetBusyError, DatasetCorruptError, DatasetNotFoundError, MinariError
-from minari.storage.datasets_root_dir import get_dataset_path
-from minari.storage.publishing import catalog_entries, dataset_exists, restore_replaced
 from minari.storage.transfer.under_way import LOCK_NAME_WITHIN
 
 

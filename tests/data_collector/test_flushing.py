@@ -18,9 +18,10 @@ from gymnasium import spaces
 
 import minari
 from minari import DataCollector, EpisodeMetadataCallback
+from minari._catalog.recordings import RECORDINGS_DIRECTORY, list_recordings
 from minari.data_collector import flush_timer
 from minari.errors import UnknownFormatError
-from minari.storage.recordings import RECORDINGS_DIRECTORY, list_recordings, recover_recording
+from minari.storage.local import recover_recording
 from support.scripted import ScriptedEnv, listing, play
 from support.toys import gradient
 from support.values import assert_identical
@@ -273,7 +274,7 @@ FULL_DISK = """
     )
     warnings.simplefilter("ignore")
     play(collector, 6)
-    written = minari.storage.recordings.list_recordings()[0]
+    written = minari._catalog.recordings.list_recordings()[0]
     assert written.episodes == 6
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
     with warnings.catch_warnings(record=True) as caught:

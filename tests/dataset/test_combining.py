@@ -15,7 +15,7 @@ from packaging.specifiers import SpecifierSet
 
 import minari
 from minari import DataCollector, MinariDataset
-from minari.dataset.combining import validate_datasets_to_combine
+from minari.dataset.combine import validate_datasets_to_combine
 from minari.errors import CombineError, DatasetExistsError, DatasetIdError, MinariError
 from support.scripted import PLANE, ScriptedEnv, buffer_of, listing, play
 from support.toys import gradient

@@ -56,7 +56,7 @@ _LOADED = (
     "minari._storages.zarr.storage",
     "minari.storage.hosting",
     "minari.storage.remotes.file",
-    "minari.dataset.conversion",
+    "minari.dataset.convert",
     "pyarrow.parquet",
     "h5py",
     "zarr",

@@ -19,7 +19,7 @@ from support.call_graph import CallGraph
 
 #: Where the functions begin that may be given other people's data.
 ENTRY_POINTS = [
-    "minari.storage.catalogue:list_local_datasets",
+    "minari._catalog.listing:list_local_datasets",
     "minari.storage.hosting:list_remote_datasets",
     "minari.storage.hosting:list_community_datasets",
     "minari.storage.hosting:download_dataset",
@@ -27,8 +27,8 @@ ENTRY_POINTS = [
     "minari.storage.local:load_dataset",
     "minari.storage.local:open_dataset",
     "minari.storage.local:delete_dataset",
-    "minari.dataset.combining:combine_datasets",
-    "minari.dataset.combining:split_dataset",
+    "minari.dataset.combine:combine_datasets",
+    "minari.dataset.combine:split_dataset",
     "minari.dataset.validation:validate",
     "minari.dataset.validation:repair",
     "minari.dataset.minari_dataset:MinariDataset.convert",
@@ -48,13 +48,13 @@ ENTRY_POINTS = [
     "minari._storages.base:MinariStorage.metadata",
     "minari._storages.base:MinariStorage.repack",
     "minari._storages.base:MinariStorage.update_from_storage",
-    "minari.namespace:list_local_namespaces",
-    "minari.namespace:list_remote_namespaces",
-    "minari.namespace:get_namespace_metadata",
-    "minari.namespace:download_namespace_metadata",
+    "minari._catalog.namespaces:list_local_namespaces",
+    "minari.storage.remote_namespaces:list_remote_namespaces",
+    "minari._catalog.namespaces:get_namespace_metadata",
+    "minari.storage.remote_namespaces:download_namespace_metadata",
     "minari.cli.show:show_dataset",
-    "minari.cli.catalogue:list_datasets",
-    "minari.cli.catalogue:combine",
+    "minari.cli.listing:list_datasets",
+    "minari.cli.listing:combine",
     "minari.cli.convert:convert",
     "minari.cli.convert:repack",
     "minari.cli.sharing:download",
@@ -77,7 +77,7 @@ FORBIDDEN = re.compile(
 #: for theirs.
 ON_PURPOSE = (
     "minari.data_collector",
-    "minari.dataset.creation",
+    "minari.dataset.from_buffers",
     "minari.testing",
     "minari.cli.record",
     "minari.cli.rollout",
@@ -108,7 +108,7 @@ ALLOWED = {
 BARRIERS = {
     "minari._model.env_spec:registered_spaces": "makes an environment of Gymnasium's own, of its own registry, "
     "without arguments: the data choose among these, and nothing else",
-    "minari._storages.new_storage:metadata_of_new": "asks the environment that a caller of MinariStorage.new gives in "
+    "minari._storages.base:metadata_of_new": "asks the environment that a caller of MinariStorage.new gives in "
     "place of spaces; who copies a dataset gives its spaces",
 }
 
@@ -146,7 +146,7 @@ def test_the_graph_finds_what_is_there() -> None:
     found = calls.reachable(["minari.dataset.minari_dataset:MinariDataset.recover_environment"])
     assert "minari._model.env_spec:make_environment" in found
     assert any(name == "gymnasium.make" for name, _ in calls.calls("minari._model.env_spec:make_environment"))
-    listed = calls.reachable(["minari.storage.catalogue:list_local_datasets"])
+    listed = calls.reachable(["minari._catalog.listing:list_local_datasets"])
     for expected in (
         "minari._storages.hdf5.legacy:read_metadata",
         "minari._base.plugins:load_class",

@@ -13,13 +13,12 @@ from typing import Any
 
 import pytest
 
+from minari._catalog import listing as catalogue
+from minari._catalog.listing import CatalogEntry, has_prefix, list_local_datasets, newest_versions, walk_catalog
 from minari._storages.journal import FileTransaction, Overlay
 from minari._storages.staged_directory import PendingChanges, changes_to
 from minari.errors import UnsafePathError
-from minari.storage import catalogue
-from minari.storage.catalogue import has_prefix, list_local_datasets, newest_versions
 from minari.storage.local import delete_dataset, load_dataset
-from minari.storage.publishing import CatalogEntry, walk_catalog
 from support.programs import run
 from support.remotes import write_dataset, write_namespace
 from support.stored import as_nobody
@@ -28,7 +27,7 @@ from support.stored import as_nobody
 #: Prints every file and every folder that is opened, below the root, while the last line runs.
 WATCHED = """
 import json, os, sys
-import minari, minari.storage.catalogue, minari.namespace, minari._model.version_ranges
+import minari, minari._catalog.listing, minari.namespace, minari._model.version_ranges
 root = os.environ["MINARI_DATASETS_PATH"]
 opened, watching = [], False
 def note(event, arguments):

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 import minari
+from minari._catalog import layout as publishing
+from minari._catalog.layout import replace_directory
 from minari._storages.journal import Overlay
 from minari._storages.staged_directory import PendingChanges
 from minari.errors import DatasetBusyError, DatasetIdError, DatasetNotFoundError
-from minari.storage import publishing
 from minari.storage.cleaning import clean, find_leftovers, remove
-from minari.storage.publishing import replace_directory
 from minari.storage.transfer.under_way import folder_under_way
 from support.copies import require_format
 from support.killing import killed

@@ -15,15 +15,15 @@ from typing import Any
 import pytest
 
 from minari._base.filenames import NAMESPACE_METADATA_FILENAME
-from minari.errors import DatasetExistsError, DatasetIdError, DatasetNotFoundError
-from minari.storage.publishing import (
-    catalog_entries,
+from minari._catalog.layout import (
     dataset_exists,
     ensure_namespace_directories,
     publish_directory,
     remove_directory,
     staged_directory,
 )
+from minari._catalog.listing import catalog_entries
+from minari.errors import DatasetExistsError, DatasetIdError, DatasetNotFoundError
 
 
 def tree(root: Path) -> dict[str, str | None]:
@@ -230,7 +230,7 @@ class TestStagedDirectory:
         program = """
             import os, sys
             from pathlib import Path
-            from minari.storage.publishing import staged_directory
+            from minari._catalog.layout import staged_directory
             with staged_directory(Path(sys.argv[1]) / "ns" / "a-v0") as staging:
                 (staging / "data").mkdir()
                 (staging / "data" / "file").write_text("half")

@@ -21,14 +21,9 @@ import pytest
 
 import minari
 from minari import DataCollector
+from minari._catalog.recordings import RECORDINGS_DIRECTORY, find_recording, list_recordings, new_recording
 from minari.errors import DatasetExistsError, DatasetIdError, DatasetNotFoundError, EpisodeError
-from minari.storage.recordings import (
-    RECORDINGS_DIRECTORY,
-    find_recording,
-    list_recordings,
-    new_recording,
-    recover_recording,
-)
+from minari.storage.local import recover_recording
 from support.scripted import PLANE, ScriptedEnv, buffer_of, listing, play
 from support.stored import as_nobody
 from support.values import assert_identical
@@ -207,7 +202,7 @@ def test_publishing_that_fails_half_way_leaves_the_recording(
         raise OSError("the disk went away")
 
     with monkeypatch.context() as patched:
-        patched.setattr("minari.storage.recordings.publish_directory", refuse)
+        patched.setattr("minari._catalog.recordings.publish_directory", refuse)
         with pytest.raises(OSError, match="the disk went away"):
             recover_recording(recording.name, "test/x-v0")
     assert list_recordings()[0].storage.metadata == metadata
@@ -255,7 +250,7 @@ def test_ids_of_environments_make_names_of_folders(datasets_root: Path) -> None:
 ADDING = """
     import os, sys
     import minari
-    from minari.storage.recordings import Recording
+    from minari._catalog.recordings import Recording
     from support.scripted import ScriptedEnv, play
 
     env = ScriptedEnv(inform=lambda time: {"time": time})

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from minari.dataset._storages.file_lock import folder_lock
 
 import minari
+from minari._catalog import layout as publishing
+from minari.dataset._storages.file_lock import folder_lock
 from minari.errors import (
     DatasetBusyError,
     DatasetExistsError,
@@ -22,7 +23,7 @@ from minari.errors import (
     DatasetNotFoundError,
     StorageError,
 )
-from minari.storage import local, publishing
+from minari.storage import local
 from support.killing import killed
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from minari._base import files
-from minari.storage import publishing
-from minari.storage.publishing import replace_directory, restore_replaced
+from minari._catalog import layout as publishing
+from minari._catalog.layout import replace_directory, restore_replaced
 from support.killing import killed
 
 

@@ -15,11 +15,12 @@ import pytest
 from gymnasium import spaces
 
 import minari
+from minari._catalog import recordings
+from minari._catalog.recordings import list_recordings
 from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.minari_storage import MinariStorage
 from minari.errors import DatasetNotFoundError, MinariError, StorageError
-from minari.storage import recordings
-from minari.storage.recordings import list_recordings, recover_recording
+from minari.storage.local import recover_recording
 from support.copies import require_format
 from support.killing import killed
 from support.scripted import ScriptedEnv, play

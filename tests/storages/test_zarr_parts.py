@@ -35,7 +35,7 @@ def truth(number: int) -> Truth:
 
 
 def encoded(storage: Any, number: int) -> EpisodeColumns:
-    return storage._codec.encode(as_buffer(truth(number), seed=number, options={"o": [number]}))
+    return storage.episode_codec.encode(as_buffer(truth(number), seed=number, options={"o": [number]}))
 
 
 def new(folder: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Any:

@@ -196,7 +196,7 @@ def described(storage: MinariStorage) -> dict[str, Any]:
 
 def stored_jpeg(storage: MinariStorage) -> list[list[bytes]]:
     """The bytes of every JPEG frame of every episode, as they are stored."""
-    leaves = storage._image_leaves
+    leaves = storage.image_leaves
     assert storage.jpeg_encoding
     assert leaves
     return [

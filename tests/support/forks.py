@@ -25,7 +25,7 @@ from typing import Any
 
 #: What commands use. Clients of remotes are not among them, since some read the environment when they are imported.
 _LOADED = (
-    "minari.cli.catalogue",
+    "minari.cli.listing",
     "minari.cli.clean",
     "minari.cli.commands",
     "minari.cli.convert",

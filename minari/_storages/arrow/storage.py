@@ -48,7 +48,7 @@ class ArrowStorage(MinariStorage):
         super().__init__(data_path, metadata)
         self._root = str(data_path)
         self._prefix = f"{self._root}{os.sep}"
-        self._layout = TableLayout((self._codec.observations, self._codec.actions))
+        self._layout = TableLayout((self.episode_codec.observations, self.episode_codec.actions))
         self._tables = TableReader(self._layout, self._files)
         self._known_size = KnownSize(data_path)
         self._changes: PendingChanges | None = None  # which a killed writer has committed and not put into place
@@ -130,7 +130,7 @@ class ArrowStorage(MinariStorage):
             with open_writer(self) as writer:
                 for index in missing:
                     writer.add_checksums(index)
-                writer.commit(self._current)
+                writer.commit(self.stored_metadata)
         return len(missing)
 
     def _settled(self, read: Callable[[int], T], indices: Iterable[int]) -> Iterator[tuple[int, T]]:
@@ -160,7 +160,7 @@ class ArrowStorage(MinariStorage):
         state = change, stamp_of(self._data_path)
         if state != self._known_steps[0]:
             if change is not None:
-                self._forget_metadata()  # they change with the episodes
+                self.forget_metadata()  # they change with the episodes
             self._changes = None if change is None else pending_changes(self._data_path)
             self._known_steps = state, {}
 

@@ -13,7 +13,7 @@ from minari._model.metadata import DatasetMetadata
 from minari._storages.arrow import metadata as arrow_metadata
 from minari._storages.arrow.metadata import METADATA_NAME, Checksums
 from minari._storages.arrow.tables import TableWriter
-from minari._storages.base import EpisodeWriter
+from minari._storages.core import EpisodeWriter, StorageCore
 from minari._storages.journal import WRITTEN_AT_ONCE
 from minari._storages.staged_directory import FolderChanges, changes_to
 from minari.spaces import EpisodeColumns
@@ -21,7 +21,6 @@ from minari.spaces import EpisodeColumns
 
 if TYPE_CHECKING:
     from minari._storages.arrow.storage import ArrowStorage
-    from minari._storages.base import MinariStorage
 
 # Episodes are written several at a time, since making a folder with two files is mostly waiting.
 _AT_A_TIME: Final = 128
@@ -52,7 +51,7 @@ class ArrowWriter(EpisodeWriter):
         checksums = Checksums.of(episode.total_steps, data, episode.columns)
         self._put(index, data, arrow_metadata.to_json(index, episode.total_steps, episode.metadata, checksums))
 
-    def copy_from(self, first_index: int, storage: MinariStorage, indices: Sequence[int]) -> bool:
+    def copy_from(self, first_index: int, storage: StorageCore, indices: Sequence[int]) -> bool:
         if type(storage) is not type(self._storage):
             return False
         stored = [found for _, found in storage._settled(storage._stored, indices)]

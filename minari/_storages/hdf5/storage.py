@@ -111,7 +111,7 @@ class HDF5Storage(MinariStorage):
         self._first_reward: tuple[int, ...] | None = None
         self._reader: tuple[tuple[int, ...], EpisodeFile] | None = None
         self._map: weakref.ref[MappedFile] | None = None  # for as long as there are views of it
-        codecs = (self._codec.observations, self._codec.actions)
+        codecs = (self.episode_codec.observations, self.episode_codec.actions)
         self._known_paths = {spell(path): path for codec in codecs for path in codec.paths()}
         self._index = EpisodeIndex(self._file, [REWARDS, TERMINATIONS, TRUNCATIONS, *self._known_paths.values()])
 

@@ -14,7 +14,7 @@ from minari._base.filenames import METADATA_FILE_NAME
 from minari._base.locks import folder_lock
 from minari._base.system_errors import failures_logged
 from minari._model.metadata import DatasetMetadata
-from minari._storages.episode_writer import EpisodeWriter
+from minari._storages.core import EpisodeWriter, StorageCore
 from minari._storages.hdf5.appender import EpisodeAppender
 from minari._storages.hdf5.format.btree import File, MemberTable, empty_group, find_table
 from minari._storages.hdf5.format.objects import REFERENCES_AT
@@ -36,7 +36,6 @@ from minari.spaces import EpisodeColumns
 
 
 if TYPE_CHECKING:
-    from minari._storages.base import MinariStorage
     from minari._storages.hdf5.storage import HDF5Storage
 
 
@@ -190,7 +189,7 @@ class HDF5Writer(EpisodeWriter):
         self._described.append(index)
         self._through_hdf5.append(lambda file: hdf5().update_metadata(file[group_name(index)], metadata))
 
-    def copy_from(self, first_index: int, storage: MinariStorage, indices: Sequence[int]) -> bool:
+    def copy_from(self, first_index: int, storage: StorageCore, indices: Sequence[int]) -> bool:
         if not isinstance(storage, type(self._storage)):
             return False
         for index, episode in enumerate(storage._stored_episodes(indices), first_index):

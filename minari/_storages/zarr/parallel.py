@@ -134,7 +134,7 @@ class Parts:
                 self._appender.add_rest(rest)
         self._appender.finish()
         totals = {"total_episodes": self._appender.episodes, "total_steps": self._appender.steps}
-        metadata = self._storage._current.updated(totals, allow_protected=True)
+        metadata = self._storage.stored_metadata.updated(totals, allow_protected=True)
         metadata = metadata.with_size(self._storage._size() + self._changes.growth())
         self._changes.commit(metadata.to_json())
 
@@ -208,4 +208,4 @@ def _planned(storage: ZarrStorage, appender: StoreAppender, lengths: Sequence[in
 def _columns_of(storage: MinariStorage, episode: Episode) -> EpisodeColumns:
     if isinstance(episode, EpisodeColumns):
         return episode
-    return with_jpeg(storage, storage._codec.encode(episode))
+    return with_jpeg(storage, storage.episode_codec.encode(episode))

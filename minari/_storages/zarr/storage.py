@@ -47,7 +47,7 @@ class ZarrStorage(MinariStorage):
 
     def __init__(self, data_path: FilePath, metadata: DatasetMetadata) -> None:
         super().__init__(data_path, metadata)
-        spaces = (self._codec.observations, self._codec.actions)
+        spaces = (self.episode_codec.observations, self.episode_codec.actions)
         self._leaves = {leaf.path: leaf for space in spaces for leaf in space.leaves()}
         self._known_size = KnownSize(data_path)
         self._known_reader: tuple[Any, StoreReader] | None = None  # and what the metadata file was like
@@ -89,7 +89,7 @@ class ZarrStorage(MinariStorage):
             if self._known_reader is not None and self._known_reader[0] == (state, verify):
                 return self._known_reader[1]
             if state[0] is not None:
-                self._forget_metadata()  # they change with the store
+                self.forget_metadata()  # they change with the store
             try:
                 reader = StoreReader(Arrays(self._store(), verify), self.total_episodes)
                 self._check_steps(reader)

@@ -15,11 +15,10 @@ from minari._base.atomic import write_atomically
 from minari._base.filenames import NAMESPACE_METADATA_FILENAME
 from minari._base.files import NAMESPACE_METADATA_LIMIT, read_regular
 from minari._base.lazy import LazyModule
+from minari._catalog.layout import get_dataset_path, publish_directory, refuse_nested, refuse_taken
 from minari._model.dataset_id import DatasetId, dataset_id_sort_key, parse_namespace
 from minari._model.metadata_json import parse_metadata, with_id_of_place
 from minari.errors import DatasetCorruptError, DatasetExistsError, MinariError, NamespaceError, RemoteError
-from minari.storage.datasets_root_dir import get_dataset_path
-from minari.storage.publishing import publish_directory, refuse_nested, refuse_taken
 from minari.storage.transfer.download_plan import plan_download
 from minari.storage.transfer.downloading import fetch_files
 from minari.storage.transfer.outgoing import OutgoingDataset, gather_dataset

@@ -18,17 +18,12 @@ from minari._base.atomic import write_atomically
 from minari._base.filenames import NAMESPACE_METADATA_FILENAME
 from minari._base.files import Directory
 from minari._base.warnings import warn
+from minari._catalog.layout import dataset_exists, ensure_namespace_directories, publish_directory, refuse_taken
+from minari._catalog.listing import walk_catalog
 from minari._model.dataset_id import DatasetId, is_dataset_id, is_part
 from minari._model.metadata_json import with_id_of_place
 from minari._storages.metadata_file import read_raw_metadata, refuse_unfinished
 from minari.errors import DatasetBusyError, MinariError, RemoteError, UnsafePathError
-from minari.storage.publishing import (
-    dataset_exists,
-    ensure_namespace_directories,
-    publish_directory,
-    refuse_taken,
-    walk_catalog,
-)
 from minari.storage.remotes.cloud_storage import CloudStorage
 from minari.storage.transfer.checksums import checksums_of, read_in_pieces
 from minari.storage.transfer.index import INDEX_FILE_NAME, dump_index

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import numpy as np
-from minari.dataset._storages.file_lock import folder_lock
 
+from minari.dataset._storages.file_lock import folder_lock
 from minari.dataset.compression import Codec, Codecs
 from minari.dataset.metadata import DatasetMetadata
 from minari.dataset.minari_storage import METADATA_FILE_NAME, EpisodeWriter, MinariStorage

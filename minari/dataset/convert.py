@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from minari._catalog.layout import get_dataset_path, new_dataset
 from minari._model.compression import CompressionChoice
 from minari._model.format_version import FORMAT_VERSION
 from minari._model.metadata_json import MOST_METADATA, SPACES
 from minari._storages.base import MinariStorage, PathLike
-from minari._storages.write_session import append_stored, opened_writer
-from minari.dataset.publication import new_dataset
+from minari._storages.write_session import append_stored
 from minari.errors import DatasetVersionError
 from minari.spaces.serialization import described_types, serialize_space, with_written_bounds
-from minari.storage.datasets_root_dir import get_dataset_path
 
 
 # What describes one copy of a dataset, and is made anew for another.
@@ -65,7 +64,7 @@ def write_as_dataset(
     if compatible_with is not None:
         _check_compatible(source, data_format or source.FORMAT, compatible_with)
     is_same = compression is None and data_format in (None, source.FORMAT)
-    kept = {key: value for key, value in source._current.raw.items() if key not in _OF_ONE_COPY}
+    kept = {key: value for key, value in source.stored_metadata.raw.items() if key not in _OF_ONE_COPY}
     with new_dataset(dataset_id, root) as data_path:
         storage = MinariStorage.new(
             data_path,
@@ -105,7 +104,7 @@ def _check_compatible(source: MinariStorage, data_format: str, release: str) -> 
 
 def _write_out_bounds(storage: MinariStorage) -> None:
     """Describe the spaces of a storage as earlier releases read them, with each bound of each number."""
-    raw = storage._current.raw
+    raw = storage.stored_metadata.raw
     changes = {key: with_written_bounds(raw[key], MOST_METADATA // 2) for key in SPACES}
-    with opened_writer(storage, None) as writer:
-        writer.commit(storage._current.updated(changes, allow_protected=True))
+    with storage.writing() as writer:
+        writer.commit(storage.stored_metadata.updated(changes, allow_protected=True))

@@ -34,15 +34,23 @@ from minari._base.locks import Lock, directory_lock, is_locked
 from minari._base.settings import get_datasets_root
 from minari._base.system_errors import storage_errors
 from minari._base.warnings import warn
+from minari._catalog.layout import (
+    free_dataset_path,
+    get_dataset_path,
+    make_namespace,
+    publish_directory,
+    remove_directory,
+    replace_directory,
+    restore_replaced,
+)
 from minari._model.compression import CompressionChoice
 from minari._model.dataset_id import DatasetId
+from minari._model.env_spec import parse_env_spec
 from minari._model.episode import same_values
 from minari._model.episode_codec import without_info
 from minari._model.format_version import FORMAT_VERSION
 from minari._storages.base import MinariStorage, PathLike
-from minari._storages.write_session import append_stored, opened_writer
-from minari.dataset.minari_dataset import MinariDataset
-from minari.dataset.publication import free_dataset_path, make_namespace
+from minari._storages.write_session import append_stored
 from minari.errors import (
     ArgumentTypeError,
     DatasetBusyError,
@@ -55,8 +63,6 @@ from minari.errors import (
     UnsafePathError,
 )
 from minari.spaces import EpisodeColumns
-from minari.storage.datasets_root_dir import get_dataset_path
-from minari.storage.publishing import publish_directory, remove_directory, replace_directory, restore_replaced
 
 
 #: What is set when a recording becomes a dataset, whatever was set before.
@@ -148,7 +154,7 @@ class Recording:
 
     @property
     def _discards(self) -> dict[str, Any]:
-        discards = self.storage._current.raw.get(_DISCARDED)
+        discards = self.storage.stored_metadata.raw.get(_DISCARDED)
         return discards if isinstance(discards, dict) else {}
 
     @property
@@ -159,8 +165,8 @@ class Recording:
     @property
     def env_id(self) -> str | None:
         """The id of the environment that was recorded."""
-        spec = MinariDataset(self.storage).env_spec
-        return None if spec is None else spec.id
+        text = self.storage.stored_metadata.env_spec_json
+        return None if text is None else parse_env_spec(text).id
 
     @property
     def state(self) -> RecordingState:
@@ -221,13 +227,13 @@ class Recording:
     @property
     def dataset_id(self) -> str | None:
         """The id of the dataset that was to be made of it, where that was said."""
-        wanted: str | None = self.state.dataset_id or self.storage._current.raw.get("dataset_id")
+        wanted: str | None = self.state.dataset_id or self.storage.stored_metadata.raw.get("dataset_id")
         return wanted
 
     @property
     def description(self) -> dict[str, Any]:
         """The metadata of that dataset, as far as they were given."""
-        return {**self.storage._current.raw, **self.state.metadata}
+        return {**self.storage.stored_metadata.raw, **self.state.metadata}
 
     def hold(self) -> Lock | None:
         """Lock it for this process; None where another one has it, or the system has no such locks."""
@@ -244,8 +250,8 @@ class Recording:
         self._set_discards({**self._discards, "infos": {**known, name: self.storage.total_episodes}})
 
     def _set_discards(self, discards: dict[str, Any]) -> None:
-        with opened_writer(self.storage) as writer:
-            writer.commit(self.storage._current.updated({_DISCARDED: discards}))
+        with self.storage.writing() as writer:
+            writer.commit(self.storage.stored_metadata.updated({_DISCARDED: discards}))
 
     def append_to(self, storage: MinariStorage, rows: Sequence[int] | None = None) -> None:
         """Append its episodes to another storage, without what was discarded.
@@ -287,12 +293,14 @@ class Recording:
         with storage_errors(self.path):
             shutil.rmtree(aside, ignore_errors=True)
             try:
-                raw = {key: value for key, value in storage._current.raw.items() if key != _DISCARDED}
+                raw = {key: value for key, value in storage.stored_metadata.raw.items() if key != _DISCARDED}
                 copy = MinariStorage.new(
                     new,
                     storage.observation_space,
                     storage.action_space,
-                    MinariDataset(storage).env_spec,
+                    None
+                    if storage.stored_metadata.env_spec_json is None
+                    else parse_env_spec(storage.stored_metadata.env_spec_json),
                     raw["data_format"],
                     jpeg_encoding=storage.jpeg_encoding,
                     compression=storage.compression,
@@ -304,8 +312,11 @@ class Recording:
                 shutil.rmtree(aside, ignore_errors=True)
         return replace(self, storage=MinariStorage.read(self.path))
 
-    def publish(self, dataset_id: str, metadata: Mapping[str, Any]) -> MinariDataset:
+    def publish(self, dataset_id: str, metadata: Mapping[str, Any]) -> Path:
         """Make a dataset of it, by moving it to its place.
+
+        Returns:
+            The ``data`` directory of the dataset.
 
         Raises:
             DatasetIdError: the id is malformed.
@@ -327,7 +338,7 @@ class Recording:
                     self.write_state(state)
                 raise
         _remove_folder_if_empty(self.path.parent.parent)
-        return MinariDataset(destination / "data")
+        return destination / "data"
 
     def _remove_all_but_data(self) -> None:
         with os.scandir(self.path.parent) as entries:
@@ -342,8 +353,8 @@ class Recording:
         """Set metadata, also those that a program has set which was killed before the dataset was there."""
         replaced = {key: value for key, value in metadata.items() if key in _OF_THE_DATASET}
         others = {key: value for key, value in metadata.items() if key not in _OF_THE_DATASET}
-        with opened_writer(self.storage) as writer:
-            writer.commit(self.storage._current.updated(replaced, allow_protected=True).updated(others))
+        with self.storage.writing() as writer:
+            writer.commit(self.storage.stored_metadata.updated(replaced, allow_protected=True).updated(others))
 
     def discard(self) -> None:
         """Delete it."""
@@ -496,7 +507,7 @@ def resume_recording(name: str, root: PathLike | None = None) -> tuple[Recording
     return recording, held
 
 
-def recover_recording(name: str, dataset_id: str | None = None, root: PathLike | None = None) -> MinariDataset:
+def publish_recording(name: str, dataset_id: str | None = None, root: PathLike | None = None) -> Path:
     """Make a dataset of a recording that a program left behind.
 
     What the program said of the dataset that it wanted to create, such as its author and description, is kept.
@@ -505,6 +516,9 @@ def recover_recording(name: str, dataset_id: str | None = None, root: PathLike |
         name: of the recording.
         dataset_id: of the dataset; by default the id that the program gave.
         root: of the catalogue.
+
+    Returns:
+        The ``data`` directory of the dataset.
 
     Raises:
         DatasetNotFoundError: there is no recording of that name.

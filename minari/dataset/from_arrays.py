@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from minari._base.warnings import warn
+from minari._catalog.layout import free_dataset_path
 from minari._model.arguments import check_space
 from minari._model.compression import CompressionChoice
 from minari._model.episode_buffer import EpisodeBuffer
 from minari._storages.base import PathLike
 from minari._storages.registry import get_minari_storage
-from minari.dataset.creation import EnvLike, Policy, create_dataset_from_buffers
+from minari.dataset.from_buffers import EnvLike, Policy, create_dataset_from_buffers
 from minari.dataset.minari_dataset import MinariDataset
-from minari.dataset.publication import free_dataset_path
 from minari.errors import EpisodeError, EpisodeTypeError
 from minari.spaces.inference import infer_action_space, infer_observation_space
 

@@ -25,6 +25,8 @@ from minari._base.locks import Lock, ThreadLock
 from minari._base.settings import get_datasets_root
 from minari._base.system_errors import failures_logged
 from minari._base.warnings import warn
+from minari._catalog.layout import get_dataset_path
+from minari._catalog.recordings import Recording, RecordingState, new_recording, resume_recording
 from minari._model.arguments import check_whole_number
 from minari._model.compression import CompressionChoice
 from minari._model.differences import differing_leaf
@@ -34,10 +36,10 @@ from minari._model.episode_codec import REWARDS, EpisodeCodec, size_of, without_
 from minari._model.episode_metadata import checked_metadata
 from minari._model.infos import discard_info
 from minari._storages.base import PathLike
-from minari._storages.new_storage import checked_compression
-from minari._storages.write_session import append_encoded, opened_writer, other_reward_shape
-from minari.data_collector import flush_timer
+from minari._storages.core import checked_compression
 from minari._storages.registry import get_minari_storage
+from minari._storages.write_session import append_encoded, other_reward_shape
+from minari.data_collector import flush_timer
 from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import (
     CombineError,
@@ -51,8 +53,6 @@ from minari.errors import (
     MinariError,
 )
 from minari.spaces import EpisodeColumns, codec_for
-from minari.storage.datasets_root_dir import get_dataset_path
-from minari.storage.recordings import Recording, RecordingState, new_recording, resume_recording
 
 
 _BUFFER_BYTES = 64 * 2**20
@@ -392,7 +392,7 @@ class PendingEpisodes:
         """Forget what is written, also where an interruption came when it just was."""
         if self._recording is not None:
             if self._is_unsure:
-                with opened_writer(self._recording.storage):  # which completes a change that was committed
+                with self._recording.storage.writing():  # which completes a change that was committed
                     self._is_unsure = False
             self._rows = self._recording.storage.total_episodes
             if any(finished.row < self._rows for finished in self._kept):
@@ -502,11 +502,11 @@ class PendingEpisodes:
             if self._recording is None or not self._written_episodes:
                 raise EpisodeError(f"No episode can be stored, so there is none for the dataset {dataset_id}.")
             notes = self.take_notes() + _skipped_note(self._unfit)
-            dataset = self._recording.publish(dataset_id, metadata)
+            data_path = self._recording.publish(dataset_id, metadata)
             self._release()
             self._start_again()
         _warn(notes)
-        return dataset
+        return MinariDataset(data_path)
 
     def _follow_root(self) -> None:
         """Go where the datasets are now, where the program has set another directory since the collector was made."""

@@ -12,6 +12,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from minari._base.json_text import shortened
 from minari._base.warnings import warn
+from minari._catalog.layout import free_dataset_path, get_dataset_path, new_dataset
 from minari._model.arguments import check_seed, expected_dataset, no_dataset
 from minari._model.compression import CompressionChoice
 from minari._model.dataset_id import DatasetId
@@ -25,10 +26,8 @@ from minari._model.metadata_json import texts_of
 from minari._storages.base import MinariStorage, PathLike
 from minari._storages.write_session import append_stored
 from minari.dataset.minari_dataset import MinariDataset
-from minari.dataset.publication import free_dataset_path, new_dataset
 from minari.errors import ArgumentTypeError, CombineError
 from minari.spaces import without_ones
-from minari.storage.datasets_root_dir import get_dataset_path
 
 
 def validate_datasets_to_combine(datasets_to_combine: Sequence[MinariDataset]) -> EnvSpec | None:

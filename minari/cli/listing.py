@@ -14,6 +14,8 @@ from minari._base.addresses import is_path, without_credentials
 from minari._base.json_text import shortened
 from minari._base.settings import get_datasets_root, get_default_remote
 from minari._base.suggestions import did_you_mean
+from minari._catalog.layout import dataset_exists, get_dataset_path
+from minari._catalog.listing import did_you_mean_local
 from minari._model.dataset_id import DatasetId
 from minari._storages.metadata_file import read_raw_metadata, with_measured_size
 from minari.cli.credentials import credentials
@@ -22,9 +24,6 @@ from minari.cli.progress import progress_bars
 from minari.cli.tables import collapsed, dataset_rows, dataset_table
 from minari.cli.terminal import complain, counted, show, tell
 from minari.errors import DatasetNotFoundError, MinariError, RemoteError
-from minari.storage.catalogue import did_you_mean_local
-from minari.storage.datasets_root_dir import get_dataset_path
-from minari.storage.publishing import dataset_exists
 
 
 _PLACES = ("local", "remote", "community")

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from minari._base.warnings import warn
 from minari.data_collector import flush_timer
-from minari.data_collector.pending import PendingEpisodes
+from minari.data_collector.episode_queue import PendingEpisodes
 from minari.data_collector.recorder import EpisodeRecorder
 
 

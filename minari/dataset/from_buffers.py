@@ -11,6 +11,7 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
 from minari._base.warnings import warn
+from minari._catalog.layout import free_dataset_path, get_dataset_path, new_dataset
 from minari._model.arguments import check_callable, check_count, check_score, check_space
 from minari._model.compression import CompressionChoice
 from minari._model.dataset_id import DatasetId
@@ -21,13 +22,11 @@ from minari._model.format_version import FORMAT_VERSION
 from minari._model.metadata import json_value
 from minari._model.space_check import OutsideValues
 from minari._storages.base import MinariStorage, PathLike
-from minari._storages.new_storage import checked_compression
+from minari._storages.core import checked_compression
 from minari._storages.registry import get_minari_storage
 from minari.dataset.minari_dataset import MinariDataset
-from minari.dataset.publication import free_dataset_path, new_dataset
 from minari.dataset.scores import RandomPolicy, get_average_reference_score
 from minari.errors import MetadataError, ScoreError, SpaceError
-from minari.storage.datasets_root_dir import get_dataset_path
 
 
 EnvLike = str | gym.Env[Any, Any] | EnvSpec
