@@ -17,8 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
+from minari._base.lazy import LazyModule
 from minari.errors import UnsafePathError
-from minari.lazy import LazyModule
 
 
 if TYPE_CHECKING:

@@ -1,0 +1,15 @@
+"""Names of files and directories that several layers know."""
+
+from __future__ import annotations
+
+from typing import Final
+
+
+__all__ = ["METADATA_FILE_NAME", "NAMESPACE_METADATA_FILENAME", "RECORDINGS_DIRECTORY"]
+
+METADATA_FILE_NAME: Final = "metadata.json"
+
+NAMESPACE_METADATA_FILENAME: Final = "namespace_metadata.json"
+
+#: The hidden directory, below the root, of recordings that are not datasets yet.
+RECORDINGS_DIRECTORY: Final = ".recordings"
