@@ -1,4 +1,4 @@
-"""Names of files and directories that several layers know."""
+"""Names of files and directories that several layers use."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ METADATA_FILE_NAME: Final = "metadata.json"
 
 NAMESPACE_METADATA_FILENAME: Final = "namespace_metadata.json"
 
-#: The hidden directory, below the root, of recordings that are not datasets yet.
+#: Hidden directory, below the root, of recordings that are not datasets yet.
 RECORDINGS_DIRECTORY: Final = ".recordings"
