@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minari._base.data_file import DataFile
-from minari._base.filenames import METADATA_FILE_NAME
+from minari._base.files import METADATA_FILE_NAME
 from minari._base.locks import ThreadLock
 from minari._model.compression import Codec, Codecs
 from minari._model.episode_codec import REWARDS, TERMINATIONS, TRUNCATIONS
@@ -432,9 +432,8 @@ class HDF5Storage(MinariStorage):
         episodes, found = self._episodes(file), []
         for index in batch:
             metadata = episodes.read_metadata(index, self._index.header(index))
-            if (
-                metadata.get("id", index) != index
-            ):  # the index has led to another episode, or somebody else numbers them
+            number = metadata.get("id", index)
+            if np.ndim(number) or number != index:  # the index has led to another episode, or others number them
                 metadata = episodes.read_metadata(index)
             if "total_steps" not in metadata:  # where another program has left it out
                 self._locate([index], file)
