@@ -569,5 +569,5 @@ def _too_large(path: str, limit: int) -> UnsafePathError:
 
 METADATA_FILE_NAME: Final = "metadata.json"
 NAMESPACE_METADATA_FILENAME: Final = "namespace_metadata.json"
-#: The hidden directory, below the root, of recordings that are not datasets yet.
+#: Hidden directory, below the root, of recordings that are not datasets yet.
 RECORDINGS_DIRECTORY: Final = ".recordings"

@@ -272,13 +272,13 @@ _MOST_DTYPE_LEVELS: Final = 16  # of structures within structures
 
 
 def numeric_dtype(name: object) -> np.dtype[Any]:
-    """Return the dtype of numbers or booleans that has this name.
+    """Return the numeric or boolean dtype with this name.
 
     >>> numeric_dtype("float32")
     dtype('float32')
 
     Raises:
-        ValueError: it is the name of another kind of dtype, or of none.
+        ValueError: the name is that of another kind of dtype, or of none.
     """
     dtype = _NUMERIC.get(name) if isinstance(name, str) else None
     if dtype is None:
@@ -295,7 +295,7 @@ def name_of_dtype(dtype: np.dtype[Any]) -> str:
     '{"fields": [["a", "int32", [], 0], ["b", "float64", [2], 4]], "size": 20}'
 
     Raises:
-        ValueError: the dtype has no such name, since it holds objects or nothing.
+        ValueError: the dtype contains objects or nothing, and has no such name.
     """
     name = _name(dtype)
     return name if isinstance(name, str) else json.dumps(name)
@@ -317,13 +317,13 @@ def _name(dtype: np.dtype[Any]) -> Any:
 
 
 def dtype_from_name(name: str) -> np.dtype[Any]:
-    """Return the dtype that :func:`name_of_dtype` has named.
+    """Return the dtype with a name given by :func:`name_of_dtype`.
 
     >>> dtype_from_name("timedelta64[ms]")
     dtype('<m8[ms]')
 
     Raises:
-        ValueError: the name is not one of those.
+        ValueError: the name is not a valid one.
     """
     return _dtype(parse_json(name) if name.startswith("{") else name, 0)
 

@@ -103,7 +103,7 @@ class MinariStorage(StorageCore):
                 )
 
     def _wrong_total(self, episodes: int, steps: int) -> str | None:
-        """Return what is wrong with the totals. The steps of all episodes are counted only if checksums are verified."""
+        """Return what is wrong with the totals. Steps are counted only if checksums are verified."""
         self._check_room(episodes)
         found = self._count_episodes() if episodes else 0
         if found != episodes:

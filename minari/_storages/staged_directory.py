@@ -48,7 +48,7 @@ from minari.errors import DatasetCorruptError, UnsafePathError
 if TYPE_CHECKING:
     import xxhash
 else:
-    xxhash = LazyModule("xxhash")  # lists of datasets do without it
+    xxhash = LazyModule("xxhash")  # lists of datasets do not need it
 
 
 __all__ = [
@@ -276,7 +276,7 @@ def changes_to(folder: Path) -> Iterator[FolderChanges]:
 
     Raises:
         DatasetBusyError: another program is writing the dataset.
-        DatasetCorruptError: an interrupted change is partly in place, and damaged.
+        DatasetCorruptError: an interrupted change has been partly applied and is damaged.
     """
     with folder_lock(folder) as held:
         found = _pending(folder)
@@ -317,13 +317,13 @@ _MOST_KNOWN: Final = 16
 def pending_changes(folder: Path) -> PendingChanges | None:
     """Return the change to a dataset that is committed and not in place, or None.
 
-    A writer that is putting it into place is waited for. Nothing is written.
+    Waits for a writer that is applying it. Nothing is written.
 
     Args:
         folder: of the data.
 
     Raises:
-        DatasetCorruptError: the change is partly in place, and the rest of it is damaged or missing.
+        DatasetCorruptError: the change has been partly applied, and the rest of it is damaged or missing.
     """
     while (number := change_under_way(folder)) is not None:
         state = number, _stamp(folder / CHANGES_NAME / _RECORD_NAME), _stamp(folder / METADATA_FILE_NAME)

@@ -45,7 +45,7 @@ def append_encoded(storage: StorageCore, episodes: Iterable[EpisodeColumns]) -> 
 
     Raises:
         EpisodeError: the format cannot hold an episode.
-        DatasetBusyError: another program is still writing the dataset.
+        DatasetBusyError: another program is still writing to the dataset.
         StorageError: the system refuses to write; nothing is changed.
     """
     with storage.writing() as writer:

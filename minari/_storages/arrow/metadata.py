@@ -98,7 +98,7 @@ def to_json(index: int, total_steps: int, metadata: Mapping[str, Any], checksums
         checksums: of the episode.
 
     Raises:
-        MetadataError: a value that cannot be stored.
+        MetadataError: a value cannot be stored.
     """
     others = {key: value for key, value in metadata.items() if key not in ("id", "total_steps")}
     if _CHECKSUMS in others:

@@ -57,10 +57,10 @@ class ArrowStorage(MinariStorage):
 
     @classmethod
     def check_codec(cls, codec: Codec) -> None:
-        """See whether the format can compress with a codec, here and now.
+        """Raise unless the format supports a codec and its package is installed.
 
         Raises:
-            CompressionError: it does not have the codec, or not at that level.
+            CompressionError: the format does not support the codec, or not at that level.
             MissingDependencyError: pyarrow was built without it.
         """
         super().check_codec(codec)

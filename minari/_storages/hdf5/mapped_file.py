@@ -45,7 +45,7 @@ class MappedFile(mmap.mmap):
         """Return a view of the bytes at an offset as an array.
 
         Raises:
-            ValueError: the file ends before.
+            ValueError: the file is too short.
         """
         if offset < 0:  # NumPy would take what lies before the map
             raise ValueError(f"byte {offset} of {len(self)}")
