@@ -335,10 +335,10 @@ class StorageCore(ABC):
         """Compute the missing checksums from the current values, without changing a value.
 
         Returns:
-            The number of episodes whose values have checksums now and had none before.
+            The number of episodes whose values have new checksums.
 
         Raises:
-            DatasetBusyError: another program is writing the dataset.
+            DatasetBusyError: another program is writing to the dataset.
         """
         return 0
 
