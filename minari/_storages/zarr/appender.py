@@ -1,4 +1,4 @@
-"""Appends episodes to the arrays of a Zarr store; they are seen once the ``zarr.json`` are written."""
+"""Appending of episodes to the arrays of a Zarr store; visible once the ``zarr.json`` files are written."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from minari.errors import DatasetCorruptError, EpisodeError
 from minari.spaces import EpisodeColumns, Path, path_name
 
 
-_LARGEST_BLOCK: Final = 1 << 27  # bytes of the rows of a shard that is there, which are in memory to be gone on with
-_OF_META: Final = Codec("zstd", 1)  # of what is no column of numbers: ends, metadata, texts
+_LARGEST_BLOCK: Final = 1 << 27  # bytes of the rows of an existing shard, which are kept in memory to be extended
+_OF_META: Final = Codec("zstd", 1)  # of all data except columns of numbers: ends, metadata, texts
 
 
 class StoreAppender:
-    """Appends episodes behind those that a store holds.
+    """Writer that appends episodes to those of a store.
 
     Args:
-        put: where files go; nothing there is read.
-        reader: of the store as it is.
-        leaves: the columns of the spaces that have one row a step.
-        codec_for: how a new column is compressed.
-        is_fixed: whether chunks are as large as usual however few rows there are, and never changed.
+        put: writes files; nothing is read back.
+        reader: reader of the current store.
+        leaves: the columns of the spaces that have one row per step.
+        codec_for: returns the codec of a new column.
+        is_fixed: True if chunks have the usual size however few rows there are, and are never changed.
     """
 
     def __init__(
@@ -55,10 +55,10 @@ class StoreAppender:
         self._is_fixed = is_fixed
         self.table = reader.table.copy()
         self.episodes, self.steps = reader.episodes, int(reader.ends[-1])
-        self._known = reader.array_names()  # arrays that are gone on with
+        self._known = reader.array_names()  # existing arrays to be extended
         self._columns: dict[Any, list[StoredColumn]] = {}
         self._streams: dict[str, RowStream] = {}
-        # What has one number an episode is kept until the end.
+        # Values with one number per episode are kept until the end.
         self._episode_ends: list[int] = []
         self._layouts: list[int] = []
         self._lengths: dict[str, int] = {}  # of arrays of ragged columns, so far
@@ -66,11 +66,11 @@ class StoreAppender:
         self._values: dict[StoredColumn, dict[int, Any]] = {}
 
     def add(self, episode: EpisodeColumns) -> None:
-        """Append an episode; its arrays may be filled anew afterwards.
+        """Append an episode; its arrays can be reused afterwards.
 
         Raises:
-            EpisodeTypeError: values of a type that Zarr does not know; nothing of the episode is kept.
-            MetadataError: metadata that cannot be stored; likewise.
+            EpisodeTypeError: values have a type that Zarr does not support; nothing of the episode is stored.
+            MetadataError: metadata cannot be stored; nothing of the episode is stored.
         """
         metadata = split_metadata(self.table, episode.metadata)
         columns = self._columns_of(episode)
@@ -84,24 +84,24 @@ class StoreAppender:
         self._episode_ends.append(self.steps)
         self.episodes += 1
 
-    # An episode whose steps and whose other rows are written by different processes
+    # An episode whose steps and other rows are written by different processes
 
     def plan(self, episodes: Iterable[EpisodeColumns]) -> None:
-        """Make room for the columns of episodes like these."""
+        """Create the columns of episodes like these."""
         for episode in episodes:
             self._columns_of(episode)
 
     def add_steps(self, episode: EpisodeColumns, at: int, first: int, stop: int) -> Rest:
-        """Put the rows of those steps of an episode that lie from one to before another; the table stays as it is.
+        """Write the rows of a range of steps of an episode; the table is unchanged.
 
         Args:
-            episode: of which some steps lie there.
-            at: where its first step lies.
-            first: the first step that is put.
-            stop: the step behind the last one.
+            episode: the episode.
+            at: position of its first step.
+            first: the first step to write.
+            stop: the step after the last one.
 
         Returns:
-            What :meth:`add_rest` needs of the episode.
+            The part of the episode that :meth:`add_rest` needs.
 
         Raises:
             EpisodeError: it has a column that was not planned.
@@ -126,12 +126,12 @@ class StoreAppender:
         return Rest(episode.total_steps, [column.number for column in columns], others, episode.metadata)
 
     def flush(self) -> None:
-        """Write the rows that are kept in memory."""
+        """Write the rows that are buffered in memory."""
         for stream in self._streams.values():
             stream.flush()
 
     def add_rest(self, rest: Rest) -> None:
-        """Append an episode whose steps are put elsewhere."""
+        """Append an episode whose steps are written separately."""
         metadata = split_metadata(self.table, rest.metadata)
         columns = [self.table.columns[number] for number in rest.columns]
         for (column, array), rows in zip(arrays_of_rest(columns), rest.rows, strict=True):
@@ -142,7 +142,7 @@ class StoreAppender:
     # Columns and metadata
 
     def _columns_of(self, episode: EpisodeColumns) -> list[StoredColumn]:
-        """Where the columns of an episode go; looked up once for all episodes of its kind."""
+        """Return the columns of an episode; cached for all episodes of its kind."""
         total_steps = episode.total_steps
         sort = tuple((path, c.dtype, c.shape[1:], len(c) - total_steps) for path, c in episode.columns.items())
         columns = self._columns.get(sort)
@@ -154,10 +154,10 @@ class StoreAppender:
         return columns
 
     def renew_metadata(self, metadatas: Iterable[Mapping[str, Any]]) -> None:
-        """Give the episodes that the store holds other metadata; nothing must have been added yet.
+        """Replace the metadata of the episodes in the store; nothing may have been added yet.
 
         Raises:
-            MetadataError: metadata that cannot be stored.
+            MetadataError: metadata cannot be stored.
         """
         old, self.table = self.table, self.table.without_metadata()
         self._known = {a for c in self.table.columns for a in c.all_arrays} | {EPISODE_ENDS}
@@ -168,7 +168,7 @@ class StoreAppender:
             self.episodes += 1
 
     def _add_metadata(self, columns: list[StoredColumn], values: Mapping[ColumnKind, Any], text: bytes | None) -> None:
-        """Metadata of the next episode, and its layout."""
+        """Add the metadata and the layout of the next episode."""
         of_metadata = [self.table.column(kind) for kind in values]
         for column, value in zip(of_metadata, values.values(), strict=True):
             self._values.setdefault(column, {})[self.episodes] = value
@@ -199,7 +199,7 @@ class StoreAppender:
         return self._stream(array, self._fresh_form(column, array), start, column)
 
     def _fresh_form(self, column: StoredColumn, array: str) -> ArrayForm:
-        """What an array is like that there is not yet."""
+        """Return the form of a new array."""
         kind = column.kind
         dtype, row_shape = column.form_of(array)
         is_number = kind.kind in ("steps", "states", "rows")
@@ -210,7 +210,7 @@ class StoreAppender:
         return form_of_rows(dtype, row_shape, codec)
 
     def _stream(self, array: str, form: ArrayForm, start: int, column: StoredColumn | None = None) -> RowStream:
-        """The stream of an array that goes on where it ends, or begins."""
+        """Return the stream that extends or starts an array."""
         if array not in self._known:
             return RowStream(self._put, array, form, start, self._is_fixed)
         expected, form, end = form, self._form(array), self._reader.last_end(array)
@@ -219,7 +219,7 @@ class StoreAppender:
                 array,
                 f"it holds {form.dtype} of {form.row_shape}, expected {expected.dtype} of {expected.row_shape}",
             )
-        if start // form.shard_rows > end // form.shard_rows:  # the last shard that is there stays as it is
+        if start // form.shard_rows > end // form.shard_rows:  # the last existing shard is unchanged
             return RowStream(self._put, array, form, start, self._is_fixed)
         stream = RowStream(self._put, array, form, end, self._is_fixed)
         first = end - end % form.shard_rows
@@ -249,7 +249,7 @@ class StoreAppender:
     # The end
 
     def finish(self) -> None:
-        """Write what is kept in memory, and then the metadata of all arrays and groups."""
+        """Write everything in memory, and then the metadata of all arrays and groups."""
         if not self.episodes:
             return
         self._put_numbers(EPISODE_ENDS, INT64, self._episode_ends)
@@ -280,7 +280,7 @@ class StoreAppender:
         stream.put(start, np.asarray(numbers, dtype))
 
     def _dense(self, array: str, values: Mapping[int, Any]) -> npt.NDArray[Any]:
-        """The numbers of the episodes that an array does not have yet, 0 where an episode has none."""
+        """Return the numbers of the episodes that an array does not have yet, 0 if an episode has none."""
         start = self._reader.episodes if array in self._known else 0
         dense = np.zeros(self.episodes - start, np.asarray(next(iter(values.values()), 0)).dtype)
         for index, value in values.items():
@@ -288,13 +288,13 @@ class StoreAppender:
         return dense
 
     def _ends_since(self, array: str) -> npt.NDArray[np.int64]:
-        """The ends of the episodes that an array does not have yet."""
+        """Return the ends of the episodes that an array does not have yet."""
         ends = self._dense(ends_of(array), self._ends.get(array, {})).astype(np.int64)
         first = self._reader.last_end(array) if array in self._known else 0
         return np.maximum.accumulate(np.concatenate([[first], ends]))[1:]
 
     def _shapes(self) -> dict[str, int]:
-        """The number of rows of every array."""
+        """Return the number of rows of every array."""
         shapes = {EPISODE_ENDS: self.episodes, LAYOUTS: self.episodes}
         for column in self.table.columns:
             for array in column.arrays:
@@ -311,7 +311,7 @@ class StoreAppender:
 def rows_of(
     columns: Iterable[StoredColumn], episode: EpisodeColumns
 ) -> Iterator[tuple[StoredColumn, str, npt.NDArray[Any]]]:
-    """The rows that an episode has for each array."""
+    """Return the rows of an episode for each array."""
     for column in columns:
         parts = split(column.kind.kind, episode.columns[column.kind.path], episode.total_steps)
         for array, rows in zip(column.arrays, parts, strict=True):

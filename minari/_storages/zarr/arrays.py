@@ -1,8 +1,8 @@
 """The arrays of a Zarr store as bytes: their ``zarr.json``, and shards of chunks.
 
-Every array is flat, with time first, and lies in shards of many chunks. A shard is its chunks one
-after the other, then an index with the place of each, and the checksum of that. Shards are put
-together here and not by zarr-python, which takes several times as long as the disk does.
+Every array is flat, with time first, and stored in shards of many chunks. A shard consists of its chunks,
+then an index with the position of each, and the checksum of the index. Shards are assembled here because
+zarr-python takes several times as long as the disk.
 """
 
 from __future__ import annotations
@@ -21,37 +21,37 @@ from minari._model.compression import Codec
 from minari._storages.zarr.codecs import CODECS, DEFAULT_LEVELS, checksum, encoded
 
 
-SMALLEST_CHUNK: Final = 64  # rows of steps, so that a window of as many lies in two chunks
+SMALLEST_CHUNK: Final = 64  # rows of steps, so that a window of that length overlaps at most two chunks
 _CHUNK_SIZE, _MOST_CHUNK_ROWS = 1 << 19, 1 << 14
-_OTHER_CHUNK_SIZE = 1 << 17  # of what is read for one episode at a time
+_OTHER_CHUNK_SIZE = 1 << 17  # of data that is read for one episode at a time
 _MOST_CHUNKS = 1 << 8  # in a shard, since its index has 16 bytes for each
 _SHARD_SIZE, _MOST_SHARD_ROWS = 1 << 25, 1 << 16
 _SHARDS_SIZE = 1 << 27  # of all arrays at the same steps, which are in memory until they are full
-ABSENT: Final = np.uint64(2**64 - 1)  # instead of the place of a chunk that a shard does not have
+ABSENT: Final = np.uint64(2**64 - 1)  # position of a chunk that a shard does not have
 
-#: The types that every reader of Zarr knows, as NumPy writes them.
+#: The types that every reader of Zarr supports, as NumPy writes them.
 KNOWN_TYPES: Final = frozenset(
     np.dtype(code).str
     for code in ("?", "i1", "<i2", "<i4", "<i8", "u1", "<u2", "<u4", "<u8", "<f2", "<f4", "<f8", "<c8", "<c16")
 )
-#: The same by the names that Zarr has for them.
+#: The same types by their names in Zarr.
 TYPES_BY_NAME: Final = {np.dtype(code).name: np.dtype(code) for code in sorted(KNOWN_TYPES)}
-MOST_DIMENSIONS: Final = 32  # as many as every release of NumPy can have
+MOST_DIMENSIONS: Final = 32  # the limit of every release of NumPy
 MOST_ROWS: Final = 2**62
 
 
 @dataclass(frozen=True, slots=True)
 class ArrayForm:
-    """What an array is like, but for its length.
+    """The properties of an array, except for its length.
 
     Attributes:
-        dtype: of its values.
-        row_shape: of one row.
+        dtype: dtype of its values.
+        row_shape: shape of a row.
         chunk_rows: rows of a chunk.
         shard_rows: rows of a shard, a multiple of those of a chunk.
-        codec: with which chunks are compressed, None for none.
-        has_checksums: whether one stands behind every chunk.
-        row_size: the bytes of one row.
+        codec: codec of the chunks, None for none.
+        has_checksums: True if every chunk is followed by its checksum.
+        row_size: size of a row in bytes.
     """
 
     dtype: np.dtype[Any]
@@ -67,11 +67,11 @@ class ArrayForm:
 
     @property
     def has_data(self) -> bool:
-        """Whether a row has any value."""
+        """Return whether a row has any value."""
         return self.row_size > 0
 
     def zarr_json(self, rows: int) -> dict[str, Any]:
-        """The metadata of the array as Zarr 3 has them."""
+        """Return the metadata of the array in the form of Zarr 3."""
         inner = [max(1, size) for size in self.row_shape]
         little = {"name": "bytes", "configuration": {"endian": "little"}}
         sharding = {
@@ -99,10 +99,10 @@ class ArrayForm:
 
     @classmethod
     def from_zarr_json(cls, value: Any) -> tuple[ArrayForm, int]:
-        """Return the form of an array whose metadata :meth:`zarr_json` has made, and the number of its rows.
+        """Return the form of an array from the metadata created by :meth:`zarr_json`, and the number of its rows.
 
         Raises:
-            ValueError: another program has made it, in another way.
+            ValueError: it was created by another program in a different way.
         """
         try:
             (sharding,) = value["codecs"]
@@ -128,15 +128,15 @@ class ArrayForm:
         return form, rows
 
     def key(self, shard: int) -> str:
-        """The name of a shard among the files of the array."""
+        """Return the name of a shard among the files of the array."""
         return ".".join(["c", str(shard), *("0" for _ in self.row_shape)])
 
     def shard(self, block: npt.NDArray[Any], present: npt.NDArray[np.bool_]) -> list[memoryview]:
-        """The bytes of a shard, in several parts.
+        """Return the bytes of a shard, in several parts.
 
         Args:
             block: its rows, a whole number of chunks.
-            present: which of these chunks it is to have; the others count as zeros.
+            present: the chunks to store; the others count as zeros.
         """
         chunks = self.shard_rows // self.chunk_rows
         index = np.full((chunks, 2), ABSENT, "<u8")
@@ -164,10 +164,10 @@ def _bytes_of(rows: npt.NDArray[Any]) -> memoryview:
 
 
 def form_of_steps(dtype: np.dtype[Any], row_shape: tuple[int, ...], shard_rows: int, codec: Codec | None) -> ArrayForm:
-    """The form of an array with one row a step.
+    """Return the form of an array with one row per step.
 
-    All have shards of the same steps, unless the rows of one that comes later are so large that its
-    shards are halves or quarters of those, and so on.
+    All have shards of the same steps, unless the rows of a later one are so large that its shards are halves,
+    quarters and so on of those.
     """
     size = _row_size(dtype, row_shape)
     own_rows = min(shard_rows, max(SMALLEST_CHUNK, _rows_in(_SHARD_SIZE, size)))
@@ -176,20 +176,20 @@ def form_of_steps(dtype: np.dtype[Any], row_shape: tuple[int, ...], shard_rows: 
 
 
 def form_of_rows(dtype: np.dtype[Any], row_shape: tuple[int, ...], codec: Codec | None) -> ArrayForm:
-    """The form of any other array."""
+    """Return the form of any other array."""
     size = _row_size(dtype, row_shape)
     shard_rows = _rows_in(_SHARD_SIZE, size)
     return ArrayForm(dtype, row_shape, min(shard_rows, _rows_in(_OTHER_CHUNK_SIZE, size)), shard_rows, codec)
 
 
 def common_shard_rows(row_sizes: Sequence[int]) -> int:
-    """How many steps a shard has, by the bytes of a row of each of the arrays that share it."""
+    """Return the number of steps of a shard, given the row sizes of the arrays that share it."""
     together = _rows_in(_SHARDS_SIZE, sum(row_sizes))
     return max(SMALLEST_CHUNK, min(_MOST_SHARD_ROWS, together, _rows_in(_SHARD_SIZE, max(row_sizes, default=1))))
 
 
 def fitting(form: ArrayForm, rows: int) -> ArrayForm:
-    """The same form with chunks that are no larger than it takes for so few rows."""
+    """Return the same form with chunks that are no larger than necessary for so few rows."""
     least = max(form.shard_rows // _MOST_CHUNKS, min(SMALLEST_CHUNK, form.chunk_rows))
     needed = max(least, 1 << (rows - 1).bit_length())
     if needed >= form.chunk_rows:
@@ -202,12 +202,12 @@ def _row_size(dtype: np.dtype[Any], row_shape: tuple[int, ...]) -> int:
 
 
 def _rows_in(size: int, row_size: int) -> int:
-    """How many rows make up a number of bytes, as a power of two."""
+    """Return the number of rows for a number of bytes, as a power of two."""
     return _power_of_two(size // max(1, row_size))
 
 
 def _power_of_two(number: int) -> int:
-    """The greatest one that is not above a number, and 1 at least."""
+    """Return the greatest power of two that is not above a number, and at least 1."""
     return 1 << max(0, number.bit_length() - 1)
 
 
@@ -235,10 +235,10 @@ def _codec_in(codecs: Sequence[dict[str, Any]]) -> Codec | None:
 
 
 def check_sizes(sizes: Any, least: int) -> None:
-    """Check numbers of rows, of elements, and the like out of a ``zarr.json``.
+    """Check numbers of rows, of elements, and similar sizes in a ``zarr.json``.
 
     Raises:
-        ValueError: they are no list of integers, too many or too large, or some are smaller than ``least``.
+        ValueError: they are not a list of integers, too many or too large, or some are smaller than ``least``.
     """
     if not isinstance(sizes, list) or len(sizes) > MOST_DIMENSIONS:
         raise ValueError(f"it has the shape {shortened(sizes)}, expected a list of at most {MOST_DIMENSIONS} sizes")

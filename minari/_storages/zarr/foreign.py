@@ -1,8 +1,8 @@
-"""What zarr-python is to know of an array, out of its ``zarr.json``, which anybody may have written.
+"""Untrusted arrays for zarr-python, checked against closed lists.
 
-zarr-python looks up codecs by their names, among those that packages bring, and takes an array's word for
-how large its chunks are. Here its objects are made of closed lists of types and codecs, and what
-decompresses is our own, which is given the size that has to come out.
+zarr-python looks up codecs by name, including those of other packages, and trusts the chunk sizes that an
+array claims. Here its objects are created from closed lists of types and codecs, and decompression uses our
+own code, which is given the expected size.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from minari._storages.zarr.arrays import TYPES_BY_NAME, check_sizes
 from minari._storages.zarr.codecs import CHECKSUM_SIZE, CODECS, decode
 
 
-_MOST_CHUNKS: Final = 1 << 18  # that one read may go through
+_MOST_CHUNKS: Final = 1 << 18  # in one read
 _KNOWN_KEYS: Final = frozenset(
     {"zarr_format", "node_type", "shape", "data_type", "chunk_grid", "chunk_key_encoding", "fill_value", "codecs"}
     | {"attributes", "dimension_names", "storage_transformers"}
@@ -35,11 +35,11 @@ _KNOWN_KEYS: Final = frozenset(
 
 @dataclass(frozen=True)
 class Compressed(BytesBytesCodec):
-    """Chunks that are compressed, and only read.
+    """A read-only codec of compressed chunks.
 
     Attributes:
-        name: of the codec.
-        more: how many bytes stand behind those of a chunk.
+        name: name of the codec.
+        more: number of bytes after those of a chunk.
     """
 
     is_fixed_size = False
@@ -62,7 +62,7 @@ def metadata_of(value: Mapping[str, Any]) -> ArrayV3Metadata:
     """Return the metadata of an array for zarr-python.
 
     Raises:
-        ValueError: it is no array of Zarr 3, or one with a type or codecs that are not known here.
+        ValueError: it is not an array of Zarr 3, or has an unsupported type or codec.
     """
     if value.get("zarr_format") != 3 or value.get("node_type") != "array":
         raise ValueError("it is none of an array of Zarr 3")
@@ -92,7 +92,7 @@ def metadata_of(value: Mapping[str, Any]) -> ArrayV3Metadata:
             attributes={},
             dimension_names=None,
         )
-    except Exception as error:  # zarr-python has all kinds of them
+    except Exception as error:  # zarr-python raises many types of exceptions
         raise ValueError((str(error).splitlines() or [type(error).__name__])[0]) from error
 
 
@@ -100,7 +100,7 @@ def passing_size(metadata: Any, start: int, stop: int) -> int:
     """Return how many bytes of a chunk are decoded at a time to read some rows.
 
     Raises:
-        ValueError: they lie in far too many chunks.
+        ValueError: they are in far too many chunks.
     """
     inner = [codec.chunk_shape for codec in metadata.codecs if isinstance(codec, ShardingCodec)]
     shape: tuple[int, ...] = inner[0] if inner else metadata.chunk_grid.chunk_shape
@@ -117,7 +117,7 @@ def _may_be_ignored(value: Any) -> bool:
 
 
 def _configuration(value: Any, what: str, *names: str) -> Mapping[str, Any]:
-    """What a named thing is like, of which names are known."""
+    """Return the configuration of a named object, whose name must be known."""
     name = value if isinstance(value, str) else value.get("name") if isinstance(value, dict) else None
     if name not in names:
         raise ValueError(f"its {what} is {shortened(name)}, expected one of {sorted(names)}")
@@ -149,13 +149,13 @@ def _check_divides(shape: Any, codecs: list[Any]) -> None:
 
 
 def _codecs(value: Any, dimensions: int, is_inner: bool = False, is_index: bool = False) -> list[Any]:
-    """The codecs of chunks, in the order in which they encode."""
+    """Return the codecs of chunks, in the order of encoding."""
     if not isinstance(value, list):
         raise ValueError(f"its codecs are {shortened(value)}, expected a list")
     known = ["bytes", "crc32c"] if is_index else ["bytes", "crc32c", "transpose", *CODECS]
     known += [] if is_index or is_inner else ["sharding_indexed"]
     codecs: list[Any] = []
-    more: int | None = 0  # bytes behind those of a chunk; None where nobody knows their number any longer
+    more: int | None = 0  # bytes after those of a chunk; None if their number is unknown
     for stored in value:
         configuration = _configuration(stored, "codec", *known)
         name = stored if isinstance(stored, str) else stored["name"]

@@ -1,8 +1,7 @@
-"""The files ``zarr.json`` of a store: parsed, and each with a checksum of what it says.
+"""The ``zarr.json`` files of a store: parsing, and checksums of their content.
 
-The checksum stands among the attributes, where other programs pass over it. It covers what Zarr
-says of an array or a group, and the attributes that are Minari's; what others add makes no difference,
-and neither does how the text is laid out.
+The checksum is among the attributes, where other programs ignore it. It covers the Zarr metadata of an array
+or group and the attributes of Minari; attributes of other programs and the layout of the text do not matter.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ _COVERED: Final = (
 
 
 def parse_zarr_json(text: bytes) -> dict[str, Any]:
-    """Return the object that a file holds.
+    """Return the object in a file.
 
     Raises:
-        ValueError: it holds something else.
+        ValueError: the file does not contain a JSON object.
     """
     value = parse_json(text)
     if not isinstance(value, dict):
@@ -45,7 +44,7 @@ def to_zarr_json(value: Mapping[str, Any]) -> bytes:
 
 
 def is_as_written(value: Mapping[str, Any]) -> bool | None:
-    """Whether a file says what its checksum is of; None where it has none."""
+    """Return whether the content of a file matches its checksum; None if it has none."""
     own = _own(value)
     return own[_CHECKSUM] == _digest(value) if _CHECKSUM in own else None
 

@@ -1,8 +1,8 @@
-"""Which arrays a Zarr store has, and which of them each episode has.
+"""The arrays of a Zarr store, and those of each episode.
 
-Episodes may differ: an info that only some have, rewards that are float32 and later float64. Every
-kind of column has an array of its own, and every set of columns that some episode has is a *layout*,
-known by its number. Both lists are attributes of the root group, so that a reader needs no guesses.
+Episodes can differ: an info that only some have, rewards that are float32 and later float64. Every kind of
+column has its own array, and every set of columns of some episode is a *layout* with a number. Both lists are
+attributes of the root group, so that readers need no heuristics.
 
 >>> table = Table()
 >>> column = table.column(ColumnKind(("observations", "x"), "states", "<f4", (3,)))
@@ -32,36 +32,36 @@ from minari.spaces import Path
 
 VERSION: Final = 1
 
-#: What a column can be: the arrays of its rows, where ``{}`` stands for the name of the column.
+#: The kinds of columns, with the arrays of their rows; ``{}`` is replaced by the name of the column.
 KINDS: Final = {
-    "steps": ("data/{}",),  # one row a step
-    "states": ("data/{}", "meta/final/{}"),  # one row a step, and one more in the end
+    "steps": ("data/{}",),  # one row per step
+    "states": ("data/{}", "meta/final/{}"),  # one row per step, and one more at the end
     "rows": ("ragged/{}",),  # any number of rows in an episode
     "text": ("ragged/{}/lengths", "ragged/{}/bytes"),  # any number of texts
     "bytes": ("ragged/{}/lengths", "ragged/{}/bytes"),  # any number of byte strings
-    "value": ("meta/episodes/{}",),  # one number an episode, of its metadata
+    "value": ("meta/episodes/{}",),  # one number per episode, of its metadata
     "json": ("meta/json/{}",),  # the rest of its metadata, as one text
 }
-#: Kinds whose arrays have a number of rows of its own for every episode, with its ends beside them.
+#: Kinds whose arrays have a different number of rows for every episode, with its ends beside them.
 RAGGED: Final = frozenset({"rows", "text", "bytes", "json"})
 #: Kinds that hold the metadata of episodes.
 OF_METADATA: Final = frozenset({"value", "json"})
 
-_LONGEST_NAME = 80  # letters of a part; longer ones are cut
+_LONGEST_NAME = 80  # letters of a part; longer ones are truncated
 _MOST_PARTS = 200  # of a path
 _FIELDS = ("observations", "actions", "rewards", "terminations", "truncations", "infos")
-_NAME = re.compile(r"(?!\.|__|zarr\.json$|c\.\d)[\w.~%-]{1,100}", re.ASCII)  # what `encoded` makes, and a number
+_NAME = re.compile(r"(?!\.|__|zarr\.json$|c\.\d)[\w.~%-]{1,100}", re.ASCII)  # the result of `encoded`, and a number
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnKind:
-    """What decides in which array the rows of a column lie.
+    """Properties that determine the array of a column.
 
     Attributes:
-        path: of the column; the key for the metadata of an episode.
+        path: path of the column; the key for the metadata of an episode.
         kind: one of :data:`KINDS`.
-        dtype: of the values, as NumPy writes it, with little bytes first; of text, that of bytes.
-        row_shape: of one row, without time.
+        dtype: dtype of the values, as NumPy writes it, little-endian; for text, that of bytes.
+        row_shape: shape of a row, without time.
     """
 
     path: Path
@@ -71,12 +71,12 @@ class ColumnKind:
 
     @property
     def row_size(self) -> int:
-        """The bytes of one row."""
+        """Return the size of a row in bytes."""
         return np.dtype(self.dtype).itemsize * math.prod(self.row_shape)
 
     @property
     def has_steps(self) -> bool:
-        """Whether its rows lie together with those of all other columns that have one a step."""
+        """Return whether it has one row per step, stored together with those of other such columns."""
         return self.kind in ("steps", "states")
 
 
@@ -85,9 +85,9 @@ class StoredColumn:
     """A column of the store.
 
     Attributes:
-        number: its place in the list of columns.
-        kind: what it is.
-        name: what they are called.
+        number: its position in the list of columns.
+        kind: its kind.
+        name: name of its arrays.
         arrays: their paths in the store.
     """
 
@@ -98,27 +98,26 @@ class StoredColumn:
 
     @property
     def all_arrays(self) -> list[str]:
-        """Its arrays, and those of the ends of the rows in them."""
+        """Return its arrays, and those of the ends of their rows."""
         return [*self.arrays, *(map(ends_of, self.arrays) if self.kind.kind in RAGGED else ())]
 
     def form_of(self, array: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
-        """The dtype and the shape of a row of one of its arrays."""
+        """Return the dtype and the row shape of one of its arrays."""
         is_lengths = self.kind.kind in ("text", "bytes") and array == self.arrays[0]
         return np.dtype("<i8" if is_lengths else self.kind.dtype), self.kind.row_shape
 
 
 def ends_of(array: str) -> str:
-    """Where the ends of the rows of each episode lie, for an array of a ragged column."""
+    """Return the path of the ends of each episode for an array of a ragged column."""
     group, _, name = array.partition("/")
     return f"meta/json_ends/{name[len('json/') :]}" if group == "meta" else f"meta/ends/{name}"
 
 
 class Table:
-    """The columns and the layouts of a store; new ones are added as episodes bring them.
+    """The columns and the layouts of a store; new ones are added by new episodes.
 
     Attributes:
-        shard_rows: how many steps lie in a shard of the arrays with one row a step; None before there
-            are any.
+        shard_rows: the number of steps in a shard of the arrays with one row per step; None before there are any.
     """
 
     def __init__(self) -> None:
@@ -131,12 +130,12 @@ class Table:
         self._groups: set[str] = set()
 
     def column(self, kind: ColumnKind) -> StoredColumn:
-        """The column of that kind, a new one where there is none."""
+        """Return the column of that kind, a new one if there is none."""
         column = self._by_kind.get(kind)
         return self._add(kind, self._free_name(kind)) if column is None else column
 
     def layout(self, columns: Iterable[StoredColumn]) -> int:
-        """The number of the layout with these columns."""
+        """Return the number of the layout with these columns."""
         numbers = tuple(sorted(column.number for column in columns))
         if numbers not in self._numbers:
             self._numbers[numbers] = len(self.layouts)
@@ -144,11 +143,11 @@ class Table:
         return self._numbers[numbers]
 
     def columns_of(self, layout: int) -> list[StoredColumn]:
-        """The columns of the layout of that number."""
+        """Return the columns of the layout with that number."""
         return [self.columns[number] for number in self.layouts[layout]]
 
     def without_metadata(self) -> Table:
-        """A table of the columns that hold no metadata of episodes, under the same names, and no layouts."""
+        """Return a table of the columns without metadata of episodes, under the same names, and without layouts."""
         table = Table()
         table.shard_rows = self.shard_rows
         for column in self.columns:
@@ -157,19 +156,19 @@ class Table:
         return table
 
     def value_count(self) -> int:
-        """How many columns hold numbers of the metadata of episodes."""
+        """Return the number of columns with numbers from the metadata of episodes."""
         return sum(column.kind.kind == "value" for column in self.columns)
 
     def value_kind(self, key: str) -> ColumnKind | None:
-        """The kind of the column for numbers that the metadata of episodes have under a key."""
+        """Return the kind of the column for numbers under a key of the metadata of episodes."""
         return next((c.kind for c in self.columns if c.kind.kind == "value" and c.kind.path == (key,)), None)
 
     def copy(self) -> Table:
-        """A table with the same columns and layouts."""
+        """Return a table with the same columns and layouts."""
         return self.from_json(self.to_json())
 
     def to_json(self) -> dict[str, Any]:
-        """The table as attributes of the root group."""
+        """Return the table as attributes of the root group."""
         columns = [
             {
                 "path": list(column.kind.path),
@@ -186,11 +185,11 @@ class Table:
 
     @classmethod
     def from_json(cls, value: Any) -> Table:
-        """Return the table that attributes hold, which may come from anywhere.
+        """Return the table from untrusted attributes.
 
         Raises:
             UnsafePathError: the name of a column leads out of its group.
-            ValueError: they are not those that :meth:`to_json` makes.
+            ValueError: they were not created by :meth:`to_json`.
         """
         try:
             version, shard_rows, columns, layouts = (
@@ -258,7 +257,8 @@ class Table:
         return column
 
     def _free_name(self, kind: ColumnKind) -> str:
-        """A name whose arrays lie in no other array, have none in them, and differ from all in more than case."""
+        """Return a name whose arrays do not contain and are not inside others, and differ from all in more
+        than case."""
         name = ""
         parts = [encoded(part) for part in kind.path] or ["episodes"]
         for depth, part in enumerate(parts, 1):
@@ -272,7 +272,7 @@ class Table:
         return name
 
     def _is_in_the_way(self, array: str) -> bool:
-        """Whether an array would lie in another one, or another one in it."""
+        """Return whether an array would be inside another one, or another one inside it."""
         places = _prefixes(array.casefold())
         return places[-1] in self._groups or not self._leaves.isdisjoint(places)
 
@@ -282,13 +282,13 @@ class Table:
 
 @cache
 def encoded(part: str | int) -> str:
-    """A part of a path as the name of a folder on any system; letters and digits stay as they are.
+    """Return a part of a path as a valid directory name on any system; letters and digits are unchanged.
 
     >>> encoded("a b"), encoded(0), encoded("..")
     ('a%20b', '0', '%2E.')
     """
     name = quote(str(part), safe="")
-    if re.match(r"\.|__|zarr\.json$|c\.\d", name):  # hidden files, and names that Zarr has uses for
+    if re.match(r"\.|__|zarr\.json$|c\.\d", name):  # hidden files, and names that Zarr uses
         name = f"%{ord(name[0]):02X}{name[1:]}"
     return name[:_LONGEST_NAME] or "%00"
 
@@ -300,7 +300,7 @@ def _list(value: Any, name: str) -> list[Any]:
 
 
 def _checked_path(path: Any, kind: str) -> Path:
-    """The path of a column out of attributes: keys, and positions."""
+    """Return the path of a column from attributes: keys and positions."""
     parts = _list(path, "the path of a column")
     is_known = {"value": len(parts) == 1, "json": not parts}.get(kind, bool(parts) and parts[0] in _FIELDS)
     if not is_known or len(parts) > _MOST_PARTS or not all(type(part) in (str, int) for part in parts):

@@ -1,4 +1,4 @@
-"""The metadata of an episode: numbers in arrays of their own, everything else as one JSON text."""
+"""The metadata of an episode: numbers in separate arrays, everything else as one JSON text."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from minari._storages.zarr.layout import ColumnKind, Table
 #: The column of the text.
 JSON: Final = ColumnKind((), "json", "|u1", ())
 
-_MOST_VALUES: Final = 64  # keys that have an array each; others go into the text
-_PYTHON: Final = frozenset({"|b1", "<i8", "<f8"})  # these come back as Python's own
+_MOST_VALUES: Final = 64  # keys with their own array; others go into the text
+_PYTHON: Final = frozenset({"|b1", "<i8", "<f8"})  # restored as Python types
 
 
 def split_metadata(table: Table, metadata: Mapping[str, Any]) -> tuple[dict[ColumnKind, Any], bytes | None]:
-    """The numbers among metadata, by the kind of their column, and the text of the rest, None where there is none.
+    """Return the numbers in metadata by the kind of their column, and the text of the rest, None if there is none.
 
-    A number goes into the text where its key has an array of another type already.
+    A number goes into the text if its key already has an array of another type.
 
     Raises:
         MetadataError: a value cannot be stored.
@@ -42,7 +42,7 @@ def split_metadata(table: Table, metadata: Mapping[str, Any]) -> tuple[dict[Colu
 
 
 def _dtype_of(value: Any) -> str | None:
-    """The type of array that a number is kept in; None for what is no number, or too large."""
+    """Return the array type for a number; None for other values and numbers that are too large."""
     if isinstance(value, bool):
         return "|b1"
     if isinstance(value, np.generic):
@@ -54,5 +54,5 @@ def _dtype_of(value: Any) -> str | None:
 
 
 def plain(value: Any) -> Any:
-    """A number out of an array as it was given: Python's own where JSON knows the type."""
+    """Return a number from an array in its original type: a Python type if JSON has it."""
     return value.item() if value.dtype.str in _PYTHON else value

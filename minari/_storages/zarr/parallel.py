@@ -1,9 +1,9 @@
-"""Many episodes written by several processes at once, each into shards of its own, and committed together.
+"""Concurrent writing of many episodes by several processes, each into its own shards, with one commit.
 
-It takes the lengths of the episodes, since they say where every step will lie. All arrays with one
-row a step have shards of the same steps, so that a part, which is some whole shards, is the affair of
-one process alone. What is not a row a step (last observations, texts, metadata) is handed to the
-process that commits, in a file beside the shards.
+The lengths of the episodes must be known, since they determine the position of every step. All arrays with
+one row per step have shards of the same steps, so that a part, which is a number of whole shards, belongs to
+a single process. Other data (last observations, texts, metadata) is passed to the process that commits, in a
+file beside the shards.
 """
 
 from __future__ import annotations
@@ -34,40 +34,40 @@ from minari.spaces import EpisodeColumns
 if TYPE_CHECKING:
     from minari._storages.zarr.storage import ZarrStorage
 
-#: An episode as a collector has it, or as it is stored.
+#: An episode from a collector, or in its stored form.
 Episode: TypeAlias = EpisodeBuffer | EpisodeColumns
 
-_RESTS: Final = ".parts"  # the folder of what is handed over
+_RESTS: Final = ".parts"  # directory of the files passed to the committing process
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Some whole shards of episodes to be written; fit to be sent to another process.
+    """A number of whole shards to be written; can be sent to another process.
 
     Attributes:
-        number: of the part, from 0.
-        episodes: which of the new episodes have steps in it, the first of them counting as 0. The
-            first and the last may lie in other parts too.
+        number: number of the part, from 0.
+        episodes: the new episodes with steps in it, counted from 0. The first and the last may have steps in
+            other parts too.
     """
 
     number: int
     episodes: range
     _data_path: str
-    _token: str  # of the change, which tells it from others
-    _starts: tuple[int, ...]  # of these episodes in the arrays, and the end of the last
+    _token: str  # of the change, to distinguish it from others
+    _starts: tuple[int, ...]  # positions of these episodes in the arrays, and the end of the last one
     _first: int  # step of the arrays
     _stop: int
     _table: dict[str, Any]
 
     def write(self, episodes: Iterable[Episode]) -> None:
-        """Write the steps of the part; nothing is seen before the parts are committed.
+        """Write the steps of the part; nothing is visible before the parts are committed.
 
         Args:
-            episodes: those of :attr:`episodes`, in order.
+            episodes: the episodes of :attr:`episodes`, in order.
 
         Raises:
-            EpisodeError: an episode has another length than was said, or a column that no episode had
-                which the parts were planned for.
+            EpisodeError: the length of an episode differs from the planned one, or it has a column that no
+                episode in ``like`` had.
         """
         storage: Any = MinariStorage.read(self._data_path)
         rest = self._rest()
@@ -75,7 +75,7 @@ class Part:
         put_staged = put_into(rest.parents[1] / STORE_NAME)
 
         def put(key: str, parts: Sequence[memoryview]) -> None:
-            if not unfinished.exists():  # the change was given up, and what is staged now is another one
+            if not unfinished.exists():  # the change was abandoned, and what is staged now is a different one
                 raise EpisodeError(f"Part {self.number} is no longer wanted, since the writing of parts has ended.")
             put_staged(key, parts)
 
@@ -90,7 +90,7 @@ class Part:
                 episode = _columns_of(storage, given)
                 start = self._start_of(count - 1, episode)
                 others = appender.add_steps(episode, start, self._first, self._stop)
-                if start >= self._first:  # otherwise the part before hands it over
+                if start >= self._first:  # otherwise it belongs to the previous part
                     file.writelines(to_record(others, columns))
             if count != len(self.episodes):
                 raise EpisodeError(f"Part {self.number} was given {count} episodes, expected {len(self.episodes)}.")
@@ -98,11 +98,11 @@ class Part:
         unfinished.replace(rest)
 
     def _rest(self) -> Path:
-        """What the part hands over."""
+        """Return the file that the part passes to the committing process."""
         return FolderChanges(Path(self._data_path)).staged / _RESTS / f"{self._token}-{self.number}"
 
     def _start_of(self, place: int, episode: EpisodeColumns) -> int:
-        """Where the steps of an episode begin in the arrays."""
+        """Return the position of the first step of an episode in the arrays."""
         if place >= len(self.episodes) or self._starts[place] + episode.total_steps != self._starts[place + 1]:
             raise EpisodeError(
                 f"Part {self.number} was given an episode of {episode.total_steps} steps as its number {place}, which "
@@ -112,10 +112,10 @@ class Part:
 
 
 class Parts:
-    """The parts of one change to a dataset; made by :func:`write_in_parts`.
+    """The parts of one change to a dataset; created by :func:`write_in_parts`.
 
     Attributes:
-        parts: to be written, in any order and by any processes.
+        parts: the parts to be written, in any order and by any process.
     """
 
     def __init__(self, storage: ZarrStorage, changes: FolderChanges, appender: StoreAppender, parts: list[Part]):
@@ -124,10 +124,10 @@ class Parts:
         self.parts = parts
 
     def commit(self) -> None:
-        """Make all episodes visible at once.
+        """Make all episodes visible atomically.
 
         Raises:
-            EpisodeError: a part has not been written; nothing is changed then.
+            EpisodeError: a part has not been written; nothing is changed.
         """
         for part in self.parts:
             for rest in self._rests(part):
@@ -139,7 +139,7 @@ class Parts:
         self._changes.commit(metadata.to_json())
 
     def _rests(self, part: Part) -> Iterator[Rest]:
-        """What a part hands over, of the episodes that begin in it."""
+        """Return the data passed by a part for the episodes that begin in it."""
         path = part._rest()
         try:
             with Directory(path.parents[1]) as staged:
@@ -168,16 +168,16 @@ class Parts:
 def write_in_parts(
     storage: ZarrStorage, lengths: Sequence[int], like: Iterable[Episode], count: int
 ) -> Iterator[Parts]:
-    """Append episodes that several processes write at the same time.
+    """Append episodes written concurrently by several processes.
 
     Args:
-        storage: where they go.
+        storage: the destination.
         lengths: the number of steps of each new episode.
         like: episodes that together have every kind of column that is to come.
-        count: how many parts there are to be; fewer where there are not so many shards.
+        count: number of parts; fewer if there are not enough shards.
 
     Raises:
-        DatasetBusyError: another program is writing the dataset.
+        DatasetBusyError: another program is writing to the dataset.
     """
     with changes_to(storage.data_path) as changes:
         appender = storage._appender(put_into(changes.staged / STORE_NAME), is_fixed=True)

@@ -1,8 +1,8 @@
-"""What a process that writes some steps hands over to the one that commits, as bytes.
+"""The data that a process which writes steps passes to the committing process, as bytes.
 
-Every episode is a record: two lengths and a checksum, a header in JSON, and the bytes of its arrays one
-after the other. How long those are and what they hold is known from the table of columns, so that a
-record is read without taking its word for anything.
+Every episode is a record: two lengths and a checksum, a header in JSON, and the concatenated bytes of its
+arrays. Their lengths and content follow from the table of columns, so that a record is read without trusting
+it.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class Rest:
 
     Attributes:
         total_steps: the number of its steps.
-        columns: the numbers of its columns.
-        rows: of the arrays that have other rows, in the order of :func:`arrays_of_rest`.
-        metadata: of the episode.
+        columns: numbers of its columns.
+        rows: the rows of its other arrays, in the order of :func:`arrays_of_rest`.
+        metadata: metadata of the episode.
     """
 
     total_steps: int
@@ -46,7 +46,7 @@ class Rest:
 
 
 def arrays_of_rest(columns: Sequence[StoredColumn]) -> list[tuple[StoredColumn, str]]:
-    """Return the arrays of some columns that do not have one row a step, each with its column."""
+    """Return the arrays of some columns that do not have one row per step, each with its column."""
     return [(column, array) for column in columns for array in column.arrays if not array.startswith("data/")]
 
 
@@ -54,11 +54,11 @@ def to_record(rest: Rest, columns: Sequence[StoredColumn]) -> list[Any]:
     """Return a record, in several parts.
 
     Args:
-        rest: what is handed over.
-        columns: all columns that the store has.
+        rest: the data to pass.
+        columns: all columns of the store.
 
     Raises:
-        MetadataError: metadata that cannot be stored.
+        MetadataError: metadata cannot be stored.
     """
     header = json.dumps(
         {
@@ -78,14 +78,14 @@ def to_record(rest: Rest, columns: Sequence[StoredColumn]) -> list[Any]:
 
 
 def read_records(descriptor: int, columns: Sequence[StoredColumn]) -> Iterator[Rest]:
-    """Read what :func:`to_record` has made, one record after the other.
+    """Read records created by :func:`to_record`.
 
     Args:
-        descriptor: of the file.
-        columns: all columns that the store has.
+        descriptor: descriptor of the file.
+        columns: all columns of the store.
 
     Raises:
-        ValueError: the file holds something else, or is damaged.
+        ValueError: the file has other content, or is damaged.
     """
     left = os.fstat(descriptor).st_size
     with open(descriptor, "rb", closefd=False) as file:

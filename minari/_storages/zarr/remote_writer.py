@@ -1,8 +1,8 @@
-"""Episodes appended to a Zarr dataset in a store that fsspec knows, such as a bucket.
+"""Appending of episodes to a Zarr dataset in a store supported by fsspec, such as a bucket.
 
-There nothing can be renamed, and only a file at a time appears whole. So everything is written first
-that the metadata of the dataset do not speak of yet, and those in the end: who reads them before finds
-what was there, and rows that a writer without an end has left are written over by the next one.
+Nothing can be renamed there, and only single files appear atomically. Therefore all data beyond the metadata
+of the dataset is written first, and the metadata last: earlier readers find the previous state, and rows left
+by a writer that did not finish are overwritten by the next one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class RemoteWriter(EpisodeWriter):
-    """Appends, and refuses what cannot happen all at once; made by :func:`open_remote_writer`."""
+    """Writer that appends and rejects changes that cannot be atomic; created by :func:`open_remote_writer`."""
 
     def __init__(self, storage: ZarrStorage) -> None:
         self._storage = storage
@@ -66,7 +66,7 @@ class RemoteWriter(EpisodeWriter):
             self._appender = None
 
     def _put(self, key: str, parts: Sequence[memoryview]) -> None:
-        if not key.endswith("zarr.json"):  # before each shard, since one that is overwritten is lost
+        if not key.endswith("zarr.json"):  # before each shard, since overwriting loses it
             self._check_alone()
         file: Any = self._storage._store_path / "/".join(relative_parts(key))
         with store_errors(file):
@@ -83,12 +83,12 @@ class RemoteWriter(EpisodeWriter):
 
 @contextmanager
 def open_remote_writer(storage: ZarrStorage) -> Iterator[RemoteWriter]:
-    """A writer for a remote store; that there is no other one, the caller has to see to."""
+    """Yield a writer for a remote store; the caller must ensure that there is no other one."""
     yield RemoteWriter(storage)
 
 
 def refusal(path: Path) -> MetadataError:
-    """What says that a change is none that a remote store can make all at once."""
+    """Return the error for a change that cannot be atomic in a remote store."""
     return MetadataError(
         f"{path} is a remote store, to which episodes can be appended, and where nothing that is there can be changed "
         f"all at once; copy the dataset to a folder, change it there, and copy it back."

@@ -1,4 +1,4 @@
-"""The columns of an episode <-> the rows that go into arrays."""
+"""Conversion between the columns of an episode and the rows of arrays."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _RAGGED_INFO: Final = "_ragged_values"
 
 
 def kind_of(path: Path, column: Column, total_steps: int, leaves: frozenset[Path]) -> ColumnKind:
-    """In what arrays the rows of a column go.
+    """Return the kind of a column.
 
     Args:
-        path: of the column.
+        path: path of the column.
         column: its values in an episode.
-        total_steps: of that episode.
-        leaves: the columns of the spaces that have one row a step.
+        total_steps: number of steps of that episode.
+        leaves: the columns of the spaces that have one row per step.
 
     Raises:
-        EpisodeTypeError: Zarr does not know the type of the values.
+        EpisodeTypeError: Zarr does not support the type of the values.
     """
     if column.dtype == object:
         is_bytes = len(column) > 0 and isinstance(column[0], bytes)
@@ -50,7 +50,7 @@ def kind_of(path: Path, column: Column, total_steps: int, leaves: frozenset[Path
 
 
 def split(kind: str, column: Column, total_steps: int) -> tuple[Array, ...]:
-    """The rows of a column for each of the arrays of its kind."""
+    """Return the rows of a column for each of the arrays of its kind."""
     if kind == "states":
         return column[:total_steps], column[total_steps:]
     if kind in ("text", "bytes"):
@@ -61,15 +61,15 @@ def split(kind: str, column: Column, total_steps: int) -> tuple[Array, ...]:
 
 
 def join(kind: str, parts: Sequence[Array], array: str) -> Column:
-    """The column that :func:`split` has split.
+    """Return the column that was passed to :func:`split`.
 
     Args:
-        kind: of the column.
-        parts: the rows of each of its arrays.
-        array: the name of one of them, for messages.
+        kind: kind of the column.
+        parts: rows of each of its arrays.
+        array: name of one of them, for messages.
 
     Raises:
-        DatasetCorruptError: texts that are no UTF-8, or of other lengths than their bytes.
+        DatasetCorruptError: texts are not UTF-8, or their lengths do not match their bytes.
     """
     if kind == "states":
         return np.concatenate(parts)

@@ -1,11 +1,11 @@
-"""Rows out of the shards of an array in a folder, without zarr-python, which takes a millisecond an array.
+"""Reader for the shards of local arrays without zarr-python, which takes a millisecond per array.
 
-This is for arrays as :mod:`zarr_arrays` writes them. Others, and those that lie elsewhere than in a
-folder, are read through zarr-python (see :mod:`zarr_store`).
+This is for arrays written by :mod:`.arrays`. Others, and those that are not in a local directory, are read
+through zarr-python (see :mod:`.store`).
 
-What an index says of chunks is compared with the file before anything is allocated: they lie in the
-file, and no two of them have bytes in common. Chunks that a shard does not have count as zeros, and a
-:class:`Budget` bounds how much may be made of few bytes.
+The index of chunks is compared with the file before anything is allocated: chunks must be inside the file and
+must not overlap. Chunks that a shard does not have count as zeros, and a :class:`Budget` limits the memory
+that few bytes can expand to.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from minari.errors import ChecksumError, DatasetCorruptError, UnsafePathError
 
 _ALONE: Final = 1 << 20  # bytes of chunks that are not worth a thread
 
-_seeking = Lock()  # for systems that cannot read at a place
+_seeking = Lock()  # for systems without positioned reads
 
 
 class Budget:
-    """How much memory one read may take, by the bytes that there are.
+    """Limit of the memory of one read, depending on the stored bytes.
 
-    Constant values are compressed many thousand times, and what is all zeros is not stored at all, so
-    that some bytes are free. Beyond them no more than a multiple of the stored bytes may be taken, which
-    values that differ from step to step do not reach.
+    Constant values are compressed many thousand times, and zeros are not stored at all, so some bytes are
+    free. Beyond them, a read can use only a multiple of the stored bytes, which values that differ from step
+    to step do not reach.
 
     Args:
-        free: how many bytes may be taken however few there are.
-        per_byte: how many for every byte there is.
+        free: number of bytes that can always be used.
+        per_byte: number of bytes for every stored byte.
     """
 
     def __init__(self, free: int = 1 << 30, per_byte: int = 1 << 10) -> None:
@@ -52,15 +52,15 @@ class Budget:
         self._uncounted: list[Callable[[], int]] = []
 
     def take(self, size: int, passing: int, present: Callable[[], int]) -> None:
-        """Ask for bytes before they are allocated.
+        """Request bytes before they are allocated.
 
         Args:
-            size: how many.
-            passing: how many more, which are given back soon.
-            present: returns how many are stored for them; called where that matters.
+            size: number of bytes.
+            passing: number of additional bytes that are released soon.
+            present: returns the number of stored bytes; called only if needed.
 
         Raises:
-            ValueError: there are far too few of them.
+            ValueError: there are far too few stored bytes.
         """
         self._taken += size
         self._uncounted.append(present)
@@ -74,13 +74,13 @@ class Budget:
 
 
 class Folders:
-    """The folders of a store, open, as one: a file is that of the first folder that has it.
+    """The directories of a store, open, as one: the first directory that has a file takes precedence.
 
-    The groups of the store stay open as well until the folders are closed, so that files in them are
-    opened in fewer steps.
+    The groups of the store stay open too until the directories are closed, so that files in them are opened
+    in fewer steps.
 
     Args:
-        folders: the parent of each, and its name; those that do not exist count as empty.
+        folders: the parent of each, and its name; missing ones count as empty.
     """
 
     def __init__(self, folders: Iterable[tuple[str, str]]) -> None:
@@ -103,7 +103,7 @@ class Folders:
         self.close()
 
     def close(self) -> None:
-        """Close the folders; files that were opened in them stay open."""
+        """Close the directories; files opened in them stay open."""
         for directory in (*self._groups.values(), *self._folders):
             directory.close()
 
@@ -111,9 +111,9 @@ class Folders:
         """Open a file and return its descriptor.
 
         Raises:
-            UnsafePathError: its name leads out of the store, by itself or through a link, or it is no regular file.
+            UnsafePathError: its name leads out of the store, by itself or through a link, or it is not a regular file.
             DatasetCorruptError: it cannot be opened.
-            FileNotFoundError: no folder has it.
+            FileNotFoundError: no directory has it.
         """
         group, _, inner = key.partition("/")
         for number, folder in enumerate(self._folders):
@@ -125,7 +125,7 @@ class Folders:
                 try:
                     return self._groups[number, group].open(inner)
                 except UnsafePathError:
-                    return folder.open(key)  # as it is reached through a link to another group, or not at all
+                    return folder.open(key)  # it is reached through a link to another group, or does not exist
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
@@ -134,13 +134,13 @@ class Folders:
 
 
 class Piece(NamedTuple):
-    """Some rows of a chunk, on their way out of it.
+    """Rows of a chunk to be copied.
 
     Attributes:
-        key: of the shard.
-        offset, size: of the chunk in it; the size of one that it does not have is 0.
-        start, stop: of the rows in the chunk.
-        at: where they go.
+        key: key of the shard.
+        offset, size: position of the chunk in it; the size of a missing chunk is 0.
+        start, stop: range of rows in the chunk.
+        at: destination of the rows.
     """
 
     key: str
@@ -153,12 +153,12 @@ class Piece(NamedTuple):
 
 @dataclass(slots=True)
 class ShardedArray:
-    """An array in a folder.
+    """An array in a local directory.
 
     Attributes:
-        name: the path of the array in it.
-        form: what it is like.
-        rows: how many it has.
+        name: path of the array.
+        form: form of the array.
+        rows: number of its rows.
     """
 
     name: str
@@ -167,19 +167,19 @@ class ShardedArray:
     _indices: dict[int, tuple[str, npt.NDArray[np.uint64]]] = field(default_factory=dict)
 
     def read(self, folders: Folders, start: int, stop: int, budget: Budget, verify: bool = False) -> npt.NDArray[Any]:
-        """The rows from one to before another.
+        """Return a range of rows.
 
         Args:
-            folders: of the store; the first that has a shard is the one that counts.
+            folders: directories of the store; the first that has a shard takes precedence.
             start: the first row.
-            stop: the row behind the last one.
-            budget: for what is allocated.
-            verify: whether every chunk is read as a whole, and compared with its checksum. Otherwise that is
-                done where it is compressed, or half of its rows are wanted.
+            stop: the row after the last one.
+            budget: limit for allocations.
+            verify: True to read every chunk as a whole and verify its checksum. Otherwise this is done for
+                compressed chunks, and if at least half of the rows are requested.
 
         Raises:
             FileNotFoundError: a shard with some of the rows is missing.
-            ChecksumError: a chunk is not as it was written.
+            ChecksumError: a chunk differs from what was written.
             ValueError: a shard is damaged.
         """
         form = self.form
@@ -188,7 +188,7 @@ class ShardedArray:
         pieces = list(self._pieces(folders, start, stop))
         size = (stop - start) * form.row_size
         budget.take(size, form.row_size * form.chunk_rows, lambda: sum(piece.size for piece in pieces))
-        # Zeros that nobody touches take no memory.
+        # Zeros that are never accessed take no memory.
         allocate = np.empty if all(piece.size for piece in pieces) else np.zeros
         out = allocate((stop - start, *form.row_shape), form.dtype)
         for key, group in groupby((piece for piece in pieces if piece.size), attrgetter("key")):
@@ -211,7 +211,7 @@ class ShardedArray:
             at += taken
 
     def _read_index(self, folders: Folders, shard: int) -> tuple[str, npt.NDArray[np.uint64]]:
-        """The key of a shard, and the offset and the size of each chunk, which is 0 of those that are absent."""
+        """Return the key of a shard, and the offset and size of each chunk, with size 0 for missing ones."""
         key = f"{self.name}/{self.form.key(shard)}"
         descriptor = folders.open(key)
         try:
@@ -288,10 +288,10 @@ def _bytes_of(rows: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 
 
 def read_into(descriptor: int, out: npt.NDArray[np.uint8], offset: int) -> None:
-    """Fill an array with bytes of a file, from an offset on.
+    """Fill an array with bytes of a file, starting at an offset.
 
     Raises:
-        ValueError: it ends before.
+        ValueError: the file is too short.
     """
     done = 0
     while done < len(out):
@@ -312,7 +312,7 @@ def _read_some(descriptor: int, out: npt.NDArray[np.uint8], offset: int) -> int:
 
 
 def unreadable(error: OSError, path: str | None = None) -> DatasetCorruptError:
-    """The error about a file or a folder that the system does not let anybody read."""
+    """Return the error for a file or directory that cannot be read."""
     return DatasetCorruptError(
         f"{path or error.filename} cannot be read ({error.strerror or error}); look at its permissions, "
         f"or copy or download the dataset again."
@@ -320,5 +320,5 @@ def unreadable(error: OSError, path: str | None = None) -> DatasetCorruptError:
 
 
 def missing_shard(key: str, store: object) -> DatasetCorruptError:
-    """The error about a shard that there is not."""
+    """Return the error for a missing shard."""
     return DatasetCorruptError(f"The shard {key} of {store} is missing; copy or download the dataset again.")

@@ -1,7 +1,7 @@
-"""The format Zarr: one flat array a leaf with time first, in shards of compressed chunks.
+"""The format Zarr: one flat array per leaf with time first, in shards of compressed chunks.
 
-``data/main_data.zarr`` has the groups ``data``, ``meta`` and ``ragged``; ``docs/zarr_layout.md`` says
-what is in them, for those who read the store without this library.
+``data/main_data.zarr`` has the groups ``data``, ``meta`` and ``ragged``; ``docs/zarr_layout.md`` specifies
+their content, for reading the store without this library.
 """
 
 from __future__ import annotations
@@ -50,21 +50,21 @@ class ZarrStorage(MinariStorage):
         spaces = (self.episode_codec.observations, self.episode_codec.actions)
         self._leaves = {leaf.path: leaf for space in spaces for leaf in space.leaves()}
         self._known_size = KnownSize(data_path)
-        self._known_reader: tuple[Any, StoreReader] | None = None  # and what the metadata file was like
+        self._known_reader: tuple[Any, StoreReader] | None = None  # with the status of the metadata file
 
     @property
     def _store_path(self) -> FilePath:
         return self.data_path / STORE_NAME
 
     def _count_episodes(self) -> int:
-        # What lies behind the episodes of the metadata was left by a writer of a remote store that did not finish.
+        # Data beyond the episodes of the metadata was left by a writer of a remote store that did not finish.
         found = Arrays(self._store()).open(EPISODE_ENDS).rows
         return min(found, self._metadata.total_episodes)
 
     # Reading
 
     def _store(self) -> Any:
-        """The store, before whose files those come that a killed writer has committed and not put into place."""
+        """Return the store; files that a killed writer has committed but not applied take precedence."""
         if not is_remote(self.data_path):
             changes = pending_changes(self.data_path)
             if changes is not None:
@@ -72,16 +72,16 @@ class ZarrStorage(MinariStorage):
         return store_at(self._store_path)
 
     def _state(self) -> tuple[int | None, Any]:
-        """What is not the same any more when the store has changed; waits for a change that is being made."""
+        """Return values that differ after any change to the store; wait for a change in progress."""
         change = None if is_remote(self.data_path) else change_under_way(self.data_path)
         return change, stamp_of(self.data_path)
 
     def _reader(self, verify: bool | None = None, state: Any = None) -> StoreReader:
-        """What the store holds at this moment.
+        """Return a reader for the current state of the store.
 
         Args:
-            verify: whether checksums are verified; by default as the storage does.
-            state: of the store, where that was looked at just now.
+            verify: True to verify checksums; by default as configured for the storage.
+            state: state of the store, if it was just determined.
         """
         verify = self.verify_checksums if verify is None else verify
         while True:
@@ -89,7 +89,7 @@ class ZarrStorage(MinariStorage):
             if self._known_reader is not None and self._known_reader[0] == (state, verify):
                 return self._known_reader[1]
             if state[0] is not None:
-                self.forget_metadata()  # they change with the store
+                self.forget_metadata()  # it changes with the store
             try:
                 reader = StoreReader(Arrays(self._store(), verify), self.total_episodes)
                 self._check_steps(reader)
@@ -112,7 +112,7 @@ class ZarrStorage(MinariStorage):
             )
 
     def _check_leaves(self, table: Table) -> None:
-        """See that values of the spaces are as large as those say."""
+        """Raise unless the shape of values matches the spaces."""
         for column in table.columns:
             leaf = self._leaves.get(column.kind.path)
             if leaf is not None and column.kind.has_steps and math.prod(leaf.shape) != math.prod(column.kind.row_shape):
@@ -123,7 +123,7 @@ class ZarrStorage(MinariStorage):
                 )
 
     def _settled(self, read: Callable[[StoreReader], T]) -> T:
-        """What is read from the store; again where it was being changed meanwhile."""
+        """Return the result of a read; repeat it if the store was changed in the meantime."""
         while True:
             state = self._state()
             reader = self._reader(state=state)
@@ -151,7 +151,7 @@ class ZarrStorage(MinariStorage):
             yield from zip(range(first, stop), read, strict=True)
 
     def _damaged_episode(self, first: int, stop: int, error: ChecksumError) -> ChecksumError:
-        """The error about some episodes, with the first of them that it is about."""
+        """Return the error for some episodes, naming the first damaged one."""
         reader = self._reader(verify=True)
         for index in range(first, stop):
             try:
@@ -190,12 +190,12 @@ class ZarrStorage(MinariStorage):
         return open_writer(self, anew=True)
 
     def _appender(self, put: Put, reader: StoreReader | None = None, is_fixed: bool = False) -> StoreAppender:
-        """What appends to the store as it is, or as a reader says."""
-        reader = reader or self._reader(verify=True)  # what is damaged does not get a new checksum
+        """Return the appender for the current store, or for a reader."""
+        reader = reader or self._reader(verify=True)  # damaged data must not get a new checksum
         return StoreAppender(put, reader, frozenset(self._leaves), self._codec_for, is_fixed)
 
     def _appender_of_part(self, put: Put, table: Table) -> StoreAppender:
-        """What writes a part of many episodes, whose columns are known beforehand."""
+        """Return the writer of a part of many episodes, whose columns are known in advance."""
         appender = self._appender(put, is_fixed=True)
         appender.table = table
         return appender
@@ -203,24 +203,23 @@ class ZarrStorage(MinariStorage):
     def write_in_parts(
         self, lengths: Sequence[int], like: Iterable[Episode], count: int
     ) -> AbstractContextManager[Parts]:
-        """Append episodes that several processes write at the same time, each into shards of its own.
+        """Append episodes written concurrently by several processes, each into its own shards.
 
-        Each of the ``parts`` is sent to a process, which calls its ``write`` with the episodes of its
-        range ``episodes``; ``commit`` then makes all of them visible at once.
+        Send each of the ``parts`` to a process, which calls its ``write`` with the episodes of its range
+        ``episodes``; ``commit`` then makes all of them visible atomically.
 
         Args:
             lengths: the number of steps of each new episode.
             like: episodes that together have every kind of column that is to come.
-            count: how many parts there are to be; fewer where there are not so many shards.
+            count: number of parts; fewer if there are not enough shards.
 
         Returns:
-            A context with :class:`~minari._storages.zarr.parallel.Parts`. Without a commit nothing
-            is changed.
+            A context with :class:`~minari._storages.zarr.parallel.Parts`. Without a commit, nothing is changed.
         """
         if is_remote(self.data_path):
             raise refusal(self.data_path)
         return write_in_parts(self, lengths, like, count)
 
     def _size(self) -> int:
-        """The number of bytes that the store has."""
+        """Return the number of bytes of the store."""
         return self._known_size.get(lambda: folder_size(self._store_path))

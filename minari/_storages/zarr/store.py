@@ -1,4 +1,4 @@
-"""Stores of Zarr that are read: a folder, or several laid over one another; and the arrays in them."""
+"""Zarr stores for reading: one directory, or several overlaid ones; and their arrays."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ from minari.errors import (
 
 
 _SHARD = re.compile(r".*/c\.[0-9.]+")
-_LARGEST_ROOT: Final = 64 << 20  # bytes of the zarr.json of the root, where all columns and layouts are
+_LARGEST_ROOT: Final = 64 << 20  # bytes of the zarr.json of the root, which has all columns and layouts
 _LARGEST_JSON: Final = 1 << 20  # of any other
 
 
 class Rows(NamedTuple):
-    """Rows of an array, and what they are to be like.
+    """Rows of an array, and their expected properties.
 
     Attributes:
-        array: its path in the store.
+        array: path of the array in the store.
         start: the first row.
-        stop: the row behind the last one.
-        dtype: of the values.
-        row_shape: of one row.
+        stop: the row after the last one.
+        dtype: dtype of the values.
+        row_shape: shape of a row.
     """
 
     array: str
@@ -60,14 +60,13 @@ class Rows(NamedTuple):
 
 
 class FolderStore(Store):
-    """Folders as one store that is read: a file is that of the first folder that has it.
+    """Directories as one read-only store: the first directory that has a file takes precedence.
 
-    Unlike the store of zarr-python it reads without handing over to another thread, since the time
-    that takes is a multiple of that of reading what the system has in memory. Files are opened beneath
-    the parents of the folders, and nothing else is.
+    Unlike the store of zarr-python, it reads in the calling thread, since handing over to another one takes
+    several times as long as reading cached data. Files are only opened inside the parents of the directories.
 
     Args:
-        folders: those of changes that are not in place yet before the one that they are changes to.
+        folders: directories of changes that have not been applied, followed by the one they apply to.
     """
 
     def __init__(self, *folders: Path) -> None:
@@ -81,7 +80,7 @@ class FolderStore(Store):
         return "/".join(self.folders[-1])
 
     def opened(self) -> Folders:
-        """The folders that exist, open."""
+        """Open the directories that exist."""
         return Folders(self.folders)
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
@@ -131,7 +130,7 @@ class FolderStore(Store):
 
 
 def store_at(path: Path) -> Store:
-    """The store in a folder, or in a place that fsspec knows."""
+    """Return the store in a local directory, or at an address supported by fsspec."""
     if not is_remote(path):
         return FolderStore(path)
     options = dict(getattr(path, "storage_options", {}))
@@ -139,9 +138,9 @@ def store_at(path: Path) -> Store:
 
 
 class RemoteStore(WrapperStore[Any]):
-    """A store of fsspec, whose errors are those of this library.
+    """A store of fsspec with the errors of this library.
 
-    A shard that is missing is taken for damage, and not for one full of zeros.
+    A missing shard is treated as damage, not as zeros.
     """
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
@@ -155,7 +154,7 @@ class RemoteStore(WrapperStore[Any]):
 
 @contextmanager
 def store_errors(place: object) -> Iterator[None]:
-    """What a store of fsspec raises, as errors of this library."""
+    """Convert exceptions of a store of fsspec to errors of this library."""
     try:
         yield
     except MinariError:
@@ -164,7 +163,7 @@ def store_errors(place: object) -> Iterator[None]:
         raise RemoteAccessError(
             f"{place} refuses access ({_first_line(error)}); give credentials that may read and write there."
         ) from error
-    except Exception as error:  # every client of a store has exceptions of its own
+    except Exception as error:  # every client of a store has its own exceptions
         raise RemoteUnreachableError(
             f"{place} does not answer as expected ({_first_line(error)}); try again later, or look at the address."
         ) from error
@@ -176,7 +175,7 @@ def _refuse_shard(store: Store, key: str) -> None:
 
 
 def _read_file(folders: Folders, key: str, byte_range: ByteRequest | None = None) -> npt.NDArray[np.uint8] | None:
-    """The content of a file, or a part of it; None where there is none."""
+    """Return the content of a file, or a part of it; None if it does not exist."""
     try:
         descriptor = folders.open(key)
     except FileNotFoundError:
@@ -200,16 +199,16 @@ def _read_file(folders: Folders, key: str, byte_range: ByteRequest | None = None
 
 @dataclass(frozen=True, slots=True)
 class OpenedArray:
-    """An array of a store, by what its ``zarr.json`` says.
+    """An array of a store as described by its ``zarr.json``.
 
     Attributes:
-        rows: how many it has.
-        dtype: of its values.
-        row_shape: of one row.
-        form: how it lies in the store; what is wrong with it where another program has written it otherwise.
-        metadata: of the array, for zarr-python; None where it takes none to read it.
-        direct: what reads it otherwise.
-        is_as_written: whether the file says what its checksum is of; None where it has none.
+        rows: number of its rows.
+        dtype: dtype of its values.
+        row_shape: shape of a row.
+        form: form of the array; for an array of another program, the reason why it has none.
+        metadata: metadata of the array for zarr-python; None if that is not needed.
+        direct: reader without zarr-python.
+        is_as_written: whether the file matches its checksum; None if it has none.
     """
 
     rows: int
@@ -222,7 +221,7 @@ class OpenedArray:
 
     @property
     def has_checksums(self) -> bool:
-        """Whether checksums stand behind all of its chunks."""
+        """Return whether all of its chunks have checksums."""
         return isinstance(self.form, ArrayForm) and self.form.has_checksums
 
 
@@ -230,9 +229,8 @@ class Arrays:
     """The arrays of a store, each opened once.
 
     Args:
-        store: where they lie.
-        verify: whether all that is read is compared with its checksums, where there are any; otherwise
-            that is done with chunks most of which is read anyway.
+        store: the store.
+        verify: True to verify all checksums; otherwise only those of chunks that are mostly read anyway.
     """
 
     def __init__(self, store: Store, verify: bool = False) -> None:
@@ -241,7 +239,7 @@ class Arrays:
         self._opened: dict[str, AsyncArray[Any]] = {}
 
     def root(self) -> dict[str, Any]:
-        """What the ``zarr.json`` of the root says.
+        """Return the content of the ``zarr.json`` of the root.
 
         Raises:
             FileNotFoundError: it is missing.
@@ -254,10 +252,10 @@ class Arrays:
         return parse_zarr_json(text)
 
     def check_groups(self, groups: Sequence[str]) -> None:
-        """Compare the ``zarr.json`` of groups, which nothing is read from, with their checksums.
+        """Verify the ``zarr.json`` of groups, which are not used for reading.
 
         Raises:
-            ChecksumError: one is not as it was written.
+            ChecksumError: one differs from what was written.
         """
         keys = [f"{group}/zarr.json" for group in groups]
         with self._folders() as folders:
@@ -270,7 +268,7 @@ class Arrays:
                     raise self.changed_json(key)
 
     def open(self, array: str) -> OpenedArray:
-        """What an array is like.
+        """Return the description of an array.
 
         Raises:
             DatasetCorruptError: its ``zarr.json`` is missing or damaged.
@@ -281,14 +279,14 @@ class Arrays:
         return self._known[array]
 
     def read(self, wanted: Sequence[Rows], budget: Budget | None = None) -> list[npt.NDArray[Any]]:
-        """Rows of some arrays, all read at the same time.
+        """Return rows of several arrays, read concurrently.
 
         Args:
-            wanted: the rows of each.
-            budget: for what is allocated.
+            wanted: rows of each array.
+            budget: limit for allocations.
 
         Raises:
-            DatasetCorruptError: an array is missing, damaged, has fewer rows, or other ones.
+            DatasetCorruptError: an array is missing, damaged, too short, or of another type.
         """
         budget = budget or Budget()
         with self._folders() as folders:
@@ -300,14 +298,14 @@ class Arrays:
                 read[number] = found
         return read
 
-    # The files zarr.json
+    # The zarr.json files
 
     def _folders(self) -> Folders:
-        """The folders of the store, open; none where it is remote."""
+        """Open the directories of the store; None if it is remote."""
         return self.store.opened() if isinstance(self.store, FolderStore) else Folders(())
 
     def _texts(self, folders: Folders, keys: Sequence[str], limit: int = _LARGEST_JSON) -> list[bytes | None]:
-        """The contents of small files of the store, None of those that there are not."""
+        """Return the contents of small files of the store, None for missing ones."""
         if not isinstance(self.store, FolderStore):
             texts: list[bytes | None] = sync(self._remote_texts(keys, limit))
             return texts
@@ -361,7 +359,7 @@ class Arrays:
         return OpenedArray(rows, dtype, tuple(row_shape), form, metadata, None, is_as_written(value))
 
     def changed_json(self, key: str) -> ChecksumError:
-        """The error about a ``zarr.json`` that is not as it was written."""
+        """Return the error for a ``zarr.json`` that differs from what was written."""
         return ChecksumError(
             f"{key} of {self.store} is damaged: it does not say what its checksum was made of; copy or download the "
             f"dataset again."
@@ -370,7 +368,7 @@ class Arrays:
     # Rows
 
     def _read_directly(self, folders: Folders, rows: Rows, budget: Budget) -> npt.NDArray[Any] | None:
-        """The rows, or None where it takes zarr-python to read them."""
+        """Return the rows, or None if zarr-python is required."""
         array = self._known[rows.array]
         self._check(array, rows)
         try:
@@ -383,7 +381,7 @@ class Arrays:
             raise self._damage(rows.array, error) from error
 
     def _damage(self, array: str, error: Exception) -> Exception:
-        """Whatever is raised because of a file that is damaged, as an error of this library."""
+        """Convert all exceptions caused by a damaged file to an error of this library."""
         if isinstance(error, FileNotFoundError):
             return missing_shard(str(error), self.store)
         if isinstance(error, MinariError) and not isinstance(error, ChecksumError):
@@ -407,7 +405,7 @@ class Arrays:
                 f"again."
             )
 
-    # By way of zarr-python
+    # Through zarr-python
 
     async def _read_all(self, wanted: Sequence[Rows]) -> list[npt.NDArray[Any]]:
         return await asyncio.gather(*map(self._read, wanted))
@@ -420,11 +418,11 @@ class Arrays:
             if rows.array not in self._opened:
                 self._opened[rows.array] = AsyncArray(array.metadata, StorePath(self.store, rows.array))
             return np.asarray(await self._opened[rows.array].getitem(slice(rows.start, rows.stop)))
-        except Exception as error:  # whatever zarr-python makes of bytes that are damaged
+        except Exception as error:  # zarr-python may raise anything for damaged bytes
             raise self._damage(rows.array, error) from error
 
     def _size(self, array: str) -> int:
-        """How many bytes of an array are stored."""
+        """Return the number of stored bytes of an array."""
         if isinstance(self.store, FolderStore):
             return sum(_size_of_files("/".join([*folder, array])) for folder in self.store.folders)
         inner: Any = self.store

@@ -1,4 +1,4 @@
-"""Rows on their way into the shards of an array, a shard at a time."""
+"""Streams that write rows to the shards of an array, one shard at a time."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import numpy.typing as npt
 from minari._storages.zarr.arrays import ArrayForm, fitting
 
 
-#: Puts a file into a store: its key, and its content in several parts.
+#: Writes a file to a store: its key, and its content in several parts.
 Put: TypeAlias = Callable[[str, Sequence[memoryview]], None]
 
 
 class RowStream:
-    """The rows of one array, which come in order and may leave out some.
+    """The rows of one array, in order and possibly with gaps.
 
-    The rows of one shard are kept in memory, and written as soon as there are all of them.
+    The rows of a shard are kept in memory, and written as soon as it is complete.
 
     Args:
-        put: where shards go.
-        array: the path of the array.
-        form: what it is like.
-        start: where the first row may come.
-        is_fixed: whether the chunks must stay as they are, even where no shard but the first has any.
+        put: writes shards.
+        array: path of the array.
+        form: form of the array.
+        start: position of the first row.
+        is_fixed: True if the chunk size must not change, even if only the first shard has rows.
     """
 
     def __init__(self, put: Put, array: str, form: ArrayForm, start: int, is_fixed: bool = False) -> None:
@@ -35,15 +35,15 @@ class RowStream:
         self._is_fixed = is_fixed or self._shard > 0
         self._block: npt.NDArray[Any] = np.empty((form.shard_rows, *form.row_shape), form.dtype)
         self._block[: self._filled] = 0
-        self._runs: list[list[int]] = []  # rows of the block that have come, from and to
+        self._runs: list[list[int]] = []  # ranges of rows present in the block
 
     def restore(self, rows: npt.NDArray[Any]) -> None:
-        """The rows before the first one that may come, which share a shard with it."""
+        """Restore the rows before the first one that share a shard with it."""
         self._block[: len(rows)] = rows
         self._runs = [[0, len(rows)]]
 
     def put(self, at: int, rows: npt.NDArray[Any]) -> None:
-        """Take rows that lie behind those that came before."""
+        """Add rows after all previous ones."""
         size = self.form.shard_rows
         while len(rows):
             shard, offset = divmod(at, size)
@@ -65,7 +65,7 @@ class RowStream:
             rows, at = rows[taken:], at + taken
 
     def flush(self) -> None:
-        """Write the shard that is being filled, where anything has come for it."""
+        """Write the current shard if it has any rows."""
         if not self._runs or not self.form.has_data:
             return
         if not self._is_fixed:

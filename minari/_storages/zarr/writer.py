@@ -1,4 +1,4 @@
-"""Changes to the episodes of a Zarr dataset in a folder, in one transaction."""
+"""Transactions on the episodes of a Zarr dataset in a local directory."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from minari._storages.zarr.storage import ZarrStorage
 
 STORE_NAME: Final = "main_data.zarr"
-_OF_METADATA = ("meta/episodes", "meta/json", "meta/json_ends")  # groups that are made anew as a whole
+_OF_METADATA = ("meta/episodes", "meta/json", "meta/json_ends")  # groups that are rewritten as a whole
 
 
 class ZarrWriter(EpisodeWriter):
-    """Writes into a staged folder; made by :func:`open_writer`.
+    """Writer into a staged directory; created by :func:`open_writer`.
 
     Args:
-        storage: whose episodes are changed.
-        changes: to its folder.
-        anew: whether the store begins without an episode, and takes the place of the one there is.
+        storage: storage whose episodes are changed.
+        changes: changes to its directory.
+        anew: True if the store begins without episodes and replaces the existing one.
     """
 
     def __init__(self, storage: ZarrStorage, changes: FolderChanges, anew: bool) -> None:
@@ -50,7 +50,7 @@ class ZarrWriter(EpisodeWriter):
 
     @cached_property
     def _reader(self) -> StoreReader:
-        """Of what there is before, which a change of nothing but the dataset's metadata does not look at."""
+        """Return a reader of the previous state, which changes of dataset metadata alone do not need."""
         return StoreReader(Arrays(FolderStore(self._store)), 0) if self._anew else self._storage._reader(verify=True)
 
     def append(self, first_index: int, episodes: Sequence[EpisodeColumns]) -> None:
@@ -86,7 +86,7 @@ class ZarrWriter(EpisodeWriter):
         self._is_finished = True
         if self._appender is not None:
             self._appender.finish()
-        if self._store.exists() and not self._reader.episodes:  # whatever may lie there
+        if self._store.exists() and not self._reader.episodes:  # whatever it contains
             self._changes.take_the_place_of(self._store)
         if self._replaced or (self._metadata and self._appender is not None):
             self._rewrite()
@@ -106,7 +106,7 @@ class ZarrWriter(EpisodeWriter):
             self._changes.take_the_place_of(staged)
 
     def _rewrite(self) -> None:
-        """All episodes into a new store, which takes the place of the old one."""
+        """Write all episodes to a new store, which replaces the old one."""
         total = self._reader.episodes if self._appender is None else self._appender.episodes
         folders = [self._store, self._storage._store_path] if self._reader.episodes else [self._store]
         reader = StoreReader(Arrays(FolderStore(*folders), verify=True), total)
@@ -126,25 +126,25 @@ class ZarrWriter(EpisodeWriter):
 
 @contextmanager
 def open_writer(storage: ZarrStorage, anew: bool = False) -> Iterator[ZarrWriter]:
-    """The only writer of a dataset, until the context ends.
+    """Yield the only writer of a dataset, until the context ends.
 
     Args:
-        storage: of the dataset.
-        anew: whether its episodes take the place of all that are there.
+        storage: storage of the dataset.
+        anew: True if its episodes replace all existing ones.
 
     Raises:
-        DatasetBusyError: another program is writing the dataset.
+        DatasetBusyError: another program is writing to the dataset.
     """
     with changes_to(storage.data_path) as changes:
         yield ZarrWriter(storage, changes, anew)
 
 
 def put_into(store: Path, changes: FolderChanges | None = None) -> Put:
-    """Return what puts files into a staged directory, where no link is followed that somebody else may have put there.
+    """Return a function that writes files into a staged directory without following links.
 
     Args:
         store: the store in the staged directory.
-        changes: takes note of the files; the processes of parts leave that to the one that commits.
+        changes: records the files; the processes of parts leave that to the committing process.
     """
     staged = store.parent
 
