@@ -6,12 +6,9 @@ the form of docstrings.
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 
 REPOSITORY = Path(__file__).parents[1]
