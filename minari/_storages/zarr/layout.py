@@ -257,8 +257,7 @@ class Table:
         return column
 
     def _free_name(self, kind: ColumnKind) -> str:
-        """Return a name whose arrays do not contain and are not inside others, and differ from all in more
-        than case."""
+        """Return a name whose arrays do not nest with others and differ from all in more than case."""
         name = ""
         parts = [encoded(part) for part in kind.path] or ["episodes"]
         for depth, part in enumerate(parts, 1):
