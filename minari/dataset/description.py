@@ -1,4 +1,4 @@
-"""What a dataset and its environment are, as short texts for a page or a table."""
+"""Descriptions of a dataset and its environment as short texts for a page or a table."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from minari.spaces.serialization import deserialize_space
 __all__ = ["describe_env_spec", "get_dataset_spec_dict", "get_env_spec_dict"]
 
 _NOT_PROVIDED = "Not provided"
-# The fields of a spec that say what is made and how, and whether they are shown as code.
+# The fields of a spec that describe the environment, and whether they are shown as code.
 _SPEC_FIELDS = {
     "entry_point": True,
     "max_episode_steps": False,
@@ -46,11 +46,11 @@ def get_dataset_spec_dict(dataset_spec: Mapping[str, Any]) -> dict[str, str]:
     ('9', 'Not provided', '`0.5.4` (supported)')
 
     Args:
-        dataset_spec: the metadata of the dataset, as ``MinariStorage.metadata`` has them or as they
-            are stored. Of what is missing it says so; a space that is missing has no entry.
+        dataset_spec: the metadata of the dataset, as in ``MinariStorage.metadata`` or as stored. Missing
+            values are described as such; a missing space has no entry.
 
     Raises:
-        SpaceError: a stored space is damaged or of a type that is not registered.
+        SpaceError: a stored space is damaged or its type is not registered.
     """
     description = {
         "Total Steps": _text(dataset_spec.get("total_steps")),
@@ -78,8 +78,8 @@ def get_dataset_spec_dict(dataset_spec: Mapping[str, Any]) -> dict[str, str]:
 def get_env_spec_dict(env_spec: EnvSpec) -> dict[str, str]:
     """Describe an environment by its spec; the values are Markdown.
 
-    An environment that Gymnasium itself brings is made for its spaces. Others have no entry for them, since
-    the spec may come from somebody else's data, and the code that it names is not run.
+    One of Gymnasium's own environments is created to get its spaces. Others have no entry for them, since the
+    spec may come from untrusted data, whose code is not run.
 
     >>> import gymnasium
     >>> description = get_env_spec_dict(gymnasium.spec("CartPole-v1"))
@@ -98,7 +98,7 @@ def get_env_spec_dict(env_spec: EnvSpec) -> dict[str, str]:
 
 
 def describe_env_spec(env_spec: EnvSpec) -> dict[str, str]:
-    """What :func:`get_env_spec_dict` says, without the spaces: no code of the environment is run."""
+    """Describe an environment like :func:`get_env_spec_dict`, without the spaces: no code of it is run."""
     values = {name: getattr(env_spec, name, None) for name in _SPEC_FIELDS}
     fields = {name: _code(value) if _SPEC_FIELDS[name] else str(value) for name, value in values.items()}
     return {"ID": env_spec.id, **fields}
@@ -113,17 +113,16 @@ def _text(value: object) -> str:
 
 
 def _names(names: object) -> str:
-    """Names in order, whether they come alone, in a list or in a set."""
+    """Return names in order, given as a single one, a list or a set."""
     return ", ".join(sorted(texts_of(names))) or _NOT_PROVIDED
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DatasetStatistics:
-    """What the episodes of a dataset, or of a view, add up to.
+    """Returns and lengths of the episodes of a dataset or view.
 
     Attributes:
-        returns: the undiscounted return of each episode, shape (E,), or (E, k) where the rewards have k
-            components.
+        returns: the undiscounted return of each episode, shape (E,), or (E, k) for rewards of k components.
         lengths: the number of steps of each episode, shape (E,).
     """
 
@@ -131,9 +130,9 @@ class DatasetStatistics:
     lengths: npt.NDArray[np.int64]
 
     def summary(self) -> dict[str, dict[str, Any]]:
-        """Minimum, mean, maximum and standard deviation of both; empty for a view without episodes.
+        """Return minimum, mean, maximum and standard deviation of both; empty for a view without episodes.
 
-        Where the rewards have several components, those of the returns are lists with one number for each.
+        If rewards have several components, the values for returns are lists with one number for each.
         """
         if not len(self.returns):
             return {}
@@ -150,10 +149,10 @@ def _summary(values: npt.NDArray[Any]) -> dict[str, Any]:
 
 
 def statistics_of(storage: MinariStorage, indices: npt.NDArray[np.int_]) -> DatasetStatistics:
-    """The statistics of some episodes, from their rewards.
+    """Return the statistics of some episodes, computed from their rewards.
 
     Raises:
-        EpisodeError: the rewards of one have another number of components than those of another.
+        EpisodeError: the number of reward components differs between episodes.
     """
     episodes = track(storage.get_episodes(indices), "adding up the rewards", total=len(indices))
     sums = [episode["rewards"].sum(axis=0) for episode in episodes]

@@ -1,4 +1,4 @@
-"""Share datasets: download, upload and list those of a remote. Policy only; remotes move the bytes."""
+"""Sharing of datasets: download, upload and list remote datasets. Policy only; remotes move the bytes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ Metadata: TypeAlias = dict[str, Any]
 
 _MOST_PARTS = 10_000  # of a combined dataset
 
-#: What finds the datasets of all owners, with the package that it needs.
+#: Function that lists the datasets of all owners, with the package that it needs.
 _COMMUNITY: Target = ("minari.storage.remotes.huggingface:list_community", "minari[hf]")
 
 
@@ -64,26 +64,25 @@ def list_remote_datasets(
     token: str | None = None,
     max_workers: int = MAX_WORKERS,
 ) -> dict[str, dict[str, Any]]:
-    """The datasets of a remote.
+    """Return the datasets of a remote.
 
     Args:
-        remote_path: the address of the remote, such as ``file:///folder``; by default that of
-            ``MINARI_REMOTE``.
-        prefix: only ids that begin with this text; unlike in :func:`minari.list_local_datasets`, it may
-            end inside a part of an id.
-        latest_version: only the newest version of each.
-        compatible_minari_version: only those of a format version that this release reads.
+        remote_path: address of the remote, such as ``file:///directory``; by default that of ``MINARI_REMOTE``.
+        prefix: only ids that begin with this text; unlike in :func:`minari.list_local_datasets`, it may end
+            inside a part of an id.
+        latest_version: True to return only the newest version of each.
+        compatible_minari_version: True to return only those whose format version this release can read.
         token: as for :func:`download_dataset`.
-        max_workers: how many requests may run at the same time.
+        max_workers: maximum number of concurrent requests.
 
     Returns:
-        Id -> metadata as they are stored, sorted by namespace, name and version.
+        Id -> stored metadata, sorted by namespace, name and version.
 
     Warns:
-        UserWarning: the metadata of a dataset cannot be read; it is left out.
+        UserWarning: the metadata of a dataset cannot be read; it is omitted.
 
     Raises:
-        RemoteError: the remote is unknown, or does not answer.
+        RemoteError: the remote is unknown, or does not respond.
     """
     remote = get_cloud_storage(remote_path, token, max_workers=max_workers)
     found: dict[str, Metadata] = {}
@@ -105,23 +104,23 @@ def list_community_datasets(
     token: str | None = None,
     max_workers: int = MAX_WORKERS,
 ) -> dict[str, dict[str, Any]]:
-    """The datasets that anybody has uploaded to the Hugging Face Hub with this library.
+    """Return the datasets that anyone has uploaded to the Hugging Face Hub with this library.
 
     They are found by the tag ``minari`` of their repositories, which an upload sets.
 
     Args:
-        prefix: only ids that begin with this text, whoever they belong to.
-        latest_version: only the newest version of each.
-        compatible_minari_version: only those of a format version that this release reads.
-        token: of the Hub; by default that of its own login or environment.
-        max_workers: how many requests may run at the same time.
+        prefix: only ids that begin with this text, whoever owns them.
+        latest_version: True to return only the newest version of each.
+        compatible_minari_version: True to return only those whose format version this release can read.
+        token: token of the Hub; by default that of its own login or environment.
+        max_workers: maximum number of concurrent requests.
 
     Returns:
-        Address -> metadata as they are stored, sorted by owner and id. An address such as
-        ``hf://owner/door/human-v2`` is what :func:`minari.download_dataset` takes.
+        Address -> stored metadata, sorted by owner and id. An address such as ``hf://owner/door/human-v2``
+        can be passed to :func:`minari.download_dataset`.
 
     Raises:
-        RemoteError: the Hub does not answer.
+        RemoteError: the Hub does not respond.
         MissingDependencyError: its client is not installed.
     """
     list_community = load_class(_COMMUNITY, "Listing the datasets of the Hub needs")
@@ -179,39 +178,38 @@ def download_dataset(
     max_workers: int = MAX_WORKERS,
     dataset_name: str | None = None,
 ) -> None:
-    """Bring a dataset from a remote, with the metadata of its namespaces.
+    """Download a dataset from a remote, with the metadata of its namespaces.
 
-    Of a combined dataset the parts are brought as well, as far as the remote has them and they are not
-    here. A dataset appears when it is complete and every file has the checksum that the remote tells.
-    A download that fails or is killed leaves what has come in a hidden folder, and the next one goes on
-    with it.
+    The source datasets of a combined dataset are downloaded too, if the remote has them and they are missing
+    locally. A dataset appears when it is complete and every file matches the checksum given by the remote. A
+    download that fails or is killed leaves its data in a hidden directory, and the next one resumes it.
 
     Args:
-        dataset_id: ``(namespace/)*name-vN`` for the remote of ``MINARI_REMOTE``, or a full address such
-            as ``hf://farama-minari/D4RL/door/human-v2``. In ``file:///folder/D4RL/door/human-v2`` those
-            folders belong to the id that are namespaces, that is, hold a ``namespace_metadata.json``.
-        force_download: bring it even if it is here, in place of that, and even if this release does not
-            read its format version. Files that are here already as the remote has them are not moved again.
-        remote: the address of the remote, where ``dataset_id`` is not a full address; by default that of
-            ``MINARI_REMOTE``.
-        root: of the local datasets; by default that of ``MINARI_DATASETS_PATH``.
-        token: of a Hub, or the path of a service-account key, for what is not public; by default what
-            the client of the remote finds by itself, in its environment or from its login.
-        max_workers: how many requests may run at the same time.
-        dataset_name: the older name of ``dataset_id``.
+        dataset_id: ``(namespace/)*name-vN`` for the remote of ``MINARI_REMOTE``, or a full address such as
+            ``hf://farama-minari/D4RL/door/human-v2``. In ``file:///directory/D4RL/door/human-v2``, the
+            directories that contain a ``namespace_metadata.json`` are part of the id.
+        force_download: True to replace an existing local dataset, and to ignore a format version that this
+            release cannot read. Files that are already equal to those of the remote are not transferred
+            again.
+        remote: address of the remote, if ``dataset_id`` is not a full address; by default that of ``MINARI_REMOTE``.
+        root: root of the local datasets; by default that of ``MINARI_DATASETS_PATH``.
+        token: token of a Hub, or path of a service-account key, for private data; by default the credentials
+            that the client of the remote finds in its environment or login.
+        max_workers: maximum number of concurrent requests.
+        dataset_name: deprecated name of ``dataset_id``.
 
     Warns:
-        UserWarning: the dataset is here already, and nothing is done; or there is a newer version that
-            this release reads; or the remote lacks a part of it; or what was forced cannot be read.
+        UserWarning: the dataset exists locally, and nothing is done; or there is a newer version that this
+            release can read; or the remote lacks a source dataset; or a forced download cannot be read.
 
     Raises:
         DatasetIdError: the id is malformed.
-        RemoteDatasetNotFoundError: the remote has no such dataset, or not this version of it.
-        DatasetVersionError: this release does not read its format version.
+        RemoteDatasetNotFoundError: the remote has no such dataset, or not this version.
+        DatasetVersionError: this release cannot read its format version.
         DatasetCorruptError: its files on the remote are incomplete or damaged.
-        DatasetExistsError: something that is no dataset is in its place.
-        RemoteError: the remote is unknown, or cannot do what it is asked; :class:`RemoteUnreachableError`
-            where it does not answer, :class:`RemoteAccessError` where it does not let this user in.
+        DatasetExistsError: its path exists and is not a dataset.
+        RemoteError: the remote is unknown, or does not support the operation; :class:`RemoteUnreachableError`
+            if it does not respond, :class:`RemoteAccessError` if access is denied.
     """
     if dataset_name is not None:
         warn("dataset_name is the older name of dataset_id; use that.", DeprecationWarning)
@@ -232,7 +230,7 @@ def download_dataset(
         advice.append(f"{wanted} was combined from {', '.join(lost)}, which {storage.address} does not have.")
     for text in advice:
         warn(text)
-    for part in parts:  # before the dataset itself, so that a download that is tried again brings the rest
+    for part in parts:  # before the dataset itself, so that a repeated download includes the rest
         if not _is_here(part, root):
             receive_dataset(storage, part, root)
     receive_dataset(storage, wanted, root, replace=force_download)
@@ -259,10 +257,10 @@ def _located(address: str | None, remote: str | None) -> tuple[str, str]:
 
 
 def refuse_path(dataset_id: object) -> None:
-    """Make sure that an id is not a path, where an id or an address is expected.
+    """Raise if an id is a path where an id or an address is expected.
 
     Raises:
-        DatasetIdError: it is one; the message says how it is written as an address.
+        DatasetIdError: it is a path; the message has the corresponding address.
     """
     if is_path(dataset_id):
         raise DatasetIdError(
@@ -348,36 +346,36 @@ def upload_dataset(
     max_workers: int = MAX_WORKERS,
     verify: bool = True,
 ) -> None:
-    """Send a local dataset to a remote, with the metadata of its namespaces.
+    """Upload a local dataset to a remote, with the metadata of its namespaces.
 
-    Of a combined dataset the parts are sent as well, as far as they are here and the remote lacks them.
-    Others see a dataset on the remote when it is complete. An upload that fails or is killed goes on
-    where it was when it is called again.
+    The source datasets of a combined dataset are uploaded too, if they exist locally and the remote lacks
+    them. A dataset becomes visible on the remote when it is complete. An upload that fails or is killed is
+    resumed by the next call.
 
     Args:
         dataset_id: ``(namespace/)*name-vN``.
-        token: the token of a Hub, or the path of a service-account key; by default what the client of
-            the remote finds by itself, in its environment or from its login.
-        remote: its address, such as ``file:///folder``; by default that of ``MINARI_REMOTE``.
-        root: of the local datasets; by default that of ``MINARI_DATASETS_PATH``.
-        private: whether it is for those only who are let in; a Hub can do that.
-        force: whether to take the place of an upload of other data under this id that was never
-            finished. A dataset that is complete is never overwritten.
-        max_workers: how many requests may run at the same time.
-        verify: whether to validate what is sent first, its values by their checksums; damaged data are
-            refused then.
+        token: token of a Hub, or path of a service-account key; by default the credentials that the client of
+            the remote finds in its environment or login.
+        remote: address of the remote, such as ``file:///directory``; by default that of ``MINARI_REMOTE``.
+        root: root of the local datasets; by default that of ``MINARI_DATASETS_PATH``.
+        private: True to restrict access to members; supported by a Hub.
+        force: True to replace an unfinished upload of other data under this id. A complete dataset is never
+            overwritten.
+        max_workers: maximum number of concurrent requests.
+        verify: True to validate the dataset first, including the checksums of its values; damaged data is
+            then rejected.
 
     Warns:
-        UserWarning: the remote has the dataset already, and nothing is done; or a part of it is
-            neither here nor there.
+        UserWarning: the remote already has the dataset, and nothing is done; or a source dataset exists
+            neither locally nor on the remote.
 
     Raises:
         DatasetIdError: the id is malformed.
-        DatasetNotFoundError: there is no such dataset here.
-        DatasetCorruptError: its metadata are damaged, or its values are not those that were written.
-        DatasetBusyError: it is being changed, or an upload of other data was never finished there.
-        RemoteError: the remote is unknown, or cannot do what it is asked; :class:`RemoteUnreachableError`
-            where it does not answer, :class:`RemoteAccessError` where it does not let this user write.
+        DatasetNotFoundError: there is no such local dataset.
+        DatasetCorruptError: its metadata is damaged, or its values differ from those written.
+        DatasetBusyError: it is being changed, or there is an unfinished upload of other data.
+        RemoteError: the remote is unknown, or does not support the operation; :class:`RemoteUnreachableError`
+            if it does not respond, :class:`RemoteAccessError` if writing is denied.
     """
 
     def read(name: str) -> Metadata:
