@@ -1,4 +1,4 @@
-"""``minari clean``: what killed programs have left, completed or removed."""
+"""``minari clean``: completes or removes what killed programs have left behind."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["clean"]
 def clean(
     dataset_ids: Sequence[str] | None, dry_run: bool, root: str | None, without_asking: bool, discard_changes: bool
 ) -> None:
-    """Show what is left, and complete or remove it when the user agrees."""
+    """Show the leftovers, and complete or remove them after confirmation."""
     found = find_leftovers(dict.fromkeys(dataset_ids or ()), root=root, discard_changes=discard_changes)
     for leftover in found:
         tell(f"{leftover.path} ({leftover.size / 1e6:.1f} MB): {leftover.what}")

@@ -1,7 +1,6 @@
-"""The commands with their arguments and options: what a user types, and nothing of what it does.
+"""The commands with their arguments and options.
 
-Only Typer is imported here. What a command does is in a module of its own, which
-:func:`minari.cli.running.carry_out` loads when the command runs.
+Only Typer is imported here. Each command is implemented in its own module, which is loaded when the command runs.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ __all__ = ["app"]
 
 
 class _PlainFlags:
-    """A command whose help shows no type after options that take no value."""
+    """A command whose help shows no type after options without a value."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
@@ -53,9 +52,9 @@ Compression = Annotated[
     list[str] | None,
     typer.Option(
         metavar="CODEC",
-        help="How columns are compressed: gzip, gzip:9, none, ... for all, or COLUMN=CODEC for one, as in "
-        "observations/pixels=gzip:9, which may be given several times. Unless it is said, frames are compressed "
-        "without loss, and nothing else is.",
+        help="Compression of columns: gzip, gzip:9, none, ... for all, or COLUMN=CODEC for one, as in "
+        "observations/pixels=gzip:9, which can be repeated. By default, only frames are compressed, "
+        "without loss.",
     ),
 ]
 DatasetIds = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids such as cartpole/random-v0.")]
@@ -64,11 +63,11 @@ KeyPath = Annotated[
     str | None,
     typer.Option(metavar="PATH", help="The file with the token, or the service-account key, if one is needed."),
 ]
-MaxWorkers = Annotated[int, typer.Option(min=1, metavar="N", help="How many files are on their way at once.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Draw no bars; what takes long says a line now and then.")]
+MaxWorkers = Annotated[int, typer.Option(min=1, metavar="N", help="Maximum number of concurrent requests.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bars, but an occasional line.")]
 Remote = Annotated[
     str | None,
-    typer.Option(metavar="URL", help="The remote, such as gcp://bucket, in place of the one that MINARI_REMOTE names."),
+    typer.Option(metavar="URL", help="The remote, such as gcp://bucket, instead of the one in MINARI_REMOTE."),
 ]
 Token = Annotated[
     str | None,
@@ -98,23 +97,23 @@ def _options_of_all(
 
 @app.command("record", epilog="Example: minari record CartPole-v1 --dataset-id cartpole/a-v0 --seed 0")
 def _record(
-    env_id: Annotated[str, typer.Argument(metavar="ENV_ID", help="What gymnasium.make is given.")],
+    env_id: Annotated[str, typer.Argument(metavar="ENV_ID", help="The argument of gymnasium.make.")],
     dataset_id: Annotated[
-        str, typer.Option(metavar="ID", help="The id of the dataset to make, such as cartpole/random-v0.")
+        str, typer.Option(metavar="ID", help="The id of the new dataset, such as cartpole/random-v0.")
     ],
     episodes: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="How many episodes to record; 10 if nothing is said.")
+        int | None, typer.Option(min=1, metavar="N", help="Number of episodes to record, 10 by default.")
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="How many steps to record; the last episode is truncated there."),
+        typer.Option(min=1, metavar="N", help="Number of steps to record; the last episode is truncated."),
     ] = None,
     policy: Annotated[
         str,
         typer.Option(
             metavar="MODULE:NAME",
-            help="What chooses the actions: 'random', or a function of the observation that returns an action, "
-            "or a class of such, which is called with the environment first.",
+            help="The policy: 'random', or a function of the observation that returns an action, "
+            "or a class of such functions, which is instantiated with the environment.",
         ),
     ] = "random",
     seed: Annotated[
@@ -122,41 +121,43 @@ def _record(
         typer.Option(
             min=0,
             metavar="SEED",
-            help="Episode number i is reset with SEED + i, and the random policy draws from SEED.",
+            help="Episode number i is reset with SEED + i, and the random policy uses SEED.",
         ),
     ] = None,
     env_kwargs: Annotated[
         str | None, typer.Option(metavar="JSON", help="Arguments for the environment, as a JSON object.")
     ] = None,
     data_format: Annotated[
-        str | None, typer.Option("--format", metavar="FORMAT", help="hdf5, arrow, parquet or zarr; hdf5 if not said.")
+        str | None, typer.Option("--format", metavar="FORMAT", help="hdf5, arrow, parquet or zarr; hdf5 by default.")
     ] = None,
     compression: Compression = None,
-    record_infos: Annotated[bool, typer.Option("--record-infos", help="Keep the info dicts as well.")] = False,
+    record_infos: Annotated[bool, typer.Option("--record-infos", help="Record the info dicts too.")] = False,
     append: Annotated[
-        bool, typer.Option("--append", help="Add to a dataset of the same environment that exists already.")
+        bool, typer.Option("--append", help="Append to an existing dataset of the same environment.")
     ] = False,
     author: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Who made the dataset; may be given several times.")
+        list[str] | None, typer.Option(metavar="NAME", help="Author of the dataset; can be repeated.")
     ] = None,
     author_email: Annotated[
-        list[str] | None, typer.Option(metavar="ADDRESS", help="Where to reach them; may be given several times.")
+        list[str] | None, typer.Option(metavar="ADDRESS", help="Email address of an author; can be repeated.")
     ] = None,
     algorithm_name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What chose the actions; if nothing is said, the policy's name.")
+        str | None, typer.Option(metavar="NAME", help="Name of the algorithm, by default that of the policy.")
     ] = None,
-    description: Annotated[str | None, typer.Option(metavar="TEXT", help="What the dataset is, in Markdown.")] = None,
+    description: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Description of the dataset, in Markdown.")
+    ] = None,
     code_permalink: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Where the code that made it can be found.")
+        str | None, typer.Option(metavar="ADDRESS", help="Link to the code that created it.")
     ] = None,
     eval_env: Annotated[
         str | None,
-        typer.Option(metavar="ENV_ID", help="The environment to evaluate policies in, if it is another one."),
+        typer.Option(metavar="ENV_ID", help="The evaluation environment, if it differs."),
     ] = None,
 ) -> None:
-    """Run an environment and save what happens as a dataset.
+    """Run an environment and save its episodes as a dataset.
 
-    Ctrl-C ends the recording and keeps what there is; --append goes on with it.
+    Ctrl-C ends the recording and keeps the episodes so far; --append continues it.
     """
     carry_out("record", "record", **locals())
 
@@ -167,8 +168,8 @@ def _list(
         str,
         typer.Argument(
             metavar="PLACE",
-            help="'local', 'remote', 'community' for what anybody shares on the Hugging Face Hub, or the address of "
-            "a remote such as hf://farama-minari.",
+            help="'local', 'remote', 'community' for datasets that anyone shares on the Hugging Face Hub, or the address "
+            "of a remote such as hf://farama-minari.",
         ),
     ] = "local",
     every: Annotated[
@@ -178,7 +179,7 @@ def _list(
         str | None, typer.Option("--prefix", "-p", metavar="NAMESPACE", help="Only what is in this namespace.")
     ] = None,
     recordings: Annotated[
-        bool, typer.Option("--recordings", help="With 'local': the recordings in progress, in place of datasets.")
+        bool, typer.Option("--recordings", help="With 'local': the recordings in progress, instead of datasets.")
     ] = False,
     as_json: Json = False,
     token: Token = None,
@@ -200,7 +201,7 @@ def _show(
         typer.Argument(
             metavar="ID",
             help="The id of a local dataset, the path of its folder, or an address such as "
-            "hf://farama-minari/D4RL/door/human-v2, of which only the metadata are fetched.",
+            "hf://farama-minari/D4RL/door/human-v2, of which only the metadata is fetched.",
         ),
     ],
     as_json: Json = False,
@@ -217,25 +218,25 @@ def _combine(
     dataset_ids: DatasetIds,
     new_id: Annotated[str, typer.Option("--dataset-id", metavar="ID", help="The id of the new dataset.")],
 ) -> None:
-    """Make one dataset out of several of the same environment."""
+    """Combine several datasets of the same environment into one."""
     carry_out("listing", "combine", **locals())
 
 
 @app.command("convert", epilog="Example: minari convert cartpole/a-v0 cartpole/b-v0 --format zarr --compression zstd")
 def _convert(
     dataset_id: Annotated[str, typer.Argument(metavar="ID", help="The id of a local dataset.")],
-    new_id: Annotated[str, typer.Argument(metavar="NEW_ID", help="The id of the dataset to make of it.")],
+    new_id: Annotated[str, typer.Argument(metavar="NEW_ID", help="The id of the new dataset.")],
     data_format: Annotated[
         str | None,
-        typer.Option("--format", metavar="FORMAT", help="hdf5, arrow, parquet or zarr; the same if not said."),
+        typer.Option("--format", metavar="FORMAT", help="hdf5, arrow, parquet or zarr; the same by default."),
     ] = None,
     compression: Compression = None,
     compatible_with: Annotated[
         str | None,
-        typer.Option(metavar="RELEASE", help="0.5 for a dataset that releases 0.5 read, also with camera spaces."),
+        typer.Option(metavar="RELEASE", help="0.5 for a dataset that releases 0.5 can read, even with camera spaces."),
     ] = None,
 ) -> None:
-    """Make a dataset of another in another format, with the same values and metadata."""
+    """Convert a dataset to another format or compression, with the same values and metadata."""
     carry_out("convert", "convert", **locals())
 
 
@@ -244,9 +245,9 @@ def _repack(
     dataset_id: Annotated[str, typer.Argument(metavar="ID", help="The id of a local dataset.")],
     compression: Compression = None,
 ) -> None:
-    """Rewrite a dataset in place, so that it is read as fast as those recorded with this release.
+    """Rewrite a dataset in place, so that it can be read as fast as those recorded with this release.
 
-    Values and metadata stay as they are; the change is atomic.
+    Values and metadata stay the same; the change is atomic.
     """
     carry_out("convert", "repack", **locals())
 
@@ -254,11 +255,11 @@ def _repack(
 @app.command("rename", epilog="Example: minari rename cartpole/draft-v0 cartpole/random-v0")
 def _rename(
     old_id: Annotated[str, typer.Argument(metavar="OLD", help="The id of a local dataset.")],
-    new_id: Annotated[str, typer.Argument(metavar="NEW", help="The id that it gets.")],
+    new_id: Annotated[str, typer.Argument(metavar="NEW", help="The new id.")],
 ) -> None:
-    """Give a dataset of this machine another id, in one step.
+    """Change the id of a local dataset atomically.
 
-    Datasets that were combined from it name its new id afterwards; what lies on a remote stays as it is.
+    Datasets that were combined from it refer to the new id afterwards; remote datasets are not renamed.
     """
     carry_out("listing", "rename", **locals())
 
@@ -275,7 +276,7 @@ def _delete(
 @app.command("clean", epilog="Example: minari clean --dry-run")
 def _clean(
     dataset_ids: Annotated[
-        list[str] | None, typer.Argument(metavar="[ID...]", help="Ids of datasets; all if nothing is said.")
+        list[str] | None, typer.Argument(metavar="[ID...]", help="Ids of datasets; all by default.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only show what would be done.")] = False,
     root: Annotated[
@@ -287,9 +288,9 @@ def _clean(
         typer.Option("--discard-changes", help="Also remove interrupted changes to datasets that cannot be completed."),
     ] = False,
 ) -> None:
-    """Complete or remove what killed programs have left of datasets.
+    """Complete or remove what killed programs have left behind.
 
-    What a program that is alive works on is left alone, and so are recordings.
+    Files of running programs are left alone, and so are recordings.
     """
     carry_out("clean", "clean", **locals())
 
@@ -300,7 +301,7 @@ def _download(
         list[str],
         typer.Argument(metavar="ID...", help="Ids, or addresses such as hf://farama-minari/D4RL/door/human-v2."),
     ],
-    force: Annotated[bool, typer.Option("--force", "-f", help="Replace a dataset that is here already.")] = False,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace an existing local dataset.")] = False,
     remote: Remote = None,
     token: Token = None,
     key_path: KeyPath = None,
@@ -309,8 +310,7 @@ def _download(
 ) -> None:
     """Download datasets from a remote.
 
-    A download that was broken off goes on where it stopped, and a dataset appears when all of it has
-    come and is right.
+    An interrupted download is resumed, and a dataset appears when it is complete and verified.
     """
     carry_out("sharing", "download", **locals())
 
@@ -321,24 +321,20 @@ def _upload(
     remote: Remote = None,
     token: Token = None,
     key_path: KeyPath = None,
-    no_verify: Annotated[
-        bool, typer.Option("--no-verify", help="Do not compare the values with their checksums first.")
-    ] = False,
+    no_verify: Annotated[bool, typer.Option("--no-verify", help="Do not verify checksums first.")] = False,
     private: Annotated[
-        bool, typer.Option("--private", help="Where the remote can keep datasets private (the Hub can), do so.")
+        bool, typer.Option("--private", help="Restrict access to members, if the remote supports it (the Hub does).")
     ] = False,
     force: Annotated[
         bool,
-        typer.Option(
-            "--force", "-f", help="Replace what an upload of other data under this id has left unfinished there."
-        ),
+        typer.Option("--force", "-f", help="Replace an unfinished upload of other data under this id."),
     ] = False,
     max_workers: MaxWorkers = 16,
     quiet: Quiet = False,
 ) -> None:
     """Upload datasets to a remote.
 
-    Others see a dataset there when it is complete; one that is there already is never replaced.
+    A dataset becomes visible to others when it is complete; an existing one is never replaced.
     """
     carry_out("sharing", "upload", **locals())
 
@@ -350,22 +346,20 @@ def _validate(
         typer.Argument(metavar="ID|PATH...", help="Ids of local datasets, or the paths of their folders."),
     ] = None,
     every: Annotated[bool, typer.Option("--all", "-a", help="All datasets of this machine.")] = False,
-    checksums: Annotated[
-        bool, typer.Option("--checksums", help="Compare all values with the checksums made when they were written.")
-    ] = False,
+    checksums: Annotated[bool, typer.Option("--checksums", help="Verify the checksums of all values.")] = False,
     fix: Annotated[
         bool,
         typer.Option(
             "--fix",
-            help="First make checksums where there are none, and set totals and size right; no value is touched.",
+            help="First add missing checksums, and correct totals and size; no value is changed.",
         ),
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Check whether datasets are sound.
+    """Check datasets for damage and inconsistencies.
 
-    Every episode is read. The exit status is 1 where there is an error.
+    Every episode is read. The exit status is 1 if there is an error.
     """
     carry_out("validate", "validate", **locals())
 
@@ -375,20 +369,20 @@ def _recover(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="Of the recording, as listed.")] = None,
     dataset_id: Annotated[
         str | None,
-        typer.Option(metavar="ID", help="The id of the dataset to make of it, where it is not that which was given."),
+        typer.Option(metavar="ID", help="The id of the new dataset, if it differs from the one given when recording."),
     ] = None,
     every: Annotated[
         bool,
-        typer.Option("--all", "-a", help="Make datasets of all recordings, called recovered/NAME-v0 if nothing else."),
+        typer.Option("--all", "-a", help="Create datasets from all recordings, named recovered/NAME-v0 by default."),
     ] = False,
     discard: Annotated[str | None, typer.Option(metavar="NAME", help="Delete this recording.")] = None,
     root: Annotated[
-        str | None, typer.Option(metavar="PATH", help="The directory of datasets, in place of MINARI_DATASETS_PATH.")
+        str | None, typer.Option(metavar="PATH", help="The directory of datasets, instead of MINARI_DATASETS_PATH.")
     ] = None,
     without_asking: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """List the recordings that a program left behind, or make datasets of them.
+    """List the recordings that a program left behind, or create datasets from them.
 
-    Author, description and the like are kept, where the program gave them.
+    Author, description and other metadata given by the program are kept.
     """
     carry_out("recover", "recover", **locals())

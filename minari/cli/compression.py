@@ -1,4 +1,4 @@
-"""The option --compression: from what is typed to what the library takes."""
+"""The option --compression: conversion of its text to the argument of the library."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from minari.cli.running import UsageError
 
 
 def as_choice(texts: list[str] | None) -> CompressionChoice:
-    """The compression of a dataset.
+    """Return the compression of a dataset.
 
     Args:
-        texts: a codec for all columns (``gzip:9``), or one for each of some (``observations/pixels=gzip``).
+        texts: a codec for all columns (``gzip:9``), or codecs for some (``observations/pixels=gzip``).
 
     Raises:
-        UsageError: both are there, or a column comes twice.
+        UsageError: both are given, or a column is repeated.
     """
     if not texts:
         return None

@@ -18,7 +18,7 @@ def convert(
     compression: list[str] | None,
     compatible_with: str | None = None,
 ) -> None:
-    """Make a dataset of another in a format of its own."""
+    """Convert a dataset to another format or compression."""
     choice = as_choice(compression)
     refuse_unknown([dataset_id], "converted")
     dataset = minari.load_dataset(dataset_id)

@@ -1,4 +1,4 @@
-"""The distribution of some numbers as bars of block characters."""
+"""Histograms of numbers with block characters."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _FULL = "█"
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """Numbers in a few words: how many there are and how they lie.
+    """Summary of numbers: their count and distribution.
 
     >>> Distribution.of(np.array([1.0, 3.0])).summary()
     'min 1  mean 2  max 3  std 1'
 
     Attributes:
-        count: how many numbers, those that are not finite left out.
-        minimum, mean, maximum, std: of these; NaN where there are none.
+        count: number of finite values.
+        minimum, mean, maximum, std: their statistics; NaN if there are none.
     """
 
     count: int
@@ -43,20 +43,19 @@ class Distribution:
         return cls(finite.size, float(finite.min()), mean, float(finite.max()), std)
 
     def numbers(self) -> dict[str, float]:
-        """The numbers by their names, in the order in which they are shown."""
+        """Return the statistics by their names, in the order in which they are shown."""
         return {"min": self.minimum, "mean": self.mean, "max": self.maximum, "std": self.std}
 
     def summary(self) -> str:
-        """The numbers in one line."""
+        """Return the statistics in one line."""
         return "  ".join(f"{name} {_short(value)}" for name, value in self.numbers().items())
 
 
 def histogram_lines(values: npt.NDArray[np.float64], width: int, *, ascii_only: bool = False) -> list[str]:
-    """Bars that show how many of some numbers lie where, one line each.
+    """Return the lines of a histogram.
 
-    Numbers that are all whole are counted by whole numbers, others in intervals of which each but
-    the last leaves its upper end to the next. Numbers that are not finite are counted on a line of
-    their own, without a bar.
+    Integers are counted individually or in ranges, other numbers in intervals of which each but the last
+    excludes its upper end. Numbers that are not finite are counted on a separate line, without a bar.
 
     >>> for line in histogram_lines(np.array([1.0, 1.0, 2.0]), 16):
     ...     print(line)
@@ -64,9 +63,9 @@ def histogram_lines(values: npt.NDArray[np.float64], width: int, *, ascii_only: 
     2 │█████▌ 1
 
     Args:
-        values: of shape (n,).
-        width: how many characters a line may have.
-        ascii_only: draw with ``#``.
+        values: values of shape (n,).
+        width: maximum number of characters of a line.
+        ascii_only: True to draw with ``#``.
     """
     finite = values[np.isfinite(values)]
     lines: list[str] = []
@@ -83,7 +82,7 @@ def histogram_lines(values: npt.NDArray[np.float64], width: int, *, ascii_only: 
 
 
 def _are_whole(values: npt.NDArray[np.float64]) -> bool:
-    # Beyond 2**53 every float is whole, and not all whole numbers are floats.
+    # Beyond 2**53 every float is an integer, and not all integers are floats.
     return bool(np.all(values == np.round(values)) and np.abs(values).max() < 2**53)
 
 
@@ -107,7 +106,7 @@ def _bins(values: npt.NDArray[np.float64]) -> tuple[list[str], list[int]]:
 
 
 def _bar(share: float, room: int, ascii_only: bool) -> str:
-    """A bar that can be seen for every share above zero."""
+    """Return a bar that is visible for every nonzero share."""
     if ascii_only:
         return "#" * max(round(share * room), share > 0)
     eighths = max(round(share * room * 8), share > 0)
@@ -115,5 +114,5 @@ def _bar(share: float, room: int, ascii_only: bool) -> str:
 
 
 def _short(value: float) -> str:
-    """Four digits that count, and no more than are needed."""
+    """Return a number with at most four significant digits."""
     return f"{value:.4g}" if abs(value) < 1000 or abs(value) >= 1e9 else f"{value:.0f}"

@@ -38,7 +38,7 @@ def list_datasets(
     key_path: str | None,
     quiet: bool,
 ) -> None:
-    """Print the datasets of this machine, of a remote, or of everybody on the Hub."""
+    """Print the datasets of this machine, of a remote, or of all owners on the Hub."""
     if place == "local":
         datasets = minari.list_local_datasets(latest_version=not every, prefix=prefix)
         title, nothing = f"Local Minari datasets ('{get_datasets_root()}')", f"in {get_datasets_root()}"
@@ -76,7 +76,7 @@ def list_datasets(
         tell(f"There are no datasets {namespace}{nothing}.")
         return
     rows = dataset_rows(datasets)
-    # Who names a prefix wants to see what is behind it.
+    # A prefix shows the datasets behind it.
     lines = rows if every or prefix else collapsed(rows)
     tell(title)
     show(dataset_table(lines))
@@ -85,7 +85,7 @@ def list_datasets(
 
 
 def combine(dataset_ids: Sequence[str], new_id: str) -> None:
-    """Make one dataset out of several."""
+    """Combine several datasets into one."""
     refuse_unknown(dataset_ids, "combined")
     with progress_bars():
         new = minari.combine_datasets([minari.load_dataset(dataset_id) for dataset_id in dataset_ids], new_id)
@@ -96,13 +96,13 @@ def combine(dataset_ids: Sequence[str], new_id: str) -> None:
 
 
 def rename(old_id: str, new_id: str) -> None:
-    """Give a dataset another id."""
+    """Change the id of a dataset."""
     minari.rename_dataset(old_id, new_id)
     tell(f"Dataset {old_id} renamed to {new_id}, at {get_dataset_path(new_id)}")
 
 
 def delete(dataset_ids: Sequence[str], without_asking: bool) -> None:
-    """Delete datasets from this machine, when the user agrees."""
+    """Delete datasets from this machine after confirmation."""
     dataset_ids = list(dict.fromkeys(dataset_ids))
     refuse_unknown(dataset_ids, "deleted")
     rows = dataset_rows({dataset_id: _metadata_if_readable(dataset_id) for dataset_id in dataset_ids})
@@ -116,7 +116,7 @@ def delete(dataset_ids: Sequence[str], without_asking: bool) -> None:
 
 
 def refuse_unknown(dataset_ids: Sequence[str], done: str) -> None:
-    """Make sure that all datasets are here before anything is done to one of them."""
+    """Raise unless all datasets exist, before anything is done to one of them."""
     paths = {dataset_id: get_dataset_path(str(DatasetId.parse(dataset_id))) for dataset_id in dataset_ids}
     unknown = [dataset_id for dataset_id, path in paths.items() if not dataset_exists(path)]
     if unknown:
@@ -127,7 +127,7 @@ def refuse_unknown(dataset_ids: Sequence[str], done: str) -> None:
 
 
 def _metadata_if_readable(dataset_id: str) -> Mapping[str, Any]:
-    """The metadata of a local dataset; none of a damaged one, which can be deleted all the same."""
+    """Return the metadata of a local dataset; empty for a damaged one, which can be deleted anyway."""
     try:
         data_path = get_dataset_path(dataset_id) / "data"
         return with_measured_size(read_raw_metadata(data_path), data_path)

@@ -1,4 +1,4 @@
-"""Metadata as JSON that every program reads."""
+"""Metadata as JSON for other programs."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["plain"]
 
 
 def plain(value: Any) -> Any:
-    """What JSON holds for a value of the metadata.
+    """Return a value of the metadata as JSON.
 
-    Sets become sorted lists. JSON knows neither infinity nor NaN, so that numbers which are not
-    finite become null; inside the description of a space, which is a text, they stay.
+    Sets become sorted lists. JSON has neither infinity nor NaN, so numbers that are not finite become null;
+    inside the description of a space, which is a text, they stay.
 
     >>> plain({"author": {"Grace", "Ada"}, "ref_max_score": float("inf")})
     {'author': ['Ada', 'Grace'], 'ref_max_score': None}

@@ -1,4 +1,4 @@
-"""Finds the policy that the user names."""
+"""Loading of the policy named by the user."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ RANDOM = "random"
 
 
 def find_policy(name: str, env: gym.Env[Any, Any]) -> Policy:
-    """The policy of a name.
+    """Return the policy with a name.
 
     Args:
-        name: ``random``, or ``package.module:callable``. A class is called with the environment, and
+        name: ``random``, or ``package.module:callable``. A class is instantiated with the environment, and
             its instance is the policy.
-        env: the environment that it is for.
+        env: the environment of the policy.
 
     Raises:
         UsageError: there is no such module or callable, or importing or calling it fails.
@@ -59,10 +59,10 @@ def find_policy(name: str, env: gym.Env[Any, Any]) -> Policy:
 
 
 def place_of(error: BaseException) -> str:
-    """Return the file and the line of foreign code that an error comes from, in brackets; empty where there is none.
+    """Return the file and line of foreign code that raised an error, in parentheses; empty if there is none.
 
     Args:
-        error: as it was caught.
+        error: the exception.
     """
     frames = traceback.extract_tb(error.__traceback__)
     foreign = [frame for frame in frames if not frame.filename.startswith((_OWN, _STANDARD, "<frozen"))]
@@ -73,7 +73,7 @@ def place_of(error: BaseException) -> str:
 
 
 def seed_policies(env: gym.Env[Any, Any], seed: int) -> None:
-    """Seed what policies draw from: the action space, and the generators that Python and NumPy share out."""
+    """Seed the random sources of policies: the action space and the global generators of Python and NumPy."""
     env.action_space.seed(seed)
     random.seed(seed)
     np.random.seed(seed % 2**32)

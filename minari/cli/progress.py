@@ -1,4 +1,4 @@
-"""Shows how far long operations are, on standard error: bars on a terminal, and plain lines elsewhere."""
+"""Progress of long operations on standard error: bars on a terminal, and plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from minari.progress import ProgressTask, observe_progress
 if TYPE_CHECKING:
     from minari.cli import bars
 else:
-    bars = LazyModule("minari.cli.bars")  # most commands on whole datasets have nothing to draw
+    bars = LazyModule("minari.cli.bars")  # most commands on whole datasets have no bars
 
 
 __all__ = ["PlainLines", "progress_bars"]
 
-_INTERVAL = 10.0  # seconds that lie between two lines at least, and before the first
+_INTERVAL = 10.0  # minimum seconds between two lines, and before the first
 
 
 @contextmanager
 def progress_bars(*, quiet: bool = False) -> Iterator[None]:
-    """Show the operations inside the ``with`` block; nothing remains of the bars afterwards.
+    """Show the operations inside the ``with`` block; bars disappear afterwards.
 
     Args:
-        quiet: whether to draw nothing; long operations then say a line now and then, as they do where
-            standard error is no terminal.
+        quiet: True to show no bars; long operations then print an occasional line, as when standard error is
+            not a terminal.
     """
     console = open_console(stderr=True)
     if quiet or not console.is_terminal:
@@ -49,13 +49,13 @@ class _Count:
 
 
 class PlainLines:
-    """An observer that says a line at each further tenth of a long operation, but not too often.
+    """Observer that prints a line at each tenth of a long operation, but not too often.
 
-    Of an operation whose end is not known it says once that it goes on.
+    For an operation without a known end, it prints one line.
 
     Args:
-        clock: seconds since whenever.
-        say: is given the lines.
+        clock: returns seconds.
+        say: prints a line.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, say: Callable[[str], None] = complain) -> None:
@@ -63,14 +63,14 @@ class PlainLines:
         self._counts: dict[ProgressTask, _Count] = {}
 
     def started(self, task: ProgressTask) -> None:
-        """Begin to count."""
+        """Start counting."""
         self._counts[task] = _Count(0, self._clock(), 0)
 
     def advanced(self, task: ProgressTask, amount: int) -> None:
-        """Say a line where it is time for one."""
+        """Print a line if it is time for one."""
         count = self._counts[task]
         count.done += amount
-        # Where there is no end, beginning is the one tenth that there is.
+        # Without an end, the beginning counts as a tenth.
         tenths = 10 * count.done // task.total if task.total else 1
         now = self._clock()
         if tenths <= count.tenths or now - count.told < _INTERVAL:
@@ -80,7 +80,7 @@ class PlainLines:
         self._say(f"{description}: {_part(task, count.done)}" if task.total else f"{description}...")
 
     def finished(self, task: ProgressTask) -> None:
-        """Count no more."""
+        """Stop counting."""
         del self._counts[task]
 
 

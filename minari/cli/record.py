@@ -1,4 +1,4 @@
-"""``minari record``: an environment, a policy, and a dataset of what they do."""
+"""``minari record``: records an environment with a policy as a dataset."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ from minari.errors import CombineError, DatasetNotFoundError, EpisodeError, Mina
 __all__ = ["record"]
 
 _DEFAULT_EPISODES = 10
-# How the ids begin of environments that are registered when their package is imported, and only then.
+# Prefixes of the ids of environments that are registered only when their package is imported.
 _PACKAGES = {"MiniGrid-": "minigrid", "BabyAI-": "minigrid", "MiniWorld-": "miniworld", "ALE/": "ale_py"}
 
 
 class RecordingError(MinariError, RuntimeError):
-    """The environment or the policy failed while it was recorded."""
+    """The environment or the policy failed during recording."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the user asked for; the fields are the options of the command."""
+    """The options of the command."""
 
     env_id: str
     dataset_id: str
@@ -71,25 +71,25 @@ class Plan:
 
     @property
     def goal(self) -> Goal:
-        """How much to record."""
+        """Return the number of episodes or steps to record."""
         is_open = self.episodes is None and self.steps is None
         return Goal(_DEFAULT_EPISODES if is_open else self.episodes, self.steps)
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What the user says of the dataset; None where nothing is said."""
+        """Return the metadata given by the user; None if there is none."""
         names = ("author", "author_email", "algorithm_name", "description", "code_permalink", "eval_env")
         return {name: getattr(self, name) or None for name in names}
 
 
 def record(**options: Any) -> None:
-    """Record a dataset, and say what was recorded.
+    """Record a dataset, and print a summary.
 
-    Whatever can be refused is refused before the first step. What was recorded before a failure, or
-    before the user broke it off, becomes a dataset all the same.
+    Invalid options are rejected before the first step. Everything recorded before a failure or an interrupt
+    becomes a dataset anyway.
     """
     plan = Plan(**options)
-    sys.path.insert(0, str(Path.cwd()))  # where users have their own environments and policies
+    sys.path.insert(0, str(Path.cwd()))  # users have their own environments and policies there
     _check_options(plan)
     env = _make_environment(plan)
     try:
@@ -117,7 +117,7 @@ def record(**options: Any) -> None:
 
 
 def _let_go_of_terminal() -> None:
-    """Write to a terminal no longer, as it is gone: that would be an error before anything is saved."""
+    """Stop writing to a closed terminal, which would raise an error before anything is saved."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
         if stat.S_ISCHR(os.fstat(stream).st_mode):
@@ -126,7 +126,7 @@ def _let_go_of_terminal() -> None:
 
 
 def _check_options(plan: Plan) -> None:
-    """Refuse what can be seen to be wrong without the environment."""
+    """Reject options that are invalid regardless of the environment."""
     if plan.episodes is not None and plan.steps is not None:
         raise UsageError("Both --episodes and --steps are given, expected one of them; leave one out.")
     DatasetId.parse(plan.dataset_id)
@@ -152,7 +152,7 @@ def _make_environment(plan: Plan) -> gym.Env[Any, Any]:
 
 
 def _import_package_of(env_id: str) -> None:
-    """Import the package of an environment that is registered only by that, where it is known and installed."""
+    """Import the package that registers an environment, if it is known and installed."""
     package = next((name for start, name in _PACKAGES.items() if env_id.startswith(start)), None)
     if package is not None and env_id not in gym.registry and importlib.util.find_spec(package) is not None:
         importlib.import_module(package)
@@ -169,7 +169,7 @@ def _env_arguments(text: str | None) -> dict[str, Any]:
 
 
 def _existing_dataset(plan: Plan, env: gym.Env[Any, Any]) -> minari.MinariDataset:
-    """The dataset to add to, which must be of the same environment."""
+    """Return the dataset to append to, which must have the same environment."""
     path = get_dataset_path(plan.dataset_id)
     if not dataset_exists(path):
         raise DatasetNotFoundError(f"There is no dataset at {path} to add to; leave out --append to make it.")
@@ -201,7 +201,7 @@ def _save(plan: Plan, collector: minari.DataCollector, dataset: minari.MinariDat
 
 
 def _store(collector: minari.DataCollector, store: Callable[[], object]) -> None:
-    """Store what was recorded, without the infos that cannot be: from here nobody could take them out."""
+    """Store the recorded episodes without infos that cannot be stored."""
     left_out: set[str] = set()
     while True:
         try:
@@ -218,14 +218,14 @@ def _store(collector: minari.DataCollector, store: Callable[[], object]) -> None
 
 
 def _unfit_info(advice: str) -> str | None:
-    """The info that a message advises to drop."""
+    """Return the info that a message advises to drop."""
     call = re.search(r"""discard_info\(('.*?'|".*?")\)""", advice)
     return None if call is None else str(ast.literal_eval(call[1]))
 
 
 @contextmanager
 def _unfit_infos_left_out(collector: minari.DataCollector) -> Iterator[None]:
-    """Leave out infos that cannot be stored as soon as an episode with them has ended, so that it can be written."""
+    """Drop infos that cannot be stored as soon as their episode has ended, so that it can be written."""
     tell_warning = warnings.showwarning
     left_out: set[str] = set()
 
@@ -249,7 +249,7 @@ def _unfit_infos_left_out(collector: minari.DataCollector) -> Iterator[None]:
 
 @contextmanager
 def _advice_left_out() -> Iterator[None]:
-    """Leave out the warnings about metadata that were not given, which become one hint."""
+    """Suppress the warnings about missing metadata, which become one hint."""
     tell_warning = warnings.showwarning
 
     def tell_others(message: Warning | str, *arguments: Any, **options: Any) -> None:
@@ -264,7 +264,7 @@ def _advice_left_out() -> Iterator[None]:
 
 
 def _conclude(plan: Plan, tally: Tally) -> None:
-    """Say what was recorded, and how to go on where that is less than was asked for."""
+    """Print a summary, and how to continue if less than requested was recorded."""
     if tally.steps:
         verb = "extended" if plan.append else "recorded"
         tell(
@@ -287,7 +287,7 @@ def _conclude(plan: Plan, tally: Tally) -> None:
 
 
 def _continuation(plan: Plan, tally: Tally) -> str:
-    """The command that records the rest."""
+    """Return the command that records the rest."""
     goal = plan.goal
     words = ["minari", "record", plan.env_id, "--dataset-id", plan.dataset_id]
     if goal.steps is not None:

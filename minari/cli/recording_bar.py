@@ -1,4 +1,4 @@
-"""The progress of a recording, on standard error, where that is a terminal."""
+"""Progress bar of a recording on standard error, if that is a terminal."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from minari.cli.terminal import open_console
 
 __all__ = ["recording_bar"]
 
-_INTERVAL = 0.1  # seconds between two updates; an environment may take a hundred thousand steps in one
+_INTERVAL = 0.1  # seconds between two updates; an environment may take a hundred thousand steps in between
 
 
 @contextmanager
 def recording_bar(description: str, goal: Goal) -> Iterator[Callable[[Tally], None]]:
-    """Draw a bar for the time of the ``with`` block.
+    """Show a bar for the duration of the ``with`` block.
 
     Yields:
-        What is to be told about every step.
+        A function to be called after every step.
     """
     console = open_console(stderr=True)
     if not console.is_terminal:
@@ -56,5 +56,5 @@ def recording_bar(description: str, goal: Goal) -> Iterator[Callable[[Tally], No
             progress.update(bar, completed=done, numbers=numbers)
 
         yield report
-        if last is not None:  # a short recording may have ended before anything was drawn
+        if last is not None:  # a short recording may end before anything is shown
             draw(last, time.monotonic())

@@ -1,4 +1,4 @@
-"""``minari recover``: datasets out of recordings that a program left behind."""
+"""``minari recover``: creates datasets from recordings that a program left behind."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from minari.storage.local import recover_recording
 
 __all__ = ["list_in_progress", "recover"]
 
-_NAMESPACE = "recovered"  # of datasets that nobody gave an id
+_NAMESPACE = "recovered"  # of datasets without an id
 _LONGEST = 40  # letters of a description in a list
 _NOTHING = "–"
 _HEADERS = ("Name", "Environment", "# Episodes", "# Steps", "Last written, and state", "Dataset id", "Author", "About")
@@ -34,7 +34,7 @@ _WRAPPED = frozenset({"Last written, and state", "Author", "About"})
 def recover(
     name: str | None, dataset_id: str | None, every: bool, discard: str | None, root: str | None, without_asking: bool
 ) -> None:
-    """List the recordings, make datasets of one or all of them, or delete one."""
+    """List the recordings, create datasets from one or all of them, or delete one."""
     given = [option for option, value in (("NAME", name), ("--all", every), ("--discard", discard)) if value]
     if len(given) > 1:
         raise UsageError(f"{' and '.join(given)} are given, expected one of them; leave out the others.")
@@ -54,7 +54,7 @@ def recover(
 
 
 def list_in_progress(place: str, as_json: bool) -> None:
-    """Print the recordings of programs that are alive."""
+    """Print the recordings of running programs."""
     if place != "local":
         raise UsageError("--recordings shows what this machine records; give it with 'local'.")
     recordings = [recording for recording in list_recordings() if recording.is_in_progress]
@@ -89,7 +89,7 @@ def _recover_one(recording: Recording, dataset_id: str | None, root: str | None)
 
 
 def _recover_all(root: str | None) -> None:
-    """Make datasets of all recordings of programs that have ended, whether or not it fails for some."""
+    """Create datasets from all recordings of programs that have ended, continuing after failures."""
     recordings = list_recordings(root)
     ended = []
     for recording in recordings:
@@ -107,7 +107,7 @@ def _recover_all(root: str | None) -> None:
 
 
 def _free_id(recording: Recording, root: str | None) -> str:
-    """The id that the program gave, where it is still free; else one made of the name of the recording."""
+    """Return the id given by the program if it is free; otherwise one made from the name of the recording."""
     names: Iterable[str | None] = (recording.dataset_id, f"{_NAMESPACE}/{recording.name}-v0")
     for name in names:
         try:

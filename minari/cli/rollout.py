@@ -1,4 +1,4 @@
-"""Runs episodes until there are enough of them, something fails, or the user has had enough."""
+"""Running episodes until there are enough, something fails, or the user interrupts."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Policy: TypeAlias = Callable[[Any], Any]
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """How much to record; one of the two is given.
+    """Number of episodes or steps to record.
 
     Attributes:
-        episodes: how many episodes.
-        steps: how many steps; the last episode ends where it stands.
+        episodes: number of episodes.
+        steps: number of steps; the last episode is truncated.
     """
 
     episodes: int | None
@@ -31,15 +31,15 @@ class Goal:
 
 
 class Tally:
-    """How far a recording has come, and what ended it.
+    """The progress of a recording, and what ended it.
 
     Attributes:
-        episodes: how many have begun and have at least one step.
-        finished: how many of them have come to their end.
-        steps: of all episodes.
-        return_sum: of all episodes.
-        failure: what the environment or the policy raised.
-        signal: the number of the signal that asked for an end.
+        episodes: number of episodes with at least one step.
+        finished: number of episodes that have ended.
+        steps: number of steps of all episodes.
+        return_sum: sum of the returns of all episodes.
+        failure: exception of the environment or the policy.
+        signal: number of the signal that requested the end.
     """
 
     def __init__(self) -> None:
@@ -52,11 +52,11 @@ class Tally:
 
     @property
     def mean_return(self) -> float:
-        """Of the episodes that have begun; 0 before the first step."""
+        """Return the mean return of the episodes; 0 before the first step."""
         return self.return_sum / max(self.episodes, 1)
 
     def reaches(self, goal: Goal) -> bool:
-        """Whether there is enough."""
+        """Return whether there is enough."""
         if goal.steps is not None:
             return self.steps >= goal.steps
         return self.finished >= (goal.episodes or 0)
@@ -71,18 +71,18 @@ def roll_out(
     first_episode: int,
     report: Callable[[Tally], None],
 ) -> Tally:
-    """Run episodes. Nothing that goes wrong with one of them is raised: the tally holds it.
+    """Run episodes. Failures are not raised but stored in the tally.
 
-    A first Ctrl-C, or a request of the system to terminate, is heeded after the step under way, so
-    that no step is recorded by halves; a second one breaks that step off.
+    A first Ctrl-C, or a termination request of the system, takes effect after the current step, so that no
+    partial step is recorded; a second one interrupts that step.
 
     Args:
-        env: the environment, which records what happens.
-        policy: chooses an action for an observation.
-        goal: when to stop.
-        seed: episode number ``i`` is reset with ``seed + i``; None leaves the seeds to the environment.
-        first_episode: the number of the first episode.
-        report: is called after each step.
+        env: the environment that records.
+        policy: maps an observation to an action.
+        goal: the number of episodes or steps.
+        seed: episode ``i`` is reset with ``seed + i``; None leaves the seeds to the environment.
+        first_episode: number of the first episode.
+        report: called after each step.
     """
     tally = Tally()
     with _signals_noted_in(tally):
@@ -123,7 +123,7 @@ def _signals_noted_in(tally: Tally) -> Iterator[None]:
             raise KeyboardInterrupt
         tally.signal = number
 
-    # One that is ignored, as in a job in the background, stays so. A terminal that is closed sends SIGHUP.
+    # An ignored signal, as in a background job, stays ignored. Closing a terminal sends SIGHUP.
     ends = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
     numbers = [number for number in ends if signal.getsignal(number) is not signal.SIG_IGN]
     previous = {number: signal.signal(number, note) for number in numbers}

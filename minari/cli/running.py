@@ -1,8 +1,7 @@
-"""Carries out a command: loads the module that does it, and tells what goes wrong in one line.
+"""Running of commands: loads the module of a command, and reports failures in one line.
 
-The modules of the commands are loaded when their command runs and not before, so that ``minari
---help`` and a mistyped option answer without waiting for libraries that they have no use for. Their
-names are therefore given as text, to one function, and nothing imports them.
+The modules of commands are loaded only when their command runs, so that ``minari --help`` and errors in
+options do not wait for unused libraries.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ __all__ = ["UsageError", "carry_out", "for_each"]
 
 T = TypeVar("T")
 
-_INTERRUPTED = 130  # 128 and the number of the signal, as shells have it
+_INTERRUPTED = 130  # 128 plus the number of the signal, as in shells
 
 
 class UsageError(MinariError, ValueError):
-    """Options that contradict each other, or have a value that means nothing."""
+    """Options that contradict each other, or have an invalid value."""
 
 
 def carry_out(module: str, function: str, /, **arguments: Any) -> None:

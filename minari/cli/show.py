@@ -1,4 +1,4 @@
-"""``minari show``: what a dataset is, where it comes from, and how its episodes went."""
+"""``minari show``: describes a dataset, its origin, and the distribution of its episodes."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ from minari.storage.remotes import get_cloud_storage, split_address
 
 __all__ = ["show_dataset"]
 
-_BESIDE_VALUES = 32  # columns that the table of specs takes for names and lines
+_BESIDE_VALUES = 32  # columns of the table of specs for names and borders
 _LONGEST_VALUE = 5_000  # letters
 _LONGEST_DESCRIPTION = 20_000
-_WIDEST = 70  # columns of a histogram: longer bars say no more
-_MOST_COMPONENTS = 16  # of rewards, of which histograms are drawn
-_SIDE_BY_SIDE = 90  # columns, from which both histograms stand beside each other
+_WIDEST = 70  # columns of a histogram
+_MOST_COMPONENTS = 16  # components of rewards with histograms
+_SIDE_BY_SIDE = 90  # minimum columns to show both histograms side by side
 
 
 def show_dataset(dataset: str, as_json: bool, token: str | None, key_path: str | None, quiet: bool) -> None:
-    """Describe a dataset, of which only the metadata are fetched where it is on a remote.
+    """Describe a dataset; of a remote one, only the metadata is fetched.
 
-    What the metadata say is shown even where the episodes cannot be read. The environment is not
-    made: a dataset that someone else wrote names the code that this would run.
+    The metadata is shown even if the episodes cannot be read. The environment is not created, as a dataset
+    from someone else names the code that this would run.
     """
     page = _remote_page(dataset, token, key_path) if "://" in dataset else _local_page(dataset, quiet)
     if as_json:
@@ -66,14 +66,14 @@ def show_dataset(dataset: str, as_json: bool, token: str | None, key_path: str |
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """What is shown of a dataset.
+    """The content of the page of a dataset.
 
     Attributes:
-        metadata: as they are stored.
-        described: the same as what is shown; spaces as such where the dataset could be opened.
-        place: the key and the value that say where it is.
-        download: what is to be downloaded to have it.
-        episodes: their returns and lengths, where they are here and can be read.
+        metadata: the stored metadata.
+        described: the metadata to show, with spaces as objects if the dataset could be opened.
+        place: the key and the value of its location.
+        download: the argument of the download command.
+        episodes: returns and lengths of its episodes, if they are available and can be read.
     """
 
     metadata: DatasetMetadata
@@ -107,7 +107,7 @@ def _remote_page(address: str, token: str | None, key_path: str | None) -> _Page
 
 
 def _data_path(dataset: str) -> Path:
-    """The folder of the data of a dataset that is given by its id or by its folder."""
+    """Return the data directory of a dataset given by its id or its directory."""
     if is_dataset_id(dataset) and dataset_exists(get_dataset_path(dataset)):
         return get_dataset_path(dataset) / "data"
     folder = Path(dataset).expanduser()
@@ -133,13 +133,13 @@ def _summaries(episodes: DatasetStatistics | None) -> dict[str, Any]:
 
 
 def _distributions(returns: npt.NDArray[np.float64]) -> Any:
-    """The numbers of the returns: a dict, or a list of one for each component of the rewards."""
+    """Return the statistics of the returns: a dict, or a list with one for each component of the rewards."""
     components = [Distribution.of(values).numbers() for _, values in _components(returns)]
     return components[0] if returns.ndim == 1 else components
 
 
 def _components(returns: npt.NDArray[np.float64]) -> list[tuple[str, npt.NDArray[np.float64]]]:
-    """Each component of the returns, after what is added to its title."""
+    """Yield each component of the returns with a suffix for its title."""
     if returns.ndim == 1:
         return [("", returns)]
     components = returns.reshape(len(returns), -1).T
@@ -175,17 +175,17 @@ def _print_page(page: _Page) -> None:
 
 
 def _description(text: object) -> Markdown:
-    """The description, whose links show where they lead."""
+    """Return the description, with the targets of links."""
     return Markdown(printable(_cut(str(text), _LONGEST_DESCRIPTION)), hyperlinks=False)
 
 
 def _cut(text: str, length: int) -> str:
-    """A text that is not longer than somebody reads, as the time for laying out may grow with its square."""
+    """Return a text truncated to a readable length, as layout time may grow with its square."""
     return text if len(text) <= length else f"{text[:length]}…"
 
 
 def _further(described: Mapping[str, Any]) -> dict[str, str]:
-    """What not every dataset has."""
+    """Yield entries that not every dataset has."""
     further: dict[str, str] = {}
     if described.get("dataset_size") is not None:
         size = described["dataset_size"]
@@ -218,7 +218,7 @@ def _spec_table(specs: Mapping[str, str]) -> Table:
 
 
 def _without_markdown(value: str) -> str:
-    """The text of a cell, which is Markdown as far as links and code go."""
+    """Return the text of a cell without Markdown links and code."""
     linked = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", _cut(value, _LONGEST_VALUE))
     return " ".join(linked.replace("`", "").split())
 

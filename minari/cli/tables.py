@@ -21,26 +21,26 @@ else:
 
 __all__ = ["LONG_LIST", "DatasetRow", "collapsed", "dataset_rows", "dataset_table", "size_text"]
 
-#: A list of more datasets than this collapses.
+#: A longer list of datasets is condensed.
 LONG_LIST = 100
 
 _UNKNOWN = "–"
 _LONGEST_CELL = 1_000  # letters
-_LEAST = 0.05  # MB; what is less is rounded to nothing
-_MOST = 1e19  # more than a total or a size can be; NaN is not less
+_LEAST = 0.05  # MB; smaller sizes are rounded to zero
+_MOST = 1e19  # upper limit of a total or a size; excludes NaN
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetRow:
-    """One dataset, or a namespace of many, as a line of the table.
+    """A dataset, or a namespace of several, as a row of the table.
 
     Attributes:
-        name: the id, the address of a dataset of the community, or what stands for the namespace.
-        namespace: of the dataset, empty without one; of an address, everything before the last part.
-        datasets: how many the line stands for.
-        episodes: how many they hold; None where that is not known.
-        steps: likewise.
-        size: in MB; None where that is not known.
+        name: the id, the address of a community dataset, or a description of the namespace.
+        namespace: namespace of the dataset, possibly empty; for an address, everything before the last part.
+        datasets: number of datasets in the row.
+        episodes: number of episodes; None if unknown.
+        steps: number of steps; None if unknown.
+        size: size in MB; None if unknown.
         authors: their names, in order.
     """
 
@@ -54,7 +54,7 @@ class DatasetRow:
 
 
 def dataset_rows(datasets: Mapping[str, Mapping[str, Any]]) -> list[DatasetRow]:
-    """A line for each dataset, from its metadata, whatever is missing or wrong in them."""
+    """Return a row for each dataset from its metadata, with missing or invalid values."""
     return [_row(name, metadata) for name, metadata in datasets.items()]
 
 
@@ -78,7 +78,7 @@ def _number(value: object) -> float | None:
 
 
 def collapsed(rows: Sequence[DatasetRow]) -> list[DatasetRow]:
-    """Of a long list, one line for each namespace that has several datasets; a short one as it is."""
+    """Return a long list with one row for each namespace of several datasets; a short one unchanged."""
     if len(rows) <= LONG_LIST:
         return list(rows)
     lines: list[DatasetRow] = []
@@ -105,7 +105,7 @@ def _total_size(rows: Iterable[DatasetRow]) -> float:
 
 
 def size_text(size: float | None) -> str:
-    """Return a size in MB, which metadata tell to one decimal, as people read it.
+    """Return a size in MB, which metadata stores with one decimal, as a readable text.
 
     >>> size_text(12.34), size_text(0.3), size_text(0.0)
     ('12.3 MB', '300 kB', '< 50 kB')
@@ -118,14 +118,14 @@ def size_text(size: float | None) -> str:
 
 
 def dataset_table(rows: Sequence[DatasetRow]) -> rich.table.Table:
-    """The table of datasets, with their number and their size under it; a rule parts the namespaces."""
+    """Return the table of datasets, with their number and total size below it; rules separate namespaces."""
     count = sum(row.datasets for row in rows)
     caption = f"Number of datasets: {count}, total size: {size_text(_total_size(rows))}"
     table = rich.table.Table(caption=caption)
     lines = [[printable(cell) for cell in _cells(row)] for row in rows]
     headers = ("Name", "# Episodes", "# Steps", "Size")
     for column, header in enumerate(headers):
-        # Said beforehand: what is narrower than its widest cell would be cut, and Rich takes long to find out.
+        # Set in advance: a narrower column would be truncated, and Rich computes the width slowly.
         width = max(map(rich.cells.cell_len, [header, *(line[column] for line in lines)]))
         table.add_column(header, justify="right" if column else "left", width=width, no_wrap=True)
     table.add_column("Author", overflow="fold")
@@ -135,7 +135,7 @@ def dataset_table(rows: Sequence[DatasetRow]) -> rich.table.Table:
 
 
 def _field(row: DatasetRow) -> str:
-    """The outermost namespace, or the owner of the dataset."""
+    """Return the outermost namespace, or the owner of the dataset."""
     return row.namespace.rpartition("://")[2].partition("/")[0]
 
 

@@ -1,4 +1,4 @@
-"""Writes to standard output and standard error: for people where they are terminals, plain text where not."""
+"""Output to standard output and standard error: formatted for terminals, plain text elsewhere."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
     import rich.segment
     import rich.text
 else:
-    rich = LazyModule("rich")  # commands that print lines of text only do not wait for it
+    rich = LazyModule("rich")  # not loaded by commands that only print lines of text
 
 
 __all__ = ["complain", "open_console", "page_width", "printable", "show", "tell"]
 
-_ANY_WIDTH = 100_000  # columns: more than any table has
-_PAGE_WIDTH = 110  # columns, where nothing says how wide the output is
+_ANY_WIDTH = 100_000  # wider than any table
+_PAGE_WIDTH = 110  # columns, if the width of the output is unknown
 _ESCAPE_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
-# Control characters, separators of lines and paragraphs, what turns the direction of writing or is not seen, and halves
-# of surrogate pairs.
+# Control characters, separators of lines and paragraphs, characters that are invisible or change the direction
+# of text, and lone surrogates.
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
 
 
 def open_console(*, stderr: bool = False, width: int | None = None) -> rich.console.Console:
-    """A console that prints texts as they are: no markup, no emoji, no colors of its own choice."""
+    """Return a console that prints texts unchanged: no markup, emoji or automatic colors."""
     _accept_any_letter(sys.stderr if stderr else sys.stdout)
     console = rich.console.Console(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
     console.push_render_hook(_only_printable())
@@ -41,7 +41,7 @@ def open_console(*, stderr: bool = False, width: int | None = None) -> rich.cons
 
 
 def _accept_any_letter(stream: TextIO) -> None:
-    """See to it that a name which the encoding of the terminal lacks does not end the command."""
+    """Prevent errors for names that the encoding of the terminal does not support."""
     if isinstance(stream, TextIOWrapper):
         stream.reconfigure(errors="replace")
 
@@ -56,23 +56,22 @@ def counted(number: int, noun: str) -> str:
 
 
 def tell(text: str) -> None:
-    """Print one line on standard output, however long it is."""
+    """Print one line on standard output, of any length."""
     _accept_any_letter(sys.stdout)
     print(printable(text), flush=True)
 
 
 def complain(text: str) -> None:
-    """Print one line on standard error, however long it is and however many lines the text has."""
+    """Print one line on standard error, of any length, even for a text with several lines."""
     style = "red" if text.startswith("Error") else "yellow" if text.startswith("Warning") else ""
     line = " ".join(printable(text).split())
     open_console(stderr=True).print(rich.text.Text(line, style=style), soft_wrap=True)
 
 
 def show(renderable: rich.console.RenderableType) -> None:
-    """Print on standard output, as wide as the terminal, and wider where a word would not fit.
+    """Print on standard output, as wide as the terminal, and wider if a word does not fit.
 
-    Where the output is no terminal and ``COLUMNS`` does not say how wide it is, it is as wide as the
-    renderable would like to be.
+    If the output is not a terminal and ``COLUMNS`` is not set, it has the natural width of the renderable.
     """
     console = open_console()
     needed = rich.measure.Measurement.get(console, console.options.update(width=_ANY_WIDTH), renderable)
@@ -81,7 +80,7 @@ def show(renderable: rich.console.RenderableType) -> None:
 
 
 def page_width() -> int:
-    """How wide running text may be, in columns."""
+    """Return the maximum width of running text in columns."""
     console = open_console()
     return console.width if _has_width(console) else _PAGE_WIDTH
 
@@ -91,10 +90,10 @@ def _has_width(console: rich.console.Console) -> bool:
 
 
 def printable(text: str) -> str:
-    r"""Return a text without the characters by which a dataset's metadata could direct a terminal or deceive a reader.
+    r"""Return a text without characters with which metadata could control a terminal or deceive a reader.
 
-    Colors are left out. Of other control characters, and of those that turn the direction of writing, it is
-    shown that something was there.
+    Colors are removed. Other control characters, and those that change the direction of text, are replaced by
+    a placeholder.
 
     >>> printable("\x1b[31mred\x1b[0m and \x07")
     'red and �'
@@ -103,7 +102,7 @@ def printable(text: str) -> str:
 
 
 class _Printable:
-    """A renderable as another one, with :func:`printable` texts."""
+    """A renderable with :func:`printable` texts."""
 
     def __init__(self, renderable: rich.console.RenderableType) -> None:
         self._renderable = renderable
@@ -116,7 +115,7 @@ class _Printable:
 
 
 def _only_printable() -> rich.console.RenderHook:
-    """What whatever a console prints passes through, wherever it comes from."""
+    """Make all texts of a console printable, whatever their origin."""
 
     class OnlyPrintable(rich.console.RenderHook):
         def process_renderables(

@@ -1,4 +1,4 @@
-"""``minari validate``: whether datasets are sound."""
+"""``minari validate``: checks datasets for damage and inconsistencies."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PLURALS = {"error": "errors", "warning": "warnings", "note": "notes"}
 def validate(
     datasets: Sequence[str] | None, every: bool, checksums: bool, fix: bool, as_json: bool, quiet: bool
 ) -> None:
-    """Validate datasets, and end with the status 1 where one of them has errors."""
+    """Validate datasets, and exit with status 1 if one of them has errors."""
     if every == bool(datasets):
         raise UsageError("Give the ids or folders of datasets, or --all for all that are here.")
     names = list(dict.fromkeys(datasets or _local_datasets()))
@@ -53,7 +53,7 @@ def validate(
 
 
 def _local_datasets() -> list[str]:
-    """The ids of all local datasets, the damaged ones included."""
+    """Return the ids of all local datasets, including damaged ones."""
     return sorted(folder.id for folder in walk_catalog(get_listed_root()) if folder.is_dataset)
 
 

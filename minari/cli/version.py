@@ -1,4 +1,4 @@
-"""Says which version this is."""
+"""The version of the library."""
 
 from __future__ import annotations
 
