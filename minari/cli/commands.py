@@ -168,8 +168,8 @@ def _list(
         str,
         typer.Argument(
             metavar="PLACE",
-            help="'local', 'remote', 'community' for datasets that anyone shares on the Hugging Face Hub, or the address "
-            "of a remote such as hf://farama-minari.",
+            help="'local', 'remote', 'community' for datasets that anyone shares on the Hugging Face Hub, or the "
+            "address of a remote such as hf://farama-minari.",
         ),
     ] = "local",
     every: Annotated[
