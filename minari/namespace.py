@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from minari._base.files import NAMESPACE_METADATA_LIMIT, read_regular
-from minari._base.json_text import parse_json, shortened
 from minari._base.notices import warn
 from minari._base.outcomes import storage_errors
 from minari.dataset.dataset_id import parse_namespace
 from minari.dataset.metadata import json_value, warn_about_mistyped
-from minari.errors import DatasetCorruptError, MetadataError, NamespaceError, UnsafePathError
+from minari.errors import MetadataError, NamespaceError
 from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root, get_listed_root
 from minari.storage.publishing import (
     NAMESPACE_METADATA_FILENAME,
@@ -26,7 +24,9 @@ from minari.storage.publishing import (
     write_atomically,
 )
 from minari.storage.remotes import get_cloud_storage
-from minari.storage.transfer.retries import retrying
+from minari.storage.transfer import uploader
+from minari.storage.transfer.installer import fetch_namespace_metadata, parse_namespace_metadata
+from minari.storage.transfer.limits import with_retries
 
 
 __all__ = [
@@ -182,7 +182,7 @@ def list_remote_namespaces(*, remote: str | None = None, token: str | None = Non
         RemoteError: the remote is unknown, or does not answer.
     """
     storage = get_cloud_storage(remote, token)
-    return retrying(lambda: sorted(storage.list_namespaces()))
+    return with_retries(lambda: sorted(storage.list_namespaces()))
 
 
 def download_namespace_metadata(
@@ -221,9 +221,9 @@ def download_namespace_metadata(
     storage = get_cloud_storage(remote, token)
     datasets_root = get_datasets_root(root)
     with storage_errors(folder, "downloaded"):
-        with tempfile.TemporaryDirectory(prefix=".namespace.", dir=datasets_root) as received_root:
-            storage.download_namespace_metadata(namespace, Path(received_root))
-            text = _metadata_text(_read_metadata(_metadata_file(Path(received_root, namespace))))
+        content = fetch_namespace_metadata(storage, namespace)
+        source = f"The metadata of the namespace {namespace} in {storage.address}"
+        text = _metadata_text(parse_namespace_metadata(content, source))
         if _metadata_file(folder).exists():
             write_atomically(_metadata_file(folder), text)
         else:
@@ -260,7 +260,7 @@ def upload_namespace(
         return
     for level in namespace_hierarchy(namespace):
         if level == namespace or not storage.has_namespace(level):
-            storage.upload_namespace(level, root=root)
+            uploader.upload_namespace(storage, level, root=root)
 
 
 def _folder(namespace: str, root: Root) -> Path:
@@ -282,15 +282,7 @@ def _existing_metadata_file(namespace: str, root: Root) -> Path:
 
 
 def _read_metadata(file: Path) -> dict[str, Any]:
-    try:
-        metadata = parse_json(read_regular(file, NAMESPACE_METADATA_LIMIT))
-    except UnsafePathError:
-        raise
-    except ValueError as error:
-        raise DatasetCorruptError(f"The metadata file {file} is damaged, it is not valid JSON: {error}.") from error
-    if not isinstance(metadata, dict):
-        raise DatasetCorruptError(f"The metadata file {file} must hold a JSON object, got {shortened(metadata)}.")
-    return metadata
+    return parse_namespace_metadata(read_regular(file, NAMESPACE_METADATA_LIMIT), f"The metadata file {file}")
 
 
 def _metadata_text(metadata: dict[str, Any]) -> str:

@@ -27,7 +27,7 @@ from minari.dataset.minari_storage import PathLike
 from minari.errors import DatasetBusyError, DatasetCorruptError, DatasetNotFoundError, MinariError
 from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root
 from minari.storage.publishing import catalogue_folders, dataset_exists, restore_replaced
-from minari.storage.transfer.under_way import LOCK_NAME_WITHIN
+from minari.storage.transfer.work_dir import LOCK_FILE_NAME
 
 
 __all__ = ["Leftover", "clean", "find_leftovers", "remove"]
@@ -170,11 +170,11 @@ def _replaced(path: Path, name: str) -> Leftover | None:
 
 
 def _moved(path: Path, name: str) -> Leftover | None:
-    if not is_directory(path) or is_locked(path / LOCK_NAME_WITHIN):
+    if not is_directory(path) or is_locked(path / LOCK_FILE_NAME):
         return None
 
     def act() -> None:
-        held = try_lock(path / LOCK_NAME_WITHIN)
+        held = try_lock(path / LOCK_FILE_NAME)
         if held is None:
             raise DatasetBusyError(f"{path} is in use by another program; it was left alone.")
         try:

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from minari._base.addresses import is_path, without_credentials
 from minari._base.json_text import shortened
 from minari._base.notices import warn
+from minari._base.parallel import parallel_map
 from minari._base.suggestions import did_you_mean
 from minari.dataset.dataset_id import DatasetId, dataset_id_sort_key, is_dataset_id
 from minari.dataset.minari_storage import PathLike
@@ -32,7 +33,6 @@ from minari.progress import track
 from minari.storage.catalogue import did_you_mean_local, newest_versions
 from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root, get_default_remote
 from minari.storage.publishing import dataset_exists, ensure_namespace_directories
-from minari.storage.receiving import receive_dataset
 from minari.storage.remotes import (
     MAX_WORKERS,
     CloudStorage,
@@ -40,8 +40,10 @@ from minari.storage.remotes import (
     get_cloud_storage,
     split_address,
 )
-from minari.storage.transfer.retries import retrying
-from minari.storage.transfer.workers import each_at_once
+from minari.storage.transfer.installer import install_dataset
+from minari.storage.transfer.limits import with_retries
+from minari.storage.transfer.uploader import upload_dataset as send_dataset
+from minari.storage.transfer.uploader import upload_namespace
 
 
 __all__ = ["download_dataset", "list_community_datasets", "list_remote_datasets", "refuse_path", "upload_dataset"]
@@ -86,7 +88,9 @@ def list_remote_datasets(
     """
     remote = get_cloud_storage(remote_path, token, max_workers=max_workers)
     found: dict[str, Metadata] = {}
-    for dataset_id, answer in _metadata_of(remote, retrying(lambda: remote.survey(prefix or None))).items():
+    for dataset_id, answer in _metadata_of(
+        remote, with_retries(lambda: remote.list_with_metadata(prefix or None))
+    ).items():
         if isinstance(answer, Exception):
             warn(
                 f"The remote dataset {dataset_id} is left out, its metadata cannot be read: {answer}",
@@ -163,7 +167,7 @@ def _metadata_of(
             return dataset_id, error
 
     in_order = sorted(filter(is_dataset_id, listed), key=dataset_id_sort_key)
-    answers = each_at_once(read, in_order, remote.max_workers)
+    answers = parallel_map(read, in_order, remote.max_workers)
     found = dict(track(answers, "reading metadata", total=len(in_order), unit="datasets"))
     return {dataset_id: found[dataset_id] for dataset_id in in_order}
 
@@ -233,8 +237,8 @@ def download_dataset(
         warn(text)
     for part in parts:  # before the dataset itself, so that a download that is tried again brings the rest
         if not _is_here(part, root):
-            receive_dataset(storage, part, root)
-    receive_dataset(storage, wanted, root, replace=force_download)
+            install_dataset(storage, part, root)
+    install_dataset(storage, wanted, root, existing="replace" if force_download else "keep")
 
 
 def _is_here(dataset_id: str, root: PathLike | None) -> bool:
@@ -273,7 +277,7 @@ def refuse_path(dataset_id: object) -> None:
 def _requested(remote: CloudStorage, wanted: str, force: bool) -> tuple[Metadata, list[str]]:
     """The metadata of the dataset that is asked for, and what its user should know before having it."""
     stem = wanted.rpartition("-v")[0]
-    listed = retrying(lambda: remote.survey(f"{stem}-v"))
+    listed = with_retries(lambda: remote.list_with_metadata(f"{stem}-v"))
     versions = _metadata_of(
         remote, {name: content for name, content in listed.items() if name.rpartition("-v")[0] == stem}
     )
@@ -309,7 +313,7 @@ def _requested(remote: CloudStorage, wanted: str, force: bool) -> tuple[Metadata
 def _did_you_mean_there(remote: CloudStorage, wanted: str) -> str:
     """Return a question about the dataset of a remote that is most like one it does not have."""
     with suppress(MinariError, OSError):
-        return did_you_mean(wanted, remote.survey())
+        return did_you_mean(wanted, remote.list_with_metadata())
     return ""
 
 
@@ -405,7 +409,7 @@ def upload_dataset(
         _refuse_damaged(name, root)
     for name in wanted:
         _send_namespaces(storage, DatasetId.parse(name).namespace, known, root)
-        storage.upload_dataset(name, root=root, force=force)
+        send_dataset(storage, name, root=root, force=force)
 
 
 def _refuse_damaged(dataset_id: str, root: PathLike | None) -> None:
@@ -426,7 +430,7 @@ def _known(remote: CloudStorage, dataset_ids: list[str], others: list[str]) -> t
         *((remote.has_dataset, name) for name in [*dataset_ids, *others]),
         *((remote.has_namespace, name) for name in sorted(namespaces)),
     ]
-    answers = each_at_once(lambda question: (question, question[0](question[1])), questions, remote.max_workers)
+    answers = parallel_map(lambda question: (question, question[0](question[1])), questions, remote.max_workers)
     known = [question for question, is_known in answers if is_known]
     return (
         {name for ask, name in known if ask == remote.has_dataset},
@@ -439,5 +443,5 @@ def _send_namespaces(remote: CloudStorage, namespace: str | None, known: set[str
     ensure_namespace_directories(get_datasets_root(root), namespace)
     for level in namespace_hierarchy(namespace):
         if level not in known:
-            remote.upload_namespace(level, root=root)
+            upload_namespace(remote, level, root=root)
             known.add(level)

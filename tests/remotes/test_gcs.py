@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from minari.storage.remotes import get_cloud_storage
 from minari.storage.remotes.gcp import GCPStorage
 from minari.storage.remotes.object_storage import ABSENT, ConflictError
 from minari.storage.transfer.index import INDEX_FILE_NAME, dump_index
+from minari.storage.transfer.limits import Limits, with_retries
 from minari.testing.sharing import tree, write_dataset
 from support.servers.gcs import GCSServer
 from support.servers.proxy import FaultyProxy
@@ -110,7 +112,7 @@ class TestCredentials:
     @pytest.mark.usefixtures("gcs")
     def test_a_machine_without_credentials_reads_anonymously(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("STORAGE_EMULATOR_HOST")
-        credentials = gcp.make_client(None, 4)._credentials
+        credentials = gcp.make_client(None, 4, Limits())._credentials
         assert type(credentials).__name__ == "AnonymousCredentials"
 
     @pytest.mark.usefixtures("gcs")
@@ -191,7 +193,9 @@ class TestObjects:
     def test_ranges(self, bucket: str) -> None:
         remote = GCPStorage(bucket)
         remote.put("x", b"0123456789")
-        got = [remote.read_range("x", start, stop) for start, stop in ((0, 3), (8, 20), (4, 4), (10, 12), (50, 60))]
+        ranges = ((0, 3), (8, 20), (4, 4), (10, 12), (50, 60))
+        # The server closes connections that are kept when it likes, as any server may.
+        got = [with_retries(partial(remote.read_range, "x", start, stop)) for start, stop in ranges]
         assert got == [b"012", b"89", b"", b"", b""]
 
     def test_deleting_twice(self, bucket: str, gcs: GCSServer) -> None:

@@ -14,6 +14,7 @@ import pytest
 from minari.errors import RemoteAccessError, RemoteError, RemoteUnreachableError
 from minari.storage.remotes import RemoteDatasetNotFoundError, get_cloud_storage
 from minari.storage.remotes.hub.client import HubClient
+from minari.storage.transfer.installer import fetch_dataset
 from minari.storage.transfer.remote_files import RemoteFileNotFoundError
 from minari.testing.sharing import tree, write_dataset, write_namespace
 from support.servers.hub import HubServer
@@ -59,7 +60,7 @@ def test_without_a_token(hub: HubServer, monkeypatch: pytest.MonkeyPatch, datase
     assert remote.get_dataset_metadata("open/x-v0")["total_steps"] == 3
     for call in (
         lambda: remote.get_dataset_metadata("closed/x-v0"),
-        lambda: remote.fetch_dataset("closed/x-v0", datasets_root / "somewhere"),
+        lambda: fetch_dataset(remote, "closed/x-v0", datasets_root / "somewhere"),
     ):
         with pytest.raises(RemoteDatasetNotFoundError):
             call()

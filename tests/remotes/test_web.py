@@ -15,8 +15,9 @@ import pytest
 import minari
 from minari import errors
 from minari.storage.remotes import CloudStorage, RemoteDatasetNotFoundError, get_cloud_storage, split_address
-from minari.storage.transfer import retries
+from minari.storage.transfer import limits
 from minari.storage.transfer.index import INDEX_FILE_NAME, dump_index
+from minari.storage.transfer.limits import Limits
 from minari.testing.sharing import tree, write_dataset, write_namespace
 from support.servers.proxy import FaultyProxy
 from support.servers.web import WebServer, web_server
@@ -298,7 +299,7 @@ class TestFailures:
             web.requests.clear()
             with pytest.raises(errors.RemoteUnreachableError, match="503"):
                 action()
-            assert len(web.requests) == retries._ATTEMPTS
+            assert len(web.requests) == limits.ATTEMPTS
 
     def test_a_dead_server(self, proxied: Callable[[int], FaultyProxy], web: WebServer) -> None:
         proxy = proxied(web.server_address[1])
@@ -309,9 +310,7 @@ class TestFailures:
     def test_a_silent_server(
         self, proxied: Callable[[int], FaultyProxy], web: WebServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from minari.storage.remotes import web_client
-
-        monkeypatch.setattr(web_client, "_READ_TIMEOUT", 0.3)
+        monkeypatch.setattr(CloudStorage, "LIMITS", Limits(read_timeout=0.3))
         proxy = proxied(web.server_address[1])
         proxy.fall_silent()
         with pytest.raises(errors.RemoteUnreachableError, match="timed out"):

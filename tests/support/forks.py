@@ -37,7 +37,7 @@ _LOADED = (
     "minari.dataset._storages.arrow_storage",
     "minari.dataset._storages.zarr_storage",
     "minari.storage.hosting",
-    "minari.storage.remotes.file",
+    "minari.storage.remotes.folder",
     "gymnasium",
     "h5py",
     "pyarrow.parquet",

@@ -7,7 +7,7 @@ remote, is :mod:`minari.storage.transfer`.
 
 from __future__ import annotations
 
-from minari.storage.remotes.cloud_storage import MAX_WORKERS, CloudStorage
+from minari.storage.remotes.base import MAX_WORKERS, CloudStorage
 from minari.storage.remotes.object_storage import ABSENT, ConflictError, ObjectStorage
 from minari.storage.remotes.registry import (
     DEFAULT_REMOTE,

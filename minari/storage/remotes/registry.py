@@ -14,7 +14,7 @@ from minari.errors import RemoteError
 from minari.lazy import LazyModule
 from minari.plugins import Target, find_target, known_targets, load_class
 from minari.storage.datasets_root_dir import get_default_remote, is_remote_of_variable
-from minari.storage.remotes.cloud_storage import MAX_WORKERS, CloudStorage
+from minari.storage.remotes.base import MAX_WORKERS, CloudStorage
 
 
 fsspec: Any = LazyModule("fsspec")  # optional; it knows schemes beyond ours
@@ -24,14 +24,14 @@ DEFAULT_REMOTE = "hf://farama-minari"
 
 ENTRY_POINT_GROUP = "minari.remotes"
 
-_FSSPEC_STORE = "minari.storage.remotes.fsspec_store:FsspecStorage"
+_FSSPEC_STORE = "minari.storage.remotes.fsspec:FsspecStorage"
 
 _remotes: dict[str, Target] = {
-    "file": ("minari.storage.remotes.file:FileStorage", "minari"),
+    "file": ("minari.storage.remotes.folder:FileStorage", "minari"),
     **dict.fromkeys(("gcp", "gs"), ("minari.storage.remotes.gcp:GCPStorage", "minari[gcs]")),
     "hf": ("minari.storage.remotes.huggingface:HuggingFaceStorage", "minari[hf]"),
-    "http": ("minari.storage.remotes.web:HttpStorage", "minari"),
-    "https": ("minari.storage.remotes.web:WebStorage", "minari"),
+    "http": ("minari.storage.remotes.http:HttpStorage", "urllib3"),
+    "https": ("minari.storage.remotes.http:HttpsStorage", "urllib3"),
     **dict.fromkeys(("s3", "s3a"), ("minari.storage.remotes.s3:S3Storage", "minari[s3]")),
     **dict.fromkeys(("abfs", "abfss", "az"), ("minari.storage.remotes.azure:AzureStorage", "minari[azure]")),
 }
@@ -81,7 +81,7 @@ def get_cloud_storage(
     """
     address = get_default_remote() if remote_path is None else remote_path
     try:
-        scheme, name = _parse(address)
+        scheme, name = parse_address(address)
         return _remote_class(scheme)(name, token, scheme=scheme, max_workers=max_workers, private=private)
     except RemoteError as error:
         if is_remote_of_variable(address):
@@ -90,11 +90,11 @@ def get_cloud_storage(
 
 
 def split_address(address: str) -> tuple[str, str]:
-    """The remote and the dataset id in the full address of a dataset.
+    """Return the remote and the dataset id in the full address of a dataset.
 
-    Where it lies on the remote of ``MINARI_REMOTE``, that is the remote. Elsewhere, what follows
-    ``scheme://`` up to the next ``/`` is the name of the remote, and the rest the id, unless the class
-    for the scheme says otherwise, as that of ``file`` does.
+    A dataset on the remote of ``MINARI_REMOTE`` is found by that. Elsewhere, what follows ``scheme://`` up to the
+    next ``/`` is the name of the remote, and the rest the id, unless the class for the scheme says otherwise: for
+    ``file`` and ``https`` the text alone leaves open where the id begins, and a look at the directory decides.
 
     Args:
         address: such as ``hf://farama-minari/D4RL/door/human-v2``. The id in it is not checked.
@@ -106,16 +106,20 @@ def split_address(address: str) -> tuple[str, str]:
         RemoteError: the address is malformed, or there is no class for its scheme.
         MissingDependencyError: the package that the class needs is not installed.
     """
-    scheme, location = _parse(address)
+    scheme, location = parse_address(address)
     usual = f"{get_default_remote().rstrip('/')}/"
     if f"{scheme}://{location}".startswith(usual):
         return usual[:-1], f"{scheme}://{location}".removeprefix(usual)
-    name, dataset_id = _remote_class(scheme).split_location(location)
+    name, dataset_id = _remote_class(scheme).find_location(location)
     return f"{scheme}://{name}", dataset_id
 
 
-def _parse(address: str) -> tuple[str, str]:
-    """The scheme, and what follows it without slashes at the end."""
+def parse_address(address: str) -> tuple[str, str]:
+    """Return the scheme of an address, and what follows it without slashes at the end; nothing is asked of anybody.
+
+    Raises:
+        RemoteError: the address is malformed.
+    """
     found = _ADDRESS.fullmatch(address) if isinstance(address, str) else None
     if found is None:
         got = shortened(without_credentials(address) if isinstance(address, str) else address)

@@ -14,12 +14,11 @@ import s3fs  # noqa: F401 (what fsspec opens the addresses with)
 from fsspec.asyn import sync
 
 from minari.errors import RemoteAccessError, RemoteError
-from minari.storage.remotes.fsspec_errors import PastTheEndError
-from minari.storage.remotes.fsspec_store import CONNECT_TIMEOUT, READ_TIMEOUT, FsspecStorage
+from minari.storage.remotes.fsspec import FsspecStorage, PastTheEndError
 from minari.storage.transfer.checksums import Checksum, read_in_pieces
-from minari.storage.transfer.pace import Pace
+from minari.storage.transfer.limits import Pace
+from minari.storage.transfer.meter import unreported
 from minari.storage.transfer.remote_files import RemoteFile, RemoteFileNotFoundError
-from minari.storage.transfer.workers import untold
 
 
 __all__ = ["S3Storage"]
@@ -54,8 +53,8 @@ class S3Storage(FsspecStorage):
     def _client_options(self) -> dict[str, Any]:
         config = {
             **fsspec.config.conf.get("s3", {}).get("config_kwargs", {}),
-            "connect_timeout": CONNECT_TIMEOUT,
-            "read_timeout": READ_TIMEOUT,
+            "connect_timeout": self.LIMITS.connect_timeout,
+            "read_timeout": self.LIMITS.read_timeout,
             "retries": {"total_max_attempts": 1},
             "max_pool_connections": self.max_workers * _PARTS_AT_ONCE,
         }
@@ -133,7 +132,7 @@ class S3Storage(FsspecStorage):
             return False
         return head.get("ServerSideEncryption") in (None, "AES256") and "SSECustomerAlgorithm" not in head
 
-    def put_file(self, name: str, path: Path, sent: Callable[[int], None] = untold) -> RemoteFile:
+    def put_file(self, name: str, path: Path, sent: Callable[[int], None] = unreported) -> RemoteFile:
         """Send a file, in parts where it is long; unless exactly this is there already, as a list cannot tell."""
         size = path.stat().st_size
         part = max(_PART, -(-size // _MOST_PARTS // _MIB) * _MIB)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +15,7 @@ from minari._base.notices import warn
 from minari.dataset.dataset_id import is_dataset_id
 from minari.errors import DatasetCorruptError
 from minari.storage.transfer.checksums import Checksum, can_compute, checksum_of
+from minari.storage.transfer.limits import until_intact, with_retries
 from minari.storage.transfer.manifest import MANIFEST_NAME, PIECE_SIZE, Manifest
 from minari.storage.transfer.remote_files import (
     METADATA_NAME,
@@ -26,16 +26,12 @@ from minari.storage.transfer.remote_files import (
     is_hidden,
     refuse_bad_names,
 )
-from minari.storage.transfer.retries import retrying
 
 
 __all__ = ["DownloadPlan", "ExpectedFile", "Source", "plan_download"]
 
-_log = logging.getLogger(__name__)
-
 _MOST_FILES = 1_000_000  # of one dataset; a listing that goes on is none
 _LARGEST_FILE = (1 << 63) - 1  # bytes
-_ATTEMPTS = 3  # at reading a manifest that arrives damaged
 _CARD = "README.md"  # what a Hub shows of a dataset; it is made at upload and belongs to the Hub
 
 
@@ -138,7 +134,7 @@ def plan_download(source: Source, dataset_id: str, *, moved: bool = False) -> Do
             lead elsewhere.
     """
     prefix = f"{dataset_id}/"
-    found = {file.name.removeprefix(prefix): file for file in retrying(lambda: _listed(source, dataset_id))}
+    found = {file.name.removeprefix(prefix): file for file in with_retries(lambda: _listed(source, dataset_id))}
     others = tuple(f"{name}/" for name in _nested_datasets(found))
     listed = {name: file for name, file in found.items() if not (is_hidden(name) or name.startswith(others))}
     if not listed:
@@ -222,12 +218,8 @@ def _some(names: list[str]) -> str:
 
 
 def _read_manifest(source: Source, name: str) -> Manifest:
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            content = retrying(lambda: source.read_file(name))
-            return Manifest.parse(check_size(content, SMALL_FILE_LIMIT, name), name)
-        except DatasetCorruptError as error:
-            if attempt == _ATTEMPTS:
-                raise
-            _log.info("%s Reading it again.", error)
-    raise AssertionError("unreachable: the last attempt returns or raises")
+    def read() -> Manifest:
+        content = with_retries(lambda: source.read_file(name))
+        return Manifest.parse(check_size(content, SMALL_FILE_LIMIT, name), name)
+
+    return until_intact(read)

@@ -22,7 +22,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from minari._base.addresses import plain_text, without_credentials
 from minari.errors import MinariError, RemoteAccessError, RemoteError, RemoteUnreachableError
 from minari.storage.remotes.hub.session import Answer, Request, Timeouts, ask
-from minari.storage.transfer.pace import Limits
+from minari.storage.transfer.limits import Limits
 from minari.storage.transfer.remote_files import RemoteFileNotFoundError
 
 

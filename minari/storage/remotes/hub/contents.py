@@ -19,9 +19,9 @@ from minari.storage.remotes.hub.client import understood
 from minari.storage.remotes.hub.lfs import AT_ONCE
 from minari.storage.remotes.hub.repository import Change, HubRepository
 from minari.storage.remotes.hub.uploads import LargeContents, ask_uploads
-from minari.storage.transfer.outgoing import OutgoingFile
-from minari.storage.transfer.retries import retrying
-from minari.storage.transfer.workers import Advance
+from minari.storage.transfer.limits import with_retries
+from minari.storage.transfer.meter import Advance
+from minari.storage.transfer.upload_snapshot import SnapshotFile
 
 
 __all__ = ["Content", "send_contents"]
@@ -53,7 +53,7 @@ class Content:
         return cls(path, len(content), hashlib.sha256(content).hexdigest(), partial(BytesIO, content), counts)
 
     @classmethod
-    def of_file(cls, path: str, file: OutgoingFile) -> Content:
+    def of_file(cls, path: str, file: SnapshotFile) -> Content:
         """Of a local file."""
         return cls(path, file.size, file.sha256, file.open, counts=True)
 
@@ -118,6 +118,6 @@ def _large(repository: HubRepository, contents: Sequence[Content]) -> set[str]:
     ]
     action = f"announcing files to the repository {repository.name}"
     ask = partial(repository.client.ask, "POST", f"{repository.api}/preupload/main", action, content={"files": asked})
-    told = retrying(ask)
+    told = with_retries(ask)
     with understood(action):
         return {str(answer["path"]) for answer in told["files"] if answer["uploadMode"] == "lfs"}

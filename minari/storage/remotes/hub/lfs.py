@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from minari._base.parallel import parallel_map
 from minari.storage.remotes.hub.client import understood
 from minari.storage.remotes.hub.repository import HubRepository
-from minari.storage.transfer.retries import retrying
-from minari.storage.transfer.workers import each_at_once
+from minari.storage.transfer.limits import with_retries
 
 
 __all__ = ["AT_ONCE", "LFS_HEADERS", "ask_batch", "find_contents"]
@@ -32,7 +32,7 @@ def find_contents(repository: HubRepository, wanted: Sequence[tuple[str, int]], 
         Sha256 -> address, of those that the Hub tells one of.
     """
     groups = [wanted[start : start + AT_ONCE] for start in range(0, len(wanted), AT_ONCE)]
-    answers = each_at_once(partial(ask_batch, repository, "download"), groups, max_workers)
+    answers = parallel_map(partial(ask_batch, repository, "download"), groups, max_workers)
     told = [each for answer in answers for each in answer]
     with understood(f"asking where contents of the repository {repository.name} lie"):
         found = {str(each["oid"]): (each.get("actions") or {}).get("download", {}) for each in told}
@@ -59,7 +59,7 @@ def ask_batch(repository: HubRepository, operation: str, contents: Sequence[tupl
     address = f"/datasets/{repository.name}.git/info/lfs/objects/batch"
     action = f"asking where to {operation} contents of the repository {repository.name}"
     ask = partial(repository.client.ask, "POST", address, action, content=asked, headers=LFS_HEADERS)
-    answer = retrying(ask)
+    answer = with_retries(ask)
     with understood(action):
         told: list[dict[str, Any]] = answer["objects"]
         return [dict(each) for each in told]

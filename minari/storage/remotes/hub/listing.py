@@ -7,15 +7,15 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
+from minari._base.parallel import parallel_map
 from minari.dataset.dataset_id import is_part
 from minari.errors import DatasetCorruptError, RemoteAccessError
 from minari.storage.remotes.hub.client import HubClient, understood
 from minari.storage.remotes.hub.registers import datasets_in
 from minari.storage.remotes.hub.repository import HubRepository
 from minari.storage.transfer.index import INDEX_FILE_NAME, parse_index
+from minari.storage.transfer.limits import with_retries
 from minari.storage.transfer.remote_files import METADATA_NAME, RemoteFileNotFoundError
-from minari.storage.transfer.retries import retrying
-from minari.storage.transfer.workers import each_at_once
 
 
 __all__ = ["files_of", "metadata_of", "read_index", "read_metadata", "search_repositories"]
@@ -51,12 +51,12 @@ def search_repositories(
     told = client.listing(_LIST, {**query, "expand": "siblings"}, action)
     with understood(action):
         entries = {str(entry["id"]): _siblings(entry) for entry in told if is_part(entry["id"].partition("/")[2])}
-    untold = [name for name, files in entries.items() if not files]
+    unreported = [name for name, files in entries.items() if not files]
 
     def looked_through(name: str) -> tuple[str, frozenset[str]]:
-        return name, retrying(partial(files_of, client, name))
+        return name, with_retries(partial(files_of, client, name))
 
-    return entries | dict(each_at_once(looked_through, untold, max_workers))
+    return entries | dict(parallel_map(looked_through, unreported, max_workers))
 
 
 def _siblings(entry: Mapping[str, Any]) -> frozenset[str]:
@@ -76,7 +76,7 @@ def read_index(
     if files is not None and INDEX_FILE_NAME not in files:
         return {}
     try:
-        return parse_index(retrying(partial(repository.read, INDEX_FILE_NAME, revision=revision)))
+        return parse_index(with_retries(partial(repository.read, INDEX_FILE_NAME, revision=revision)))
     except (RemoteFileNotFoundError, RemoteAccessError):  # gone meanwhile; or the repository is gated
         return {}
     except DatasetCorruptError as error:
@@ -95,7 +95,7 @@ def read_metadata(repository: HubRepository, path: str, revision: str = "main") 
     Raises:
         RemoteFileNotFoundError: there is none.
     """
-    return retrying(partial(repository.read, "/".join(filter(None, (path, METADATA_NAME))), revision=revision))
+    return with_retries(partial(repository.read, "/".join(filter(None, (path, METADATA_NAME))), revision=revision))
 
 
 def metadata_of(
@@ -120,4 +120,4 @@ def metadata_of(
     def fetched(path: str) -> tuple[str, bytes]:
         return path, read_metadata(repository, path, revision)
 
-    return entries | dict(each_at_once(fetched, sorted(paths - set(entries)), max_workers))
+    return entries | dict(parallel_map(fetched, sorted(paths - set(entries)), max_workers))

@@ -27,10 +27,10 @@ from minari.storage.remotes.hub.listing import metadata_of
 from minari.storage.remotes.hub.registers import CARD_NAME, is_own_card, registered, repository_card_of
 from minari.storage.remotes.hub.repository import Change, HubRepository, OutdatedError, RepositoryState
 from minari.storage.transfer.index import INDEX_FILE_NAME, dump_index
-from minari.storage.transfer.outgoing import OutgoingDataset
+from minari.storage.transfer.limits import with_retries
+from minari.storage.transfer.meter import Advance
 from minari.storage.transfer.remote_files import RemoteFileNotFoundError
-from minari.storage.transfer.retries import retrying
-from minari.storage.transfer.workers import Advance
+from minari.storage.transfer.upload_snapshot import UploadSnapshot
 
 
 if TYPE_CHECKING:
@@ -94,8 +94,8 @@ class HubPublisher:
         if state is _UNSEEN:
             state = self._look()
         if state is None:
-            retrying(partial(repository.create, private=self.private))
-            state = retrying(repository.state)
+            with_retries(partial(repository.create, private=self.private))
+            state = with_retries(repository.state)
         if self.private and not state.private:
             raise RemoteError(
                 f"The repository {repository.name} is there already and public, so what is uploaded to it cannot be "
@@ -105,7 +105,7 @@ class HubPublisher:
 
     def _look(self) -> RepositoryState | None:
         try:
-            return retrying(self.repository.state)
+            return with_retries(self.repository.state)
         except RemoteFileNotFoundError:
             return None
 
@@ -179,7 +179,7 @@ class HubPublisher:
         if state is not None and path not in state.files:
             return None
         try:
-            return retrying(partial(self.repository.read, path, revision=state.commit if state else "main"))
+            return with_retries(partial(self.repository.read, path, revision=state.commit if state else "main"))
         except RemoteFileNotFoundError:
             return None
 
@@ -198,7 +198,7 @@ class HubPublisher:
     def beside(
         self,
         state: RepositoryState,
-        outgoing: OutgoingDataset,
+        snapshot: UploadSnapshot,
         path: str,
         files: frozenset[str],
         card: Callable[[], bytes],
@@ -207,7 +207,7 @@ class HubPublisher:
 
         Args:
             state: of the repository now.
-            outgoing: the dataset.
+            snapshot: the dataset.
             path: of the dataset in the repository; empty where it is the repository itself.
             files: the names of its files in the repository.
             card: makes that of the dataset, where it has none that somebody wrote; a second call is cheap.
@@ -225,7 +225,7 @@ class HubPublisher:
             if card_name not in state.files | files:
                 card()  # which it keeps; the card may take longer than all of them
             there = reading.result()
-        entries = there | {path: outgoing.metadata or b""}
+        entries = there | {path: snapshot.metadata or b""}
         around = "/".join([*path.split("/")[:-1], NAMESPACE_METADATA_FILENAME])
         registers = self._registers(state.files | files, around, own.result() or b"{}", {})
         wanted = registers | {INDEX_FILE_NAME: dump_index(entries)}
@@ -245,19 +245,19 @@ class HubPublisher:
         return {**made, NAMESPACE_METADATA_FILENAME: registered(own, name, known)}
 
 
-def card_of(outgoing: OutgoingDataset, address: str) -> bytes:
+def card_of(snapshot: UploadSnapshot, address: str) -> bytes:
     """The card of a dataset.
 
     Args:
-        outgoing: the dataset.
+        snapshot: the dataset.
         address: the whole one, ``hf://owner/id``.
     """
     dataset_id = address.removeprefix("hf://").partition("/")[2]
     try:
-        returns = minari_dataset.MinariDataset(outgoing.folder / "data").statistics().summary().get("return")
+        returns = minari_dataset.MinariDataset(snapshot.folder / "data").statistics().summary().get("return")
     except (MinariError, OSError) as error:
         _log.warning("The card of %s tells no returns, as the episodes cannot be read: %s", dataset_id, error)
         returns = None
-    return dataset_card(dataset_id, outgoing.raw_metadata, size=outgoing.size, address=address, returns=returns).encode(
+    return dataset_card(dataset_id, snapshot.raw_metadata, size=snapshot.size, address=address, returns=returns).encode(
         "utf-8"
     )

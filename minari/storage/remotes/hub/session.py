@@ -12,8 +12,8 @@ from huggingface_hub.utils import get_session  # type: ignore[attr-defined]  # p
 
 from minari._base.json_text import parse_json
 from minari.errors import RemoteError
-from minari.storage.remotes.paced_http import check_range
-from minari.storage.transfer.pace import Limits, Pace, within
+from minari.storage.remotes.http_client import check_range
+from minari.storage.transfer.limits import Limits, Pace, within
 from minari.storage.transfer.remote_files import SMALL_FILE_LIMIT, too_large
 
 

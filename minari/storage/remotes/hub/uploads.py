@@ -9,13 +9,14 @@ from functools import partial
 from typing import Any, BinaryIO, Protocol
 
 from minari._base.addresses import plain_text
+from minari._base.parallel import parallel_map
 from minari.errors import RemoteAccessError, RemoteError
 from minari.storage.remotes.hub.client import LONG, HubClient, RefusedError, understood
 from minari.storage.remotes.hub.lfs import LFS_HEADERS, ask_batch
 from minari.storage.remotes.hub.repository import HubRepository
+from minari.storage.transfer.limits import with_retries
+from minari.storage.transfer.meter import Advance, FileMeter, Meter
 from minari.storage.transfer.remote_files import RemoteFileNotFoundError
-from minari.storage.transfer.retries import retrying
-from minari.storage.transfer.workers import Advance, FileMeter, Meter, each_at_once
 
 
 __all__ = ["LargeContent", "LargeContents", "ask_uploads"]
@@ -161,7 +162,9 @@ class LargeContents:
                 self._finish(sha256)
             parts = [part for upload in uploads for part in upload.parts()]
             waiting = set()
-            for upload, has_arrived in filter(None, each_at_once(self._send_part, parts, max_workers, self._meter)):
+            for upload, has_arrived in filter(
+                None, parallel_map(self._send_part, parts, max_workers, poll=self._meter.report)
+            ):
                 if has_arrived:
                     self._finish(upload.content.sha256)
                 else:
@@ -190,7 +193,7 @@ class LargeContents:
         moved = self._moved.pop(sha256, {})
         for meter in moved.values():
             meter.finish()
-        self._meter.tell()
+        self._meter.report()
         for number, content in enumerate(content for content in self._contents[sha256] if content.counts):
             self._advance(0 if moved and not number else content.size, 1)
 
@@ -217,7 +220,7 @@ class LargeContents:
             return str(answer.headers.get("ETag") or "")
 
         try:
-            etag: str | None = retrying(send)
+            etag: str | None = with_retries(send)
         except (RefusedError, RemoteAccessError, RemoteFileNotFoundError):  # damaged, or the address is too old
             etag = None
         return (upload, _complete(client, upload)) if upload.took(part, etag) else None
@@ -257,10 +260,14 @@ def _complete(client: HubClient, upload: _Upload) -> bool:
             parts = [{"partNumber": number, "etag": upload.etags[number]} for number in sorted(upload.etags)]
             told: dict[str, Any] = {"oid": content.sha256, "parts": parts}
             address = actions["upload"]["href"]
-            retrying(partial(client.request, "POST", address, action, content=told, headers=LFS_HEADERS, patience=LONG))
+            with_retries(
+                partial(client.request, "POST", address, action, content=told, headers=LFS_HEADERS, patience=LONG)
+            )
         if "verify" in actions:
             told = {"oid": content.sha256, "size": content.size}
-            retrying(partial(client.request, "POST", actions["verify"]["href"], action, content=told, patience=LONG))
+            with_retries(
+                partial(client.request, "POST", actions["verify"]["href"], action, content=told, patience=LONG)
+            )
     except (RefusedError, RemoteFileNotFoundError):
         return False
     return True

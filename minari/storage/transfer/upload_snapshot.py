@@ -26,9 +26,9 @@ from minari.storage.transfer.remote_files import METADATA_NAME, RemoteFile, file
 
 __all__ = [
     "LocalFile",
-    "OutgoingDataset",
-    "OutgoingFile",
-    "gather_dataset",
+    "UploadSnapshot",
+    "SnapshotFile",
+    "take_snapshot",
     "local_files",
     "old_layout",
     "regular_file",
@@ -53,7 +53,7 @@ class LocalFile:
 
 
 @dataclass(frozen=True, slots=True)
-class OutgoingFile:
+class SnapshotFile:
     """One file that is to be sent.
 
     Attributes:
@@ -95,7 +95,7 @@ class OutgoingFile:
 
 
 @dataclass(frozen=True, slots=True)
-class OutgoingDataset:
+class UploadSnapshot:
     """A local dataset at one moment, to be sent.
 
     Attributes:
@@ -110,7 +110,7 @@ class OutgoingDataset:
 
     dataset_id: str
     folder: Path
-    files: tuple[OutgoingFile, ...]
+    files: tuple[SnapshotFile, ...]
     manifest: bytes
     metadata: bytes | None
     raw_metadata: Mapping[str, Any]
@@ -144,9 +144,9 @@ def old_layout(dataset_id: str) -> RemoteError:
     )
 
 
-def gather_dataset(
+def take_snapshot(
     dataset_id: str, *, root: str | os.PathLike[str] | None, algorithms: Collection[str] = ()
-) -> OutgoingDataset:
+) -> UploadSnapshot:
     """Look at a local dataset that is to be sent; every file is read once.
 
     Args:
@@ -180,7 +180,7 @@ def gather_dataset(
             raw = with_id_of_place(raw, dataset_id)
             metadata = json.dumps(raw).encode()
             listed[METADATA_NAME] = _file_of(metadata)
-    return OutgoingDataset(
+    return UploadSnapshot(
         dataset_id,
         folder,
         tuple(file for file in files if file.name != METADATA_NAME),
@@ -191,7 +191,7 @@ def gather_dataset(
     )
 
 
-def _look_at(folder: Path, algorithms: Collection[str], file: LocalFile) -> OutgoingFile:
+def _look_at(folder: Path, algorithms: Collection[str], file: LocalFile) -> SnapshotFile:
     pieces: list[str] = []
 
     def content() -> Iterator[bytes]:
@@ -208,7 +208,7 @@ def _look_at(folder: Path, algorithms: Collection[str], file: LocalFile) -> Outg
             raise _changed(folder)
 
     checksums = checksums_of(content(), file.size, algorithms)
-    return OutgoingFile(file.name, folder, file.size, checksums, tuple(pieces))
+    return SnapshotFile(file.name, folder, file.size, checksums, tuple(pieces))
 
 
 def _file_of(content: bytes) -> ManifestFile:

@@ -28,11 +28,11 @@ from minari.storage.publishing import (
     walk_catalogue,
     write_atomically,
 )
-from minari.storage.remotes.cloud_storage import CloudStorage
+from minari.storage.remotes.base import CloudStorage
 from minari.storage.transfer.checksums import checksums_of, read_in_pieces
 from minari.storage.transfer.index import INDEX_FILE_NAME, dump_index
 from minari.storage.transfer.manifest import MANIFEST_NAME, Manifest
-from minari.storage.transfer.outgoing import OutgoingDataset, OutgoingFile, local_files
+from minari.storage.transfer.meter import Advance
 from minari.storage.transfer.remote_files import (
     METADATA_NAME,
     SMALL_FILE_LIMIT,
@@ -42,8 +42,8 @@ from minari.storage.transfer.remote_files import (
     check_size,
     file_within,
 )
-from minari.storage.transfer.under_way import folder_under_way
-from minari.storage.transfer.workers import Advance
+from minari.storage.transfer.upload_snapshot import SnapshotFile, UploadSnapshot, local_files
+from minari.storage.transfer.work_dir import work_dir
 
 
 __all__ = ["FileStorage"]
@@ -70,8 +70,9 @@ class FileStorage(CloudStorage):
     SCHEME = "file"
     MOVABLE = True
 
-    def _begin(self) -> None:
-        self._root = _folder(self.name)
+    def __init__(self, name: str, token: str | None = None, **options: Any) -> None:
+        super().__init__(name, token, **options)
+        self._root = _folder(name)
         with _failures_told(f"Opening the folder {self._root}"):
             is_folder = self._root.is_dir()
         if not is_folder:
@@ -81,9 +82,15 @@ class FileStorage(CloudStorage):
 
     @classmethod
     def split_location(cls, location: str) -> tuple[str, str]:
-        """The folder of the remote and the dataset id in the path of a dataset.
+        """Return the directory of the remote and the dataset id in the path of a dataset without a namespace."""
+        folder, _, dataset_id = location.rpartition("/")
+        return folder or "/", unquote(dataset_id)
 
-        The folders around a dataset belong to its id as far as they are namespaces, that is, have
+    @classmethod
+    def find_location(cls, location: str) -> tuple[str, str]:
+        """Return the directory of the remote and the dataset id in the path of a dataset.
+
+        The directories around a dataset belong to its id as far as they are namespaces, that is, have
         metadata; the first one that has none is the remote. It makes no difference whether the dataset
         itself exists.
         """
@@ -93,7 +100,7 @@ class FileStorage(CloudStorage):
             first -= 1
         return "/".join(parts[:first]) or "/", unquote("/".join(parts[first:]))
 
-    def survey(self, prefix: str | None = None) -> dict[str, bytes | None]:
+    def list_with_metadata(self, prefix: str | None = None) -> dict[str, bytes | None]:
         """The datasets; their metadata are read one by one."""
         with _failures_told(f"Listing the datasets of {self._root}"):
             return {
@@ -115,7 +122,7 @@ class FileStorage(CloudStorage):
     def get_dataset_metadata(self, dataset_id: str) -> dict[str, Any]:
         """The metadata of a dataset under the id that it has here, those of old releases included."""
         if not self.has_dataset(dataset_id):
-            raise self._no_dataset(dataset_id)
+            raise self.missing_dataset(dataset_id)
         with _failures_told(f"Reading the metadata of {dataset_id} in {self._root}"):
             return with_id_of_place(read_raw_metadata(self._path(dataset_id) / "data"), dataset_id)
 
@@ -185,8 +192,9 @@ class FileStorage(CloudStorage):
             else:
                 write_atomically(path, content)
 
-    def fetch_dataset(self, dataset_id: str, folder: Path, like: Path | None = None) -> Path:
-        """Copy the files of a dataset; they agree with one moment, or the copy fails."""
+    @contextmanager
+    def unchanged(self, dataset_id: str) -> Iterator[None]:
+        """Make sure that the files that are copied in the block agree with one moment."""
         before = self.list_files(str(DatasetId.parse(dataset_id)))
         with _failures_told(f"Reading the manifest of {dataset_id} in {self._root}"):
             if self._is_changed(dataset_id):
@@ -194,35 +202,34 @@ class FileStorage(CloudStorage):
                     f"{self._path(dataset_id)} was changed there after it was uploaded, so that its manifest does "
                     "not count: it is copied as it is, and only the sizes of its files are compared.",
                 )
-        fetched = super().fetch_dataset(dataset_id, folder, like)
+        yield
         if self.list_files(dataset_id) != before:
             raise DatasetBusyError(
                 f"The dataset {self._path(dataset_id)} was changed while it was copied; try again when nobody is "
                 "writing it."
             )
-        return fetched
 
-    def send_dataset(self, outgoing: OutgoingDataset, advance: Advance, *, force: bool) -> None:
+    def send_snapshot(self, snapshot: UploadSnapshot, advance: Advance, *, force: bool) -> None:
         """Copy a dataset into a hidden folder, which is renamed when it is complete."""
-        destination = self._path(outgoing.dataset_id)
+        destination = self._path(snapshot.dataset_id)
         hidden = destination.with_name(f".{destination.name}.upload")
-        with _failures_told(f"Copying {outgoing.dataset_id} to {self._root}"):
+        with _failures_told(f"Copying {snapshot.dataset_id} to {self._root}"):
             refuse_taken(destination)
-            with folder_under_way(hidden, f"uploading {outgoing.dataset_id}") as folder:
+            with work_dir(hidden, f"uploading {snapshot.dataset_id}") as folder:
                 refuse_taken(destination)  # another program may have uploaded it, which was waited for
                 copied = folder / "files"
-                texts = {} if outgoing.metadata is None else {METADATA_NAME: outgoing.metadata}
-                texts[MANIFEST_NAME] = outgoing.manifest  # after the metadata: see _is_changed
-                _remove_others(copied, {*texts, *(file.name for file in outgoing.files)})
+                texts = {} if snapshot.metadata is None else {METADATA_NAME: snapshot.metadata}
+                texts[MANIFEST_NAME] = snapshot.manifest  # after the metadata: see _is_changed
+                _remove_others(copied, {*texts, *(file.name for file in snapshot.files)})
                 with Directory(copied) as target:
-                    for file in outgoing.files:
+                    for file in snapshot.files:
                         _copy(file, target)
                         advance(file.size, 1)
                     for name, content in texts.items():
                         with os.fdopen(target.create(name, os.O_WRONLY | os.O_TRUNC), "wb") as writer:
                             writer.write(content)
                         advance(len(content), 1)
-                outgoing.check_unchanged()
+                snapshot.check_unchanged()
                 publish_directory(copied, destination)
         try:
             self._write_index()
@@ -232,8 +239,8 @@ class FileStorage(CloudStorage):
     def _write_index(self) -> None:
         """List all datasets in one file, for those who read the folder through a web server."""
         entries: dict[str, bytes] = {}
-        with folder_under_way(self._root / ".index", "writing the index"):
-            for dataset_id in self.survey():
+        with work_dir(self._root / ".index", "writing the index"):
+            for dataset_id in self.list_with_metadata():
                 with suppress(RemoteFileNotFoundError):  # of an old release; the web does not tell these apart
                     entries[dataset_id] = self.read_file(f"{dataset_id}/{METADATA_NAME}")
             write_atomically(self._root / INDEX_FILE_NAME, dump_index(entries))
@@ -242,7 +249,7 @@ class FileStorage(CloudStorage):
         return file_within(self._root, name)
 
 
-def _copy(file: OutgoingFile, target: Directory) -> None:
+def _copy(file: SnapshotFile, target: Directory) -> None:
     """Copy a file, unless an upload that was broken off has left it, and make sure that it arrived."""
     descriptor = target.create(file.name)
     with os.fdopen(descriptor, "r+b") as copy:

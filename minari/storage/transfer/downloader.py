@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -12,23 +11,21 @@ from types import TracebackType
 from typing import BinaryIO, NamedTuple
 
 from minari._base.files import Directory
+from minari._base.parallel import parallel_map
 from minari.errors import DatasetCorruptError, RemoteError, UnsafePathError
 from minari.progress import progress
 from minari.storage.transfer.checksums import checksums_of
 from minari.storage.transfer.download_plan import DownloadPlan, ExpectedFile, Source
-from minari.storage.transfer.retries import retrying
-from minari.storage.transfer.workers import Advance, each_at_once, transfer_progress
+from minari.storage.transfer.limits import until_intact, with_retries
+from minari.storage.transfer.meter import Advance, transfer_progress, unreported
 
 
 __all__ = ["fetch_files"]
 
 _FILES_NAME, _JOURNAL_NAME = "files", "pieces"  # in the folder of a download under way
-_ATTEMPTS = 3  # at a piece, and at a file, that arrive damaged
 _LARGEST_JOURNAL = 1 << 24  # bytes; of more than a million pieces
 _MOST_DIGITS = 18  # of a number in it
 _WRITTEN_AT_ONCE = 1 << 20  # bytes; some systems take larger ones many times more slowly
-
-_log = logging.getLogger(__name__)
 
 
 class _Piece(NamedTuple):
@@ -216,7 +213,7 @@ class _Fetching:
 
     def _fetch(self, files: set[int], advance: Advance) -> None:
         missing = {file: self._plan.files[file].count - len(self._here.get(file, ())) for file in files}
-        for piece in each_at_once(self._fetch_piece, self._pieces(files), self._source.max_workers):
+        for piece in parallel_map(self._fetch_piece, self._pieces(files), self._source.max_workers):
             missing[piece.file] -= 1
             advance(self._size(*piece), int(not missing[piece.file]))
 
@@ -224,19 +221,17 @@ class _Fetching:
         file = self._plan.files[piece.file]
         start, stop = file.bounds(piece.number)
         name = f"{self._plan.dataset_id}/{file.name}"
-        content = b""
-        for _ in range(_ATTEMPTS):
-            if stop > start:
-                content = retrying(partial(self._source.read_range, name, start, stop))
-            if file.accepts(piece.number, content):
-                break
-            _log.info("bytes %d to %d of %s came damaged", start, stop, name)
-        else:
-            raise DatasetCorruptError(
-                f"{name} came damaged {_ATTEMPTS} times: bytes {start} to {stop} are not what the remote promised. "
-                "Nothing was put in place; if it happens again, the file is damaged there."
-            )
-        _write(self._files.create(file.name), start, content)
+
+        def read() -> bytes:
+            content = with_retries(partial(self._source.read_range, name, start, stop)) if stop > start else b""
+            if not file.accepts(piece.number, content):
+                raise DatasetCorruptError(
+                    f"{name} came damaged: bytes {start} to {stop} are not what the remote promised. Nothing was put "
+                    "in place; if it happens again, the file is damaged there."
+                )
+            return content
+
+        _write(self._files.create(file.name), start, until_intact(read))
         self._journal.add(piece)
         return piece
 
@@ -247,23 +242,25 @@ class _Fetching:
             for number, file in enumerate(self._plan.files)
             if file.checksum is not None and (file.count > 1 or number in kept)
         }
-        for _ in range(_ATTEMPTS):
+        damaged: set[int] = set()
+
+        def check() -> None:
+            nonlocal doubtful, damaged
+            if damaged:
+                self._fetch(damaged, unreported)
+                doubtful = damaged
             damaged = self._damaged(doubtful)
-            if not damaged:
-                return
             for number in damaged:
-                _log.info("%s came damaged", self._plan.files[number].name)
                 self._journal.forget(number)
                 self._here.pop(number, None)
-            self._fetch(damaged, _silent)
-            doubtful = damaged
-        damaged = self._damaged(doubtful)
-        if damaged:
-            names = ", ".join(self._plan.files[number].name for number in sorted(damaged))
-            raise DatasetCorruptError(
-                f"Files of {self._plan.dataset_id} came damaged again and again: {names}. Nothing was put in place; "
-                "if it happens again, they are damaged on the remote."
-            )
+            if damaged:
+                names = ", ".join(self._plan.files[number].name for number in sorted(damaged))
+                raise DatasetCorruptError(
+                    f"Files of {self._plan.dataset_id} came damaged: {names}. Nothing was put in place; if it happens "
+                    "again, they are damaged on the remote."
+                )
+
+        until_intact(check)
 
     def _damaged(self, numbers: set[int]) -> set[int]:
         size = sum(self._plan.files[number].size for number in numbers)
@@ -275,15 +272,11 @@ class _Fetching:
                 return number, _is_whole(file, content)
 
         with progress(f"checking {self._plan.dataset_id}", size, unit="bytes") as advance:
-            for number, is_whole in each_at_once(look_at, sorted(numbers), self._source.max_workers):
+            for number, is_whole in parallel_map(look_at, sorted(numbers), self._source.max_workers):
                 advance(self._plan.files[number].size)
                 if not is_whole:
                     damaged.add(number)
         return damaged
-
-
-def _silent(size: int, files: int = 0) -> None:
-    pass
 
 
 def _is_whole(file: ExpectedFile, content: BinaryIO) -> bool:

@@ -15,16 +15,16 @@ from minari.progress import progress
 from minari.storage.publishing import make_folder, make_parents, remove_empty
 
 
-__all__ = ["LOCK_NAME_WITHIN", "folder_under_way"]
+__all__ = ["LOCK_FILE_NAME", "work_dir"]
 
 #: The file in such a folder that is locked as long as a program works there.
-LOCK_NAME_WITHIN = "lock"
+LOCK_FILE_NAME = "lock"
 _PAUSE = 0.1  # seconds between two looks whether the other program has finished
 _PATIENCE = 600.0  # seconds in which it changes nothing, as when it computes checksums
 
 
 @contextmanager
-def folder_under_way(folder: Path, purpose: str) -> Iterator[Path]:
+def work_dir(folder: Path, purpose: str) -> Iterator[Path]:
     """Work alone in a hidden folder; another program that is at it is waited for.
 
     The folder is gone when the block ends well. When it fails, or the process is killed, what is in it
@@ -74,7 +74,7 @@ def _opened(folder: Path) -> Lock | None:
     while True:  # as the folder, and empty ones around it, may be removed between any two lines
         make_folder(folder)
         try:
-            return try_lock(folder / LOCK_NAME_WITHIN)
+            return try_lock(folder / LOCK_FILE_NAME)
         except FileNotFoundError:
             continue
 

@@ -6,35 +6,30 @@ them, which an upload to the folder or bucket behind the server has made.
 
 from __future__ import annotations
 
-import logging
-import os
-from collections.abc import Callable, Iterable
-from typing import NoReturn, TypeVar
+import shutil
+import tempfile
+from collections.abc import Iterable
+from typing import IO, Any, NoReturn
 from urllib.parse import quote, unquote
 
+from minari._base.parallel import parallel_map
+from minari.dataset._storages.thread_lock import ThreadLock
 from minari.dataset.dataset_id import is_dataset_id
 from minari.errors import DatasetCorruptError, RemoteAccessError, RemoteError
-from minari.storage.remotes.cloud_storage import CloudStorage
-from minari.storage.remotes.web_client import PastTheEndError, WebClient
-from minari.storage.remotes.whole_files import WholeFiles
+from minari.storage.remotes.base import CloudStorage
+from minari.storage.remotes.http_client import HttpClient, PastTheEndError
 from minari.storage.transfer.index import INDEX_FILE_NAME, parse_index
+from minari.storage.transfer.limits import until_intact, with_retries
 from minari.storage.transfer.manifest import MANIFEST_NAME, Manifest
-from minari.storage.transfer.outgoing import OutgoingDataset
+from minari.storage.transfer.meter import Advance
 from minari.storage.transfer.remote_files import METADATA_NAME, SMALL_FILE_LIMIT, RemoteFile, RemoteFileNotFoundError
-from minari.storage.transfer.retries import retrying
-from minari.storage.transfer.workers import Advance, each_at_once
+from minari.storage.transfer.upload_snapshot import UploadSnapshot
 
 
-__all__ = ["HttpStorage", "WebStorage"]
-
-T = TypeVar("T")
-
-_log = logging.getLogger(__name__)
-
-_ATTEMPTS = 3  # at a manifest or an index that arrives damaged
+__all__ = ["HttpStorage", "HttpsStorage"]
 
 
-class WebStorage(CloudStorage):
+class HttpsStorage(CloudStorage):
     """A folder of a web server, as a remote that can be read.
 
     Args:
@@ -48,33 +43,39 @@ class WebStorage(CloudStorage):
 
     SCHEME = "https"
 
-    def _begin(self) -> None:
-        _check_location(self.name)
-        self._client = WebClient(self.token, self.LIMITS)
-        self._sizes: dict[str, int] = {}  # of files that manifests have told
-        self._whole_files = WholeFiles(self.max_workers)
+    def __init__(self, name: str, token: str | None = None, **options: Any) -> None:
+        _check_location(name)
+        super().__init__(name, token, **options)
+        self._client = HttpClient(token, self.LIMITS, self.max_workers)
+        self._sizes: dict[str, int] = {}  # of files, from manifests
+        self._whole_files = _WholeFiles(self._client, self.max_workers)
 
     @classmethod
     def split_location(cls, location: str) -> tuple[str, str]:
-        """The folder of the remote and the dataset id in the address of a dataset.
-
-        The manifest of the dataset tells its id. Where there is none to be read, the id is taken to be
-        the last part of the address.
-        """
+        """Return the directory of the remote and the dataset id in the address of a dataset without a namespace."""
+        _check_location(location)
         folder, _, dataset_id = location.rpartition("/")
+        return folder, unquote(dataset_id)
+
+    @classmethod
+    def find_location(cls, location: str) -> tuple[str, str]:
+        """Return the directory of the remote and the dataset id in the address of a dataset, by its manifest.
+
+        Where no manifest can be read, the id is taken to be the last part of the address.
+        """
         try:
-            told = retrying(lambda: cls(location)._read_manifest("")).dataset_id
+            told = with_retries(lambda: cls(location)._read_manifest("")).dataset_id
         except (RemoteFileNotFoundError, RemoteAccessError, DatasetCorruptError):
             told = ""
         if is_dataset_id(told) and unquote(location).endswith(f"/{told}"):
             parts = location.split("/")
             return "/".join(parts[: -len(told.split("/"))]), told
-        return folder, unquote(dataset_id)
+        return cls.split_location(location)
 
-    def survey(self, prefix: str | None = None) -> dict[str, bytes | None]:
+    def list_with_metadata(self, prefix: str | None = None) -> dict[str, bytes | None]:
         """The datasets that the index names, with their metadata."""
         try:
-            entries = self._until_whole(lambda: parse_index(self.read_file(INDEX_FILE_NAME)))
+            entries = until_intact(lambda: parse_index(self.read_file(INDEX_FILE_NAME)))
         except RemoteFileNotFoundError:
             raise RemoteError(
                 f"{self.address} has no {INDEX_FILE_NAME}, and a web server lists nothing by itself; datasets that "
@@ -84,9 +85,9 @@ class WebStorage(CloudStorage):
 
     def list_namespaces(self) -> list[str]:
         """Those namespaces of the datasets in the index that have metadata, sorted."""
-        ids = [dataset_id.split("/") for dataset_id in self.survey()]
+        ids = [dataset_id.split("/") for dataset_id in self.list_with_metadata()]
         above = {"/".join(parts[:end]) for parts in ids for end in range(1, len(parts))}
-        answers = each_at_once(lambda name: (name, self.has_namespace(name)), sorted(above), self.max_workers)
+        answers = parallel_map(lambda name: (name, self.has_namespace(name)), sorted(above), self.max_workers)
         return sorted(name for name, is_there in answers if is_there)
 
     def list_files(self, folder: str) -> Iterable[RemoteFile]:
@@ -94,7 +95,7 @@ class WebStorage(CloudStorage):
         try:
             manifest = self._read_manifest(f"{folder}/")
         except RemoteFileNotFoundError:
-            if self._has_file(f"{folder}/{METADATA_NAME}"):
+            if self.has_file(f"{folder}/{METADATA_NAME}"):
                 raise RemoteError(
                     f"{folder} in {self.address} has no {MANIFEST_NAME}, without which a web server does not tell its "
                     "files; whoever keeps it there should upload it again with `minari upload`."
@@ -120,36 +121,26 @@ class WebStorage(CloudStorage):
                 return b""
             if content is not None:
                 return content
-        return self._whole_files.read_range(self._client, url, start, stop, self._sizes.get(name))
+        return self._whole_files.read_range(url, start, stop, self._sizes.get(name))
 
     def write_file(self, name: str, content: bytes) -> NoReturn:
-        """Refused.
+        """Refuse to write.
 
         Raises:
             RemoteError: always.
         """
         raise self._read_only()
 
-    def send_dataset(self, outgoing: OutgoingDataset, advance: Advance, *, force: bool) -> NoReturn:
-        """Refused.
+    def send_snapshot(self, snapshot: UploadSnapshot, advance: Advance, *, force: bool) -> NoReturn:
+        """Refuse to write.
 
         Raises:
             RemoteError: always.
         """
         raise self._read_only()
 
-    def upload_dataset(
-        self, dataset_id: str, *, root: str | os.PathLike[str] | None = None, force: bool = False
-    ) -> NoReturn:
-        """Refused.
-
-        Raises:
-            RemoteError: always.
-        """
-        raise self._read_only()
-
-    def upload_namespace(self, namespace: str, *, root: str | os.PathLike[str] | None = None) -> NoReturn:
-        """Refused.
+    def check_writable(self) -> NoReturn:
+        """Refuse to write.
 
         Raises:
             RemoteError: always.
@@ -167,22 +158,79 @@ class WebStorage(CloudStorage):
 
     def _read_manifest(self, prefix: str) -> Manifest:
         name = f"{prefix}{MANIFEST_NAME}"
-        return self._until_whole(lambda: Manifest.parse(self.read_file(name), f"{name} of {self.address}"))
-
-    def _until_whole(self, read: Callable[[], T]) -> T:
-        """What is read, which is asked for again where it arrives damaged; where it does not arrive, callers retry."""
-        for _ in range(_ATTEMPTS - 1):
-            try:
-                return read()
-            except DatasetCorruptError as error:
-                _log.info("%s Reading it again.", error)
-        return read()
+        return until_intact(lambda: Manifest.parse(self.read_file(name), f"{name} of {self.address}"))
 
 
-class HttpStorage(WebStorage):
+class HttpStorage(HttpsStorage):
     """The same over a connection that is not encrypted, such as inside of a laboratory."""
 
     SCHEME = "http"
+
+
+class _WholeFiles:
+    """Files that were fetched whole, in the folder for temporary files; each is gone when all of it has been read.
+
+    Args:
+        client: what fetches them.
+        most: how many are kept at the same time. Pieces of one file are asked for one after the other,
+            so that as many are enough as pieces are asked for at the same time.
+
+    Attributes:
+        are_needed: whether the server has shown that it gives no parts of files.
+    """
+
+    def __init__(self, client: HttpClient, most: int) -> None:
+        self.are_needed = False
+        self._client = client
+        self._most = most
+        self._files: dict[str, IO[bytes]] = {}
+        self._unread: dict[str, int] = {}
+        self._lock = ThreadLock()
+
+    def read_range(self, url: str, start: int, stop: int, size: int | None = None) -> bytes:
+        """The bytes of a file from ``start`` up to ``stop``, fewer where it ends before.
+
+        Args:
+            url: of the file.
+            start: the first byte.
+            stop: the one after the last.
+            size: of the file, in bytes, where it is known; what comes beyond is not taken.
+
+        Raises:
+            RemoteError: as those of the client.
+            DatasetCorruptError: the file is larger than it should be, or than there is room.
+        """
+        self.are_needed = True
+        with self._lock.current:
+            if url not in self._files:
+                self._fetch(url, size)
+            file = self._files[url]
+            file.seek(start)
+            content = file.read(stop - start)
+            self._unread[url] -= len(content)
+            if self._unread[url] <= 0:
+                self._drop(url)
+            return content
+
+    def _fetch(self, url: str, size: int | None) -> None:
+        while len(self._files) >= self._most:
+            self._drop(next(iter(self._files)))
+        file = tempfile.TemporaryFile(prefix="minari-")  # noqa: SIM115 (closed when it has been read)
+        try:
+            limit = shutil.disk_usage(tempfile.gettempdir()).free if size is None else size
+            fetched = self._client.copy(url, file, limit)
+        except BaseException:
+            file.close()
+            raise
+        self._files[url], self._unread[url] = file, fetched
+
+    def _drop(self, url: str) -> None:
+        self._files.pop(url).close()
+        del self._unread[url]
+
+    def __del__(self) -> None:
+        for file in self._files.values():
+            file.close()
 
 
 def _check_location(location: str) -> None:

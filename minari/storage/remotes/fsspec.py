@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,28 +15,44 @@ import fsspec
 from fsspec.asyn import sync
 from fsspec.callbacks import Callback
 
+from minari._base.addresses import plain_text
 from minari._base.files import NAMESPACE_METADATA_LIMIT, read_regular
 from minari._base.json_text import parse_json
 from minari.dataset._storages.thread_lock import ThreadLock
-from minari.errors import MinariError, MissingDependencyError, RemoteAccessError, RemoteError
-from minari.storage.remotes.fsspec_errors import PastTheEndError, as_remote_error
+from minari.errors import MinariError, MissingDependencyError, RemoteAccessError, RemoteError, RemoteUnreachableError
 from minari.storage.remotes.object_storage import ABSENT, ConflictError, ObjectStorage
 from minari.storage.transfer.checksums import Checksum
-from minari.storage.transfer.pace import within
+from minari.storage.transfer.limits import is_transient, within
+from minari.storage.transfer.meter import unreported
 from minari.storage.transfer.remote_files import SMALL_FILE_LIMIT, RemoteFile, RemoteFileNotFoundError, check_size
-from minari.storage.transfer.workers import untold
 
 
-__all__ = ["CONNECT_TIMEOUT", "READ_TIMEOUT", "FsspecStorage"]
+__all__ = ["FsspecStorage", "PastTheEndError", "as_remote_error", "without_secrets"]
 
 T = TypeVar("T")
 
-CONNECT_TIMEOUT, READ_TIMEOUT = 5, 15  # seconds; between two pieces of an answer, not for all of it
 _SLOWEST = 1 << 14  # bytes a second: a transfer that is slower than that has come to a halt
 
 _PATIENCE = 120.0  # seconds; for a small file of which nobody knows how small
 _LONGEST_LISTING = 1800.0  # seconds
 _SHORTEST_SECRET = 6  # characters
+
+_CREDENTIALS = {
+    "AuthenticationException",
+    "ClientAuthenticationError",
+    "CredentialRetrievalError",
+    "CredentialUnavailableError",
+    "NoAuthTokenError",
+    "NoCredentialsError",
+    "PartialCredentialsError",
+    "ProfileNotFound",
+    "TokenRetrievalError",
+    "UnauthorizedSSOTokenError",
+}
+_FINAL = {"ConfigParseError", "InvalidEndpointError", "NoRegionError", "ParamValidationError"}
+# What S3 and Azure say, with a status that means a mistake of ours, of content that changed on its way to them.
+_DAMAGED = {"BadDigest", "IncompleteBody", "Md5Mismatch", "RequestTimeout", "XAmzContentSHA256Mismatch"}
+_BUSY = 409  # two writers at the same moment; the next attempt shows who has won
 
 # Clients that are not asynchronous are rarely made for several threads.
 _in_turn = ThreadLock()
@@ -87,10 +103,10 @@ class FsspecStorage(ObjectStorage):
     #: Whether there is a container around all objects, which exists or does not, and no folders in it.
     IN_CONTAINER: ClassVar[bool] = False
 
-    def _begin(self) -> None:
-        self._location = self.address
-        self.name = re.sub(r"^[^/]*@", "", self.name).partition("?")[0]
-        self._options = {} if self.token is None else _options_in(self.token)
+    def __init__(self, name: str, token: str | None = None, **options: Any) -> None:
+        super().__init__(re.sub(r"^[^/]*@", "", name).partition("?")[0], token, **options)
+        self._location = f"{self.scheme}://{name}"
+        self._options = {} if token is None else _options_in(token)
         self._secrets = frozenset(_texts_in(self._options))
         self._opened: _Opened | None = None
         self._opening = ThreadLock()
@@ -155,7 +171,12 @@ class FsspecStorage(ObjectStorage):
         """Some bytes of an object, fewer where it ends before."""
         if start >= stop:  # some clients take that for everything
             return b""
-        return self._read(name, start, stop, patience=CONNECT_TIMEOUT + READ_TIMEOUT + (stop - start) / _SLOWEST)
+        return self._read(
+            name,
+            start,
+            stop,
+            patience=self.LIMITS.connect_timeout + self.LIMITS.read_timeout + (stop - start) / _SLOWEST,
+        )
 
     def _read(self, name: str, start: int, stop: int, patience: float) -> bytes:
         """Some bytes of an object, no more than are asked for, within so many seconds."""
@@ -189,7 +210,7 @@ class FsspecStorage(ObjectStorage):
                 raise
             raise ConflictError(str(error)) from None
 
-    def put_file(self, name: str, path: Path, sent: Callable[[int], None] = untold) -> RemoteFile:
+    def put_file(self, name: str, path: Path, sent: Callable[[int], None] = unreported) -> RemoteFile:
         """Send a file."""
         self._make_folder(name)
         self._send(name, path, path.stat().st_size, sent)
@@ -206,6 +227,10 @@ class FsspecStorage(ObjectStorage):
         """Send a file of so many bytes."""
         options["callback"] = _Sent(sent)
         self._request("Writing", name, "put_file", str(path), self._path(name), size=size, **options)
+
+    def _patience(self, size: int) -> float:
+        """Return for how many seconds to wait until so many bytes have been moved."""
+        return self.LIMITS.connect_timeout + self.LIMITS.read_timeout + size / _SLOWEST
 
     def _make_folder(self, name: str) -> None:
         if not self.IN_CONTAINER:
@@ -248,7 +273,7 @@ class FsspecStorage(ObjectStorage):
         filesystem = self._open().filesystem
         if patience is None:
             listing = _LONGEST_LISTING if method == "find" else 0.0
-            patience = CONNECT_TIMEOUT + READ_TIMEOUT + size / _SLOWEST + listing
+            patience = self._patience(size) + listing
         try:
             # The clients wait for ever where the other side stops taking in what they send.
             if filesystem.async_impl:
@@ -308,3 +333,83 @@ def _options_in(token: str) -> dict[str, Any]:
             "its own environment."
         )
     return options
+
+
+class PastTheEndError(RemoteError):
+    """A part of an object was asked for that begins where the object has ended."""
+
+
+def as_remote_error(error: Exception, action: str, hint: str, secrets: Collection[str] = ()) -> Exception:
+    """The error to raise in the place of one of a client's.
+
+    Args:
+        error: of the client.
+        action: what was tried, as the beginning of a sentence: ``"Reading x in s3://bucket"``.
+        hint: where the client gets credentials from, as a sentence.
+        secrets: that are not shown, should the client repeat them.
+
+    Returns:
+        An error of this library, or the same one where it is a mistake in a program.
+    """
+    causes = list(_causes(error))
+    kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
+    status = next(filter(None, map(_status, causes)), None)
+    what = f"{action} failed: {without_secrets(str(error), secrets) or type(error).__name__}"
+    if isinstance(error, FileExistsError) or status == 412:
+        return ConflictError(f"{what}.")
+    if isinstance(error, FileNotFoundError) or status == 404:
+        return RemoteFileNotFoundError(f"{what}.")
+    if isinstance(error, PermissionError) or status in (401, 403) or kinds & _CREDENTIALS:
+        return RemoteAccessError(f"{what}. {hint}")
+    if status == 416:
+        return PastTheEndError(f"{what}.")
+    if any(_code(cause) in _DAMAGED for cause in causes):
+        return RemoteUnreachableError(f"{what}.")
+    if kinds & _FINAL or (status is not None and 400 <= status < 500 and status != _BUSY and not is_transient(status)):
+        return RemoteError(f"{what}.")
+    if isinstance(error, (OSError, EOFError, TimeoutError)) or type(error).__module__ != "builtins":
+        return RemoteUnreachableError(f"{what}.")
+    return RemoteError(f"{what}. {hint}") if isinstance(error, (ValueError, NotImplementedError)) else error
+
+
+def without_secrets(text: str, secrets: Collection[str] = ()) -> str:
+    """The beginning of a text on one line, without what stands in addresses before ``@`` and after ``?``.
+
+    >>> without_secrets("no answer from https://ann:secret@host/x?signature=5")
+    'no answer from https://host/x'
+
+    Args:
+        text: what a client says.
+        secrets: further ones.
+    """
+    for secret in sorted(secrets, key=len, reverse=True):  # one may hold another
+        text = text.replace(secret, "...")
+    lines = text.strip().splitlines()
+    return plain_text(" ".join(lines[: 2 if lines[0].endswith(":") else 1]).rstrip(" .")) if lines else ""
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__
+
+
+def _status(error: BaseException) -> int | None:
+    """The status of the answer: as botocore, azure, and aiohttp keep it."""
+    found: Any = _response(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
+    for name in ("status_code", "status"):
+        found = found or getattr(error, name, None)
+    return found if isinstance(found, int) else None
+
+
+def _code(error: BaseException) -> str | None:
+    """What the store calls the error: as botocore and azure keep it."""
+    found = _response(error).get("Error", {}).get("Code") or getattr(error, "error_code", None)
+    return None if found is None else str(getattr(found, "value", found))
+
+
+def _response(error: BaseException) -> dict[str, Any]:
+    response = getattr(error, "response", None)
+    return response if isinstance(response, dict) else {}
