@@ -164,10 +164,11 @@ class TestBuckets:
         assert len(list(remote.list_files("x-v1"))) == 1_010
 
     def test_folders_that_the_console_makes(self, bucket: str, gcs: GCSServer, tmp_path: Path) -> None:
+        folder = write_dataset(tmp_path / "local", "x-v0")
         for name in ("x-v0/", "x-v0/data/", "x-v0/data/metadata.json", "x-v0/data/main_data.hdf5"):
-            gcs.put(bucket, name, b"" if name.endswith("/") else b"{}")
-        GCPStorage(bucket).download_dataset("x-v0", tmp_path)
-        assert sorted(tree(tmp_path)) == ["x-v0", "x-v0/data", "x-v0/data/main_data.hdf5", "x-v0/data/metadata.json"]
+            gcs.put(bucket, name, b"" if name.endswith("/") else (folder.parent / name).read_bytes())
+        GCPStorage(bucket).download_dataset("x-v0", tmp_path / "arrival")
+        assert sorted(tree(tmp_path / "arrival")) == ["x-v0", "x-v0/data", "x-v0/data/main_data.hdf5", "x-v0/data/metadata.json"]
 
     def test_what_it_says_of_a_file(self, bucket: str, gcs: GCSServer) -> None:
         gcs.put(bucket, "a/x", b"123456789")

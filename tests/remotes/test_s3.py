@@ -296,7 +296,7 @@ class TestDeadServers:
     def test_one_that_takes_nothing_in(
         self, s3_proxy: FaultyProxy, remote: S3Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(S3Storage, "LIMITS", Limits(connect_timeout=0.5, read_timeout=0.5))
+        monkeypatch.setattr(type(remote), "LIMITS", Limits(connect_timeout=0.5, read_timeout=0.5))
         monkeypatch.setattr("minari.storage.remotes.fsspec._SLOWEST", 1 << 30)
         s3_proxy.fall_silent()
         begun = time.monotonic()
