@@ -1,4 +1,4 @@
-"""Share datasets: download, upload and list those of a remote. Policy only; remotes move the bytes."""
+"""Download, upload and list the datasets of a remote: policy only, as minari.storage.transfer moves the bytes."""
 
 from __future__ import annotations
 
@@ -65,23 +65,23 @@ def list_remote_datasets(
     token: str | None = None,
     max_workers: int = MAX_WORKERS,
 ) -> dict[str, dict[str, Any]]:
-    """The datasets of a remote.
+    """Return the datasets of a remote.
 
     Args:
-        remote_path: the address of the remote, such as ``file:///folder``; by default that of
+        remote_path: the address of the remote, such as ``file:///directory``; by default that of
             ``MINARI_REMOTE``.
         prefix: only ids that begin with this text; unlike in :func:`minari.list_local_datasets`, it may
             end inside a part of an id.
         latest_version: only the newest version of each.
         compatible_minari_version: only those of a format version that this release reads.
         token: as for :func:`download_dataset`.
-        max_workers: how many requests may run at the same time.
+        max_workers: number of concurrent requests.
 
     Returns:
-        Id -> metadata as they are stored, sorted by namespace, name and version.
+        Id -> metadata as it is stored, sorted by namespace, name and version.
 
     Warns:
-        UserWarning: the metadata of a dataset cannot be read; it is left out.
+        UserWarning: the metadata of a dataset cannot be read; the dataset is left out.
 
     Raises:
         RemoteError: the remote is unknown, or does not answer.
@@ -108,7 +108,7 @@ def list_community_datasets(
     token: str | None = None,
     max_workers: int = MAX_WORKERS,
 ) -> dict[str, dict[str, Any]]:
-    """The datasets that anybody has uploaded to the Hugging Face Hub with this library.
+    """Return the datasets that anybody has uploaded to the Hugging Face Hub with this library.
 
     They are found by the tag ``minari`` of their repositories, which an upload sets.
 
@@ -117,10 +117,10 @@ def list_community_datasets(
         latest_version: only the newest version of each.
         compatible_minari_version: only those of a format version that this release reads.
         token: of the Hub; by default that of its own login or environment.
-        max_workers: how many requests may run at the same time.
+        max_workers: number of concurrent requests.
 
     Returns:
-        Address -> metadata as they are stored, sorted by owner and id. An address such as
+        Address -> metadata as it is stored, sorted by owner and id. An address such as
         ``hf://owner/door/human-v2`` is what :func:`minari.download_dataset` takes.
 
     Raises:
@@ -149,10 +149,10 @@ def list_community_datasets(
 def _metadata_of(
     remote: CloudStorage, listed: Mapping[str, bytes | None]
 ) -> dict[str, Metadata | MinariError | OSError]:
-    """The metadata of datasets, or the error in their place, sorted by id.
+    """Return the metadata of datasets, or the errors in their place, sorted by id.
 
     Args:
-        remote: is asked for what the list does not tell, for many at the same time.
+        remote: is asked concurrently for what the list does not hold.
         listed: id -> content of the metadata file, or None.
     """
 
@@ -182,17 +182,17 @@ def download_dataset(
     max_workers: int = MAX_WORKERS,
     dataset_name: str | None = None,
 ) -> None:
-    """Bring a dataset from a remote, with the metadata of its namespaces.
+    """Download a dataset from a remote, with the metadata of its namespaces.
 
-    Of a combined dataset the parts are brought as well, as far as the remote has them and they are not
-    here. A dataset appears when it is complete and every file has the checksum that the remote tells.
-    A download that fails or is killed leaves what has come in a hidden folder, and the next one goes on
+    The source datasets of a combined dataset are downloaded as well, as far as the remote has them and they are
+    not here. A dataset appears when it is complete and every file has the checksum that the remote reports.
+    A download that fails or is killed leaves what has arrived in a hidden directory, and the next one resumes
     with it.
 
     Args:
         dataset_id: ``(namespace/)*name-vN`` for the remote of ``MINARI_REMOTE``, or a full address such
-            as ``hf://farama-minari/D4RL/door/human-v2``. In ``file:///folder/D4RL/door/human-v2`` those
-            folders belong to the id that are namespaces, that is, hold a ``namespace_metadata.json``.
+            as ``hf://farama-minari/D4RL/door/human-v2``. In ``file:///shared/D4RL/door/human-v2`` those
+            directories belong to the id that are namespaces, that is, hold a ``namespace_metadata.json``.
         force_download: bring it even if it is here, in place of that, and even if this release does not
             read its format version. Files that are here already as the remote has them are not moved again.
         remote: the address of the remote, where ``dataset_id`` is not a full address; by default that of
@@ -200,7 +200,7 @@ def download_dataset(
         root: of the local datasets; by default that of ``MINARI_DATASETS_PATH``.
         token: of a Hub, or the path of a service-account key, for what is not public; by default what
             the client of the remote finds by itself, in its environment or from its login.
-        max_workers: how many requests may run at the same time.
+        max_workers: number of concurrent requests.
         dataset_name: the older name of ``dataset_id``.
 
     Warns:
@@ -246,7 +246,7 @@ def _is_here(dataset_id: str, root: PathLike | None) -> bool:
 
 
 def _located(address: str | None, remote: str | None) -> tuple[str, str]:
-    """The id that is asked for, checked, and the address of the remote."""
+    """Return the id that is asked for, checked, and the address of the remote."""
     if isinstance(address, str) and "://" in address:
         if remote is not None:
             raise RemoteError(
@@ -275,7 +275,7 @@ def refuse_path(dataset_id: object) -> None:
 
 
 def _requested(remote: CloudStorage, wanted: str, force: bool) -> tuple[Metadata, list[str]]:
-    """The metadata of the dataset that is asked for, and what its user should know before having it."""
+    """Return the metadata of the dataset that is asked for, and warnings for its user."""
     stem = wanted.rpartition("-v")[0]
     listed = with_retries(lambda: remote.list_with_metadata(f"{stem}-v"))
     versions = _metadata_of(
@@ -318,7 +318,7 @@ def _did_you_mean_there(remote: CloudStorage, wanted: str) -> str:
 
 
 def _parts(metadata: Mapping[str, Any], read: Callable[[str], Metadata]) -> tuple[list[str], list[str]]:
-    """What a dataset was combined from, and what that was combined from; and what there is not of it."""
+    """Return the source datasets of a dataset with theirs in turn, and those that are missing."""
     found: dict[str, Metadata] = {}
     missing: dict[str, None] = {}
     pending = [metadata]
@@ -351,22 +351,22 @@ def upload_dataset(
     max_workers: int = MAX_WORKERS,
     verify: bool = True,
 ) -> None:
-    """Send a local dataset to a remote, with the metadata of its namespaces.
+    """Upload a local dataset to a remote, with the metadata of its namespaces.
 
-    Of a combined dataset the parts are sent as well, as far as they are here and the remote lacks them.
-    Others see a dataset on the remote when it is complete. An upload that fails or is killed goes on
-    where it was when it is called again.
+    The source datasets of a combined dataset are uploaded as well, as far as they are here and the remote lacks
+    them. A dataset appears on the remote when it is complete. An upload that fails or is killed resumes when it
+    is called again.
 
     Args:
         dataset_id: ``(namespace/)*name-vN``.
         token: the token of a Hub, or the path of a service-account key; by default what the client of
             the remote finds by itself, in its environment or from its login.
-        remote: its address, such as ``file:///folder``; by default that of ``MINARI_REMOTE``.
+        remote: its address, such as ``file:///directory``; by default that of ``MINARI_REMOTE``.
         root: of the local datasets; by default that of ``MINARI_DATASETS_PATH``.
         private: whether it is for those only who are let in; a Hub can do that.
         force: whether to take the place of an upload of other data under this id that was never
             finished. A dataset that is complete is never overwritten.
-        max_workers: how many requests may run at the same time.
+        max_workers: number of concurrent requests.
         verify: whether to validate what is sent first, its values by their checksums; damaged data are
             refused then.
 
@@ -377,7 +377,7 @@ def upload_dataset(
     Raises:
         DatasetIdError: the id is malformed.
         DatasetNotFoundError: there is no such dataset here.
-        DatasetCorruptError: its metadata are damaged, or its values are not those that were written.
+        DatasetCorruptError: its metadata is damaged, or its values are not those that were written.
         DatasetBusyError: it is being changed, or an upload of other data was never finished there.
         RemoteError: the remote is unknown, or cannot do what it is asked; :class:`RemoteUnreachableError`
             where it does not answer, :class:`RemoteAccessError` where it does not let this user write.
@@ -424,7 +424,7 @@ def _refuse_damaged(dataset_id: str, root: PathLike | None) -> None:
 
 
 def _known(remote: CloudStorage, dataset_ids: list[str], others: list[str]) -> tuple[set[str], set[str]]:
-    """Which of some datasets the remote has, and which of the namespaces of the first ones; asked at the same time."""
+    """Return which datasets the remote has, and which namespaces of the first ones; it is asked concurrently."""
     namespaces = {level for name in dataset_ids for level in namespace_hierarchy(DatasetId.parse(name).namespace)}
     questions: list[tuple[Callable[[str], bool], str]] = [
         *((remote.has_dataset, name) for name in [*dataset_ids, *others]),

@@ -168,7 +168,12 @@ class TestBuckets:
         for name in ("x-v0/", "x-v0/data/", "x-v0/data/metadata.json", "x-v0/data/main_data.hdf5"):
             gcs.put(bucket, name, b"" if name.endswith("/") else (folder.parent / name).read_bytes())
         GCPStorage(bucket).download_dataset("x-v0", tmp_path / "arrival")
-        assert sorted(tree(tmp_path / "arrival")) == ["x-v0", "x-v0/data", "x-v0/data/main_data.hdf5", "x-v0/data/metadata.json"]
+        assert sorted(tree(tmp_path / "arrival")) == [
+            "x-v0",
+            "x-v0/data",
+            "x-v0/data/main_data.hdf5",
+            "x-v0/data/metadata.json",
+        ]
 
     def test_what_it_says_of_a_file(self, bucket: str, gcs: GCSServer) -> None:
         gcs.put(bucket, "a/x", b"123456789")

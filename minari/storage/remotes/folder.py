@@ -1,4 +1,4 @@
-"""A folder as a remote, such as one that a laboratory shares over the network: ``file:///folder``."""
+"""``file:///directory``: a directory as a remote, such as one that a laboratory shares over the network."""
 
 from __future__ import annotations
 
@@ -55,16 +55,16 @@ _COPIED_AT_ONCE = 1 << 20  # bytes
 
 
 class FileStorage(CloudStorage):
-    """A folder that several machines can reach, as a remote.
+    """A directory that several machines can reach, as a remote.
 
     Args:
-        name: the path of the folder as in an address, ``/folder`` for ``file:///folder`` and
-            ``/C:/folder`` for ``file:///C:/folder``; spaces may be written as ``%20``.
+        name: the path of the directory as in an address, ``/shared`` for ``file:///shared`` and
+            ``/C:/shared`` for ``file:///C:/shared``; spaces may be written as ``%20``.
         token: not used, the system decides who may read and write.
         **options: as for :class:`CloudStorage`.
 
     Raises:
-        RemoteError: the path is relative, or there is no such folder.
+        RemoteError: the path is relative, or there is no such directory.
     """
 
     SCHEME = "file"
@@ -73,7 +73,7 @@ class FileStorage(CloudStorage):
     def __init__(self, name: str, token: str | None = None, **options: Any) -> None:
         super().__init__(name, token, **options)
         self._root = _folder(name)
-        with _failures_told(f"Opening the folder {self._root}"):
+        with _remote_errors(f"Opening the folder {self._root}"):
             is_folder = self._root.is_dir()
         if not is_folder:
             raise RemoteError(
@@ -101,8 +101,8 @@ class FileStorage(CloudStorage):
         return "/".join(parts[:first]) or "/", unquote("/".join(parts[first:]))
 
     def list_with_metadata(self, prefix: str | None = None) -> dict[str, bytes | None]:
-        """The datasets; their metadata are read one by one."""
-        with _failures_told(f"Listing the datasets of {self._root}"):
+        """List the datasets; their metadata is read one by one."""
+        with _remote_errors(f"Listing the datasets of {self._root}"):
             return {
                 folder.id: None
                 for folder in walk_catalogue(self._root)
@@ -110,26 +110,26 @@ class FileStorage(CloudStorage):
             }
 
     def list_namespaces(self) -> list[str]:
-        """The namespaces that have metadata, sorted."""
-        with _failures_told(f"Listing the namespaces of {self._root}"):
+        """Return the namespaces that have metadata, sorted."""
+        with _remote_errors(f"Listing the namespaces of {self._root}"):
             return sorted(folder.id for folder in walk_catalogue(self._root) if folder.is_namespace)
 
     def has_dataset(self, dataset_id: str) -> bool:
-        """Whether there is a dataset of this id; folders appear whole, so it is complete."""
-        with _failures_told(f"Looking for {dataset_id} in {self._root}"):
+        """Return whether there is a dataset of this id; directories appear atomically, so it is complete."""
+        with _remote_errors(f"Looking for {dataset_id} in {self._root}"):
             return dataset_exists(self._path(str(DatasetId.parse(dataset_id))))
 
     def get_dataset_metadata(self, dataset_id: str) -> dict[str, Any]:
-        """The metadata of a dataset under the id that it has here, those of old releases included."""
+        """Return the metadata of a dataset under the id that it has here, also of a dataset of an old release."""
         if not self.has_dataset(dataset_id):
             raise self.missing_dataset(dataset_id)
-        with _failures_told(f"Reading the metadata of {dataset_id} in {self._root}"):
+        with _remote_errors(f"Reading the metadata of {dataset_id} in {self._root}"):
             return with_id_of_place(read_raw_metadata(self._path(dataset_id) / "data"), dataset_id)
 
     def list_files(self, folder: str) -> list[RemoteFile]:
-        """All files below a folder, once no change to them is half made."""
+        """List all files below a directory, unless a change to them is unfinished."""
         path = self._path(folder)
-        with _failures_told(f"Listing the files of {folder} in {self._root}"):
+        with _remote_errors(f"Listing the files of {folder} in {self._root}"):
             if not path.is_dir():
                 return []
             if dataset_exists(path):
@@ -144,9 +144,9 @@ class FileStorage(CloudStorage):
             return found
 
     def _is_changed(self, dataset_id: str) -> bool:
-        """Whether a dataset was recorded into where it lies, after it was uploaded with a manifest.
+        """Return whether a dataset was changed in place after it was uploaded with a manifest.
 
-        Every such change writes the metadata file anew, and nearly all of them write something else.
+        Every such change writes the metadata file again, nearly always with other content.
         """
         name = f"{dataset_id}/{MANIFEST_NAME}"
         manifest, metadata = self._path(name), self._path(f"{dataset_id}/{METADATA_NAME}")
@@ -158,13 +158,13 @@ class FileStorage(CloudStorage):
         return expected is not None and expected.sha256 != _sha256(metadata)
 
     def read_file(self, name: str) -> bytes:
-        """A small file."""
+        """Read a small file."""
         with self._opened(name) as file:
             content = file.read(SMALL_FILE_LIMIT + 1)
         return check_size(content, SMALL_FILE_LIMIT, name)
 
     def read_range(self, name: str, start: int, stop: int) -> bytes:
-        """A part of a file."""
+        """Read some bytes of a file."""
         with self._opened(name) as file:
             file.seek(start)
             return file.read(max(stop - start, 0))
@@ -174,7 +174,7 @@ class FileStorage(CloudStorage):
         dataset, is_data, inside = name.partition("/data/")
         folder, inside = (dataset, f"data/{inside}") if is_data else name.rpartition("/")[::2]
         path = self._path(folder) if folder else self._root
-        with _failures_told(f"Reading {name} in {self._root}"):
+        with _remote_errors(f"Reading {name} in {self._root}"):
             try:
                 with Directory(path) as opened, os.fdopen(opened.open(inside), "rb") as file:
                     yield file
@@ -184,9 +184,9 @@ class FileStorage(CloudStorage):
                 raise UnsafeNameError(str(error)) from None
 
     def write_file(self, name: str, content: bytes) -> None:
-        """Write a small file of a namespace, which is made where missing."""
+        """Write a small file of a namespace, which is created if missing."""
         path = self._path(name)
-        with _failures_told(f"Writing {name} in {self._root}"):
+        with _remote_errors(f"Writing {name} in {self._root}"):
             if path.name == NAMESPACE_METADATA_FILENAME and not path.exists():
                 ensure_namespace_directories(self._root, name.rpartition("/")[0], content)
             else:
@@ -196,7 +196,7 @@ class FileStorage(CloudStorage):
     def unchanged(self, dataset_id: str) -> Iterator[None]:
         """Make sure that the files that are copied in the block agree with one moment."""
         before = self.list_files(str(DatasetId.parse(dataset_id)))
-        with _failures_told(f"Reading the manifest of {dataset_id} in {self._root}"):
+        with _remote_errors(f"Reading the manifest of {dataset_id} in {self._root}"):
             if self._is_changed(dataset_id):
                 warn(
                     f"{self._path(dataset_id)} was changed there after it was uploaded, so that its manifest does "
@@ -210,10 +210,10 @@ class FileStorage(CloudStorage):
             )
 
     def send_snapshot(self, snapshot: UploadSnapshot, advance: Advance, *, force: bool) -> None:
-        """Copy a dataset into a hidden folder, which is renamed when it is complete."""
+        """Copy a dataset into a hidden directory, which is renamed when it is complete."""
         destination = self._path(snapshot.dataset_id)
         hidden = destination.with_name(f".{destination.name}.upload")
-        with _failures_told(f"Copying {snapshot.dataset_id} to {self._root}"):
+        with _remote_errors(f"Copying {snapshot.dataset_id} to {self._root}"):
             refuse_taken(destination)
             with work_dir(hidden, f"uploading {snapshot.dataset_id}") as folder:
                 refuse_taken(destination)  # another program may have uploaded it, which was waited for
@@ -237,11 +237,11 @@ class FileStorage(CloudStorage):
             _log.warning("The index of %s was not brought up to date: %s", self.address, error)
 
     def _write_index(self) -> None:
-        """List all datasets in one file, for those who read the folder through a web server."""
+        """List all datasets in one file, for those who read the directory through a web server."""
         entries: dict[str, bytes] = {}
         with work_dir(self._root / ".index", "writing the index"):
             for dataset_id in self.list_with_metadata():
-                with suppress(RemoteFileNotFoundError):  # of an old release; the web does not tell these apart
+                with suppress(RemoteFileNotFoundError):  # a dataset of an old release; it is not found through the web
                     entries[dataset_id] = self.read_file(f"{dataset_id}/{METADATA_NAME}")
             write_atomically(self._root / INDEX_FILE_NAME, dump_index(entries))
 
@@ -250,7 +250,7 @@ class FileStorage(CloudStorage):
 
 
 def _copy(file: SnapshotFile, target: Directory) -> None:
-    """Copy a file, unless an upload that was broken off has left it, and make sure that it arrived."""
+    """Copy a file, unless an interrupted upload has left it, and make sure that it arrived intact."""
     descriptor = target.create(file.name)
     with os.fdopen(descriptor, "r+b") as copy:
         if _sha256_of(copy) == file.sha256:
@@ -278,7 +278,7 @@ def _sha256(path: Path) -> str:
 
 
 def _remove_others(folder: Path, names: set[str]) -> None:
-    """Remove what an upload of other data has left, and what is no regular file."""
+    """Remove what an upload of other data has left, and everything that is not a regular file."""
     if folder.is_symlink():
         folder.unlink()
     folder.mkdir(exist_ok=True)
@@ -294,18 +294,18 @@ def _remove_others(folder: Path, names: set[str]) -> None:
 def _folder(name: str) -> Path:
     if not name.startswith("/"):
         raise RemoteError(f"The address of a folder must be of the form file:///folder, got 'file://{name}'.")
-    with _failures_told(f"Understanding 'file://{name}'"):
+    with _remote_errors(f"Understanding 'file://{name}'"):
         return Path(url2pathname(name))
 
 
 def _is_namespace(location: str) -> bool:
-    with _failures_told(f"Looking for namespaces at 'file://{location}'"):
+    with _remote_errors(f"Looking for namespaces at 'file://{location}'"):
         return (_folder(location) / NAMESPACE_METADATA_FILENAME).is_file()
 
 
 @contextmanager
-def _failures_told(action: str) -> Iterator[None]:
-    """What the system refuses, as an error of this library."""
+def _remote_errors(action: str) -> Iterator[None]:
+    """Turn what the system refuses in the block into a :class:`RemoteError`."""
     try:
         yield
     except MinariError:

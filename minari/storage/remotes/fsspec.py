@@ -1,4 +1,4 @@
-"""Any store that fsspec opens, by the name that it has there: ``memory://name``, ``sftp://host/folder``."""
+"""``memory://name``, ``sftp://host/directory``: stores that fsspec opens, under the names that it gives them."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ _in_turn = ThreadLock()
 
 
 class _Sent(Callback):  # type: ignore[misc]  # fsspec has no types
-    """What fsspec tells of the bytes that it sends."""
+    """A callback of fsspec that reports the bytes that are sent."""
 
     def __init__(self, sent: Callable[[int], None]) -> None:
         super().__init__()
         self._sent = sent
 
     def relative_update(self, inc: int = 1) -> None:
-        """So many further bytes."""
+        """Count further bytes."""
         self._sent(inc)
 
 
@@ -83,9 +83,9 @@ class FsspecStorage(ObjectStorage):
     """A store that fsspec opens, as a remote.
 
     Objects that must not exist yet are created exclusively where the store can do that. A store that can
-    neither do that nor tell versions is looked at beforehand; of two programs that upload the same
+    neither do that nor report versions is looked at beforehand; of two programs that upload the same
     dataset there at the same moment, both may then believe that it is theirs. Files are read back after
-    they were sent, unless the store tells their checksum. The stores of S3 and Azure have classes of
+    they were sent, unless the store reports their checksum. The stores of S3 and Azure have classes of
     their own, which do all of it.
 
     Args:
@@ -100,7 +100,7 @@ class FsspecStorage(ObjectStorage):
 
     #: A sentence that says where credentials come from.
     HINT: ClassVar[str] = "Give its credentials by the token, which is the path of a JSON file of options for fsspec."
-    #: Whether there is a container around all objects, which exists or does not, and no folders in it.
+    #: Whether there is a container around all objects, which exists or does not, and no directories in it.
     IN_CONTAINER: ClassVar[bool] = False
 
     def __init__(self, name: str, token: str | None = None, **options: Any) -> None:
@@ -114,18 +114,18 @@ class FsspecStorage(ObjectStorage):
     # What a kind of store may do better.
 
     def _client_options(self) -> dict[str, Any]:
-        """Options for the store beside those that are the user's."""
+        """Return options for the store beside those of the user."""
         return {}
 
     def _prepare(self, filesystem: Any) -> None:
         """Set what cannot be set by options."""
 
     def _checksum(self, info: Mapping[str, Any]) -> Checksum | None:
-        """Of an object, out of what the store tells of it."""
+        """Return the checksum of an object, from its entry."""
         return None
 
     def _listed(self, prefix: str) -> Mapping[str, Mapping[str, Any]]:
-        """What the store tells of the objects whose names begin with a text, and of others perhaps."""
+        """Return the entries of the objects whose names begin with a text, and perhaps of others."""
         if not self.IN_CONTAINER:
             found = self._call("Listing", prefix.rpartition("/")[0], "find", detail=True)
         else:
@@ -135,13 +135,13 @@ class FsspecStorage(ObjectStorage):
         return found if isinstance(found, dict) else {}  # a list where the folder is a file
 
     def _conditions(self, match: str) -> dict[str, Any]:
-        """Arguments by which an object is written only if it is still of a version."""
-        raise ConflictError(f"{self.address} cannot tell versions of its files.")
+        """Return arguments by which an object is written only if it is still of a version."""
+        raise ConflictError(f"{self.address} cannot compare versions of its files.")
 
     # The primitives.
 
     def find(self, prefix: str, ending: str = "") -> Iterable[RemoteFile]:
-        """The objects whose names begin with one text and end with another."""
+        """List the objects whose names begin with one text and end with another."""
         try:
             listed = self._listed(prefix)
         except RemoteFileNotFoundError:
@@ -164,22 +164,22 @@ class FsspecStorage(ObjectStorage):
             ) from None
 
     def read_file(self, name: str) -> bytes:
-        """A small object, whole."""
+        """Read a small object."""
         return check_size(self._read(name, 0, SMALL_FILE_LIMIT + 1, patience=_PATIENCE), SMALL_FILE_LIMIT, name)
 
     def read_range(self, name: str, start: int, stop: int) -> bytes:
-        """Some bytes of an object, fewer where it ends before."""
+        """Read some bytes of an object, fewer where it ends before."""
         if start >= stop:  # some clients take that for everything
             return b""
         return self._read(
             name,
             start,
             stop,
-            patience=self.LIMITS.connect_timeout + self.LIMITS.read_timeout + (stop - start) / _SLOWEST,
+            patience=self._patience(stop - start),
         )
 
     def _read(self, name: str, start: int, stop: int, patience: float) -> bytes:
-        """Some bytes of an object, no more than are asked for, within so many seconds."""
+        """Read some bytes of an object, no more than are asked for, within ``patience`` seconds."""
         try:
             content = bytes(self._call("Reading", name, "cat_file", start=start, end=stop, patience=patience))
         except PastTheEndError:
@@ -189,7 +189,7 @@ class FsspecStorage(ObjectStorage):
         return content
 
     def read_version(self, name: str) -> tuple[bytes, str | None]:
-        """A small object, and its version."""
+        """Read a small object, and its version."""
         version = self._remote_file(name, self._call("Looking at", name, "info")).version
         return self.read_file(name), version  # if it was written in between, the version is found to be too old
 
@@ -217,7 +217,7 @@ class FsspecStorage(ObjectStorage):
         return self._remote_file(name, self._call("Looking at", name, "info"))
 
     def delete(self, name: str) -> None:
-        """Take an object away."""
+        """Delete an object."""
         with suppress(RemoteFileNotFoundError):
             self._call("Deleting", name, "rm_file")
 
@@ -241,7 +241,7 @@ class FsspecStorage(ObjectStorage):
         return RemoteFile(name, int(info["size"]), self._checksum(info), version)
 
     def _path(self, name: str) -> str:
-        """In the filesystem, of an object or a folder; of the remote itself where the name is empty."""
+        """Return the path of an object or a directory in the filesystem; of the remote itself for an empty name."""
         root = self._open().root
         return f"{root}/{name}" if name else root
 
@@ -283,13 +283,13 @@ class FsspecStorage(ObjectStorage):
             raise self._as_error(error, f"{action} {name}".strip()) from None
 
     def _as_error(self, error: Exception, action: str) -> Exception:
-        """The error of this library for one of a client's, whose causes are not shown as they may hold secrets."""
+        """Return the error of this library for one of a client, whose causes are not shown: they may hold secrets."""
         if isinstance(error, MinariError):
             return error
         return as_remote_error(error, f"{action} in {self.address}", self.HINT, self._secrets)
 
     def _open(self) -> _Opened:
-        """The filesystem of this process: a client does not survive a fork."""
+        """Return the filesystem of this process: a client does not survive a fork."""
         with self._opening.current:
             if self._opened is None or self._opened.process != os.getpid():
                 own = {"skip_instance_cache": True, "use_listings_cache": False, **self._client_options()}
@@ -312,7 +312,7 @@ def _one_by_one(call: Callable[..., T], *args: Any, **options: Any) -> T:
 
 
 def _texts_in(value: object) -> Iterator[str]:
-    """All texts in a value from JSON but addresses, which are shown without their secrets."""
+    """Yield all texts in a value from JSON but addresses, which are shown without their secrets."""
     if isinstance(value, str):
         if len(value) >= _SHORTEST_SECRET and "://" not in value:
             yield value
@@ -340,7 +340,7 @@ class PastTheEndError(RemoteError):
 
 
 def as_remote_error(error: Exception, action: str, hint: str, secrets: Collection[str] = ()) -> Exception:
-    """The error to raise in the place of one of a client's.
+    """Return the error to raise in place of one of a client's.
 
     Args:
         error: of the client.
@@ -373,7 +373,7 @@ def as_remote_error(error: Exception, action: str, hint: str, secrets: Collectio
 
 
 def without_secrets(text: str, secrets: Collection[str] = ()) -> str:
-    """The beginning of a text on one line, without what stands in addresses before ``@`` and after ``?``.
+    """Return the beginning of a text on one line, without what stands in addresses before ``@`` and after ``?``.
 
     >>> without_secrets("no answer from https://ann:secret@host/x?signature=5")
     'no answer from https://host/x'
@@ -397,7 +397,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _status(error: BaseException) -> int | None:
-    """The status of the answer: as botocore, azure, and aiohttp keep it."""
+    """Return the status of the answer, as botocore, azure and aiohttp keep it."""
     found: Any = _response(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
     for name in ("status_code", "status"):
         found = found or getattr(error, name, None)
@@ -405,7 +405,7 @@ def _status(error: BaseException) -> int | None:
 
 
 def _code(error: BaseException) -> str | None:
-    """What the store calls the error: as botocore and azure keep it."""
+    """Return the name that the store gives to the error, as botocore and azure keep it."""
     found = _response(error).get("Error", {}).get("Code") or getattr(error, "error_code", None)
     return None if found is None else str(getattr(found, "value", found))
 

@@ -107,7 +107,7 @@ class GCPStorage(ObjectStorage):
         self._client: storage.Client | None = None
 
     def find(self, prefix: str, ending: str = "") -> Iterator[RemoteFile]:
-        """The objects whose names begin with one text and end with another, however many there are."""
+        """List the objects whose names begin with one text and end with another, however many there are."""
         wanted = self._prefix + prefix
         missing = f"There is no bucket {self._bucket_name} in Google Cloud Storage; check the spelling, or create it."
         with _translated(f"Listing {self.address}", missing=missing):
@@ -126,11 +126,11 @@ class GCPStorage(ObjectStorage):
                     yield self._described(blob)
 
     def read_file(self, name: str) -> bytes:
-        """A small object, whole, as it was sent."""
+        """Read a small object as it was sent."""
         return self.read_version(name)[0]
 
     def read_version(self, name: str) -> tuple[bytes, str | None]:
-        """A small object, and its generation."""
+        """Read a small object, and its generation."""
         blob = self._blob(name)
         with self._reading(name):
             content: bytes = blob.download_as_bytes(
@@ -139,7 +139,7 @@ class GCPStorage(ObjectStorage):
         return content, None if blob.generation is None else str(blob.generation)
 
     def read_range(self, name: str, start: int, stop: int) -> bytes:
-        """The bytes of an object from ``start`` up to ``stop``, fewer where it ends before."""
+        """Read the bytes of an object from ``start`` up to ``stop``, fewer where it ends before."""
         if stop <= start:
             return b""
         with self._reading(name):
@@ -154,7 +154,7 @@ class GCPStorage(ObjectStorage):
         return content
 
     def put(self, name: str, content: bytes, *, match: str | None = None) -> None:
-        """Send a small object, where that is still as it was to be."""
+        """Write a small object, if the one that is there is of the version that is expected."""
         generation = 0 if match == ABSENT else None if match is None else int(match)
 
         def send() -> None:
@@ -188,7 +188,7 @@ class GCPStorage(ObjectStorage):
         return self._described(blob)
 
     def delete(self, name: str) -> None:
-        """Take an object away; nothing happens where there is none."""
+        """Delete an object; nothing happens where there is none."""
         try:
             with _translated(f"Deleting {name} from {self.address}", missing=""):
                 self._blob(name).delete(timeout=self._timeout, retry=None)
@@ -207,7 +207,7 @@ class GCPStorage(ObjectStorage):
         until_intact(send)
 
     def _sent(self, name: str, content: bytes, generation: int | None = None) -> storage.Blob:
-        """Send an object in one request; what the store says of it."""
+        """Send an object in one request, and return what the store reports of it."""
         blob = self._blob(name)
         missing = f"There is no bucket {self._bucket_name} in Google Cloud Storage; check the spelling, or create it."
         with _translated(f"Writing {name} to {self.address}", missing=missing):
@@ -275,13 +275,13 @@ class GCPStorage(ObjectStorage):
 
 
 def _each_once(blobs: Any, address: str) -> Iterator[storage.Blob]:
-    """The objects of a listing that comes in pages, and has an end."""
+    """Yield the objects of a listing that comes in pages, and make sure that it ends."""
     seen: set[str] = set()
     for number, page in enumerate(blobs.pages):
         yield from page
         token = blobs.next_page_token
         if token in seen or number == _MOST_PAGES:
-            raise RemoteError(f"The list of {address} goes on without an end; try again later.")
+            raise RemoteError(f"The list of {address} has no end; try again later.")
         seen.add(token)
 
 
@@ -296,7 +296,7 @@ def _part(path: Path, number: int) -> bytes:
 
 
 def _read_key(token: str) -> Credentials:
-    """The credentials in the key file of a service account.
+    """Return the credentials in the key file of a service account.
 
     Args:
         token: the path of the file.
@@ -322,13 +322,13 @@ def _read_key(token: str) -> Credentials:
 
 
 def make_client(credentials: Credentials | None, connections: int, limits: Limits) -> storage.Client:
-    """A client that keeps so many connections.
+    """Return a client that keeps connections.
 
     Args:
         credentials: None for those that the client finds in its environment, and none at all where there
             are none: buckets that are public can be read.
-        connections: how many are used at the same time.
-        limits: how slow an answer may be.
+        connections: number of connections.
+        limits: how long an answer may take.
 
     Raises:
         RemoteAccessError: the environment names credentials that are missing or malformed.
@@ -353,7 +353,7 @@ class _BoundedAdapter(requests.adapters.HTTPAdapter):
     """Makes requests whose answers are neither too slow nor too large.
 
     Args:
-        limits: how slow an answer may be.
+        limits: how long an answer may take.
         **options: as for the base class.
     """
 
@@ -377,7 +377,7 @@ class _BoundedAdapter(requests.adapters.HTTPAdapter):
 
 
 def _bounded(raw: Any, stream: Callable[..., Iterator[bytes]], *args: Any, **options: Any) -> Iterator[bytes]:
-    """The content of an answer, of which no more is taken than a small file or a piece of a large one may have."""
+    """Yield the content of an answer, no more than a small file or a piece of a large one may have."""
     size = 0
     for piece in stream(*args, **options):
         size += len(piece)
@@ -389,7 +389,7 @@ def _bounded(raw: Any, stream: Callable[..., Iterator[bytes]], *args: Any, **opt
 
 @contextmanager
 def _translated(action: str, *, missing: str) -> Iterator[None]:
-    """What the client raises, as errors of this library.
+    """Turn what the client raises in the block into errors of this library.
 
     The client's own messages hold addresses by which anyone could write, so none of them is repeated.
 

@@ -1,7 +1,7 @@
-"""``https://host/folder``: a folder of datasets that a web server shows; they are read there, and written elsewhere.
+"""``https://host/directory``: datasets behind a web server, which is read-only.
 
-A web server does not tell which files it has. What does is the manifest of each dataset and the index beside all of
-them, which an upload to the folder or bucket behind the server has made.
+A web server does not list its files. The manifest of each dataset and the index beside all of them do, which an
+upload to the directory or bucket behind the server has made.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ __all__ = ["HttpStorage", "HttpsStorage"]
 
 
 class HttpsStorage(CloudStorage):
-    """A folder of a web server, as a remote that can be read.
+    """A directory of a web server, as a remote that can be read.
 
     Args:
-        name: ``host/folder``, as in the address of the folder.
+        name: ``host/directory``, as in the address.
         token: sent as a bearer token. Without one, user and password come from ``~/.netrc``.
         **options: as for :class:`CloudStorage`.
 
     Raises:
-        RemoteError: the address holds a password, or what is no part of the address of a folder.
+        RemoteError: the address holds a password, or parts that the address of a directory does not have.
     """
 
     SCHEME = "https"
@@ -64,16 +64,16 @@ class HttpsStorage(CloudStorage):
         Where no manifest can be read, the id is taken to be the last part of the address.
         """
         try:
-            told = with_retries(lambda: cls(location)._read_manifest("")).dataset_id
+            dataset_id = with_retries(lambda: cls(location)._read_manifest("")).dataset_id
         except (RemoteFileNotFoundError, RemoteAccessError, DatasetCorruptError):
-            told = ""
-        if is_dataset_id(told) and unquote(location).endswith(f"/{told}"):
+            dataset_id = ""
+        if is_dataset_id(dataset_id) and unquote(location).endswith(f"/{dataset_id}"):
             parts = location.split("/")
-            return "/".join(parts[: -len(told.split("/"))]), told
+            return "/".join(parts[: -len(dataset_id.split("/"))]), dataset_id
         return cls.split_location(location)
 
     def list_with_metadata(self, prefix: str | None = None) -> dict[str, bytes | None]:
-        """The datasets that the index names, with their metadata."""
+        """List the datasets in the index, with their metadata."""
         try:
             entries = until_intact(lambda: parse_index(self.read_file(INDEX_FILE_NAME)))
         except RemoteFileNotFoundError:
@@ -84,20 +84,20 @@ class HttpsStorage(CloudStorage):
         return {name: entries[name] for name in entries if is_dataset_id(name) and name.startswith(prefix or "")}
 
     def list_namespaces(self) -> list[str]:
-        """Those namespaces of the datasets in the index that have metadata, sorted."""
+        """Return the namespaces of the datasets in the index that have metadata, sorted."""
         ids = [dataset_id.split("/") for dataset_id in self.list_with_metadata()]
         above = {"/".join(parts[:end]) for parts in ids for end in range(1, len(parts))}
         answers = parallel_map(lambda name: (name, self.has_namespace(name)), sorted(above), self.max_workers)
         return sorted(name for name, is_there in answers if is_there)
 
     def list_files(self, folder: str) -> Iterable[RemoteFile]:
-        """The files that the manifest of a dataset names."""
+        """List the files in the manifest of a dataset."""
         try:
             manifest = self._read_manifest(f"{folder}/")
         except RemoteFileNotFoundError:
             if self.has_file(f"{folder}/{METADATA_NAME}"):
                 raise RemoteError(
-                    f"{folder} in {self.address} has no {MANIFEST_NAME}, without which a web server does not tell its "
+                    f"{folder} in {self.address} has no {MANIFEST_NAME}, without which a web server does not list its "
                     "files; whoever keeps it there should upload it again with `minari upload`."
                 ) from None
             return []
@@ -106,11 +106,11 @@ class HttpsStorage(CloudStorage):
         return [*listed, RemoteFile(f"{folder}/{MANIFEST_NAME}", len(manifest.dump()))]
 
     def read_file(self, name: str) -> bytes:
-        """A small file."""
+        """Read a small file."""
         return self._client.read_file(self._url(name), SMALL_FILE_LIMIT)
 
     def read_range(self, name: str, start: int, stop: int) -> bytes:
-        """The bytes of a file from ``start`` up to ``stop``; from a server that gives only whole files, too."""
+        """Read the bytes of a file from ``start`` up to ``stop``, also from a server that sends whole files only."""
         url = self._url(name)
         if start >= stop:
             return b""
@@ -162,21 +162,21 @@ class HttpsStorage(CloudStorage):
 
 
 class HttpStorage(HttpsStorage):
-    """The same over a connection that is not encrypted, such as inside of a laboratory."""
+    """A web server without encryption, such as one inside a laboratory."""
 
     SCHEME = "http"
 
 
 class _WholeFiles:
-    """Files that were fetched whole, in the folder for temporary files; each is gone when all of it has been read.
+    """Files that were fetched whole into the directory for temporary files, each until all of it has been read.
 
     Args:
-        client: what fetches them.
-        most: how many are kept at the same time. Pieces of one file are asked for one after the other,
-            so that as many are enough as pieces are asked for at the same time.
+        client: fetches them.
+        most: number of files that are kept. Pieces of one file are asked for one after the other, so that as
+            many are enough as there are concurrent requests.
 
     Attributes:
-        are_needed: whether the server has shown that it gives no parts of files.
+        are_needed: whether the server has shown that it sends whole files only.
     """
 
     def __init__(self, client: HttpClient, most: int) -> None:
@@ -188,7 +188,7 @@ class _WholeFiles:
         self._lock = ThreadLock()
 
     def read_range(self, url: str, start: int, stop: int, size: int | None = None) -> bytes:
-        """The bytes of a file from ``start`` up to ``stop``, fewer where it ends before.
+        """Read the bytes of a file from ``start`` up to ``stop``, fewer where it ends before.
 
         Args:
             url: of the file.

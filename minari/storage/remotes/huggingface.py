@@ -102,7 +102,7 @@ class HuggingFaceStorage(CloudStorage):
         return HubPublisher(self._repository(name), self.private, self.max_workers, self._seen)
 
     def has_file(self, name: str) -> bool:
-        """Whether there is a file, found out in a way that spares a writer who comes next a look."""
+        """Return whether there is a file, found out in a way that spares a writer who comes next a look."""
         place = self._place(name)
         repository = self._repository(place.repository)
         try:

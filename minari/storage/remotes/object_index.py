@@ -1,4 +1,4 @@
-"""The list of the datasets in a store of objects: its own listing, and the index that spares requests."""
+"""Lists of the datasets in a store of objects, by its own listing and by the index that spares requests."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class IndexedList(NamedTuple):
 
     Attributes:
         metadata: the content of ``metadata.json`` by the ids of all datasets that have it, as far as the index
-            has what the listing tells; else None.
+            agrees with the listing; else None.
         index_version: version of the index, for writing it back.
     """
 
@@ -48,7 +48,7 @@ class IndexedList(NamedTuple):
 
 
 def list_indexed(store: ObjectStore, prefix: str = "") -> IndexedList:
-    """List the datasets whose ids begin with a text; the listing and the index are asked for at the same time."""
+    """List the datasets whose ids begin with a text; the listing and the index are fetched concurrently."""
     with ThreadPoolExecutor(1) as other:
         index = other.submit(_read_index, store)
         listed = _metadata_files(store, prefix)

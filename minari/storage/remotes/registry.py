@@ -1,4 +1,4 @@
-"""The kinds of remotes by the scheme of their address, each imported when it is first used."""
+"""Kinds of remotes by the scheme of their addresses, each imported when it is first used."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from minari.storage.remotes.base import MAX_WORKERS, CloudStorage
 
 fsspec: Any = LazyModule("fsspec")  # optional; it knows schemes beyond ours
 
-#: What is asked where neither a remote is named nor ``MINARI_REMOTE`` set.
+#: The remote where neither one is named nor ``MINARI_REMOTE`` is set.
 DEFAULT_REMOTE = "hf://farama-minari"
 
 ENTRY_POINT_GROUP = "minari.remotes"
@@ -40,7 +40,7 @@ _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.+)", re.DOTALL)
 
 
 def register_remote(scheme: str, target: str, requirement: str) -> None:
-    """Make a kind of remote known, as a package does that brings one of its own.
+    """Register a kind of remote that another package brings.
 
     An entry point of the group ``minari.remotes``, called like the scheme, does the same.
 
@@ -53,7 +53,7 @@ def register_remote(scheme: str, target: str, requirement: str) -> None:
 
 
 def get_remote_schemes() -> list[str]:
-    """The schemes of the remotes that can be used, sorted."""
+    """Return the schemes of the remotes that can be used, sorted."""
     return sorted(known_targets(_remotes, ENTRY_POINT_GROUP))
 
 
@@ -64,14 +64,14 @@ def get_cloud_storage(
     max_workers: int = MAX_WORKERS,
     private: bool = False,
 ) -> CloudStorage:
-    """The remote at an address; nothing is asked of it yet.
+    """Return the remote at an address; no request is made yet.
 
     Args:
         remote_path: ``scheme://name``; by default that of the variable ``MINARI_REMOTE``, which is
             read at each call, or else ``hf://farama-minari``.
         token: what the remote asks of those who write to it: the token of a Hub, or the path of a
             service-account key.
-        max_workers: how many requests may run at the same time.
+        max_workers: number of concurrent requests.
         private: whether what is uploaded is for those only who are let in; a Hub can do that.
 
     Raises:
@@ -131,7 +131,7 @@ def parse_address(address: str) -> tuple[str, str]:
 
 
 def _as_file_address(address: object) -> str:
-    """What a plain path should have been; empty where it is none."""
+    """Return a hint for a plain path, empty for anything else."""
     if not isinstance(address, (str, os.PathLike)) or not address:
         return ""
     path = Path(address).expanduser()

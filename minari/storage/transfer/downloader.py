@@ -1,4 +1,4 @@
-"""Fetches the files of a dataset, piece by piece and many at once; goes on where it was cut, and checks everything."""
+"""Downloads the files of a dataset in concurrent pieces, resumes after interruptions, and checks everything."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from minari.storage.transfer.meter import Advance, transfer_progress, unreported
 
 __all__ = ["fetch_files"]
 
-_FILES_NAME, _JOURNAL_NAME = "files", "pieces"  # in the folder of a download under way
+_FILES_NAME, _JOURNAL_NAME = "files", "pieces"  # in the work directory
 _LARGEST_JOURNAL = 1 << 24  # bytes; of more than a million pieces
 _MOST_DIGITS = 18  # of a number in it
 _WRITTEN_AT_ONCE = 1 << 20  # bytes; some systems take larger ones many times more slowly
@@ -36,7 +36,7 @@ class _Piece(NamedTuple):
 
 
 class _Journal:
-    """Which pieces have been written, so that another process can go on; it belongs to one plan.
+    """The journal of the pieces that have been written, by which another process resumes the same plan.
 
     Attributes:
         done: the numbers of the pieces of each file that are written, as far as they can be pieces of the plan.
@@ -69,11 +69,11 @@ class _Journal:
                 self.done.setdefault(file, set()).add(int(last))
 
     def add(self, piece: _Piece) -> None:
-        """A piece has been written; safe in several threads, as each line is one write."""
+        """Note that a piece has been written; safe in several threads, as each line is one write."""
         self._file.write(f"{piece.file} {piece.number}\n".encode())
 
     def forget(self, file: int) -> None:
-        """All pieces of a file have to be fetched again."""
+        """Note that all pieces of a file have to be fetched again."""
         self._file.write(f"again {file}\n".encode())
 
     def __enter__(self) -> _Journal:
@@ -84,7 +84,7 @@ class _Journal:
 
 
 def _lines_left(folder: Directory) -> list[str]:
-    """The lines of the journal that an earlier call has left; what cannot be one is removed."""
+    """Return the lines of the journal that an earlier call has left; anything else of its name is removed."""
     try:
         return folder.read(_JOURNAL_NAME, _LARGEST_JOURNAL).decode("ascii", "replace").splitlines(keepends=True)
     except FileNotFoundError:
@@ -99,7 +99,7 @@ def _is_number(word: str) -> bool:
 
 
 def _remove(path: Path) -> None:
-    """Remove whatever is called so, and nothing that it leads to."""
+    """Remove an entry of any kind, and nothing that it links to."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -107,19 +107,19 @@ def _remove(path: Path) -> None:
 
 
 def fetch_files(source: Source, plan: DownloadPlan, folder: Path, like: Path | None = None) -> Path:
-    """Bring the files of a plan into a folder, and make sure that they are what they should be.
+    """Download the files of a plan into a directory, and make sure that they are as expected.
 
     Args:
         source: the remote.
-        plan: what to bring.
-        folder: that nobody else works in. What an earlier call has left there of the same plan is kept.
-        like: the folder of a dataset that may hold some of the files already; these are copied.
+        plan: the expected files.
+        folder: directory that nobody else works in. What an earlier call has left there of the same plan is kept.
+        like: directory of a dataset that may hold some of the files already; these are copied.
 
     Returns:
-        The folder of the files, inside the folder.
+        The directory of the files, inside ``folder``.
 
     Raises:
-        DatasetCorruptError: a file comes damaged again and again.
+        DatasetCorruptError: a file arrives damaged again and again.
         RemoteError: the remote does not answer, or there is too little room.
         OSError: a file cannot be written.
     """
@@ -134,7 +134,7 @@ def fetch_files(source: Source, plan: DownloadPlan, folder: Path, like: Path | N
 
 
 class _Fetching:
-    """One call of :func:`fetch_files`; it makes no list of pieces, which may be many more than there is room for."""
+    """One call of :func:`fetch_files`; it makes no list of pieces, of which memory may not hold all."""
 
     def __init__(self, source: Source, plan: DownloadPlan, files: Directory, journal: _Journal) -> None:
         self._source, self._plan, self._files, self._journal = source, plan, files, journal
@@ -143,7 +143,7 @@ class _Fetching:
 
     def run(self, like: Path | None) -> None:
         plan = self._plan
-        self._here = {file: pieces for file, pieces in self._journal.done.items() if self._can_go_on(file)}
+        self._here = {file: pieces for file, pieces in self._journal.done.items() if self._is_resumable(file)}
         self._refuse_without_room(plan.size - self._size_here())
         self._complete = {file for file, pieces in self._here.items() if len(pieces) == plan.files[file].count}
         if like is not None:
@@ -156,7 +156,7 @@ class _Fetching:
         self._check_all(self._complete | set(self._here))
 
     def _pieces(self, files: Iterable[int]) -> Iterator[_Piece]:
-        """The pieces of files that have to be fetched."""
+        """Yield the pieces of files that have to be fetched."""
         for file in sorted(files):
             here = self._here.get(file, ())
             for number in range(self._plan.files[file].count):
@@ -170,8 +170,8 @@ class _Fetching:
     def _size_here(self) -> int:
         return sum(self._size(file, number) for file, pieces in self._here.items() for number in pieces)
 
-    def _can_go_on(self, file: int) -> bool:
-        """Whether what an earlier call has written of a file is there, and can be checked in the end."""
+    def _is_resumable(self, file: int) -> bool:
+        """Return whether what an earlier call has written of a file is there, and can be checked in the end."""
         if self._plan.files[file].checksum is None:
             return False
         try:
@@ -181,7 +181,7 @@ class _Fetching:
         return True
 
     def _copy(self, like: Path) -> None:
-        """Copy those files that another folder holds with the content that is expected."""
+        """Copy the files that another directory holds with the expected content."""
         with Directory(like) as folder:
             for number, file in enumerate(self._plan.files):
                 if number not in self._complete and self._is_copied(file, folder):
@@ -236,7 +236,7 @@ class _Fetching:
         return piece
 
     def _check_all(self, kept: set[int]) -> None:
-        """See whether each file is whole, where that was not seen when it came."""
+        """Check each file that was not checked when it arrived, and download damaged ones again."""
         doubtful = {
             number
             for number, file in enumerate(self._plan.files)

@@ -134,7 +134,7 @@ def within(seconds: float, call: Callable[[], T]) -> T:
 
 
 def is_transient(status: int) -> bool:
-    """Whether an HTTP status means that the same request may succeed later."""
+    """Return whether an HTTP status means that the same request may succeed later."""
     return status in _TRANSIENT or status >= 500
 
 

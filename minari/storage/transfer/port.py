@@ -126,16 +126,16 @@ class Remote(ABC):
         return sorted(with_retries(lambda: self.list_with_metadata(prefix)), key=dataset_id_sort_key)
 
     def has_dataset(self, dataset_id: str) -> bool:
-        """Whether there is a complete dataset of this id."""
+        """Return whether there is a complete dataset of this id."""
         return self.has_file(f"{DatasetId.parse(dataset_id)}/{METADATA_NAME}")
 
     def has_namespace(self, namespace: str) -> bool:
-        """Whether there is a namespace of this name that has metadata."""
+        """Return whether there is a namespace of this name that has metadata."""
         parse_namespace(namespace)
         return self.has_file(f"{namespace}/{NAMESPACE_METADATA_FILENAME}")
 
     def has_file(self, name: str) -> bool:
-        """Whether there is a small file of this name."""
+        """Return whether there is a small file of this name."""
         try:
             self.read_small(name)
         except RemoteFileNotFoundError:
