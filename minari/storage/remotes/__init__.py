@@ -1,8 +1,7 @@
-"""Remotes: the places that datasets are shared from, each named by an address such as ``file:///folder``.
+"""Remotes: the places that datasets are shared from, each named by an address such as ``file:///directory``.
 
-:mod:`minari.storage.remotes.cloud_storage` says what a remote does, and
-:mod:`minari.storage.remotes.object_storage` does most of it for stores of objects. What moves the bytes, whatever the
-remote, is :mod:`minari.storage.transfer`.
+:mod:`minari.storage.transfer.port` states what a remote does, :mod:`minari.storage.remotes.base` how one is made from
+its address, and :mod:`minari.storage.remotes.object_storage` does most of it for stores of objects.
 """
 
 from __future__ import annotations

@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from typing import IO, Any, NoReturn
 from urllib.parse import quote, unquote
 
+from minari._base.locks import ThreadLock
 from minari._base.parallel import parallel_map
-from minari.dataset._storages.thread_lock import ThreadLock
-from minari.dataset.dataset_id import is_dataset_id
+from minari._model.dataset_id import is_dataset_id
 from minari.errors import DatasetCorruptError, RemoteAccessError, RemoteError
 from minari.storage.remotes.base import CloudStorage
 from minari.storage.remotes.http_client import HttpClient, PastTheEndError

@@ -14,12 +14,12 @@ from functools import cache, partial
 from typing import Any, ClassVar, NamedTuple
 
 from minari._base.addresses import without_credentials
+from minari._base.files import NAMESPACE_METADATA_FILENAME
 from minari._base.json_text import shortened
 from minari._base.parallel import parallel_map
-from minari.dataset.dataset_id import is_part
-from minari.dataset.raw_metadata import parse_metadata, with_id_of_place
+from minari._model.dataset_id import is_part
+from minari._model.metadata_json import parse_metadata, with_id_of_place
 from minari.errors import DatasetCorruptError, RemoteAccessError, RemoteError
-from minari.storage.publishing import NAMESPACE_METADATA_FILENAME
 from minari.storage.remotes.base import MAX_WORKERS, CloudStorage
 from minari.storage.remotes.hub.client import HubClient, RefusedError
 from minari.storage.remotes.hub.contents import Content

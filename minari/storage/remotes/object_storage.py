@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from minari._base.files import NAMESPACE_METADATA_FILENAME
 from minari._base.parallel import parallel_map
-from minari.dataset.dataset_id import is_part
+from minari._model.dataset_id import is_part
 from minari.errors import DatasetBusyError, DatasetExistsError, RemoteUnreachableError
-from minari.storage.publishing import NAMESPACE_METADATA_FILENAME
 from minari.storage.remotes.base import CloudStorage
 from minari.storage.remotes.object_index import list_indexed, put_into_index
 from minari.storage.remotes.object_store import ABSENT, ConflictError, ObjectStore

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from minari._base.files import NAMESPACE_METADATA_LIMIT
-from minari._base.json_text import parse_json, shortened
-from minari._base.outcomes import storage_errors
-from minari.dataset.dataset_id import DatasetId, parse_namespace
-from minari.dataset.raw_metadata import read_raw_metadata
-from minari.errors import DatasetCorruptError, DatasetExistsError, MinariError, NamespaceError, RemoteError
-from minari.lazy import LazyModule
-from minari.storage.datasets_root_dir import get_datasets_root
-from minari.storage.publishing import (
-    NAMESPACE_METADATA_FILENAME,
+from minari._base.atomic import write_atomically
+from minari._base.files import NAMESPACE_METADATA_FILENAME, NAMESPACE_METADATA_LIMIT
+from minari._base.lazy import LazyModule
+from minari._base.settings import get_datasets_root
+from minari._base.system_errors import storage_errors
+from minari._catalog.layout import (
     dataset_exists,
     ensure_namespace_directories,
     publish_directory,
@@ -27,8 +21,11 @@ from minari.storage.publishing import (
     refuse_taken,
     replace_directory,
     restore_replaced,
-    write_atomically,
 )
+from minari._catalog.namespaces import namespace_hierarchy, parse_namespace_metadata
+from minari._model.dataset_id import DatasetId, parse_namespace
+from minari._storages.metadata_file import read_raw_metadata
+from minari.errors import DatasetCorruptError, DatasetExistsError, MinariError, NamespaceError, RemoteError
 from minari.storage.transfer.download_plan import plan_download
 from minari.storage.transfer.downloader import fetch_files
 from minari.storage.transfer.port import Remote
@@ -37,15 +34,14 @@ from minari.storage.transfer.work_dir import work_dir
 
 
 if TYPE_CHECKING:
-    from minari.dataset import minari_storage
+    from minari._storages import base as minari_storage
 else:
-    minari_storage = LazyModule("minari.dataset.minari_storage")  # listing does without Gymnasium
+    minari_storage = LazyModule("minari._storages.base")  # listing does without Gymnasium
 
 __all__ = [
     "fetch_dataset",
     "fetch_namespace_metadata",
     "install_dataset",
-    "parse_namespace_metadata",
     "write_namespace_metadata",
 ]
 
@@ -184,25 +180,6 @@ def fetch_namespace_metadata(remote: Remote, namespace: str) -> bytes:
         raise NamespaceError(f"Namespace {namespace!r} does not exist in {remote.address}.") from None
 
 
-def parse_namespace_metadata(content: bytes, source: str) -> dict[str, Any]:
-    """Return the metadata of a namespace.
-
-    Args:
-        content: of its metadata file.
-        source: where that comes from, for messages.
-
-    Raises:
-        DatasetCorruptError: it is not a JSON object.
-    """
-    try:
-        metadata = parse_json(content)
-    except ValueError as error:
-        raise DatasetCorruptError(f"{source} is damaged, it is not valid JSON: {error}.") from error
-    if not isinstance(metadata, dict):
-        raise DatasetCorruptError(f"{source} must hold a JSON object, got {shortened(metadata)}.")
-    return metadata
-
-
 def write_namespace_metadata(root: Path, namespace: str, content: bytes) -> None:
     """Write the metadata of one namespace, in place of what may be there; those around it are left alone."""
     folder = root.joinpath(*parse_namespace(namespace))
@@ -213,7 +190,7 @@ def write_namespace_metadata(root: Path, namespace: str, content: bytes) -> None
 def _fetch_namespaces(remote: Remote, namespace: str | None, root: Path) -> dict[str, bytes | str]:
     """Download the metadata of a namespace and of those around it, where there is none here."""
     brought: dict[str, bytes | str] = {}
-    for level in _levels(namespace):
+    for level in namespace_hierarchy(namespace):
         brought[level] = "{}"
         if (root / level / NAMESPACE_METADATA_FILENAME).exists():
             continue
@@ -224,8 +201,3 @@ def _fetch_namespaces(remote: Remote, namespace: str | None, root: Path) -> dict
         parse_namespace_metadata(content, f"The metadata of the namespace {level} in {remote.address}")
         brought[level] = content
     return brought
-
-
-def _levels(namespace: str | None) -> Iterator[str]:
-    """Return a namespace with those around it, the outermost first."""
-    return accumulate(() if namespace is None else parse_namespace(namespace), "{}/{}".format)

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
-from minari.dataset.dataset_id import DatasetId, dataset_id_sort_key, parse_namespace
-from minari.dataset.raw_metadata import parse_metadata, with_id_of_place
-from minari.storage.publishing import NAMESPACE_METADATA_FILENAME
+from minari._base.files import NAMESPACE_METADATA_FILENAME
+from minari._model.dataset_id import DatasetId, dataset_id_sort_key, parse_namespace
+from minari._model.metadata_json import parse_metadata, with_id_of_place
 from minari.storage.transfer.limits import with_retries
 from minari.storage.transfer.meter import Advance
 from minari.storage.transfer.remote_files import (

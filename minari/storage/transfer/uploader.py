@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 
-from minari._base.files import NAMESPACE_METADATA_LIMIT, read_regular
+from minari._base.files import NAMESPACE_METADATA_FILENAME, NAMESPACE_METADATA_LIMIT, read_regular
+from minari._catalog.layout import get_dataset_path
 from minari.errors import NamespaceError
-from minari.storage.datasets_root_dir import get_dataset_path
-from minari.storage.publishing import NAMESPACE_METADATA_FILENAME
 from minari.storage.transfer.limits import with_retries
 from minari.storage.transfer.meter import transfer_progress
 from minari.storage.transfer.port import Remote

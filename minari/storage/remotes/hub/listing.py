@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from minari._base.parallel import parallel_map
-from minari.dataset.dataset_id import is_part
+from minari._model.dataset_id import is_part
 from minari.errors import DatasetCorruptError, RemoteAccessError
 from minari.storage.remotes.hub.client import HubClient, understood
 from minari.storage.remotes.hub.registers import datasets_in

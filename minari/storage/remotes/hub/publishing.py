@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from minari._base.files import NAMESPACE_METADATA_FILENAME
+from minari._base.lazy import LazyModule
 from minari.errors import (
     DatasetBusyError,
     DatasetExistsError,
@@ -19,8 +21,6 @@ from minari.errors import (
     RemoteError,
     RemoteUnreachableError,
 )
-from minari.lazy import LazyModule
-from minari.storage.publishing import NAMESPACE_METADATA_FILENAME
 from minari.storage.remotes.hub.contents import Content, send_contents
 from minari.storage.remotes.hub.dataset_card import dataset_card
 from minari.storage.remotes.hub.listing import metadata_of
