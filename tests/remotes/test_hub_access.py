@@ -145,7 +145,7 @@ def test_it_is_left_alone_for_as_long_as_it_asks(hub: HubServer) -> None:
     assert time.monotonic() - begun >= 1
     hub.fail("/api/datasets", status=429, headers={"RateLimit": '"api";r=0;t=7'}, times=99)
     with pytest.raises(RemoteUnreachableError) as caught:
-        HubClient().ask("GET", "/api/datasets", "listing")
+        HubClient().ask("/api/datasets", "listing")
     assert caught.value.retry_after == 7
     hub.faults.clear()
     hub.fail("/api/datasets", status=429, headers={"Retry-After": "3600"}, times=99)
@@ -210,4 +210,4 @@ def test_the_token_stays_at_the_hub(hub: HubServer) -> None:
     """Not even the Hub itself can have it sent elsewhere by naming an address there."""
     with HubServer() as other, pytest.raises(RemoteFileNotFoundError):
         # It would not accept the token.
-        HubClient(OWN).request("GET", f"{other.endpoint}/api/whoami-v2", "looking")
+        HubClient(OWN).request(f"{other.endpoint}/api/whoami-v2", "looking")

@@ -1,0 +1,234 @@
+"""Sends files to a repository through ``huggingface_hub``, by Xet or Git LFS, and reports how much has been read."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.util import find_spec
+from io import BufferedReader
+from typing import Any, BinaryIO
+
+from huggingface_hub import CommitOperationAdd, constants
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+from minari.errors import RemoteError
+from minari.storage.remotes.hub.client import LONG, OVERLOADED, HubClient
+from minari.storage.transfer.outgoing import OutgoingFile
+from minari.storage.transfer.workers import Advance
+
+
+__all__ = ["FileAddition", "UploadProgress", "send_contents"]
+
+_ATTEMPTS = 3  # at contents that the Hub does not find to be what was announced
+_TOLD_EVERY = 0.2  # seconds
+_SIGNATURE = re.compile(r"(https?://[^\s?]+)\?\S*")
+
+
+class UploadProgress:
+    """Adds up what the threads of ``huggingface_hub`` have read of files, for the one thread that reports it.
+
+    Args:
+        advance: gets the number of bytes and of files.
+        counted: the paths in the repository of the files that it is about.
+
+    Attributes:
+        current: the path of the file that was read last.
+        last_read: when that was, by the monotonic clock.
+        is_stopped: whether nobody waits for the upload any more.
+    """
+
+    def __init__(self, advance: Advance, counted: frozenset[str] = frozenset()) -> None:
+        self._advance, self._counted = advance, counted
+        self._moved: dict[str, int] = {}
+        self._reported = 0, 0
+        self.current = ""
+        self.last_read = time.monotonic()
+        self.is_stopped = False
+
+    def read(self, path: str, position: int) -> None:
+        """Note how far a file has been read; from any thread.
+
+        Raises:
+            InterruptedError: nobody waits for the upload any more.
+        """
+        if self.is_stopped:
+            raise InterruptedError("the upload was given up")
+        self._moved[path] = max(position, self._moved.get(path, 0))
+        self.current, self.last_read = path, time.monotonic()
+
+    def report(self, additions: Sequence[CommitOperationAdd], *, is_complete: bool = False) -> None:
+        """Report what is new.
+
+        Args:
+            additions: all that is sent.
+            is_complete: whether all of it has arrived, contents that the Hub had before included.
+        """
+        sizes = {op.path_in_repo: op.upload_info.size for op in additions if op.path_in_repo in self._counted}
+        moved = {path: size if is_complete else self._moved.get(path, 0) for path, size in sizes.items()}
+        size, files = sum(moved.values()), sum(moved[path] >= sizes[path] for path in sizes)
+        self._advance(max(size - self._reported[0], 0), max(files - self._reported[1], 0))
+        self._reported = max(size, self._reported[0]), max(files, self._reported[1])
+
+
+@dataclass
+class FileAddition(CommitOperationAdd):
+    """A file of a local dataset that a commit adds.
+
+    Attributes:
+        file: is opened without following links, and has a checksum already.
+        progress: of the upload.
+    """
+
+    file: OutgoingFile = field(kw_only=True, repr=False)
+    progress: UploadProgress = field(kw_only=True, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.upload_info.sha256 = bytes.fromhex(self.file.sha256)
+        self.upload_info.size = self.file.size
+
+    @contextmanager
+    def as_file(self, with_tqdm: bool = False) -> Iterator[BinaryIO]:
+        """Open the file to be sent."""
+        note = partial(self.progress.read, self.path_in_repo)
+        with _WatchedReader(self.file.open().detach(), note) as reader:  # type: ignore[attr-defined]
+            yield reader
+
+
+class _WatchedReader(BufferedReader):
+    def __init__(self, raw: Any, note: Callable[[int], None]) -> None:
+        super().__init__(raw)
+        self._note = note
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        piece = super().read(size)
+        self._note(self.tell())
+        return piece
+
+
+def send_contents(
+    client: HubClient,
+    repository: str,
+    additions: Sequence[CommitOperationAdd],
+    progress: UploadProgress,
+    max_workers: int,
+) -> None:
+    """Send the contents of files that the Hub does not have, for a commit that is to follow.
+
+    Args:
+        client: of the Hub.
+        repository: its owner and its name, joined by ``/``.
+        additions: the files; a content that several of them have is sent once.
+        progress: reports from this thread.
+        max_workers: how many contents may be sent concurrently.
+
+    Raises:
+        RemoteError: the Hub does not take a content.
+    """
+    different = list({op.upload_info.sha256: op for op in additions}.values())
+    sent = {id(op) for op in different}
+    copies = [op for op in additions if id(op) not in sent]  # the Hub has yet to be asked how they are stored
+    for group in filter(None, (different, copies)):
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                _send(client, repository, group, progress, max_workers)
+                break
+            except _DamagedError as error:
+                if attempt == _ATTEMPTS:
+                    raise RemoteError(
+                        f"The Hub did not take {progress.current}: {_ATTEMPTS} times what arrived was not what had "
+                        "been announced; see that nobody is writing the dataset, and try again."
+                    ) from error
+    progress.report(additions, is_complete=True)
+
+
+class _DamagedError(Exception):
+    """The store behind the Hub refuses what it got; or the address that it was sent to is too old."""
+
+
+def _send(
+    client: HubClient,
+    repository: str,
+    additions: Sequence[CommitOperationAdd],
+    progress: UploadProgress,
+    max_workers: int,
+) -> None:
+    progress.current = additions[0].path_in_repo
+    patience = LONG + client.limits.interval
+    if find_spec("hf_xet") and not constants.HF_HUB_DISABLE_XET:  # which does not say how far it is
+        patience += sum(op.upload_info.size for op in additions) / client.limits.bytes_per_second
+    try:
+        with client.translated(f"preparing to send {progress.current}"):
+            api = client.api()
+        call = partial(
+            api.preupload_lfs_files,
+            repository,
+            additions,
+            repo_type="dataset",
+            num_threads=max_workers,
+            free_memory=False,
+            gitignore_content="",  # a .gitignore in the repository leaves out nothing of a dataset
+        )
+        with _without_bars():
+            _run(call, lambda: progress.report(additions), progress, patience)
+    except Exception as error:
+        of_content = isinstance(error, RuntimeError) and error.__cause__
+        if isinstance(of_content, HfHubHTTPError) and of_content.response.status_code not in OVERLOADED:
+            raise _DamagedError from None
+        with client.translated(f"sending {progress.current}"):
+            raise (of_content or error) from None
+
+
+def _run(call: Callable[[], None], report: Callable[[], None], progress: UploadProgress, patience: float) -> None:
+    """Make a call in a thread of its own, which is left behind when no file has been read for so many seconds."""
+    done: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            call()
+        except BaseException as error:
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+
+    progress.last_read = time.monotonic()
+    threading.Thread(target=run, name="minari-remote", daemon=True).start()
+    try:
+        while not wait([done], _TOLD_EVERY).done:
+            report()
+            if time.monotonic() - progress.last_read > patience:
+                raise TimeoutError(f"nothing was sent for {patience:g} seconds")
+    except BaseException:
+        progress.is_stopped = True
+        raise
+    done.result()
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Keep the client from drawing, unless its user has asked for that."""
+    if are_progress_bars_disabled() or constants.HF_HUB_DISABLE_PROGRESS_BARS is not None:
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()
+
+
+def _without_signature(record: logging.LogRecord) -> bool:
+    record.msg, record.args = _SIGNATURE.sub(r"\1", record.getMessage()), ()
+    return True
+
+
+# Addresses that give access by themselves are in what the client says when it tries again.
+logging.getLogger("huggingface_hub.utils._http").addFilter(_without_signature)
