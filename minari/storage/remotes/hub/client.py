@@ -13,8 +13,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import urlencode, urljoin
 
 import huggingface_hub
 from huggingface_hub import HfApi, constants, get_session, get_token
@@ -37,13 +38,13 @@ _CONNECT, _READ, _WRITE = 5.0, 15.0, 15.0  # seconds without anything being move
 #: For requests that the Hub has more to do for, in seconds.
 LONG = 60.0
 
-_AGENT = f"minari; hf_hub/{huggingface_hub.__version__}"
+_LIBRARY = "minari"
+_AGENT = f"{_LIBRARY}; hf_hub/{huggingface_hub.__version__}"
 # The HTTP library's own error is a base of the Hub's. A closed session raises RuntimeError, for its other users.
 _FAILURES: tuple[type[Exception], ...] = (OSError, RuntimeError, *HfHubHTTPError.__bases__)
 _WRONG_TOKEN = "Invalid credentials in Authorization header"  # the one 401 that is about the token itself
 #: Statuses that say to come again later.
 OVERLOADED = frozenset({408, 429, 500, 502, 503, 504})
-_MOVED = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 10
 _NEXT_PAGE = re.compile(r'<([^<>]+)>\s*;\s*rel="next"')
 _MOST_PAGES = 10_000
@@ -121,11 +122,13 @@ class HubClient:
             return within(LONG + self.limits.interval + size / self.limits.bytes_per_second, lambda: call(api))
 
     def api(self) -> HfApi:
-        """Return the client of ``huggingface_hub``; its session no longer waits without end."""
+        """Return the client of ``huggingface_hub``; its session no longer waits, or reads, without end."""
         session: Any = get_session()
+        if _bound_answer not in session.event_hooks["response"]:
+            session.event_hooks = session.event_hooks | {"response": [*session.event_hooks["response"], _bound_answer]}
         if session.timeout.read is None:  # nobody has set one; connections of the pool are given back by others
             session.timeout = (_CONNECT, LONG, _WRITE, None)
-        return HfApi(self.endpoint, self._current_token() or False, library_name="minari")
+        return HfApi(self.endpoint, self._current_token() or False, library_name=_LIBRARY)
 
     @contextmanager
     def translated(self, action: str) -> Iterator[None]:
@@ -198,20 +201,23 @@ class HubClient:
         return answer
 
     def _answer(
-        self, address: str, action: str, headers: dict[str, str], content: str | None, span: tuple[int, int] | None
+        self, address: str, action: str, headers: Mapping[str, str], content: str | None, span: tuple[int, int] | None
     ) -> _Answer:
+        session: Any = get_session()
+        method, limits = ("GET" if content is None else "POST"), (_CONNECT, _READ, _WRITE, None)
+        request = session.build_request(method, address, headers=headers, content=content, timeout=limits)
         for _ in range(_MOST_REDIRECTS):
-            response = within(_CONNECT + _READ + self.limits.interval, lambda: _sent(address, headers, content))  # noqa: B023
+            send = partial(session.send, request, stream=True, follow_redirects=False)
+            response = within(_CONNECT + _READ + self.limits.interval, send)
             try:
-                if response.status_code not in _MOVED or "Location" not in response.headers or content is not None:
+                following = response.next_request  # without the token where it leads to another host
+                if following is None or content is not None:
                     body = self._body(response, headers["Accept-Encoding"], span, action)
                     return _Answer(response.status_code, response.headers, body)
-                origin = urlsplit(address)[:2]
-                address = _target(address, response.headers["Location"], action)
+                _check_redirect(request.url, following.url, action)
+                request = following
             finally:
                 response.close()
-            if urlsplit(address)[:2] != origin:
-                headers.pop("Authorization", None)
         raise RemoteError(f"The Hub leads from one address to another while {action}, and to none that answers.")
 
     def _body(self, response: Any, accepted: str, span: tuple[int, int] | None, action: str) -> bytes:
@@ -221,11 +227,11 @@ class HubClient:
         if response.status_code >= 300:
             return _beginning(pieces, 0, _LARGEST_REFUSAL)
         if span is None:
-            return _all(pieces, SMALL_FILE_LIMIT, action)
+            return b"".join(_limited(pieces, SMALL_FILE_LIMIT, action))
         start, stop = span
         if response.status_code == 206:
             check_range(response.headers, start, stop, f"The Hub, while {action},")
-            return _all(pieces, stop - start, action)
+            return b"".join(_limited(pieces, stop - start, action))
         return _beginning(pieces, start, stop - start)  # the whole file is sent
 
     def ask(self, address: str, action: str, **details: Any) -> Any:
@@ -318,27 +324,20 @@ def _checked_token(token: str | None) -> str | None:
     return token
 
 
-def _sent(address: str, headers: Mapping[str, str], content: str | None) -> Any:
-    """The answer up to its content, which is still to be read."""
-    session: Any = get_session()
-    method, limits = ("GET" if content is None else "POST"), (_CONNECT, _READ, _WRITE, None)
-    request = session.build_request(method, address, headers=headers, content=content, timeout=limits)
-    return session.send(request, stream=True, follow_redirects=False)
-
-
-def _target(address: str, location: str, action: str) -> str:
-    """The address that a redirect leads to."""
-    try:
-        target = urljoin(address, location)
-        old, new = urlsplit(address), urlsplit(target)
-    except ValueError:
-        raise RemoteError(f"The Hub leads to something that is no address while {action}.") from None
-    if new.scheme not in ("http", "https") or "@" in new.netloc or (old.scheme == "https" and new.scheme != "https"):
+def _check_redirect(old: Any, new: Any, action: str) -> None:
+    if new.scheme not in ("http", "https") or new.userinfo or (old.scheme == "https" and new.scheme != "https"):
         raise RemoteError(
             f"The Hub leads to an address that is not encrypted, or of another kind, while {action}; it is not "
             "followed."
         )
-    return target
+
+
+def _bound_answer(response: Any) -> None:
+    """Bound what the client of ``huggingface_hub`` takes in of an answer, if a request of this library asked for it."""
+    request = response.request
+    if request.method == "PUT" or request.headers.get("User-Agent", "").startswith(f"{_LIBRARY}/"):
+        pieces, action = response.iter_bytes, f"asking {request.url.host}"
+        response.iter_bytes = lambda *size: _limited(pieces(*size), SMALL_FILE_LIMIT, action)
 
 
 def _paced(pieces: Iterable[bytes], pace: Pace) -> Iterator[bytes]:
@@ -347,13 +346,12 @@ def _paced(pieces: Iterable[bytes], pace: Pace) -> Iterator[bytes]:
         yield piece
 
 
-def _all(pieces: Iterable[bytes], limit: int, action: str) -> bytes:
-    content = bytearray()
+def _limited(pieces: Iterable[bytes], limit: int, action: str) -> Iterator[bytes]:
     for piece in pieces:
-        if len(content) + len(piece) > limit:
-            raise too_large(f"What came while {action}", limit)
-        content += piece
-    return bytes(content)
+        limit -= len(piece)
+        if limit < 0:
+            raise too_large(f"What came while {action}", SMALL_FILE_LIMIT)
+        yield piece
 
 
 def _beginning(pieces: Iterable[bytes], start: int, limit: int) -> bytes:
