@@ -22,6 +22,7 @@ from minari.progress import ProgressTask, observe_progress
 from minari.storage.remotes import get_cloud_storage
 from minari.storage.remotes.hub.card_text import number
 from minari.storage.remotes.hub.dataset_card import CARD_MARKER
+from minari.storage.transfer import retries
 from minari.storage.transfer.index import INDEX_FILE_NAME, parse_index
 from minari.storage.transfer.manifest import Manifest
 from minari.testing.sharing import tree, write_dataset, write_namespace
@@ -183,6 +184,7 @@ def test_a_peer_that_stops_reading(hub: HubServer, datasets_root: Path, monkeypa
     big = content(30_000_000)
     write_dataset(datasets_root, "n/x-v0", files={"data/main_data.hdf5": big})
     monkeypatch.setattr("minari.storage.remotes.hub.client._WRITE", 0.2)
+    monkeypatch.setattr(retries, "_PATIENCE", 1.0)  # less than the client's own attempts take, as with its real pauses
     huggingface_hub.close_session()  # the next one gets this limit
     hub.fail(f"/upload/{hashlib.sha256(big).hexdigest()}", times=99, seconds=3)
     remote = get_cloud_storage("hf://lab")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,9 +18,11 @@ from huggingface_hub import CommitOperationAdd, constants
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
+from minari._base.addresses import plain_text
 from minari.errors import RemoteError
 from minari.storage.remotes.hub.client import LONG, OVERLOADED, HubClient
 from minari.storage.transfer.outgoing import OutgoingFile
+from minari.storage.transfer.retries import retrying
 from minari.storage.transfer.workers import Advance
 
 
@@ -29,7 +30,9 @@ __all__ = ["FileAddition", "UploadProgress", "send_contents"]
 
 _ATTEMPTS = 3  # at contents that the Hub does not find to be what was announced
 _TOLD_EVERY = 0.2  # seconds
-_SIGNATURE = re.compile(r"(https?://[^\s?]+)\?\S*")
+
+_log = logging.getLogger(__name__)
+_client_log = logging.getLogger("huggingface_hub.utils._http")
 
 
 class UploadProgress:
@@ -139,7 +142,7 @@ def send_contents(
     for group in filter(None, (different, copies)):
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                _send(client, repository, group, progress, max_workers)
+                retrying(partial(_send, client, repository, group, progress, max_workers))
                 break
             except _DamagedError as error:
                 if attempt == _ATTEMPTS:
@@ -177,7 +180,7 @@ def _send(
             free_memory=False,
             gitignore_content="",  # a .gitignore in the repository leaves out nothing of a dataset
         )
-        with _without_bars():
+        with _quiet():
             _run(call, lambda: progress.report(additions), progress, patience)
     except Exception as error:
         of_content = isinstance(error, RuntimeError) and error.__cause__
@@ -213,22 +216,20 @@ def _run(call: Callable[[], None], report: Callable[[], None], progress: UploadP
 
 
 @contextmanager
-def _without_bars() -> Iterator[None]:
-    """Keep the client from drawing, unless its user has asked for that."""
-    if are_progress_bars_disabled() or constants.HF_HUB_DISABLE_PROGRESS_BARS is not None:
-        yield
-        return
-    disable_progress_bars()
+def _quiet() -> Iterator[None]:
+    """Keep the client from drawing bars, unless its user has asked for them, and from warning of each attempt."""
+    draws = constants.HF_HUB_DISABLE_PROGRESS_BARS is None and not are_progress_bars_disabled()
+    if draws:
+        disable_progress_bars()
+    _client_log.addFilter(_as_debugging)
     try:
         yield
     finally:
-        enable_progress_bars()
+        _client_log.removeFilter(_as_debugging)
+        if draws:
+            enable_progress_bars()
 
 
-def _without_signature(record: logging.LogRecord) -> bool:
-    record.msg, record.args = _SIGNATURE.sub(r"\1", record.getMessage()), ()
-    return True
-
-
-# Addresses that give access by themselves are in what the client says when it tries again.
-logging.getLogger("huggingface_hub.utils._http").addFilter(_without_signature)
+def _as_debugging(record: logging.LogRecord) -> bool:
+    _log.debug("%s", plain_text(record.getMessage()))  # without the signatures that give access to addresses
+    return False
