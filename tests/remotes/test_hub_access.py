@@ -190,15 +190,26 @@ def test_what_is_no_hub(body: bytes, hub: HubServer) -> None:
 @pytest.mark.parametrize("part", ["/api/datasets/lab", "preupload", "lfs/objects", "/upload/", "/commit/"])
 @pytest.mark.parametrize("kind", ["cut", "500", "403", "418"])
 def test_no_secret_is_told(
-    part: str, kind: str, hub: HubServer, datasets_root: Path, caplog: pytest.LogCaptureFixture
+    part: str,
+    kind: str,
+    hub: HubServer,
+    datasets_root: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Not by the client of the Hub either, which draws and warns where nobody has asked it to."""
+    monkeypatch.setattr(logging.getLogger("huggingface_hub"), "propagate", True)
     write_dataset(datasets_root, "n/x-v0")
     hub.fail(part, times=999, cut=kind == "cut", status=0 if kind == "cut" else int(kind), headers={"Retry-After": "0"})
     caplog.set_level(logging.DEBUG, "minari")
     remote = get_cloud_storage("hf://lab", OWN)
     with pytest.raises(RemoteError) as caught:
         remote.upload_dataset("n/x-v0")
-    logged = [record.getMessage() for record in caplog.records if record.name.startswith("minari")]
+    logged = [record.getMessage() for record in caplog.records]
+    assert not [record for record in caplog.records if record.name.startswith("huggingface_hub.")]
+    output = capsys.readouterr()
+    assert output.err + output.out == ""
     told = "".join([*traceback.format_exception(caught.value), *logged, repr(remote)])
     assert OWN not in told
     assert SIGNATURE not in told

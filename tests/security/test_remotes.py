@@ -56,6 +56,14 @@ class TestAnswersWithoutAnEnd:
             remote_at(kind, server).read_range("x-v0/data/metadata.json", 0, 10)
         assert is_bounded(server)
 
+    def test_of_what_the_client_of_the_hub_asks(self, server: HostileServer, remote_at: RemoteAt) -> None:
+        remote_at("hub", server)
+        client = pytest.importorskip("minari.storage.remotes.hub.client").HubClient()
+        server.answering = endless(Content_Type="application/json")
+        with pytest.raises(DatasetCorruptError, match="larger than"):
+            client.call(lambda api: api.create_repo("lab/n", repo_type="dataset"), "making it")
+        assert is_bounded(server)
+
     @pytest.mark.parametrize("kind", ["web", "hub"])
     def test_of_a_redirect(self, kind: str, server: HostileServer, remote_at: RemoteAt) -> None:
         def answer(asked: Asked) -> Iterator[bytes]:

@@ -224,8 +224,9 @@ class HuggingFaceStorage(CloudStorage):
         publisher, folder = self._publisher(repository), f"{path}/" if path else ""
         card = cache(partial(card_of, outgoing, f"{self.address}/{outgoing.dataset_id}"))
         small = {folder + MANIFEST_NAME: outgoing.manifest, folder + METADATA_NAME: outgoing.metadata}
-        files = frozenset([*small, *(folder + file.name for file in outgoing.files)])
-        progress = UploadProgress(advance, files)
+        sizes = {folder + file.name: file.size for file in outgoing.files}
+        sizes |= {path: len(content) for path, content in small.items()}
+        files, progress = frozenset(sizes), UploadProgress(advance, sizes)
 
         def wanted(state: RepositoryState) -> Operations:
             if folder + METADATA_NAME in state.files:

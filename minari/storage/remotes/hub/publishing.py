@@ -131,7 +131,7 @@ class HubPublisher:
         Raises:
             DatasetBusyError: others change the repository all the time.
         """
-        progress = progress or UploadProgress(lambda size, files=0: None)
+        progress = progress or UploadProgress(lambda size, files=0: None, {})
         failures = 0
         for _ in range(_CONFLICTS):
             state, was_seen = self._prepared()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from minari._base.addresses import plain_text
-from minari.errors import RemoteError
+from minari.errors import DatasetBusyError, RemoteError
 from minari.storage.remotes.hub.client import LONG, OVERLOADED, HubClient
 from minari.storage.transfer.outgoing import OutgoingFile
 from minari.storage.transfer.retries import retrying
@@ -29,6 +29,7 @@ from minari.storage.transfer.workers import Advance
 __all__ = ["FileAddition", "UploadProgress", "send_contents"]
 
 _ATTEMPTS = 3  # at contents that the Hub does not find to be what was announced
+_XET_AT_ONCE = 1 << 28  # bytes
 _TOLD_EVERY = 0.2  # seconds
 
 _log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class UploadProgress:
 
     Args:
         advance: gets the number of bytes and of files.
-        counted: the paths in the repository of the files that it is about.
+        sizes: of the files that it is about, in bytes, by their paths in the repository.
 
     Attributes:
         current: the path of the file that was read last.
@@ -48,9 +49,9 @@ class UploadProgress:
         is_stopped: whether nobody waits for the upload any more.
     """
 
-    def __init__(self, advance: Advance, counted: frozenset[str] = frozenset()) -> None:
-        self._advance, self._counted = advance, counted
-        self._moved: dict[str, int] = {}
+    def __init__(self, advance: Advance, sizes: Mapping[str, int]) -> None:
+        self._advance, self._sizes = advance, sizes
+        self._moved = dict.fromkeys(sizes, 0)
         self._reported = 0, 0
         self.current = ""
         self.last_read = time.monotonic()
@@ -64,21 +65,21 @@ class UploadProgress:
         """
         if self.is_stopped:
             raise InterruptedError("the upload was given up")
-        self._moved[path] = max(position, self._moved.get(path, 0))
+        self._moved[path] = max(position, self._moved[path])
         self.current, self.last_read = path, time.monotonic()
 
-    def report(self, additions: Sequence[CommitOperationAdd], *, is_complete: bool = False) -> None:
-        """Report what is new.
+    def complete(self, additions: Sequence[CommitOperationAdd]) -> None:
+        """Note that files have arrived, or need not be sent as the Hub has what is in them; and report."""
+        for path in {addition.path_in_repo for addition in additions} & self._sizes.keys():
+            self._moved[path] = self._sizes[path]
+        self.report()
 
-        Args:
-            additions: all that is sent.
-            is_complete: whether all of it has arrived, contents that the Hub had before included.
-        """
-        sizes = {op.path_in_repo: op.upload_info.size for op in additions if op.path_in_repo in self._counted}
-        moved = {path: size if is_complete else self._moved.get(path, 0) for path, size in sizes.items()}
-        size, files = sum(moved.values()), sum(moved[path] >= sizes[path] for path in sizes)
-        self._advance(max(size - self._reported[0], 0), max(files - self._reported[1], 0))
-        self._reported = max(size, self._reported[0]), max(files, self._reported[1])
+    def report(self) -> None:
+        """Report what is new."""
+        size = sum(self._moved.values())
+        files = sum(self._moved[path] >= size for path, size in self._sizes.items())
+        self._advance(size - self._reported[0], files - self._reported[1])
+        self._reported = size, files
 
 
 @dataclass
@@ -94,16 +95,28 @@ class FileAddition(CommitOperationAdd):
     progress: UploadProgress = field(kw_only=True, repr=False)
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        with self._read_error():
+            super().__post_init__()
         self.upload_info.sha256 = bytes.fromhex(self.file.sha256)
         self.upload_info.size = self.file.size
 
     @contextmanager
     def as_file(self, with_tqdm: bool = False) -> Iterator[BinaryIO]:
         """Open the file to be sent."""
-        note = partial(self.progress.read, self.path_in_repo)
-        with _WatchedReader(self.file.open().detach(), note) as reader:  # type: ignore[attr-defined]
+        with self._read_error():
+            opened: Any = self.file.open()
+        with _WatchedReader(opened.detach(), partial(self.progress.read, self.path_in_repo)) as reader:
             yield reader
+
+    @contextmanager
+    def _read_error(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            raise DatasetBusyError(
+                f"The file {self.file.path} can no longer be read; see that nobody is writing the dataset, and upload "
+                "it again."
+            ) from error
 
 
 class _WatchedReader(BufferedReader):
@@ -139,7 +152,7 @@ def send_contents(
     different = list({op.upload_info.sha256: op for op in additions}.values())
     sent = {id(op) for op in different}
     copies = [op for op in additions if id(op) not in sent]  # the Hub has yet to be asked how they are stored
-    for group in filter(None, (different, copies)):
+    for group in filter(None, (*_groups(different), copies)):
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 retrying(partial(_send, client, repository, group, progress, max_workers))
@@ -150,7 +163,24 @@ def send_contents(
                         f"The Hub did not take {progress.current}: {_ATTEMPTS} times what arrived was not what had "
                         "been announced; see that nobody is writing the dataset, and try again."
                     ) from error
-    progress.report(additions, is_complete=True)
+        progress.complete(group)
+
+
+def _uses_xet() -> bool:
+    return find_spec("hf_xet") is not None and not constants.HF_HUB_DISABLE_XET
+
+
+def _groups(additions: Sequence[CommitOperationAdd]) -> Iterator[list[CommitOperationAdd]]:
+    """What is sent in one call: everything, or less where it is known of a whole call only that it has been sent."""
+    group: list[CommitOperationAdd] = []
+    size = 0
+    for addition in additions:
+        group.append(addition)
+        size += addition.upload_info.size
+        if size > _XET_AT_ONCE and _uses_xet():
+            yield group
+            group, size = [], 0
+    yield group
 
 
 class _DamagedError(Exception):
@@ -166,7 +196,7 @@ def _send(
 ) -> None:
     progress.current = additions[0].path_in_repo
     patience = LONG + client.limits.interval
-    if find_spec("hf_xet") and not constants.HF_HUB_DISABLE_XET:  # which does not say how far it is
+    if _uses_xet():  # which does not say how far it is
         patience += sum(op.upload_info.size for op in additions) / client.limits.bytes_per_second
     try:
         with client.translated(f"preparing to send {progress.current}"):
@@ -181,7 +211,7 @@ def _send(
             gitignore_content="",  # a .gitignore in the repository leaves out nothing of a dataset
         )
         with _quiet():
-            _run(call, lambda: progress.report(additions), progress, patience)
+            _run(call, progress, patience)
     except Exception as error:
         of_content = isinstance(error, RuntimeError) and error.__cause__
         if isinstance(of_content, HfHubHTTPError) and of_content.response.status_code not in OVERLOADED:
@@ -190,7 +220,7 @@ def _send(
             raise (of_content or error) from None
 
 
-def _run(call: Callable[[], None], report: Callable[[], None], progress: UploadProgress, patience: float) -> None:
+def _run(call: Callable[[], None], progress: UploadProgress, patience: float) -> None:
     """Make a call in a thread of its own, which is left behind when no file has been read for so many seconds."""
     done: Future[None] = Future()
 
@@ -206,7 +236,7 @@ def _run(call: Callable[[], None], report: Callable[[], None], progress: UploadP
     threading.Thread(target=run, name="minari-remote", daemon=True).start()
     try:
         while not wait([done], _TOLD_EVERY).done:
-            report()
+            progress.report()
             if time.monotonic() - progress.last_read > patience:
                 raise TimeoutError(f"nothing was sent for {patience:g} seconds")
     except BaseException:
