@@ -1,34 +1,35 @@
 """Datasets of episodes for offline reinforcement learning: record, store, read and share them.
 
-The names below are imported when they are first used (:mod:`minari.lazy`).
+The names below are imported when they are first used (:mod:`minari._base.lazy`).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from minari.lazy import lazy_package
+from minari._base.lazy import lazy_package
 
 
 if TYPE_CHECKING:
     from minari import data_collector as data_collector
     from minari import dataset as dataset
     from minari import errors as errors
-    from minari import namespace, serialization, utils
+    from minari import namespace as namespace
+    from minari import serialization as serialization
     from minari import storage as storage
+    from minari import utils
+    from minari._catalog.listing import list_local_datasets
+    from minari._model.episode import EpisodeData, StepData
+    from minari._model.format_version import supported_dataset_versions
     from minari.data_collector import DataCollector
     from minari.data_collector.callbacks import EpisodeMetadataCallback, StepDataCallback
-    from minari.data_collector.older_names import DataCollectorV0, create_dataset_from_collector_env
-    from minari.dataset.arrays import create_dataset_from_arrays
-    from minari.dataset.combining import combine_datasets, split_dataset
-    from minari.dataset.creation import create_dataset_from_buffers
-    from minari.dataset.episode_data import EpisodeData
+    from minari.data_collector.deprecated import DataCollectorV0, create_dataset_from_collector_env
+    from minari.dataset.combine import combine_datasets, split_dataset
+    from minari.dataset.from_arrays import create_dataset_from_arrays
+    from minari.dataset.from_buffers import create_dataset_from_buffers
     from minari.dataset.minari_dataset import MinariDataset
     from minari.dataset.scores import get_normalized_score
-    from minari.dataset.step_data import StepData
     from minari.dataset.validation import validate
-    from minari.dataset.versions import supported_dataset_versions
-    from minari.storage.catalogue import list_local_datasets
     from minari.storage.hosting import download_dataset, list_remote_datasets, upload_dataset
     from minari.storage.local import delete_dataset, load_dataset, open_dataset, rename_dataset
 else:
@@ -37,17 +38,16 @@ else:
         {
             "minari.data_collector": ("DataCollector",),
             "minari.data_collector.callbacks": ("EpisodeMetadataCallback", "StepDataCallback"),
-            "minari.data_collector.older_names": ("DataCollectorV0", "create_dataset_from_collector_env"),
-            "minari.dataset.arrays": ("create_dataset_from_arrays",),
-            "minari.dataset.combining": ("combine_datasets", "split_dataset"),
-            "minari.dataset.creation": ("create_dataset_from_buffers",),
-            "minari.dataset.episode_data": ("EpisodeData",),
+            "minari.data_collector.deprecated": ("DataCollectorV0", "create_dataset_from_collector_env"),
+            "minari.dataset.from_arrays": ("create_dataset_from_arrays",),
+            "minari.dataset.combine": ("combine_datasets", "split_dataset"),
+            "minari.dataset.from_buffers": ("create_dataset_from_buffers",),
+            "minari._model.episode": ("EpisodeData", "StepData"),
             "minari.dataset.minari_dataset": ("MinariDataset",),
             "minari.dataset.scores": ("get_normalized_score",),
-            "minari.dataset.step_data": ("StepData",),
             "minari.dataset.validation": ("validate",),
-            "minari.dataset.versions": ("supported_dataset_versions",),
-            "minari.storage.catalogue": ("list_local_datasets",),
+            "minari._model.format_version": ("supported_dataset_versions",),
+            "minari._catalog.listing": ("list_local_datasets",),
             "minari.storage.hosting": ("download_dataset", "list_remote_datasets", "upload_dataset"),
             "minari.storage.local": ("delete_dataset", "load_dataset", "open_dataset", "rename_dataset"),
         },

@@ -1,16 +1,16 @@
 """The older home of what now lies in :mod:`minari.dataset` and :mod:`minari.storage`."""
 
+from minari._catalog.layout import free_dataset_path as _generate_dataset_path
+from minari._catalog.layout import get_dataset_path
+from minari._catalog.namespaces import create_namespace, list_local_namespaces
+from minari._storages.base import MinariStorage
 from minari.data_collector.episode_buffer import EpisodeBuffer
-from minari.dataset.combining import combine_datasets, split_dataset, validate_datasets_to_combine
-from minari.dataset.creation import create_dataset_from_buffers
-from minari.dataset.creation import generate_dataset_metadata as _generate_dataset_metadata
+from minari.dataset.combine import combine_datasets, split_dataset, validate_datasets_to_combine
 from minari.dataset.description import get_dataset_spec_dict, get_env_spec_dict
+from minari.dataset.from_buffers import create_dataset_from_buffers
+from minari.dataset.from_buffers import generate_dataset_metadata as _generate_dataset_metadata
 from minari.dataset.minari_dataset import MinariDataset, gen_dataset_id, parse_dataset_id
-from minari.dataset.minari_storage import MinariStorage
-from minari.dataset.publication import free_dataset_path as _generate_dataset_path
 from minari.dataset.scores import RandomPolicy, get_average_reference_score, get_normalized_score
-from minari.namespace import create_namespace, list_local_namespaces
-from minari.storage.datasets_root_dir import get_dataset_path
 
 
 __all__ = [

@@ -1,9 +1,10 @@
-"""That the layers of ``pyproject.toml``, which ``lint-imports`` checks, leave no module out."""
+"""Imports by the name of a module in text, which ``lint-imports`` cannot see, point down the layers as well."""
 
 from __future__ import annotations
 
-import re
+import ast
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,29 +16,56 @@ else:
     import tomli as tomllib  # pytest brings it
 
 REPOSITORY = Path(__file__).parents[1]
-# Packages whose modules lie in several layers.
-SPREAD = {"minari", "minari.dataset", "minari.dataset._storages", "minari.storage"}
+PACKAGE = REPOSITORY / "minari"
+MOST_MODULES = 15  # in a directory without subdirectories
+#: The table of public names, and what finds formats and remotes by the names that users give.
+PLUGINS = {"minari", "minari._storages.registry", "minari.storage.remotes.registry"}
 
 
-def modules() -> list[str]:
-    paths = (path.relative_to(REPOSITORY).with_suffix("") for path in (REPOSITORY / "minari").rglob("*.py"))
-    names = (".".join(path.parts).removesuffix(".__init__") for path in paths)
-    return sorted(set(names) - SPREAD)
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__")
+
+
+def layer_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else module
+
+
+MODULES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
 @pytest.fixture(scope="module")
-def layered() -> set[str]:
+def ranks() -> dict[str, int]:
+    """The rank of each layer, the lowest being the greatest number."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
-    contracts = project["tool"]["importlinter"]["contracts"]
-    layers = next(contract["layers"] for contract in contracts if contract["id"] == "layers")
-    return {name for layer in layers for name in re.findall(r"[\w.]+", layer)}
+    contract = next(c for c in project["tool"]["importlinter"]["contracts"] if c["id"] == "layers")
+    return {name.strip(): rank for rank, line in enumerate(contract["layers"]) for name in line.split("|")}
 
 
-@pytest.mark.parametrize("module", modules())
-def test_every_module_has_its_layer(module: str, layered: set[str]) -> None:
-    parts = module.split(".")
-    assert {".".join(parts[:length]) for length in range(2, len(parts) + 1)} & layered
+def named_modules(path: Path) -> Iterator[str]:
+    """The modules of this package whose names stand in texts."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            name = node.value.partition(":")[0]
+            if name in MODULES and name != "minari":
+                yield name
 
 
-def test_a_spread_package_is_no_layer(layered: set[str]) -> None:
-    assert not layered & SPREAD
+@pytest.mark.parametrize("module", sorted(set(MODULES) - PLUGINS))
+def test_names_in_text_point_down(module: str, ranks: dict[str, int]) -> None:
+    upward = [
+        name for name in named_modules(MODULES[module]) if ranks[layer_of(name)] < ranks.get(layer_of(module), -1)
+    ]
+    assert not upward
+
+
+def test_it_finds_names_in_text() -> None:
+    assert "minari.data_collector" in set(named_modules(PACKAGE / "__init__.py"))
+
+
+def test_directories_are_small() -> None:
+    counts = {
+        directory.relative_to(REPOSITORY): sum(1 for path in directory.glob("*.py") if path.name != "__init__.py")
+        for directory in {path.parent for path in MODULES.values()}
+        if not any(child.is_dir() and child.name != "__pycache__" for child in directory.iterdir())
+    }
+    assert {str(directory): count for directory, count in counts.items() if count > MOST_MODULES} == {}

@@ -23,8 +23,9 @@ from gymnasium.wrappers import RecordEpisodeStatistics
 
 import minari
 from minari import DataCollector
+from minari._catalog.recordings import list_recordings
 from minari.errors import DatasetIdError, EpisodeError, MetadataError, MinariError
-from minari.storage.recordings import list_recordings, recover_recording
+from minari.storage.local import recover_recording
 from support.programs import cartpole, run, start
 from support.scripted import PLANE, ScriptedEnv, buffer_of, listing, play
 from support.values import assert_identical

@@ -145,7 +145,7 @@ def test_episodes_can_be_pickled(case: str) -> None:
 OLD_HOMES = [
     ("minari.data_collector.episode_buffer", "EpisodeBuffer"),
     ("minari.data_collector", "EpisodeBuffer"),
-    ("minari.dataset.episode_data", "EpisodeData"),
+    ("minari._model.episode", "EpisodeData"),
     ("minari.dataset.minari_dataset", "EpisodeData"),
     ("minari.dataset.minari_dataset", "MinariDatasetSpec"),
     ("minari.dataset.minari_dataset", "MinariDataset"),

@@ -17,7 +17,7 @@ from gymnasium import spaces
 
 import minari
 from minari import errors
-from minari.storage.datasets_root_dir import get_default_remote
+from minari._base.settings import get_default_remote
 from support.scripted import PLANE, buffer_of
 
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import typer
 
+from minari._base.settings import get_datasets_root
+from minari._catalog.recordings import list_recordings
 from minari.cli.running import for_each
 from minari.cli.terminal import tell
 from minari.storage.cleaning import find_leftovers, remove
-from minari.storage.datasets_root_dir import get_datasets_root
-from minari.storage.recordings import list_recordings
 
 
 __all__ = ["clean"]

@@ -190,7 +190,7 @@ def _list(
     if options.pop("recordings"):
         carry_out("recover", "list_in_progress", place=place, as_json=as_json)
     else:
-        carry_out("catalogue", "list_datasets", **options)
+        carry_out("listing", "list_datasets", **options)
 
 
 @app.command("show", epilog="Example: minari show D4RL/door/human-v2")
@@ -218,7 +218,7 @@ def _combine(
     new_id: Annotated[str, typer.Option("--dataset-id", metavar="ID", help="The id of the new dataset.")],
 ) -> None:
     """Make one dataset out of several of the same environment."""
-    carry_out("catalogue", "combine", **locals())
+    carry_out("listing", "combine", **locals())
 
 
 @app.command("convert", epilog="Example: minari convert cartpole/a-v0 cartpole/b-v0 --format zarr --compression zstd")
@@ -260,7 +260,7 @@ def _rename(
 
     Datasets that were combined from it name its new id afterwards; what lies on a remote stays as it is.
     """
-    carry_out("catalogue", "rename", **locals())
+    carry_out("listing", "rename", **locals())
 
 
 @app.command("delete", epilog="Example: minari delete cartpole/random-v0")
@@ -269,7 +269,7 @@ def _delete(
     without_asking: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Delete datasets from this machine."""
-    carry_out("catalogue", "delete", **locals())
+    carry_out("listing", "delete", **locals())
 
 
 @app.command("clean", epilog="Example: minari clean --dry-run")

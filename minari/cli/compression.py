@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from minari._model.compression import CompressionChoice
 from minari.cli.running import UsageError
-from minari.dataset.compression import CompressionChoice
 
 
 def as_choice(texts: list[str] | None) -> CompressionChoice:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import minari
-from minari.cli.catalogue import refuse_unknown
+from minari._catalog.layout import get_dataset_path
+from minari._storages.base import MinariStorage
 from minari.cli.compression import as_choice
+from minari.cli.listing import refuse_unknown
 from minari.cli.progress import progress_bars
 from minari.cli.terminal import counted, tell
-from minari.dataset.minari_storage import MinariStorage
-from minari.storage.datasets_root_dir import get_dataset_path
 
 
 def convert(

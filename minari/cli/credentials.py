@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from minari._base.settings import get_default_remote
 from minari.cli.running import UsageError
-from minari.storage.datasets_root_dir import get_default_remote
 
 
 __all__ = ["credentials"]

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from minari._base.lazy import LazyModule
 from minari.cli.terminal import complain, open_console
-from minari.lazy import LazyModule
 from minari.progress import ProgressTask, observe_progress
 
 

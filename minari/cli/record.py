@@ -23,6 +23,9 @@ import gymnasium as gym
 import typer
 
 import minari
+from minari._catalog.layout import dataset_exists, free_dataset_path, get_dataset_path
+from minari._model.dataset_id import DatasetId
+from minari._model.env_spec import env_spec_to_json, environment_error, specs_equal_up_to_max_episode_steps
 from minari.cli.compression import as_choice
 from minari.cli.policies import RANDOM, find_policy, place_of, seed_policies
 from minari.cli.progress import progress_bars
@@ -30,12 +33,7 @@ from minari.cli.recording_bar import recording_bar
 from minari.cli.rollout import Goal, Tally, roll_out
 from minari.cli.running import UsageError
 from minari.cli.terminal import complain, counted, tell
-from minari.dataset.dataset_id import DatasetId
-from minari.dataset.env_spec import env_spec_to_json, environment_error, specs_equal_up_to_max_episode_steps
-from minari.dataset.publication import free_dataset_path
 from minari.errors import CombineError, DatasetNotFoundError, EpisodeError, MinariError
-from minari.storage.datasets_root_dir import get_dataset_path
-from minari.storage.publishing import dataset_exists
 
 
 __all__ = ["record"]

@@ -11,13 +11,14 @@ from typing import Any, Literal
 import typer
 from rich.table import Table
 
+from minari._base.settings import get_datasets_root
+from minari._catalog.layout import dataset_exists, get_dataset_path
+from minari._catalog.recordings import Recording, find_recording, list_recordings
+from minari._model.dataset_id import DatasetId
 from minari.cli.running import UsageError, for_each
 from minari.cli.terminal import counted, show, tell
-from minari.dataset.dataset_id import DatasetId
 from minari.errors import DatasetBusyError, DatasetIdError
-from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root
-from minari.storage.publishing import dataset_exists
-from minari.storage.recordings import Recording, find_recording, list_recordings, recover_recording
+from minari.storage.local import recover_recording
 
 
 __all__ = ["list_in_progress", "recover"]

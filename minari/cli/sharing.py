@@ -7,15 +7,15 @@ from typing import Any
 
 import minari
 from minari._base.addresses import plain_text
-from minari.cli.catalogue import refuse_unknown
+from minari._base.settings import get_default_remote
+from minari._catalog.layout import dataset_exists, get_dataset_path
+from minari._model.dataset_id import DatasetId
 from minari.cli.credentials import credentials
+from minari.cli.listing import refuse_unknown
 from minari.cli.progress import progress_bars
 from minari.cli.running import UsageError, for_each
 from minari.cli.terminal import complain, tell
-from minari.dataset.dataset_id import DatasetId
-from minari.storage.datasets_root_dir import get_dataset_path, get_default_remote
 from minari.storage.hosting import refuse_path
-from minari.storage.publishing import dataset_exists
 from minari.storage.remotes import DEFAULT_REMOTE, get_cloud_storage, split_address
 
 

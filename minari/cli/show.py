@@ -17,25 +17,24 @@ from rich.markdown import Markdown
 from rich.table import Table
 from rich.text import Text
 
+from minari._base.settings import get_datasets_root
+from minari._catalog.layout import dataset_exists, get_dataset_path
+from minari._catalog.listing import did_you_mean_local
+from minari._model.dataset_id import DatasetId, dataset_id_at, is_dataset_id
+from minari._model.env_spec import parse_env_spec
+from minari._model.metadata import DatasetMetadata
+from minari._model.metadata_json import texts_of
+from minari._storages.metadata_file import read_metadata
 from minari.cli.credentials import credentials
 from minari.cli.histogram import Distribution, histogram_lines
 from minari.cli.plain import plain
 from minari.cli.progress import progress_bars
 from minari.cli.tables import size_text
 from minari.cli.terminal import complain, open_console, page_width, printable
-from minari.dataset.dataset_id import DatasetId, is_dataset_id
-from minari.dataset.description import describe_env_spec, get_dataset_spec_dict
-from minari.dataset.env_spec import parse_env_spec
-from minari.dataset.metadata import DatasetMetadata
+from minari.dataset.description import DatasetStatistics, describe_env_spec, get_dataset_spec_dict
 from minari.dataset.minari_dataset import MinariDataset
-from minari.dataset.raw_metadata import texts_of
-from minari.dataset.statistics import DatasetStatistics
-from minari.dataset.stored_metadata import read_metadata
 from minari.errors import DataPathError, DatasetNotFoundError, MinariError
-from minari.serialization import serialize_space
-from minari.storage.catalogue import did_you_mean_local
-from minari.storage.datasets_root_dir import dataset_id_at, get_dataset_path, get_datasets_root
-from minari.storage.publishing import dataset_exists
+from minari.spaces.serialization import serialize_space
 from minari.storage.remotes import get_cloud_storage, split_address
 
 

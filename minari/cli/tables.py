@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from minari._base.lazy import LazyModule
+from minari._model.metadata_json import size_of, texts_of
 from minari.cli.terminal import printable
-from minari.dataset.raw_metadata import size_of, texts_of
-from minari.lazy import LazyModule
 
 
 if TYPE_CHECKING:

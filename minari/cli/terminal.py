@@ -8,7 +8,7 @@ import sys
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, TextIO
 
-from minari.lazy import LazyModule
+from minari._base.lazy import LazyModule
 
 
 if TYPE_CHECKING:

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 import typer
 
 import minari
+from minari._base.settings import get_listed_root
+from minari._catalog.listing import did_you_mean_local, walk_catalog
 from minari.cli.progress import progress_bars
 from minari.cli.running import UsageError, for_each
 from minari.cli.terminal import counted, tell
 from minari.dataset.validation import Finding, Report, repair
 from minari.errors import DatasetNotFoundError
-from minari.storage.catalogue import did_you_mean_local
-from minari.storage.datasets_root_dir import get_listed_root
-from minari.storage.publishing import walk_catalogue
 
 
 __all__ = ["validate"]
@@ -55,7 +54,7 @@ def validate(
 
 def _local_datasets() -> list[str]:
     """The ids of all local datasets, the damaged ones included."""
-    return sorted(folder.id for folder in walk_catalogue(get_listed_root()) if folder.is_dataset)
+    return sorted(folder.id for folder in walk_catalog(get_listed_root()) if folder.is_dataset)
 
 
 def _lines(report: Report) -> list[str]:

@@ -12,25 +12,24 @@ import numpy as np
 from gymnasium.wrappers import Autoreset
 
 from minari._base.json_text import shortened
-from minari._base.notices import warn
+from minari._base.settings import get_listed_root
+from minari._base.warnings import warn
+from minari._catalog.layout import free_dataset_path
+from minari._model.arguments import check_count, check_seed, check_space, check_whole_number, made_callback, no_dataset
+from minari._model.compression import CompressionChoice
+from minari._model.episode_codec import size_of_value
+from minari._model.space_check import OutsideValues
+from minari._storages.base import PathLike
 from minari.data_collector.callbacks import EpisodeMetadataCallback, StepDataCallback
+from minari.data_collector.columns import kept, last_info, last_row, private
 from minari.data_collector.episode_buffer import EpisodeBuffer
-from minari.data_collector.growing_columns import kept, last_info, last_row, private
-from minari.data_collector.leaving import leave, tell, watch
-from minari.data_collector.pending import Medium, PendingEpisodes
-from minari.data_collector.recorded_values import RecordedValues
-from minari.data_collector.recorder import EpisodeRecorder
-from minari.dataset.arguments import check_count, check_seed, check_space, check_whole_number, made_callback, no_dataset
-from minari.dataset.compression import CompressionChoice
-from minari.dataset.creation import DatasetDescription, EnvLike
-from minari.dataset.encoding import size_of_value
+from minari.data_collector.episode_queue import Medium, PendingEpisodes
+from minari.data_collector.exit_handlers import leave, tell, watch
+from minari.data_collector.recorder import EpisodeRecorder, RecordedValues
+from minari.dataset.from_buffers import DatasetDescription, EnvLike
 from minari.dataset.minari_dataset import MinariDataset
-from minari.dataset.minari_storage import PathLike
-from minari.dataset.publication import free_dataset_path
-from minari.dataset.space_check import OutsideValues
 from minari.errors import ArgumentError, ArgumentTypeError
-from minari.serialization import serialize_space
-from minari.storage.datasets_root_dir import get_listed_root
+from minari.spaces.serialization import serialize_space
 
 
 __all__ = ["AUTOSEED_BIT_SIZE", "DataCollector", "EpisodeBuffer"]

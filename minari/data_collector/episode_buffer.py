@@ -1,6 +1,6 @@
 """The usual import path of :class:`EpisodeBuffer`."""
 
-from minari.dataset.episode_buffer import EpisodeBuffer
+from minari._model.episode_buffer import EpisodeBuffer
 
 
 __all__ = ["EpisodeBuffer"]

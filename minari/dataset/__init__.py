@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from minari.lazy import lazy_package
+from minari._base.lazy import lazy_package
 
 
 if not TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, Protocol, overload
 
 import gymnasium as gym
 import numpy as np
@@ -13,29 +13,32 @@ import numpy.typing as npt
 from gymnasium.envs.registration import EnvSpec
 
 from minari._base.json_text import shortened
-from minari._base.notices import warn
-from minari.dataset.arguments import check_callable, check_seed, check_whole_number
-from minari.dataset.compression import CompressionChoice
-from minari.dataset.conversion import write_as_dataset
-from minari.dataset.dataset_id import gen_dataset_id, parse_dataset_id
-from minari.dataset.dataset_spec import MinariDatasetSpec
-from minari.dataset.env_spec import make_environment, parse_env_spec
-from minari.dataset.episode_buffer import EpisodeBuffer, as_episode_buffers
-from minari.dataset.episode_data import EpisodeData, EpisodeOnDemand
-from minari.dataset.minari_storage import MinariStorage, PathLike
-from minari.dataset.raw_metadata import texts_of
-from minari.dataset.requirements import warn_about_unmet
-from minari.dataset.statistics import DatasetStatistics, statistics_of
-from minari.dataset.versions import FORMAT_VERSION, check_readable
+from minari._base.warnings import warn
+from minari._model.arguments import check_callable, check_seed, check_whole_number
+from minari._model.compression import CompressionChoice
+from minari._model.dataset_id import gen_dataset_id, parse_dataset_id
+from minari._model.dataset_spec import MinariDatasetSpec
+from minari._model.env_spec import make_environment, parse_env_spec, warn_about_unmet
+from minari._model.episode import EpisodeData, EpisodeOnDemand
+from minari._model.episode_buffer import EpisodeBuffer, as_episode_buffers
+from minari._model.format_version import FORMAT_VERSION, check_readable
+from minari._model.metadata_json import texts_of
+from minari._storages.base import MinariStorage, PathLike
+from minari.dataset.convert import write_as_dataset
+from minari.dataset.description import DatasetStatistics, statistics_of
 from minari.errors import ArgumentTypeError, DatasetNotFoundError, EnvironmentSpecError, EpisodeError, EpisodeIndexError
 
 
 __all__ = ["EpisodeData", "MinariDataset", "MinariDatasetSpec", "gen_dataset_id", "parse_dataset_id"]
 
-if TYPE_CHECKING:
-    from minari.data_collector import DataCollector
-
 logger = logging.getLogger(__name__)
+
+
+class Collector(Protocol):
+    """What records episodes, such as :class:`minari.DataCollector`."""
+
+    def add_to_dataset(self, dataset: MinariDataset) -> object:
+        """Append what was recorded to a dataset."""
 
 
 class MinariDataset:
@@ -74,7 +77,7 @@ class MinariDataset:
         self._storage = data if isinstance(data, MinariStorage) else MinariStorage.read(data)
         if verify_checksums:
             self._storage.verify_checksums = True
-        self._raw = self._storage._current  # for what never changes: id, environment, version
+        self._raw = self._storage.stored_metadata  # for what never changes: id, environment, version
         check_readable(self._raw.minari_version, str(self._storage.data_path))
         self._generator = np.random.default_rng()
         self._total_steps: int | None = None
@@ -93,7 +96,7 @@ class MinariDataset:
             self._generator = state["_generator"]
         else:
             self.__dict__.update(state)
-            self._raw = self._storage._current
+            self._raw = self._storage.stored_metadata
 
     def _checked_indices(self, indices: npt.ArrayLike) -> npt.NDArray[np.int_]:
         array = np.asarray(indices)
@@ -165,13 +168,13 @@ class MinariDataset:
     @property
     def eval_env_spec(self) -> EnvSpec | None:
         """The spec of the environment that policies are evaluated in, where one was given."""
-        text = self._storage._current.eval_env_spec_json
+        text = self._storage.stored_metadata.eval_env_spec_json
         return None if text is None else parse_env_spec(text)
 
     @property
     def combined_datasets(self) -> list[str]:
         """The ids of the datasets that this one was combined from."""
-        return self._storage._current.combined_datasets
+        return self._storage.stored_metadata.combined_datasets
 
     @property
     def minari_version(self) -> str:
@@ -427,7 +430,7 @@ class MinariDataset:
             EnvironmentModuleError: a module of the environment is not installed; it is a ``ModuleNotFoundError``.
             EnvironmentSpecError: the dataset names no environment, or it cannot be made.
         """
-        requirements = texts_of(self._storage._current.raw.get("requirements"))
+        requirements = texts_of(self._storage.stored_metadata.raw.get("requirements"))
         warn_about_unmet(requirements)
         spec = self.eval_env_spec if eval_env else None
         if spec is None:
@@ -448,7 +451,7 @@ class MinariDataset:
         _deprecated("MinariDataset.name", "MinariDataset.id")
         return self.id
 
-    def update_dataset_from_collector_env(self, collector_env: DataCollector) -> None:
+    def update_dataset_from_collector_env(self, collector_env: Collector) -> None:
         """Append what a collector has recorded, as up to 0.4."""
         _deprecated("MinariDataset.update_dataset_from_collector_env", "DataCollector.add_to_dataset")
         collector_env.add_to_dataset(self)

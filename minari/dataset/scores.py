@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minari._base.json_text import shortened
-from minari.dataset.arguments import no_dataset
+from minari._model.arguments import no_dataset
 from minari.errors import ArgumentTypeError, ScoreError
 
 

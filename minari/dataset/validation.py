@@ -18,13 +18,15 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from minari._base.files import METADATA_FILE_NAME
 from minari._base.json_text import shortened
-from minari.dataset.data_paths import as_data_path, is_remote
-from minari.dataset.dataset_id import DatasetId, is_dataset_id
-from minari.dataset.encoding import REWARDS, TERMINATIONS, TRUNCATIONS
-from minari.dataset.env_spec import parse_env_spec
-from minari.dataset.minari_storage import METADATA_FILE_NAME, MinariStorage, PathLike
-from minari.dataset.versions import check_readable
+from minari._catalog.layout import dataset_exists, get_dataset_path
+from minari._model.dataset_id import DatasetId, is_dataset_id
+from minari._model.env_spec import parse_env_spec
+from minari._model.episode_codec import REWARDS, TERMINATIONS, TRUNCATIONS
+from minari._model.format_version import check_readable
+from minari._storages.base import MinariStorage, PathLike
+from minari._storages.paths import as_data_path, is_remote
 from minari.errors import (
     ArgumentTypeError,
     ChecksumError,
@@ -35,8 +37,6 @@ from minari.errors import (
 )
 from minari.progress import track
 from minari.spaces import Column, Columns, Leaf, SpaceCodec, path_name, without_ones
-from minari.storage.datasets_root_dir import get_dataset_path
-from minari.storage.publishing import dataset_exists
 
 
 __all__ = ["DATASET_CHECKS", "EPISODE_CHECKS", "Examined", "Finding", "Report", "repair", "validate"]
@@ -217,7 +217,7 @@ def _opened(data_path: FilePath, collected: _Collected) -> MinariStorage | None:
     """The storage in a folder; None, with a finding, where it cannot be opened."""
     try:
         storage = MinariStorage.read(data_path)
-        check_readable(storage._current.minari_version, str(data_path))
+        check_readable(storage.stored_metadata.minari_version, str(data_path))
     except DataPathError:
         raise  # there is no dataset
     except Exception as error:
@@ -294,7 +294,7 @@ def _episode(storage: MinariStorage, index: int) -> Columns | Exception:
 
 def _check_columns(examined: Examined, index: int, columns: Columns) -> Iterator[Finding]:
     """Hold the columns against the spaces: which there are, their shapes and kinds."""
-    codec = examined.storage._codec
+    codec = examined.storage.episode_codec
     expected = {*codec.observations.paths(), *codec.actions.paths(), REWARDS, TERMINATIONS, TRUNCATIONS}
     for path in expected - columns.keys():
         yield Finding("error", "column", f"Episode {index} has no {path_name(path)}.", index, path_name(path))
@@ -309,7 +309,7 @@ def _check_columns(examined: Examined, index: int, columns: Columns) -> Iterator
             f"rest of the dataset."
         )
         yield Finding("error", "shape", message, index, path_name(REWARDS))
-    frames = examined.storage._with_frames(columns)
+    frames = examined.storage.with_frames(columns)
     for leaf in _leaves(codec.observations, codec.actions):
         if leaf.path in frames:
             yield from _check_leaf(index, leaf, frames[leaf.path])
@@ -336,7 +336,7 @@ def _check_leaf(index: int, leaf: Leaf, column: Column) -> Iterator[Finding]:
 def _check_rows(examined: Examined, index: int, columns: Columns) -> Iterator[Finding]:
     """Decode the episode, which takes T+1 observations and infos and T of everything else, and compare T."""
     storage = examined.storage
-    storage._codec.decode(index, storage._with_frames(columns))
+    storage.episode_codec.decode(index, storage.with_frames(columns))
     ((metadata, length),) = zip(
         storage.get_episode_metadata([index]), storage.get_episode_lengths([index]).tolist(), strict=True
     )
@@ -364,7 +364,7 @@ EPISODE_CHECKS: list[EpisodeCheck] = [_check_columns, _check_rows, _check_flags]
 
 def _check_metadata(examined: Examined) -> Iterator[Finding]:
     """Look at what the metadata say beside the totals: specs that cannot be parsed, spaces that nobody stored."""
-    metadata = examined.storage._current
+    metadata = examined.storage.stored_metadata
     for key, text in (("env_spec", metadata.env_spec_json), ("eval_env_spec", metadata.eval_env_spec_json)):
         try:
             if text is not None:
@@ -383,8 +383,8 @@ def _check_totals(examined: Examined) -> Iterator[Finding]:
     if steps != storage.total_steps:
         message = f"The metadata speak of {storage.total_steps} steps, and the episodes have {steps}."
         yield Finding("error", "totals", message, path=str(storage.data_path / METADATA_FILE_NAME))
-    told = storage._current.raw.get("dataset_size")
-    size = told if is_remote(storage.data_path) else storage._measured_size()
+    told = storage.stored_metadata.raw.get("dataset_size")
+    size = told if is_remote(storage.data_path) else storage.measured_size()
     if told is not None and _differs(told, size):
         message = f"The metadata speak of {told} MB, and the files have {size} MB."
         yield Finding("note", "size", message, path=str(storage.data_path / METADATA_FILE_NAME))
@@ -459,12 +459,12 @@ def repair(dataset: PathLike, *, root: PathLike | None = None) -> list[str]:
     added = storage._add_missing_checksums()
     if added:
         done.append(f"Made checksums of {added} episodes.")
-    right = {"total_steps": int(storage.get_episode_lengths().sum()), "dataset_size": storage._measured_size()}
-    raw = storage._current.raw
+    right = {"total_steps": int(storage.get_episode_lengths().sum()), "dataset_size": storage.measured_size()}
+    raw = storage.stored_metadata.raw
     wrong = {key: value for key, value in right.items() if key in raw and _differs(raw[key], value)}
     if wrong:
         with storage._writer() as writer:
-            writer.commit(storage._current.updated(wrong, allow_protected=True))
+            writer.commit(storage.stored_metadata.updated(wrong, allow_protected=True))
         done += [f"Set {key} to {value}, which was {shortened(raw[key])}." for key, value in wrong.items()]
     return done
 

@@ -10,7 +10,7 @@ A codec is found by the type of the space, so that a user's own space can have o
 <class 'minari.spaces.codecs.ArrayCodec'>
 
 In a dataset such a space is described as the space of Gymnasium that its codec records it as, here a ``Box``,
-and comes back as that, unless it has a description of its own in JSON, see :mod:`minari.serialization`.
+and comes back as that, unless it has a description of its own in JSON, see :mod:`minari.spaces.serialization`.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def unknown_space(space: spaces.Space[Any]) -> UnknownSpaceError:
         f"Spaces of the type {name} cannot be stored, as nothing tells which of Gymnasium's spaces has such values; "
         f"call `minari.spaces.register_codec({name})(minari.spaces.ArrayCodec)` first if they are arrays of one shape "
         f"and dtype, do so with `minari.spaces.TextCodec` if they are text, or give the space a description in JSON, "
-        f"`serialize_space.register({name})` and `deserialize_space.register({name!r})` of minari.serialization."
+        f"`serialize_space.register({name})` and `deserialize_space.register({name!r})` of minari.spaces.serialization."
     )
 
 

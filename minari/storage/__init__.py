@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from minari.lazy import lazy_package
-from minari.storage.datasets_root_dir import get_dataset_path
+from minari._base.lazy import lazy_package
+from minari._catalog.layout import get_dataset_path
 
 
 if not TYPE_CHECKING:

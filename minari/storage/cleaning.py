@@ -18,15 +18,16 @@ from pathlib import Path
 from typing import Final
 
 from minari._base.files import is_directory
-from minari._base.outcomes import storage_errors
-from minari.dataset._storages.file_lock import directory_lock, folder_lock, is_locked, try_lock, waiting_at_most
-from minari.dataset._storages.folder_changes import CHANGES_NAME, STAGED_NAME, changes_to, folder_size, pending_changes
-from minari.dataset._storages.transaction import JOURNAL_NAME, FileTransaction, pending_change
-from minari.dataset.dataset_id import DatasetId
-from minari.dataset.minari_storage import PathLike
+from minari._base.locks import directory_lock, folder_lock, is_locked, try_lock, waiting_at_most
+from minari._base.settings import get_datasets_root
+from minari._base.system_errors import storage_errors
+from minari._catalog.layout import dataset_exists, get_dataset_path, restore_replaced
+from minari._catalog.listing import catalog_entries
+from minari._model.dataset_id import DatasetId
+from minari._storages.base import PathLike
+from minari._storages.journal import JOURNAL_NAME, FileTransaction, pending_change
+from minari._storages.staged_directory import CHANGES_NAME, STAGED_NAME, changes_to, folder_size, pending_changes
 from minari.errors import DatasetBusyError, DatasetCorruptError, DatasetNotFoundError, MinariError
-from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root
-from minari.storage.publishing import catalogue_folders, dataset_exists, restore_replaced
 from minari.storage.transfer.under_way import LOCK_NAME_WITHIN
 
 
@@ -78,7 +79,7 @@ def find_leftovers(
     wanted = [get_dataset_path(str(DatasetId.parse(dataset_id)), root=root) for dataset_id in dataset_ids]
     if not wanted:
         base = get_datasets_root(root)
-        folders = [base, *(path for _, path in catalogue_folders(base))] if base.is_dir() else []
+        folders = [base, *(path for _, path in catalog_entries(base))] if base.is_dir() else []
         found = [leftover for folder in folders for leftover in _beside(folder, None)]
         return found + [
             leftover

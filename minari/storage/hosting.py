@@ -10,13 +10,19 @@ from typing import Any, TypeAlias
 
 from minari._base.addresses import is_path, without_credentials
 from minari._base.json_text import shortened
-from minari._base.notices import warn
+from minari._base.plugins import Target, load_class
+from minari._base.settings import get_datasets_root, get_default_remote
 from minari._base.suggestions import did_you_mean
-from minari.dataset.dataset_id import DatasetId, dataset_id_sort_key, is_dataset_id
-from minari.dataset.minari_storage import PathLike
-from minari.dataset.raw_metadata import parse_metadata, read_raw_metadata, with_id_of_place
+from minari._base.warnings import warn
+from minari._catalog.layout import dataset_exists, ensure_namespace_directories, get_dataset_path
+from minari._catalog.listing import did_you_mean_local, newest_versions
+from minari._catalog.namespaces import namespace_hierarchy
+from minari._model.dataset_id import DatasetId, dataset_id_sort_key, is_dataset_id
+from minari._model.format_version import FORMAT_VERSION, is_compatible
+from minari._model.metadata_json import parse_metadata, with_id_of_place
+from minari._storages.base import PathLike
+from minari._storages.metadata_file import read_raw_metadata
 from minari.dataset.validation import validate
-from minari.dataset.versions import FORMAT_VERSION, is_compatible
 from minari.errors import (
     DatasetCorruptError,
     DatasetExistsError,
@@ -26,12 +32,7 @@ from minari.errors import (
     MinariError,
     RemoteError,
 )
-from minari.namespace import namespace_hierarchy
-from minari.plugins import Target, load_class
 from minari.progress import track
-from minari.storage.catalogue import did_you_mean_local, newest_versions
-from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root, get_default_remote
-from minari.storage.publishing import dataset_exists, ensure_namespace_directories
 from minari.storage.receiving import receive_dataset
 from minari.storage.remotes import (
     MAX_WORKERS,

@@ -7,18 +7,29 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minari._base.addresses import is_path
+from minari._base.files import METADATA_FILE_NAME
 from minari._base.json_text import shortened
-from minari._base.outcomes import failures_logged, storage_errors
-from minari.dataset._storages.file_lock import folder_lock, waiting_at_most
-from minari.dataset.dataset_id import DatasetId, dataset_id_sort_key, is_dataset_id, parse_dataset_id
+from minari._base.lazy import LazyModule
+from minari._base.locks import folder_lock, waiting_at_most
+from minari._base.system_errors import failures_logged, storage_errors
+from minari._catalog.layout import (
+    dataset_exists,
+    free_dataset_path,
+    get_dataset_path,
+    make_namespace,
+    publish_directory,
+    remove_directory,
+    restore_replaced,
+)
+from minari._catalog.listing import did_you_mean_local, list_local_datasets
+from minari._catalog.recordings import publish_recording
+from minari._model.dataset_id import DatasetId, dataset_id_sort_key, is_dataset_id, parse_dataset_id
+from minari._storages.base import MinariStorage, PathLike
+from minari._storages.metadata_file import read_raw_metadata
 from minari.dataset.minari_dataset import MinariDataset
-from minari.dataset.minari_storage import METADATA_FILE_NAME, MinariStorage, PathLike
-from minari.dataset.publication import free_dataset_path, make_namespace
-from minari.dataset.raw_metadata import read_raw_metadata
-from minari.dataset.storing import opened_writer
 from minari.errors import (
     ArgumentTypeError,
     DataPathError,
@@ -27,15 +38,12 @@ from minari.errors import (
     DatasetNotFoundError,
     UnsafePathError,
 )
-from minari.plugins import Target, load_class
-from minari.storage.catalogue import did_you_mean_local, list_local_datasets
-from minari.storage.datasets_root_dir import get_dataset_path
-from minari.storage.publishing import (
-    dataset_exists,
-    publish_directory,
-    remove_directory,
-    restore_replaced,
-)
+
+
+if TYPE_CHECKING:
+    from minari.storage import hosting
+else:  # most programs download nothing
+    hosting = LazyModule("minari.storage.hosting")
 
 
 __all__ = [
@@ -47,11 +55,9 @@ __all__ = [
     "load_dataset",
     "open_dataset",
     "parse_dataset_id",
+    "recover_recording",
     "rename_dataset",
 ]
-
-#: What brings a dataset that is not here. It is found by its name, since it knows this module and not the reverse.
-_DOWNLOADER: Target = ("minari.storage.hosting:download_dataset", "minari")
 
 
 def load_dataset(
@@ -91,10 +97,27 @@ def load_dataset(
                 f"Dataset {dataset_id} not found locally at {path}. Use download=True to download the dataset."
                 f"{did_you_mean_local(dataset_id, root)}"
             )
-        load_class(_DOWNLOADER, "Downloading needs")(dataset_id, remote=remote, root=root, token=token)
+        hosting.download_dataset(dataset_id, remote=remote, root=root, token=token)
     dataset = MinariDataset(path / "data", verify_checksums=verify_checksums)
-    dataset.storage._placed_id = dataset_id
+    dataset.storage.placed_id = dataset_id
     return dataset
+
+
+def recover_recording(name: str, dataset_id: str | None = None, root: PathLike | None = None) -> MinariDataset:
+    """Make a dataset of a recording that a program left behind, and open it.
+
+    Args:
+        name: of the recording.
+        dataset_id: of the dataset; by default the id that the program gave.
+        root: of the catalogue.
+
+    Raises:
+        DatasetNotFoundError: there is no recording of that name.
+        EpisodeError: no episode had been written.
+        DatasetIdError: the program gave no id, and neither does the caller.
+        DatasetExistsError: there is a dataset of this id already, or one has the episodes already.
+    """
+    return MinariDataset(publish_recording(name, dataset_id, root))
 
 
 def open_dataset(path: PathLike, *, verify_checksums: bool = False) -> MinariDataset:
@@ -212,8 +235,8 @@ def _update_ids(data_path: Path, changes: dict[str, Any], lock_timeout: float | 
     if not (data_path / METADATA_FILE_NAME).exists() or "dataset_id" not in read_raw_metadata(data_path):
         return
     storage = MinariStorage.read(data_path)
-    with opened_writer(storage, lock_timeout) as writer:
-        writer.commit(storage._current.updated(changes, allow_protected=True))
+    with storage.writing(lock_timeout) as writer:
+        writer.commit(storage.stored_metadata.updated(changes, allow_protected=True))
 
 
 def _rename_in_combined(old_id: str, new_id: str, root: PathLike | None, lock_timeout: float | None) -> None:

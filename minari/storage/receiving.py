@@ -7,22 +7,22 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from minari._base.files import NAMESPACE_METADATA_LIMIT, read_regular
-from minari._base.outcomes import storage_errors
-from minari.dataset.dataset_id import DatasetId
-from minari.dataset.minari_storage import PathLike
-from minari.dataset.raw_metadata import read_raw_metadata
-from minari.errors import DatasetExistsError, NamespaceError, RemoteError
-from minari.namespace import get_namespace_metadata, namespace_hierarchy
-from minari.storage.datasets_root_dir import get_dataset_path, get_datasets_root
-from minari.storage.publishing import (
-    NAMESPACE_METADATA_FILENAME,
+from minari._base.files import NAMESPACE_METADATA_FILENAME, NAMESPACE_METADATA_LIMIT, read_regular
+from minari._base.settings import get_datasets_root
+from minari._base.system_errors import storage_errors
+from minari._catalog.layout import (
     dataset_exists,
     ensure_namespace_directories,
+    get_dataset_path,
     publish_directory,
     replace_directory,
     restore_replaced,
 )
+from minari._catalog.namespaces import get_namespace_metadata, namespace_hierarchy
+from minari._model.dataset_id import DatasetId
+from minari._storages.base import PathLike
+from minari._storages.metadata_file import read_raw_metadata
+from minari.errors import DatasetExistsError, NamespaceError, RemoteError
 from minari.storage.remotes import CloudStorage
 
 

@@ -14,7 +14,7 @@ Example::
 
 from typing import TYPE_CHECKING
 
-from minari.lazy import lazy_package
+from minari._base.lazy import lazy_package
 from minari.testing.memory_storage import MemoryStorage, register_memory_storage
 from minari.testing.storage_conformance import StorageConformance
 

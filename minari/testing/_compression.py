@@ -12,9 +12,10 @@ from unittest import SkipTest
 import numpy as np
 from gymnasium import spaces
 
-from minari.dataset._storages.registry import get_minari_storage
-from minari.dataset.compression import NONE, Codec, Codecs
-from minari.dataset.minari_storage import METADATA_FILE_NAME, MinariStorage
+from minari._base.files import METADATA_FILE_NAME
+from minari._model.compression import NONE, Codec, Codecs
+from minari._storages.base import MinariStorage
+from minari._storages.registry import get_minari_storage
 from minari.errors import CompressionError, MetadataError, MissingDependencyError, UnknownFormatError
 from minari.testing._suite import ACTIONS, Suite, refused
 from minari.testing.comparison import assert_metadata

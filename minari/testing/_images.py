@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from minari.dataset.minari_storage import MinariStorage
+from minari._storages.base import MinariStorage
 from minari.testing._suite import Suite
 from minari.testing.examples import Truth, as_buffer, as_continuation
 

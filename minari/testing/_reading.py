@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 from gymnasium import spaces
 
-from minari.dataset.minari_storage import MinariStorage
-from minari.dataset.windows import window_of
+from minari._model.episode_codec import window_of
+from minari._storages.base import MinariStorage
 from minari.errors import EpisodeIndexError
 from minari.testing._suite import ACTIONS, OBSERVATIONS, Suite, refused
 from minari.testing.comparison import assert_episode, assert_same

@@ -11,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from minari.dataset.minari_storage import MinariStorage
+from minari._storages.base import MinariStorage
 from minari.testing.comparison import assert_episode
 from minari.testing.examples import Truth, as_buffer, draw_truth
 

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 from gymnasium import spaces
 
-from minari.dataset.episode_buffer import EpisodeBuffer
-from minari.dataset.minari_storage import MinariStorage
+from minari._model.episode_buffer import EpisodeBuffer
+from minari._storages.base import MinariStorage
 from minari.errors import CombineError, DatasetBusyError, DatasetExistsError, EpisodeError
 from minari.testing._suite import ACTIONS, OBSERVATIONS, Suite, refused
 from minari.testing.comparison import assert_episode, assert_metadata

@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from minari.dataset.episode_buffer import EpisodeBuffer
+from minari._model.episode_buffer import EpisodeBuffer
 
 
 __all__ = ["INFOS", "SPACES", "Truth", "as_buffer", "as_continuation", "draw_truth", "nested"]

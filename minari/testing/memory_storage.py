@@ -11,12 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, TypeAlias
 
-from minari.dataset._storages.file_lock import folder_lock
-from minari.dataset._storages.registry import register_storage
-from minari.dataset.metadata import METADATA_FILE_NAME, DatasetMetadata
-from minari.dataset.minari_storage import EpisodeWriter, MinariStorage
+from minari._base.atomic import write_atomically
+from minari._base.files import METADATA_FILE_NAME
+from minari._base.locks import folder_lock
+from minari._model.metadata import DatasetMetadata
+from minari._storages.base import EpisodeWriter, MinariStorage
+from minari._storages.registry import register_storage
 from minari.spaces import Columns, EpisodeColumns
-from minari.storage.publishing import write_atomically
 
 
 # A folder is known by its number on its device, which it keeps when it is renamed, as it is when a

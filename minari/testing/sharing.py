@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from minari.dataset.versions import FORMAT_VERSION
+from minari._model.format_version import FORMAT_VERSION
 from minari.progress import ProgressTask
 
 

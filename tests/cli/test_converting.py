@@ -15,7 +15,7 @@ import pytest
 from gymnasium.spaces import Box, Discrete
 
 import minari
-from minari.dataset._storages.registry import get_storage_keys
+from minari._storages.registry import get_storage_keys
 from support.copies import assert_copy, installed_codecs, is_installed
 from support.scripted import listing
 from support.terminals import plain, run_on_terminal

@@ -105,7 +105,7 @@ class TestFailures:
 
     def test_something_unexpected_is_one_line_too(self, process_environment: dict[str, str]) -> None:
         program = (
-            "import sys, minari.cli.catalogue as c; from minari.cli import main\n"
+            "import sys, minari.cli.listing as c; from minari.cli import main\n"
             "def broken(**_): raise KeyError('odd\\nkey')\n"
             "c.list_datasets = broken; sys.argv = ['minari', 'list', 'local']; main()"
         )

@@ -11,7 +11,7 @@ import pytest
 import minari
 from cli.conftest import Minari
 from minari import DataCollector
-from minari.storage.recordings import list_recordings
+from minari._catalog.recordings import list_recordings
 from support.scripted import ScriptedEnv, play
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import minari
-from minari.dataset._storages import hdf5_process
+from minari._storages.hdf5 import process as hdf5_process
 from minari.dataset.minari_storage import MinariStorage
 from support.copies import FORMATS, assert_copy, is_installed, require_format, stored_jpeg
 from support.killing import killed
@@ -105,7 +105,7 @@ def test_repacked(
         assert_copy(opened, original)
         assert opened.metadata["minari_version"] == "0.5.4"
     assert_true(minari.load_dataset(dataset.id), official)
-    if original.jpeg_encoding and original._image_leaves:
+    if original.jpeg_encoding and original.image_leaves:
         assert stored_jpeg(storage) == stored_jpeg(original)
     if official.data_format == "hdf5" and not storage.jpeg_encoding and not official.name.startswith("toy-text"):
         assert_read_without_h5py(storage.data_path, monkeypatch)

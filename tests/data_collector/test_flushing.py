@@ -18,9 +18,10 @@ from gymnasium import spaces
 
 import minari
 from minari import DataCollector, EpisodeMetadataCallback
+from minari._catalog.recordings import RECORDINGS_DIRECTORY, list_recordings
 from minari.data_collector import flush_timer
 from minari.errors import UnknownFormatError
-from minari.storage.recordings import RECORDINGS_FOLDER, list_recordings, recover_recording
+from minari.storage.local import recover_recording
 from support.scripted import ScriptedEnv, listing, play
 from support.toys import gradient
 from support.values import assert_identical
@@ -32,7 +33,7 @@ PICTURE = spaces.Box(0, 255, (40, 36, 3), np.uint8)
 
 
 def recordings(root: Path) -> list[str]:
-    folder = root / RECORDINGS_FOLDER
+    folder = root / RECORDINGS_DIRECTORY
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
@@ -114,7 +115,7 @@ def test_an_episode_stays_in_memory_until_it_ends(datasets_root: Path) -> None:
 
 
 def test_a_disk_that_fails_in_the_middle_of_an_episode_stops_no_step(datasets_root: Path) -> None:
-    (datasets_root / RECORDINGS_FOLDER).write_text("a file where the folder should be")
+    (datasets_root / RECORDINGS_DIRECTORY).write_text("a file where the folder should be")
     collector = DataCollector(ScriptedEnv(length=40), buffer_steps=10)
     play(collector, steps=4)
     with pytest.warns(UserWarning, match="cannot be written yet and stay in memory") as caught:
@@ -122,7 +123,7 @@ def test_a_disk_that_fails_in_the_middle_of_an_episode_stops_no_step(datasets_ro
     # Four steps are finished: the next tries come with 10, 20 and 40 in memory.
     assert [len(caught), collector.total_steps] == [3, 4]
     assert all(warning.filename.endswith("scripted.py") for warning in caught)
-    (datasets_root / RECORDINGS_FOLDER).unlink()
+    (datasets_root / RECORDINGS_DIRECTORY).unlink()
     collector.step(0)
     assert [len(episode) for episode in collector.create_dataset("test/later-v0")] == [4, 40]
 
@@ -222,7 +223,7 @@ def test_closing_goes_on_when_the_last_episodes_cannot_be_written() -> None:
 
 
 def test_a_root_that_cannot_be_written_stops_no_step(datasets_root: Path) -> None:
-    (datasets_root / RECORDINGS_FOLDER).write_text("a file where the folder should be")
+    (datasets_root / RECORDINGS_DIRECTORY).write_text("a file where the folder should be")
     collector = DataCollector(ScriptedEnv(), buffer_steps=6)
     with pytest.warns(UserWarning, match="cannot be written yet and stay in memory") as caught:
         play(collector, 10)
@@ -230,12 +231,12 @@ def test_a_root_that_cannot_be_written_stops_no_step(datasets_root: Path) -> Non
     assert len(caught) == 4
     assert caught[0].filename.endswith("scripted.py")
     assert collector.total_episodes == 10
-    with pytest.raises(OSError, match=RECORDINGS_FOLDER):
+    with pytest.raises(OSError, match=RECORDINGS_DIRECTORY):
         collector.create_dataset("test/later-v0")
-    assert list(listing(datasets_root)) == [RECORDINGS_FOLDER]
-    (datasets_root / RECORDINGS_FOLDER).unlink()
+    assert list(listing(datasets_root)) == [RECORDINGS_DIRECTORY]
+    (datasets_root / RECORDINGS_DIRECTORY).unlink()
     assert len(collector.create_dataset("test/later-v0")) == 10
-    assert set(listing(datasets_root)) == set(listing(datasets_root)) - {RECORDINGS_FOLDER}
+    assert set(listing(datasets_root)) == set(listing(datasets_root)) - {RECORDINGS_DIRECTORY}
 
 
 @pytest.mark.parametrize("steps", [2, 5])
@@ -273,7 +274,7 @@ FULL_DISK = """
     )
     warnings.simplefilter("ignore")
     play(collector, 6)
-    written = minari.storage.recordings.list_recordings()[0]
+    written = minari._catalog.recordings.list_recordings()[0]
     assert written.episodes == 6
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
     with warnings.catch_warnings(record=True) as caught:
@@ -298,7 +299,7 @@ def test_a_full_disk_loses_nothing(datasets_root: Path) -> None:
     refused, files = done.splitlines()
     assert refused.startswith("refused: ")
     assert "test/full-v0/data/main_data.hdf5" in files
-    assert RECORDINGS_FOLDER not in files
+    assert RECORDINGS_DIRECTORY not in files
 
 
 def run_in_child(program: str, *arguments: str) -> str:

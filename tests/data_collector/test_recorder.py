@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 import minari.data_collector
 from minari import DataCollector
+from minari._model import infos as infos_module
+from minari._model.infos import append_info
 from minari.data_collector.recorder import EpisodeRecorder
-from minari.dataset import infos as infos_module
 from minari.dataset.encoding import EpisodeCodec
 from minari.dataset.episode_buffer import EpisodeBuffer
-from minari.dataset.infos import append_info
 from minari.spaces import path_name
 from minari.testing.comparison import assert_same
 from support.scripted import ScriptedEnv

@@ -11,8 +11,9 @@ import pytest
 
 import minari
 from minari import DataCollector, EpisodeMetadataCallback
+from minari._catalog.recordings import list_recordings
 from minari.errors import EpisodeError, EpisodeIndexError, MetadataError
-from minari.storage.recordings import list_recordings, recover_recording
+from minari.storage.local import recover_recording
 from support.scripted import ScriptedEnv, play
 
 
@@ -184,7 +185,7 @@ def test_an_episode_that_is_mended_is_saved_with_the_others() -> None:
 def test_an_episode_that_only_the_format_refuses_does_not_block_the_others(
     data_format: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from minari.data_collector import pending
+    from minari.data_collector import episode_queue as pending
 
     append = pending.append_encoded
 

@@ -94,7 +94,7 @@ def test_spaces_whose_values_differ_in_size(name: str) -> None:
     (episode,) = recorded(collector)
     dataset = minari.load_dataset("test/values-v0")
     assert dataset.observation_space == dataset.action_space == space
-    codec = dataset.storage._codec
+    codec = dataset.storage.episode_codec
     assert_same(codec.observations.steps(episode.observations, 6), values)
     assert_same(codec.actions.steps(episode.actions, 5), actions)
 

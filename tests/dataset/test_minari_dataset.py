@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import minari
 from minari import EpisodeData, MinariDataset
-from minari.dataset.episode_data import same_values
+from minari._model.episode import same_values
 from minari.errors import (
     DataPathError,
     DatasetBusyError,
@@ -415,7 +415,7 @@ def test_opening_what_is_no_dataset(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_an_id_is_called_as_the_folder_is(tmp_path: Path) -> None:
-    storage = minari.dataset.minari_storage.MinariStorage.new(tmp_path / "loose" / "data", PLANE, ACTIONS)
+    storage = minari._storages.base.MinariStorage.new(tmp_path / "loose" / "data", PLANE, ACTIONS)
     storage.update_episodes([buffer_of(2)])
     opened = minari.open_dataset(tmp_path / "loose")
     assert (opened.id, len(opened)) == ("loose", 1)

@@ -13,7 +13,7 @@ from gymnasium.envs.registration import EnvSpec
 
 import minari
 from minari import DataCollector, MinariDataset
-from minari.dataset.env_spec import make_environment, parse_env_spec
+from minari._model.env_spec import make_environment, parse_env_spec
 from minari.errors import EnvironmentModuleError, EnvironmentSpecError
 from support.scripted import ScriptedEnv, play
 

@@ -263,7 +263,8 @@ class _Trial:
             return ""
 
         def recover() -> State:
-            from minari.storage.recordings import list_recordings, recover_recording
+            from minari._catalog.recordings import list_recordings
+            from minari.storage.local import recover_recording
 
             recover_recording(list_recordings(self._place.root)[0].name, NEW, root=self._place.root)
             return observe(self._place)

@@ -16,8 +16,9 @@ import numpy as np
 from gymnasium import spaces
 
 import minari
+from minari._catalog.recordings import list_recordings
 from minari.data_collector import EpisodeBuffer
-from minari.storage.recordings import list_recordings, recover_recording
+from minari.storage.local import recover_recording
 from minari.testing.examples import as_buffer, draw_truth
 
 

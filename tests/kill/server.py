@@ -15,9 +15,9 @@ from .faults import Faults
 
 
 _LOADED = (
-    "minari.dataset._storages.hdf5_storage",
-    "minari.dataset._storages.arrow_storage",
-    "minari.dataset._storages.zarr_storage",
+    "minari._storages.hdf5.storage",
+    "minari._storages.arrow.storage",
+    "minari._storages.zarr.storage",
     "minari.storage.hosting",
     "minari.storage.remotes.file",
     "pyarrow.parquet",

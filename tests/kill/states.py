@@ -9,7 +9,7 @@ import numpy as np
 
 import minari
 from fuzz.fingerprints import Fingerprint, fingerprint_of
-from minari.storage.recordings import list_recordings
+from minari._catalog.recordings import list_recordings
 
 from .operations import Place
 

@@ -131,7 +131,7 @@ def test_listing(benchmark: BenchmarkFixture) -> None:
 
 def test_reading_metadata(benchmark: BenchmarkFixture, dataset: MinariDataset) -> None:
     def read() -> list[dict[str, Any]]:
-        storage = minari.dataset.minari_storage.MinariStorage.read(Path(dataset.spec.data_path))
+        storage = minari._storages.base.MinariStorage.read(Path(dataset.spec.data_path))
         return list(storage.get_episode_metadata(range(EPISODES)))
 
     metadatas = benchmark.pedantic(read, rounds=20)

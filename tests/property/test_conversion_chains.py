@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import minari
-from minari.dataset.infos import append_info
+from minari._model.infos import append_info
 from minari.dataset.minari_storage import MinariStorage
 from minari.errors import CompressionError
 from minari.testing import strategies

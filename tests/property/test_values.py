@@ -12,7 +12,7 @@ from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minari.dataset.infos import append_info
+from minari._model.infos import append_info
 from minari.dataset.minari_storage import MinariStorage
 from minari.testing.comparison import assert_same
 from minari.testing.examples import as_buffer, draw_truth

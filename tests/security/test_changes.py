@@ -17,12 +17,12 @@ import pytest
 import xxhash
 from gymnasium import spaces
 
-from minari.dataset._storages.folder_changes import PendingChanges
-from minari.dataset._storages.transaction import Overlay
+from minari._catalog.recordings import list_recordings, new_recording
+from minari._storages.journal import Overlay
+from minari._storages.staged_directory import PendingChanges
 from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.minari_storage import MinariStorage
 from minari.errors import DatasetCorruptError, MinariError, UnsafePathError
-from minari.storage.recordings import list_recordings, new_recording
 from support.copies import require_format
 
 

@@ -17,7 +17,7 @@ import pytest
 from gymnasium import spaces
 from hypothesis import HealthCheck, given, settings
 
-from minari.dataset._storages.hdf5_index import INDEX_NAME
+from minari._storages.hdf5.index import INDEX_NAME
 from minari.dataset.minari_storage import MinariStorage
 from minari.testing.comparison import assert_episode
 from minari.testing.examples import as_buffer, draw_truth

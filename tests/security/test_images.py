@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from minari.dataset._storages.images import decode_frames, encode_frames, image_leaves, is_encoded
+from minari._storages.images import decode_frames, encode_frames, image_leaves, is_encoded
 from minari.errors import DatasetCorruptError
 from minari.spaces import Leaf, codec_for, object_column
 

@@ -19,7 +19,7 @@ from support.call_graph import CallGraph
 
 #: Where the functions begin that may be given other people's data.
 ENTRY_POINTS = [
-    "minari.storage.catalogue:list_local_datasets",
+    "minari._catalog.listing:list_local_datasets",
     "minari.storage.hosting:list_remote_datasets",
     "minari.storage.hosting:list_community_datasets",
     "minari.storage.hosting:download_dataset",
@@ -27,8 +27,8 @@ ENTRY_POINTS = [
     "minari.storage.local:load_dataset",
     "minari.storage.local:open_dataset",
     "minari.storage.local:delete_dataset",
-    "minari.dataset.combining:combine_datasets",
-    "minari.dataset.combining:split_dataset",
+    "minari.dataset.combine:combine_datasets",
+    "minari.dataset.combine:split_dataset",
     "minari.dataset.validation:validate",
     "minari.dataset.validation:repair",
     "minari.dataset.minari_dataset:MinariDataset.convert",
@@ -40,21 +40,21 @@ ENTRY_POINTS = [
     "minari.dataset.minari_dataset:MinariDataset.__setstate__",
     "minari.dataset.minari_dataset:MinariDataset.filter_episodes",
     "minari.dataset.minari_dataset:MinariDataset.statistics",
-    "minari.dataset.minari_storage:MinariStorage.read",
-    "minari.dataset.minari_storage:MinariStorage.read_raw_metadata",
-    "minari.dataset.minari_storage:MinariStorage.get_episodes",
-    "minari.dataset.minari_storage:MinariStorage.get_window",
-    "minari.dataset.minari_storage:MinariStorage.get_episode_metadata",
-    "minari.dataset.minari_storage:MinariStorage.metadata",
-    "minari.dataset.minari_storage:MinariStorage.repack",
-    "minari.dataset.minari_storage:MinariStorage.update_from_storage",
-    "minari.namespace:list_local_namespaces",
-    "minari.namespace:list_remote_namespaces",
-    "minari.namespace:get_namespace_metadata",
-    "minari.namespace:download_namespace_metadata",
+    "minari._storages.base:MinariStorage.read",
+    "minari._storages.base:MinariStorage.read_raw_metadata",
+    "minari._storages.base:MinariStorage.get_episodes",
+    "minari._storages.base:MinariStorage.get_window",
+    "minari._storages.base:MinariStorage.get_episode_metadata",
+    "minari._storages.base:MinariStorage.metadata",
+    "minari._storages.base:MinariStorage.repack",
+    "minari._storages.base:MinariStorage.update_from_storage",
+    "minari._catalog.namespaces:list_local_namespaces",
+    "minari.storage.remote_namespaces:list_remote_namespaces",
+    "minari._catalog.namespaces:get_namespace_metadata",
+    "minari.storage.remote_namespaces:download_namespace_metadata",
     "minari.cli.show:show_dataset",
-    "minari.cli.catalogue:list_datasets",
-    "minari.cli.catalogue:combine",
+    "minari.cli.listing:list_datasets",
+    "minari.cli.listing:combine",
     "minari.cli.convert:convert",
     "minari.cli.convert:repack",
     "minari.cli.sharing:download",
@@ -77,7 +77,7 @@ FORBIDDEN = re.compile(
 #: for theirs.
 ON_PURPOSE = (
     "minari.data_collector",
-    "minari.dataset.creation",
+    "minari.dataset.from_buffers",
     "minari.testing",
     "minari.cli.record",
     "minari.cli.rollout",
@@ -86,17 +86,18 @@ ON_PURPOSE = (
 
 #: Functions with such a call in them that do no harm, each with the reason.
 ALLOWED = {
-    "minari.lazy:import_late": "is given names that stand in our sources, or those of the functions below",
-    "minari.lazy:LazyModule.__getattr__": "the names are those that stand in our sources, as LazyModule('…')",
-    "minari.lazy:lazy_package": "imports the modules of this library by the table in minari/__init__.py",
-    "minari.lazy:_submodule": "imports a module of this library that a program has asked for",
-    "minari.plugins:load_class": "imports a format or remote from our own table, or one that an installed package "
-    "registers under exactly this name; names come from the user, and that of a format is checked by its grammar",
-    "minari.plugins:known_targets": "reads which formats and remotes the installed packages register",
-    "minari.dataset._storages.hdf5_library:hdf5": "imports a module of ours by its constant name",
-    "minari.dataset.env_spec:spec_of": "asks the registry for an id that a caller gives as text; what is parsed of a "
+    "minari._base.lazy:import_late": "is given names that stand in our sources, or those of the functions below",
+    "minari._base.lazy:LazyModule.__getattr__": "the names are those that stand in our sources, as LazyModule('…')",
+    "minari._base.lazy:lazy_package": "imports the modules of this library by the table in minari/__init__.py",
+    "minari._base.lazy:_submodule": "imports a module of this library that a program has asked for",
+    "minari._base.plugins:load_class": "imports a format or remote from our own table, or one that an installed "
+    "package registers under exactly this name; names come from the user, and that of a format is checked by its "
+    "grammar",
+    "minari._base.plugins:known_targets": "reads which formats and remotes the installed packages register",
+    "minari._storages.hdf5.library:hdf5": "imports a module of ours by its constant name",
+    "minari._model.env_spec:spec_of": "asks the registry for an id that a caller gives as text; what is parsed of a "
     "dataset is a spec already, and is returned as it is",
-    "minari.dataset._storages.hdf5_process:_Child.__init__": "starts this Python with a program that stands in the "
+    "minari._storages.hdf5.process:_Child.__init__": "starts this Python with a program that stands in the "
     "source, which reads through libhdf5 what may crash it",
     "minari._base.files:_exchange_call": "finds the call of the system that exchanges two directories, by its own name",
     "minari._base.files:exchange": "asks for the error number of that call",
@@ -105,9 +106,9 @@ ALLOWED = {
 
 #: Functions that are not followed: what they lead to is safe for the reason given.
 BARRIERS = {
-    "minari.dataset.env_spec:registered_spaces": "makes an environment of Gymnasium's own, of its own registry, "
+    "minari._model.env_spec:registered_spaces": "makes an environment of Gymnasium's own, of its own registry, "
     "without arguments: the data choose among these, and nothing else",
-    "minari.dataset.new_storage:metadata_of_new": "asks the environment that a caller of MinariStorage.new gives in "
+    "minari._storages.base:metadata_of_new": "asks the environment that a caller of MinariStorage.new gives in "
     "place of spaces; who copies a dataset gives its spaces",
 }
 
@@ -143,16 +144,16 @@ def test_the_graph_finds_what_is_there() -> None:
     """What does make environments is found by the same walk."""
     calls = graph()
     found = calls.reachable(["minari.dataset.minari_dataset:MinariDataset.recover_environment"])
-    assert "minari.dataset.env_spec:make_environment" in found
-    assert any(name == "gymnasium.make" for name, _ in calls.calls("minari.dataset.env_spec:make_environment"))
-    listed = calls.reachable(["minari.storage.catalogue:list_local_datasets"])
+    assert "minari._model.env_spec:make_environment" in found
+    assert any(name == "gymnasium.make" for name, _ in calls.calls("minari._model.env_spec:make_environment"))
+    listed = calls.reachable(["minari._catalog.listing:list_local_datasets"])
     for expected in (
-        "minari.dataset._storages.hdf5_old:read_metadata",
-        "minari.plugins:load_class",
-        "minari.dataset.env_spec:registered_spaces",
+        "minari._storages.hdf5.legacy:read_metadata",
+        "minari._base.plugins:load_class",
+        "minari._model.env_spec:registered_spaces",
     ):
         assert expected in listed
-    opened = calls.reachable(["minari.dataset.minari_storage:MinariStorage.read"])
+    opened = calls.reachable(["minari._storages.base:MinariStorage.read"])
     for name in ("hdf5_storage:HDF5Storage", "arrow_storage:ArrowStorage", "zarr_storage:ZarrStorage"):
         assert f"minari.dataset._storages.{name}._count_episodes" in opened
 

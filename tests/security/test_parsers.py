@@ -17,18 +17,17 @@ from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minari._model.dataset_id import DatasetId, is_dataset_id, parse_dataset_id, parse_namespace
+from minari._model.env_spec import parse_env_spec, specs_equal_up_to_max_episode_steps, warn_about_unmet
+from minari._model.format_version import check_readable, combine_versions, is_compatible
+from minari._model.infos import decode_infos, encode_infos
+from minari._model.metadata_json import parse_metadata
+from minari._storages.hdf5.attributes import nested_metadata
 from minari.cli.plain import plain
 from minari.cli.tables import dataset_rows, dataset_table
-from minari.dataset._storages.hdf5_attributes import nested_metadata
-from minari.dataset.dataset_id import DatasetId, is_dataset_id, parse_dataset_id, parse_namespace
 from minari.dataset.description import describe_env_spec, get_dataset_spec_dict
 from minari.dataset.encoding import EpisodeCodec
-from minari.dataset.env_spec import parse_env_spec, specs_equal_up_to_max_episode_steps
-from minari.dataset.infos import decode_infos, encode_infos
 from minari.dataset.metadata import DatasetMetadata
-from minari.dataset.raw_metadata import parse_metadata
-from minari.dataset.requirements import warn_about_unmet
-from minari.dataset.versions import check_readable, combine_versions, is_compatible
 from minari.errors import DatasetCorruptError, EnvironmentSpecError, MinariError, SpaceError
 from minari.serialization import deserialize_space, serialize_space
 from minari.testing.strategies import spaces as any_space

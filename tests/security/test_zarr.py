@@ -367,7 +367,7 @@ def test_chunks_that_overlap(tmp_path: Path) -> None:
 @pytest.mark.parametrize("compression", ["zstd", "gzip", "blosc"])
 def test_chunks_that_say_they_are_larger(tmp_path: Path, compression: str) -> None:
     """With a checksum that is right: what the chunk says of its size is compared before it is decompressed."""
-    from minari.dataset._storages.zarr_codecs import decode, encoded
+    from minari._storages.zarr.codecs import decode, encoded
     from minari.dataset.compression import Codec
 
     bomb = encoded(Codec(compression), np.zeros(1 << 24, np.uint8))
@@ -380,7 +380,7 @@ def test_chunks_that_say_they_are_larger(tmp_path: Path, compression: str) -> No
 
 
 def test_a_gzip_that_goes_on_longer_than_it_says() -> None:
-    from minari.dataset._storages.zarr_codecs import decode
+    from minari._storages.zarr.codecs import decode
 
     compressor = zlib.compressobj(9, wbits=31)
     bomb = bytearray(compressor.compress(bytes(1 << 26)) + compressor.flush())
@@ -397,7 +397,7 @@ def test_a_gzip_that_goes_on_longer_than_it_says() -> None:
 
 @pytest.mark.parametrize("byte", range(16))
 def test_headers_of_blosc(byte: int) -> None:
-    from minari.dataset._storages.zarr_codecs import decode, encoded
+    from minari._storages.zarr.codecs import decode, encoded
     from minari.dataset.compression import Codec
 
     content, out = encoded(Codec("blosc"), np.arange(1000.0)), np.empty(8000, np.uint8)
@@ -462,7 +462,7 @@ METADATA = [
 
 @pytest.mark.parametrize("text", METADATA, ids=range(len(METADATA)))
 def test_metadata_of_an_episode(text: str) -> None:
-    from minari.dataset._storages.json_metadata import from_json
+    from minari._storages.json_metadata import from_json
 
     with pytest.raises(ValueError, match=r"\w"):
         from_json(text)
@@ -481,7 +481,7 @@ class Runs:
 @posix
 @pytest.mark.parametrize("damage", ["pickle", "cut", "empty", "lengths", "flipped", "another part", "twice", "link"])
 def test_what_parts_hand_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
-    from minari.dataset._storages import zarr_arrays
+    from minari._storages.zarr import arrays as zarr_arrays
 
     monkeypatch.setenv("MINARI_TEST_RUNS", str(tmp_path / "ran"))
     monkeypatch.setattr(zarr_arrays, "_SHARD_SIZE", 1 << 12)
@@ -590,7 +590,7 @@ def test_damage_gets_no_new_checksum(tmp_path: Path) -> None:
 
 def without_checksums(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """A store as 0.6.0 wrote it."""
-    from minari.dataset._storages import zarr_appender
+    from minari._storages.zarr import appender as zarr_appender
 
     steps, rows = zarr_appender.form_of_steps, zarr_appender.form_of_rows
     with monkeypatch.context() as patch:

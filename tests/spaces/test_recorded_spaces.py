@@ -12,8 +12,8 @@ from gymnasium import spaces
 
 import minari
 from minari.errors import UnknownSpaceError
-from minari.serialization import deserialize_space, serialize_space, space_classes
 from minari.spaces import ArrayCodec, DictCodec, SpaceCodec, TextCodec, TupleCodec, codec_for, register_codec
+from minari.spaces.serialization import deserialize_space, serialize_space, space_classes
 from support.scripted import ScriptedEnv, play
 
 
@@ -139,7 +139,7 @@ def test_a_space_that_cannot_be_stored_is_refused_before_the_first_step(space: A
     with pytest.raises(UnknownSpaceError, match=r"register_codec\(Unknown\)"):
         minari.DataCollector(env)
     with pytest.raises(UnknownSpaceError, match="TextCodec"):
-        minari.dataset.minari_storage.MinariStorage.new(tmp_path / "data", space, spaces.Discrete(2))
+        minari._storages.base.MinariStorage.new(tmp_path / "data", space, spaces.Discrete(2))
     assert not env.resets
 
 

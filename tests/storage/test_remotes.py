@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from minari.dataset._storages.transaction import JOURNAL_NAME, FileTransaction, Overlay
+from minari._base.settings import get_default_remote
+from minari._storages.journal import JOURNAL_NAME, FileTransaction, Overlay
 from minari.errors import (
     DatasetBusyError,
     MinariError,
@@ -22,7 +23,6 @@ from minari.errors import (
     RemoteError,
 )
 from minari.progress import observe_progress
-from minari.storage.datasets_root_dir import get_default_remote
 from minari.storage.remotes import (
     DEFAULT_REMOTE,
     CloudStorage,

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import minari
+from minari._catalog import layout as publishing
 from minari.dataset._storages.file_lock import folder_lock
 from minari.errors import (
     DatasetBusyError,
@@ -22,7 +23,7 @@ from minari.errors import (
     DatasetNotFoundError,
     StorageError,
 )
-from minari.storage import local, publishing
+from minari.storage import local
 from support.killing import killed
 
 
@@ -138,7 +139,7 @@ class TestRename:
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="the child processes are forks")
     def test_killed_at_any_moment_it_is_there_once(self, datasets_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(publishing, "_flush_tree", lambda folder: None)
+        monkeypatch.setattr(publishing, "flush_tree", lambda folder: None)
         for at in itertools.count(1):
             record("a/x-v0")
             was_killed = killed(at, lambda: minari.rename_dataset("a/x-v0", "b/y-v0"))

@@ -10,7 +10,7 @@ import pytest
 from gymnasium import spaces
 
 import minari
-from minari.dataset._storages.registry import get_minari_storage, get_storage_keys
+from minari._storages.registry import get_minari_storage, get_storage_keys
 from minari.dataset.compression import Codec
 from minari.dataset.minari_storage import MinariStorage
 from minari.errors import MissingDependencyError
@@ -196,7 +196,7 @@ def described(storage: MinariStorage) -> dict[str, Any]:
 
 def stored_jpeg(storage: MinariStorage) -> list[list[bytes]]:
     """The bytes of every JPEG frame of every episode, as they are stored."""
-    leaves = storage._image_leaves
+    leaves = storage.image_leaves
     assert storage.jpeg_encoding
     assert leaves
     return [

@@ -25,7 +25,7 @@ from typing import Any
 
 #: What commands use. Clients of remotes are not among them, since some read the environment when they are imported.
 _LOADED = (
-    "minari.cli.catalogue",
+    "minari.cli.listing",
     "minari.cli.clean",
     "minari.cli.commands",
     "minari.cli.convert",
@@ -33,9 +33,9 @@ _LOADED = (
     "minari.cli.sharing",
     "minari.cli.show",
     "minari.cli.validate",
-    "minari.dataset._storages.hdf5_storage",
-    "minari.dataset._storages.arrow_storage",
-    "minari.dataset._storages.zarr_storage",
+    "minari._storages.hdf5.storage",
+    "minari._storages.arrow.storage",
+    "minari._storages.zarr.storage",
     "minari.storage.hosting",
     "minari.storage.remotes.file",
     "gymnasium",

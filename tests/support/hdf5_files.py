@@ -14,20 +14,20 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 
-from minari.dataset._storages.hdf5_appending import EpisodeAppender
-from minari.dataset._storages.hdf5_attributes import flatten_metadata
-from minari.dataset._storages.hdf5_headers import read_attributes, read_messages
-from minari.dataset._storages.hdf5_index import PlacedEpisodes
-from minari.dataset._storages.hdf5_members import MemberTable, empty_group, find_table
-from minari.dataset._storages.hdf5_names import group_name, spell
-from minari.dataset._storages.hdf5_source import ReadAt, Source
-from minari.dataset._storages.hdf5_superblock import (
+from minari._model.episode_metadata import OWN_KEYS, checked_metadata
+from minari._storages.hdf5.appender import EpisodeAppender
+from minari._storages.hdf5.attributes import flatten_metadata
+from minari._storages.hdf5.format.btree import MemberTable, empty_group, find_table
+from minari._storages.hdf5.format.headers import read_attributes, read_messages
+from minari._storages.hdf5.format.source import ReadAt, Source
+from minari._storages.hdf5.format.superblock import (
     NEW_SUPERBLOCK_SIZE,
     SUPERBLOCK_SIZE,
     new_superblock,
     read_superblock,
 )
-from minari.dataset.episode_metadata import OWN_KEYS, checked_metadata
+from minari._storages.hdf5.index import PlacedEpisodes
+from minari._storages.hdf5.names import group_name, spell
 from minari.spaces import EpisodeColumns, object_column
 from minari.spaces.columns import Path as ColumnPath
 from minari.testing.comparison import assert_metadata

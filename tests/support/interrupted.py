@@ -29,8 +29,8 @@ import gymnasium as gym
 import numpy as np
 
 import minari
+from minari._catalog.recordings import list_recordings
 from minari.data_collector import flush_timer
-from minari.storage.recordings import list_recordings
 
 
 FORMATS = ("hdf5", "arrow", "parquet", "zarr")

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from minari.dataset._storages import hdf5_appending, hdf5_writer, transaction
+from minari._storages import journal as transaction
+from minari._storages.hdf5 import appender as hdf5_appending
+from minari._storages.hdf5 import writer as hdf5_writer
 
 
 _OF_PATHS = ("replace", "rename", "unlink", "mkdir", "rmdir", "open", "write_text", "write_bytes")

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from minari._base.data_file import DataFile
-from minari.dataset._storages import hdf5_index
-from minari.dataset._storages.hdf5_index import INDEX_NAME
+from minari._storages.hdf5 import index as hdf5_index
+from minari._storages.hdf5.index import INDEX_NAME
 from minari.dataset.minari_storage import MinariStorage
 from minari.testing._suite import ACTIONS, OBSERVATIONS
 from minari.testing.comparison import assert_episode

@@ -6,7 +6,7 @@ from typing import Any
 
 import gymnasium as gym
 
-from minari.dataset.step_data import StepData
+from minari._model.episode import StepData
 
 
 __all__ = ["StepData", "StepDataCallback"]

@@ -1,6 +1,6 @@
 """Storage formats: one module each, and what they share."""
 
-from minari.dataset._storages.registry import get_minari_storage, get_storage_keys, register_storage
+from minari._storages.registry import get_minari_storage, get_storage_keys, register_storage
 
 
 __all__ = ["get_minari_storage", "get_storage_keys", "register_storage"]

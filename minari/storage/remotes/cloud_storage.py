@@ -11,19 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from minari._base.addresses import without_credentials
-from minari._base.files import NAMESPACE_METADATA_LIMIT, read_regular
-from minari.dataset.dataset_id import DatasetId, dataset_id_sort_key, parse_namespace
-from minari.dataset.raw_metadata import parse_metadata, with_id_of_place
+from minari._base.atomic import write_atomically
+from minari._base.files import NAMESPACE_METADATA_FILENAME, NAMESPACE_METADATA_LIMIT, read_regular
+from minari._base.lazy import LazyModule
+from minari._catalog.layout import get_dataset_path, publish_directory, refuse_nested, refuse_taken
+from minari._model.dataset_id import DatasetId, dataset_id_sort_key, parse_namespace
+from minari._model.metadata_json import parse_metadata, with_id_of_place
 from minari.errors import DatasetCorruptError, DatasetExistsError, MinariError, NamespaceError, RemoteError
-from minari.lazy import LazyModule
-from minari.storage.datasets_root_dir import get_dataset_path
-from minari.storage.publishing import (
-    NAMESPACE_METADATA_FILENAME,
-    publish_directory,
-    refuse_nested,
-    refuse_taken,
-    write_atomically,
-)
 from minari.storage.transfer.download_plan import plan_download
 from minari.storage.transfer.downloading import fetch_files
 from minari.storage.transfer.outgoing import OutgoingDataset, gather_dataset
@@ -43,9 +37,9 @@ from minari.storage.transfer.workers import Advance, transfer_progress
 
 
 if TYPE_CHECKING:
-    from minari.dataset import minari_storage
+    from minari._storages import base as minari_storage
 else:
-    minari_storage = LazyModule("minari.dataset.minari_storage")  # listing does without Gymnasium
+    minari_storage = LazyModule("minari._storages.base")  # listing does without Gymnasium
 
 __all__ = ["MAX_WORKERS", "CloudStorage"]
 

@@ -14,20 +14,15 @@ from typing import Any, BinaryIO
 from urllib.parse import unquote
 from urllib.request import url2pathname
 
-from minari._base.files import Directory
-from minari._base.notices import warn
-from minari.dataset.dataset_id import DatasetId, is_dataset_id, is_part
-from minari.dataset.raw_metadata import read_raw_metadata, refuse_unfinished, with_id_of_place
+from minari._base.atomic import write_atomically
+from minari._base.files import NAMESPACE_METADATA_FILENAME, Directory
+from minari._base.warnings import warn
+from minari._catalog.layout import dataset_exists, ensure_namespace_directories, publish_directory, refuse_taken
+from minari._catalog.listing import walk_catalog
+from minari._model.dataset_id import DatasetId, is_dataset_id, is_part
+from minari._model.metadata_json import with_id_of_place
+from minari._storages.metadata_file import read_raw_metadata, refuse_unfinished
 from minari.errors import DatasetBusyError, MinariError, RemoteError, UnsafePathError
-from minari.storage.publishing import (
-    NAMESPACE_METADATA_FILENAME,
-    dataset_exists,
-    ensure_namespace_directories,
-    publish_directory,
-    refuse_taken,
-    walk_catalogue,
-    write_atomically,
-)
 from minari.storage.remotes.cloud_storage import CloudStorage
 from minari.storage.transfer.checksums import checksums_of, read_in_pieces
 from minari.storage.transfer.index import INDEX_FILE_NAME, dump_index
@@ -98,14 +93,14 @@ class FileStorage(CloudStorage):
         with _failures_told(f"Listing the datasets of {self._root}"):
             return {
                 folder.id: None
-                for folder in walk_catalogue(self._root)
+                for folder in walk_catalog(self._root)
                 if folder.is_dataset and folder.id.startswith(prefix or "") and is_dataset_id(folder.id)
             }
 
     def list_namespaces(self) -> list[str]:
         """The namespaces that have metadata, sorted."""
         with _failures_told(f"Listing the namespaces of {self._root}"):
-            return sorted(folder.id for folder in walk_catalogue(self._root) if folder.is_namespace)
+            return sorted(folder.id for folder in walk_catalog(self._root) if folder.is_namespace)
 
     def has_dataset(self, dataset_id: str) -> bool:
         """Whether there is a dataset of this id; folders appear whole, so it is complete."""

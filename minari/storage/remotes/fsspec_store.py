@@ -17,7 +17,7 @@ from fsspec.callbacks import Callback
 
 from minari._base.files import NAMESPACE_METADATA_LIMIT, read_regular
 from minari._base.json_text import parse_json
-from minari.dataset._storages.thread_lock import ThreadLock
+from minari._base.locks import ThreadLock
 from minari.errors import MinariError, MissingDependencyError, RemoteAccessError, RemoteError
 from minari.storage.remotes.fsspec_errors import PastTheEndError, as_remote_error
 from minari.storage.remotes.object_storage import ABSENT, ConflictError, ObjectStorage

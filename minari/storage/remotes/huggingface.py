@@ -16,11 +16,11 @@ from typing import Any, ClassVar, NamedTuple
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
 from minari._base.addresses import without_credentials
+from minari._base.files import NAMESPACE_METADATA_FILENAME
 from minari._base.json_text import shortened
-from minari.dataset.dataset_id import is_part
-from minari.dataset.raw_metadata import parse_metadata, with_id_of_place
+from minari._model.dataset_id import is_part
+from minari._model.metadata_json import parse_metadata, with_id_of_place
 from minari.errors import DatasetCorruptError, RemoteAccessError, RemoteError
-from minari.storage.publishing import NAMESPACE_METADATA_FILENAME
 from minari.storage.remotes.cloud_storage import MAX_WORKERS, CloudStorage
 from minari.storage.remotes.hub.client import HubClient, RefusedError
 from minari.storage.remotes.hub.publishing import HubPublisher, Operations, card_of

@@ -10,7 +10,7 @@ from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
-from minari.dataset.dataset_id import is_dataset_id
+from minari._model.dataset_id import is_dataset_id
 from minari.errors import DatasetCorruptError, MinariError, RemoteError
 from minari.storage.remotes.object_store import ABSENT, ConflictError, ObjectStore
 from minari.storage.transfer.index import INDEX_FILE_NAME, dump_index, parse_index

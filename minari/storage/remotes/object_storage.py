@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from minari.dataset.dataset_id import is_part
-from minari.storage.publishing import NAMESPACE_METADATA_FILENAME
+from minari._base.files import NAMESPACE_METADATA_FILENAME
+from minari._model.dataset_id import is_part
 from minari.storage.remotes.cloud_storage import CloudStorage
 from minari.storage.remotes.object_catalogue import put_into_index, read_catalogue
 from minari.storage.remotes.object_store import ABSENT, ConflictError, ObjectStore

@@ -9,11 +9,11 @@ from typing import Any
 
 from minari._base.addresses import is_path, without_credentials
 from minari._base.json_text import shortened
+from minari._base.lazy import LazyModule
+from minari._base.plugins import Target, find_target, known_targets, load_class
+from minari._base.settings import get_default_remote, is_remote_of_variable
 from minari._base.suggestions import did_you_mean
 from minari.errors import RemoteError
-from minari.lazy import LazyModule
-from minari.plugins import Target, find_target, known_targets, load_class
-from minari.storage.datasets_root_dir import get_default_remote, is_remote_of_variable
 from minari.storage.remotes.cloud_storage import MAX_WORKERS, CloudStorage
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import NoReturn, TypeVar
 from urllib.parse import quote, unquote
 
-from minari.dataset.dataset_id import is_dataset_id
+from minari._model.dataset_id import is_dataset_id
 from minari.errors import DatasetCorruptError, RemoteAccessError, RemoteError
 from minari.storage.remotes.cloud_storage import CloudStorage
 from minari.storage.remotes.web_client import PastTheEndError, WebClient

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from typing import IO
 
-from minari.dataset._storages.thread_lock import ThreadLock
+from minari._base.locks import ThreadLock
 from minari.storage.remotes.web_client import WebClient
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from minari._base.files import open_regular
-from minari.lazy import LazyModule
+from minari._base.lazy import LazyModule
 
 
 __all__ = ["Checksum", "can_compute", "checksum_of", "checksums_of", "read_in_pieces"]

@@ -12,8 +12,8 @@ from itertools import islice
 from typing import Protocol
 
 from minari._base.json_text import shortened
-from minari._base.notices import warn
-from minari.dataset.dataset_id import is_dataset_id
+from minari._base.warnings import warn
+from minari._model.dataset_id import is_dataset_id
 from minari.errors import DatasetCorruptError
 from minari.storage.transfer.checksums import Checksum, can_compute, checksum_of
 from minari.storage.transfer.manifest import MANIFEST_NAME, PIECE_SIZE, Manifest

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from minari._base.files import METADATA_LIMIT, Directory
-from minari.dataset.dataset_id import DatasetId
-from minari.dataset.raw_metadata import read_raw_metadata, refuse_unfinished, with_id_of_place
+from minari._catalog.layout import dataset_exists, get_dataset_path
+from minari._model.dataset_id import DatasetId
+from minari._model.metadata_json import with_id_of_place
+from minari._storages.metadata_file import read_raw_metadata, refuse_unfinished
 from minari.errors import DatasetBusyError, DatasetNotFoundError, RemoteError
 from minari.progress import track
-from minari.storage.datasets_root_dir import get_dataset_path
-from minari.storage.publishing import dataset_exists
 from minari.storage.transfer.checksums import Checksum, checksum_of, checksums_of
 from minari.storage.transfer.manifest import MANIFEST_NAME, PIECE_SIZE, Manifest, ManifestFile
 from minari.storage.transfer.remote_files import METADATA_NAME, RemoteFile, file_within, refuse_bad_names

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from minari.dataset._storages.file_lock import Lock, try_lock
+from minari._base.atomic import make_directory, make_parents, remove_empty
+from minari._base.locks import Lock, try_lock
 from minari.errors import DatasetBusyError
 from minari.progress import progress
-from minari.storage.publishing import make_folder, make_parents, remove_empty
 
 
 __all__ = ["LOCK_NAME_WITHIN", "folder_under_way"]
@@ -72,7 +72,7 @@ def _locked(folder: Path, purpose: str) -> Lock:
 
 def _opened(folder: Path) -> Lock | None:
     while True:  # as the folder, and empty ones around it, may be removed between any two lines
-        make_folder(folder)
+        make_directory(folder)
         try:
             return try_lock(folder / LOCK_NAME_WITHIN)
         except FileNotFoundError:

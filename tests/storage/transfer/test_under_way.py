@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from minari.dataset._storages import file_lock
+from minari._base import locks as file_lock
+from minari._base.atomic import remove_empty
 from minari.errors import DatasetBusyError
 from minari.progress import observe_progress
-from minari.storage.publishing import remove_empty
 from minari.storage.transfer import under_way
 from minari.storage.transfer.under_way import folder_under_way
 from minari.testing.sharing import Interference, tree

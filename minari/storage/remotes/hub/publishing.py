@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
+from minari._base.files import NAMESPACE_METADATA_FILENAME
+from minari._base.lazy import LazyModule
 from minari.errors import (
     DatasetBusyError,
     DatasetExistsError,
@@ -21,8 +23,6 @@ from minari.errors import (
     RemoteError,
     RemoteUnreachableError,
 )
-from minari.lazy import LazyModule
-from minari.storage.publishing import NAMESPACE_METADATA_FILENAME
 from minari.storage.remotes.hub.client import RefusedError
 from minari.storage.remotes.hub.dataset_card import dataset_card
 from minari.storage.remotes.hub.repository import HubRepository, RepositoryState

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-from minari.dataset.dataset_id import is_part
+from minari._model.dataset_id import is_part
 from minari.errors import DatasetCorruptError, RemoteAccessError
 from minari.storage.remotes.hub.client import HubClient, RefusedError, understood
 from minari.storage.remotes.hub.repository_index import datasets_in

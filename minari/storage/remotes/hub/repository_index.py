@@ -11,11 +11,11 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from minari._base.files import NAMESPACE_METADATA_FILENAME
 from minari._base.json_text import parse_json
-from minari.dataset.dataset_id import is_dataset_id, is_part
-from minari.dataset.raw_metadata import parse_metadata
+from minari._model.dataset_id import is_dataset_id, is_part
+from minari._model.metadata_json import parse_metadata
 from minari.errors import DatasetCorruptError, RemoteError
-from minari.storage.publishing import NAMESPACE_METADATA_FILENAME
 from minari.storage.remotes.hub.dataset_card import CARD_MARKER, repository_card
 from minari.storage.transfer.remote_files import METADATA_NAME
 

@@ -1,0 +1,200 @@
+"""Atomic writes, and what makes files and directories outlast a power cut.
+
+Whatever is being built lies in a file or directory whose name begins with a dot, beside the place where it
+will end up. It is flushed once, when it appears there, and not after every change.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+from minari._base.files import RECORDINGS_DIRECTORY
+
+
+__all__ = [
+    "flush",
+    "flush_changes",
+    "flush_directory",
+    "make_directory",
+    "make_parents",
+    "remove_empty",
+    "write_atomically",
+]
+
+_TO_FLUSH = os.O_RDWR if os.name == "nt" else os.O_RDONLY  # Windows flushes only what may be written to
+_FLUSHING_THREADS = 16
+_MOST_TRIES = 1000  # to make a folder that others remove
+
+
+def make_parents(folder: Path) -> list[Path]:
+    """Make a folder with its parents; those that were missing, the outermost first."""
+    missing = [folder, *folder.parents]
+    missing = missing[: next((n for n, parent in enumerate(missing) if parent.exists()), len(missing))]
+    created: list[Path] = []
+    try:
+        for parent in reversed(missing):
+            make_directory(parent)
+            created.append(parent)
+    except BaseException:
+        remove_empty(created)
+        raise
+    return created
+
+
+def make_directory(folder: Path) -> None:
+    """Make a folder with its parents, whoever else makes or removes them at the same moment.
+
+    Raises:
+        FileExistsError: something else is in its place, such as a link to a disk that is not mounted.
+    """
+    for tries_left in reversed(range(_MOST_TRIES)):
+        try:
+            folder.mkdir(parents=True)
+        except FileNotFoundError:
+            if not tries_left:
+                raise
+            continue  # a parent was removed since it was made
+        except FileExistsError as error:
+            try:
+                is_folder = stat.S_ISDIR(folder.stat().st_mode)
+            except FileNotFoundError:
+                if folder.is_symlink():
+                    raise error from None
+                continue  # removed since
+            if not is_folder:
+                raise
+        return
+
+
+def remove_empty(folders: list[Path]) -> None:
+    """Remove those folders that are empty, the last one first."""
+    for folder in reversed(folders):
+        with suppress(OSError):  # someone else put something in, so it stays
+            folder.rmdir()
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file so that a reader finds either the old content or the new one, even after a crash.
+
+    Args:
+        path: the file; where it is a link, the link is replaced, and what it leads to is left alone.
+        content: what it is to hold; text is written as UTF-8.
+
+    Raises:
+        OSError: the file cannot be written; it is as before, and nothing else is left behind.
+    """
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}.partial")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            flush(file.fileno(), path)
+        _copy_mode(path, temporary)
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    flush_directory(path.parent)
+
+
+def _copy_mode(source: Path, target: Path) -> None:
+    with suppress(FileNotFoundError):
+        status = source.lstat()
+        if stat.S_ISREG(status.st_mode):
+            target.chmod(stat.S_IMODE(status.st_mode))
+
+
+def flush(descriptor: int, path: Path) -> None:
+    """Make what was written to a file outlast a power cut, unless it lies where datasets are being built.
+
+    There it outlasts the program, as all that was written does; it is flushed when the dataset
+    appears, once instead of after every change.
+    """
+    if not _is_under_way(path):
+        os.fsync(descriptor)
+
+
+def _is_under_way(path: Path) -> bool:
+    return any(
+        part == RECORDINGS_DIRECTORY or (part[:1] == "." and part.endswith(".partial")) for part in path.parent.parts
+    )
+
+
+def flush_changes(folder: Path) -> None:
+    """Flush all that is below a folder, unless it lies where datasets are being built; see :func:`flush`.
+
+    Raises:
+        OSError: the system could not write what it had taken.
+    """
+    if not _is_under_way(folder / "any"):
+        flush_tree(folder)
+
+
+def flush_directory(folder: Path) -> None:
+    """Make a rename in a directory outlast a power cut, unless it lies where datasets are being built."""
+    if not _is_under_way(folder / "any"):
+        sync_directory(folder)
+
+
+def flush_tree(folder: Path) -> None:
+    """Flush all files and folders below a folder, and itself, but for hidden files, which can be made anew.
+
+    Raises:
+        OSError: the system could not write what it had taken.
+    """
+    folders: list[str] = []
+    files: list[str] = []
+    for path, _, names in os.walk(folder):
+        folders.append(path)
+        files += [f"{path}{os.sep}{name}" for name in names if not name.startswith(".")]
+    _in_shares(_flush_files, files)
+    _in_shares(_flush_folders, folders)
+
+
+def _in_shares(flush_all: Callable[[list[str]], None], paths: list[str]) -> None:
+    """Flush several at once: a disk takes many requests, and a file system makes one commit of those together."""
+    share = -(-len(paths) // _FLUSHING_THREADS)
+    if len(paths) <= 2:
+        flush_all(paths)
+        return
+    shares = [paths[start : start + share] for start in range(0, len(paths), share)]
+    with ThreadPoolExecutor(_FLUSHING_THREADS) as threads:
+        try:
+            running = [threads.submit(flush_all, part) for part in shares]
+        except RuntimeError:  # the process may not have more threads
+            running = []
+        for future in running:
+            future.result()
+    if not running:
+        flush_all(paths)
+
+
+def _flush_files(paths: list[str]) -> None:
+    for path in paths:
+        descriptor = os.open(path, _TO_FLUSH)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _flush_folders(paths: list[str]) -> None:
+    for path in paths:
+        sync_directory(Path(path))
+
+
+def sync_directory(folder: Path) -> None:
+    """Make a rename durable where the system lets a folder be flushed."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

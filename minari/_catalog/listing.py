@@ -1,0 +1,188 @@
+"""The list of the local datasets, from their metadata alone: no dataset is opened for it."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from minari._base.files import NAMESPACE_METADATA_FILENAME
+from minari._base.json_text import shortened
+from minari._base.settings import get_listed_root
+from minari._base.suggestions import did_you_mean
+from minari._base.warnings import warn
+from minari._model.dataset_id import (
+    dataset_id_sort_key,
+    is_dataset_id,
+    is_part,
+    parse_dataset_id,
+)
+from minari._model.format_version import is_compatible
+from minari._model.metadata_json import with_id_of_place
+from minari._storages.metadata_file import read_raw_metadata, with_measured_size
+from minari.errors import ArgumentTypeError, MinariError
+
+
+__all__ = [
+    "CatalogEntry",
+    "catalog_entries",
+    "did_you_mean_local",
+    "has_prefix",
+    "list_local_datasets",
+    "newest_versions",
+    "walk_catalog",
+]
+
+
+def list_local_datasets(
+    latest_version: bool = False,
+    compatible_minari_version: bool = False,
+    prefix: str | None = None,
+    *,
+    root: str | os.PathLike[str] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """The datasets of the catalogue.
+
+    Args:
+        latest_version: only the newest version of each.
+        compatible_minari_version: only those of a format version that this release reads.
+        prefix: only what lies in this namespace, or the dataset of this id.
+        root: of the catalogue; by default that of ``MINARI_DATASETS_PATH``.
+
+    Returns:
+        Id -> metadata as they are stored, sorted by namespace, name and version.
+
+    Warns:
+        UserWarning: a dataset is damaged; it is left out.
+    """
+    if prefix is not None and not isinstance(prefix, str):
+        raise ArgumentTypeError(f"prefix is {shortened(prefix)}, expected a namespace such as 'D4RL/door'.")
+    folders = {
+        folder.id: folder.path
+        for folder in walk_catalog(get_listed_root(root))
+        if folder.is_dataset and (not prefix or has_prefix(folder.id, prefix))
+    }
+    found: dict[str, dict[str, Any]] = {}
+    for dataset_id in sorted(folders, key=dataset_id_sort_key):
+        try:
+            data_path = f"{folders[dataset_id]}{os.sep}data"
+            metadata = with_measured_size(read_raw_metadata(data_path), data_path)
+        except (MinariError, OSError) as error:
+            if not os.path.lexists(folders[dataset_id]):
+                continue  # it was deleted since
+            warn(f"The dataset {dataset_id} is left out, it cannot be read: {error}")
+            continue
+        metadata = with_id_of_place(metadata, dataset_id)
+        if not compatible_minari_version or is_compatible(metadata.get("minari_version")):
+            found[dataset_id] = metadata
+    return newest_versions(found) if latest_version else found
+
+
+def did_you_mean_local(dataset_id: str, root: str | os.PathLike[str] | None = None) -> str:
+    """Return a question about the local dataset whose id is most like one that there is not; empty where none is."""
+    with warnings.catch_warnings(), suppress(OSError):
+        warnings.simplefilter("ignore")
+        known = (folder.id for folder in walk_catalog(get_listed_root(root)) if folder.is_dataset)
+        return did_you_mean(dataset_id, known)
+    return ""
+
+
+def has_prefix(dataset_id: str, prefix: str) -> bool:
+    """Whether an id begins with these whole parts: ``D4RL/door`` or ``D4RL/door/`` or all of it."""
+    return f"{dataset_id}/".startswith(f"{prefix.rstrip('/')}/")
+
+
+def newest_versions(datasets: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Of datasets that differ in their version only, the newest, which comes last as lists are sorted."""
+    newest = {parse_dataset_id(dataset_id)[:2]: dataset_id for dataset_id in datasets}
+    kept = set(newest.values())
+    return {dataset_id: metadata for dataset_id, metadata in datasets.items() if dataset_id in kept}
+
+
+_MOST_LEVELS = 100  # of namespaces in each other
+
+
+class CatalogEntry(NamedTuple):
+    """A folder below a root that can be a dataset or a namespace.
+
+    Attributes:
+        id: of the dataset or namespace.
+        path: of the folder; a text, as most folders of a long list are never used as a path.
+        is_dataset: whether it is that of a dataset.
+        is_namespace: whether it has the metadata of a namespace.
+    """
+
+    id: str
+    path: str
+    is_dataset: bool
+    is_namespace: bool
+
+
+def walk_catalog(root: Path) -> Iterator[CatalogEntry]:
+    """Every folder below a root that can be a dataset or a namespace, in no particular order.
+
+    Each is opened once. Hidden folders are passed over, and so are the insides of datasets. A link is
+    followed where it leads to a folder inside the root, and none in what it leads to. What is removed
+    meanwhile is left out.
+
+    Warns:
+        UserWarning: folders may not be read, or links lead out of the root; they are left out.
+
+    Raises:
+        OSError: the root cannot be read.
+    """
+    pending: list[tuple[str, str, bool]] = []
+    if root.is_dir():
+        pending.append(("", str(root), True))
+    base = ""
+    left_out: list[tuple[str, str]] = []
+    while pending:
+        folder_id, path, follows = pending.pop()
+        folders: dict[str, tuple[str, bool]] = {}
+        is_namespace = False
+        try:
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    if entry.is_symlink():
+                        base = base or os.path.realpath(root)
+                        if not entry.is_dir() or not (entry.name == "data" or is_part(entry.name)):
+                            continue
+                        if not _is_within(base, os.path.realpath(entry.path)):
+                            left_out.append((entry.path, "a link that leads out of the root"))
+                        elif follows:
+                            folders[entry.name] = entry.path, False
+                    elif entry.is_dir():
+                        folders[entry.name] = entry.path, follows
+                    elif entry.name == NAMESPACE_METADATA_FILENAME:
+                        is_namespace = entry.is_file()
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # it was removed since
+        except OSError as error:
+            if not folder_id:
+                raise
+            left_out.append((path, str(error.strerror)))
+            continue
+        is_dataset = "data" in folders and is_dataset_id(folder_id or root.name)
+        if is_dataset:
+            del folders["data"]
+        if folder_id:
+            yield CatalogEntry(folder_id, path, is_dataset, is_namespace)
+        if folder_id.count("/") < _MOST_LEVELS:
+            prefix = f"{folder_id}/" if folder_id else ""
+            pending += [(f"{prefix}{name}", *inner) for name, inner in folders.items() if is_part(name)]
+    if left_out:
+        others = f", and {len(left_out) - 1} more" if len(left_out) > 1 else ""
+        path, reason = left_out[0]
+        warn(f"{path} is left out ({reason}){others}.")
+
+
+def _is_within(base: str, path: str) -> bool:
+    return path == base or path.startswith(base.rstrip(os.sep) + os.sep)
+
+
+def catalog_entries(root: Path) -> Iterator[tuple[str, Path]]:
+    """The ids and paths of :func:`walk_catalog`."""
+    return ((folder.id, Path(folder.path)) for folder in walk_catalog(root))

@@ -1,0 +1,538 @@
+"""Recordings under way: hidden folders of the catalogue that become datasets, or can be recovered.
+
+A collector writes its episodes here while it runs. When the program dies, what was written by then
+is whole, and can be made a dataset later. Beside the data lies a small file that says whose recording it
+is and what the program wanted to make of it; the directory is locked for as long as its program lives.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import secrets
+import shutil
+import stat
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec
+
+from minari._base.atomic import write_atomically
+from minari._base.files import METADATA_FILE_NAME, METADATA_LIMIT, RECORDINGS_DIRECTORY, is_directory, read_regular
+from minari._base.json_text import parse_json, shortened
+from minari._base.locks import Lock, directory_lock, is_locked
+from minari._base.settings import get_datasets_root
+from minari._base.system_errors import storage_errors
+from minari._base.warnings import warn
+from minari._catalog.layout import (
+    free_dataset_path,
+    get_dataset_path,
+    make_namespace,
+    publish_directory,
+    remove_directory,
+    replace_directory,
+    restore_replaced,
+)
+from minari._model.compression import CompressionChoice
+from minari._model.dataset_id import DatasetId
+from minari._model.env_spec import parse_env_spec
+from minari._model.episode import same_values
+from minari._model.episode_codec import without_info
+from minari._model.format_version import FORMAT_VERSION
+from minari._storages.base import MinariStorage, PathLike
+from minari._storages.write_session import append_stored
+from minari.errors import (
+    ArgumentTypeError,
+    DatasetBusyError,
+    DatasetExistsError,
+    DatasetIdError,
+    DatasetNotFoundError,
+    EpisodeError,
+    MetadataError,
+    MinariError,
+    UnsafePathError,
+)
+from minari.spaces import EpisodeColumns
+
+
+#: What is set when a recording becomes a dataset, whatever was set before.
+_OF_THE_DATASET = frozenset({"dataset_id", "minari_version"})
+
+#: What is the same of an episode in every format, and with whatever info was discarded.
+_UNCHANGED = ("actions", "rewards", "terminations", "truncations")
+
+_STATE_NAME = "recording.json"
+_STATE_LIMIT = 4 * 2**20  # bytes
+#: The key of the metadata that says what was discarded and is still there; a dataset never has it.
+_DISCARDED = "recording_discards"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingState:
+    """What is known of a recording beside its episodes.
+
+    Attributes:
+        pid: of the process that recorded last.
+        ended: how it left the recording; None where it had no time to say.
+        failure: why the dataset could not be created, where that was tried.
+        dataset_id: of the dataset that was to be created.
+        metadata: of that dataset.
+        adding: the ``dataset_id`` that the episodes are being added to, and the number that the ``first`` has there.
+    """
+
+    pid: int | None = None
+    ended: str | None = None
+    failure: str | None = None
+    dataset_id: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    adding: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> RecordingState:
+        """The state in a file, which anybody may have written; nothing is known where it makes no sense."""
+        with suppress(OSError, ValueError, MinariError):
+            raw = parse_json(read_regular(path, _STATE_LIMIT, links=False))
+            kinds = {"pid": int, "ended": str, "failure": str, "dataset_id": str, "metadata": dict, "adding": dict}
+            if isinstance(raw, dict):
+                return cls(**{name: raw[name] for name, kind in kinds.items() if isinstance(raw.get(name), kind)})
+        return cls()
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """Episodes that are written and not yet a dataset.
+
+    Attributes:
+        name: of the recording, as ``minari recover`` takes it.
+        storage: its episodes.
+        root: of the catalogue that it lies in.
+    """
+
+    name: str
+    storage: MinariStorage
+    root: Path
+
+    @property
+    def path(self) -> Path:
+        """The folder of the data."""
+        return self.storage.data_path
+
+    @property
+    def episodes(self) -> int:
+        """The number of episodes."""
+        return self.storage.total_episodes - len(self.discarded_rows)
+
+    @property
+    def steps(self) -> int:
+        """The number of steps of all episodes."""
+        discarded = self.discarded_rows
+        gone = int(self.storage.get_episode_lengths(discarded).sum()) if discarded else 0
+        return self.storage.total_steps - gone
+
+    @property
+    def discarded_rows(self) -> list[int]:
+        """The numbers of the stored episodes that were discarded, in order."""
+        rows = self._discards.get("episodes")
+        total = self.storage.total_episodes
+        return sorted({row for row in rows if type(row) is int and 0 <= row < total}) if isinstance(rows, list) else []
+
+    @property
+    def rows(self) -> list[int]:
+        """The numbers of the stored episodes that were not discarded."""
+        discarded = set(self.discarded_rows)
+        return [row for row in range(self.storage.total_episodes) if row not in discarded]
+
+    @property
+    def _discards(self) -> dict[str, Any]:
+        discards = self.storage.stored_metadata.raw.get(_DISCARDED)
+        return discards if isinstance(discards, dict) else {}
+
+    @property
+    def modified(self) -> float:
+        """When it was last written to, in seconds since the epoch."""
+        return (self.path / METADATA_FILE_NAME).stat().st_mtime
+
+    @property
+    def env_id(self) -> str | None:
+        """The id of the environment that was recorded."""
+        text = self.storage.stored_metadata.env_spec_json
+        return None if text is None else parse_env_spec(text).id
+
+    @property
+    def state(self) -> RecordingState:
+        """What is known of it beside its episodes."""
+        return RecordingState.read(self.path.parent / _STATE_NAME)
+
+    def write_state(self, state: RecordingState) -> None:
+        """Put down what is known of it."""
+        content = json.dumps({key: value for key, value in asdict(state).items() if value}, default=str)
+        with storage_errors(self.path.parent):
+            write_atomically(self.path.parent / _STATE_NAME, content)
+
+    @property
+    def is_in_progress(self) -> bool:
+        """Whether a program that is alive records to it."""
+        return is_locked(self.path.parent)
+
+    @property
+    def status(self) -> str:
+        """How it came to lie there, as a phrase."""
+        state = self.state
+        if self.is_in_progress:
+            return "in progress" if state.pid is None else f"in progress (process {state.pid})"
+        if self.added_to is not None:
+            return f"added to {self.added_to}"
+        if state.failure is not None:
+            return f"create_dataset failed: {state.failure}"
+        return state.ended or ("not known" if state == RecordingState() else "killed or crashed")
+
+    @property
+    def added_to(self) -> str | None:
+        """The id of the dataset that has the episodes already, as a program was killed before it could delete them."""
+        dataset_id, first, rows = self.state.adding.get("dataset_id"), self.state.adding.get("first"), self.rows
+        if not isinstance(dataset_id, str) or type(first) is not int or not rows:
+            return None
+        with suppress(MinariError, OSError):  # anybody may have written it
+            storage = MinariStorage.read(get_dataset_path(str(DatasetId.parse(dataset_id)), root=self.root) / "data")
+            if 0 <= first <= storage.total_episodes - len(rows):
+                there = range(first, first + len(rows))
+                pairs = zip(self.storage.get_episodes(rows), storage.get_episodes(there), strict=True)
+                if all(same_values(ours[name], theirs[name]) for ours, theirs in pairs for name in _UNCHANGED):
+                    return dataset_id
+        return None
+
+    def check_not_added(self) -> None:
+        """See that no dataset has the episodes already.
+
+        Raises:
+            DatasetExistsError: one has them.
+        """
+        dataset_id = self.added_to
+        if dataset_id is not None:
+            raise DatasetExistsError(
+                f"The episodes of the recording {self.name} are in the dataset {dataset_id} already, its program was "
+                f"killed before it could delete them; run `minari recover --discard {self.name}`."
+            )
+
+    @property
+    def dataset_id(self) -> str | None:
+        """The id of the dataset that was to be made of it, where that was said."""
+        wanted: str | None = self.state.dataset_id or self.storage.stored_metadata.raw.get("dataset_id")
+        return wanted
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """The metadata of that dataset, as far as they were given."""
+        return {**self.storage.stored_metadata.raw, **self.state.metadata}
+
+    def hold(self) -> Lock | None:
+        """Lock it for this process; None where another one has it, or the system has no such locks."""
+        return directory_lock(self.path.parent)
+
+    def discard_rows(self, rows: list[int]) -> None:
+        """Leave out stored episodes from now on, by their numbers in the storage."""
+        self._set_discards({**self._discards, "episodes": sorted({*self.discarded_rows, *rows})})
+
+    def discard_info(self, name: str) -> None:
+        """Leave out an info of all episodes that are stored by now."""
+        infos = self._discards.get("infos")
+        known = infos if isinstance(infos, dict) else {}
+        self._set_discards({**self._discards, "infos": {**known, name: self.storage.total_episodes}})
+
+    def _set_discards(self, discards: dict[str, Any]) -> None:
+        with self.storage.writing() as writer:
+            writer.commit(self.storage.stored_metadata.updated({_DISCARDED: discards}))
+
+    def append_to(self, storage: MinariStorage, rows: Sequence[int] | None = None) -> None:
+        """Append its episodes to another storage, without what was discarded.
+
+        Args:
+            storage: where they go.
+            rows: the numbers of those that are taken; by default all that were not discarded.
+        """
+        infos = self._discards.get("infos")
+        change = partial(_without_infos, infos) if isinstance(infos, dict) and infos else None
+        append_stored(storage, [(self.storage, self.rows if rows is None else rows)], change=change)
+
+    def refused_by(self, storage: MinariStorage) -> dict[int, MinariError]:
+        """The numbers of the episodes that the format of another storage cannot hold, and why."""
+        refused: dict[int, MinariError] = {}
+        with tempfile.TemporaryDirectory() as folder:
+            trial = MinariStorage.new(
+                Path(folder) / "data",
+                storage.observation_space,
+                storage.action_space,
+                None,
+                storage.FORMAT,
+                jpeg_encoding=storage.jpeg_encoding,
+                compression=storage.compression,
+            )
+            for row in self.rows:
+                try:
+                    self.append_to(trial, [row])
+                except (EpisodeError, MetadataError) as error:
+                    refused[row] = error
+        return refused
+
+    def without_discards(self) -> Recording:
+        """The recording, once what was discarded is no longer in its files; a kill leaves the old ones or the new."""
+        if not self._discards:
+            return self
+        storage, aside = self.storage, self.path.with_name(".data.replaced.deleted")
+        new = self.path.with_name(f".data.{secrets.token_hex(6)}.partial")
+        with storage_errors(self.path):
+            shutil.rmtree(aside, ignore_errors=True)
+            try:
+                raw = {key: value for key, value in storage.stored_metadata.raw.items() if key != _DISCARDED}
+                copy = MinariStorage.new(
+                    new,
+                    storage.observation_space,
+                    storage.action_space,
+                    None
+                    if storage.stored_metadata.env_spec_json is None
+                    else parse_env_spec(storage.stored_metadata.env_spec_json),
+                    raw["data_format"],
+                    jpeg_encoding=storage.jpeg_encoding,
+                    compression=storage.compression,
+                )
+                self.append_to(copy)
+                replace_directory(new, self.path, aside)
+            finally:
+                shutil.rmtree(new, ignore_errors=True)
+                shutil.rmtree(aside, ignore_errors=True)
+        return replace(self, storage=MinariStorage.read(self.path))
+
+    def publish(self, dataset_id: str, metadata: Mapping[str, Any]) -> Path:
+        """Make a dataset of it, by moving it to its place.
+
+        Returns:
+            The ``data`` directory of the dataset.
+
+        Raises:
+            DatasetIdError: the id is malformed.
+            DatasetExistsError: there is a dataset of this id already. The recording stays as it is.
+        """
+        destination = free_dataset_path(dataset_id, root=self.root)
+        whole = self.without_discards()
+        file, state = self.path / METADATA_FILE_NAME, self.state
+        before = read_regular(file, METADATA_LIMIT)
+        with storage_errors(destination, "made"):
+            try:
+                whole._describe(metadata)
+                make_namespace(dataset_id, self.root)
+                self._remove_all_but_data()  # a kill from here on leaves a recording that says it all itself
+                publish_directory(self.path.parent, destination)
+            except BaseException:
+                with suppress(OSError, MinariError):  # it has become the dataset all the same, or the disk is full
+                    write_atomically(file, before)
+                    self.write_state(state)
+                raise
+        _remove_folder_if_empty(self.path.parent.parent)
+        return destination / "data"
+
+    def _remove_all_but_data(self) -> None:
+        with os.scandir(self.path.parent) as entries:
+            others = [entry for entry in entries if entry.name != self.path.name]
+        for entry in others:
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                Path(entry.path).unlink()
+
+    def _describe(self, metadata: Mapping[str, Any]) -> None:
+        """Set metadata, also those that a program has set which was killed before the dataset was there."""
+        replaced = {key: value for key, value in metadata.items() if key in _OF_THE_DATASET}
+        others = {key: value for key, value in metadata.items() if key not in _OF_THE_DATASET}
+        with self.storage.writing() as writer:
+            writer.commit(self.storage.stored_metadata.updated(replaced, allow_protected=True).updated(others))
+
+    def discard(self) -> None:
+        """Delete it."""
+        remove_directory(self.path.parent)
+        _remove_folder_if_empty(self.path.parent.parent)
+
+
+def _without_infos(infos: Mapping[str, Any], index: int, episode: EpisodeColumns) -> EpisodeColumns:
+    """The stored episode of a number without the infos that were discarded when there were more episodes."""
+    for name, total in infos.items():
+        if isinstance(total, int) and index < total:
+            episode = without_info(episode, name)
+    return episode
+
+
+def new_recording(
+    observation_space: gym.Space[Any],
+    action_space: gym.Space[Any],
+    env_spec: EnvSpec | None,
+    data_format: str,
+    *,
+    jpeg_encoding: bool,
+    compression: CompressionChoice = None,
+    root: PathLike | None = None,
+) -> Recording:
+    """Begin a recording in the catalogue."""
+    folder = get_datasets_root(root)
+    env_name = re.sub(r"[^\w-]", "-", env_spec.id) if env_spec else "recording"
+    name = f"{env_name[:100]}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{secrets.token_hex(2)}"
+    path = folder / RECORDINGS_DIRECTORY / name
+    if path.parent.is_symlink():
+        raise UnsafePathError(f"{path.parent} is a link, expected a folder for recordings; remove it.")
+    try:
+        with storage_errors(path, "made"):
+            _make_recordings_folder(path.parent)
+            storage = MinariStorage.new(
+                path / "data",
+                observation_space,
+                action_space,
+                env_spec,
+                data_format,
+                jpeg_encoding=jpeg_encoding,
+                compression=compression,
+            )
+    except BaseException:
+        shutil.rmtree(path, ignore_errors=True)
+        _remove_folder_if_empty(path.parent)
+        raise
+    return Recording(name, storage, folder)
+
+
+def _make_recordings_folder(folder: Path) -> None:
+    """Let everybody record who may write to the root: its permissions are those of the root."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        folder.mkdir()
+        with suppress(OSError):  # of file systems without permissions
+            folder.chmod(stat.S_IMODE(folder.parent.stat().st_mode))
+
+
+def _remove_folder_if_empty(folder: Path) -> None:
+    with suppress(OSError):  # other recordings may be there
+        folder.rmdir()
+
+
+def list_recordings(root: PathLike | None = None) -> list[Recording]:
+    """The recordings of the catalogue, the oldest first, including those in progress.
+
+    Warns:
+        UserWarning: a directory may not be read; it is left out.
+    """
+    folder = get_datasets_root(root)
+    found = []
+    for path in _data_paths(folder / RECORDINGS_DIRECTORY):
+        try:
+            recording = Recording(path.parent.name, MinariStorage.read(path), folder)
+            found.append((recording.modified, recording.name, recording))
+        except (MinariError, OSError) as error:  # one that died before its first episode, or was saved just now
+            if isinstance(error.__cause__ or error, PermissionError):
+                _warn_of_closed(path)
+    return [recording for _, _, recording in sorted(found, key=lambda item: item[:2])]
+
+
+def _data_paths(folder: Path) -> list[Path]:
+    """The data of the recordings in a folder; links lead to none."""
+    if folder.is_symlink():
+        return []
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except PermissionError:
+        _warn_of_closed(folder)
+        return []
+    open_ones = []
+    for name in names:
+        if os.access(folder / name, os.X_OK):
+            open_ones.append(folder / name / "data")
+        else:
+            _warn_of_closed(folder / name)
+    return [path for path in open_ones if is_directory(path)]
+
+
+def _warn_of_closed(path: Path) -> None:
+    warn(f"{path} is left out ({os.strerror(errno.EACCES)}).")
+
+
+def find_recording(name: str, root: PathLike | None = None) -> Recording:
+    """A recording by its name.
+
+    Raises:
+        ArgumentTypeError: the name is not a string.
+        DatasetNotFoundError: there is none of that name.
+    """
+    if not isinstance(name, str):
+        raise ArgumentTypeError(f"The name of a recording is {shortened(name)}, expected a string.")
+    folder = get_datasets_root(root) / RECORDINGS_DIRECTORY
+    if name == Path(name).name and is_directory(folder / name):
+        restore_replaced(folder / name / "data")
+    recordings = {recording.name: recording for recording in list_recordings(root)}
+    if name not in recordings:
+        known = f"expected one of {list(recordings)}" if recordings else "which has none"
+        raise DatasetNotFoundError(f"There is no recording {name!r} in {get_datasets_root(root)}, {known}.")
+    return recordings[name]
+
+
+def resume_recording(name: str, root: PathLike | None = None) -> tuple[Recording, Lock | None]:
+    """A recording that this process goes on with, and its lock where the system has such locks.
+
+    Raises:
+        DatasetNotFoundError: there is none of that name.
+        DatasetBusyError: a program that is alive records to it.
+        DatasetExistsError: a dataset has its episodes already.
+    """
+    recording = find_recording(name, root)
+    held = recording.hold()
+    if held is None and recording.is_in_progress:
+        pid = recording.state.pid
+        raise DatasetBusyError(
+            f"The recording {name} is in use by {'another process' if pid is None else f'process {pid}'}, which "
+            f"records to it; wait until that has ended, or record without resume."
+        )
+    try:
+        recording.check_not_added()
+    except BaseException:
+        if held is not None:
+            held.release()
+        raise
+    return recording, held
+
+
+def publish_recording(name: str, dataset_id: str | None = None, root: PathLike | None = None) -> Path:
+    """Make a dataset of a recording that a program left behind.
+
+    What the program said of the dataset that it wanted to create, such as its author and description, is kept.
+
+    Args:
+        name: of the recording.
+        dataset_id: of the dataset; by default the id that the program gave.
+        root: of the catalogue.
+
+    Returns:
+        The ``data`` directory of the dataset.
+
+    Raises:
+        DatasetNotFoundError: there is no recording of that name.
+        EpisodeError: no episode had been written.
+        DatasetIdError: the program gave no id, and neither does the caller.
+        DatasetExistsError: there is a dataset of this id already, or one has the episodes already.
+    """
+    recording = find_recording(name, root)
+    if recording.episodes == 0:
+        raise EpisodeError(f"The recording {name} holds no episode, so there is nothing to recover; delete it.")
+    recording.check_not_added()
+    wanted = dataset_id or recording.dataset_id
+    if wanted is None:
+        raise DatasetIdError(f"The recording {name} was given no id of a dataset; say which one it is to have.")
+    described = {"author": [], "author_email": [], **recording.description}
+    given = {"author", "author_email", *recording.state.metadata}
+    metadata = {key: described[key] for key in given if key not in _OF_THE_DATASET}
+    return recording.publish(wanted, {**metadata, "dataset_id": wanted, "minari_version": FORMAT_VERSION})

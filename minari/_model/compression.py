@@ -1,0 +1,158 @@
+"""Which codec the columns of a dataset are compressed with: as a person says it, and as a format asks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from minari._base.json_text import shortened
+from minari._base.suggestions import did_you_mean
+from minari.errors import CompressionError
+from minari.spaces import Leaf, Path, path_name
+
+
+#: What a person gives: a codec for all columns, one for each of some, or None for what is usual.
+CompressionChoice: TypeAlias = str | Mapping[str, str] | None
+#: The codecs of a format, each with the levels that it takes; None where it takes none.
+Codecs: TypeAlias = Mapping[str, range | None]
+
+NONE = "none"
+_PARTS = ("observations", "actions", "rewards", "terminations", "truncations", "infos")
+_SMALLEST_FRAME = 1024  # values; smaller pictures are not worth the time
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """A way to compress.
+
+    >>> Codec.parse("gzip:9")
+    Codec(name='gzip', level=9)
+    >>> str(Codec("lzf"))
+    'lzf'
+
+    Attributes:
+        name: as in the table of the format's codecs.
+        level: how hard it tries; None for the codec's own default.
+    """
+
+    name: str
+    level: int | None = None
+
+    @classmethod
+    def parse(cls, text: Any) -> Codec:
+        """The codec that is written ``name`` or ``name:level``.
+
+        Raises:
+            CompressionError: it is written otherwise.
+        """
+        name, colon, level = text.partition(":") if isinstance(text, str) else ("", "", "")
+        if not name or (colon and not (level.isdecimal() and len(level) < 5)):
+            raise CompressionError(
+                f"{shortened(text)} is not a codec, expected its name ('gzip'), its name and a level ('gzip:9'), or "
+                f"'none'."
+            )
+        return cls(name, int(level) if colon else None)
+
+    def __str__(self) -> str:
+        return self.name if self.level is None else f"{self.name}:{self.level}"
+
+
+class Compression:
+    """The choice for a dataset.
+
+    Args:
+        choice: as a person gives it, or as ``metadata.json`` holds it.
+        frames: the columns of frames, which are compressed when nothing else is said.
+        frame_codec: with what.
+        columns: the columns that are known beforehand, to tell mistakes in the choice; infos are not.
+        encoded: those that are encoded otherwise, and never compressed.
+
+    Attributes:
+        frames: the columns of frames that are not encoded otherwise.
+
+    Raises:
+        CompressionError: the choice is none, or names a column that there is not.
+    """
+
+    def __init__(
+        self,
+        choice: CompressionChoice,
+        frames: Iterable[Path] = (),
+        frame_codec: Codec | None = None,
+        columns: Iterable[Path] = (),
+        encoded: Iterable[Path] = (),
+    ) -> None:
+        self._encoded = frozenset(encoded)
+        self.frames, self._frame_codec = frozenset(frames) - self._encoded, frame_codec
+        self._by_name: dict[str, Codec | None] = {}
+        self._choice = choice
+        if isinstance(choice, Mapping):
+            known = {name for path in columns for name in _names_above(path)} | set(_PARTS)
+            for name, text in choice.items():
+                if name not in known and not str(name).startswith("infos/"):
+                    raise CompressionError(
+                        f"The compression of {name!r} is given, and the dataset has no such column, expected some of "
+                        f"{sorted(known)}.{did_you_mean(name, known)}"
+                    )
+                self._by_name[name] = _codec(text)
+        elif choice is not None:
+            self._by_name[""] = _codec(choice)
+
+    @property
+    def stored(self) -> str | dict[str, str] | None:
+        """What ``metadata.json`` holds; None where nothing was chosen."""
+        return dict(self._choice) if isinstance(self._choice, Mapping) else self._choice
+
+    @property
+    def codecs(self) -> set[Codec | None]:
+        """Every codec that some column may be compressed with; None among them where some are not."""
+        usual: set[Codec | None] = {self._frame_codec, None} if self.frames else {None}
+        return set(self._by_name.values()) | (set() if "" in self._by_name else usual)
+
+    def codec_for(self, path: Path) -> Codec | None:
+        """The codec of a column, None where it is not compressed."""
+        if path in self._encoded:
+            return None
+        for length in range(len(path), 0, -1):
+            name = path_name(path[:length])
+            if name in self._by_name:
+                return self._by_name[name]
+        if "" in self._by_name:
+            return self._by_name[""]
+        return self._frame_codec if path in self.frames else None
+
+
+def _codec(text: Any) -> Codec | None:
+    return None if text == NONE else Codec.parse(text)
+
+
+def _names_above(path: Path) -> list[str]:
+    return [path_name(path[: length + 1]) for length in range(len(path))]
+
+
+def is_frame(leaf: Leaf) -> bool:
+    """Whether the values of a leaf are pictures: uint8 boxes of two dimensions or more, and not tiny."""
+    is_box = leaf.dtype == np.uint8 and leaf.low is not None
+    return is_box and len(leaf.shape) >= 2 and math.prod(leaf.shape) >= _SMALLEST_FRAME
+
+
+def check_codec(codec: Codec, codecs: Codecs, data_format: str) -> None:
+    """Hold a codec against those of a format.
+
+    Raises:
+        CompressionError: the format does not have it, or not at that level.
+    """
+    if codec.name not in codecs:
+        known = ", ".join(map(repr, [NONE, *codecs]))
+        raise CompressionError(
+            f"The format {data_format!r} has no codec {codec.name!r}, expected one of {known}."
+            f"{did_you_mean(codec.name, [NONE, *codecs])}"
+        )
+    levels = codecs[codec.name]
+    if codec.level is not None and (levels is None or codec.level not in levels):
+        expected = "no level" if levels is None else f"one from {levels.start} to {levels.stop - 1}"
+        raise CompressionError(f"The codec {codec.name!r} is given the level {codec.level}, expected {expected}.")

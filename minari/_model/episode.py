@@ -1,0 +1,185 @@
+"""One episode as a reader gets it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, SupportsFloat, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+from minari.errors import DatasetBusyError
+
+
+@dataclass(frozen=True, eq=False)
+class EpisodeData:
+    """One episode of T steps.
+
+    Arrays belong to whoever has read the episode, and may be changed in place. Only where views were asked
+    for (``iterate_episodes(copy=False)``) they are read-only, and :meth:`copy` gives others.
+
+    Attributes:
+        id: the number of the episode in its dataset.
+        observations: the T+1 observations, from the reset to the last step: arrays with time first,
+            nested in dicts and tuples as the observation space is; a list where a space has no
+            fixed shape (``Text``, ``Sequence``, ``Graph``, ``OneOf``).
+        actions: the T actions, likewise.
+        rewards: array of shape (T,), or (T, k) where the environment gives k numbers a step.
+        terminations: boolean array of shape (T,).
+        truncations: boolean array of shape (T,).
+        infos: the T+1 infos, each leaf with time first; empty where none were recorded.
+    """
+
+    id: int
+    observations: Any
+    actions: Any
+    rewards: npt.NDArray[Any]
+    terminations: npt.NDArray[np.bool_]
+    truncations: npt.NDArray[np.bool_]
+    infos: dict[str, Any]
+
+    @classmethod
+    def _of(cls, values: dict[str, Any]) -> EpisodeData:
+        """The same as ``EpisodeData(**values)`` in a third of the time, as nothing is set field by field."""
+        episode = object.__new__(cls)
+        episode.__dict__.update(values)
+        return episode
+
+    def __len__(self) -> int:
+        """The number of steps, T."""
+        return len(self.rewards)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both have the same values, NaN being equal to NaN."""
+        if not isinstance(other, EpisodeData):
+            return NotImplemented
+        return all(same_values(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return (
+            f"EpisodeData(id={self.id!r}, total_steps={len(self)}, "
+            f"observations={_describe(self.observations)}, actions={_describe(self.actions)}, "
+            f"rewards={_describe_rewards(self.rewards)}, "
+            f"terminations=ndarray of {len(self.terminations)} bools, "
+            f"truncations=ndarray of {len(self.truncations)} bools, "
+            f"infos=dict with the following keys: {list(self.infos or {})})"
+        )
+
+    def copy(self) -> EpisodeData:
+        """The same episode with arrays of its own, which may be changed in place."""
+        return EpisodeData(**{f.name: _copied(getattr(self, f.name)) for f in fields(self)})
+
+
+class EpisodeOnDemand(EpisodeData):
+    """An episode of which only ``id``, rewards and flags have been read; the others are when they are touched.
+
+    Copies and pickles are plain :class:`EpisodeData`.
+    """
+
+    _read: Callable[[], EpisodeData]
+
+    @classmethod
+    def of(cls, values: dict[str, Any], read: Callable[[], EpisodeData]) -> EpisodeOnDemand:
+        """Make one.
+
+        Args:
+            values: the fields that have been read.
+            read: returns the whole episode.
+        """
+        episode = object.__new__(cls)
+        episode.__dict__.update(values, _read=read)
+        return episode
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything has been read."""
+        return "observations" in self.__dict__
+
+    def __getattr__(self, name: str) -> Any:  # which is asked for what is not there yet
+        if name not in ("observations", "actions", "infos"):
+            raise AttributeError(f"An EpisodeData has no attribute {name!r}.")
+        whole = self._read()
+        if len(whole) != len(self):
+            raise DatasetBusyError(
+                f"Episode {self.id} had {len(self)} steps a moment ago and has {len(whole)} now, as another program is "
+                f"changing it; filter the dataset again."
+            )
+        self.__dict__.update({key: value for key, value in vars(whole).items() if key not in self.__dict__})
+        return self.__dict__[name]
+
+    def __reduce__(self) -> Any:
+        return EpisodeData, tuple(getattr(self, field.name) for field in fields(self))
+
+
+def same_values(a: Any, b: Any) -> bool:
+    """Whether two nested values agree in structure, values, shapes and dtypes; NaN equals NaN."""
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        if not (isinstance(a, np.ndarray) and isinstance(b, np.ndarray)):
+            return False
+        if a.dtype != b.dtype or a.shape != b.shape:
+            return False
+        if a.dtype == object:
+            return all(map(same_values, a.ravel().tolist(), b.ravel().tolist()))
+        return np.array_equal(a, b, equal_nan=a.dtype.kind in "fcMm")
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same_values(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        return type(a) is type(b) and len(a) == len(b) and all(map(same_values, a, b))
+    if isinstance(a, (float, np.floating)) and isinstance(b, (float, np.floating)) and a != a:
+        return bool(b != b)
+    return bool(a == b)
+
+
+def _describe_rewards(rewards: npt.NDArray[Any]) -> str:
+    if np.ndim(rewards) > 1:
+        return f"ndarray of shape {rewards.shape}"
+    return f"ndarray of {len(rewards)} floats"
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"ndarray of shape {value.shape} and dtype {value.dtype}"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_describe(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, tuple):
+        return "(" + ", ".join(map(_describe, value)) + ")"
+    return repr(value)
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if isinstance(value, dict):
+        return {key: _copied(part) for key, part in value.items()}
+    if isinstance(value, tuple):
+        parts = map(_copied, value)
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    if isinstance(value, list):
+        return [_copied(part) for part in value]
+    return value
+
+
+class StepData(TypedDict):
+    """One step of an environment, or its reset.
+
+    For a reset, which has an observation and an info only, the other values are None. A callback
+    may add keys of its own: they are recorded as infos.
+
+    Keys:
+        observation: the observation after the step.
+        action: the action that led to it.
+        reward: the reward of the step.
+        terminated: whether the episode has ended in a terminal state.
+        truncated: whether the episode was cut off.
+        info: the info dict.
+    """
+
+    observation: Any
+    action: Any | None
+    reward: SupportsFloat | None
+    terminated: bool | None
+    truncated: bool | None
+    info: dict[str, Any]

@@ -1,0 +1,246 @@
+"""One episode under way, or one that is to be stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import numpy as np
+
+from minari._base.json_text import shortened
+from minari._base.warnings import warn
+from minari._model.episode import StepData
+from minari._model.infos import append_info
+from minari.errors import EpisodeError, EpisodeKeyError, EpisodeTypeError
+
+
+STEP_KEYS = frozenset(StepData.__annotations__)
+
+
+@dataclass(frozen=True)
+class EpisodeBuffer:
+    """The data of an episode of T steps, column by column.
+
+    Leaves are lists or arrays with time first; dicts and tuples of them follow the space. A leaf
+    of a ``Text``, ``Sequence``, ``Graph`` or ``OneOf`` is a list with one value a step.
+
+    A buffer that is filled step by step may begin with the first observation and the first info as
+    the environment gave them: until :meth:`add_step_data` has made lists, whatever is not a list is
+    one value there.
+
+    Attributes:
+        id: the number of the episode; None for the next one.
+        seed: what the environment was reset with.
+        options: what the environment was reset with.
+        observations: T+1 observations.
+        actions: T actions.
+        rewards: T rewards.
+        terminations: T booleans.
+        truncations: T booleans.
+        infos: T+1 values for each key, nested as the infos are.
+
+    Example:
+        >>> buffer = EpisodeBuffer(observations=0.5, infos={"height": 3}, seed=7)
+        >>> step = {"observation": 0.7, "action": 1, "reward": 2.0,
+        ...         "terminated": True, "truncated": False, "info": {"height": 4}}
+        >>> buffer = buffer.add_step_data(step)
+        >>> len(buffer), buffer.observations, buffer.actions, buffer.infos
+        (1, [0.5, 0.7], [1], {'height': [3, 4]})
+    """
+
+    id: int | None = None
+    seed: int | None = None
+    options: dict[str, Any] | None = None
+    observations: Any = None
+    actions: Any = None
+    rewards: Any = field(default_factory=list)
+    terminations: Any = field(default_factory=list)
+    truncations: Any = field(default_factory=list)
+    infos: dict[str, Any] | None = None
+
+    def __len__(self) -> int:
+        """The number of steps, T."""
+        return len(self.rewards)
+
+    def add_step_data(self, step_data: StepData) -> EpisodeBuffer:
+        """The buffer with one more step, or with the reset when it is still empty.
+
+        Values are appended to lists. A leaf that is not a list is the first value itself, be it an
+        array, a number, a text or None; an array can also be the rows of several steps so far. The
+        lists of this buffer are extended and shared with the buffer that is returned, so go on with
+        that one. Keys beyond those of :class:`StepData` are kept as infos.
+
+        Args:
+            step_data: the step; action, reward, terminated and truncated are None for a reset.
+
+        Raises:
+            EpisodeKeyError: ``step_data`` lacks one of the keys of :class:`StepData`.
+            EpisodeError: the observation or action is nested otherwise than those before it.
+        """
+        steps, observations, infos = len(self.rewards), self.observations, self.infos
+        recorded = 0 if observations is None else _count(observations, steps + 1)
+        try:
+            observation, action, info = step_data["observation"], step_data["action"], step_data["info"]
+            reward, terminated, truncated = step_data["reward"], step_data["terminated"], step_data["truncated"]
+        except KeyError:
+            raise EpisodeKeyError(
+                f"The step has the keys {shortened(sorted(step_data, key=str))}, expected all of {sorted(STEP_KEYS)}."
+            ) from None
+        if infos is None:
+            infos = {}
+        elif not steps:
+            infos = {key: _first_info(value) for key, value in infos.items()}
+        if len(step_data) > len(STEP_KEYS):
+            info = {**info, **{key: value for key, value in step_data.items() if key not in STEP_KEYS}}
+        changes: dict[str, Any] = {
+            "observations": _grown(observations, observation, "observation", steps + 1),
+            "infos": append_info(infos, info, recorded),
+        }
+        if action is not None:
+            changes["actions"] = _grown(self.actions, action, "action", steps)
+            changes["rewards"] = _extended(self.rewards, reward)
+            changes["terminations"] = _extended(self.terminations, terminated)
+            changes["truncations"] = _extended(self.truncations, truncated)
+        return replace(self, **changes)
+
+
+def as_episode_buffers(buffers: Iterable[Any]) -> Iterable[EpisodeBuffer]:
+    """Episodes as a caller gives them; up to 0.4 they were plain dicts with the fields of a buffer.
+
+    Args:
+        buffers: the episodes. Those of a list are looked at before any of them is stored.
+
+    Warns:
+        DeprecationWarning: once, where there are dicts.
+
+    Raises:
+        EpisodeTypeError: an episode is neither a buffer nor such a dict.
+    """
+    if isinstance(buffers, EpisodeBuffer):
+        raise EpisodeTypeError("The episodes are a single EpisodeBuffer, expected a list of them; put it in a list.")
+    if not isinstance(buffers, Iterable) or isinstance(buffers, Mapping):
+        raise EpisodeTypeError(f"The episodes are {type(buffers).__name__} values, expected a list of EpisodeBuffer.")
+    if not isinstance(buffers, Sequence):
+        return buffers
+    if any(isinstance(buffer, Mapping) for buffer in buffers):
+        warn(
+            "Episodes as plain dicts are the older form of EpisodeBuffer(**episode); use that.",
+            DeprecationWarning,
+        )
+    return [_as_buffer(number, buffer) for number, buffer in enumerate(buffers)]
+
+
+def _as_buffer(number: int, buffer: Any) -> EpisodeBuffer:
+    if isinstance(buffer, EpisodeBuffer):
+        return buffer
+    names = [field.name for field in fields(EpisodeBuffer)]
+    if isinstance(buffer, Mapping) and set(buffer) <= set(names):
+        return EpisodeBuffer(**buffer)
+    got = f"a dict with the keys {sorted(buffer, key=str)}" if isinstance(buffer, Mapping) else repr(buffer)
+    raise EpisodeTypeError(f"Episode {number} is {got}, expected an EpisodeBuffer, whose fields are {names}.")
+
+
+def _is_structure(value: Any) -> bool:
+    """Dicts and plain tuples are structure; a named tuple, such as a graph, is one value.
+
+    So is an empty tuple, which may be the first of several values of a ``Sequence``.
+    """
+    return isinstance(value, Mapping) or (isinstance(value, tuple) and bool(value) and not hasattr(value, "_fields"))
+
+
+def _count(values: Any, recorded: int) -> int:
+    """How many steps the values have; ``recorded`` where they are dicts without any leaf."""
+    for leaf in _leaves(values):
+        return len(leaf) if _is_column(leaf, recorded) else 1
+    return recorded
+
+
+def _leaves(values: Any) -> Iterator[Any]:
+    if not _is_structure(values):
+        yield values
+        return
+    for part in values.values() if isinstance(values, Mapping) else values:
+        yield from _leaves(part)
+
+
+def _first_info(value: Any) -> Any:
+    """The first info in lists, as :func:`append_info` has them; what is in lists already stays."""
+    if isinstance(value, list):
+        return value
+    if isinstance(value, Mapping) and value:
+        return {key: _first_info(part) for key, part in value.items()}
+    if isinstance(value, tuple) and value and all(isinstance(part, list) for part in value):
+        return list(zip(*value, strict=False))
+    return [value]
+
+
+def _extended(values: Any, value: Any) -> list[Any]:
+    """The same list with one more value, or a new one where the values are an array."""
+    column: list[Any] = values if isinstance(values, list) else list(values)
+    column.append(value)
+    return column
+
+
+def _grown(values: Any, value: Any, what: str, recorded: int) -> Any:
+    """The values of the steps so far, and one more.
+
+    Args:
+        values: lists, nested as the value is, or the first value itself; None where there is none yet.
+        value: of one more step.
+        what: it is, for messages.
+        recorded: the number of steps so far, where the values do not tell.
+    """
+    return _started(value) if values is None else _appended(values, value, what, recorded)
+
+
+def _appended(values: Any, value: Any, what: str, recorded: int) -> Any:
+    if isinstance(values, list):
+        values.append(value)
+        return values
+    if isinstance(values, Mapping):
+        if not isinstance(value, Mapping):
+            raise EpisodeError(f"The {what} is {shortened(value)}, expected one nested as in the steps before.")
+        if values.keys() != value.keys():
+            raise EpisodeError(
+                f"The {what} has the keys {sorted(value, key=str)}, expected {sorted(values, key=str)} as in the "
+                f"steps before."
+            )
+        return {key: _appended(values[key], part, what, recorded) for key, part in value.items()}
+    if _is_structure(values):
+        return _appended_to_tuple(values, value, what, recorded)
+    return [*values, value] if _is_column(values, recorded) else [values, value]
+
+
+def _appended_to_tuple(values: tuple[Any, ...], value: Any, what: str, recorded: int) -> Any:
+    """The values of a ``Tuple`` part by part; those of a ``Sequence`` or ``OneOf`` step by step once they differ."""
+    if not isinstance(value, tuple):
+        raise EpisodeError(f"The {what} is {shortened(value)}, expected one nested as in the steps before.")
+    count = _count(values, recorded)
+    if len(value) == len(values):
+        try:
+            return tuple(_appended(old, part, what, recorded) for old, part in zip(values, value, strict=True))
+        except EpisodeError:
+            pass
+    return [*(_row(values, row, recorded) for row in range(count)), value]
+
+
+def _started(value: Any) -> Any:
+    """The value of the first step, in lists."""
+    if isinstance(value, Mapping):
+        return {key: _started(part) for key, part in value.items()}
+    return tuple(map(_started, value)) if _is_structure(value) else [value]
+
+
+def _row(values: Any, row: int, recorded: int) -> Any:
+    """The value of one of the steps so far."""
+    if isinstance(values, Mapping):
+        return {key: _row(part, row, recorded) for key, part in values.items()}
+    if _is_structure(values):
+        return tuple(_row(part, row, recorded) for part in values)
+    return values[row] if _is_column(values, recorded) else values
+
+
+def _is_column(leaf: Any, recorded: int) -> bool:
+    """Whether a leaf has one row a step, or is the value of the first one."""
+    return isinstance(leaf, list) or (recorded > 1 and isinstance(leaf, np.ndarray) and leaf.ndim > 0)

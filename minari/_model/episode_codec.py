@@ -1,0 +1,488 @@
+"""An episode buffer -> the checked columns of an episode, and columns -> what a reader gets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from minari._base.json_text import shortened
+from minari._base.plain_values import array_of, brief, type_name
+from minari._model.episode import same_values
+from minari._model.episode_buffer import EpisodeBuffer
+from minari._model.episode_metadata import checked_metadata
+from minari._model.infos import (
+    ABSENT,
+    RAGGED_VALUES,
+    columns_of_info,
+    decode_infos,
+    encode_infos,
+    mask_name,
+    rows_so_far,
+    second_mask_name,
+)
+from minari.errors import DatasetCorruptError, EpisodeError, EpisodeIndexError, EpisodeTypeError
+from minari.spaces import Column, Columns, EpisodeColumns, Path, SpaceCodec, codec_for, native, path_name, without_ones
+
+
+REWARDS: Path = ("rewards",)
+TERMINATIONS: Path = ("terminations",)
+TRUNCATIONS: Path = ("truncations",)
+#: What came of the steps of an episode: what it is usually selected by.
+OUTCOMES = frozenset({REWARDS, TERMINATIONS, TRUNCATIONS})
+
+_NUMBERS = "biufc"  # kinds of dtypes
+_STORED = _NUMBERS + "OSU"  # those that the columns of any space may have
+_NUMBER_TYPES = frozenset({int, np.float64})  # of most metadata
+#: What decoding values that do not fit together ends in.
+_ODD_VALUES = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError)
+
+
+class EpisodeCodec:
+    """Encodes and decodes the episodes of a dataset with these spaces."""
+
+    def __init__(self, observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
+        self.observations = codec_for(observation_space, ("observations",))
+        self.actions = codec_for(action_space, ("actions",))
+        self._columns_without_infos = len([*self.observations.paths(), *self.actions.paths()]) + 3
+        self._leaves = [
+            (leaf.path, 1 if codec is self.observations else 0, leaf.shape, without_ones(leaf.shape))
+            for codec in (self.observations, self.actions)
+            for leaf in codec.leaves()
+            if leaf.dtype.kind in _NUMBERS
+        ]
+        # Only other codecs than those of arrays have columns that are not among these.
+        arrays = {path for path, *_ in self._leaves}
+        self._other_paths = [
+            path for codec in (self.observations, self.actions) for path in codec.paths() if path not in arrays
+        ]
+
+    def encode(self, buffer: EpisodeBuffer) -> EpisodeColumns:
+        """Make the columns of an episode, and check everything about them.
+
+        Raises:
+            EpisodeError: the parts differ in length, or do not have the shape or kind that the
+                spaces ask for, or the episode has no step.
+            MetadataError: the options cannot be stored.
+        """
+        total_steps, columns = self._encode_steps(buffer, first_observations=1)
+        if buffer.infos:
+            columns.update(encode_infos(buffer.infos, total_steps + 1))
+        return EpisodeColumns(total_steps, columns, _metadata(buffer))
+
+    def encode_further_steps(self, buffer: EpisodeBuffer) -> EpisodeColumns:
+        """Make the columns of steps that continue an episode, but for the infos.
+
+        Raises:
+            EpisodeError: as :meth:`encode` does, but there are as many observations as actions.
+        """
+        return EpisodeColumns(*self._encode_steps(buffer, first_observations=0))
+
+    def _encode_steps(self, buffer: EpisodeBuffer, first_observations: int) -> tuple[int, dict[Path, Column]]:
+        """The number of steps, and all columns but the infos."""
+        rewards = _rewards(buffer.rewards)
+        total_steps = len(rewards)
+        if total_steps == 0:
+            raise EpisodeError("The episode has no step, expected at least one; leave it out.")
+        columns = {
+            **_encode_space(self.observations, buffer.observations, total_steps + first_observations, total_steps),
+            **_encode_space(self.actions, buffer.actions, total_steps, total_steps),
+            REWARDS: rewards,
+            TERMINATIONS: _flags("terminations", buffer.terminations, total_steps),
+            TRUNCATIONS: _flags("truncations", buffer.truncations, total_steps),
+        }
+        return total_steps, columns
+
+    def decode(self, episode_id: int, columns: Columns) -> dict[str, Any]:
+        """The fields of an :class:`~minari.EpisodeData`.
+
+        Raises:
+            DatasetCorruptError: a column is missing, or does not have the rows, the shape or the kind of
+                values that the spaces ask for.
+        """
+        try:
+            self._check(episode_id, columns)
+        except DatasetCorruptError:
+            raise
+        except _ODD_VALUES as error:
+            raise _damage(episode_id, error) from error
+        try:
+            return {
+                "id": episode_id,
+                "observations": self.observations.decode(columns),
+                "actions": self.actions.decode(columns),
+                "rewards": columns[REWARDS],
+                "terminations": columns[TERMINATIONS],
+                "truncations": columns[TRUNCATIONS],
+                "infos": decode_infos(columns) if len(columns) > self._columns_without_infos else {},
+            }
+        except DatasetCorruptError as error:
+            raise DatasetCorruptError(f"Episode {episode_id} cannot be decoded: {error}") from error
+        except _ODD_VALUES as error:
+            raise _damage(episode_id, error) from error
+
+    def decode_outcomes(self, episode_id: int, columns: Columns) -> dict[str, Any]:
+        """The fields of an :class:`~minari.EpisodeData` that need none but the columns of :data:`OUTCOMES`.
+
+        Raises:
+            DatasetCorruptError: a column is missing, or is not such a column.
+        """
+        try:
+            self._check_outcomes(episode_id, columns)
+        except KeyError as error:
+            raise _damage(episode_id, error) from error
+        return {
+            "id": episode_id,
+            "rewards": columns[REWARDS],
+            "terminations": columns[TERMINATIONS],
+            "truncations": columns[TRUNCATIONS],
+        }
+
+    def check(self, episode_id: int, columns: Columns, total_steps: int, encoded: Iterable[Path] = ()) -> None:
+        """Compare the columns of an episode with the spaces, without decoding them.
+
+        Args:
+            episode_id: the number of the episode.
+            columns: as they are stored.
+            total_steps: the number of its steps.
+            encoded: the paths of frames that are still encoded.
+
+        Raises:
+            DatasetCorruptError: as :meth:`decode` does.
+        """
+        try:
+            self._check(episode_id, columns, frozenset(encoded))
+            if len(columns[REWARDS]) != total_steps:
+                raise _odd_column(episode_id, REWARDS, columns[REWARDS], f"{total_steps} rows")
+        except DatasetCorruptError:
+            raise
+        except _ODD_VALUES as error:
+            raise _damage(episode_id, error) from error
+
+    def _check(self, episode_id: int, columns: Columns, encoded: frozenset[Path] = frozenset()) -> None:
+        """Compare the columns of an episode with the spaces.
+
+        Any kind of number passes, and any dimensions of length one, since other releases store what the
+        environment gave; what no release could have written does not.
+        """
+        rows = self._check_outcomes(episode_id, columns)
+        for path, more, shape, plain in self._leaves:
+            column = columns[path]
+            if column.shape == (rows + more, *shape) and column.dtype.kind in _NUMBERS:
+                continue
+            if (
+                column.dtype.kind not in _NUMBERS
+                or column.shape[:1] != (rows + more,)
+                or (column.shape[1:] != shape and without_ones(column.shape[1:]) != plain)
+            ) and path not in encoded:
+                raise _odd_column(episode_id, path, column, f"{rows + more} rows of numbers of shape {shape}")
+        if self._other_paths or encoded:
+            self._check_others(episode_id, columns, rows)
+        if len(columns) > self._columns_without_infos:
+            for path, column in columns.items():
+                if path[0] == "infos" and path[-1] != RAGGED_VALUES and len(column) != rows + 1:
+                    raise _odd_column(episode_id, path, column, f"{rows + 1} rows")
+
+    def _check_outcomes(self, episode_id: int, columns: Columns) -> int:
+        """Compare the rewards and the flags of an episode with each other; returns the number of steps."""
+        rewards = columns[REWARDS]
+        if rewards.dtype.kind not in _NUMBERS or not rewards.ndim:
+            raise _odd_column(episode_id, REWARDS, rewards, "numbers, one row a step")
+        rows = len(rewards)
+        for path in (TERMINATIONS, TRUNCATIONS):
+            flags = columns[path]
+            if flags.shape == (rows,) and flags.dtype.kind in _NUMBERS:
+                continue  # nearly always
+            if flags.shape[:1] != (rows,) or flags.size != rows or flags.dtype.kind not in _NUMBERS:
+                raise _odd_column(episode_id, path, flags, f"{rows} flags")
+        return rows
+
+    def _check_others(self, episode_id: int, columns: Columns, rows: int) -> None:
+        """Compare the columns of spaces that are no arrays: the kind of their values, and how many steps there are."""
+        for path in self._other_paths:
+            if columns[path].dtype.kind not in _STORED:
+                raise _odd_column(episode_id, path, columns[path], "numbers or texts")
+        for codec, expected in ((self.observations, rows + 1), (self.actions, rows)):
+            count = codec.count(columns)
+            if count is not None and count != expected:
+                raise DatasetCorruptError(
+                    f"Episode {episode_id} has {count} {codec.name}, expected {expected} for its {rows} rewards; "
+                    f"the file is damaged, or belongs to another dataset."
+                )
+
+
+def without_info(episode: EpisodeColumns, name: str) -> EpisodeColumns:
+    """The episode without one info.
+
+    Args:
+        episode: as :meth:`EpisodeCodec.encode` makes it.
+        name: the keys of the info joined by ``/``.
+    """
+    dropped = columns_of_info(episode.columns, name)
+    columns = {path: column for path, column in episode.columns.items() if path not in dropped}
+    return EpisodeColumns(episode.total_steps, columns, episode.metadata)
+
+
+def size_of(episode: EpisodeColumns) -> int:
+    """About how many bytes of memory the values of an episode take, texts included."""
+    size = 0
+    for column in episode.columns.values():
+        size += column.nbytes
+        if column.dtype.hasobject:
+            size += sum(map(size_of_value, column))
+    for value in episode.metadata.values():
+        size += 32 if type(value) in _NUMBER_TYPES else size_of_value(value)
+    return size
+
+
+def size_of_value(value: Any) -> int:
+    """About how many bytes of memory a nested value takes."""
+    if isinstance(value, (str, bytes)):
+        return 50 + len(value)
+    if isinstance(value, (np.ndarray, np.generic)):
+        return int(value.nbytes)
+    if isinstance(value, Mapping):
+        return sum(map(size_of_value, value.values()))
+    return sum(map(size_of_value, value)) if isinstance(value, (list, tuple)) else 32
+
+
+def _damage(episode_id: int, error: Exception) -> DatasetCorruptError:
+    """What an error means that came of values which do not fit together."""
+    if isinstance(error, KeyError):
+        missing = error.args[0] if error.args else None
+        name = path_name(missing) if isinstance(missing, tuple) else missing
+        problem = f"has no {shortened(name)}, which the spaces of the dataset ask for"
+    else:
+        problem = f"does not hold what the spaces of the dataset ask for ({shortened(str(error))})"
+    return DatasetCorruptError(f"Episode {episode_id} {problem}; the file is damaged, or belongs to another dataset.")
+
+
+def _odd_column(episode_id: int, path: Path, column: Column, expected: str) -> DatasetCorruptError:
+    return DatasetCorruptError(
+        f"The {path_name(path)} of episode {episode_id} are {column.dtype} values of shape {column.shape}, expected "
+        f"{expected} as in the spaces of the dataset; the file is damaged, or belongs to another dataset."
+    )
+
+
+def _encode_space(codec: SpaceCodec, values: Any, rows: int, total_steps: int) -> dict[Path, Column]:
+    if values is None:
+        raise EpisodeError(f"The episode has no {codec.name}, expected {rows} for its {total_steps} rewards.")
+    try:
+        columns = codec.encode(values)
+    except EpisodeError:
+        raise
+    except Exception as error:  # of values that a space has never seen, in codecs of others as well
+        raise EpisodeTypeError(
+            f"The {codec.name} cannot be stored as values of {codec.space} ({type(error).__name__}: {error}); convert "
+            f"or drop them in a StepDataCallback."
+        ) from error
+    count = codec.count(columns)
+    if count is not None and count != rows:
+        raise EpisodeError(
+            f"The episode has {count} {codec.name}, expected {rows} for its {total_steps} rewards"
+            f"{' (one more than steps: that of the reset)' if rows > total_steps else ''}."
+        )
+    return columns
+
+
+def _rewards(values: Any) -> Column:
+    """The rewards as an array: one number a step, or several in the same shape at each."""
+    try:
+        rewards = np.asarray(values)
+    except Exception:  # rows of different shapes, or values of other libraries, which may raise anything
+        rewards = _row_by_row(values)
+    if rewards.dtype == object:
+        rewards = _row_by_row(values)
+    if rewards.ndim > 1 and rewards.size == len(rewards):
+        rewards = rewards.reshape(len(rewards))  # environments that return arrays of one element
+    if rewards.ndim == 0 or 0 in rewards.shape[1:]:
+        raise EpisodeError(
+            f"The rewards have the shape {rewards.shape}, expected one number a step, (T,), or as many at each "
+            f"step, (T, k)."
+        )
+    if len(rewards) and rewards.dtype.kind not in "biuf":
+        raise EpisodeTypeError(f"The rewards are {rewards.dtype} values, expected one number a step, or several.")
+    return native(rewards)
+
+
+def _row_by_row(values: Any) -> Column:
+    """An array of rewards that NumPy does not make by itself; the first that is odd is named."""
+    rows: list[Column] = []
+    for step, value in enumerate(values):
+        try:
+            row = array_of(value)
+            row = np.asarray(value) if row is None else row
+        except Exception:  # of another library, for any reason
+            row = np.empty((), object)
+        if row.dtype.kind not in "biuf":
+            raise EpisodeTypeError(
+                f"The rewards are {row.dtype} values, expected one number a step, or several, and at step {step} there "
+                f"is {brief(value)} ({type_name(value)}); convert it to numbers."
+            )
+        rows.append(row.reshape(()) if row.size == 1 and not isinstance(value, (list, tuple)) else row)
+        if rows[0].shape != rows[-1].shape:
+            raise EpisodeError(
+                f"The rewards differ in shape from step to step, {rows[-1].shape} at step {step} and {rows[0].shape} "
+                f"before; give as many numbers at each step."
+            )
+    return np.array(rows)
+
+
+def _flags(name: str, values: Any, rows: int) -> Column:
+    flags = np.asarray(values)
+    if flags.shape == (rows,) and flags.dtype == np.bool_:
+        return flags
+    if flags.ndim > 1 and flags.size == len(flags):
+        flags = flags.reshape(len(flags))
+    if flags.ndim != 1 or len(flags) != rows:
+        raise EpisodeError(f"The episode has {name} of shape {flags.shape}, expected ({rows},) for its {rows} rewards.")
+    if flags.dtype.kind == "b":
+        return flags
+    if flags.dtype.kind not in "iuf" or not np.isin(flags, (0, 1)).all():
+        raise EpisodeTypeError(f"The {name} are {flags.dtype} values, expected booleans.")
+    return flags.astype(np.bool_)
+
+
+def _metadata(buffer: EpisodeBuffer) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    if buffer.seed is not None:
+        if isinstance(buffer.seed, (bool, np.bool_)) or not isinstance(buffer.seed, (int, np.integer)):
+            raise EpisodeTypeError(f"The seed of the episode is {brief(buffer.seed)}, expected an int or None.")
+        kept["seed"] = int(buffer.seed)
+        if kept["seed"].bit_length() > 64:
+            kept = checked_metadata(kept)
+    if buffer.options:
+        if not isinstance(buffer.options, Mapping):
+            raise EpisodeTypeError(f"The options of the episode are {brief(buffer.options)}, expected a dict or None.")
+        kept.update(checked_metadata({"options": dict(buffer.options)}))
+    return kept
+
+
+def check_window(index: int, total_steps: int, start: int, stop: int) -> None:
+    """See that an episode has these steps.
+
+    Raises:
+        EpisodeIndexError: it has not, or there is no step between start and stop.
+    """
+    if not 0 <= start < stop <= total_steps:
+        raise EpisodeIndexError(
+            f"Episode {index} has {total_steps} steps and no window from {start} to {stop}, expected "
+            f"0 <= start < stop <= {total_steps}."
+        )
+
+
+def window_of(episode: dict[str, Any], start: int, stop: int) -> dict[str, Any]:
+    """The same fields with the steps from start to stop, and one observation and info more.
+
+    >>> window_of({"id": 7, "observations": [0, 1, 2, 3], "rewards": [0.5, 1.5, 2.5]}, 1, 3)
+    {'id': 7, 'observations': [1, 2, 3], 'rewards': [1.5, 2.5]}
+    """
+    return {
+        name: values if name == "id" else _window_rows(values, start, stop + (name in _WITH_FIRST_ROW))
+        for name, values in episode.items()
+    }
+
+
+_WITH_FIRST_ROW = ("observations", "infos")  # T+1 rows; the other fields have T
+
+
+def _window_rows(values: Any, start: int, stop: int) -> Any:
+    if isinstance(values, dict):
+        return {key: _window_rows(part, start, stop) for key, part in values.items()}
+    if isinstance(values, tuple):
+        return tuple(_window_rows(part, start, stop) for part in values)
+    return values[start:stop]
+
+
+def append_steps(stored: EpisodeColumns, more: EpisodeColumns, more_infos: Mapping[str, Any] | None) -> EpisodeColumns:
+    """The whole episode: what is stored, followed by further steps.
+
+    Args:
+        stored: the episode so far; its metadata stay.
+        more: the columns of the further steps without infos; observations have as many rows as
+            actions.
+        more_infos: the infos of the further steps.
+
+    Raises:
+        EpisodeError: the two cannot be joined.
+    """
+    total_steps = stored.total_steps + more.total_steps
+    columns = {path: _joined(stored.columns, column, path) for path, column in more.columns.items()}
+    old_infos = decode_infos(stored.columns)
+    if old_infos or more_infos:
+        infos = _joined_infos(old_infos, more_infos or {}, stored.total_steps + 1, more.total_steps)
+        columns.update(encode_infos(infos, total_steps + 1))
+    return EpisodeColumns(total_steps, columns, dict(stored.metadata))
+
+
+def _joined(stored: Columns, more: Column, path: Path) -> Column:
+    first = stored.get(path)
+    if first is None or first.shape[1:] != more.shape[1:]:
+        raise EpisodeError(
+            f"The stored {path_name(path)!r} and those of the steps that continue the episode have different "
+            f"shapes, {None if first is None else first.shape} and {more.shape}; the stored data are damaged."
+        )
+    if not len(first) or not len(more):
+        return first if len(first) else more.copy()  # an empty column says nothing about the dtype
+    return np.concatenate([first, more])
+
+
+def _joined_infos(first: Mapping[str, Any], second: Mapping[str, Any], rows: int, more: int) -> dict[str, Any]:
+    first, second = _without_masks(first), _without_masks(second)
+    joined: dict[str, Any] = {}
+    for key in [*first, *(key for key in second if key not in first)]:
+        a, b = first.get(key, ABSENT), second.get(key, ABSENT)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            joined[key] = _joined_infos(a, b, rows, more)
+        elif isinstance(a, tuple) and isinstance(b, tuple) and len(a) == len(b):
+            joined[key] = tuple([*x, *y] for x, y in zip(a, b, strict=True))
+        else:
+            joined[key] = [*_rows(a, rows), *_rows(b, more)]
+    return joined
+
+
+def _rows(values: Any, count: int) -> list[Any]:
+    if values is ABSENT:
+        return [ABSENT] * count
+    if isinstance(values, tuple):
+        return [tuple(step) for step in zip(*values, strict=True)]
+    return rows_so_far(values, count)
+
+
+def _without_masks(infos: Mapping[str, Any]) -> dict[str, Any]:
+    """Infos whose absent rows are marked in place rather than by a mask beside them.
+
+    A mask is told from an info of the same name by the rows that it hides: they hold the filling.
+    """
+    plain = dict(infos)
+    for key, values in infos.items():
+        names = [name for name in (second_mask_name(key), mask_name(key)) if _is_mask(infos.get(name))]
+        if not names or names[0] not in plain:
+            continue
+        mask: Any = infos[names[0]]
+        if isinstance(values, Mapping):
+            del plain[names[0]]  # its parts have masks of their own
+            continue
+        rows = list(zip(*values, strict=True)) if isinstance(values, tuple) else values
+        if len(rows) == len(mask) and all(map(_is_filling, _hidden(rows, mask))):
+            del plain[names[0]]
+            plain[key] = [value if there else ABSENT for value, there in zip(rows, mask, strict=True)]
+    return {key: _without_masks(values) if isinstance(values, Mapping) else values for key, values in plain.items()}
+
+
+def _is_mask(column: Any) -> bool:
+    return isinstance(column, np.ndarray) and column.dtype == np.bool_ and column.ndim == 1 and not column.all()
+
+
+def _hidden(values: Any, mask: Column) -> list[Any]:
+    return [value for value, there in zip(values, mask, strict=True) if not there]
+
+
+def _is_filling(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_filling, value))
+    if isinstance(value, (np.ndarray, np.generic)):
+        return same_values(np.asarray(value), np.zeros_like(value))
+    return value is None or value in ("", b"")

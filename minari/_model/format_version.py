@@ -1,0 +1,159 @@
+"""Format versions: which datasets can be read, and what a combination of datasets carries.
+
+A dataset carries either an exact version (``0.5.4``) or a specifier (``~=0.4``), in the sense of
+PEP 440; those of 0.3 carry none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+from typing import TYPE_CHECKING
+
+from minari._base.json_text import shortened
+from minari._base.lazy import LazyModule
+from minari._base.warnings import warn
+from minari.errors import CombineError, DatasetVersionError
+
+
+if TYPE_CHECKING:
+    import portion  # type: ignore[import-untyped]
+
+    from minari._model import version_ranges
+else:
+    # It brings two libraries, and a release that is known by its name, as nearly all are, needs none.
+    version_ranges = LazyModule("minari._model.version_ranges")
+
+
+__all__ = [
+    "FIRST_VERSION",
+    "FORMAT_VERSION",
+    "UNIFORM_BOUNDS_VERSION",
+    "check_readable",
+    "combine_versions",
+    "is_compatible",
+    "supported_dataset_versions",
+]
+
+#: The newest format version that 0.5.4 reads, which is the one that is written.
+FORMAT_VERSION = "0.5.4"
+
+#: The format version of datasets whose spaces have uniform bounds that are not written out; 0.5.4 refuses it.
+UNIFORM_BOUNDS_VERSION = "0.6"
+
+#: What a dataset without any version follows.
+FIRST_VERSION = "~=0.3.0"
+
+#: The releases whose datasets can be read.
+supported_dataset_versions: set[str] = {
+    *("0.3.0", "0.3.1"),
+    *("0.4.0", "0.4.1", "0.4.2", "0.4.3"),
+    *("0.5.0", "0.5.1", "0.5.2", "0.5.3", "0.5.4"),
+    UNIFORM_BOUNDS_VERSION,
+}
+
+_OLDEST = "0.3.0"
+_READABLE = f">={_OLDEST},<={FORMAT_VERSION}"
+# The rest of the major line, which may change what is stored but not where.
+_NEWER = f">{FORMAT_VERSION},<1.dev0"
+
+
+def is_compatible(version_text: str | None) -> bool:
+    """Whether datasets of that version are read without reservation.
+
+    >>> is_compatible("0.5.4"), is_compatible("~=0.4"), is_compatible("0.6.0")
+    (True, True, False)
+
+    Args:
+        version_text: an exact version, a specifier, or None for the datasets of 0.3. A text that
+            is neither is not compatible.
+    """
+    if _is_release(version_text):
+        return True
+    try:
+        return bool(_interval(version_text).overlaps(_interval(_READABLE)))
+    except ValueError:
+        return False
+
+
+def check_readable(version_text: str | None, dataset: str) -> None:
+    """Make sure that a dataset can be read.
+
+    Args:
+        version_text: the version it carries, None for the datasets of 0.3.
+        dataset: its id or path, for the message.
+
+    Warns:
+        UserWarning: the version is newer, of the same major line.
+
+    Raises:
+        DatasetVersionError: the version is of another major line, or not a version at all.
+    """
+    if _is_release(version_text):
+        return
+    try:
+        interval = _interval(version_text)
+    except ValueError as error:
+        raise DatasetVersionError(
+            f"The dataset {dataset} carries {shortened(version_text)}, which is not a version (PEP 440)."
+        ) from error
+    if interval.overlaps(_interval(_READABLE)):
+        return
+    if interval.overlaps(_interval(_NEWER)):
+        warn(
+            f"The dataset {dataset} follows the format version {version_text}, which is newer than "
+            f"{FORMAT_VERSION}; parts of it may be missing until Minari is upgraded.",
+        )
+        return
+    raise DatasetVersionError(
+        f"The dataset {dataset} follows the format version {version_text}, and this release reads "
+        f"{_OLDEST} to {FORMAT_VERSION}; install a release of Minari that reads it."
+    )
+
+
+def combine_versions(version_texts: Sequence[str | None]) -> str:
+    """The version that a combination of datasets carries.
+
+    Datasets that all carry specifiers give the intersection of these; otherwise the combination
+    carries the newest format version.
+
+    >>> combine_versions(["~=0.4", "~=0.4.1"])
+    '>=0.4.1,<0.5'
+    >>> combine_versions(["~=0.4", "0.5.3"])
+    '0.5.4'
+
+    Raises:
+        CombineError: the specifiers exclude each other.
+        DatasetVersionError: one of the texts is not a version.
+    """
+    texts = [FIRST_VERSION if text is None else text for text in version_texts]
+    if all(map(_is_release, texts)):
+        return FORMAT_VERSION
+    try:
+        intervals = [_interval(text) for text in texts]
+    except ValueError as error:
+        raise DatasetVersionError(
+            f"One of the versions {shortened(texts)} is not a version (PEP 440): {error}."
+        ) from error
+    if any(map(version_ranges.is_exact, texts)):
+        return FORMAT_VERSION
+    shared = reduce(lambda left, right: left & right, intervals)
+    if shared.empty:
+        raise CombineError(f"The datasets follow the format versions {shortened(texts)}, which exclude each other.")
+    return version_ranges.specifier_of(shared, texts)
+
+
+def _is_release(text: object) -> bool:
+    return isinstance(text, str) and text in supported_dataset_versions
+
+
+def _interval(text: object) -> portion.Interval:
+    return version_ranges.interval(FIRST_VERSION if text is None else text)
+
+
+def frames_were_jpeg(version_text: str | None) -> bool:
+    """Whether a release that does not say how it stores frames stores them as JPEG.
+
+    Up to 0.5.2 they are raw, in 0.5.3 they are JPEG, and from 0.5.4 on the metadata say.
+    """
+    return version_text == "0.5.3"

@@ -1,0 +1,121 @@
+"""``metadata.json`` as it is stored: found in a folder, read and checked, without making anything of it.
+
+Nothing here needs Gymnasium or NumPy, so that catalogues of thousands of datasets are listed at once.
+What the descriptions of spaces and environments stand for, :mod:`minari._model.metadata` finds out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from minari._base.json_text import parse_json, shortened
+from minari.errors import DatasetCorruptError
+
+
+__all__ = [
+    "MOST_METADATA",
+    "SPACES",
+    "TOTALS",
+    "check_metadata",
+    "damaged",
+    "parse_metadata",
+    "size_of",
+    "texts_of",
+    "with_id_of_place",
+]
+
+#: The most bytes that the metadata of a dataset may have; those of the largest images have a third of it.
+MOST_METADATA = 1 << 26
+
+TOTALS = ("total_episodes", "total_steps")
+SPACES = ("observation_space", "action_space")
+
+_MOST = 2**63 - 1  # of a total
+_KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
+    **dict.fromkeys(("data_format", "env_spec", "eval_env_spec", "dataset_id", "minari_version"), (str, "a string")),
+    **dict.fromkeys(SPACES, ((str, dict), "the description of a space")),
+    "jpeg_encoding": (bool, "true or false"),
+    "combined_datasets": (list, "a list of dataset ids"),
+}
+
+
+def parse_metadata(text: str | bytes, source: object) -> dict[str, Any]:
+    """The object that the text of a metadata file holds, checked.
+
+    Args:
+        text: the content of the file.
+        source: its path, for messages.
+
+    Raises:
+        DatasetCorruptError: the text is no JSON object, or a key is missing or has a wrong value.
+    """
+    if len(text) > MOST_METADATA:
+        raise DatasetCorruptError(
+            f"The metadata of {source} are larger than {MOST_METADATA:,} bytes, which no dataset needs; download it "
+            f"again, or leave it alone."
+        )
+    try:
+        value = parse_json(text)
+    except ValueError as error:
+        raise DatasetCorruptError(f"The metadata file {source} is damaged, it is not valid JSON: {error}.") from error
+    if not isinstance(value, dict):
+        raise DatasetCorruptError(f"The metadata file {source} must hold a JSON object, got {shortened(value)}.")
+    return check_metadata(value, source)
+
+
+def check_metadata(raw: dict[str, Any], source: object) -> dict[str, Any]:
+    """The same object, when everything in it that the library goes by is there and of the right kind.
+
+    Args:
+        raw: what a metadata file holds, spaces and specs being JSON strings.
+        source: where it comes from, for messages.
+
+    Raises:
+        DatasetCorruptError: a key is missing or has a wrong value.
+    """
+    for key in TOTALS:
+        value = raw.get(key)
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MOST:
+            raise damaged(source, key, "a count from 0", raw)
+    for key in SPACES:
+        # The datasets of 0.3 leave the spaces to the environment.
+        if key not in raw and raw.get("env_spec") is None:
+            raise damaged(source, key, "the description of a space, as there is no 'env_spec' to take it from", raw)
+    for key, (kind, expected) in _KINDS.items():
+        value = raw.get(key)
+        if value is not None and not isinstance(value, kind):
+            raise damaged(source, key, expected, raw)
+    if not all(isinstance(dataset_id, str) for dataset_id in raw.get("combined_datasets") or []):
+        raise damaged(source, "combined_datasets", "a list of dataset ids", raw)
+    return raw
+
+
+def size_of(raw: Mapping[str, Any]) -> float | None:
+    """Return the size of a dataset in MB, from its metadata; None where they have none that a size can be."""
+    size = raw.get("dataset_size")
+    if isinstance(size, bool) or not isinstance(size, (int, float)) or not 0 <= size < _MOST:
+        return None
+    return float(size)
+
+
+def texts_of(value: object) -> list[str]:
+    """Return the texts that a key of the metadata holds, whatever that is: several in a list, one, or none.
+
+    >>> texts_of(["Ada", 3]), texts_of("Ada"), texts_of(None)
+    (['Ada', '3'], ['Ada'], [])
+    """
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [str(item) for item in value]
+    return [] if value is None else [str(value)]
+
+
+def with_id_of_place(raw: dict[str, Any], dataset_id: str) -> dict[str, Any]:
+    """Return metadata with the id that says where the dataset lies, which may have been moved or copied there."""
+    return {**raw, "dataset_id": dataset_id} if raw.get("dataset_id") else raw
+
+
+def damaged(source: object, key: str, expected: str, raw: Mapping[str, Any]) -> DatasetCorruptError:
+    """The error about a key of the metadata."""
+    found = f"got {shortened(raw[key])}" if key in raw else "which is missing"
+    return DatasetCorruptError(f"The metadata in {source} is damaged: {key!r} must be {expected}, {found}.")

@@ -1,0 +1,1 @@
+"""The Arrow and Parquet formats: a directory of files for each episode."""

@@ -1,0 +1,324 @@
+"""The files of the tables: Arrow's own, and Parquet.
+
+An Arrow file is one record batch, and compressed as a whole or not at all. A Parquet file is one row
+group, whose columns are compressed one by one; a page holds up to 64 MB, since frames are compressed
+best together with those before and after them. Numbers are stored as they are, without dictionaries,
+but for frames: Parquet has no type of eight bits and would spend 32 on each value.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from minari._base.files import FilesBeneath
+from minari._base.json_text import shortened
+from minari._model.compression import Codec
+from minari._storages.arrow.limits import RowCountError
+from minari._storages.arrow.messages import MESSAGES, check_messages, check_schema_message
+from minari._storages.arrow.pages import check_footer, check_levels
+from minari.errors import DatasetCorruptError
+
+
+# Smaller files are read, which is faster, and a process may only have so many maps. Windows has no path for
+# a descriptor, and does not let a file be replaced that is mapped.
+_MAPPED_FROM: Final = 2**18
+_DESCRIPTORS: Final = Path("/dev/fd")  # where a file that is open has a path
+_CAN_MAP: Final = _DESCRIPTORS.is_dir()
+_CAN_READ_INTO: Final = hasattr(os, "readv")
+
+_PAGE = 2**26
+_MOST_ROWS = 2**31 - 1  # of a row group
+_FRAME_VALUES = 1024  # a step, from which on a dictionary of bytes is worth while
+_LONGEST_TEXT: Final = 2**24  # of the footer of a Parquet file; the schema as Arrow has it is one
+_LONGEST_LIST: Final = 2**17
+_BITS = {"BOOLEAN": 1, "INT32": 32, "INT64": 64, "FLOAT": 32, "DOUBLE": 64}
+
+_TYPES: Final = frozenset(
+    data_type.id
+    for data_type in (
+        *(pa.null(), pa.bool_(), pa.int8(), pa.int16(), pa.int32(), pa.int64()),
+        *(pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64(), pa.float16(), pa.float32(), pa.float64()),
+        *(pa.string(), pa.large_string(), pa.binary(), pa.large_binary(), pa.binary(1)),
+        *(pa.timestamp("ns"), pa.duration("ns"), pa.date32(), pa.date64()),
+        *(pa.struct([]), pa.list_(pa.null()), pa.large_list(pa.null()), pa.list_(pa.null(), 1)),
+    )
+)
+#: What goes wrong where the bytes of a file are not those of a table.
+_DAMAGE: Final = (pa.ArrowException, OSError, ValueError, TypeError, ArithmeticError, MemoryError, RecursionError)
+
+#: Where values begin in a file, and their type there where it is another than in the table.
+Place: TypeAlias = tuple[int, np.dtype[Any] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class TableFiles:
+    """How the tables of a format are read and written.
+
+    Attributes:
+        name: of the file of an episode.
+        decode: the bytes of a file as a table of that many rows, or of any number.
+        decode_schema: the schema of that table, without the table.
+        encode: a table as the bytes of a file, each leaf with its codec.
+        places: where in the bytes the values of leaves begin that are all numbers; None where that
+            cannot be said.
+        is_compressed_whole: whether all leaves have the same codec, the first that is given.
+    """
+
+    name: str
+    decode: Callable[..., Any]
+    decode_schema: Callable[[Any], Any]
+    encode: Callable[[Any, Sequence[Codec | None]], Any]
+    places: Callable[[Any, Sequence[Any]], list[Place] | None]
+    is_compressed_whole: bool
+
+    def table(self, data: Any, path: str, rows: int) -> Any:
+        """The table in the bytes of a file, checked in full.
+
+        Args:
+            data: the bytes.
+            path: of the file, for messages.
+            rows: how many the table must have.
+
+        Raises:
+            DatasetCorruptError: they are those of no table, of one with another number of rows, or would
+                take far more memory than the file has bytes.
+        """
+        try:
+            table = self.decode(data, rows)
+            check_types(table.schema)
+            table.validate(full=True)  # offsets are followed, and text is UTF-8
+        except RowCountError as error:
+            raise DatasetCorruptError(
+                f"The table in {path} has {error.found} rows, expected {rows} for the {rows - 1} steps that "
+                f"metadata.json beside it speaks of; the two do not belong together, so copy or download them again."
+            ) from None
+        except _DAMAGE as error:
+            raise damaged(path, error) from error
+        return table
+
+    def schema(self, data: Any, path: str) -> Any:
+        """The schema of the table in the bytes of a file; raises as :meth:`table` does."""
+        try:
+            schema = self.decode_schema(data)
+            check_types(schema)
+        except _DAMAGE as error:
+            raise damaged(path, error) from error
+        return schema
+
+
+def read_part(files: FilesBeneath, name: str) -> Any:
+    """The bytes of a file as an array of bytes, which nobody else has.
+
+    Raises:
+        DatasetCorruptError: the file is missing, cannot be read, or leads out of the directory.
+    """
+    try:
+        descriptor, size = files.open_sized(name)
+        try:
+            return _content(descriptor, size)
+        finally:
+            os.close(descriptor)
+    except (OSError, MemoryError) as error:
+        raise _unreadable(files, name, error) from error
+
+
+def view_part(files: FilesBeneath, name: str) -> Any:
+    """The same as a view of a map of the file, where it is not small; not to be written to."""
+    try:
+        descriptor, size = files.open_sized(name)
+        try:
+            if size < _MAPPED_FROM or not _CAN_MAP:
+                return _content(descriptor, size)
+            with pa.memory_map(str(_DESCRIPTORS / str(descriptor))) as memory:  # which needs no descriptor
+                return np.frombuffer(memory.read_buffer(size), np.uint8)
+        finally:
+            os.close(descriptor)
+    except (pa.ArrowException, OSError, MemoryError) as error:
+        raise _unreadable(files, name, error) from error
+
+
+def _content(descriptor: int, size: int) -> Any:
+    data: Any = np.empty(size, np.uint8)
+    done = _read_into(descriptor, data)
+    while done < size:  # the system may give less than it is asked for
+        count = _read_into(descriptor, data[done:])
+        if not count:
+            raise OSError("it becomes shorter while it is read")
+        done += count
+    return data
+
+
+def _read_into(descriptor: int, data: Any) -> int:
+    if _CAN_READ_INTO:
+        return os.readv(descriptor, [data])
+    part = os.read(descriptor, len(data))
+    data[: len(part)] = np.frombuffer(part, np.uint8)
+    return len(part)
+
+
+def _unreadable(files: FilesBeneath, name: str, error: Exception) -> DatasetCorruptError:
+    path = f"{files.path}{os.sep}{name}"
+    if isinstance(error, FileNotFoundError):
+        return DatasetCorruptError(f"The file {path} of an episode is missing; copy or download the dataset again.")
+    return damaged(path, error)
+
+
+def has_codec(name: str) -> bool:
+    """Whether the library of both formats was built with a codec."""
+    return bool(pa.Codec.is_available(name))
+
+
+def damaged(path: str, error: Exception) -> DatasetCorruptError:
+    """That a file is no table."""
+    return DatasetCorruptError(
+        f"{path} cannot be read ({error}); it is cut off, damaged or another kind of file, so copy or "
+        f"download it again."
+    )
+
+
+def check_types(schema: Any) -> None:
+    """Check that the types of a schema are among those that datasets have.
+
+    Raises:
+        ValueError: there is another one.
+    """
+    types = [field.type for field in schema]
+    while types:
+        found = types.pop()
+        if found.id not in _TYPES:
+            raise ValueError(f"it has a column of the type {shortened(str(found))}, which no dataset has")
+        types += [found.field(i).type for i in range(found.num_fields)]
+
+
+def _decode_arrow(data: Any, rows: int | None = None) -> Any:
+    check_messages(data, rows)
+    return pa.ipc.open_stream(pa.py_buffer(data).slice(MESSAGES)).read_all()
+
+
+def _decode_arrow_schema(data: Any) -> Any:
+    check_schema_message(data)
+    return pa.ipc.open_stream(pa.py_buffer(data).slice(MESSAGES)).schema
+
+
+def _encode_arrow(table: Any, codecs: Sequence[Codec | None]) -> Any:
+    codec = next(filter(None, codecs), None)
+    compression = None if codec is None else pa.Codec(codec.name, compression_level=codec.level)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
+def _places_in_arrow(data: Any, arrays: Sequence[Any]) -> list[Place] | None:
+    start = pa.py_buffer(data).address
+    if any(array.offset for array in arrays):
+        return None
+    return [(array.buffers()[-1].address - start, None) for array in arrays]
+
+
+def _open_parquet(data: Any) -> Any:
+    """The file, of which the footer was checked."""
+    return pq.ParquetFile(
+        pa.BufferReader(pa.py_buffer(data)),
+        page_checksum_verification=True,
+        thrift_string_size_limit=_LONGEST_TEXT,
+        thrift_container_size_limit=_LONGEST_LIST,
+    )
+
+
+def _decode_parquet(data: Any, rows: int | None = None) -> Any:
+    footer = check_footer(data, rows)
+    with _open_parquet(data) as file:
+        check_types(file.schema_arrow)
+        columns = map(file.schema.column, range(len(file.schema)))
+        check_levels(footer, [(column.max_repetition_level, column.max_definition_level) for column in columns])
+        return file.read(use_threads=False)  # threads only help where several columns are big
+
+
+def _decode_parquet_schema(data: Any) -> Any:
+    check_footer(data)
+    with _open_parquet(data) as file:
+        return file.schema_arrow
+
+
+def _encode_parquet(table: Any, codecs: Sequence[Codec | None]) -> Any:
+    compression, levels, with_dictionary = {}, {}, []
+    for (name, element, size), codec in zip(_parquet_columns(table.schema), codecs, strict=True):
+        is_text = pa.types.is_string(element) or pa.types.is_large_string(element)
+        if is_text or (pa.types.is_uint8(element) and size >= _FRAME_VALUES):
+            with_dictionary.append(name)
+        compression[name] = "NONE" if codec is None else codec.name.upper()
+        if codec is not None and codec.level is not None:
+            levels[name] = codec.level
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        table,
+        sink,
+        compression=compression,
+        compression_level=levels or None,
+        use_dictionary=with_dictionary or False,
+        write_statistics=False,
+        data_page_size=_PAGE,
+        row_group_size=_MOST_ROWS,
+        # A file that is not compressed is made and read through a mould, and its checksums are beside it.
+        write_page_checksum=any(codecs),
+    )
+    return sink.getvalue()
+
+
+def _parquet_columns(fields: Iterable[Any], prefix: str = "") -> Iterator[tuple[str, Any, int]]:
+    """The columns of a schema as Parquet calls them, with the type of an element and the elements of a row."""
+    for field in fields:
+        name, element, size = f"{prefix}{field.name}", field.type, 1
+        if pa.types.is_struct(element):
+            yield from _parquet_columns((element[i] for i in range(element.num_fields)), f"{name}.")
+            continue
+        while pa.types.is_fixed_size_list(element) or pa.types.is_list(element) or pa.types.is_large_list(element):
+            size *= getattr(element, "list_size", 1)
+            name, element = f"{name}.list.element", element.value_type
+        yield name, element, size
+
+
+def _places_in_parquet(data: Any, arrays: Sequence[Any]) -> list[Place] | None:
+    with _open_parquet(data) as file:
+        metadata = file.metadata
+    if metadata.num_row_groups != 1 or metadata.num_columns != len(arrays):
+        return None
+    group = metadata.row_group(0)
+    places: list[Place] = []
+    for number, array in enumerate(arrays):
+        column = group.column(number)
+        values = array.values if pa.types.is_fixed_size_list(array.type) else array
+        is_plain = "PLAIN" in column.encodings and {*column.encodings} <= {"PLAIN", "RLE"}  # (RLE is for levels)
+        bits = _BITS.get(column.physical_type)
+        is_widened = pa.types.is_integer(values.type) and values.type.bit_width < 32 and bits == 32
+        if column.compression != "UNCOMPRESSED" or column.has_dictionary_page or not is_plain:
+            return None
+        if bits is None or (bits != values.type.bit_width and not is_widened):
+            return None
+        # A page is its header, the levels and then the values; where a column has several pages, what is
+        # found here is not what the table has.
+        end = column.data_page_offset + column.total_compressed_size
+        places.append((end - -(-len(values) * bits // 8), np.dtype(np.int32) if is_widened else None))
+    return places
+
+
+ARROW: Final = TableFiles(
+    "part-0.arrow", _decode_arrow, _decode_arrow_schema, _encode_arrow, _places_in_arrow, is_compressed_whole=True
+)
+PARQUET: Final = TableFiles(
+    "part-0.parquet",
+    _decode_parquet,
+    _decode_parquet_schema,
+    _encode_parquet,
+    _places_in_parquet,
+    is_compressed_whole=False,
+)

@@ -1,0 +1,495 @@
+"""StorageCore and EpisodeWriter: an open dataset on disk, and the hooks that a storage format fills in."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path as FilePath
+from typing import Any, ClassVar, TypeVar
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+from minari._base.json_text import shortened
+from minari._base.locks import waiting_at_most
+from minari._base.system_errors import storage_errors
+from minari._model.arguments import checked_indices
+from minari._model.compression import Codec, Codecs, Compression, CompressionChoice, check_codec, is_frame
+from minari._model.episode_codec import EpisodeCodec
+from minari._model.episode_metadata import decoded_metadata
+from minari._model.format_version import frames_were_jpeg
+from minari._model.metadata import REWARD_SHAPE, DatasetMetadata
+from minari._model.metadata_json import SPACES
+from minari._storages.images import (
+    image_leaves,
+    with_decoded_frames,
+)
+from minari._storages.metadata_file import read_metadata, stamp_of
+from minari._storages.paths import is_remote
+from minari._storages.staged_directory import folder_size
+from minari.errors import (
+    DataPathError,
+    DatasetCorruptError,
+    DatasetNotFoundError,
+    StorageError,
+)
+from minari.spaces import Columns, EpisodeColumns, Path
+
+
+_log = logging.getLogger(__name__)
+
+Storage = TypeVar("Storage", bound="StorageCore")
+
+
+class EpisodeWriter(ABC):
+    """The hooks of a format for changing a dataset, for the time of one transaction.
+
+    Nothing of what a writer is given can be seen before :meth:`commit`; without it everything is
+    undone when the context of the writer ends.
+    """
+
+    @abstractmethod
+    def append(self, first_index: int, episodes: Sequence[EpisodeColumns]) -> None:
+        """Add episodes as number ``first_index`` and following."""
+
+    @abstractmethod
+    def replace(self, index: int, episode: EpisodeColumns) -> None:
+        """Put an episode in the place of one that is there."""
+
+    @abstractmethod
+    def update_metadata(self, index: int, metadata: Mapping[str, Any]) -> None:
+        """Set metadata of an episode that is there, leaving the other keys as they are.
+
+        Where a key has a dict, the whole dict is replaced.
+        """
+
+    def copy_from(self, first_index: int, storage: StorageCore, indices: Sequence[int]) -> bool:
+        """Add episodes of another storage as they are stored; False where this format cannot."""
+        return False
+
+    @abstractmethod
+    def size(self) -> int:
+        """The number of bytes that the data will take, without ``metadata.json``."""
+
+    @abstractmethod
+    def commit(self, metadata: DatasetMetadata) -> None:
+        """Make everything visible at once, together with the new metadata."""
+
+
+class ReplacingWriter(EpisodeWriter):
+    """Puts the episodes that are appended into the place of those that are there, one by one.
+
+    Args:
+        writer: of the format.
+    """
+
+    def __init__(self, writer: EpisodeWriter) -> None:
+        self._writer = writer
+
+    def append(self, first_index: int, episodes: Sequence[EpisodeColumns]) -> None:
+        """Replace number ``first_index`` and following."""
+        for index, episode in enumerate(episodes, first_index):
+            self._writer.replace(index, episode)
+
+    def replace(self, index: int, episode: EpisodeColumns) -> None:
+        """See :class:`EpisodeWriter`."""
+        self._writer.replace(index, episode)
+
+    def update_metadata(self, index: int, metadata: Mapping[str, Any]) -> None:
+        """See :class:`EpisodeWriter`."""
+        self._writer.update_metadata(index, metadata)
+
+    def size(self) -> int:
+        """See :class:`EpisodeWriter`."""
+        return self._writer.size()
+
+    def commit(self, metadata: DatasetMetadata) -> None:
+        """See :class:`EpisodeWriter`."""
+        self._writer.commit(metadata)
+
+
+class StorageCore(ABC):
+    """What differs from one format to the next; :class:`MinariStorage` is built on it.
+
+    A format has ``FORMAT`` and the hooks ``_read_columns``, ``_read_episode_metadata``, ``_writer`` and
+    ``_count_episodes``; where it can compress, ``CODECS`` and ``FRAME_CODEC``. The others have defaults,
+    which a format replaces where it can do better.
+    """
+
+    #: The name of the format.
+    FORMAT: ClassVar[str]
+    #: The codecs that columns can be compressed with, and the levels of each.
+    CODECS: ClassVar[Codecs] = {}
+    #: With what frames are compressed when nothing is said.
+    FRAME_CODEC: ClassVar[Codec | None] = None
+    #: Whether a dataset may lie in a store that fsspec knows, and not only in a folder of this computer.
+    REMOTE: ClassVar[bool] = False
+
+    #: Whether checksums of values lie in a hidden file, so that making them changes no file of the dataset.
+    HIDDEN_CHECKSUMS: ClassVar[bool] = False
+
+    #: Whether every read compares the values with the checksums that were made when they were written.
+    verify_checksums: bool = False
+
+    def __init__(self, data_path: FilePath, metadata: DatasetMetadata) -> None:
+        self._data_path = data_path
+        self._metadata = self._metadata_at_first = metadata
+        self.placed_id: str | None = None  # in a catalogue, where it was opened by its id
+        self._metadata_stamp = stamp_of(data_path)
+        self.episode_codec = EpisodeCodec(metadata.observation_space, metadata.action_space)
+        codecs = (self.episode_codec.observations, self.episode_codec.actions)
+        self.image_leaves = image_leaves(*codecs)
+        self._compression: Compression | None = None  # made when something is written
+        # What may be JPEG: what the metadata declare, or, before they did, whatever looks like it.
+        self.frame_leaves = (
+            self.image_leaves
+            if metadata.jpeg_encoding is not None
+            else [leaf for codec in codecs for leaf in codec.leaves() if leaf.dtype == np.uint8 and leaf.shape]
+        )
+
+    # What it is
+
+    @property
+    def data_path(self) -> FilePath:
+        """The folder of the data."""
+        return self._data_path
+
+    @property
+    def observation_space(self) -> gym.Space[Any]:
+        """The space of the observations."""
+        return self._metadata.observation_space
+
+    @property
+    def action_space(self) -> gym.Space[Any]:
+        """The space of the actions."""
+        return self._metadata.action_space
+
+    @property
+    def jpeg_encoding(self) -> bool:
+        """Whether frames are stored as JPEG."""
+        declared = self._metadata.jpeg_encoding
+        return frames_were_jpeg(self._metadata.minari_version) if declared is None else declared
+
+    @property
+    def compression(self) -> str | dict[str, str] | None:
+        """What was chosen as the compression of the columns; None where nothing was."""
+        stored: str | dict[str, str] | None = self.stored_metadata.raw.get("compression")
+        return stored
+
+    @property
+    def total_episodes(self) -> int:
+        """The number of episodes."""
+        return self.stored_metadata.total_episodes
+
+    @property
+    def total_steps(self) -> int:
+        """The number of steps of all episodes."""
+        return self.stored_metadata.total_steps
+
+    @property
+    def reward_shape(self) -> tuple[int, ...] | None:
+        """The shape of the reward of one step, ``()`` for a number; None where there is no episode yet."""
+        stored = self.stored_metadata.raw.get(REWARD_SHAPE)
+        if isinstance(stored, list) and all(type(length) is int and length > 0 for length in stored):
+            return tuple(stored)
+        return self._first_reward_shape() if self.total_episodes else None
+
+    @property
+    def stored_metadata(self) -> DatasetMetadata:
+        """The metadata as they are on disk now."""
+        stamp = stamp_of(self._data_path)
+        if stamp != self._metadata_stamp:
+            self._metadata = read_metadata(self._data_path)
+            self._metadata_stamp = stamp
+        return self._metadata
+
+    def forget_metadata(self) -> None:
+        """Read the metadata again when they are needed."""
+        self._metadata_stamp = (-1, -1, -1)
+
+    def measured_size(self) -> float:
+        """The size in MB of the files as they are now."""
+        return round(folder_size(self._data_path) / 1e6, 1)
+
+    @property
+    def has_small_jpeg(self) -> bool:
+        """Whether frames too small for today's format may be JPEG, as 0.5.3 wrote them."""
+        small = len(self.frame_leaves) > len(self.image_leaves)
+        return small and self._metadata.jpeg_encoding is None and self.jpeg_encoding
+
+    def _codec_for(self, path: Path) -> Codec | None:
+        """The codec that a new column of numbers is to be compressed with, None for none."""
+        if self._compression is None:
+            self._compression = compression_of(type(self), self.episode_codec, self.compression, self.jpeg_encoding)
+        return self._compression.codec_for(path)
+
+    def with_frames(self, columns: Columns) -> Columns:
+        return with_decoded_frames(columns, self.frame_leaves)
+
+    def _checked(self, indices: Iterable[int]) -> Iterator[int]:
+        return checked_indices(indices, self.total_episodes, self._data_path)
+
+    def get_episode_lengths(self, episode_indices: Iterable[int] | None = None) -> npt.NDArray[np.int64]:
+        """The number of steps of each of these episodes, or of all."""
+        if episode_indices is None:
+            episode_indices = range(self.total_episodes)
+        indices = np.fromiter(self._checked(episode_indices), dtype=np.int64)
+        return self._read_lengths(indices) if len(indices) else indices
+
+    def get_episode_metadata(self, episode_indices: Iterable[int]) -> Iterator[dict[str, Any]]:
+        """The metadata of these episodes: id, total_steps, seed, options, statistics, and so on.
+
+        Raises:
+            EpisodeIndexError: there is no episode of that number.
+        """
+        for metadata in self._read_episode_metadata(self._checked(episode_indices)):
+            metadata = decoded_metadata(metadata)
+            for key in ("id", "total_steps", "seed"):
+                if metadata.get(key) is not None:
+                    metadata[key] = self._whole_number(key, metadata[key])
+            yield metadata
+
+    def _whole_number(self, key: str, value: Any) -> int:
+        try:
+            return int(value)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise DatasetCorruptError(
+                f"The metadata of an episode in {self._data_path} have {shortened(value)} as {key!r}, expected a whole "
+                f"number; copy or download the dataset again."
+            ) from error
+
+    def _check_place(self) -> None:
+        """Make sure that the dataset which is about to be written is the one that was opened.
+
+        Raises:
+            DatasetNotFoundError: another program has put another one in its place.
+        """
+        now = self.stored_metadata
+        if now is self._metadata_at_first or is_remote(self._data_path):
+            return
+        for key in ("data_format", "dataset_id", *SPACES):
+            before, after = self._metadata_at_first.raw.get(key), now.raw.get(key)
+            if (
+                before == after
+                or before is None
+                or (key in SPACES and getattr(now, key) == getattr(self._metadata_at_first, key))
+            ):
+                continue
+            raise DatasetNotFoundError(
+                f"The dataset that was opened at {self._data_path} is no longer there, and one with another {key!r} is "
+                f"in its place, to which nothing was written; open it again."
+            )
+
+    @contextmanager
+    def writing(self, lock_timeout: float | None = None, *, rewriting: bool = False) -> Iterator[EpisodeWriter]:
+        """The only writer of a dataset; what the system refuses it is an error of this library.
+
+        Args:
+            lock_timeout: for how many seconds to wait for another writer; None for as long as
+                ``MINARI_LOCK_TIMEOUT`` says.
+            rewriting: whether the episodes take the place of all that are there.
+
+        Raises:
+            DatasetBusyError: another program is still writing the dataset.
+            DatasetNotFoundError: another dataset is in its place.
+            StorageError: the system refuses to write.
+        """
+        if not is_remote(self._data_path) and not self._data_path.is_dir():
+            raise DatasetNotFoundError(
+                f"The dataset that was opened at {self._data_path} is no longer there, it was deleted or moved; "
+                f"nothing was written."
+            )
+        writer = self._rewriter() if rewriting else self._writer()
+        with ExitStack() as stack:
+            with storage_errors(self._data_path), waiting_at_most(lock_timeout):
+                opened = stack.enter_context(writer)
+            self._check_place()
+            yield _GuardedWriter(opened, self)
+
+    # Hooks
+
+    @abstractmethod
+    def _read_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
+        """Yield the columns of each episode, in the order of the indices, as they are stored.
+
+        The arrays belong to the caller. Where :attr:`verify_checksums` is set, values that are not those
+        that were written raise :class:`minari.errors.ChecksumError`.
+        """
+
+    def _view_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
+        """Yield the same as read-only views of the files where the format has such, without a copy."""
+        return self._read_columns(indices)
+
+    def _read_leaves(self, indices: Iterable[int], paths: Container[Path]) -> Iterator[tuple[int, Columns]]:
+        """Yield the same with no other columns than those of some paths; a format reads the others if it must."""
+        for index, columns in self._read_columns(indices):
+            yield index, {path: column for path, column in columns.items() if path in paths}
+
+    def _episodes_without_checksums(self, indices: Iterable[int]) -> list[int]:
+        """Return those of the episodes whose values cannot be verified, since nobody made checksums of them."""
+        return list(indices)
+
+    def _add_missing_checksums(self) -> int:
+        """Make checksums of the values that have none, as they are now, without touching a value.
+
+        Returns:
+            The number of episodes whose values have checksums now and had none before.
+
+        Raises:
+            DatasetBusyError: another program is writing the dataset.
+        """
+        return 0
+
+    @abstractmethod
+    def _read_episode_metadata(self, indices: Iterable[int]) -> Iterator[dict[str, Any]]:
+        """The metadata of each episode, nested, with ``id`` and ``total_steps``."""
+
+    def _start(self) -> None:  # noqa: B027 (most formats need nothing)
+        """Make what other programs expect beside the metadata of a dataset without episodes."""
+
+    @abstractmethod
+    def _writer(self) -> AbstractContextManager[EpisodeWriter]:
+        """A writer, which nobody else can have at the same time."""
+
+    def _rewriter(self) -> AbstractContextManager[EpisodeWriter]:
+        """A writer whose episodes, from number 0 on, take the place of all that are there."""
+        return self._replacing_one_by_one()
+
+    @contextmanager
+    def _replacing_one_by_one(self) -> Iterator[EpisodeWriter]:
+        with self._writer() as writer:
+            yield ReplacingWriter(writer)
+
+    @abstractmethod
+    def _count_episodes(self) -> int:
+        """How many episodes the data hold, whatever the metadata say."""
+
+    def _read_window(self, index: int, start: int, stop: int) -> Columns | None:
+        """The columns of the steps from start to stop; None where the episode has to be read as a whole."""
+        return None
+
+    def _read_lengths(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The number of steps of each episode."""
+        lengths = (metadata["total_steps"] for metadata in self._read_episode_metadata(indices.tolist()))
+        return np.fromiter(lengths, dtype=np.int64, count=len(indices))
+
+    def _first_reward_shape(self) -> tuple[int, ...] | None:
+        """The shape of the reward of a step in the first episode, where the metadata do not say it.
+
+        Only a format that other programs write has to look; None where it cannot tell.
+        """
+        return ()
+
+    @classmethod
+    def check_codec(cls, codec: Codec) -> None:
+        """See whether the format can compress with a codec, here and now.
+
+        Raises:
+            CompressionError: it does not have the codec, or not at that level.
+            MissingDependencyError: the codec needs a package that is not installed.
+        """
+        check_codec(codec, cls.CODECS, cls.FORMAT)
+
+    @classmethod
+    def check_compression(cls, compression: Compression) -> None:
+        """See whether the format can carry out a choice; raises as :meth:`check_codec` does."""
+        for codec in sorted(filter(None, compression.codecs), key=str):
+            cls.check_codec(codec)
+
+    @classmethod
+    def _for_place(cls: type[Storage], path: FilePath) -> type[Storage]:
+        """The format itself, which refuses a place where it cannot keep a dataset."""
+        if is_remote(path) and not cls.REMOTE:
+            raise DataPathError(
+                f"The format {cls.FORMAT!r} keeps a dataset in a folder of this computer, and {path} is none; use the "
+                f"format 'zarr', or give a folder."
+            )
+        return cls
+
+
+class _GuardedWriter(EpisodeWriter):
+    """A writer whose failures with the files of the dataset are errors of this library.
+
+    Args:
+        writer: of the format.
+        storage: of the dataset.
+    """
+
+    def __init__(self, writer: EpisodeWriter, storage: StorageCore) -> None:
+        self._writer, self._storage, self._path = writer, storage, storage.data_path
+
+    def append(self, first_index: int, episodes: Sequence[EpisodeColumns]) -> None:
+        with storage_errors(self._path):
+            self._writer.append(first_index, episodes)
+
+    def replace(self, index: int, episode: EpisodeColumns) -> None:
+        with storage_errors(self._path):
+            self._writer.replace(index, episode)
+
+    def update_metadata(self, index: int, metadata: Mapping[str, Any]) -> None:
+        with storage_errors(self._path):
+            self._writer.update_metadata(index, metadata)
+
+    def copy_from(self, first_index: int, storage: StorageCore, indices: Sequence[int]) -> bool:
+        with storage_errors(self._path):
+            return self._writer.copy_from(first_index, storage, indices)
+
+    def size(self) -> int:
+        with storage_errors(self._path):
+            return self._writer.size()
+
+    def commit(self, metadata: DatasetMetadata) -> None:
+        before = self._storage.stored_metadata.raw
+        if metadata.total_episodes or metadata.size is not None:
+            metadata = metadata.with_size(self.size())
+        try:
+            with storage_errors(self._path):
+                self._writer.commit(metadata)
+        except StorageError as error:
+            self._storage.forget_metadata()
+            if before == metadata.raw or self._storage.stored_metadata.raw != metadata.raw:
+                raise
+            _log.warning("What failed after the change to %s was made does not undo it: %s", self._path, error)
+
+
+def checked_compression(
+    storage_type: type[StorageCore], codec: EpisodeCodec, choice: CompressionChoice, jpeg_encoding: bool
+) -> Compression:
+    """A choice for the columns of a dataset, held against what its format can do.
+
+    Raises:
+        CompressionError: the format does not have the codec, or there is no such column.
+        MissingDependencyError: the codec needs a package that is not installed.
+    """
+    compression = compression_of(storage_type, codec, choice, jpeg_encoding)
+    storage_type.check_compression(compression)
+    return compression
+
+
+def compression_of(
+    storage_type: type[StorageCore], codec: EpisodeCodec, choice: CompressionChoice, jpeg_encoding: bool
+) -> Compression:
+    """A choice for the columns of a dataset.
+
+    Args:
+        storage_type: the format, which has its own codec for frames about which nothing is said.
+        codec: of the spaces.
+        choice: as a person gives it.
+        jpeg_encoding: whether frames are JPEG, which is not compressed further.
+
+    Raises:
+        CompressionError: the choice names no codec, or a column that there is not.
+    """
+    spaces = codec.observations, codec.actions
+    encoded = {leaf.path for leaf in image_leaves(*spaces)} if jpeg_encoding else set()
+    leaves = [leaf for space in spaces for leaf in space.leaves()]
+    return Compression(
+        choice,
+        frames=[leaf.path for leaf in leaves if is_frame(leaf)],
+        frame_codec=storage_type.FRAME_CODEC,
+        columns=[path for space in spaces for path in space.paths()],
+        encoded=encoded,
+    )

@@ -1,0 +1,362 @@
+"""Episodes on their way to the end of an HDF5 file: their values at once, their objects by the hundred."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from minari._base.checksums import bytes_checksum, column_checksum, seed_of
+from minari._model.compression import Codec
+from minari._storages.hdf5.attributes import flatten_metadata, metadata_checksums, text_checksum
+from minari._storages.hdf5.format.chunks import StoredColumn, compressed, table_of, table_size
+from minari._storages.hdf5.format.datatypes import BYTES, BYTES_AS_TEXT, TEXT, Kind
+from minari._storages.hdf5.format.filters import GZIP, Chunking, gzip_chunking
+from minari._storages.hdf5.format.objects import ALIGNMENT, GlobalHeap, aligned
+from minari._storages.hdf5.format.template import AttributeKinds, EpisodeTemplate, LeafKinds, episode_template
+from minari._storages.hdf5.index import NO_CHECKSUM, LeafPlace, PlacedEpisodes, Schema
+from minari._storages.hdf5.infos import with_own_types
+from minari._storages.hdf5.library import plugins
+from minari.spaces import Column, EpisodeColumns, Path, object_column
+
+
+#: Bytes of values that wait to be written in one go: enough for the call to cost nothing, few enough
+#: to stay in the processor's cache. Larger arrays are written by themselves.
+_VALUES_AT_A_TIME: Final = 2**20
+_EPISODES_AT_A_TIME: Final = 1024
+_WORTHWHILE: Final = 64  # bytes of an array that is compressed, at least
+_ALL_BITS: Final = 2**64 - 1
+_MOST_INT64: Final = 2**63 - 1
+_WHOLE_NUMBERS: Final = frozenset({"id", "total_steps", "seed"})
+_SMALL: Final = 4096  # bytes of an array that `tobytes` copies sooner than a view of it is made
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """Episodes of one kind whose values have their place, and whose objects have not yet."""
+
+    template: EpisodeTemplate
+    leaves: LeafKinds
+    indices: list[int] = field(default_factory=list)
+    total_steps: list[int] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)  # rows and offset of each leaf in turn
+    checksums: list[int] = field(default_factory=list)  # of each leaf, without a sign
+    attributes: list[list[Any]] = field(default_factory=list)
+    texts: list[list[np.uint64]] = field(default_factory=list)  # what stands for each text among the attributes
+    metadata_checksums: list[int] = field(default_factory=list)  # of those that are copied
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEpisode:
+    """An episode with columns as they are stored, compressed or not; so they stay.
+
+    Attributes:
+        total_steps, metadata: as those of :class:`~minari.spaces.EpisodeColumns`.
+        columns: likewise.
+        checksums: of the values of the columns, as they were when they were written first.
+        metadata_checksum: likewise, where there is one.
+    """
+
+    total_steps: int
+    columns: Mapping[Path, Column | StoredColumn]
+    metadata: Mapping[str, Any]
+    checksums: Mapping[Path, int]
+    metadata_checksum: int = NO_CHECKSUM
+
+
+class EpisodeAppender:
+    """Writes episodes as bytes from an address on, one after the other.
+
+    Args:
+        write_at: puts bytes at an offset of the file.
+        end: where the file ends so far.
+        codec_for: the codec of a column of numbers, by its path.
+    """
+
+    def __init__(
+        self,
+        write_at: Callable[[int, memoryview], None],
+        end: int,
+        codec_for: Callable[[Path], Codec | None] = lambda path: None,
+    ) -> None:
+        self._write_at = write_at
+        self._codecs = _Codecs(codec_for)
+        self._start = self._end = aligned(end)  # of the values that wait
+        # One for all values, since new memory costs more than copying into it.
+        self._values = memoryview(bytearray(_VALUES_AT_A_TIME))
+        self._texts: list[tuple[int, npt.NDArray[Any]]] = []  # where elements go once it is known what they are
+        self._heap = GlobalHeap()
+        self._waiting: dict[tuple[LeafKinds, AttributeKinds], _Waiting] = {}
+        self._waiting_episodes = 0
+        self._plain: dict[tuple[Any, ...], AttributeKinds] = {}  # by the names and types of plain metadata
+        self._placed: list[PlacedEpisodes] = []
+
+    def add(self, index: int, episode: EpisodeColumns | StoredEpisode) -> None:
+        """Write an episode; its arrays are not needed any more when this returns.
+
+        Raises:
+            EpisodeError: a leaf cannot be stored under its name.
+            MetadataError: an attribute cannot be stored.
+        """
+        leaves, columns, known = self._leaves_of(episode)
+        names, numbers, texts = self._attributes_of(
+            {"id": index, "total_steps": episode.total_steps, **episode.metadata}
+        )
+        key = leaves, names
+        waiting = self._waiting.get(key)
+        if waiting is None:
+            waiting = self._waiting[key] = _Waiting(episode_template(*key), key[0])
+        waiting.indices.append(index)
+        waiting.total_steps.append(episode.total_steps)
+        places, checksums = waiting.places, waiting.checksums
+        for (path, kind, _, _), column in zip(leaves, columns, strict=True):
+            offset, data = self._put(kind, column)
+            places += (column.shape[0], offset)
+            if path in known:
+                checksums.append(known[path] & _ALL_BITS)
+            else:  # of the bytes that were just copied, which the processor has at hand
+                seed, is_plain = seed_of(column.dtype, column.shape)
+                checksums.append(
+                    bytes_checksum(data, seed) if is_plain else column_checksum(cast("Column", column)) & _ALL_BITS
+                )
+        waiting.attributes.append(numbers)
+        waiting.texts.append(texts)
+        waiting.metadata_checksums.append(
+            episode.metadata_checksum if isinstance(episode, StoredEpisode) else NO_CHECKSUM
+        )
+        self._waiting_episodes += 1
+        if self._heap.size >= _VALUES_AT_A_TIME:
+            self._write_values()
+        if self._waiting_episodes == _EPISODES_AT_A_TIME:
+            self._write_objects()
+
+    def _attributes_of(self, metadata: Mapping[str, Any]) -> tuple[AttributeKinds, list[Any], list[np.uint64]]:
+        """What the attributes of an episode are like, their values, and the checksums of the texts among these."""
+        key = (*metadata, *map(type, metadata.values()))
+        known = self._plain.get(key)
+        if known is not None and abs(metadata.get("seed", 0)) <= _MOST_INT64:
+            return known, list(metadata.values()), []
+        names, numbers, texts = [], [], []
+        for name, value in flatten_metadata(metadata):
+            if isinstance(value, str):
+                names.append((name, TEXT, ()))
+                encoded = value.encode()
+                texts.append(text_checksum(encoded))
+                numbers.append(self._heap.add([encoded]))
+            else:
+                names.append((name, value.dtype, value.shape))
+                # (the owner of an array may change it)
+                numbers.append(value.copy() if isinstance(value, np.ndarray) else value)
+        if _are_plain(metadata) and [name for name, _, _ in names] == [*metadata]:
+            self._plain[key] = tuple(names)
+        return tuple(names), numbers, texts
+
+    def _leaves_of(
+        self, episode: EpisodeColumns | StoredEpisode
+    ) -> tuple[LeafKinds, list[Column | StoredColumn], Mapping[Path, int]]:
+        """What the leaves of an episode are like, their columns as they are stored, and the checksums known so far.
+
+        Those that are missing are made of the bytes as they are written.
+        """
+        leaves, columns = [], []
+        is_copied = isinstance(episode, StoredEpisode)
+        known = dict(episode.checksums) if isinstance(episode, StoredEpisode) else {}
+        for path, values in with_own_types(episode.columns).items():
+            kind: Kind = values.dtype
+            column: Column | StoredColumn = values
+            chunking = None
+            if isinstance(values, StoredColumn):
+                chunking = values.chunking
+            elif values.dtype == object:
+                kind, column, as_read = _as_elements(values, path)
+                if isinstance(kind, str) and path not in known:
+                    known[path] = column_checksum(as_read)
+            elif not is_copied and values.dtype.kind in "biufc":
+                codec = self._codecs[path]
+                if codec is not None and values.nbytes >= _WORTHWHILE:
+                    column = _compressed(values, codec)
+                    chunking = column.chunking
+                    known[path] = column_checksum(values)
+            leaves.append((path, kind, column.shape[1:], chunking))
+            columns.append(column)
+        return tuple(leaves), columns, known
+
+    def _put(self, kind: Kind, column: Column | StoredColumn) -> tuple[int, bytes | memoryview]:
+        """Give an array its place, and see to it that it gets there.
+
+        Returns:
+            The place, and the bytes of the values where these are written as they are.
+        """
+        if isinstance(column, StoredColumn):
+            return self._put_chunks(column), b""
+        if isinstance(kind, str):
+            return self._put_texts(column.tolist()), b""
+        size, offset = column.nbytes, self._end
+        begin = offset - self._start
+        if begin + size > _VALUES_AT_A_TIME:
+            offset, data = self._reserve(size), bytes_of(column)
+            self._fill(offset, data)
+            return offset, data
+        place = self._values[begin : begin + size]  # nearly always, so without further calls
+        place[:] = column.tobytes() if size < _SMALL else bytes_of(column)
+        self._end = offset + size + -size % ALIGNMENT
+        return offset, place
+
+    def _put_chunks(self, column: StoredColumn) -> int:
+        """Give chunks their places, and then the table of them, whose place is returned."""
+        places = []
+        for piece in column.pieces:
+            places.append(self._reserve(len(piece.data)))
+            self._fill(places[-1], piece.data)
+        chunk_size = column.chunking.size(column.dtype)
+        offset = self._reserve(table_size(len(places), chunk_size))
+        self._fill(offset, table_of(offset, places, column.pieces, chunk_size))
+        return offset
+
+    def _fill(self, offset: int, data: bytes | memoryview) -> None:
+        """Write bytes to the place that was just reserved for them."""
+        if self._end == self._start:  # too large to wait
+            self._write_at(offset, memoryview(data))
+        else:
+            begin = offset - self._start
+            self._values[begin : begin + len(data)] = data
+
+    def _put_texts(self, values: list[bytes]) -> int:
+        elements = self._heap.add(values)
+        offset = self._reserve(elements.nbytes)
+        self._texts.append((offset, elements))
+        if self._end == self._start:
+            self._write_values()
+        return offset
+
+    def _reserve(self, size: int) -> int:
+        """A place for bytes, among the values that wait if these have room for them."""
+        if self._end + size > self._start + _VALUES_AT_A_TIME:
+            self._write_values()
+        offset = self._end
+        self._end = aligned(offset + size)
+        if size > _VALUES_AT_A_TIME:
+            self._start = self._end
+        return offset
+
+    def _write_values(self) -> None:
+        """Write what waits; texts come after all else, and their elements say where."""
+        texts = self._heap.lay_out(self._end)
+        for offset, elements in self._texts:
+            if offset < self._start:  # too large to wait
+                self._write_at(offset, bytes_of(elements))
+            else:
+                begin = offset - self._start
+                self._values[begin : begin + elements.nbytes] = bytes_of(elements)
+        self._texts.clear()
+        if self._end > self._start:
+            self._write_at(self._start, self._values[: self._end - self._start])
+        if texts:
+            self._write_at(self._end, memoryview(texts))
+        self._start = self._end = self._end + len(texts)
+
+    def _write_objects(self) -> None:
+        self._write_values()
+        for (_, attributes), waiting in self._waiting.items():
+            places = np.array(waiting.places, np.int64).reshape(len(waiting.indices), -1)
+            checksums = np.array(waiting.checksums, np.uint64).view(np.int64).reshape(len(waiting.indices), -1)
+            checksums[checksums == NO_CHECKSUM] = ~NO_CHECKSUM
+            objects = waiting.template.fill(self._end, places[:, ::2], places[:, 1::2], waiting.attributes)
+            self._write_at(self._end, bytes_of(objects))
+            headers = np.arange(len(objects), dtype=np.int64) * objects.itemsize + self._end + waiting.template.header
+            self._start = self._end = self._end + objects.nbytes
+            self._placed.append(
+                PlacedEpisodes(
+                    schema=Schema(tuple(map(_place_of, waiting.leaves))),
+                    indices=np.array(waiting.indices, np.int64),
+                    total_steps=np.array(waiting.total_steps, np.int64),
+                    headers=headers,
+                    places=places,
+                    checksums=checksums,
+                    metadata_checksums=_metadata_checksums(attributes, objects, waiting),
+                )
+            )
+        self._waiting.clear()
+        self._waiting_episodes = 0
+
+    def finish(self) -> tuple[list[PlacedEpisodes], int]:
+        """Write what waits; where all episodes lie, and where the file ends."""
+        self._write_objects()
+        return self._placed, self._end
+
+
+def _are_plain(metadata: Mapping[str, Any]) -> bool:
+    """Whether metadata are whole numbers of known names, and statistics, which become attributes as they are."""
+    return all(
+        type(value) is np.float64 or (type(value) is int and name in _WHOLE_NUMBERS) for name, value in metadata.items()
+    )
+
+
+def _metadata_checksums(
+    attributes: AttributeKinds, objects: npt.NDArray[Any], waiting: _Waiting
+) -> npt.NDArray[np.int64]:
+    """The checksums of the metadata of episodes whose attributes are of the same kinds."""
+    texts = iter(np.array(waiting.texts, np.uint64).reshape(len(objects), -1).T)
+    values = [
+        next(texts) if isinstance(kind, str) else objects[f"attribute {number}"]
+        for number, (_, kind, _) in enumerate(attributes)
+    ]
+    known = np.array(waiting.metadata_checksums, np.int64)
+    return np.where(known == NO_CHECKSUM, metadata_checksums(attributes, values), known)
+
+
+class _Codecs(dict[Path, "Codec | None"]):
+    """The codec of each column, asked for once."""
+
+    def __init__(self, codec_for: Callable[[Path], Codec | None]) -> None:
+        super().__init__()
+        self._codec_for = codec_for
+
+    def __missing__(self, path: Path) -> Codec | None:
+        self[path] = codec = self._codec_for(path)
+        return codec
+
+
+def _compressed(column: Column, codec: Codec) -> StoredColumn:
+    if codec.name == GZIP:
+        return compressed(column, gzip_chunking(column.shape, column.dtype, codec))
+    stored: StoredColumn = plugins().compressed(column, codec)
+    return stored
+
+
+def bytes_of(array: npt.NDArray[Any]) -> memoryview:
+    """The bytes of an array, without a copy where it lies in one piece."""
+    try:
+        return array.data.cast("B")
+    except (TypeError, ValueError):  # empty, not in one piece, or of a dtype that only NumPy has
+        flat: Any = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        return memoryview(flat)
+
+
+def _as_elements(column: Column, path: Path) -> tuple[Kind, Column, Column]:
+    """What texts and byte strings are stored as, and read as.
+
+    Texts are stored as their bytes. Frames of one length are stored as a matrix. Byte strings among the infos
+    are stored as texts in ASCII, as other programs store and read them, unless they have zeros in them, which
+    would end such a text.
+    """
+    if len(column) == 0 or isinstance(column[0], str):
+        return TEXT, object_column([text.encode() for text in column]), object_column(list(map(str.__str__, column)))
+    if path[0] == "infos":
+        return BYTES if any(b"\0" in value for value in column) else BYTES_AS_TEXT, column, column
+    if len({len(row) for row in column}) == 1:
+        matrix = np.stack([np.frombuffer(row, np.uint8) for row in column])
+        return np.dtype(np.uint8), matrix, matrix
+    return BYTES, column, column
+
+
+def _place_of(leaf: tuple[Any, Kind, tuple[int, ...], Chunking | None]) -> LeafPlace:
+    path, kind, shape, chunking = leaf
+    if isinstance(kind, str) or kind.kind not in "biufc":
+        return LeafPlace(path, None, ())
+    if chunking is None:
+        return LeafPlace(path, kind, shape)
+    return LeafPlace(path, kind, shape, chunking.shape, filters=chunking.filters)

@@ -1,0 +1,192 @@
+"""Metadata of an episode as attributes: numbers, arrays and texts by name, and nested dicts again.
+
+Nested keys are joined by ``/``. What HDF5 has no type for, and JSON has, becomes a JSON text under a
+name that ends in ``:json``; an array too large for an attribute becomes the base64 text of an ``.npy``
+file under a name that ends in ``:npy``.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from minari._base.checksums import bytes_checksum
+from minari._base.json_text import parse_json
+from minari._storages.hdf5.format.datatypes import TEXT
+from minari._storages.hdf5.format.objects import MOST_DIMENSIONS
+from minari.spaces import has_flags, is_utf8_text
+
+
+_JSON_SUFFIX: Final = ":json"
+_ARRAY_SUFFIX: Final = ":npy"
+_SUFFIXES: Final = (_JSON_SUFFIX, _ARRAY_SUFFIX)
+_LARGEST_ARRAY: Final = 60_000  # bytes; with its name an attribute may have 64 KiB
+
+_MOST_INT64: Final = 2**63 - 1
+
+
+def flatten_metadata(metadata: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Metadata as names and values of attributes: NumPy scalars and arrays, and texts."""
+    for key, value in metadata.items():
+        name = prefix + key
+        if isinstance(value, dict) and value:
+            yield from flatten_metadata(value, f"{name}/")
+        elif type(value) is np.float64 and ":" not in name:  # most of what episodes have; it has no suffix
+            yield name, value
+        elif type(value) is int and -_MOST_INT64 <= value <= _MOST_INT64 and ":" not in name:
+            yield name, np.int64(value)
+        else:
+            yield _named(name, value)
+
+
+def _named(name: str, value: Any) -> tuple[str, Any]:
+    is_suffixed = name.endswith(_SUFFIXES)  # and needs another suffix, whose end can be told from its own
+    stored = None if is_suffixed else _attribute_value(value)
+    is_large = isinstance(stored, np.ndarray) and (
+        stored.nbytes + len(name.encode()) > _LARGEST_ARRAY
+        or stored.ndim >= MOST_DIMENSIONS  # (NumPy 1 has no more, and needs one itself)
+    )
+    if is_large or (is_suffixed and isinstance(value, (np.ndarray, np.generic))):
+        file = io.BytesIO()
+        np.save(file, value, allow_pickle=False)
+        return name + _ARRAY_SUFFIX, base64.b64encode(file.getvalue()).decode()
+    if stored is None:
+        return name + _JSON_SUFFIX, json.dumps(value, default=lambda item: item.tolist())
+    return name, stored
+
+
+def _attribute_value(value: Any) -> Any:
+    """What an attribute holds for a value, None where it would not come back as it was."""
+    if type(value) is int and -_MOST_INT64 <= value <= _MOST_INT64:
+        return np.int64(value)
+    if isinstance(value, str):
+        return str(value) if is_utf8_text(value) else None
+    if isinstance(value, (float, np.generic, np.ndarray)):
+        return np.asarray(value)[()]
+    if isinstance(value, (int, list, tuple)):
+        try:
+            array = np.asarray(value)
+        except (ValueError, OverflowError):
+            return None
+        is_exact = array.dtype.kind in "biuf" and array.size and array.tolist() == _as_list(value)
+        rounds_flags = array.dtype.kind != "b" and has_flags(value)
+        return array[()] if is_exact and not rounds_flags else None
+    return None
+
+
+def _as_list(value: Any) -> Any:
+    return [_as_list(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def metadata_checksums(
+    kinds: Sequence[tuple[str, Any, tuple[int, ...]]], values: Sequence[npt.NDArray[Any]]
+) -> npt.NDArray[np.int64]:
+    """Return the checksums of the metadata of episodes that have attributes of the same names and kinds.
+
+    The upper half is that of the names and kinds, so that a program that adds an attribute, or takes one
+    away, can be told from a bit that has flipped. The number of the episode plays no part.
+
+    Args:
+        kinds: name, dtype and shape of each attribute; the dtype is a text where the attribute is one.
+        values: of each attribute those of all episodes, with these first; of texts what :func:`text_checksum` gives.
+    """
+    chosen = sorted((kind, number) for number, kind in enumerate(map(_spelled, kinds)) if kinds[number][0] != "id")
+    seed = bytes_checksum("\0".join(kind for kind, _ in chosen).encode("utf-8", "surrogatepass")) >> 32
+    count = len(values[0])
+    parts = [np.ascontiguousarray(values[number], values[number].dtype.newbyteorder("<")) for _, number in chosen]
+    rows = np.concatenate([np.frombuffer(part, np.uint8).reshape(count, -1) for part in parts if part.size], axis=1)
+    data, width = rows.tobytes(), rows.shape[1]
+    digests = [bytes_checksum(data[begin : begin + width], seed) for begin in range(0, len(data), width)]
+    numbers = np.array(digests, np.uint64) >> np.uint64(32) | np.uint64(seed << 32)
+    checksums: npt.NDArray[np.int64] = np.maximum(numbers, np.uint64(1)).view(np.int64)
+    return checksums
+
+
+def _spelled(kind: tuple[str, Any, tuple[int, ...]]) -> str:
+    name, dtype, shape = kind
+    return f"{name}\0{dtype if isinstance(dtype, str) else dtype.newbyteorder('<').str}\0{shape}"
+
+
+def text_checksum(text: bytes) -> np.uint64:
+    """Return what stands for a text where checksums of metadata are made."""
+    number: np.uint64 = np.uint64(bytes_checksum(text))
+    return number
+
+
+def metadata_checksum(metadata: Mapping[str, Any]) -> int:
+    """Return the checksum of the metadata of one episode, as :func:`metadata_checksums` makes it."""
+    kinds: list[tuple[str, Any, tuple[int, ...]]] = []
+    values = []
+    for name, value in flatten_metadata(metadata):
+        is_text = isinstance(value, str)
+        array = np.asarray(text_checksum(value.encode()) if is_text else value)
+        kinds.append((name, TEXT if is_text else array.dtype, array.shape))
+        values.append(array[None])
+    return int(metadata_checksums(kinds, values)[0])
+
+
+def is_damaged(checksum: int, expected: int) -> bool:
+    """Whether metadata differ from what was written, and have the same names and kinds all the same."""
+    return checksum != expected and checksum >> 32 == expected >> 32
+
+
+def nested_metadata(attributes: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """The metadata that the attributes of an episode were made of."""
+    metadata: dict[str, Any] = {}
+    others = []
+    for name, value in attributes:
+        if "/" in name or name.endswith(_SUFFIXES):
+            others.append(_unsuffixed(name, value))
+        else:
+            metadata[name] = value
+    # Another program may have written both a value and something below it, or a value twice, once with a suffix.
+    # In this order the first of them comes first; the other keeps its name.
+    for name, written, value in sorted(others, key=itemgetter(0, 1)):
+        *parents, key = name.split("/")
+        node: Any = metadata
+        for parent in parents:
+            node = node.setdefault(parent, {}) if isinstance(node, dict) else None
+        if isinstance(node, dict) and key not in node:
+            node[key] = value
+        else:
+            metadata[written] = value
+    return metadata
+
+
+def _unsuffixed(name: str, value: Any) -> tuple[str, str, Any]:
+    """The name without a suffix, as it is written, and the value."""
+    if name.endswith(_SUFFIXES):
+        with contextlib.suppress(ValueError, TypeError):  # of another program, which means something else by it
+            if name.endswith(_JSON_SUFFIX):
+                return name.removesuffix(_JSON_SUFFIX), name, parse_json(value)
+            return name.removesuffix(_ARRAY_SUFFIX), name, _array_of_file(base64.b64decode(value, validate=True))
+    return name, name, value
+
+
+def _array_of_file(content: bytes) -> Any:
+    """The array in an ``.npy`` file, whose header must speak of as many bytes as there are."""
+    file = io.BytesIO(content)
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"an array file of version {version}")
+    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = header(file)
+    if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(content) - file.tell():
+        raise ValueError(f"an array of the shape {shape} in {len(content)} bytes")
+    file.seek(0)
+    return np.lib.format.read_array(file, allow_pickle=False)[()]
+
+
+def is_of(name: str, keys: Iterable[str]) -> bool:
+    """Whether the attribute of this name belongs to one of these keys of the metadata."""
+    suffix = next(filter(name.endswith, _SUFFIXES), "")  # only one: a key may end in one as well
+    return name.removesuffix(suffix).split("/")[0] in keys

@@ -1,0 +1,254 @@
+"""Arrays in compressed chunks: cut, encoded and put together again, and the table that says where they lie.
+
+The table is HDF5's fixed array (HDF5 File Format Specification, version 3.0, appendix C), in one piece: its
+header, and right behind it the block with an element a chunk.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from minari._base.parallel import in_threads
+from minari._storages.hdf5.format.checksum import checksum
+from minari._storages.hdf5.format.filters import MOST_EXPANDED, Chunking, decoded, encoded
+from minari._storages.hdf5.format.objects import PAGE_BITS
+from minari._storages.hdf5.format.source import ReadAt
+
+
+# Signature, version, that chunks are filtered, bytes of an element, bits of a page, elements, and where the block is.
+_HEADER: Final = struct.Struct("<4sBBBBQQ")
+# Signature, version, that chunks are filtered, and where the header is.
+_BLOCK: Final = struct.Struct("<4sBBQ")
+_CHECKSUM: Final = struct.Struct("<I")
+_ADDRESS, _MASK = 8, 4  # bytes in an element; those between are for the size of the chunk
+
+_ENOUGH_FOR_A_THREAD: Final = 2**18  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """An encoded chunk.
+
+    Attributes:
+        data: its bytes as they are stored.
+        skipped: the filters that it did not go through, a bit each.
+    """
+
+    data: bytes
+    skipped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StoredColumn:
+    """A column as it is stored.
+
+    Attributes:
+        dtype: of its elements.
+        shape: with time first.
+        chunking: how it lies in chunks.
+        pieces: the chunks, in the order of their indices.
+    """
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    chunking: Chunking
+    pieces: Sequence[Piece]
+
+
+def compressed(column: npt.NDArray[Any], chunking: Chunking) -> StoredColumn:
+    """A column in chunks that have gone through filters which :func:`hdf5_filters.is_known`."""
+    shape, filters = chunking.shape, chunking.filters
+
+    def encode(corner: tuple[int, ...]) -> Piece:
+        chunk = column[_around(corner, shape)]
+        if chunk.shape != shape:  # it reaches beyond the edge
+            chunk, part = np.zeros(shape, column.dtype), chunk
+            chunk[tuple(map(slice, part.shape))] = part
+        return Piece(encoded(np.ascontiguousarray(chunk), filters))
+
+    at_a_time = _chunks_at_a_time(chunking.size(column.dtype))
+    pieces = in_threads(encode, corners(column.shape, shape), at_a_time)
+    return StoredColumn(column.dtype, column.shape, chunking, pieces)
+
+
+def decompressed(stored: StoredColumn) -> npt.NDArray[Any]:
+    """The column, in memory of its own.
+
+    Raises:
+        ValueError: a chunk is damaged.
+    """
+    dtype, shape, chunking = stored.dtype, stored.shape, stored.chunking
+    stored_size = sum(len(piece.data) for piece in stored.pieces)
+    if math.prod(shape, start=dtype.itemsize) > MOST_EXPANDED * stored_size:  # no room is made for it
+        raise ValueError(f"its chunks have {stored_size} bytes, too few for an array of {shape}")
+    array = np.empty(shape, dtype)
+    fill_from_chunks(array, chunking, zip(corners(shape, chunking.shape), stored.pieces, strict=True))
+    return array
+
+
+def fill_from_chunks(
+    array: npt.NDArray[Any], chunking: Chunking, placed: Iterable[tuple[tuple[int, ...], Piece]]
+) -> None:
+    """Put chunks into an array.
+
+    Args:
+        array: that is filled.
+        chunking: how it lies in chunks.
+        placed: chunks, each with its first indices.
+
+    Raises:
+        ValueError: a chunk is damaged.
+    """
+    size, filters = chunking.size(array.dtype), chunking.filters
+
+    def decode(placed: tuple[tuple[int, ...], Piece]) -> None:
+        corner, piece = placed
+        chunk = decoded(piece.data, size, filters, piece.skipped).view(array.dtype).reshape(chunking.shape)
+        part = array[_around(corner, chunking.shape)]
+        part[...] = chunk[tuple(map(slice, part.shape))]
+
+    in_threads(decode, placed, _chunks_at_a_time(size))
+
+
+def _chunks_at_a_time(size: int) -> int:
+    return max(1, _ENOUGH_FOR_A_THREAD // max(size, 1))
+
+
+def corners(shape: Sequence[int], chunk: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """The first indices of each chunk of an array."""
+    return product(*(range(0, side, step) for side, step in zip(shape, chunk, strict=True)))
+
+
+def _around(corner: Sequence[int], chunk: Sequence[int]) -> tuple[slice, ...]:
+    return tuple(slice(start, start + side) for start, side in zip(corner, chunk, strict=True))
+
+
+# The table
+
+
+def _size_width(chunk_size: int) -> int:
+    """How many bytes hold the size of an encoded chunk: one more than its size as it was would take."""
+    return min(8, 1 + (chunk_size.bit_length() + 7) // 8)
+
+
+def table_size(chunks: int, chunk_size: int) -> int:
+    """The number of bytes of a table.
+
+    Args:
+        chunks: their number.
+        chunk_size: bytes of a chunk, decoded.
+    """
+    element = _ADDRESS + _size_width(chunk_size) + _MASK
+    return _HEADER.size + _BLOCK.size + chunks * element + 2 * _CHECKSUM.size
+
+
+def table_of(address: int, places: Sequence[int], pieces: Sequence[Piece], chunk_size: int) -> bytes:
+    """The table of chunks.
+
+    Args:
+        address: where the table will lie.
+        places: where each chunk lies.
+        pieces: the chunks.
+        chunk_size: bytes of a chunk, decoded.
+    """
+    width = _size_width(chunk_size)
+    elements = np.empty((len(pieces), _ADDRESS + width + _MASK), np.uint8)
+    for begin, count, numbers in (
+        (0, _ADDRESS, places),
+        (_ADDRESS, width, [len(piece.data) for piece in pieces]),
+        (_ADDRESS + width, _MASK, [piece.skipped for piece in pieces]),
+    ):
+        elements[:, begin : begin + count] = np.array(numbers, "<u8").view(np.uint8).reshape(-1, 8)[:, :count]
+    block_at = address + _HEADER.size + _CHECKSUM.size
+    header = _HEADER.pack(b"FAHD", 0, 1, elements.shape[1], PAGE_BITS, len(pieces), block_at)
+    return _checked(header) + _checked(_BLOCK.pack(b"FADB", 0, 1, address) + elements.tobytes())
+
+
+def _checked(data: bytes) -> bytes:
+    return data + _CHECKSUM.pack(checksum(data))
+
+
+def read_column(
+    read_at: ReadAt,
+    address: int,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    chunking: Chunking,
+) -> StoredColumn:
+    """A column as it is stored.
+
+    Args:
+        read_at: gives bytes of the file, by offset and number; fewer where it ends.
+        address: of the table.
+        shape: of the column.
+        dtype: of its elements.
+        chunking: how it lies in chunks.
+
+    Raises:
+        ValueError: the table is damaged, or laid out in another way; or the file ends before a chunk.
+    """
+    width = _size_width(chunking.size(dtype))
+    count, element = chunking.count(shape), _ADDRESS + width + _MASK
+    block_at = _block_address(read_at, address, count, element)
+    block = _read_checked(read_at, block_at, _BLOCK.size + count * element)
+    if _BLOCK.unpack_from(block) != (b"FADB", 0, 1, address):
+        raise ValueError("the table of its chunks belongs to another array")
+    elements = np.frombuffer(block, np.uint8, offset=_BLOCK.size).reshape(count, element)
+    places, sizes, skipped = (
+        _integers(elements[:, begin:end])
+        for begin, end in ((0, _ADDRESS), (_ADDRESS, _ADDRESS + width), (_ADDRESS + width, element))
+    )
+    return StoredColumn(
+        dtype,
+        shape,
+        chunking,
+        [Piece(_read(read_at, place, size), mask) for place, size, mask in zip(places, sizes, skipped, strict=True)],
+    )
+
+
+def has_table(read_at: ReadAt, address: int, shape: tuple[int, ...], dtype: np.dtype[Any], chunking: Chunking) -> bool:
+    """Whether :func:`read_column` finds a table as it needs it."""
+    element = _ADDRESS + _size_width(chunking.size(dtype)) + _MASK
+    try:
+        _block_address(read_at, address, chunking.count(shape), element)
+    except ValueError:
+        return False
+    return True
+
+
+def _block_address(read_at: ReadAt, address: int, count: int, element: int) -> int:
+    """Where the elements of a table are, which has to have as many as ``count`` of that size, in one piece."""
+    *kind, page_bits, found, block_at = _HEADER.unpack(_read_checked(read_at, address, _HEADER.size))
+    if kind != [b"FAHD", 0, 1, element] or found != count or count > 1 << page_bits:
+        raise ValueError("the table of its chunks is not that of such an array")
+    return int(block_at)
+
+
+def _integers(data: npt.NDArray[np.uint8]) -> list[int]:
+    wide = np.zeros((len(data), 8), np.uint8)
+    wide[:, : data.shape[1]] = data
+    numbers: list[int] = wide.reshape(-1).view("<u8").tolist()
+    return numbers
+
+
+def _read(read_at: ReadAt, address: int, size: int) -> bytes:
+    data = read_at(address, size)
+    if len(data) < size:
+        raise ValueError(f"the file ends before byte {address + size}")
+    return data
+
+
+def _read_checked(read_at: ReadAt, address: int, size: int) -> bytes:
+    data = _read(read_at, address, size + _CHECKSUM.size)
+    body = data[:size]
+    if _CHECKSUM.pack(checksum(body)) != data[size:]:
+        raise ValueError("the table of its chunks is damaged")
+    return body

@@ -1,0 +1,246 @@
+"""Object headers, and the attributes in them (HDF5 File Format Specification, IV.A)."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+
+from minari._storages.hdf5.format.datatypes import BYTES, Kind, decode_datatype
+from minari._storages.hdf5.format.heaps import FractalHeap, GlobalHeapReader, read_checked, tree_records
+from minari._storages.hdf5.format.objects import (
+    ATTRIBUTE,
+    CONTINUATION,
+    HEADER,
+    MESSAGE,
+    MOST_DIMENSIONS,
+    UNDEFINED,
+    VARIABLE_LENGTH,
+    aligned,
+)
+from minari._storages.hdf5.format.source import NotUnderstood, Source
+
+
+ATTRIBUTE_INFO: Final = 0x15
+
+#: The messages of an object by their kinds, each with its flags.
+Messages: TypeAlias = dict[int, list[tuple[int, bytes]]]
+#: The sides of an array, and the most that they can grow to where that is more; both None where there is none.
+Space: TypeAlias = tuple[tuple[int, ...] | None, tuple[int, ...] | None]
+
+_ATTRIBUTE: Final = struct.Struct("<BBHHH")  # version, flags, bytes of the name, the datatype and the dataspace
+_SHARED: Final = 2  # a flag of messages, and of attributes: their parts lie elsewhere
+_START: Final = 320  # bytes that are read to see what an object is
+_MOST_MESSAGES: Final = 2**17  # a header of version 2 does not say how many it has
+_ATTRIBUTE_RECORD: Final = (8, 17)  # the kind of the records of the index of attributes, and their size
+
+
+def read_messages(source: Source, address: int) -> Messages:
+    """Return the messages of an object.
+
+    Args:
+        source: the file.
+        address: of its header.
+
+    Raises:
+        ValueError: there is no object, or it is damaged.
+    """
+    start = source.read(address, min(_START, max(0, source.size - source.base - address)))
+    if start[:4] == b"OHDR":
+        found: Messages = {}
+        for kind, flags, body in _messages_2(source, address, start):
+            found.setdefault(kind, []).append((flags, body))
+        return found
+    return _messages_1(source, address, start)
+
+
+def _messages_1(source: Source, address: int, start: bytes) -> Messages:
+    version, count, _, size = HEADER.unpack_from(start)
+    if version != 1:
+        raise ValueError(f"there is no object at byte {address}")
+    found: Messages = {}
+    begin, unpack, overhead = address + HEADER.size, MESSAGE.unpack_from, MESSAGE.size
+    blocks = [(begin, size)]
+    for begin, length in blocks:
+        inside = begin == address + HEADER.size and HEADER.size + length <= len(start)
+        data, position = start[HEADER.size : HEADER.size + length] if inside else source.read(begin, length), 0
+        while position + overhead <= length:
+            if count == 0:  # in a damaged file, a block may be said to be followed by itself
+                raise ValueError(f"the object at byte {address} has more messages than it says")
+            count -= 1
+            kind, size, flags = unpack(data, position)
+            position += overhead
+            end = position + size
+            if end > length:
+                raise ValueError(f"a message of the object at byte {address} is cut off")
+            if kind == CONTINUATION:
+                blocks.append(struct.unpack_from("<QQ", data, position))
+            elif kind in found:
+                found[kind].append((flags, data[position:end]))
+            else:
+                found[kind] = [(flags, data[position:end])]
+            position = end
+    if count:
+        raise ValueError(f"the object at byte {address} has fewer messages than it says")
+    return found
+
+
+def _messages_2(source: Source, address: int, start: bytes) -> Iterator[tuple[int, int, bytes]]:
+    if start[4] != 2:
+        raise NotUnderstood(f"an object header of version {start[4]}")
+    flags = start[5]
+    position = 6 + (16 if flags & 32 else 0) + (4 if flags & 16 else 0)
+    width = 1 << (flags & 3)
+    size = int.from_bytes(start[position : position + width], "little")
+    blocks = [(address, position + width, position + width + size)]
+    left = _MOST_MESSAGES
+    for begin, position, end in blocks:
+        data = read_checked(source, begin, end)
+        if begin != address and data[:4] != b"OCHK":
+            raise ValueError(f"there is no part of an object at byte {begin}")
+        overhead = 6 if flags & 4 else 4
+        while position + overhead <= end:
+            kind, size, message_flags = struct.unpack_from("<BHB", data, position)
+            position, left = position + overhead, left - 1
+            if size > end - position or left < 0:
+                raise ValueError(f"a message of the object at byte {address} is cut off")
+            if kind == CONTINUATION:
+                following, length = struct.unpack_from("<QQ", data, position)
+                if length < 8:
+                    raise ValueError(f"a part of the object at byte {address} is damaged")
+                blocks.append((following, 4, length - 4))
+            else:
+                yield kind, message_flags, data[position : position + size]
+            position += size
+
+
+def the_message(messages: Messages, kind: int) -> bytes | None:
+    """Return the body of a message of which an object has one at most.
+
+    Raises:
+        NotUnderstood: it lies elsewhere.
+    """
+    if kind not in messages:
+        return None
+    flags, body = messages[kind][0]
+    if flags & _SHARED:
+        raise NotUnderstood("a message that objects share")
+    return body
+
+
+def decode_space(body: bytes) -> Space:
+    """Return the shape that a dataspace message describes.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    version, rank, flags, kind = body[:4]
+    if version == 1:
+        start, is_null = 8, False
+    elif version == 2 and kind in (0, 1, 2):  # scalar, simple, null
+        start, is_null = 4, kind == 2
+    else:
+        raise NotUnderstood(f"a dataspace of version {version}")
+    if rank > MOST_DIMENSIONS:
+        raise ValueError(f"an array has {rank} dimensions, expected at most {MOST_DIMENSIONS}")
+    if is_null:
+        return None, None
+    shape = struct.unpack_from(f"<{rank}Q", body, start)
+    most = struct.unpack_from(f"<{rank}Q", body, start + 8 * rank) if flags & 1 else shape
+    return shape, most
+
+
+def read_attributes(source: Source, messages: Messages) -> list[tuple[str, Any]]:
+    """Return the names and values of the attributes of an object; None is the value where there is none.
+
+    Args:
+        source: the file.
+        messages: of the object.
+
+    Raises:
+        ValueError: they are damaged.
+        NotUnderstood: one of them is of an unusual kind.
+    """
+    heap = GlobalHeapReader(source)
+    return [_attribute(body, heap) for body in _bodies(source, messages)]
+
+
+def attribute_names(source: Source, messages: Messages) -> dict[str, bytes]:
+    """Return the attributes of an object, not decoded, by their names."""
+    return {_described(_description(body))[0]: body for body in _bodies(source, messages)}
+
+
+def decode_attribute(source: Source, body: bytes) -> Any:
+    """Return the value of an attribute that :func:`attribute_names` has found."""
+    return _attribute(body, GlobalHeapReader(source))[1]
+
+
+def _bodies(source: Source, messages: Messages) -> Iterator[bytes]:
+    for flags, body in messages.get(ATTRIBUTE, ()):
+        if flags & _SHARED:
+            raise NotUnderstood("an attribute that objects share")
+        yield body
+    info = the_message(messages, ATTRIBUTE_INFO)
+    if info is not None:
+        heap_at, index_at = struct.unpack_from("<QQ", info, 4 if info[1] & 1 else 2)
+        if heap_at != UNDEFINED:
+            heap = FractalHeap(source, heap_at)
+            for record in tree_records(source, index_at, *_ATTRIBUTE_RECORD):
+                if record[8] & _SHARED:
+                    raise NotUnderstood("an attribute that objects share")
+                yield heap.get(record[:8])
+
+
+def _description(body: bytes) -> bytes:
+    """What stands before the value of an attribute."""
+    version, flags, name_size, type_size, space_size = _ATTRIBUTE.unpack_from(body)
+    if version == 1:  # every part is filled up to a multiple of 8
+        return body[: 8 + aligned(name_size) + aligned(type_size) + aligned(space_size)]
+    if version not in (2, 3) or flags:
+        raise NotUnderstood(f"an attribute of version {version}")
+    return body[: version + 6 + name_size + type_size + space_size]
+
+
+@lru_cache(maxsize=1024)
+def _described(description: bytes) -> tuple[str, Kind | None, tuple[int, ...] | None]:
+    """The name, the type and the shape of an attribute; no type is one that is not understood."""
+    version, _, name_size, type_size, space_size = _ATTRIBUTE.unpack_from(description)
+    start = 9 if version == 3 else 8
+    type_at = start + (aligned(name_size) if version == 1 else name_size)
+    space_at = type_at + (aligned(type_size) if version == 1 else type_size)
+    name = description[start : start + name_size].split(b"\0")[0].decode()
+    kind = decode_datatype(description[type_at : type_at + type_size])
+    shape, _ = decode_space(description[space_at : space_at + space_size])
+    return name, None if kind == BYTES else kind, shape
+
+
+def _attribute(body: bytes, heap: GlobalHeapReader) -> tuple[str, Any]:
+    description = _description(body)
+    name, kind, shape = _described(description)
+    if shape is None:
+        return name, None
+    if kind is None:
+        raise NotUnderstood(f"the attribute {name!r:.99} of an unusual type")
+    if isinstance(kind, np.dtype) and not shape:
+        return name, np.frombuffer(body, kind, 1, len(description))[0]
+    dtype, count = VARIABLE_LENGTH if isinstance(kind, str) else kind, math.prod(shape)
+    if count * dtype.itemsize > len(body) - len(description):
+        raise ValueError(f"the attribute {name!r:.99} is cut off")
+    values = np.frombuffer(body, dtype, count, len(description)) if count else np.empty(0, dtype)
+    if not isinstance(kind, str):
+        return name, values.reshape(shape).copy()
+    texts = [until_nul(value).decode(errors="surrogateescape") for value in heap.values(values)]
+    if not shape:
+        return name, texts[0]
+    array = np.empty(count, object)
+    array[:] = texts
+    return name, array.reshape(shape)
+
+
+def until_nul(value: bytes) -> bytes:
+    """Return a text as C has it; libraries that write one may count what ends it."""
+    return value if 0 not in value else value[: value.index(0)]

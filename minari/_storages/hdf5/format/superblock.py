@@ -1,0 +1,166 @@
+"""The first bytes of an HDF5 file: where it ends, and how to say that it ends further on.
+
+The layouts are those of the HDF5 File Format Specification, II.A.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from minari._storages.hdf5.format.btree import LEAF_K, NODE_K
+from minari._storages.hdf5.format.checksum import checksum
+from minari._storages.hdf5.format.source import NotUnderstood, Source
+from minari.errors import DatasetCorruptError
+
+
+#: How many bytes of a file to give to :func:`read_superblock`.
+SUPERBLOCK_SIZE: Final = 100
+
+_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
+_UNDEFINED: Final = b"\xff" * 8
+_CHECKSUM_AT: Final = 44
+
+#: Of each version where the size of addresses, the end of the file, and the address of the root stand.
+_PLACES: Final[dict[int | None, tuple[int, int, int]]] = {
+    0: (13, 40, 64),
+    1: (13, 44, 68),
+    2: (9, 28, 36),
+    3: (9, 28, 36),
+}
+
+#: Bytes of what :func:`new_superblock` returns.
+NEW_SUPERBLOCK_SIZE: Final = 48
+
+
+@dataclass(frozen=True, slots=True)
+class Superblock:
+    """What a file says about itself at its beginning.
+
+    Attributes:
+        data: the bytes of the superblock.
+        end_at: where among them the end of the file stands.
+        root: the address of the header of the root group.
+        leaf_k, node_k: half the size of leaves and nodes of its groups.
+        in_use: whether a program marked the file as being written in place, and did not take that back.
+    """
+
+    data: bytes
+    end_at: int
+    root: int
+    leaf_k: int
+    node_k: int
+    in_use: bool
+
+    @property
+    def end(self) -> int:
+        """Where the file ends."""
+        end: int = struct.unpack_from("<Q", self.data, self.end_at)[0]
+        return end
+
+    def with_end(self, end: int) -> bytes:
+        """The bytes of the superblock of a file that ends elsewhere."""
+        data = bytearray(self.data)
+        struct.pack_into("<Q", data, self.end_at, end)
+        if data[8] >= 2:
+            struct.pack_into("<I", data, _CHECKSUM_AT, checksum(bytes(data[:_CHECKSUM_AT])))
+        return bytes(data)
+
+
+def check_not_in_use(superblock: Superblock, name: str) -> None:
+    """Refuse a file that a program was writing in place when it died.
+
+    Raises:
+        DatasetCorruptError: the file has the mark of such a program.
+    """
+    if superblock.in_use:
+        raise DatasetCorruptError(
+            f"{name} was open for writing in another program that died, so it may be damaged; look at it and remove "
+            f"the mark with h5clear --status, or copy or download it again."
+        )
+
+
+def find_superblock(source: Source, name: str) -> Superblock:
+    """Return the superblock of a file that is only read, and let the addresses of the source count from it.
+
+    Args:
+        source: the file.
+        name: of the file, for errors.
+
+    Raises:
+        DatasetCorruptError: the file is not HDF5, or cut off.
+        NotUnderstood: it has addresses of another size.
+    """
+    place, following, start = 0, 0, b""
+    while following + 48 <= source.size and start[:8] != _SIGNATURE:
+        place, following = following, max(512, 2 * following)  # behind a user block
+        start = source.read(place, min(SUPERBLOCK_SIZE, source.size - place))
+    source.base = place
+    version = start[8] if start[:8] == _SIGNATURE else None
+    places = _PLACES.get(version)
+    if places is None or len(start) < places[2] + 8 or not (version in (0, 1) or _has_checksum(start)):
+        raise DatasetCorruptError(
+            f"{name} cannot be read as HDF5; it is cut off, damaged or another kind of file, so copy or download it "
+            f"again."
+        )
+    sizes_at, end_at, root_at = places
+    if start[sizes_at : sizes_at + 2] != b"\x08\x08":
+        raise NotUnderstood("addresses of an unusual size")
+    end, root = (struct.unpack_from("<Q", start, at)[0] for at in (end_at, root_at))
+    if end > source.size:
+        raise DatasetCorruptError(
+            f"{name} cannot be read as HDF5; it has {source.size} bytes of {end}, so it is cut off, and has to be "
+            f"copied or downloaded again."
+        )
+    return Superblock(start, end_at, root, LEAF_K, NODE_K, version == 3 and bool(start[11] & 1))
+
+
+def _has_checksum(start: bytes) -> bool:
+    """Whether the checksum is right, which superblocks have from version 2 on."""
+    found: int = struct.unpack_from("<I", start, _CHECKSUM_AT)[0]
+    return found == checksum(start[:_CHECKSUM_AT])
+
+
+def read_superblock(start: bytes, name: str) -> Superblock:
+    """The superblock at the beginning of a file.
+
+    Args:
+        start: the first ``SUPERBLOCK_SIZE`` bytes of the file, or all where it is shorter.
+        name: of the file, for errors.
+
+    Raises:
+        DatasetCorruptError: the file is not HDF5, or laid out in a way in which it cannot be extended.
+    """
+    version = start[8] if len(start) >= 48 and start[:8] == _SIGNATURE else None
+    if version in (0, 1) and start[13:15] == b"\x08\x08":
+        base = 24 + 4 * version
+        if len(start) >= base + 72 and start[base : base + 8] == bytes(8):
+            (root,) = struct.unpack_from("<Q", start, base + 40)
+            leaf_k, node_k = struct.unpack_from("<HH", start, 16)
+            return Superblock(start[: base + 72], base + 16, root, leaf_k, node_k, in_use=False)
+    elif version in (2, 3) and start[9:11] == b"\x08\x08" and start[12:28] == bytes(8) + _UNDEFINED:
+        in_use = version == 3 and bool(start[11] & 1)  # version 2 does not have the mark, whatever stands there
+        (root,) = struct.unpack_from("<Q", start, 36)
+        return Superblock(start[:48], 28, root, LEAF_K, NODE_K, in_use)
+    elif version is None:
+        raise DatasetCorruptError(
+            f"{name} cannot be read as HDF5; it is cut off, damaged or another kind of file, so copy or download "
+            f"it again. (Where it has a user block, rewrite it with h5repack first.)"
+        )
+    raise DatasetCorruptError(
+        f"{name} is laid out in a way that cannot be extended (superblock version {version}, with an unusual "
+        f"size of addresses, a user block or an extension); rewrite it with h5repack first."
+    )
+
+
+def new_superblock(root: int, end: int) -> bytes:
+    """The beginning of a new file, in the version that has the mark of a file being written in place.
+
+    Args:
+        root: the address of the header of the root group.
+        end: where the file ends.
+    """
+    sizes_of_addresses_and_lengths = 8, 8
+    data = struct.pack("<8sBBBBQ8sQQ", _SIGNATURE, 3, *sizes_of_addresses_and_lengths, 0, 0, _UNDEFINED, end, root)
+    return data + struct.pack("<I", checksum(data))

@@ -1,0 +1,203 @@
+"""The objects of an episode as bytes: made once for each kind of episode, then only filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from minari._storages.hdf5.format.datatypes import Kind, encode_datatype
+from minari._storages.hdf5.format.filters import Chunking
+from minari._storages.hdf5.format.objects import (
+    LONGEST_NAME,
+    MOST_DIMENSIONS,
+    MOST_MESSAGES,
+    UNDEFINED,
+    VARIABLE_LENGTH,
+    Field,
+    Message,
+    attribute,
+    chunked_dataset_messages,
+    dataset_messages,
+    group_messages,
+    link,
+    object_header,
+)
+from minari._storages.hdf5.names import spell
+from minari.errors import EpisodeError, MetadataError
+from minari.spaces import Path, is_utf8_text, path_name
+
+
+#: Path, kind and shape of a row of each leaf of an episode, and how it lies in chunks where it does.
+LeafKinds: TypeAlias = tuple[tuple[Path, Kind, tuple[int, ...], "Chunking | None"], ...]
+#: Name, kind and shape of each attribute of an episode.
+AttributeKinds: TypeAlias = tuple[tuple[str, Kind, tuple[int, ...]], ...]
+
+_GROUPS = ("observations", "actions", "infos")  # that exist even when they are empty
+_Tree: TypeAlias = dict[str, "_Tree | int"]
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeTemplate:
+    """The objects of an episode in one piece, without what differs from one episode to the next.
+
+    Attributes:
+        image: the bytes; addresses of links count from their beginning.
+        fields: the image as a structured type.
+        links: names of the fields that are addresses of links.
+        sizes: names of those that are numbers of bytes.
+        leaves: number of leaves; leaf i has the fields ``rows of i``, ``address of i`` and, unless it lies in
+            chunks, ``size of i``.
+        attributes: number of attributes; attribute i is the field ``attribute i``.
+        header: where the header of the group of the episode begins.
+        item_sizes: bytes of a row of each leaf.
+    """
+
+    image: bytes
+    fields: np.dtype[Any]
+    links: tuple[str, ...]
+    sizes: frozenset[str]
+    leaves: int
+    attributes: int
+    header: int
+    item_sizes: npt.NDArray[np.int64]
+
+    def fill(
+        self,
+        address: int,
+        rows: npt.NDArray[np.int64],
+        addresses: npt.NDArray[np.int64],
+        attributes: Sequence[Sequence[Any]],
+    ) -> npt.NDArray[Any]:
+        """The objects of several episodes, one after the other.
+
+        Args:
+            address: where the first of them will lie.
+            rows: of each leaf, of shape (episodes, leaves).
+            addresses: of the values of each leaf, or of the table of its chunks, likewise.
+            attributes: their values, episode by episode.
+
+        Returns:
+            An array with an element an episode, whose bytes go into the file.
+        """
+        count = len(rows)
+        objects = np.frombuffer(bytearray(self.image * count), self.fields)
+        begin = np.arange(address, address + count * len(self.image), len(self.image), dtype=np.uint64)
+        for name in self.links:
+            objects[name] += begin
+        sizes = rows * self.item_sizes
+        found = np.where(sizes > 0, addresses.astype(np.uint64), np.uint64(UNDEFINED))
+        for leaf in range(self.leaves):
+            objects[f"rows of {leaf}"] = rows[:, leaf]
+            objects[f"address of {leaf}"] = found[:, leaf]
+            if f"size of {leaf}" in self.sizes:
+                objects[f"size of {leaf}"] = sizes[:, leaf]
+        for number, values in enumerate(zip(*attributes, strict=True)):
+            is_text = isinstance(values[0], np.ndarray) and values[0].dtype == VARIABLE_LENGTH
+            objects[f"attribute {number}"] = np.concatenate(values) if is_text else values
+        return objects
+
+
+@lru_cache(maxsize=256)
+def episode_template(leaves: LeafKinds, attributes: AttributeKinds) -> EpisodeTemplate:
+    """The template for episodes with these leaves and attributes.
+
+    Raises:
+        EpisodeError: the names of the leaves cannot be names in a file, or HDF5 does not allow so many dimensions
+            of a leaf, or so many leaves in one group.
+        MetadataError: an attribute is larger than HDF5 allows.
+    """
+    tree: _Tree = {name: {} for name in _GROUPS if (name,) not in [path for path, *_ in leaves]}
+    for number, (path, _, shape, _) in enumerate(leaves):
+        if 1 + len(shape) > MOST_DIMENSIONS:
+            raise EpisodeError(
+                f"The {path_name(path)!r} cannot be written as HDF5; with time they have {1 + len(shape)} dimensions "
+                f"where HDF5 allows {MOST_DIMENSIONS}."
+            )
+        _add_to_tree(tree, path, number)
+    image = bytearray()
+    fields: list[Field] = []
+
+    def add(messages: Sequence[Message]) -> int:
+        if len(messages) > MOST_MESSAGES:
+            raise EpisodeError(
+                f"The episode cannot be written as HDF5; it has about {len(messages)} keys in one place where HDF5 "
+                f"allows {MOST_MESSAGES}."
+            )
+        start = len(image)
+        header, found = object_header(messages)
+        image.extend(header)
+        fields.extend(Field(field.name, start + field.offset, field.format) for field in found)
+        return start
+
+    def add_group(members: _Tree, further: Sequence[Message]) -> int:
+        links = []
+        for name, member in members.items():
+            if isinstance(member, dict):
+                position = add_group(member, [])
+            else:
+                position = add(_messages_of(str(member), *leaves[member][1:]))
+            links.append((name, position))
+        messages = [link(name, f"link to {position}", position) for name, position in links]
+        return add([*group_messages(), *messages, *further])
+
+    header = add_group(tree, [_attribute(number, *kind) for number, kind in enumerate(attributes)])
+    item_sizes = [_format(kind).itemsize * int(np.prod(shape, dtype=np.int64)) for _, kind, shape, _ in leaves]
+    return EpisodeTemplate(
+        image=bytes(image),
+        fields=_structure(fields, len(image)),
+        links=tuple(field.name for field in fields if field.name.startswith("link")),
+        sizes=frozenset(field.name for field in fields if field.name.startswith("size")),
+        leaves=len(leaves),
+        attributes=len(attributes),
+        header=header,
+        item_sizes=np.array(item_sizes, dtype=np.int64),
+    )
+
+
+def _messages_of(name: str, kind: Kind, shape: tuple[int, ...], chunking: Chunking | None) -> list[Message]:
+    datatype = encode_datatype(kind)
+    if chunking is None:
+        return dataset_messages(name, datatype, shape)
+    return chunked_dataset_messages(name, datatype, shape, chunking.shape, chunking.filters)
+
+
+def _structure(fields: Sequence[Field], size: int) -> np.dtype[Any]:
+    names, formats, offsets = zip(*((field.name, field.format, field.offset) for field in fields), strict=True)
+    description: Any = {"names": names, "formats": formats, "offsets": offsets, "itemsize": size}
+    structure: np.dtype[Any] = np.dtype(description)
+    return structure
+
+
+def _add_to_tree(tree: _Tree, path: Path, number: int) -> None:
+    *groups, name = spell(path).split("/")
+    node: Any = tree
+    for group in groups:
+        node = node.setdefault(group, {}) if isinstance(node, dict) else None
+    if not isinstance(node, dict) or name in node or not all(map(_is_name, [*groups, name])):
+        raise EpisodeError(
+            f"The {path_name(path)!r} cannot be written as HDF5; the keys of a space must not be empty or '.', "
+            f"be longer than {LONGEST_NAME} bytes or other than UTF-8 text without NUL, nor have slashes that make "
+            f"one the same as another."
+        )
+    node[name] = number
+
+
+def _is_name(name: str) -> bool:
+    return name not in ("", ".") and is_utf8_text(name) and len(name.encode()) <= LONGEST_NAME
+
+
+def _attribute(number: int, name: str, kind: Kind, shape: tuple[int, ...]) -> Message:
+    value: np.dtype[Any] = np.dtype((_format(kind), shape)) if shape else _format(kind)
+    try:
+        return attribute(name, encode_datatype(kind), shape, Field(f"attribute {number}", 0, value))
+    except ValueError as error:
+        raise MetadataError(f"The episode metadata {name!r} cannot be written as HDF5: {error}.") from None
+
+
+def _format(kind: Kind) -> np.dtype[Any]:
+    return VARIABLE_LENGTH if isinstance(kind, str) else kind

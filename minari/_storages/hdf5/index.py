@@ -1,0 +1,636 @@
+"""Where each leaf of each episode lies in an HDF5 file, and the checksums of their values, kept beside it.
+
+With the index an episode is read without HDF5: look up, and read. It lives in two files beside the
+data: ``.index.json`` has what the leaves are and which data file it belongs to, and a table of integers
+has one row an episode.
+
+It is a hint that anybody may have written. What it says is compared with the data file before it is
+used, one checksum covers both files, and whatever is wrong with it, it is ignored: episodes are then
+located in the data file when they are first read. The index belongs to the data file as long as its
+size, its time and the checksum of its ends are the same, and also the time when the file itself was
+last changed, which nobody can set, unless it is a copy, whose inode is another. Where the data file is
+another one, only the checksums are kept, as what is expected of episodes whose leaves are still alike.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import re
+import secrets
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from minari._base.checksums import bytes_checksum, column_checksum
+from minari._base.data_file import DataFile, stamp_of
+from minari._base.files import open_regular, read_regular
+from minari._base.json_text import parse_json
+from minari._storages.hdf5.format.filters import MOST_EXPANDED, is_known
+from minari._storages.hdf5.format.objects import MOST_DIMENSIONS, Filter
+from minari.errors import UnsafePathError
+from minari.spaces import Column, Path
+
+
+INDEX_NAME: Final = ".index.json"
+_VERSION: Final = 5
+#: In the first column: the episode has not been located yet; among the headers: HDF5 has to be asked.
+#: What is less than that in the first column tells which schema the episode had that the checksums are of.
+UNKNOWN: Final = -1
+#: Instead of the checksum of a leaf.
+NO_CHECKSUM: Final = 0
+#: Columns before those of the leaves: which schema, the number of steps, the header, and the checksum of metadata.
+_FIXED: Final = 4
+_PLACED: Final = 3  # those of them that are about the file as it is now
+_ENDS: Final = 2**16  # bytes at the beginning and the end of the data file that a checksum is made of
+
+# What a header may say, at most.
+_LARGEST_HEADER: Final = 2**23  # bytes
+_LARGEST_TABLE: Final = 2**26  # bytes, and eight times those of the data file
+_TABLE_NAME: Final = re.compile(r"\.index\.[0-9a-f]{8}\.i8")
+_DTYPE: Final = re.compile(r"[<>|]([biu][1248]|f(2|4|8|12|16)|c(8|16|24|32))")
+_MOST_PIECES: Final = 2**12
+_MOST_FILTERS: Final = 32
+_LARGEST: Final = 2**53  # of what is multiplied with what else
+
+
+@dataclass(frozen=True, slots=True)
+class LeafPlace:
+    """What a leaf is like in the file, apart from where it lies and how many rows it has.
+
+    Attributes:
+        path: of its column.
+        dtype: of its numbers; None where the leaf has to be read through HDF5.
+        shape: of one row.
+        chunks: the shape of the chunks that it lies in; None where it lies in one piece.
+        pieces: the number of places that tell where it lies: one for each chunk, or one for all. Where there
+            are filters it is that of the table of chunks.
+        filters: that the chunks have gone through; None where they lie there as they are.
+    """
+
+    path: Path
+    dtype: np.dtype[Any] | None
+    shape: tuple[int, ...]
+    chunks: tuple[int, ...] | None = None
+    pieces: int = 1
+    filters: tuple[Filter, ...] | None = None
+
+    @property
+    def needs_hdf5(self) -> bool:
+        """Whether it has to be read through HDF5."""
+        return self.dtype is None or (self.filters is not None and not is_known(self.filters))
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What the leaves of an episode are like.
+
+    Attributes:
+        leaves: in their order in a row of the index.
+        width: how many numbers tell where they lie: for each leaf its rows and the offset of each piece.
+        row_width: how many a row of the index has: those, the fixed ones, and a checksum for each leaf.
+        is_mapped: whether each lies in the file as it is, in one piece.
+        needs_hdf5: whether one of them has to be read through HDF5.
+        is_copyable: whether each lies in one piece, or in chunks that have a table.
+        views: where it is mapped, the path, dtype and shape of a row of each leaf.
+        row_sizes: of each leaf that needs no HDF5, where its number of rows stands among the places, and the bytes
+            of a row.
+        is_native: whether the numbers that need no HDF5 have the byte order of this machine.
+    """
+
+    leaves: tuple[LeafPlace, ...]
+    width: int = field(init=False, compare=False)
+    row_width: int = field(init=False, compare=False)
+    is_mapped: bool = field(init=False, compare=False)
+    needs_hdf5: bool = field(init=False, compare=False)
+    is_copyable: bool = field(init=False, compare=False)
+    views: tuple[tuple[Path, np.dtype[Any], tuple[int, ...]], ...] = field(init=False, compare=False)
+    row_sizes: tuple[tuple[int, int], ...] = field(init=False, compare=False)
+    is_native: bool = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        views = [
+            (leaf.path, leaf.dtype, leaf.shape)
+            for leaf in self.leaves
+            if leaf.dtype is not None and leaf.chunks is None
+        ]
+        tables = sum(leaf.filters is not None for leaf in self.leaves)
+        width = sum(1 + leaf.pieces for leaf in self.leaves)
+        derived = {
+            "width": width,
+            "row_width": _FIXED + width + len(self.leaves),
+            "is_native": all(leaf.dtype is None or leaf.dtype.isnative for leaf in self.leaves),
+            "is_mapped": len(views) == len(self.leaves),
+            "needs_hdf5": any(leaf.needs_hdf5 for leaf in self.leaves),
+            "is_copyable": len(views) + tables == len(self.leaves),
+            "views": tuple(views),
+            "row_sizes": tuple(
+                (place, math.prod(leaf.shape, start=leaf.dtype.itemsize))
+                for leaf, place in zip(self.leaves, _row_places(self), strict=True)
+                if leaf.dtype is not None
+            ),
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
+
+    def needs_hdf5_for(self, paths: Container[Path] | None) -> bool:
+        """Whether one of the leaves of these paths, or of all, has to be read through HDF5."""
+        if paths is None or not self.needs_hdf5:
+            return self.needs_hdf5
+        return any(leaf.needs_hdf5 and leaf.path in paths for leaf in self.leaves)
+
+    def size(self, places: Sequence[int]) -> int:
+        """The number of bytes of the values of an episode."""
+        return sum([places[place] * size for place, size in self.row_sizes])
+
+    def decompressed_size(self, places: Sequence[int]) -> int:
+        """The number of bytes of the compressed leaves of an episode when they are no longer that."""
+        size = position = 0
+        for leaf in self.leaves:
+            if leaf.filters is not None and leaf.dtype is not None:
+                size += places[position] * math.prod(leaf.shape, start=leaf.dtype.itemsize)
+            position += 1 + leaf.pieces
+        return size
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedEpisodes:
+    """Where episodes lie whose leaves are alike.
+
+    Attributes:
+        schema: what their leaves are like.
+        indices: of the episodes.
+        total_steps: of each episode.
+        headers: the address of the group of each episode, or ``UNKNOWN`` where its attributes are not all
+            of its metadata.
+        places: for each leaf its rows and the offset of each piece, of shape (episodes, width of the schema).
+        checksums: of the values of each leaf, of shape (episodes, leaves); None where they were only located.
+        metadata_checksums: of the metadata of each episode; likewise.
+    """
+
+    schema: Schema
+    indices: npt.NDArray[np.int64]
+    total_steps: npt.NDArray[np.int64]
+    headers: npt.NDArray[np.int64]
+    places: npt.NDArray[np.int64]
+    checksums: npt.NDArray[np.int64] | None = None
+    metadata_checksums: npt.NDArray[np.int64] | None = None
+
+
+def checksum_of(column: Column) -> int:
+    """Return the checksum of a leaf as it stands in the index."""
+    return column_checksum(column) or ~NO_CHECKSUM
+
+
+class EpisodeIndex:
+    """The places of the leaves of the episodes of one file.
+
+    Args:
+        data_file: the HDF5 file; the index lies beside it.
+        needed: leaves that every episode has; an index that says otherwise is not used.
+    """
+
+    def __init__(self, data_file: FilePath, needed: Iterable[Path] = ()) -> None:
+        self._data_file, self._needed = data_file, frozenset(needed)
+        self._header_file = data_file.with_name(INDEX_NAME)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._schemas: list[Schema] = []
+        self._schema_numbers: dict[Schema, int] = {}
+        self._rows: npt.NDArray[np.int64] = np.full((0, _FIXED), UNKNOWN, dtype=np.int64)
+        self._count = 0
+        self.total: int | None = None  # episodes in the file, where that is known
+        self.stamp: tuple[int, ...] | None = None  # of the data file
+        self._is_read = False  # whether it comes from a file
+        self._table_name: str | None = None
+        self._saved_rows = 0
+        self._unsaved = False
+
+    @property
+    def count(self) -> int:
+        """The number of episodes up to the last one that is known."""
+        return self._count
+
+    def refresh(self, file: DataFile) -> bool:
+        """See whether the data file is still the one that the index describes; read it again if not.
+
+        Args:
+            file: the data file, as it is now.
+
+        Returns:
+            Whether anything has changed.
+        """
+        stamp = file.stamp
+        if stamp == self.stamp:
+            return False
+        is_in_place = self.stamp is not None and self.stamp[3:] == stamp[3:]
+        known = (self._schemas, self._rows, self._count) if is_in_place else ([], self._rows, 0)
+        self._forget()
+        with contextlib.suppress(*_IGNORED):
+            self._read(file)
+        if known[2] and not self._is_read:
+            self._forget()
+            self._schemas, self._rows, self._count = known
+            self._schema_numbers = {schema: number for number, schema in enumerate(self._schemas)}
+            self._keep_checksums_only()
+        self.stamp = stamp
+        return True
+
+    def _read(self, file: DataFile) -> None:
+        """Take over what was saved.
+
+        Raises:
+            ValueError, or one of the others of ``_IGNORED``: it cannot be used.
+        """
+        header = parse_json(read_regular(self._header_file, _LARGEST_HEADER))
+        if header["version"] != _VERSION:
+            return
+        schemas = [_schema_from_json(leaves) for leaves in header["schemas"]]
+        width = _checked(header["width"], _FIXED, _LARGEST_HEADER)
+        most = (_LARGEST_TABLE + 8 * _stored_size(file.status)) // (8 * width)
+        count = _checked(header["episodes"], 0, most)
+        total = None if header["total"] is None else _checked(header["total"], count, most)
+        name = _checked_name(header["table"])
+        with DataFile(self._data_file.with_name(name)) as table:
+            if table.size < 8 * width * count:
+                raise ValueError("cut off by a crash")
+            rows = np.empty((count, width), dtype="<i8")
+            table.read_arrays([(0, rows)])
+        if header["checksum"] != _checksum(header, rows):
+            raise ValueError("damaged, or two readers wrote it at once")
+        numbers = rows[:, 0]
+        if count and not -1 - len(schemas) <= numbers.min() <= numbers.max() < len(schemas):
+            raise ValueError("a row has a schema that is missing")
+        if any(schema.row_width > width for schema in schemas):
+            raise ValueError("a row is too short")
+        if not all(self._needed.issubset(leaf.path for leaf in schema.leaves) for schema in schemas):
+            raise ValueError("a leaf is missing")
+        is_current = file.change is None and _is_of(header["file"], file) and _are_sound(schemas, rows, file.size)
+        self._schemas, self._rows, self._count = schemas, rows, count
+        self._schema_numbers = {schema: number for number, schema in enumerate(schemas)}
+        if is_current:
+            self._is_read = True
+            self._saved_rows, self._table_name, self.total = count, name, total
+        else:
+            self._keep_checksums_only()
+
+    def _keep_checksums_only(self) -> None:
+        """Forget where everything lies, and keep what the values should be."""
+        self._rows = self._rows[: self._count].copy()
+        numbers = self._rows[:, 0]
+        is_placed = numbers > UNKNOWN
+        self._rows[is_placed, 1:_PLACED] = UNKNOWN
+        self._rows[is_placed, 0] = UNKNOWN - 1 - numbers[is_placed]
+        self._is_read, self._table_name, self._saved_rows, self.total = False, None, 0, None
+
+    def distrust(self) -> bool:
+        """Forget where everything lies, if that comes from a file that may be wrong.
+
+        Returns:
+            Whether it does.
+        """
+        was_read = self._is_read
+        if was_read:
+            self._keep_checksums_only()
+        return was_read
+
+    def find(self, index: int) -> tuple[Schema, list[int]] | None:
+        """The leaves of an episode, and rows and offsets of each in turn; None where not known."""
+        if index >= self._count:
+            return None
+        row: list[int] = self._rows[index].tolist()
+        if row[0] < 0:
+            return None
+        schema = self._schemas[row[0]]
+        return schema, row[_FIXED : _FIXED + schema.width]
+
+    def lengths(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64] | None:
+        """The numbers of steps of these episodes; None where one of them is not known."""
+        if len(indices) and indices.max() >= self._count:
+            return None
+        if (self._rows[indices, 0] < 0).any():
+            return None
+        lengths: npt.NDArray[np.int64] = self._rows[indices, 1]
+        return lengths
+
+    def header(self, index: int) -> int:
+        """The address of the group of an episode, whose attributes are all of its metadata, or ``UNKNOWN``."""
+        known = index < self._count and self._rows[index, 0] >= 0
+        return int(self._rows[index, 2]) if known else UNKNOWN
+
+    def checksums(self, index: int) -> dict[Path, int]:
+        """The checksums of the leaves of an episode whose places are known, of those that have one."""
+        if index >= self._count or self._rows[index, 0] < 0:
+            return {}
+        schema = self._schemas[self._rows[index, 0]]
+        checksums: list[int] = self._rows[index, _FIXED + schema.width : schema.row_width].tolist()
+        return {
+            leaf.path: checksum
+            for leaf, checksum in zip(schema.leaves, checksums, strict=True)
+            if checksum != NO_CHECKSUM
+        }
+
+    def metadata_checksum(self, index: int) -> int:
+        """The checksum that the metadata of an episode had when they were written, or ``NO_CHECKSUM``."""
+        known = index < self._count and self._rows[index, 0] != UNKNOWN
+        return int(self._rows[index, _FIXED - 1]) if known else NO_CHECKSUM
+
+    def set_metadata_checksum(self, index: int, checksum: int) -> None:
+        """Remember the checksum of the metadata of an episode that is known."""
+        if index < self._count and self._rows[index, 0] != UNKNOWN:
+            self._rows[index, _FIXED - 1] = checksum
+            self._table_name = None
+            self._unsaved = True
+
+    def without_checksums(self, indices: Iterable[int]) -> list[int]:
+        """Those of the episodes that are not known, or have a leaf without a checksum."""
+        return [
+            index
+            for index in indices
+            if (found := self.find(index)) is None or len(self.checksums(index)) < len(found[0].leaves)
+        ]
+
+    def add_checksums(self, index: int, checksums: dict[Path, int]) -> None:
+        """Remember the checksums of an episode whose places are known, of leaves that have none."""
+        schema = self._schemas[self._rows[index, 0]]
+        known = self._rows[index, _FIXED + schema.width : schema.row_width]
+        new = [checksums[leaf.path] for leaf in schema.leaves]
+        known[:] = np.where(known == NO_CHECKSUM, new, known)
+        self._table_name = None
+        self._unsaved = True
+
+    def add(self, episodes: PlacedEpisodes) -> None:
+        """Remember where episodes lie."""
+        schema = episodes.schema
+        checksums = episodes.checksums
+        if checksums is None:
+            checksums = np.array([self._expected(episodes, row) for row in range(len(episodes.indices))], np.int64)
+        number = self._schema_numbers.setdefault(schema, len(self._schemas))
+        if number == len(self._schemas):
+            self._schemas.append(schema)
+        indices, end = episodes.indices, int(episodes.indices.max()) + 1
+        self._reserve(end, schema.row_width)
+        of_metadata = episodes.metadata_checksums
+        if of_metadata is None:
+            of_metadata = np.array([self.metadata_checksum(index) for index in indices.tolist()], np.int64)
+        first = np.full(len(indices), number), episodes.total_steps, episodes.headers, of_metadata
+        self._rows[indices, : schema.row_width] = np.column_stack([*first, episodes.places, checksums])
+        if indices.min() < self._saved_rows:
+            self._table_name = None  # a saved row has changed: the table is written again
+        self._count = max(self._count, end)
+        self._unsaved = True
+
+    def _expected(self, episodes: PlacedEpisodes, row: int) -> list[int]:
+        """The checksums that were made of the leaves of an episode when they were the same as now."""
+        index = int(episodes.indices[row])
+        number = int(self._rows[index, 0]) if index < self._count else UNKNOWN
+        if number == UNKNOWN:
+            return [NO_CHECKSUM] * len(episodes.schema.leaves)
+        schema = self._schemas[number if number > UNKNOWN else UNKNOWN - 1 - number]
+        if not {leaf.path for leaf in schema.leaves} <= {leaf.path for leaf in episodes.schema.leaves}:
+            return [NO_CHECKSUM] * len(episodes.schema.leaves)  # no checksum tells that a leaf is gone
+        values: list[int] = self._rows[index, _FIXED : schema.row_width].tolist()
+        known = {
+            (leaf.path, leaf.dtype, leaf.shape, values[place]): checksum
+            for leaf, place, checksum in zip(schema.leaves, _row_places(schema), values[schema.width :], strict=True)
+        }
+        places = episodes.places[row].tolist()
+        return [
+            known.get((leaf.path, leaf.dtype, leaf.shape, places[place]), NO_CHECKSUM)
+            for leaf, place in zip(episodes.schema.leaves, _row_places(episodes.schema), strict=True)
+        ]
+
+    def _reserve(self, rows: int, width: int) -> None:
+        old_rows, old_width = self._rows.shape
+        if rows > old_rows or width > old_width:
+            grown_rows = max(old_rows, rows if rows <= old_rows else max(rows, 2 * old_rows))
+            grown = np.full((grown_rows, max(width, old_width)), UNKNOWN, dtype=np.int64)
+            grown[: self._count, :old_width] = self._rows[: self._count]
+            self._rows = grown
+
+    def save(self, status: os.stat_result | None = None) -> None:
+        """Write what is new, if anything and if it is still true; a directory that is read-only is no error.
+
+        Args:
+            status: of the data file now, where the caller has just changed it.
+        """
+        if status is not None:
+            self.stamp, self._unsaved = stamp_of(status), True
+        if self._unsaved:
+            with contextlib.suppress(OSError, UnsafePathError), DataFile(self._data_file) as file:
+                if self.stamp == file.stamp:
+                    self._write(file)
+            self._unsaved = False
+
+    def _write(self, file: DataFile) -> None:
+        width = self._rows.shape[1]
+        old_name, old_width = self._saved_table()
+        appending = old_name is not None and (old_name, old_width) == (self._table_name, width)
+        name = old_name if appending and old_name else f".index.{secrets.token_hex(4)}.i8"
+        first = self._saved_rows if appending else 0
+        rows = np.ascontiguousarray(self._rows[: self._count], dtype="<i8")
+        header: dict[str, Any] = {
+            "version": _VERSION,
+            "file": _identity_of(file),
+            "table": name,
+            "width": width,
+            "episodes": self._count,
+            "total": self.total,
+            "schemas": [[_place_to_json(leaf) for leaf in schema.leaves] for schema in self._schemas],
+        }
+        text = json.dumps({**header, "checksum": _checksum(header, rows)})
+        if len(text) > _LARGEST_HEADER:
+            return
+        self._write_rows(name, rows[first:], first * width * 8, appending)
+        temporary = self._header_file.with_name(f".index.{secrets.token_hex(4)}.json")
+        with temporary.open("x", encoding="utf-8") as new:
+            new.write(text)
+        temporary.replace(self._header_file)
+        if old_name is not None and old_name != name:
+            with contextlib.suppress(OSError):
+                self._data_file.with_name(old_name).unlink()
+        self._table_name, self._saved_rows = name, self._count
+
+    def _write_rows(self, name: str, rows: npt.NDArray[np.int64], offset: int, appending: bool) -> None:
+        path = self._data_file.with_name(name)
+        if not appending:
+            with path.open("xb") as file:
+                file.write(rows.data)
+            return
+        with os.fdopen(open_regular(path, os.O_RDWR, links=False), "r+b") as file:
+            if os.fstat(file.fileno()).st_nlink > 1:
+                raise OSError(f"{path} is another file as well")
+            file.seek(offset)
+            file.write(rows.data)
+
+    def _saved_table(self) -> tuple[str | None, int]:
+        """The name of the table that the saved header has, and its width."""
+        with contextlib.suppress(*_IGNORED):
+            header = parse_json(read_regular(self._header_file, _LARGEST_HEADER))
+            return _checked_name(header["table"]), header["width"]
+        return None, 0
+
+
+#: What the files of an index can make fail; they are then ignored.
+_IGNORED: Final = (OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError, MemoryError)
+
+
+def _identity_of(file: DataFile) -> list[int]:
+    """What tells a data file from every other: size, time, inode, time of the last change, and ends."""
+    status = file.status
+    head = file.read_at(0, _ENDS)
+    tail = file.read_at(max(0, file.size - _ENDS), _ENDS)
+    ends = bytes_checksum(tail, bytes_checksum(head))
+    return [status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns, ends]
+
+
+def _is_of(identity: list[int], file: DataFile) -> bool:
+    """Whether an identity is that of a data file, or of the file that it is a copy of."""
+    size, modified, inode, changed, ends = _identity_of(file)
+    if (identity[0], identity[1], identity[4]) != (size, modified, ends):
+        return False
+    return identity[2] != inode or identity[3] == changed
+
+
+def _stored_size(status: os.stat_result) -> int:
+    """The number of bytes that a file takes, since a file with holes may say that it has any size."""
+    return min(status.st_size, 512 * getattr(status, "st_blocks", status.st_size))
+
+
+def _checksum(header: dict[str, Any], rows: npt.NDArray[np.int64]) -> int:
+    """The checksum of all that a header says, but for the checksum itself, and of the rows of the table."""
+    covered = {key: value for key, value in header.items() if key != "checksum"}
+    return bytes_checksum(json.dumps(covered, sort_keys=True).encode(), bytes_checksum(rows))
+
+
+def _are_sound(schemas: Sequence[Schema], rows: npt.NDArray[np.int64], size: int) -> bool:
+    """Whether all that the rows of a table say can be so in a file of a size."""
+    numbers = rows[:, 0]
+    if len(rows) and (numbers == numbers[0]).all():  # as nearly always
+        return bool(numbers[0] < 0) or _are_possible(schemas[int(numbers[0])], rows, size)
+    order = np.argsort(numbers, kind="stable")
+    bounds = np.searchsorted(rows[order, 0], np.arange(len(schemas) + 1)).tolist()
+    parts = zip(schemas, bounds, bounds[1:], strict=False)
+    return all(_are_possible(schema, rows[order[begin:end]], size) for schema, begin, end in parts if begin < end)
+
+
+def _are_possible(schema: Schema, rows: npt.NDArray[np.int64], size: int) -> bool:
+    """Whether episodes with these leaves can lie in a file of a size as their rows say."""
+    bounds = list(zip(rows.min(axis=0).tolist(), rows.max(axis=0).tolist(), strict=True))
+    if not _all_within(bounds[1:2], 0, MOST_EXPANDED * size) or not _all_within(bounds[2:3], UNKNOWN, size):
+        return False
+    position = _FIXED
+    for leaf in schema.leaves:
+        of_counts, of_offsets = bounds[position : position + 1], bounds[position + 1 : position + 1 + leaf.pieces]
+        counts = rows[:, position]
+        offsets = rows[:, position + 1 : position + 1 + leaf.pieces]
+        position += 1 + leaf.pieces
+        row_size = math.prod(leaf.shape, start=leaf.dtype.itemsize if leaf.dtype else 1)
+        expanded = size if leaf.filters is None else MOST_EXPANDED * size
+        if not _all_within(of_counts, 0, expanded // max(row_size, 1)) or not _all_within(of_offsets, 0, size):
+            return False
+        if leaf.path == ("rewards",) and (counts != rows[:, 1]).any():
+            return False
+        if leaf.filters is not None or leaf.dtype is None:
+            continue
+        if leaf.chunks is None:
+            piece_sizes = counts * row_size
+        else:
+            piece_sizes = np.full(len(counts), math.prod(leaf.chunks, start=leaf.dtype.itemsize))
+            sides = zip(leaf.shape, leaf.chunks[1:], strict=True)
+            if (
+                -(-counts // leaf.chunks[0]) * math.prod(-(-side // chunk) for side, chunk in sides) != leaf.pieces
+            ).any():
+                return False
+        if (offsets > size - piece_sizes[:, None]).any():
+            return False
+    return True
+
+
+def _all_within(bounds: Sequence[tuple[int, int]], least: int, most: int) -> bool:
+    return all(least <= low and high <= most for low, high in bounds)
+
+
+def _row_places(schema: Schema) -> list[int]:
+    """Where the number of rows of each leaf stands among the places."""
+    places, position = [], 0
+    for leaf in schema.leaves:
+        places.append(position)
+        position += 1 + leaf.pieces
+    return places
+
+
+# What a header says, whoever has written it
+
+
+def _checked(value: Any, least: int, most: int) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(f"a number is not one from {least} to {most}")
+    return value
+
+
+def _checked_name(name: Any) -> str:
+    if not isinstance(name, str) or not _TABLE_NAME.fullmatch(name):
+        raise ValueError("the table has a name that no table has")
+    return name
+
+
+def _sides(values: Any, least: int, item_size: int) -> tuple[int, ...]:
+    sides = tuple(_checked(value, least, _LARGEST) for value in values)
+    if len(sides) > MOST_DIMENSIONS or math.prod(max(side, 1) for side in sides) * item_size > _LARGEST:
+        raise ValueError("an array is too large")
+    return sides
+
+
+def _schema_from_json(leaves: list[Any]) -> Schema:
+    schema = Schema(tuple(map(_place_from_json, leaves)))
+    if len({leaf.path for leaf in schema.leaves}) < len(schema.leaves):
+        raise ValueError("a leaf comes twice")
+    return schema
+
+
+def _place_to_json(place: LeafPlace) -> list[Any]:
+    dtype = place.dtype.str if place.dtype is not None else None
+    return [place.path, dtype, place.shape, place.chunks, place.pieces, place.filters]
+
+
+def _place_from_json(item: list[Any]) -> LeafPlace:
+    path, dtype_text, shape, chunks, pieces, filters = item
+    if not path or not all(type(part) is str or (type(part) is int and part >= 0) for part in path):
+        raise ValueError("a leaf has no name")
+    if dtype_text is None:
+        if [shape, chunks, pieces, filters] != [[], None, 1, None]:
+            raise ValueError("a leaf without a dtype has more than rows")
+        return LeafPlace(tuple(path), None, ())
+    if not _DTYPE.fullmatch(dtype_text):
+        raise ValueError("the dtype is not one of numbers")
+    dtype = np.dtype(dtype_text)
+    place = LeafPlace(
+        tuple(path),
+        dtype,
+        _sides(shape, 0, dtype.itemsize),
+        _sides(chunks, 1, dtype.itemsize) if chunks is not None else None,
+        _checked(pieces, 1, _MOST_PIECES),
+        tuple(map(_filter_from_json, filters)) if filters is not None else None,
+    )
+    if place.chunks is not None and len(place.chunks) != 1 + len(place.shape):
+        raise ValueError("chunks have as many sides as the array")
+    if place.pieces > 1 and (place.chunks is None or place.filters is not None):
+        raise ValueError("only chunks are several pieces")
+    if place.filters is not None and (place.chunks is None or not 1 <= len(place.filters) <= _MOST_FILTERS):
+        raise ValueError("only chunks go through filters")
+    return place
+
+
+def _filter_from_json(item: list[Any]) -> Filter:
+    number, values, name = item
+    if not isinstance(name, str) or not isinstance(values, list):
+        raise TypeError("a filter is a number, a list and a name")
+    return _checked(number, 0, 2**16 - 1), tuple(_checked(value, 0, 2**32 - 1) for value in values), name

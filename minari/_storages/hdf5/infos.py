@@ -1,0 +1,54 @@
+"""Infos of fixed-size bytes and structures: HDF5 has types of its own for them.
+
+Elsewhere they are columns of bytes below the key, whose names say the dtype (see :mod:`minari._model.infos`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from minari._model.infos import dtype_of_column, name_of_column, raw_of, typed_of
+from minari._storages.hdf5.format.datatypes import encode_datatype
+from minari.errors import EpisodeTypeError
+from minari.spaces import Column, Columns, Path, native
+
+
+_OWN_KINDS: Final = "SV"
+_LONGEST_DATATYPE: Final = 2**15  # bytes; of a message of a header that is less than 64 KiB
+
+
+def with_own_types(columns: Mapping[Path, Any]) -> Mapping[Path, Any]:
+    """Return the columns of an episode with such infos as HDF5 holds them."""
+    raw = {
+        path: dtype
+        for path in columns
+        if path[0] == "infos" and (dtype := dtype_of_column(path)) is not None and _has_type(dtype)
+    }
+    if not raw:
+        return columns
+    return {
+        path[:-1] if path in raw else path: typed_of(column, raw[path]) if path in raw else column
+        for path, column in columns.items()
+    }
+
+
+def _has_type(dtype: np.dtype[Any]) -> bool:
+    try:
+        return dtype.kind in _OWN_KINDS and len(encode_datatype(dtype)) <= _LONGEST_DATATYPE
+    except (EpisodeTypeError, UnicodeError):  # as of a structure that has dates in it
+        return False
+
+
+def without_own_types(columns: Mapping[Path, Column]) -> Columns:
+    """Return the columns of an episode in native byte order, and with such infos as columns of bytes."""
+    return dict(map(_as_bytes, columns.items()))
+
+
+def _as_bytes(item: tuple[Path, Column]) -> tuple[Path, Column]:
+    path, column = item[0], native(item[1])
+    if path[0] != "infos" or column.dtype.kind not in _OWN_KINDS:
+        return path, column
+    return (*path, name_of_column(column.dtype)), raw_of(column)

@@ -1,0 +1,114 @@
+"""The metadata that releases before 0.5 kept as attributes of the HDF5 file."""
+
+from __future__ import annotations
+
+import math
+import string
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from minari._model.env_spec import parse_env_spec, registered_spaces
+from minari._model.metadata import upgrade_attributes
+from minari._model.metadata_json import SPACES
+from minari._storages.hdf5.format.datatypes import TEXT, Kind
+from minari._storages.hdf5.format.source import NotUnderstood
+from minari._storages.hdf5.reader import EpisodeFile, open_episodes
+from minari.errors import DataPathError, DatasetCorruptError, EnvironmentSpecError, SpaceError
+from minari.spaces import codec_for
+from minari.spaces.inference import infer_observation_space
+from minari.spaces.serialization import serialize_space
+
+
+_MOST_RATIO = 64  # of the values in one row to the bytes of the file, which may be compressed
+_ANY_TEXT = gym.spaces.Text(4096, min_length=0, charset=string.printable)
+
+
+def read_metadata(file: Path) -> dict[str, Any]:
+    """Return what ``metadata.json`` would hold for a file of 0.3 or 0.4.
+
+    0.3 kept no spaces. They are those of Gymnasium's own environment where the file names one, without
+    arguments, and its observations and actions have the shapes of these spaces. Otherwise they are as wide
+    as the types of the arrays of the first episode, and ``inferred_spaces`` is true in the metadata.
+
+    Raises:
+        DatasetCorruptError: the file is not HDF5, or has neither spaces nor arrays to infer them from.
+        DataPathError: the file is HDF5, and no dataset of ours.
+    """
+    with open_episodes(file) as opened:
+        attributes = opened.root_attributes()
+        if "total_episodes" not in attributes:
+            raise DataPathError(
+                f"No data found in data path {file.parent}; there is no metadata.json, and {file.name} does "
+                f"not have the attributes of a dataset from before 0.5 either."
+            )
+        raw = upgrade_attributes(attributes)
+        if any(key not in raw for key in SPACES):
+            raw = _with_spaces(raw, opened, file)
+    return raw
+
+
+def _with_spaces(raw: dict[str, Any], opened: EpisodeFile, file: Path) -> dict[str, Any]:
+    """The metadata with the spaces that it lacks."""
+    try:
+        arrays = _nested(opened.first_leaves(), file.stat().st_size * _MOST_RATIO)
+        inferred = [infer_observation_space(arrays[name]) for name in ("observations", "actions")]
+    except (KeyError, SpaceError, NotUnderstood) as error:
+        raise DatasetCorruptError(
+            f"{file} describes no spaces, and they cannot be inferred from the arrays of its first episode ({error}); "
+            f"copy or download it again."
+        ) from error
+    registered = _registered(raw.get("env_spec"))
+    fits = registered is not None and all(map(_has_shapes_of, registered, inferred))
+    chosen = registered if registered is not None and fits else inferred
+    described = {key: serialize_space(space) for key, space in zip(SPACES, chosen, strict=True)}
+    return {**described, **raw, **({} if fits else {"inferred_spaces": True})}
+
+
+def _registered(env_spec: Any) -> tuple[gym.Space[Any], gym.Space[Any]] | None:
+    try:
+        return None if env_spec is None else registered_spaces(parse_env_spec(env_spec))
+    except EnvironmentSpecError:
+        return None
+
+
+def _has_shapes_of(space: gym.Space[Any], other: gym.Space[Any]) -> bool:
+    first, second = ([(leaf.path, leaf.shape) for leaf in codec_for(s).leaves()] for s in (space, other))
+    return first == second
+
+
+def _nested(leaves: Mapping[str, tuple[Kind, tuple[int, ...]]], most_values: int) -> Any:
+    """Arrays without any row, nested in dicts and tuples as the groups of an episode are.
+
+    Raises:
+        SpaceError: one of them has too large rows, or no values that a space could have.
+    """
+    tree: dict[str, Any] = {}
+    for name, (kind, shape) in leaves.items():
+        *groups, last = name.split("/")
+        node = tree
+        for group in groups:
+            node = node.setdefault(group, {})
+        node[last] = _array(kind, shape, most_values)
+    return _with_tuples(tree)
+
+
+def _array(kind: Kind, shape: tuple[int, ...], most_values: int) -> Any:
+    if math.prod(shape) > most_values:
+        raise SpaceError(f"an array has rows of the shape {shape}")
+    if kind == TEXT and not shape:
+        return _ANY_TEXT
+    if isinstance(kind, str):
+        raise SpaceError(f"an array holds {kind}")
+    return np.empty((0, *shape), kind)
+
+
+def _with_tuples(node: Any) -> Any:
+    if not isinstance(node, dict):
+        return node
+    parts = {name: _with_tuples(part) for name, part in node.items()}
+    positions = [f"_index_{position}" for position in range(len(parts))]
+    return tuple(parts[name] for name in positions) if parts and parts.keys() == set(positions) else parts

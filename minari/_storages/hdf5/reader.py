@@ -1,0 +1,558 @@
+"""The episodes of an HDF5 file that somebody else may have written, found and read without an HDF5 library.
+
+One group an episode, ``episode_0``, ``episode_1``, ...; below it groups and arrays spell the paths of
+the columns (a position in a ``Tuple`` is ``_index_0``), and attributes hold its metadata. An HDF5
+library hangs at or crashes on damaged files, so the little that is not understood here is read by one
+in another process.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path as FilePath
+from typing import Any, Final, TypeVar
+
+import numpy as np
+
+from minari._base.data_file import DataFile
+from minari._base.json_text import shortened
+from minari._base.lazy import import_late
+from minari._base.locks import is_locked
+from minari._storages.hdf5.attributes import nested_metadata
+from minari._storages.hdf5.format.arrays import (
+    FIXED_ARRAY,
+    ArrayObject,
+    chunks_of,
+    decode_array,
+    is_array,
+    read_array,
+    stored_column,
+)
+from minari._storages.hdf5.format.chunks import StoredColumn, has_table
+from minari._storages.hdf5.format.datatypes import Kind
+from minari._storages.hdf5.format.groups import Link, is_group, members
+from minari._storages.hdf5.format.headers import (
+    Messages,
+    attribute_names,
+    decode_attribute,
+    decode_space,
+    read_attributes,
+    read_messages,
+    the_message,
+)
+from minari._storages.hdf5.format.objects import DATASPACE, UNDEFINED
+from minari._storages.hdf5.format.source import NotUnderstood, ReadAt, Source
+from minari._storages.hdf5.format.superblock import check_not_in_use, find_superblock
+from minari._storages.hdf5.index import UNKNOWN, LeafPlace, PlacedEpisodes, Schema
+from minari._storages.hdf5.names import group_name, spell, unspell
+from minari._storages.journal import pending_change
+from minari.errors import DatasetBusyError, DatasetCorruptError, MinariError, UnsafePathError
+from minari.spaces import Column, Path
+
+
+#: Of a leaf with more chunks the places are not remembered: looking them up counts little then.
+_MOST_CHUNKS: Final = 64
+_MOST_LEVELS: Final = 64  # of groups within groups
+_MOST_SOFT_LINKS: Final = 8  # one after the other
+_EPISODE: Final = re.compile(r"episode_(0|[1-9][0-9]*)")
+_LINKED_FILE: Final = re.compile(r"(?:\./)?(additional_data_[0-9]+\.hdf5)")
+_TOTAL_STEPS: Final = "total_steps"
+_NUMBERS: Final = (_TOTAL_STEPS, "seed")
+_STEPS: Final = ("rewards", "terminations", "truncations")
+_SPACES: Final = ("observations", "actions")
+_INFOS: Final = "infos"
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Object:
+    """An object in one of the files.
+
+    Attributes:
+        file: that has it.
+        address: of its header.
+        messages: in its header.
+        name: below the group of its episode.
+    """
+
+    file: _File
+    address: int
+    messages: Messages
+    name: str
+
+    def array(self) -> ArrayObject:
+        return decode_array(self.messages, f"{shortened(self.name)} in {self.file.path}")
+
+    def members(self) -> dict[str, Link]:
+        if not is_group(self.messages):
+            raise ValueError(f"{shortened(self.name)} is not a group")
+        return members(self.file.source, self.messages)
+
+
+class _File:
+    """A file, in which objects are found by their links."""
+
+    def __init__(self, path: FilePath, read_at: ReadAt, size: int, *, is_linked: bool = False) -> None:
+        self.path, self.source = path, Source(read_at, size)
+        superblock = find_superblock(self.source, str(path))
+        if superblock.in_use and is_locked(path):
+            raise DatasetBusyError(f"{path} is being changed by another program; try again when that has closed it.")
+        check_not_in_use(superblock, str(path))
+        self._is_linked = is_linked
+        self._others: dict[str, _File] = {}
+        self.root = self.at(superblock.root, "/")
+        self.members: dict[str, Link] | None = None  # of the root, once they are needed
+
+    def at(self, address: int, name: str) -> _Object:
+        return _Object(self, address, read_messages(self.source, address), name)
+
+    def root_members(self) -> dict[str, Link]:
+        if self.members is None:
+            self.members = self.root.members()
+        return self.members
+
+    def follow(self, link: Link, siblings: Mapping[str, Link], name: str, soft_links: int = 0) -> _Object:
+        """Return the object that a link leads to.
+
+        Args:
+            link: to the object.
+            siblings: the members of the group that has the link.
+            name: of the link.
+            soft_links: that led to this one.
+        """
+        if link.address is not None:
+            return self.at(link.address, name)
+        if link.file is not None:
+            other = self._other(link.file, name)
+            return other.find(link.path, other.root_members(), name, soft_links)
+        if soft_links == _MOST_SOFT_LINKS:
+            raise ValueError(f"the link {shortened(name)} leads to links without end")
+        start = self.root_members() if link.path.startswith("/") else siblings
+        return self.find(link.path, start, name, soft_links + 1)
+
+    def find(self, path: str, start: Mapping[str, Link], name: str, soft_links: int = 0) -> _Object:
+        """Return the object at a path."""
+        parts = [part for part in path.split("/") if part not in ("", ".")]
+        if not parts or len(parts) > _MOST_LEVELS:
+            raise ValueError(f"the link {shortened(name)} leads to no object")
+        found: _Object | None = None
+        for part in parts:
+            group = start if found is None else found.members()
+            if part not in group:
+                raise ValueError(f"there is no {shortened(path)}")
+            found = (found.file if found else self).follow(group[part], group, name, soft_links)
+        if found is None:  # (there is at least one part)
+            raise ValueError(f"there is no {shortened(path)}")
+        return found
+
+    def _other(self, file: str, name: str) -> _File:
+        """A file beside this one, in which old releases kept what they combined."""
+        match = _LINKED_FILE.fullmatch(file)
+        if match is None or self._is_linked:
+            raise UnsafePathError(
+                f"{shortened(name)} in {self.path} is a link to the file {shortened(file)}, and only links to "
+                f"'additional_data_N.hdf5' beside it are followed; put what the file holds into the dataset itself."
+            )
+        if match[1] not in self._others:
+            self._others[match[1]] = self._linked(self.path.with_name(match[1]))
+        other = self._others[match[1]]
+        other.source.renew()
+        return other
+
+    def _linked(self, path: FilePath) -> _File:
+        def read_at(offset: int, size: int) -> bytes:  # (old datasets may have many such files: none stays open)
+            with DataFile(path) as file:
+                return file.read_at(offset, size)
+
+        try:
+            with DataFile(path) as file:
+                size = file.size
+            return _File(path, read_at, size, is_linked=True)
+        except OSError as error:
+            raise DatasetCorruptError(
+                f"{self.path} has some of its episodes in {path}, which cannot be opened ({error.strerror}); copy or "
+                f"download the dataset again."
+            ) from None
+
+
+class EpisodeFile:
+    """The episodes of a dataset in their file.
+
+    What reads them raises ``DatasetCorruptError`` where the file is damaged, and ``UnsafePathError`` where
+    it leads to others.
+
+    Args:
+        path: of the file.
+        size: of the file.
+
+    Attributes:
+        read_at: gives bytes of the file, by offset and number; fewer where it ends. To be set before each use.
+    """
+
+    def __init__(self, path: FilePath, size: int) -> None:
+        self._path, self._size = path, size
+        self.read_at: ReadAt = _nothing
+        self._main: _File | None = None
+
+    def _file(self) -> _File:
+        if self._main is None:
+            self._main = _File(self._path, lambda offset, size: self.read_at(offset, size), self._size)
+        self._main.source.renew()
+        return self._main
+
+    def _read(self, index: int | None, read: Callable[[], _T], through_hdf5: Callable[[Any], _T]) -> _T:
+        """What is read here, or else through HDF5 in another process; ways to fail at a damaged file become one."""
+        try:
+            try:
+                return read()
+            except NotUnderstood:
+                return through_hdf5(self._process())
+        except MinariError:
+            raise
+        except (ValueError, IndexError, OverflowError, struct.error, MemoryError) as error:
+            whole = f"{self._path} cannot be read as HDF5"
+            what = whole if index is None else f"Episode {index} in {self._path} cannot be read"
+            raise DatasetCorruptError(
+                f"{what} ({error}); the file is damaged or holds something else, so copy or download it again."
+            ) from error
+
+    def _process(self) -> Any:
+        """What reads through HDF5, which knows nothing of a change that is committed and not in place."""
+        if pending_change(self._path.parent, self._path.name) is not None:
+            raise DatasetBusyError(
+                f"An interrupted change to {self._path} is committed and not in place; `minari clean`, or the next "
+                f"program that writes to the dataset, completes it."
+            )
+        return import_late("minari._storages.hdf5.process")
+
+    # The file as a whole
+
+    def count(self) -> int:
+        """Return how many episodes there are."""
+        return self._read(
+            None,
+            lambda: sum(_EPISODE.fullmatch(name) is not None for name in self._file().root_members()),
+            lambda hdf5: int(hdf5.count(self._path)),
+        )
+
+    def root_attributes(self) -> dict[str, Any]:
+        """Return the attributes of the file, where releases before 0.5 kept the metadata."""
+
+        def read() -> dict[str, Any]:
+            file = self._file()
+            return dict(read_attributes(file.source, file.root.messages))
+
+        return self._read(None, read, lambda hdf5: hdf5.root_attributes(self._path))
+
+    # Episodes
+
+    def _episode(self, index: int, header: int = UNKNOWN) -> _Object:
+        file, name = self._file(), group_name(index)
+        if header != UNKNOWN:
+            return file.at(header, name)
+        found = file.root_members()
+        if name not in found:
+            raise ValueError(f"there is not a group {name}")
+        return file.follow(found[name], found, name)
+
+    def _checked_episode(self, index: int, header: int) -> _Object:
+        """The group of an episode, found by its name where there is another one at the address of the index."""
+        if header != UNKNOWN:
+            with suppress(ValueError, IndexError, OverflowError, struct.error):
+                group = self._episode(index, header)
+                attributes = attribute_names(group.file.source, group.messages)
+                if decode_attribute(group.file.source, attributes.get("id", b"")) == index:
+                    return group
+        return self._episode(index)
+
+    def locate(self, index: int, known: Mapping[str, Path]) -> PlacedEpisodes:
+        """Return where the leaves of an episode lie, whoever wrote it.
+
+        Args:
+            index: of the episode.
+            known: spelled name -> path, for the leaves that the spaces tell about.
+        """
+        return self._read(
+            index,
+            lambda: self._locate(index, known),
+            lambda hdf5: self._locate_through(hdf5, index, known),
+        )
+
+    def _locate_through(self, hdf5: Any, index: int, known: Mapping[str, Path]) -> PlacedEpisodes:
+        total_steps, found = hdf5.leaves(self._path, index)
+        paths = ((_path_of(name, known), rows) for name, rows in found)
+        leaves = [(LeafPlace(path, None, ()), rows, [0]) for path, rows in paths if path is not None]
+        return _placed(index, total_steps, UNKNOWN, leaves)
+
+    def _locate(self, index: int, known: Mapping[str, Path]) -> PlacedEpisodes:
+        group = self._episode(index)
+        leaves = []
+        rewards: _Object | None = None
+        for item in _arrays(group):
+            path = _path_of(item.name, known)
+            if item.name == "rewards":
+                rewards = item
+            if path is not None and (place := self._place(path, item)) is not None:
+                leaves.append(place)
+        attributes = attribute_names(group.file.source, group.messages)
+        if _TOTAL_STEPS in attributes:
+            value = decode_attribute(group.file.source, attributes[_TOTAL_STEPS])
+            total_steps = _as_number(_TOTAL_STEPS, value)
+        else:
+            total_steps = next((rows for leaf, rows, _ in leaves if leaf.path == ("rewards",)), 0)
+        is_elsewhere = group.file is not self._main or group.file.source.base
+        is_old = rewards is not None and _has_old_statistics(attributes, rewards)
+        return _placed(index, total_steps, UNKNOWN if is_elsewhere or is_old else group.address, leaves)
+
+    def _place(self, path: Path, item: _Object) -> tuple[LeafPlace, int, list[int]] | None:
+        """What a leaf is like, its number of rows, and the offsets of its pieces; None where it has no rows."""
+        source = item.file.source
+        shape, _ = decode_space(the_message(item.messages, DATASPACE) or b"")
+        if not shape:
+            return None
+        if shape[0] > source.size:
+            raise ValueError(f"{shortened(item.name)} has {shape[0]} rows, in a file of {source.size} bytes")
+        unplaced = LeafPlace(path, None, ()), shape[0], [0]
+        try:
+            array = item.array()
+            is_number = isinstance(array.kind, np.dtype) and array.kind.kind in "biufc"
+            found = _offsets(source, array) if is_number and item.file is self._main else None
+        except NotUnderstood:
+            return unplaced
+        if found is None:
+            return unplaced
+        offsets, chunks, filters = found
+        return LeafPlace(path, array.dtype, shape[1:], chunks, len(offsets), filters), shape[0], offsets
+
+    def read_columns(self, wanted: Sequence[tuple[int, int, Sequence[Path]]]) -> dict[int, dict[Path, Column]]:
+        """Return columns of episodes by their numbers: text as ``str``, byte strings as ``bytes``, others as stored.
+
+        Args:
+            wanted: of each episode its number, the address of its group where that is known, and paths.
+        """
+        found: dict[int, dict[Path, Column]] = {index: {} for index, *_ in wanted}
+        left: dict[int, list[Path]] = {}
+        for index, header, paths in wanted:
+            read = partial(self._read_here, index, header, paths, found[index])
+            not_understood = self._read(index, read, lambda _: list(paths))  # noqa: B023 (called at once)
+            if not_understood:
+                left[index] = not_understood
+        if left:
+            process = self._process()
+            names = [(index, list(map(spell, paths))) for index, paths in left.items()]
+            for (index, paths), others in zip(left.items(), process.columns(self._path, names), strict=True):
+                found[index] |= {path: others[spell(path)] for path in paths if spell(path) in others}
+        return found
+
+    def _read_here(self, index: int, header: int, paths: Iterable[Path], columns: dict[Path, Column]) -> list[Path]:
+        """Read columns of an episode; those that are not understood are returned."""
+        left = []
+        group = self._checked_episode(index, header)
+        siblings = group.members()
+        for path in paths:
+            try:
+                item = group.file.find(spell(path), siblings, spell(path))
+                columns[path] = read_array(item.file.source, item.array(), ascii_as_bytes=path[0] == _INFOS)
+            except NotUnderstood:
+                left.append(path)
+        return left
+
+    def stored_columns(
+        self, index: int, header: int, paths: Iterable[Path]
+    ) -> dict[Path, Column | StoredColumn] | None:
+        """Return columns as they are stored, so that they can be copied; None where that is not possible.
+
+        Args:
+            index: of the episode.
+            header: the address of its group, where that is known.
+            paths: of the columns.
+        """
+
+        def read() -> dict[Path, Column | StoredColumn]:
+            found: dict[Path, Column | StoredColumn] = {}
+            group = self._checked_episode(index, header)
+            siblings = group.members()
+            for path in paths:
+                item = group.file.find(spell(path), siblings, spell(path))
+                array = item.array()
+                is_compressed = array.chunking is not None and array.chunking.filters
+                stored: Column | StoredColumn | None = stored_column(item.file.source, array) if is_compressed else None
+                if stored is None:
+                    stored = read_array(item.file.source, array, ascii_as_bytes=path[0] == _INFOS)
+                found[path] = stored
+            return found
+
+        return self._read(index, read, lambda _: None)
+
+    def read_metadata(self, index: int, header: int = UNKNOWN) -> dict[str, Any]:
+        """Return the metadata of an episode, nested.
+
+        Args:
+            index: of the episode.
+            header: the address of its group, where that is known and its attributes are all of its metadata.
+        """
+
+        def read() -> dict[str, Any]:
+            group = self._episode(index, header)
+            attributes = read_attributes(group.file.source, group.messages)
+            if header != UNKNOWN:
+                return nested_metadata(attributes)
+            return _with_old_statistics(attributes, lambda: _rewards_attributes(group))
+
+        def through_hdf5(hdf5: Any) -> dict[str, Any]:
+            attributes, of_rewards = hdf5.metadata(self._path, index)
+            return _with_old_statistics(attributes, lambda: of_rewards)
+
+        return self._read(index, lambda: _with_numbers(read()), lambda hdf5: _with_numbers(through_hdf5(hdf5)))
+
+    def first_leaves(self) -> dict[str, tuple[Kind, tuple[int, ...]]]:
+        """Return the kind of the values, and the shape of a row, of each array of the first episode, by its name."""
+
+        def read() -> dict[str, tuple[Kind, tuple[int, ...]]]:
+            arrays = {item.name: item.array() for item in _arrays(self._episode(0))}
+            return {name: (array.kind, array.shape[1:]) for name, array in arrays.items() if array.shape}
+
+        return self._read(0, read, lambda hdf5: dict(hdf5.leaf_types(self._path, 0)))
+
+
+def _nothing(offset: int, size: int) -> bytes:
+    return b""
+
+
+def _placed(
+    index: int, total_steps: int, header: int, leaves: Sequence[tuple[LeafPlace, int, Sequence[int]]]
+) -> PlacedEpisodes:
+    if not leaves:
+        raise ValueError("it has no arrays of an episode")
+    places = [number for _, rows, offsets in leaves for number in (rows, *offsets)]
+    return PlacedEpisodes(
+        schema=Schema(tuple(leaf for leaf, _, _ in leaves)),
+        indices=np.array([index]),
+        total_steps=np.array([total_steps]),
+        headers=np.array([header]),
+        places=np.array([places], dtype=np.int64),
+    )
+
+
+def _path_of(name: str, known: Mapping[str, Path]) -> Path | None:
+    """The path of a column by its name; None where it is none of ours."""
+    first = name.partition("/")[0]
+    if name in known or name in _STEPS:
+        return known.get(name, (name,))
+    return unspell(name) if first == _INFOS and name != _INFOS else None
+
+
+def _arrays(group: _Object, prefix: str = "", above: tuple[int, ...] = ()) -> Iterator[_Object]:
+    """The arrays of an episode, in the order of their names; members that are none of an episode are passed over."""
+    siblings = group.members()
+    for name in sorted(siblings, key=str.encode):
+        if not prefix and name not in (*_STEPS, *_SPACES, _INFOS):
+            continue
+        item = group.file.follow(siblings[name], siblings, prefix + name)
+        if is_array(item.messages):
+            yield item
+        elif is_group(item.messages):
+            if item.address in above or len(above) == _MOST_LEVELS:
+                raise ValueError(f"the group {shortened(item.name)} is within itself")
+            yield from _arrays(item, f"{prefix}{name}/", (*above, item.address))
+
+
+def _offsets(
+    source: Source, array: ArrayObject
+) -> tuple[list[int], tuple[int, ...] | None, tuple[Any, ...] | None] | None:
+    """Where the bytes of an array lie, the shape of its chunks, and their filters; None where it has to be read."""
+    chunking = array.chunking
+    if array.nbytes == 0:
+        return [0], None, None
+    if chunking is None:
+        if array.address == UNDEFINED or array.data:
+            return None
+        offset = source.base + array.address
+        if offset + array.nbytes > source.size:
+            raise ValueError(f"an array ends at byte {offset + array.nbytes} of {source.size}")
+        return [offset], None, None
+    if chunking.filters:
+        is_table = array.index == FIXED_ARRAY and not source.base and array.most == array.shape
+        if is_table and has_table(source.read, array.address, array.shape, array.dtype, chunking):
+            return [array.address], chunking.shape, chunking.filters
+        return None
+    if chunking.count(array.shape) > _MOST_CHUNKS:
+        return None
+    chunks = chunks_of(source, array)
+    if len(chunks) != chunking.count(array.shape):
+        return None  # some were never written, and have no place
+    if any(source.base + chunk.address + chunk.size > source.size for chunk in chunks):
+        raise ValueError("a chunk of an array lies beyond the end of the file")
+    return (
+        [source.base + chunk.address for chunk in chunks],
+        None if chunking.shape == array.shape else chunking.shape,
+        None,
+    )
+
+
+def _with_numbers(metadata: dict[str, Any]) -> dict[str, Any]:
+    for key in _NUMBERS:
+        if metadata.get(key) is not None:
+            metadata[key] = _as_number(key, metadata[key])
+    return metadata
+
+
+def _as_number(key: str, value: Any) -> int:
+    """A number of the metadata, which may be text in files of old releases."""
+    content = value.item() if isinstance(value, (np.ndarray, np.generic)) and value.size == 1 else value
+    if not isinstance(content, (int, str, bytes)):
+        raise ValueError(f"its {key} is {shortened(value)}, expected a number")
+    number = int(content)
+    if key == _TOTAL_STEPS and not 0 <= number < 2**63:
+        raise ValueError(f"its {key} is {shortened(value)}")
+    return number
+
+
+# Statistics were attributes of the rewards before 0.5.
+
+
+def _has_old_statistics(attributes: Mapping[str, Any], rewards: _Object) -> bool:
+    return "rewards_sum" not in attributes and bool(attribute_names(rewards.file.source, rewards.messages))
+
+
+def _rewards_attributes(group: _Object) -> list[tuple[str, Any]]:
+    siblings = group.members()
+    if "rewards" not in siblings:
+        return []
+    rewards = group.file.follow(siblings["rewards"], siblings, "rewards")
+    return read_attributes(rewards.file.source, rewards.messages)
+
+
+def _with_old_statistics(
+    attributes: list[tuple[str, Any]], of_rewards: Callable[[], list[tuple[str, Any]]]
+) -> dict[str, Any]:
+    metadata = nested_metadata(attributes)
+    if "rewards_sum" not in dict(attributes):
+        metadata.update({f"rewards_{name}": value for name, value in of_rewards()})
+    return metadata
+
+
+@contextmanager
+def open_episodes(path: FilePath) -> Iterator[EpisodeFile]:
+    """Open a file whose episodes are read once.
+
+    Raises:
+        DatasetCorruptError: there is no such file.
+    """
+    try:
+        file = DataFile(path)
+    except FileNotFoundError:
+        raise DatasetCorruptError(
+            f"The metadata speak of episodes, and the file {path} that should hold them is missing; copy or download "
+            f"the dataset again."
+        ) from None
+    with file:
+        episodes = EpisodeFile(path, file.size)
+        episodes.read_at = file.read_at
+        yield episodes

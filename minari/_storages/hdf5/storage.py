@@ -1,0 +1,603 @@
+"""The HDF5 format: ``main_data.hdf5`` with one group an episode.
+
+Reading goes through the index and takes the bytes from the file, writing makes the bytes of the file. h5py is
+loaded only for what needs it: text, JPEG, codecs other than gzip, changes to episodes that are there,
+and files that another program wrote.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import time
+import weakref
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from itertools import islice
+from pathlib import Path as FilePath
+from typing import Any, ClassVar, Final, TypeAlias, TypeVar, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from minari._base.data_file import DataFile
+from minari._base.files import METADATA_FILE_NAME
+from minari._base.locks import ThreadLock
+from minari._model.compression import Codec, Codecs
+from minari._model.episode_codec import REWARDS, TERMINATIONS, TRUNCATIONS
+from minari._model.metadata import DatasetMetadata
+from minari._storages.base import EpisodeWriter, MinariStorage
+from minari._storages.hdf5.appender import StoredEpisode
+from minari._storages.hdf5.attributes import is_damaged, metadata_checksum
+from minari._storages.hdf5.format.chunks import StoredColumn, corners, decompressed, read_column
+from minari._storages.hdf5.format.filters import GZIP, GZIP_FRAME_LEVEL, GZIP_LEVELS, Chunking
+from minari._storages.hdf5.format.objects import Filter
+from minari._storages.hdf5.index import (
+    INDEX_NAME,
+    NO_CHECKSUM,
+    EpisodeIndex,
+    LeafPlace,
+    PlacedEpisodes,
+    Schema,
+    checksum_of,
+)
+from minari._storages.hdf5.infos import with_own_types, without_own_types
+from minari._storages.hdf5.library import plugins
+from minari._storages.hdf5.mapped_file import MappedFile
+from minari._storages.hdf5.names import DATA_FILE_NAME, spell
+from minari._storages.hdf5.reader import EpisodeFile
+from minari._storages.hdf5.writer import empty_file, open_writer
+from minari._storages.journal import JOURNAL_NAME, Overlay, has_journal, pending_change
+from minari._storages.metadata_file import stamp_of
+from minari.errors import ChecksumError, DatasetBusyError, DatasetCorruptError
+from minari.spaces import Column, Columns, EpisodeColumns, Path, native, path_name
+
+
+_EPISODES_AT_A_TIME = 16  # read before the file is closed again
+_READ_AHEAD: Final = 2**18  # bytes of them
+_MOST_AT_A_TIME = 2**26  # bytes of them that have to be decompressed, of those that are read through HDF5
+_PATIENCE = 30.0  # seconds to wait for a moment in which nobody commits
+
+T = TypeVar("T")
+
+#: An episode: what its leaves are like, where they lie, and the checksums that they are compared with.
+_Found: TypeAlias = tuple[int, Schema, list[int], dict[Path, int]]
+
+
+def _from_chunks(
+    file: DataFile, offsets: Sequence[int], shape: tuple[int, ...], dtype: np.dtype[Any], chunks: tuple[int, ...]
+) -> Column:
+    """Read an array from chunks that lie in the order of their indices, each as a whole.
+
+    Raises:
+        ValueError: the file ends before.
+    """
+    array = np.empty(shape, dtype)
+    if array.size:
+        chunk = np.empty(chunks, dtype)
+        for offset, corner in zip(offsets, corners(shape, chunks), strict=True):
+            file.read_arrays([(offset, chunk)])
+            part = array[tuple(slice(start, start + side) for start, side in zip(corner, chunks, strict=True))]
+            part[...] = chunk[tuple(map(slice, part.shape))]
+    return array
+
+
+def _among(checksums: dict[Path, int], paths: Container[Path] | None) -> dict[Path, int]:
+    """The checksums of the leaves of some paths, or of all."""
+    return checksums if paths is None else {path: checksums[path] for path in checksums if path in paths}
+
+
+class HDF5Storage(MinariStorage):
+    """Episodes in one HDF5 file, read without HDF5 wherever that is possible."""
+
+    FORMAT: ClassVar[str] = "hdf5"
+    HIDDEN_CHECKSUMS: ClassVar[bool] = True
+    CODECS: ClassVar[Codecs] = {
+        GZIP: GZIP_LEVELS,
+        "lzf": None,
+        "zstd": range(1, 23),
+        "blosc": range(10),
+        "lz4": None,
+    }
+    FRAME_CODEC: ClassVar[Codec | None] = Codec(GZIP, GZIP_FRAME_LEVEL)
+
+    def __init__(self, data_path: FilePath, metadata: DatasetMetadata) -> None:
+        super().__init__(data_path, metadata)
+        self._file = self.data_path / DATA_FILE_NAME
+        self._place = str(self.data_path)  # which is needed for every read, and takes a path object its time
+        self._lock = ThreadLock()  # of the index
+        self._first_reward: tuple[int, ...] | None = None
+        self._reader: tuple[tuple[int, ...], EpisodeFile] | None = None
+        self._map: weakref.ref[MappedFile] | None = None  # for as long as there are views of it
+        codecs = (self.episode_codec.observations, self.episode_codec.actions)
+        self._known_paths = {spell(path): path for codec in codecs for path in codec.paths()}
+        self._index = EpisodeIndex(self._file, [REWARDS, TERMINATIONS, TRUNCATIONS, *self._known_paths.values()])
+
+    @classmethod
+    def _read_metadata_of_old_releases(cls, data_path: FilePath) -> dict[str, Any] | None:
+        """The metadata that releases before 0.5 kept in the HDF5 file; None where there is no file."""
+        file = data_path / DATA_FILE_NAME
+        return importlib.import_module("minari._storages.hdf5.legacy").read_metadata(file) if file.exists() else None
+
+    @classmethod
+    def check_codec(cls, codec: Codec) -> None:
+        """See whether a codec can be used here; beside gzip they are h5py's and those of plug-ins."""
+        super().check_codec(codec)
+        if codec.name != GZIP:
+            plugins().require(codec)
+
+    def _count_episodes(self) -> int:
+        with self._lock.current:
+            self._refresh()
+            if self._index.total is None or self._index.total != self.total_episodes:
+                self._index.total = self._at_one_moment(lambda file: self._episodes(file).count())
+            return self._index.total
+
+    # Reading
+
+    def _opened(self) -> DataFile:
+        """The data file as it is now, with an index that belongs to it as long as the lock is held."""
+        try:
+            file = DataFile(f"{self._place}{os.sep}{DATA_FILE_NAME}", self._change())
+        except (FileNotFoundError, NotADirectoryError):
+            raise DatasetCorruptError(
+                f"The metadata speak of {self.total_episodes} episodes, and the file {self._file} that "
+                f"should hold them is missing; copy or download the dataset again."
+            ) from None
+        try:
+            self._index.refresh(file)
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+    def _change(self) -> Overlay | None:
+        """What a killed writer has committed and not put into the file; waits for a commit that is being made."""
+        return pending_change(self.data_path, DATA_FILE_NAME) if has_journal(self._place) else None
+
+    def _refresh(self) -> None:
+        """Notice that the file has grown or changed, by this program or another."""
+        with self._lock.current, self._opened():
+            pass
+
+    def _episodes(self, file: DataFile) -> EpisodeFile:
+        """What reads the structures of the file; what it has found out is kept as long as the file is the same."""
+        if self._reader is None or self._reader[0] != file.stamp:
+            self._reader = file.stamp, EpisodeFile(self._file, file.size)
+        self._reader[1].read_at = file.read_at
+        return self._reader[1]
+
+    def _read_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
+        return self._read_all(indices, self._read_batch)
+
+    def _view_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
+        return self._read_all(indices, partial(self._read_batch, mapping=True))
+
+    def _read_leaves(self, indices: Iterable[int], paths: Container[Path]) -> Iterator[tuple[int, Columns]]:
+        for index, columns in self._read_all(indices, partial(self._read_batch, paths=paths)):
+            yield index, {path: column for path, column in columns.items() if path in paths}
+
+    def _read_all(
+        self, indices: Iterable[int], read: Callable[[Sequence[int]], list[tuple[int, Columns]]]
+    ) -> Iterator[tuple[int, Columns]]:
+        remaining = iter(indices)
+        while batch := list(islice(remaining, _EPISODES_AT_A_TIME)):
+            while batch:
+                episodes = read(batch)
+                batch = batch[len(episodes) :]
+                for _ in range(len(episodes)):
+                    yield episodes.pop(0)  # so that it can go as soon as nobody else has it
+        with self._lock.current:
+            self._index.save()
+
+    def _read_batch(
+        self, batch: Sequence[int], *, mapping: bool = False, paths: Container[Path] | None = None
+    ) -> list[tuple[int, Columns]]:
+        """Read the first of these episodes, one at least.
+
+        Args:
+            batch: the numbers of the episodes.
+            mapping: whether columns may be views of the file.
+            paths: of the columns that are wanted, where others need not be read.
+        """
+        try:
+            with self._lock.current:
+                file = self._opened()
+                mapped = self._mapped(file) if mapping else None
+                found = self._find_first(batch, mapped, paths)
+            with file:
+                if found:
+                    return self._read_found(file, mapped, found, paths)
+            return self._at_one_moment(partial(self._columns, batch, mapping=mapping, paths=paths))
+        except DatasetCorruptError:
+            with self._lock.current:
+                if not self._index.distrust():  # which may have been wrong
+                    raise
+            return self._read_batch(batch, mapping=mapping, paths=paths)
+
+    def _mapped(self, file: DataFile) -> MappedFile | None:
+        """A map of the file; None where there can be none."""
+        if file.change is not None:
+            return None
+        mapped = self._map() if self._map is not None else None
+        if mapped is None or mapped.stamp != file.stamp:
+            try:
+                mapped = MappedFile(file)
+            except (OSError, OverflowError, ValueError):
+                return None
+            self._map = weakref.ref(mapped)
+        return mapped
+
+    def _find_first(
+        self, batch: Sequence[int], mapped: MappedFile | None, paths: Container[Path] | None
+    ) -> list[_Found]:
+        """The first of these episodes, as many as memory shall hold, up to one for which HDF5 has to be asked.
+
+        Views take no memory. Checksums are looked up where they matter.
+        """
+        episodes: list[_Found] = []
+        size = 0
+        for index in batch:
+            found = self._index.find(index) if size <= _READ_AHEAD else None
+            if found is None or found[0].needs_hdf5_for(paths):
+                break
+            schema, places = found
+            checksums = _among(self._index.checksums(index), paths) if self.verify_checksums else {}
+            episodes.append((index, schema, places, checksums))
+            if len(batch) > 1 and paths is None and (mapped is None or not schema.is_mapped):
+                size += schema.size(places)
+        return episodes
+
+    def _read_found(
+        self, file: DataFile, mapped: MappedFile | None, found: Iterable[_Found], paths: Container[Path] | None
+    ) -> list[tuple[int, Columns]]:
+        """Read episodes, up to the first of them that is damaged, whose error comes with the next batch."""
+        episodes: list[tuple[int, Columns]] = []
+        for index, schema, places, checksums in found:
+            try:
+                columns = self._leaves(file, mapped, index, schema, places, paths)
+                self._verify(index, columns, checksums)
+                if not schema.is_native:
+                    columns = {path: native(column) for path, column in columns.items()}
+            except DatasetCorruptError:
+                if episodes:
+                    break
+                raise
+            episodes.append((index, columns))
+        return episodes
+
+    def _leaves(
+        self,
+        file: DataFile,
+        mapped: MappedFile | None,
+        index: int,
+        schema: Schema,
+        places: Sequence[int],
+        paths: Container[Path] | None = None,
+    ) -> dict[Path, Column]:
+        """Read the leaves of an episode that need no HDF5, all of them or those of some paths."""
+        try:
+            if schema.is_mapped and paths is None:
+                if mapped is not None:
+                    return mapped.arrays(schema.views, places, schema.size(places))
+                leaves = zip(schema.views, places[::2], strict=True)
+                arrays = {path: np.empty((rows, *shape), dtype) for (path, dtype, shape), rows in leaves}
+                file.read_arrays(zip(places[1::2], arrays.values(), strict=True))
+                return arrays
+            columns: dict[Path, Column] = {}
+            plain: list[tuple[int, Column]] = []
+            position = 0
+            for leaf in schema.leaves:
+                shape = (places[position], *leaf.shape)
+                offsets = places[position + 1 : position + 1 + leaf.pieces]
+                position += 1 + leaf.pieces
+                if leaf.dtype is None or leaf.needs_hdf5 or (paths is not None and leaf.path not in paths):
+                    continue
+                if leaf.filters is not None:
+                    columns[leaf.path] = self._decompressed(file, index, leaf, shape, offsets[0])
+                elif leaf.chunks is not None:
+                    columns[leaf.path] = _from_chunks(file, offsets, shape, leaf.dtype, leaf.chunks)
+                elif mapped is not None:
+                    columns[leaf.path] = mapped.array(offsets[0], shape, leaf.dtype)
+                else:
+                    columns[leaf.path] = array = np.empty(shape, leaf.dtype)
+                    plain.append((offsets[0], array))
+            file.read_arrays(plain)
+        except DatasetCorruptError:
+            raise
+        except (ValueError, MemoryError) as error:
+            raise self._cut_off(index, error) from error
+        return columns
+
+    def _cut_off(self, index: int, error: Exception) -> DatasetCorruptError:
+        return DatasetCorruptError(
+            f"Episode {index} lies beyond the end of {self._file} ({error}); the file is cut off, so "
+            f"copy or download it again."
+        )
+
+    def _decompressed(self, file: DataFile, index: int, leaf: LeafPlace, shape: tuple[int, ...], offset: int) -> Column:
+        stored = self._stored(file, index, leaf, shape, offset)
+        try:
+            return decompressed(stored)
+        except ValueError as error:
+            raise self._damaged(index, leaf, error) from error
+
+    def _stored(self, file: DataFile, index: int, leaf: LeafPlace, shape: tuple[int, ...], offset: int) -> StoredColumn:
+        """A leaf as it is stored in chunks that have a table."""
+        chunking = Chunking(cast("tuple[int, ...]", leaf.chunks), cast("tuple[Filter, ...]", leaf.filters))
+        try:
+            return read_column(file.read_at, offset, shape, cast("np.dtype[Any]", leaf.dtype), chunking)
+        except ValueError as error:
+            raise self._damaged(index, leaf, error) from error
+
+    def _damaged(self, index: int, leaf: LeafPlace, error: Exception) -> DatasetCorruptError:
+        return DatasetCorruptError(
+            f"The {path_name(leaf.path)!r} of episode {index} in {self._file} cannot be decompressed ({error}); "
+            f"the file is damaged, so copy or download it again."
+        )
+
+    def _columns(
+        self, batch: Sequence[int], file: DataFile, mapping: bool = False, paths: Container[Path] | None = None
+    ) -> list[tuple[int, Columns]]:
+        """The columns of the first episodes, with those that do not lie in the file as they are."""
+        found = self._own_columns(batch, file, mapping, paths)
+        return [(index, without_own_types(columns)) for index, columns in found]
+
+    def _own_columns(
+        self, batch: Sequence[int], file: DataFile, mapping: bool = False, paths: Container[Path] | None = None
+    ) -> list[tuple[int, dict[Path, Column]]]:
+        """The columns of the first episodes, as HDF5 has them."""
+        self._locate(batch, file)
+        batch = self._at_once(batch)
+        others = self._read_others(batch, file, paths)
+        mapped = self._mapped(file) if mapping else None
+        episodes: list[tuple[int, dict[Path, Column]]] = []
+        for index in batch:
+            columns = {**self._leaves(file, mapped, index, *self._placed(index), paths), **others.get(index, {})}
+            if self.verify_checksums:
+                self._verify(index, columns, _among(self._index.checksums(index), paths))
+            episodes.append((index, columns))
+        return episodes
+
+    def _at_once(self, batch: Sequence[int]) -> Sequence[int]:
+        """The first of these episodes, as many as memory shall hold."""
+        size = 0
+        for count, index in enumerate(batch):
+            schema, places = self._placed(index)
+            size += schema.decompressed_size(places)
+            if count and size > _MOST_AT_A_TIME:
+                return batch[:count]
+        return batch
+
+    def _at_one_moment(self, read: Callable[[DataFile], T]) -> T:
+        """What ``read`` finds in the file while no change to it is being committed.
+
+        Reading through HDF5 takes no lock, so it is done again where a commit came in between.
+        """
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            self._change()  # waits for a commit that is being made
+            before, result, error = self._moment(), None, None
+            try:
+                with self._lock.current, self._opened() as file:
+                    result = read(file)
+            except Exception as raised:  # HDF5 has many ways to fail at a file that is half changed
+                error = raised
+            # A commit writes the journal, changes the file, replaces the metadata and takes the journal away, or
+            # puts another file in the place of this one; asked for in this order, none of it can be missed.
+            if self._moment() == before:
+                if error is None:
+                    return cast("T", result)
+                with self._lock.current:
+                    if not (isinstance(error, DatasetCorruptError) and self._index.distrust()):  # which may be wrong
+                        raise error
+            if time.monotonic() > deadline:
+                raise DatasetBusyError(f"{self._file} is being changed all the time; try again later.") from error
+
+    def _moment(self) -> Any:
+        """What is not the same any more when the dataset has changed."""
+        return tuple(stamp_of(self.data_path, name) for name in (JOURNAL_NAME, METADATA_FILE_NAME, DATA_FILE_NAME))
+
+    def _locate(self, batch: Iterable[int], file: DataFile) -> None:
+        for index in batch:
+            if self._index.find(index) is None:
+                self._index.add(self._episodes(file).locate(index, self._known_paths))
+
+    def _placed(self, index: int) -> tuple[Schema, list[int]]:
+        found = self._index.find(index)
+        if found is None:
+            raise DatasetCorruptError(f"Episode {index} is not in {self._file}.")
+        return found
+
+    def _read_others(
+        self, batch: Sequence[int], file: DataFile, wanted_paths: Container[Path] | None = None
+    ) -> dict[int, dict[Path, Column]]:
+        """The leaves that do not lie in the file as they are."""
+        wanted = []
+        for index in batch:
+            leaves = (leaf for leaf in self._placed(index)[0].leaves if leaf.needs_hdf5)
+            paths = [leaf.path for leaf in leaves if wanted_paths is None or leaf.path in wanted_paths]
+            if paths:
+                wanted.append((index, self._index.header(index), paths))
+        return self._episodes(file).read_columns(wanted) if wanted else {}
+
+    def _read_episode_metadata(self, indices: Iterable[int]) -> Iterator[dict[str, Any]]:
+        remaining = iter(indices)
+        while batch := list(islice(remaining, _EPISODES_AT_A_TIME)):
+            yield from self._at_one_moment(partial(self._verified_metadata, batch))
+
+    def _metadata_of(self, batch: Sequence[int], file: DataFile) -> list[dict[str, Any]]:
+        episodes, found = self._episodes(file), []
+        for index in batch:
+            metadata = episodes.read_metadata(index, self._index.header(index))
+            number = metadata.get("id", index)
+            if np.ndim(number) or number != index:  # the index has led to another episode, or others number them
+                metadata = episodes.read_metadata(index)
+            if "total_steps" not in metadata:  # where another program has left it out
+                self._locate([index], file)
+                metadata["total_steps"] = int(cast("Any", self._index.lengths(np.array([index])))[0])
+            found.append({**metadata, "id": index})
+        return found
+
+    def _read_lengths(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        with self._lock.current:
+            self._refresh()
+            lengths = self._index.lengths(indices)
+        return super()._read_lengths(indices) if lengths is None else lengths
+
+    def _first_reward_shape(self) -> tuple[int, ...] | None:
+        if self._first_reward is None:
+            try:
+                self._first_reward = self._at_one_moment(self._located_reward_shape)
+            except (DatasetCorruptError, DatasetBusyError):  # which whoever writes or reads the episodes is told
+                return None
+        return self._first_reward
+
+    def _located_reward_shape(self, file: DataFile) -> tuple[int, ...]:
+        self._locate([0], file)
+        leaf = next((leaf for leaf in self._placed(0)[0].leaves if leaf.path == REWARDS), None)
+        if leaf is not None and leaf.dtype is not None:
+            return leaf.shape
+        ((_, columns),) = self._own_columns([0], file)
+        return columns[REWARDS].shape[1:] if REWARDS in columns else ()
+
+    # Checksums
+
+    def _verify(self, index: int, columns: Columns, checksums: Mapping[Path, int]) -> None:
+        for path, expected in checksums.items():
+            if path not in columns or checksum_of(columns[path]) != expected:
+                raise ChecksumError(
+                    f"The {path_name(path)!r} of episode {index} in {self._file} are not the values that were written: "
+                    f"their checksum is another; copy or download the dataset again, or delete {INDEX_NAME} beside "
+                    f"the file where the values were changed on purpose."
+                )
+
+    def _verified_metadata(self, batch: Sequence[int], file: DataFile) -> list[dict[str, Any]]:
+        found = self._metadata_of(batch, file)
+        for index, metadata in zip(batch if self.verify_checksums else [], found, strict=False):
+            expected = self._index.metadata_checksum(index)
+            if expected != NO_CHECKSUM and is_damaged(metadata_checksum(metadata), expected):
+                raise ChecksumError(
+                    f"The metadata of episode {index} in {self._file} are not those that were written: their checksum "
+                    f"is another; copy or download the dataset again, or delete {INDEX_NAME} beside the file where "
+                    f"they were changed on purpose."
+                )
+        return found
+
+    def _add_metadata_checksums(self, indices: Iterable[int]) -> None:
+        """Make checksums of the metadata as they are now, of those of these episodes that have none."""
+        remaining = iter(indices)
+        while batch := list(islice(remaining, _EPISODES_AT_A_TIME)):
+            self._at_one_moment(partial(self._add_checksums_of_metadata, batch))
+        with self._lock.current:
+            self._index.save()
+
+    def _add_checksums_of_metadata(self, batch: Sequence[int], file: DataFile) -> None:
+        for index, metadata in zip(batch, self._metadata_of(batch, file), strict=True):
+            if self._index.metadata_checksum(index) == NO_CHECKSUM:
+                self._index.set_metadata_checksum(index, metadata_checksum(metadata))
+
+    def _episodes_without_checksums(self, indices: Iterable[int]) -> list[int]:
+        remaining, missing = iter(indices), []
+        while batch := list(islice(remaining, _EPISODES_AT_A_TIME)):
+            missing += self._at_one_moment(partial(self._batch_without_checksums, batch))
+        return missing
+
+    def _batch_without_checksums(self, batch: Sequence[int], file: DataFile) -> list[int]:
+        self._locate(batch, file)
+        return self._index.without_checksums(batch)
+
+    def _add_missing_checksums(self) -> int:
+        missing = self._episodes_without_checksums(range(self.total_episodes))
+        for index, columns in self._read_columns(missing):
+            checksums = {path: checksum_of(column) for path, column in with_own_types(columns).items()}
+            with self._lock.current:
+                self._index.add_checksums(index, checksums)
+        self._add_metadata_checksums(range(self.total_episodes))
+        return len(missing)
+
+    def _checksums_of(self, index: int, file: DataFile) -> dict[Path, int]:
+        self._locate([index], file)
+        known = self._index.checksums(index)
+        if len(known) == len(self._placed(index)[0].leaves):
+            return known
+        ((_, columns),) = self._own_columns([index], file)
+        return {path: checksum_of(column) for path, column in columns.items()} | known
+
+    # Writing
+
+    def _start(self) -> None:
+        with self._file.open("xb") as file:
+            file.write(empty_file())
+
+    def _writer(self) -> AbstractContextManager[EpisodeWriter]:
+        return open_writer(self)
+
+    def _rewriter(self) -> AbstractContextManager[EpisodeWriter]:
+        return open_writer(self, replacing=True)
+
+    def _stored_episodes(self, indices: Iterable[int]) -> Iterator[StoredEpisode | EpisodeColumns]:
+        """Episodes as they are stored, or with their values where their bytes cannot be copied."""
+        remaining = iter(indices)
+        while batch := list(islice(remaining, _EPISODES_AT_A_TIME)):
+            yield from self._at_one_moment(partial(self._stored_batch, batch))
+
+    def _stored_batch(self, batch: Sequence[int], file: DataFile) -> list[StoredEpisode | EpisodeColumns]:
+        self._locate(batch, file)
+        episodes: list[StoredEpisode | EpisodeColumns] = []
+        for index, metadata in zip(batch, self._metadata_of(batch, file), strict=True):
+            del metadata["id"]
+            total_steps, known = int(metadata.pop("total_steps")), self._index.metadata_checksum(index)
+            columns = self._stored_columns(index, file)
+            if columns is None:
+                ((_, values),) = self._own_columns([index], file)
+                self._verify(index, values, self._index.checksums(index))  # since new ones are made of them
+                episodes.append(EpisodeColumns(total_steps, values, metadata))
+            else:
+                episodes.append(StoredEpisode(total_steps, columns, metadata, self._checksums_of(index, file), known))
+        return episodes
+
+    def _stored_columns(self, index: int, file: DataFile) -> Mapping[Path, Column | StoredColumn] | None:
+        schema, places = self._placed(index)
+        columns: dict[Path, Column | StoredColumn] = {}
+        plain: list[tuple[int, Column]] = []
+        others, position = [], 0
+        for leaf in schema.leaves:
+            shape, offset = (places[position], *leaf.shape), places[position + 1]
+            position += 1 + leaf.pieces
+            if leaf.dtype is None or (leaf.filters is None and leaf.chunks is not None):
+                others.append(leaf.path)
+            elif leaf.filters is None:
+                columns[leaf.path] = array = np.empty(shape, leaf.dtype)
+                plain.append((offset, array))
+            else:
+                columns[leaf.path] = self._stored(file, index, leaf, shape, offset)
+        try:
+            file.read_arrays(plain)
+        except ValueError as error:
+            raise self._cut_off(index, error) from error
+        if not others:
+            return columns
+        stored = self._episodes(file).stored_columns(index, self._index.header(index), others)
+        return None if stored is None else {**columns, **stored}
+
+    def _remember(
+        self, placed: Iterable[PlacedEpisodes], described: Iterable[int], status: os.stat_result, total: int
+    ) -> None:
+        """Take over what a writer has changed: episodes, and the metadata of others."""
+        with self._lock.current:
+            for episodes in placed:
+                self._index.add(episodes)
+            for index in described:
+                self._index.set_metadata_checksum(index, NO_CHECKSUM)
+            self._index.total = total
+            self._index.save(status)
+
+    def _keep_index(self) -> None:
+        """Take the file, which a writer has left as it was before, for the one that the index describes."""
+        with self._lock.current, contextlib.suppress(OSError):
+            status = self._file.stat()
+            if self._index.stamp is not None and self._index.stamp[:2] == (status.st_size, status.st_mtime_ns):
+                self._index.save(status)

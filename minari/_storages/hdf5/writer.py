@@ -1,0 +1,349 @@
+"""Changes to the HDF5 file of a dataset, in one transaction."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+
+from minari._base.atomic import flush, write_atomically
+from minari._base.files import METADATA_FILE_NAME
+from minari._base.locks import folder_lock
+from minari._base.system_errors import failures_logged
+from minari._model.metadata import DatasetMetadata
+from minari._storages.core import EpisodeWriter, StorageCore
+from minari._storages.hdf5.appender import EpisodeAppender
+from minari._storages.hdf5.format.btree import File, MemberTable, empty_group, find_table
+from minari._storages.hdf5.format.objects import REFERENCES_AT
+from minari._storages.hdf5.format.superblock import (
+    NEW_SUPERBLOCK_SIZE,
+    SUPERBLOCK_SIZE,
+    Superblock,
+    check_not_in_use,
+    new_superblock,
+    read_superblock,
+)
+from minari._storages.hdf5.index import PlacedEpisodes
+from minari._storages.hdf5.library import hdf5
+from minari._storages.hdf5.names import group_name
+from minari._storages.hdf5.reader import EpisodeFile
+from minari._storages.journal import FileTransaction, has_journal, write_all
+from minari.errors import DatasetCorruptError, MinariError
+from minari.spaces import EpisodeColumns
+
+
+if TYPE_CHECKING:
+    from minari._storages.hdf5.storage import HDF5Storage
+
+
+class _Target(File, Protocol):
+    """The file that is written to, whose changes appear at ``commit`` or not at all."""
+
+    path: FilePath
+    failure: OSError | None
+
+    @property
+    def end(self) -> int:
+        """Where the file ends."""
+
+    def for_hdf5(self) -> Any:
+        """What HDF5 can open instead of the file."""
+
+    def commit(self, texts: Mapping[str, str]) -> os.stat_result: ...
+
+    def discard(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _ExistingFile(FileTransaction):
+    """A file with episodes in it."""
+
+    def for_hdf5(self) -> Any:
+        self.seek(0)
+        return self
+
+
+def empty_file() -> bytes:
+    """Return the bytes of an HDF5 file without an episode."""
+    root = empty_group(NEW_SUPERBLOCK_SIZE)
+    return new_superblock(NEW_SUPERBLOCK_SIZE, NEW_SUPERBLOCK_SIZE + len(root)) + root
+
+
+class _NewFile:
+    """The first episodes of a dataset: written beside their place, and renamed into it."""
+
+    failure: OSError | None = None  # HDF5 itself writes the file, and says what is refused
+
+    def __init__(self, path: FilePath) -> None:
+        self.path = path
+        self._temporary = path.with_name(f".{path.name}.partial")
+        self._bytes: BinaryIO | None = None
+        self._process = os.getpid()
+        self._start = empty_file()
+
+    @property
+    def end(self) -> int:
+        if self._bytes is None or self._bytes.closed:
+            return len(self._start)
+        return os.fstat(self._bytes.fileno()).st_size
+
+    def _opened(self) -> BinaryIO:
+        if self._bytes is None:
+            self._temporary.unlink(missing_ok=True)  # of a killed writer, or a link that somebody has put there
+            self._bytes = self._temporary.open("x+b", buffering=0)
+            write_all(self._bytes, memoryview(self._start))
+        return self._bytes
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        file = self._opened()
+        file.seek(offset)
+        return file.read(size)
+
+    def write_at(self, offset: int, view: memoryview) -> None:
+        file = self._opened()
+        file.seek(offset)
+        write_all(file, view)
+
+    def for_hdf5(self) -> Any:
+        self._opened()
+        return self._temporary
+
+    def commit(self, texts: Mapping[str, str]) -> os.stat_result:
+        self._move_into_place()
+        status = self.path.stat()
+        self._write_texts(texts)
+        return status
+
+    def _move_into_place(self) -> None:
+        if self._bytes is not None:
+            flush(self._bytes.fileno(), self.path)
+            self._bytes.close()
+        self._temporary.replace(self.path)
+
+    def _write_texts(self, texts: Mapping[str, str]) -> None:
+        for name, text in texts.items():
+            write_atomically(self.path.with_name(name), text)
+
+    def discard(self) -> None:
+        pass
+
+    def close(self) -> None:
+        if self._bytes is not None:
+            self._bytes.close()
+        if os.getpid() == self._process:  # and not a child of it that was forked meanwhile
+            self._temporary.unlink(missing_ok=True)
+
+
+class _ReplacementFile(_NewFile):
+    """All episodes of a dataset written anew, with the same values."""
+
+    def commit(self, texts: Mapping[str, str]) -> os.stat_result:
+        if self.path.with_name(METADATA_FILE_NAME).exists():
+            self._move_into_place()
+            self._write_texts(texts)
+        else:  # as up to 0.4, where the file has the metadata, and new ones fit the old file as well
+            self._write_texts(texts)
+            self._move_into_place()
+        status = self.path.stat()
+        for linked in self.path.parent.glob("additional_data_*.hdf5"):
+            with failures_logged(f"Removing {linked}"):
+                linked.unlink()
+        return status
+
+
+class HDF5Writer(EpisodeWriter):
+    """Writes into the file of an HDF5 dataset; made by :func:`open_writer`.
+
+    Episodes are written as they come. What HDF5 has to do itself waits for the end, when it can open
+    the file with the episodes in it.
+    """
+
+    def __init__(self, storage: HDF5Storage, target: _Target) -> None:
+        self._storage, self._target = storage, target
+        self._old_end = target.end
+        self._appender = EpisodeAppender(target.write_at, self._old_end, storage._codec_for)
+        self._appended = self._finished = self._committed = False
+        self._replaced: dict[str, str] = {}
+        self._changed: set[int] = set()
+        self._described: list[int] = []  # episodes whose metadata are changed
+        self._through_hdf5: list[Callable[[Any], None]] = []
+        self._file: Any | None = None
+        self._placed: list[PlacedEpisodes] = []
+
+    def append(self, first_index: int, episodes: Sequence[EpisodeColumns]) -> None:
+        for index, episode in enumerate(episodes, first_index):
+            self._appender.add(index, episode)
+            self._appended = True
+
+    def replace(self, index: int, episode: EpisodeColumns) -> None:
+        self._replaced[group_name(index)] = f"replaced_{index}"
+        self._changed.add(index)
+        self.append(index, [episode])
+
+    def update_metadata(self, index: int, metadata: Mapping[str, Any]) -> None:
+        self._changed.add(index)
+        self._described.append(index)
+        self._through_hdf5.append(lambda file: hdf5().update_metadata(file[group_name(index)], metadata))
+
+    def copy_from(self, first_index: int, storage: StorageCore, indices: Sequence[int]) -> bool:
+        if not isinstance(storage, type(self._storage)):
+            return False
+        for index, episode in enumerate(storage._stored_episodes(indices), first_index):
+            self._appender.add(index, episode)
+            self._appended = True
+        return True
+
+    def _finish(self) -> None:
+        """Do everything but to make it visible."""
+        if self._finished:
+            return
+        self._finished = True
+        unlinked: list[PlacedEpisodes] = []
+        if self._appended:
+            superblock = self._superblock()
+            if superblock.end > self._old_end:
+                raise DatasetCorruptError(
+                    f"{self._target.path} has {self._old_end} bytes of {superblock.end}; it is cut off, so copy or "
+                    f"download it again."
+                )
+            self._placed, end = self._appender.finish()
+            try:
+                table = find_table(self._target, superblock.root)
+                if table is None or self._replaced:
+                    unlinked = list(self._placed)
+                else:
+                    members = MemberTable(self._target, table, end, superblock.leaf_k, superblock.node_k)
+                    end = members.add(_names(self._placed), _headers(self._placed))
+            except (ValueError, IndexError, OverflowError, struct.error) as error:
+                raise DatasetCorruptError(
+                    f"{self._target.path} cannot be extended, since the list of its episodes is damaged ({error}); "
+                    f"copy or download it again."
+                ) from error
+            self._target.write_at(0, memoryview(superblock.with_end(end)))
+        if unlinked or self._through_hdf5:
+            self._superblock()  # for what it says about the file being in use
+            self._change_through_hdf5(unlinked)
+
+    def _superblock(self) -> Superblock:
+        superblock = read_superblock(self._target.read_at(0, SUPERBLOCK_SIZE), str(self._target.path))
+        check_not_in_use(superblock, str(self._target.path))
+        return superblock
+
+    def _check_changed(self) -> None:
+        """See that what is to be changed can be read, before HDF5 is let at it, which damage may hang or crash."""
+        episodes = EpisodeFile(self._target.path, self._target.end)
+        episodes.read_at = self._target.read_at
+        episodes.count()
+        for index in sorted(self._changed):
+            episodes.locate(index, self._storage._known_paths)
+            episodes.read_metadata(index)
+
+    def _change_through_hdf5(self, unlinked: Sequence[PlacedEpisodes]) -> None:
+        self._check_changed()
+        try:
+            self._let_hdf5_change(unlinked)
+        except MinariError:
+            raise
+        except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+            # How h5py says that a file is damaged, or that it could not be written.
+            if self._target.failure is not None:
+                raise self._target.failure from error
+            raise DatasetCorruptError(
+                f"{self._target.path} cannot be changed by HDF5 ({error}); it is damaged, so copy or download it again."
+            ) from error
+
+    def _let_hdf5_change(self, unlinked: Sequence[PlacedEpisodes]) -> None:
+        self._file = file = hdf5().open_for_writing(self._target.for_hdf5(), str(self._target.path))
+        for name, aside in self._replaced.items():
+            file.move(name, aside)
+        hdf5().link_objects(file, _headers(unlinked), _names(unlinked))
+        for change in self._through_hdf5:
+            change(file)
+        # Deleted last, so that nothing is written over the old arrays: a reader may have views of them.
+        for aside in self._replaced.values():
+            del file[aside]
+        file.close()
+        for address in _headers(unlinked):
+            # Each was referred to when it was linked, and HDF5 has counted the link as well.
+            self._target.write_at(address + REFERENCES_AT, memoryview(b"\1\0\0\0"))
+
+    def size(self) -> int:
+        self._finish()
+        size = self._target.end
+        if not isinstance(self._target, _ReplacementFile):  # which takes the place of these
+            size += sum(linked.stat().st_size for linked in self._target.path.parent.glob("additional_data_*.hdf5"))
+        return size
+
+    def commit(self, metadata: DatasetMetadata) -> None:
+        self._finish()
+        texts = {METADATA_FILE_NAME: metadata.to_json()}
+        if self._placed or self._through_hdf5:
+            status = self._target.commit(texts)
+            self._committed = True
+            if not has_journal(self._storage.data_path):  # all of it is in place
+                with failures_logged(f"Keeping the index of {self._target.path}"):
+                    self._storage._remember(self._placed, self._described, status, metadata.total_episodes)
+                    self._storage._add_metadata_checksums(self._described)
+        else:
+            write_atomically(self._storage.data_path / METADATA_FILE_NAME, texts[METADATA_FILE_NAME])
+
+    def abandon(self) -> None:
+        """Undo what has not been committed."""
+        if self._committed:
+            return
+        if self._target.end > self._old_end or self._file is not None:
+            self._target.discard()
+            if self._file is not None:
+                with suppress(Exception):  # HDF5 may not manage to write what is thrown away anyway
+                    self._file.close()
+            self._storage._keep_index()
+
+
+def _names(placed: Iterable[PlacedEpisodes]) -> list[str]:
+    return [group_name(index) for episodes in placed for index in episodes.indices.tolist()]
+
+
+def _headers(placed: Iterable[PlacedEpisodes]) -> list[int]:
+    return [address for episodes in placed for address in episodes.headers.tolist()]
+
+
+@contextmanager
+def open_writer(storage: HDF5Storage, *, replacing: bool = False) -> Iterator[HDF5Writer]:
+    """The only writer of a dataset, until the context ends.
+
+    Args:
+        storage: of the dataset.
+        replacing: whether what is written takes the place of all that is there.
+
+    Raises:
+        DatasetBusyError: another program is writing the dataset.
+    """
+    with folder_lock(storage.data_path):
+        if replacing and has_journal(storage.data_path):
+            FileTransaction(storage._file).close()  # completes what a killed writer has committed
+        target = _ReplacementFile(storage._file) if replacing else _target(storage)
+        if storage.total_episodes:
+            storage._refresh()  # another program may have changed the file, and what is kept about it
+        writer = HDF5Writer(storage, target)
+        try:
+            yield writer
+        finally:
+            writer.abandon()
+            with failures_logged(f"Closing {target.path}"):
+                target.close()
+
+
+def _target(storage: HDF5Storage) -> _Target:
+    if storage.total_episodes == 0:
+        return _NewFile(storage._file)
+    try:
+        return _ExistingFile(storage._file)
+    except FileNotFoundError:
+        raise DatasetCorruptError(
+            f"The metadata speak of {storage.total_episodes} episodes, and the file {storage._file} that "
+            f"should hold them is missing; copy or download the dataset again."
+        ) from None

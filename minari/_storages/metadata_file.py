@@ -1,0 +1,170 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from minari._base.files import METADATA_FILE_NAME, read_regular
+from minari._model.dataset_id import is_dataset_id
+from minari._model.metadata import DatasetMetadata
+from minari._model.metadata_json import MOST_METADATA, check_metadata, parse_metadata
+from minari._storages.journal import JOURNAL_NAME, pending_change
+from minari._storages.paths import is_remote
+from minari._storages.registry import get_minari_storage
+from minari._storages.staged_directory import CHANGES_NAME, folder_size, pending_changes
+from minari.errors import DataPathError, DatasetBusyError, DatasetCorruptError
+
+
+__all__ = ["find_raw_metadata", "read_raw_metadata", "refuse_unfinished", "with_measured_size"]
+
+_DATA_FILE_NAME = "main_data.hdf5"  # of the format that has journals
+_OLD_FORMAT = "hdf5"  # the only one before metadata had a file of their own
+
+
+def read_raw_metadata(data_path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The metadata of the dataset in a folder, after a change that a killed program has committed.
+
+    Args:
+        data_path: the ``data`` folder of a dataset.
+
+    Raises:
+        DataPathError: the folder does not exist or holds no dataset.
+        DatasetCorruptError: the metadata are damaged.
+    """
+    return find_raw_metadata(data_path)[0]
+
+
+def find_raw_metadata(data_path: str | os.PathLike[str]) -> tuple[dict[str, Any], str]:
+    """What :func:`read_raw_metadata` gives, and the file or folder that it was found in."""
+    if is_remote(data_path):
+        return _remote_metadata(data_path)
+    # One file is opened, and no path object made: most of the time of a long list goes by here.
+    folder = os.fspath(data_path)
+    source = f"{folder}{os.sep}{METADATA_FILE_NAME}"
+    if os.access(f"{folder}{os.sep}{JOURNAL_NAME}", os.F_OK):
+        change = pending_change(Path(folder), _DATA_FILE_NAME)
+        if change is not None and METADATA_FILE_NAME in change.texts:
+            return parse_metadata(change.texts[METADATA_FILE_NAME], source), source
+    if os.access(f"{folder}{os.sep}{CHANGES_NAME}", os.F_OK):
+        changes = pending_changes(Path(folder))
+        name = METADATA_FILE_NAME if changes is None else changes.name(METADATA_FILE_NAME)
+        source = f"{folder}{os.sep}{name}"
+    try:
+        text = read_regular(source, MOST_METADATA)
+    except FileNotFoundError:
+        return _older_metadata(Path(folder)), folder
+    except NotADirectoryError:
+        raise DataPathError(
+            f"The data path {folder} doesn't exist as a directory, it is a file; give the directory of a dataset."
+        ) from None
+    except OSError as error:
+        raise DatasetCorruptError(
+            f"The metadata file {source} cannot be read ({error.strerror or error}); see what it is."
+        ) from error
+    return parse_metadata(text, source), source
+
+
+def refuse_unfinished(data_path: Path) -> None:
+    """Make sure that all that was committed to a dataset is in place, so that its files can be copied.
+
+    Raises:
+        DatasetBusyError: a writer is at it, or was killed before it was done.
+        DatasetCorruptError: a change is partly in place, and damaged.
+    """
+    if pending_change(data_path, _DATA_FILE_NAME) is not None or pending_changes(data_path) is not None:
+        raise DatasetBusyError(
+            f"An interrupted change to {data_path} is committed and not in place; `minari clean`, or the next program "
+            f"that writes to the dataset, completes it."
+        )
+
+
+def _remote_metadata(data_path: Any) -> tuple[dict[str, Any], str]:
+    file = data_path / METADATA_FILE_NAME
+    try:
+        with file.open("rb") as opened:
+            text = opened.read(MOST_METADATA + 1)
+    except FileNotFoundError:
+        raise DataPathError(f"No data found in data path {data_path}; expected {METADATA_FILE_NAME} in it.") from None
+    return parse_metadata(text, file), str(file)
+
+
+def _older_metadata(data_path: Path) -> dict[str, Any]:
+    """What the releases without a metadata file keep elsewhere."""
+    if not data_path.exists():
+        is_id = is_dataset_id(str(data_path))
+        advice = f"; to open a dataset by its id, use minari.load_dataset({str(data_path)!r})" if is_id else ""
+        raise DataPathError(f"The data path {data_path} doesn't exist{advice}.")
+    storage: Any = get_minari_storage(_OLD_FORMAT)
+    raw: dict[str, Any] | None = storage._read_metadata_of_old_releases(data_path)
+    if raw is None:
+        raise DataPathError(
+            f"No data found in data path {data_path}; expected a folder with {METADATA_FILE_NAME} in it."
+        )
+    return check_metadata(raw, data_path)
+
+
+def with_measured_size(raw: dict[str, Any], data_path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return metadata with the size of the dataset, measured where the release that wrote it stored none."""
+    if raw.get("dataset_size") is not None or not raw["total_episodes"] or is_remote(data_path):
+        return raw
+    return {**raw, "dataset_size": round(folder_size(Path(data_path)) / 1e6, 1)}
+
+
+def read_metadata(data_path: Path) -> DatasetMetadata:
+    """The metadata of the dataset in a folder, after a change that a killed program has committed.
+
+    Raises:
+        DataPathError: the folder does not exist or holds no dataset.
+        DatasetCorruptError: the metadata are damaged.
+    """
+    raw, source = find_raw_metadata(data_path)
+    return DatasetMetadata(with_measured_size(raw, data_path), source)
+
+
+def exists(data_path: Path) -> bool:
+    """Whether a folder holds a dataset."""
+    return any((data_path / name).exists() for name in (METADATA_FILE_NAME, "main_data.hdf5"))
+
+
+class KnownSize:
+    """How many bytes the data have, measured once for as long as the metadata file stays as it is.
+
+    Args:
+        data_path: the folder of the data.
+    """
+
+    def __init__(self, data_path: Path) -> None:
+        self._data_path = data_path
+        self._known: tuple[Any, int] = (None, 0)
+
+    def get(self, measure: Callable[[], int]) -> int:
+        """The number of bytes; ``measure`` looks at the files where it is not known."""
+        if self._known[0] is None or self._known[0] != stamp_of(self._data_path):
+            self.remember(measure())
+        return self._known[1]
+
+    def remember(self, size: int) -> None:
+        """Take the number from a writer that has just changed the data."""
+        self._known = stamp_of(self._data_path), size
+
+
+def stamp_of(data_path: Path, name: str = METADATA_FILE_NAME) -> tuple[int, int, int] | None:
+    """What changes whenever a file of the data does, by default the metadata; None where there is none."""
+    if is_remote(data_path):
+        return _stamp_of_remote(data_path / name)
+    try:
+        status = os.stat(f"{data_path}/{name}")  # noqa: PTH116 (a path object takes longer than this)
+    except OSError:  # whoever reads it says what is wrong with it
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _stamp_of_remote(file: Any) -> tuple[int, int, int] | None:
+    file.fs.invalidate_cache(file.parent.path)
+    try:
+        return 0, 0, hash(str(file.fs.ukey(file.path)))
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,287 @@
+"""Episodes into a storage: encoded, checked and handed to the writer of its format."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from minari._model.episode_buffer import EpisodeBuffer
+from minari._model.episode_codec import REWARDS, append_steps
+from minari._model.episode_metadata import checked_metadata
+from minari._model.metadata import REWARD_SHAPE, DatasetMetadata
+from minari._storages.core import EpisodeWriter, StorageCore
+from minari._storages.images import decode_frames, encode_frames, encoded_frame, is_encoded, is_encoded_in
+from minari.errors import CombineError, EpisodeError, MetadataError
+from minari.progress import progress
+from minari.spaces import Column, Columns, EpisodeColumns, Path, object_column, without_ones
+from minari.spaces.differences import differing_leaf
+
+
+#: What is to be kept with an episode, from the fields of its ``EpisodeData``.
+Describe: TypeAlias = Callable[[dict[str, Any]], Mapping[str, Any]]
+
+_log = logging.getLogger(__name__)
+
+_COPIED_AT_A_TIME = 256
+
+
+def append_buffers(
+    storage: StorageCore,
+    buffers: Iterable[EpisodeBuffer | Mapping[str, Any]],
+    describe: Describe | None,
+    lock_timeout: float | None = None,
+) -> None:
+    """Append episodes, all or none; see :meth:`StorageCore.update_episodes`."""
+    with storage.writing(lock_timeout) as writer:
+        session = _Session(storage, writer, storage.stored_metadata)  # read only now, when nobody else can write
+        for buffer in buffers:
+            session.add(buffer, describe)
+        session.commit()
+
+
+def append_encoded(storage: StorageCore, episodes: Iterable[EpisodeColumns]) -> None:
+    """Append episodes that are encoded for the spaces of the storage, all or none.
+
+    Raises:
+        EpisodeError: the format cannot hold an episode.
+        DatasetBusyError: another program is still writing the dataset.
+        StorageError: the system refuses to write; nothing is changed.
+    """
+    with storage.writing() as writer:
+        session = _Session(storage, writer, storage.stored_metadata)  # read only now, when nobody else can write
+        session.take(*[with_jpeg(storage, episode) for episode in episodes])
+        session.commit()
+
+
+def append_stored(
+    storage: StorageCore,
+    parts: Sequence[tuple[StorageCore, Sequence[int]]],
+    *,
+    as_stored: bool = True,
+    change: Callable[[int, EpisodeColumns], EpisodeColumns] | None = None,
+    lock_timeout: float | None = None,
+) -> None:
+    """Append episodes of other storages, all or none; see :meth:`StorageCore.update_from_storage`.
+
+    Args:
+        storage: where they go.
+        parts: storages, each with the numbers of the episodes that are taken from it.
+        as_stored: copy stored bytes wherever the format can; without, the episodes are written anew, as
+            this storage compresses them.
+        change: what becomes of an episode of a number before it is written; none is copied as stored then.
+        lock_timeout: for how many seconds to wait for another writer.
+    """
+    for source, _ in parts:
+        _check_same_layout(storage, source)
+    with storage.writing(lock_timeout) as writer:
+        session = _Session(storage, writer, storage.stored_metadata)  # read only now, when nobody else can write
+        with progress("copying episodes", sum(len(indices) for _, indices in parts)) as advance:
+            for source, indices in parts:
+                for start in range(0, len(indices), _COPIED_AT_A_TIME):
+                    batch = indices[start : start + _COPIED_AT_A_TIME]
+                    session.copy(source, batch, as_stored, change)
+                    advance(len(batch))
+        session.commit()
+
+
+def rewrite(
+    storage: StorageCore, source: StorageCore, changes: Mapping[str, Any], lock_timeout: float | None = None
+) -> None:
+    """Write the episodes of a dataset anew in their place, all or none.
+
+    Args:
+        storage: of the dataset, as it is to be written.
+        source: of the same dataset, as it is read.
+        changes: of its metadata.
+        lock_timeout: for how many seconds to wait for another writer.
+    """
+    with storage.writing(lock_timeout, rewriting=True) as writer:
+        total = source.total_episodes  # read only now, when nobody else can write
+        empty = {**changes, "total_episodes": 0, "total_steps": 0}
+        session = _Session(storage, writer, source.stored_metadata.updated(empty, allow_protected=True))
+        with progress("rewriting episodes", total) as advance:
+            for start in range(0, total, _COPIED_AT_A_TIME):
+                batch = range(start, min(start + _COPIED_AT_A_TIME, total))
+                session.copy(source, batch, as_stored=False)
+                advance(len(batch))
+        session.commit()
+
+
+def _check_same_layout(storage: StorageCore, source: StorageCore) -> None:
+    ours, theirs = storage.episode_codec, source.episode_codec
+    expected, found = storage.reward_shape, source.reward_shape
+    if None not in (expected, found) and without_ones(expected or ()) != without_ones(found or ()):
+        raise CombineError(
+            f"The rewards of {source.data_path} have the shape {found} a step, expected {expected} as in "
+            f"{storage.data_path}."
+        )
+    for name in ("observations", "actions"):
+        if getattr(ours, name).layout() != getattr(theirs, name).layout():
+            raise CombineError(
+                f"The {name} of {source.data_path} are of another space than those of {storage.data_path}: "
+                f"{differing_leaf(getattr(theirs, name).space, getattr(ours, name).space, (name,))}."
+            )
+
+
+def with_jpeg(storage: StorageCore, episode: EpisodeColumns) -> EpisodeColumns:
+    """The episode with its frames encoded, where the storage keeps them as JPEG."""
+    leaves = storage.image_leaves if storage.jpeg_encoding else []
+    if not leaves:
+        return episode
+    frames = {leaf.path: encode_frames(episode.columns[leaf.path]) for leaf in leaves}
+    return EpisodeColumns(episode.total_steps, {**episode.columns, **frames}, episode.metadata)
+
+
+def other_reward_shape(shape: tuple[int, ...], expected: tuple[int, ...]) -> EpisodeError | None:
+    """What is wrong with an episode whose rewards have another shape a step than those of the others."""
+    if without_ones(shape) == without_ones(expected):
+        return None
+    return EpisodeError(
+        f"The rewards have the shape {shape} a step, expected {expected} as in the other episodes of the dataset; put "
+        f"these episodes into a dataset of their own."
+    )
+
+
+class _Session:
+    """One transaction: counts what goes in, and hands it to the writer of the format.
+
+    Args:
+        storage: where the episodes go.
+        writer: of its format.
+        metadata: of the storage, with what is there before.
+    """
+
+    def __init__(self, storage: StorageCore, writer: EpisodeWriter, metadata: DatasetMetadata) -> None:
+        self._storage, self._writer, self._metadata = storage, writer, metadata
+        self._episodes = self._stored_episodes = self._metadata.total_episodes
+        self._steps = self._metadata.total_steps
+        self._continued: dict[int, EpisodeColumns] = {}
+        self._reward_shape = storage.reward_shape
+
+    def add(self, buffer: EpisodeBuffer | Mapping[str, Any], describe: Describe | None) -> None:
+        """Check an episode and write it; buffers may be filled anew as soon as this returns."""
+        if isinstance(buffer, Mapping):
+            buffer = EpisodeBuffer(**buffer)
+        index = self._episodes if buffer.id is None else buffer.id
+        if not 0 <= index <= self._episodes or self._stored_episodes <= index < self._episodes:
+            raise EpisodeError(
+                f"The episode has the id {buffer.id}, expected None or {self._episodes}, the number of the "
+                f"next episode, or that of one already stored, which it continues."
+            )
+        try:
+            if index < self._stored_episodes:
+                self._continue(index, buffer, describe)
+            else:
+                episode = self._storage.episode_codec.encode(buffer)
+                self.take(with_jpeg(self._storage, self._described(index, episode, describe)))
+        except (EpisodeError, MetadataError) as error:
+            raise type(error)(f"Episode {index} cannot be stored. {error}") from error
+
+    def _described(self, index: int, episode: EpisodeColumns, describe: Describe | None) -> EpisodeColumns:
+        if describe is None:
+            return episode
+        fields = self._storage.episode_codec.decode(index, self._storage.with_frames(episode.columns))
+        metadata = {**episode.metadata, **checked_metadata(describe(fields))}
+        return EpisodeColumns(episode.total_steps, episode.columns, metadata)
+
+    def _continue(self, index: int, buffer: EpisodeBuffer, describe: Describe | None) -> None:
+        stored = self._continued.get(index)
+        if stored is None:
+            (stored,) = _stored_episodes(self._storage, [index], all_frames=False)
+        more = with_jpeg(self._storage, self._storage.episode_codec.encode_further_steps(buffer))
+        whole = append_steps(self._with_same_frames(stored, more), more, buffer.infos)
+        self._continued[index] = self._described(index, whole, describe)
+        self._steps += more.total_steps
+
+    def _with_same_frames(self, stored: EpisodeColumns, more: EpisodeColumns) -> EpisodeColumns:
+        """The stored episode with frames decoded where the further steps are not encoded."""
+        frames = {
+            leaf.path: decode_frames(stored.columns[leaf.path], leaf)
+            for leaf in self._storage.frame_leaves
+            if is_encoded(stored.columns[leaf.path], leaf) and not is_encoded(more.columns[leaf.path], leaf)
+        }
+        return EpisodeColumns(stored.total_steps, {**stored.columns, **frames}, stored.metadata)
+
+    def _check_rewards(self, shape: tuple[int, ...]) -> None:
+        """See that the rewards have as many components as those of all other episodes."""
+        if self._reward_shape is None:
+            self._reward_shape = shape
+        elif shape != self._reward_shape:
+            error = other_reward_shape(shape, self._reward_shape)
+            if error is not None:
+                raise error
+
+    def take(self, *episodes: EpisodeColumns) -> None:
+        """Write episodes that are encoded."""
+        for episode in episodes:
+            self._check_rewards(episode.columns[REWARDS].shape[1:])
+            self._steps += episode.total_steps
+        self._writer.append(self._episodes, episodes)
+        self._episodes += len(episodes)
+
+    def copy(
+        self,
+        source: StorageCore,
+        indices: Sequence[int],
+        as_stored: bool,
+        change: Callable[[int, EpisodeColumns], EpisodeColumns] | None = None,
+    ) -> None:
+        """Take episodes of another storage, byte for byte where that is wanted and the format can."""
+        if source.reward_shape is not None:
+            self._check_rewards(source.reward_shape)
+        same_images = source.jpeg_encoding == self._storage.jpeg_encoding or not source.image_leaves
+        copyable = as_stored and change is None and same_images and not source.has_small_jpeg
+        if copyable and self._writer.copy_from(self._episodes, source, indices):
+            lengths = source.get_episode_lengths(indices)
+            self._episodes += len(indices)
+            self._steps += int(lengths.sum())
+            return
+        stored = _stored_episodes(source, indices, all_frames=not same_images)
+        for episode in stored if change is None else map(change, indices, stored):
+            self.take(episode if same_images else with_jpeg(self._storage, episode))
+
+    def commit(self) -> None:
+        """Make it all visible."""
+        for index, episode in self._continued.items():
+            self._writer.replace(index, episode)
+        totals = {
+            "total_episodes": self._episodes,
+            "total_steps": self._steps,
+            **({REWARD_SHAPE: list(self._reward_shape)} if self._reward_shape else {}),
+        }
+        self._writer.commit(self._metadata.updated(totals, allow_protected=True))
+
+
+def _stored_episodes(source: StorageCore, indices: Sequence[int], all_frames: bool) -> Iterator[EpisodeColumns]:
+    """The episodes as they are stored; encoded frames stay encoded unless asked otherwise."""
+    metadatas = source.get_episode_metadata(indices)
+    for (index, columns), metadata in zip(_verified_columns(source, indices), metadatas, strict=True):
+        total_steps = metadata.pop("total_steps")
+        del metadata["id"]
+        encoded = [leaf.path for leaf in source.frame_leaves if is_encoded_in(columns, leaf)]
+        source.episode_codec.check(index, columns, total_steps, encoded)
+        stored = source.with_frames(columns) if all_frames else _as_bytes(source, dict(columns))
+        yield EpisodeColumns(total_steps, stored, metadata)
+
+
+def _verified_columns(source: StorageCore, indices: Sequence[int]) -> Iterator[tuple[int, Columns]]:
+    """The columns of episodes, compared with their checksums, so that what is damaged does not get a new one."""
+    before, source.verify_checksums = source.verify_checksums, True
+    try:
+        yield from source._read_columns(indices)
+    finally:
+        source.verify_checksums = before
+
+
+def _as_bytes(source: StorageCore, columns: dict[Path, Column]) -> dict[Path, Column]:
+    """JPEG byte strings as ``bytes``; frames of a size that the format does not encode are decoded."""
+    for leaf in source.frame_leaves:
+        if not is_encoded_in(columns, leaf):
+            continue
+        if leaf not in source.image_leaves:
+            columns[leaf.path] = decode_frames(columns[leaf.path], leaf)
+        else:
+            frames = [encoded_frame(frame, row, leaf.path) for row, frame in enumerate(columns[leaf.path])]
+            columns[leaf.path] = object_column(frames)
+    return columns

@@ -1,0 +1,1 @@
+"""The Zarr format: one array a leaf, in chunks and shards."""

@@ -1,0 +1,322 @@
+"""Appends episodes to the arrays of a Zarr store; they are seen once the ``zarr.json`` are written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from minari._model.compression import Codec
+from minari._storages.zarr.arrays import (
+    SMALLEST_CHUNK,
+    ArrayForm,
+    common_shard_rows,
+    form_of_rows,
+    form_of_steps,
+)
+from minari._storages.zarr.json_array import ATTRIBUTE, to_zarr_json
+from minari._storages.zarr.layout import OF_METADATA, RAGGED, ColumnKind, StoredColumn, ends_of
+from minari._storages.zarr.metadata import JSON, split_metadata
+from minari._storages.zarr.reader import EPISODE_ENDS, INT32, INT64, LAYOUTS, StoreReader, groups_of
+from minari._storages.zarr.remainders import Rest, arrays_of_rest
+from minari._storages.zarr.rows import kind_of, split
+from minari._storages.zarr.store import Rows
+from minari._storages.zarr.stream import Put, RowStream
+from minari.errors import DatasetCorruptError, EpisodeError
+from minari.spaces import EpisodeColumns, Path, path_name
+
+
+_LARGEST_BLOCK: Final = 1 << 27  # bytes of the rows of a shard that is there, which are in memory to be gone on with
+_OF_META: Final = Codec("zstd", 1)  # of what is no column of numbers: ends, metadata, texts
+
+
+class StoreAppender:
+    """Appends episodes behind those that a store holds.
+
+    Args:
+        put: where files go; nothing there is read.
+        reader: of the store as it is.
+        leaves: the columns of the spaces that have one row a step.
+        codec_for: how a new column is compressed.
+        is_fixed: whether chunks are as large as usual however few rows there are, and never changed.
+    """
+
+    def __init__(
+        self,
+        put: Put,
+        reader: StoreReader,
+        leaves: frozenset[Path],
+        codec_for: Callable[[Path], Codec | None],
+        is_fixed: bool = False,
+    ) -> None:
+        self._put, self._reader, self._leaves, self._codec_for = put, reader, leaves, codec_for
+        self._is_fixed = is_fixed
+        self.table = reader.table.copy()
+        self.episodes, self.steps = reader.episodes, int(reader.ends[-1])
+        self._known = reader.array_names()  # arrays that are gone on with
+        self._columns: dict[Any, list[StoredColumn]] = {}
+        self._streams: dict[str, RowStream] = {}
+        # What has one number an episode is kept until the end.
+        self._episode_ends: list[int] = []
+        self._layouts: list[int] = []
+        self._lengths: dict[str, int] = {}  # of arrays of ragged columns, so far
+        self._ends: dict[str, dict[int, int]] = {}
+        self._values: dict[StoredColumn, dict[int, Any]] = {}
+
+    def add(self, episode: EpisodeColumns) -> None:
+        """Append an episode; its arrays may be filled anew afterwards.
+
+        Raises:
+            EpisodeTypeError: values of a type that Zarr does not know; nothing of the episode is kept.
+            MetadataError: metadata that cannot be stored; likewise.
+        """
+        metadata = split_metadata(self.table, episode.metadata)
+        columns = self._columns_of(episode)
+        for column, array, rows in rows_of(columns, episode):
+            self._put_rows(column, array, rows)
+        self._add_metadata(columns, *metadata)
+        self._end_episode(episode.total_steps)
+
+    def _end_episode(self, total_steps: int) -> None:
+        self.steps += total_steps
+        self._episode_ends.append(self.steps)
+        self.episodes += 1
+
+    # An episode whose steps and whose other rows are written by different processes
+
+    def plan(self, episodes: Iterable[EpisodeColumns]) -> None:
+        """Make room for the columns of episodes like these."""
+        for episode in episodes:
+            self._columns_of(episode)
+
+    def add_steps(self, episode: EpisodeColumns, at: int, first: int, stop: int) -> Rest:
+        """Put the rows of those steps of an episode that lie from one to before another; the table stays as it is.
+
+        Args:
+            episode: of which some steps lie there.
+            at: where its first step lies.
+            first: the first step that is put.
+            stop: the step behind the last one.
+
+        Returns:
+            What :meth:`add_rest` needs of the episode.
+
+        Raises:
+            EpisodeError: it has a column that was not planned.
+        """
+        planned = len(self.table.columns)
+        columns = self._columns_of(episode)
+        if len(self.table.columns) > planned:
+            name = path_name(self.table.columns[planned].kind.path)
+            raise EpisodeError(
+                f"An episode has a column {name!r} unlike those that the parts were planned for; give an episode that "
+                f"has it among those that show what is to come."
+            )
+        self.steps, others = first, []
+        for column, array, rows in rows_of(columns, episode):
+            if array.startswith("data/"):
+                begin, end = max(first - at, 0), min(stop - at, len(rows))
+                stream = self._streams.get(array) or self._new_stream(column, array)
+                self._streams[array] = stream
+                stream.put(at + begin, rows[begin:end])
+            else:
+                others.append(rows)
+        return Rest(episode.total_steps, [column.number for column in columns], others, episode.metadata)
+
+    def flush(self) -> None:
+        """Write the rows that are kept in memory."""
+        for stream in self._streams.values():
+            stream.flush()
+
+    def add_rest(self, rest: Rest) -> None:
+        """Append an episode whose steps are put elsewhere."""
+        metadata = split_metadata(self.table, rest.metadata)
+        columns = [self.table.columns[number] for number in rest.columns]
+        for (column, array), rows in zip(arrays_of_rest(columns), rest.rows, strict=True):
+            self._put_rows(column, array, rows)
+        self._add_metadata(columns, *metadata)
+        self._end_episode(rest.total_steps)
+
+    # Columns and metadata
+
+    def _columns_of(self, episode: EpisodeColumns) -> list[StoredColumn]:
+        """Where the columns of an episode go; looked up once for all episodes of its kind."""
+        total_steps = episode.total_steps
+        sort = tuple((path, c.dtype, c.shape[1:], len(c) - total_steps) for path, c in episode.columns.items())
+        columns = self._columns.get(sort)
+        if columns is None or any(column.dtype == object for column in episode.columns.values()):
+            kinds = [kind_of(path, c, total_steps, self._leaves) for path, c in episode.columns.items()]
+            if self.table.shard_rows is None:
+                self.table.shard_rows = common_shard_rows([kind.row_size for kind in kinds if kind.has_steps])
+            columns = self._columns[sort] = [self.table.column(kind) for kind in kinds]
+        return columns
+
+    def renew_metadata(self, metadatas: Iterable[Mapping[str, Any]]) -> None:
+        """Give the episodes that the store holds other metadata; nothing must have been added yet.
+
+        Raises:
+            MetadataError: metadata that cannot be stored.
+        """
+        old, self.table = self.table, self.table.without_metadata()
+        self._known = {a for c in self.table.columns for a in c.all_arrays} | {EPISODE_ENDS}
+        self.episodes = 0
+        for metadata, layout in zip(metadatas, self._reader.layouts.tolist(), strict=True):
+            of_data = [self.table.column(c.kind) for c in old.columns_of(layout) if c.kind.kind not in OF_METADATA]
+            self._add_metadata(of_data, *split_metadata(self.table, metadata))
+            self.episodes += 1
+
+    def _add_metadata(self, columns: list[StoredColumn], values: Mapping[ColumnKind, Any], text: bytes | None) -> None:
+        """Metadata of the next episode, and its layout."""
+        of_metadata = [self.table.column(kind) for kind in values]
+        for column, value in zip(of_metadata, values.values(), strict=True):
+            self._values.setdefault(column, {})[self.episodes] = value
+        if text is not None:
+            column = self.table.column(JSON)
+            self._put_rows(column, column.arrays[0], np.frombuffer(text, np.uint8))
+            of_metadata.append(column)
+        self._layouts.append(self.table.layout([*columns, *of_metadata]))
+
+    def _put_rows(self, column: StoredColumn, array: str, rows: npt.NDArray[Any]) -> None:
+        stream = self._streams.get(array)
+        if stream is None:
+            stream = self._streams[array] = self._new_stream(column, array)
+        if column.kind.kind in RAGGED:
+            at = self._length(array)
+            self._lengths[array] = at + len(rows)
+            self._ends.setdefault(array, {})[self.episodes] = at + len(rows)
+        else:
+            at = self.episodes if array.startswith("meta/") else self.steps
+        stream.put(at, rows)
+
+    # Arrays
+
+    def _new_stream(self, column: StoredColumn, array: str) -> RowStream:
+        start = self.steps if array.startswith("data/") else self.episodes
+        if column.kind.kind in RAGGED:
+            start = self._length(array)
+        return self._stream(array, self._fresh_form(column, array), start, column)
+
+    def _fresh_form(self, column: StoredColumn, array: str) -> ArrayForm:
+        """What an array is like that there is not yet."""
+        kind = column.kind
+        dtype, row_shape = column.form_of(array)
+        is_number = kind.kind in ("steps", "states", "rows")
+        is_jpeg = kind.kind == "bytes" and dtype != INT64
+        codec = self._codec_for(kind.path) if is_number else None if is_jpeg else _OF_META
+        if array.startswith("data/"):
+            return form_of_steps(dtype, row_shape, self.table.shard_rows or SMALLEST_CHUNK, codec)
+        return form_of_rows(dtype, row_shape, codec)
+
+    def _stream(self, array: str, form: ArrayForm, start: int, column: StoredColumn | None = None) -> RowStream:
+        """The stream of an array that goes on where it ends, or begins."""
+        if array not in self._known:
+            return RowStream(self._put, array, form, start, self._is_fixed)
+        expected, form, end = form, self._form(array), self._reader.last_end(array)
+        if (form.dtype, form.row_shape) != (expected.dtype, expected.row_shape):
+            raise self._refusal(
+                array,
+                f"it holds {form.dtype} of {form.row_shape}, expected {expected.dtype} of {expected.row_shape}",
+            )
+        if start // form.shard_rows > end // form.shard_rows:  # the last shard that is there stays as it is
+            return RowStream(self._put, array, form, start, self._is_fixed)
+        stream = RowStream(self._put, array, form, end, self._is_fixed)
+        first = end - end % form.shard_rows
+        if first < end and form.has_data and (column is None or self._reader.has_rows(column, array, first)):
+            stream.restore(self._reader.arrays.read([Rows(array, first, end, form.dtype, form.row_shape)])[0])
+        return stream
+
+    def _form(self, array: str) -> ArrayForm:
+        form = self._reader.arrays.open(array).form
+        if isinstance(form, str):
+            raise self._refusal(array, form)
+        if form.row_size * form.shard_rows > max(_LARGEST_BLOCK, form.row_size * SMALLEST_CHUNK):
+            raise self._refusal(array, f"its shards have {form.shard_rows} rows")
+        return form
+
+    def _refusal(self, array: str, why: str) -> DatasetCorruptError:
+        return DatasetCorruptError(
+            f"The array {array} of {self._reader.arrays.store} cannot be appended to, since it is damaged, or "
+            f"another program has written it in another way ({why}); copy the episodes to a new dataset."
+        )
+
+    def _length(self, array: str) -> int:
+        if array not in self._lengths:
+            self._lengths[array] = self._reader.last_end(array) if array in self._known else 0
+        return self._lengths[array]
+
+    # The end
+
+    def finish(self) -> None:
+        """Write what is kept in memory, and then the metadata of all arrays and groups."""
+        if not self.episodes:
+            return
+        self._put_numbers(EPISODE_ENDS, INT64, self._episode_ends)
+        self._put_numbers(LAYOUTS, INT32, self._layouts)
+        for column in self.table.columns:
+            if column.kind.kind == "value":
+                (array,) = column.arrays
+                self._put_numbers(array, np.dtype(column.kind.dtype), self._dense(array, self._values.get(column, {})))
+            elif column.kind.kind in RAGGED:
+                for array in column.arrays:
+                    self._put_numbers(ends_of(array), INT64, self._ends_since(array))
+        self.flush()
+        shapes = self._shapes()
+        columns = {array: column for column in self.table.columns for array in column.arrays}
+        for array, rows in shapes.items():
+            if array in self._streams:
+                form = self._streams[array].form
+            else:
+                form = self._form(array) if array in self._known else self._fresh_form(columns[array], array)
+            self._put_json(f"{array}/zarr.json", form.zarr_json(rows))
+        for group in sorted({group for array in shapes for group in groups_of(array)}):
+            self._put_json(f"{group}/zarr.json", _group({}))
+        self._put_json("zarr.json", _group({ATTRIBUTE: self.table.to_json()}))
+
+    def _put_numbers(self, array: str, dtype: np.dtype[Any], numbers: Any) -> None:
+        start = self.episodes - len(numbers)
+        stream = self._streams[array] = self._stream(array, form_of_rows(dtype, (), _OF_META), start)
+        stream.put(start, np.asarray(numbers, dtype))
+
+    def _dense(self, array: str, values: Mapping[int, Any]) -> npt.NDArray[Any]:
+        """The numbers of the episodes that an array does not have yet, 0 where an episode has none."""
+        start = self._reader.episodes if array in self._known else 0
+        dense = np.zeros(self.episodes - start, np.asarray(next(iter(values.values()), 0)).dtype)
+        for index, value in values.items():
+            dense[index - start] = value
+        return dense
+
+    def _ends_since(self, array: str) -> npt.NDArray[np.int64]:
+        """The ends of the episodes that an array does not have yet."""
+        ends = self._dense(ends_of(array), self._ends.get(array, {})).astype(np.int64)
+        first = self._reader.last_end(array) if array in self._known else 0
+        return np.maximum.accumulate(np.concatenate([[first], ends]))[1:]
+
+    def _shapes(self) -> dict[str, int]:
+        """The number of rows of every array."""
+        shapes = {EPISODE_ENDS: self.episodes, LAYOUTS: self.episodes}
+        for column in self.table.columns:
+            for array in column.arrays:
+                if column.kind.kind in RAGGED:
+                    shapes[array], shapes[ends_of(array)] = self._length(array), self.episodes
+                else:
+                    shapes[array] = self.episodes if array.startswith("meta/") else self.steps
+        return shapes
+
+    def _put_json(self, key: str, value: Mapping[str, Any]) -> None:
+        self._put(key, [memoryview(to_zarr_json(value))])
+
+
+def rows_of(
+    columns: Iterable[StoredColumn], episode: EpisodeColumns
+) -> Iterator[tuple[StoredColumn, str, npt.NDArray[Any]]]:
+    """The rows that an episode has for each array."""
+    for column in columns:
+        parts = split(column.kind.kind, episode.columns[column.kind.path], episode.total_steps)
+        for array, rows in zip(column.arrays, parts, strict=True):
+            yield column, array, rows
+
+
+def _group(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {"zarr_format": 3, "node_type": "group", "attributes": attributes}

@@ -1,0 +1,117 @@
+"""The codecs of chunks: bytes that are compressed, and their checksums.
+
+A chunk that is decompressed goes into memory that is there already. What a chunk says of its own size
+is compared with that before a library takes a look at it, so that no chunk makes anybody allocate more.
+"""
+
+from __future__ import annotations
+
+import zlib
+from functools import cache
+from typing import Any, Final
+
+import google_crc32c
+import numpy as np
+import numpy.typing as npt
+from numcodecs import Blosc, GZip, Zstd
+
+from minari._model.compression import Codec, Codecs
+
+
+#: The codecs, with their levels.
+CODECS: Final[Codecs] = {"zstd": range(1, 23), "blosc": range(10), "gzip": range(1, 10)}
+DEFAULT_LEVELS: Final = {"zstd": 3, "blosc": 5, "gzip": 6}
+
+#: Bytes of the checksum that stands behind an index, or behind a chunk.
+CHECKSUM_SIZE: Final = 4
+
+_ZSTD_FRAME = b"\x28\xb5\x2f\xfd"
+_ZSTD_HEADER = 18  # bytes at most
+_BLOSC_HEADER = 16
+_BLOSC_VERSION = 2
+_GZIP = 16 + zlib.MAX_WBITS  # what zlib calls the container
+
+
+def encoded(codec: Codec, chunk: npt.NDArray[Any]) -> bytes:
+    """Return a chunk compressed."""
+    flat = chunk.reshape(-1)  # of which Blosc wants to know how large the values are
+    return bytes(_compressor(codec).encode(flat if codec.name == "blosc" else flat.view(np.uint8)))
+
+
+def decode(name: str, content: memoryview | bytes, out: npt.NDArray[np.uint8]) -> None:
+    """Decompress a chunk.
+
+    Args:
+        name: of the codec.
+        content: of the chunk, without a checksum.
+        out: where its bytes go.
+
+    Raises:
+        ValueError: the content is damaged, or of another size than ``out``.
+    """
+    if name == "gzip":
+        _decode_gzip(content, out)
+        return
+    if name == "zstd":
+        _check_size(_size_of_zstd(bytes(content[:_ZSTD_HEADER])), out)
+    else:
+        _check_blosc(bytes(content[:_BLOSC_HEADER]), len(content), out)
+    try:
+        _compressor(Codec(name)).decode(content, out)
+    except RuntimeError as error:
+        raise ValueError(str(error)) from None
+
+
+def _decode_gzip(content: memoryview | bytes, out: npt.NDArray[np.uint8]) -> None:
+    decompressor = zlib.decompressobj(_GZIP)
+    try:
+        decoded = decompressor.decompress(content, out.nbytes + 1)
+    except zlib.error as error:
+        raise ValueError(str(error)) from None
+    if len(decoded) > out.nbytes or not decompressor.eof or decompressor.unused_data:
+        _check_size(int.from_bytes(content[-4:], "little"), out)
+        raise ValueError("a chunk ends too early, or too late")
+    _check_size(len(decoded), out)
+    out[:] = np.frombuffer(decoded, np.uint8)
+
+
+def _check_size(size: int | None, out: npt.NDArray[np.uint8]) -> None:
+    if size is not None and size != out.nbytes:
+        raise ValueError(f"a chunk has {size} bytes, expected {out.nbytes}")
+
+
+def _size_of_zstd(header: bytes) -> int | None:
+    """How many bytes a frame has when it is decompressed; None where it does not say so, and has to be tried."""
+    if header[:4] != _ZSTD_FRAME or len(header) < 6:
+        raise ValueError("a chunk is none of Zstandard")
+    flags = header[4]
+    is_single = flags >> 5 & 1
+    length = (is_single, 2, 4, 8)[flags >> 6]
+    start = 6 - is_single + (0, 1, 2, 4)[flags & 3]
+    if length == 0:
+        return None
+    size = int.from_bytes(header[start : start + length], "little")
+    return size + 256 if length == 2 else size
+
+
+def _check_blosc(header: bytes, length: int, out: npt.NDArray[np.uint8]) -> None:
+    if len(header) < _BLOSC_HEADER or header[0] != _BLOSC_VERSION or header[3] == 0:
+        raise ValueError("a chunk is none of Blosc")
+    size, block, compressed = (int.from_bytes(header[start : start + 4], "little") for start in (4, 8, 12))
+    _check_size(size, out)
+    if compressed != length or not (0 < block <= size or size == 0):
+        raise ValueError(f"a chunk says that it has {compressed} bytes in blocks of {block}, and it has {length}")
+
+
+@cache
+def _compressor(codec: Codec) -> Any:
+    level = DEFAULT_LEVELS[codec.name] if codec.level is None else codec.level
+    if codec.name == "blosc":
+        return Blosc("zstd", level, Blosc.SHUFFLE)
+    return Zstd(level, checksum=True) if codec.name == "zstd" else GZip(level)
+
+
+def checksum(content: Any) -> bytes:
+    """Return the checksum of an index or a chunk, as it stands behind it."""
+    value: int = google_crc32c.value(np.frombuffer(content, np.uint8))
+    return value.to_bytes(CHECKSUM_SIZE, "little")

@@ -1,0 +1,313 @@
+"""Which arrays a Zarr store has, and which of them each episode has.
+
+Episodes may differ: an info that only some have, rewards that are float32 and later float64. Every
+kind of column has an array of its own, and every set of columns that some episode has is a *layout*,
+known by its number. Both lists are attributes of the root group, so that a reader needs no guesses.
+
+>>> table = Table()
+>>> column = table.column(ColumnKind(("observations", "x"), "states", "<f4", (3,)))
+>>> column.arrays
+('data/observations/x', 'meta/final/observations/x')
+>>> table.layout([column]), table.layout([]), table.layout([column])
+(0, 1, 0)
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final
+from urllib.parse import quote
+
+import numpy as np
+
+from minari._base.files import relative_parts
+from minari._base.json_text import shortened
+from minari._storages.zarr.arrays import KNOWN_TYPES, check_sizes
+from minari.spaces import Path
+
+
+VERSION: Final = 1
+
+#: What a column can be: the arrays of its rows, where ``{}`` stands for the name of the column.
+KINDS: Final = {
+    "steps": ("data/{}",),  # one row a step
+    "states": ("data/{}", "meta/final/{}"),  # one row a step, and one more in the end
+    "rows": ("ragged/{}",),  # any number of rows in an episode
+    "text": ("ragged/{}/lengths", "ragged/{}/bytes"),  # any number of texts
+    "bytes": ("ragged/{}/lengths", "ragged/{}/bytes"),  # any number of byte strings
+    "value": ("meta/episodes/{}",),  # one number an episode, of its metadata
+    "json": ("meta/json/{}",),  # the rest of its metadata, as one text
+}
+#: Kinds whose arrays have a number of rows of its own for every episode, with its ends beside them.
+RAGGED: Final = frozenset({"rows", "text", "bytes", "json"})
+#: Kinds that hold the metadata of episodes.
+OF_METADATA: Final = frozenset({"value", "json"})
+
+_LONGEST_NAME = 80  # letters of a part; longer ones are cut
+_MOST_PARTS = 200  # of a path
+_FIELDS = ("observations", "actions", "rewards", "terminations", "truncations", "infos")
+_NAME = re.compile(r"(?!\.|__|zarr\.json$|c\.\d)[\w.~%-]{1,100}", re.ASCII)  # what `encoded` makes, and a number
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnKind:
+    """What decides in which array the rows of a column lie.
+
+    Attributes:
+        path: of the column; the key for the metadata of an episode.
+        kind: one of :data:`KINDS`.
+        dtype: of the values, as NumPy writes it, with little bytes first; of text, that of bytes.
+        row_shape: of one row, without time.
+    """
+
+    path: Path
+    kind: str
+    dtype: str
+    row_shape: tuple[int, ...]
+
+    @property
+    def row_size(self) -> int:
+        """The bytes of one row."""
+        return np.dtype(self.dtype).itemsize * math.prod(self.row_shape)
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether its rows lie together with those of all other columns that have one a step."""
+        return self.kind in ("steps", "states")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredColumn:
+    """A column of the store.
+
+    Attributes:
+        number: its place in the list of columns.
+        kind: what it is.
+        name: what they are called.
+        arrays: their paths in the store.
+    """
+
+    number: int
+    kind: ColumnKind
+    name: str
+    arrays: tuple[str, ...]
+
+    @property
+    def all_arrays(self) -> list[str]:
+        """Its arrays, and those of the ends of the rows in them."""
+        return [*self.arrays, *(map(ends_of, self.arrays) if self.kind.kind in RAGGED else ())]
+
+    def form_of(self, array: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
+        """The dtype and the shape of a row of one of its arrays."""
+        is_lengths = self.kind.kind in ("text", "bytes") and array == self.arrays[0]
+        return np.dtype("<i8" if is_lengths else self.kind.dtype), self.kind.row_shape
+
+
+def ends_of(array: str) -> str:
+    """Where the ends of the rows of each episode lie, for an array of a ragged column."""
+    group, _, name = array.partition("/")
+    return f"meta/json_ends/{name[len('json/') :]}" if group == "meta" else f"meta/ends/{name}"
+
+
+class Table:
+    """The columns and the layouts of a store; new ones are added as episodes bring them.
+
+    Attributes:
+        shard_rows: how many steps lie in a shard of the arrays with one row a step; None before there
+            are any.
+    """
+
+    def __init__(self) -> None:
+        self.shard_rows: int | None = None
+        self.columns: list[StoredColumn] = []
+        self.layouts: list[tuple[int, ...]] = []
+        self._by_kind: dict[ColumnKind, StoredColumn] = {}
+        self._numbers: dict[tuple[int, ...], int] = {}
+        self._leaves: set[str] = set()
+        self._groups: set[str] = set()
+
+    def column(self, kind: ColumnKind) -> StoredColumn:
+        """The column of that kind, a new one where there is none."""
+        column = self._by_kind.get(kind)
+        return self._add(kind, self._free_name(kind)) if column is None else column
+
+    def layout(self, columns: Iterable[StoredColumn]) -> int:
+        """The number of the layout with these columns."""
+        numbers = tuple(sorted(column.number for column in columns))
+        if numbers not in self._numbers:
+            self._numbers[numbers] = len(self.layouts)
+            self.layouts.append(numbers)
+        return self._numbers[numbers]
+
+    def columns_of(self, layout: int) -> list[StoredColumn]:
+        """The columns of the layout of that number."""
+        return [self.columns[number] for number in self.layouts[layout]]
+
+    def without_metadata(self) -> Table:
+        """A table of the columns that hold no metadata of episodes, under the same names, and no layouts."""
+        table = Table()
+        table.shard_rows = self.shard_rows
+        for column in self.columns:
+            if column.kind.kind not in OF_METADATA:
+                table._add(column.kind, column.name)
+        return table
+
+    def value_count(self) -> int:
+        """How many columns hold numbers of the metadata of episodes."""
+        return sum(column.kind.kind == "value" for column in self.columns)
+
+    def value_kind(self, key: str) -> ColumnKind | None:
+        """The kind of the column for numbers that the metadata of episodes have under a key."""
+        return next((c.kind for c in self.columns if c.kind.kind == "value" and c.kind.path == (key,)), None)
+
+    def copy(self) -> Table:
+        """A table with the same columns and layouts."""
+        return self.from_json(self.to_json())
+
+    def to_json(self) -> dict[str, Any]:
+        """The table as attributes of the root group."""
+        columns = [
+            {
+                "path": list(column.kind.path),
+                "kind": column.kind.kind,
+                "dtype": column.kind.dtype,
+                "row_shape": list(column.kind.row_shape),
+                "arrays": list(column.arrays),
+                "name": column.name,
+            }
+            for column in self.columns
+        ]
+        layouts = [list(layout) for layout in self.layouts]
+        return {"version": VERSION, "shard_rows": self.shard_rows, "columns": columns, "layouts": layouts}
+
+    @classmethod
+    def from_json(cls, value: Any) -> Table:
+        """Return the table that attributes hold, which may come from anywhere.
+
+        Raises:
+            UnsafePathError: the name of a column leads out of its group.
+            ValueError: they are not those that :meth:`to_json` makes.
+        """
+        try:
+            version, shard_rows, columns, layouts = (
+                value[key] for key in ("version", "shard_rows", "columns", "layouts")
+            )
+        except (KeyError, TypeError):
+            raise ValueError("it lacks a key, or holds no table of columns") from None
+        if version != VERSION:
+            raise ValueError(f"the version of its layout is {shortened(version)}, expected {VERSION}")
+        table = cls()
+        if shard_rows is not None:
+            check_sizes([shard_rows], 1)
+            if shard_rows & (shard_rows - 1):
+                raise ValueError(f"its shards have {shard_rows} rows, expected a power of two")
+            table.shard_rows = shard_rows
+        for stored in _list(columns, "columns"):
+            table._add_stored(stored)
+        for layout in _list(layouts, "layouts"):
+            table._add_layout(_list(layout, "a layout"))
+        return table
+
+    def _add_stored(self, stored: Any) -> None:
+        try:
+            path, kind, dtype, shape, arrays, name = (
+                stored[key] for key in ("path", "kind", "dtype", "row_shape", "arrays", "name")
+            )
+        except (KeyError, TypeError):
+            raise ValueError(f"its column {len(self.columns)} lacks a key") from None
+        if not isinstance(kind, str) or kind not in KINDS:
+            raise ValueError(f"it has a column of the kind {shortened(kind)}, expected one of {sorted(KINDS)}")
+        if not isinstance(dtype, str) or dtype not in KNOWN_TYPES:
+            raise ValueError(f"it has a column of the dtype {shortened(dtype)}, expected one of {sorted(KNOWN_TYPES)}")
+        check_sizes(shape, 0)
+        column = ColumnKind(_checked_path(path, kind), kind, dtype, tuple(shape))
+        if kind not in ("steps", "states", "rows") and (shape or (kind != "value" and dtype != "|u1")):
+            raise ValueError(f"its column {shortened(path)} has the dtype {dtype!r} and the row_shape {shape}")
+        if any(not _NAME.fullmatch(part) for part in relative_parts(name)):
+            raise ValueError(f"its column {shortened(path)} has the name {shortened(name)}, which no column has")
+        places = [place.format(name) for place in KINDS[kind]]
+        if arrays != places:
+            raise ValueError(f"its column {shortened(path)} lies in {shortened(arrays)}, expected {places}")
+        if column in self._by_kind or any(self._is_in_the_way(place) for place in places):
+            raise ValueError(f"its column {shortened(path)} takes the place of another one, in {places[0]}")
+        self._add(column, name)
+
+    def _add_layout(self, numbers: list[Any]) -> None:
+        known = range(len(self.columns))
+        if not all(type(number) is int and number in known for number in numbers):
+            raise ValueError(f"it has the layout {shortened(numbers)}, expected numbers less than {len(known)}")
+        of_data = [self.columns[n].kind.path for n in numbers if self.columns[n].kind.kind not in OF_METADATA]
+        if len(set(of_data)) < len(of_data) or len(set(numbers)) < len(numbers):
+            raise ValueError(f"it has the layout {shortened(numbers)}, which has a column twice")
+        count = len(self.layouts)
+        if self.layout(self.columns[number] for number in numbers) != count:
+            raise ValueError(f"it has the layout {shortened(numbers)} twice")
+
+    def _add(self, kind: ColumnKind, name: str) -> StoredColumn:
+        column = StoredColumn(len(self.columns), kind, name, tuple(place.format(name) for place in KINDS[kind.kind]))
+        self.columns.append(column)
+        self._by_kind[kind] = column
+        for array in column.arrays:
+            *outer, _ = _prefixes(array.casefold())
+            self._groups.update(outer)
+            self._leaves.add(array.casefold())
+        return column
+
+    def _free_name(self, kind: ColumnKind) -> str:
+        """A name whose arrays lie in no other array, have none in them, and differ from all in more than case."""
+        name = ""
+        parts = [encoded(part) for part in kind.path] or ["episodes"]
+        for depth, part in enumerate(parts, 1):
+            is_last = depth == len(parts)
+            candidates = (part if number == 1 else f"{part}.{number}" for number in range(1, len(self.columns) + 2))
+            name = next(
+                candidate
+                for candidate in (f"{name}/{part}" if name else part for part in candidates)
+                if not any(self._is_taken(place.format(candidate), is_last) for place in KINDS[kind.kind])
+            )
+        return name
+
+    def _is_in_the_way(self, array: str) -> bool:
+        """Whether an array would lie in another one, or another one in it."""
+        places = _prefixes(array.casefold())
+        return places[-1] in self._groups or not self._leaves.isdisjoint(places)
+
+    def _is_taken(self, array: str, is_last: bool) -> bool:
+        return array.casefold() in self._leaves or (is_last and array.casefold() in self._groups)
+
+
+@cache
+def encoded(part: str | int) -> str:
+    """A part of a path as the name of a folder on any system; letters and digits stay as they are.
+
+    >>> encoded("a b"), encoded(0), encoded("..")
+    ('a%20b', '0', '%2E.')
+    """
+    name = quote(str(part), safe="")
+    if re.match(r"\.|__|zarr\.json$|c\.\d", name):  # hidden files, and names that Zarr has uses for
+        name = f"%{ord(name[0]):02X}{name[1:]}"
+    return name[:_LONGEST_NAME] or "%00"
+
+
+def _list(value: Any, name: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"{name} are {shortened(value)}, expected a list")
+    return value
+
+
+def _checked_path(path: Any, kind: str) -> Path:
+    """The path of a column out of attributes: keys, and positions."""
+    parts = _list(path, "the path of a column")
+    is_known = {"value": len(parts) == 1, "json": not parts}.get(kind, bool(parts) and parts[0] in _FIELDS)
+    if not is_known or len(parts) > _MOST_PARTS or not all(type(part) in (str, int) for part in parts):
+        raise ValueError(f"it has a column of the kind {kind!r} with the path {shortened(path)}")
+    return tuple(parts)
+
+
+def _prefixes(array: str) -> list[str]:
+    parts = array.split("/")
+    return ["/".join(parts[:depth]) for depth in range(1, len(parts) + 1)]

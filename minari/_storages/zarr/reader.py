@@ -1,0 +1,271 @@
+"""Reads the episodes of a Zarr store as it was at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from minari._storages import json_metadata
+from minari._storages.zarr.json_array import ATTRIBUTE, is_as_written
+from minari._storages.zarr.layout import RAGGED, StoredColumn, Table, ends_of
+from minari._storages.zarr.metadata import plain
+from minari._storages.zarr.rows import join
+from minari._storages.zarr.shards import Budget
+from minari._storages.zarr.store import Arrays, Rows
+from minari.errors import ChecksumError, DatasetCorruptError, MinariError
+from minari.spaces import Column, Columns, Path
+
+
+Ends = npt.NDArray[np.int64]
+
+INT64: Final = np.dtype("<i8")
+INT32: Final = np.dtype("<i4")
+EPISODE_ENDS: Final = "meta/episode_ends"
+LAYOUTS: Final = "meta/layout"
+
+_READ_AT_A_TIME = 32 << 20
+# What is in memory as long as a store is open: so many bytes for any, and so many for every byte that is stored.
+# Of ends that grow with every episode, eight bytes take one at least.
+_FREE, _PER_BYTE = 64 << 20, 256
+
+
+class StoreReader:
+    """What a store holds: where the rows of each episode lie, and its metadata, all in memory.
+
+    Args:
+        arrays: of the store.
+        episodes: how many episodes it is to hold; what lies behind them was never committed.
+
+    Raises:
+        DatasetCorruptError: something is missing or damaged.
+    """
+
+    def __init__(self, arrays: Arrays, episodes: int) -> None:
+        self.arrays, self.episodes = arrays, episodes
+        self._budget = Budget(_FREE, _PER_BYTE)
+        self.has_checksum = False  # the zarr.json of the root
+        self.table = self._read_table() if episodes else Table()
+        ragged = [a for c in self.table.columns if c.kind.kind in RAGGED for a in c.arrays]
+        values = [c for c in self.table.columns if c.kind.kind == "value"]
+        wanted = [Rows(name, 0, episodes, INT64) for name in (EPISODE_ENDS, *map(ends_of, ragged))]
+        wanted += [Rows(LAYOUTS, 0, episodes, INT32)]
+        wanted += [Rows(c.arrays[0], 0, episodes, *c.form_of(c.arrays[0])) for c in values]
+        found = arrays.read(wanted, self._budget) if episodes else [np.zeros(0, rows.dtype) for rows in wanted]
+        read = dict(zip((rows.array for rows in wanted), found, strict=True))
+        self.ends = self._checked_ends(EPISODE_ENDS, read[EPISODE_ENDS])
+        self.layouts = self._checked_layouts(read[LAYOUTS])
+        self._ragged = {array: self._checked_ends(array, read[ends_of(array)]) for array in ragged}
+        self._values = {column.arrays[0]: read[column.arrays[0]] for column in values}
+        self._texts = self._read_texts()
+        self._with_checksums: dict[int, bool] = {}  # layouts
+        if arrays.verify and episodes:
+            self._verify_json()
+
+    def _read_table(self) -> Table:
+        store = self.arrays.store
+        try:
+            root = self.arrays.root()
+            if self.arrays.verify and is_as_written(root) is False:
+                raise self.arrays.changed_json("zarr.json")
+            self.has_checksum = is_as_written(root) is not None
+            attributes = root.get("attributes")
+            own = attributes.get(ATTRIBUTE) if isinstance(attributes, dict) else None
+            if own is None:
+                raise ValueError(f"it has no attribute {ATTRIBUTE!r}")
+            return Table.from_json(own)
+        except FileNotFoundError as error:
+            raise DatasetCorruptError(f"{error}; copy or download the dataset again.") from error
+        except ChecksumError:
+            raise
+        except ValueError as error:
+            kind = type(error) if isinstance(error, MinariError) else DatasetCorruptError
+            raise kind(
+                f"The zarr.json of {store} is damaged, or not of a dataset of Minari ({error}); copy or download the "
+                f"dataset again."
+            ) from error
+
+    def _verify_json(self) -> None:
+        """See that the root has a checksum where arrays have some, and that groups are as they were written."""
+        arrays = self.array_names()
+        if not self.has_checksum and any(self.arrays.open(array).has_checksums for array in arrays):
+            raise self.arrays.changed_json("zarr.json")
+        if self.has_checksum:
+            self.arrays.check_groups(sorted({group for array in arrays for group in groups_of(array)}))
+
+    def has_checksums(self, index: int) -> bool:
+        """Whether all that an episode is read from has checksums."""
+        layout = int(self.layouts[index])
+        if layout not in self._with_checksums:
+            columns = self.table.columns_of(layout)
+            arrays = [EPISODE_ENDS, LAYOUTS, *(array for column in columns for array in column.all_arrays)]
+            self._with_checksums[layout] = self.has_checksum and all(
+                self.arrays.open(array).has_checksums for array in arrays
+            )
+        return self._with_checksums[layout]
+
+    def _checked_ends(self, array: str, ends: Ends) -> Ends:
+        """The ends with a zero before them, so that each episode has a start as well."""
+        with_start = np.concatenate([np.zeros(1, np.int64), ends])
+        if (with_start[1:] < with_start[:-1]).any():
+            raise DatasetCorruptError(
+                f"The ends of the episodes in {array} of {self.arrays.store} are not in order; copy or download "
+                f"the dataset again."
+            )
+        return with_start
+
+    def _checked_layouts(self, layouts: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        if len(layouts) and not (layouts.min() >= 0 and layouts.max() < len(self.table.layouts)):
+            raise DatasetCorruptError(
+                f"{LAYOUTS} of {self.arrays.store} has numbers of layouts that there are not, expected less than "
+                f"{len(self.table.layouts)}; copy or download the dataset again."
+            )
+        return layouts
+
+    def _read_texts(self) -> dict[str, npt.NDArray[np.uint8]]:
+        columns = [column for column in self.table.columns if column.kind.kind == "json"]
+        wanted = [Rows(a, 0, int(self._ragged[a][-1]), *c.form_of(a)) for c in columns for a in c.arrays]
+        return dict(zip((rows.array for rows in wanted), self.arrays.read(wanted, self._budget), strict=True))
+
+    # Episodes
+
+    def size_of(self, first: int, stop: int) -> int:
+        """About how many bytes some episodes that lie one after the other have."""
+        steps = int(self.ends[stop] - self.ends[first])
+        columns = self.table.columns
+        fixed = sum(column.kind.row_size for column in columns if column.kind.has_steps)
+        ragged = sum(
+            int(self._ragged[array][stop] - self._ragged[array][first]) * column.kind.row_size
+            for column in columns
+            if column.kind.kind in RAGGED
+            for array in column.arrays
+        )
+        return steps * fixed + ragged
+
+    def runs(self, indices: Iterable[int]) -> Iterator[tuple[int, int]]:
+        """Numbers of episodes as runs, each from a number to before another, of no more than 32 MB or one episode."""
+        first = stop = -1
+        for index in indices:
+            if index != stop or self.size_of(first, index + 1) > _READ_AT_A_TIME:
+                if stop > first:
+                    yield first, stop
+                first = index
+            stop = index + 1
+        if stop > first:
+            yield first, stop
+
+    def read(self, first: int, stop: int, paths: Container[Path] | None = None) -> list[Columns]:
+        """The columns of the episodes from one number to before another: all of them, or those of some paths."""
+        changes = np.flatnonzero(np.diff(self.layouts[first:stop])) + first + 1
+        bounds = [first, *changes.tolist(), stop]
+        return [columns for a, b in pairwise(bounds) for columns in self._read_alike(a, b, paths)]
+
+    def _read_alike(self, first: int, stop: int, paths: Container[Path] | None) -> Iterator[Columns]:
+        """The same for episodes that all have the same columns."""
+        stored = [column for column in self._data_columns(first) if paths is None or column.kind.path in paths]
+        wanted = [Rows(a, *self._rows(a, first, stop), *column.form_of(a)) for column in stored for a in column.arrays]
+        slabs = dict(zip((rows.array for rows in wanted), self.arrays.read(wanted), strict=True))
+        starts = {rows.array: rows.start for rows in wanted}
+        for index in range(first, stop):
+            columns: dict[Path, Column] = {}
+            for column in stored:
+                names = column.arrays
+                bounds = (self._rows(name, index, index + 1) for name in names)
+                parts = [
+                    slabs[name][start - starts[name] : end - starts[name]]
+                    for name, (start, end) in zip(names, bounds, strict=True)
+                ]
+                joined = join(column.kind.kind, parts, names[0])
+                columns[column.kind.path] = joined if joined is not parts[0] or stop - first == 1 else joined.copy()
+            yield columns
+
+    def window(self, index: int, start: int, stop: int) -> Columns | None:
+        """The steps of an episode from one to before another, of which the other chunks are not read.
+
+        None where it has a column whose rows differ in size, so that nobody knows where they lie.
+        """
+        stored = self._data_columns(index)
+        if any(column.kind.kind in RAGGED for column in stored):
+            return None
+        begin, end = (int(bound) for bound in self.ends[index : index + 2])
+        wanted: list[Rows] = []
+        for column in stored:
+            if column.kind.kind == "steps":
+                (array,) = column.arrays
+                wanted.append(Rows(array, begin + start, begin + stop, *column.form_of(array)))
+            else:
+                data, final = column.arrays
+                with_last = begin + stop == end
+                wanted.append(Rows(data, begin + start, begin + stop + (not with_last), *column.form_of(data)))
+                wanted.append(Rows(final, index, index + with_last, *column.form_of(final)))
+        parts = iter(self.arrays.read(wanted))
+        return {
+            column.kind.path: join(column.kind.kind, [next(parts) for _ in column.arrays], column.name)
+            for column in stored
+        }
+
+    def _data_columns(self, index: int) -> list[StoredColumn]:
+        columns = self.table.columns_of(int(self.layouts[index]))
+        return [column for column in columns if column.kind.kind not in ("value", "json")]
+
+    def _rows(self, array: str, first: int, stop: int) -> tuple[int, int]:
+        """The rows that episodes have in an array."""
+        if array in self._ragged:
+            ends = self._ragged[array]
+        elif array.startswith("meta/"):
+            return first, stop
+        else:
+            ends = self.ends
+        return int(ends[first]), int(ends[stop])
+
+    def array_names(self) -> set[str]:
+        """The paths of all arrays of the store."""
+        arrays = {array for column in self.table.columns for array in column.arrays}
+        return arrays | set(map(ends_of, self._ragged)) | ({EPISODE_ENDS, LAYOUTS} if self.episodes else set())
+
+    def last_end(self, array: str) -> int:
+        """How many rows an array has of all episodes."""
+        return self._rows(array, 0, self.episodes)[1]
+
+    def has_rows(self, column: StoredColumn, array: str, start: int) -> bool:
+        """Whether some episode has values in an array from a row on."""
+        if array in self._ragged:
+            return bool(self._ragged[array][-1] > start)
+        if column.kind.kind == "value":
+            return self.episodes > start
+        first = start if array.startswith("meta/") else int(np.searchsorted(self.ends, start, side="right")) - 1
+        having = [number for number, layout in enumerate(self.table.layouts) if column.number in layout]
+        return bool(np.isin(self.layouts[max(0, first) :], having).any())
+
+    # Metadata
+
+    def metadata(self, index: int) -> dict[str, Any]:
+        """The metadata of an episode, without ``id`` and ``total_steps``."""
+        metadata: dict[str, Any] = {}
+        for column in self.table.columns_of(int(self.layouts[index])):
+            (array, *_) = column.arrays
+            if column.kind.kind == "value":
+                value = self._values[array][index]
+                metadata[str(column.kind.path[0])] = plain(value)
+            elif column.kind.kind == "json":
+                start, end = self._rows(array, index, index + 1)
+                metadata.update(self._parsed(self._texts[array][start:end].tobytes(), index))
+        return metadata
+
+    def _parsed(self, text: bytes, index: int) -> dict[str, Any]:
+        try:
+            return json_metadata.from_json(text)
+        except ValueError as error:
+            raise DatasetCorruptError(
+                f"The metadata of episode {index} in {self.arrays.store} are damaged ({error}); copy or download "
+                f"the dataset again."
+            ) from error
+
+
+def groups_of(array: str) -> list[str]:
+    """The groups that an array lies in, but for the root."""
+    parts = array.split("/")
+    return ["/".join(parts[:depth]) for depth in range(1, len(parts))]

@@ -1,0 +1,96 @@
+"""The columns of an episode <-> the rows that go into arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from minari._storages.zarr.arrays import KNOWN_TYPES
+from minari._storages.zarr.layout import ColumnKind
+from minari.errors import DatasetCorruptError, EpisodeTypeError
+from minari.spaces import Column, Path, object_column, path_name
+
+
+Array = npt.NDArray[Any]
+
+_WITH_LAST_ROW: Final = ("observations", "infos")
+_RAGGED_INFO: Final = "_ragged_values"
+
+
+def kind_of(path: Path, column: Column, total_steps: int, leaves: frozenset[Path]) -> ColumnKind:
+    """In what arrays the rows of a column go.
+
+    Args:
+        path: of the column.
+        column: its values in an episode.
+        total_steps: of that episode.
+        leaves: the columns of the spaces that have one row a step.
+
+    Raises:
+        EpisodeTypeError: Zarr does not know the type of the values.
+    """
+    if column.dtype == object:
+        is_bytes = len(column) > 0 and isinstance(column[0], bytes)
+        return ColumnKind(path, "bytes" if is_bytes else "text", "|u1", ())
+    dtype = column.dtype.newbyteorder("<").str
+    if dtype not in KNOWN_TYPES:
+        raise EpisodeTypeError(
+            f"{path_name(path)!r} has {column.dtype} values, which Zarr does not know; convert them to "
+            f"{'complex128' if column.dtype.kind == 'c' else 'float64'}."
+        )
+    with_last = path[0] in _WITH_LAST_ROW
+    kind = "states" if with_last else "steps"
+    of_space = path[0] in ("observations", "actions")
+    if (path not in leaves if of_space else path[-1] == _RAGGED_INFO) or len(column) != total_steps + with_last:
+        kind = "rows"
+    return ColumnKind(path, kind, dtype, column.shape[1:])
+
+
+def split(kind: str, column: Column, total_steps: int) -> tuple[Array, ...]:
+    """The rows of a column for each of the arrays of its kind."""
+    if kind == "states":
+        return column[:total_steps], column[total_steps:]
+    if kind in ("text", "bytes"):
+        encoded = [value.encode() if kind == "text" else value for value in column]
+        lengths = np.fromiter(map(len, encoded), np.int64, count=len(encoded))
+        return lengths, np.frombuffer(b"".join(encoded), np.uint8)
+    return (column,)
+
+
+def join(kind: str, parts: Sequence[Array], array: str) -> Column:
+    """The column that :func:`split` has split.
+
+    Args:
+        kind: of the column.
+        parts: the rows of each of its arrays.
+        array: the name of one of them, for messages.
+
+    Raises:
+        DatasetCorruptError: texts that are no UTF-8, or of other lengths than their bytes.
+    """
+    if kind == "states":
+        return np.concatenate(parts)
+    if kind not in ("text", "bytes"):
+        return parts[0]
+    lengths, content = parts[0].tolist(), parts[1].tobytes()
+    if min(lengths, default=0) < 0 or sum(lengths) != len(content):
+        raise DatasetCorruptError(
+            f"The lengths in {array} make {sum(lengths)} bytes, and there are {len(content)}; copy or download "
+            f"the dataset again."
+        )
+    values: list[Any] = []
+    start = 0
+    for length in lengths:
+        values.append(content[start : start + length])
+        start += length
+    if kind == "bytes":
+        return object_column(values)
+    try:
+        return object_column([value.decode() for value in values])
+    except UnicodeDecodeError as error:
+        raise DatasetCorruptError(
+            f"The texts beside {array} are damaged ({error}); copy or download the dataset again."
+        ) from error

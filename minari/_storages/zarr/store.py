@@ -1,0 +1,443 @@
+"""Stores of Zarr that are read: a folder, or several laid over one another; and the arrays in them."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import re
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from zarr import AsyncArray
+from zarr.abc.store import ByteRequest, RangeByteRequest, Store, SuffixByteRequest
+from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
+from zarr.core.sync import sync
+from zarr.storage import FsspecStore, StorePath, WrapperStore
+
+from minari._base.files import relative_parts
+from minari._storages.paths import is_remote
+from minari._storages.zarr.arrays import ArrayForm
+from minari._storages.zarr.foreign import metadata_of, passing_size
+from minari._storages.zarr.json_array import is_as_written, parse_zarr_json
+from minari._storages.zarr.shards import Budget, Folders, ShardedArray, missing_shard, read_into, unreadable
+from minari.errors import (
+    ChecksumError,
+    DatasetCorruptError,
+    MinariError,
+    RemoteAccessError,
+    RemoteUnreachableError,
+    UnsafePathError,
+)
+
+
+_SHARD = re.compile(r".*/c\.[0-9.]+")
+_LARGEST_ROOT: Final = 64 << 20  # bytes of the zarr.json of the root, where all columns and layouts are
+_LARGEST_JSON: Final = 1 << 20  # of any other
+
+
+class Rows(NamedTuple):
+    """Rows of an array, and what they are to be like.
+
+    Attributes:
+        array: its path in the store.
+        start: the first row.
+        stop: the row behind the last one.
+        dtype: of the values.
+        row_shape: of one row.
+    """
+
+    array: str
+    start: int
+    stop: int
+    dtype: np.dtype[Any]
+    row_shape: tuple[int, ...] = ()
+
+
+class FolderStore(Store):
+    """Folders as one store that is read: a file is that of the first folder that has it.
+
+    Unlike the store of zarr-python it reads without handing over to another thread, since the time
+    that takes is a multiple of that of reading what the system has in memory. Files are opened beneath
+    the parents of the folders, and nothing else is.
+
+    Args:
+        folders: those of changes that are not in place yet before the one that they are changes to.
+    """
+
+    def __init__(self, *folders: Path) -> None:
+        super().__init__(read_only=True)
+        self.folders = [(str(folder.parent), folder.name) for folder in folders]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FolderStore) and self.folders == other.folders
+
+    def __repr__(self) -> str:
+        return "/".join(self.folders[-1])
+
+    def opened(self) -> Folders:
+        """The folders that exist, open."""
+        return Folders(self.folders)
+
+    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        with self.opened() as folders:
+            content = _read_file(folders, key, byte_range)
+        if content is None:
+            _refuse_shard(self, key)
+            return None
+        found: Buffer = prototype.buffer.from_array_like(content)
+        return found
+
+    async def get_partial_values(
+        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
+    ) -> list[Buffer | None]:
+        return [await self.get(key, prototype, byte_range) for key, byte_range in key_ranges]
+
+    async def exists(self, key: str) -> bool:
+        with self.opened() as folders:
+            return _read_file(folders, key, RangeByteRequest(0, 0)) is not None
+
+    @property
+    def supports_writes(self) -> bool:
+        return False
+
+    @property
+    def supports_deletes(self) -> bool:
+        return False
+
+    @property
+    def supports_listing(self) -> bool:
+        return False
+
+    async def set(self, key: str, value: Buffer) -> None:
+        raise NotImplementedError
+
+    async def delete(self, key: str) -> None:
+        raise NotImplementedError
+
+    def list(self) -> AsyncIterator[str]:
+        raise NotImplementedError
+
+    def list_prefix(self, prefix: str) -> AsyncIterator[str]:
+        raise NotImplementedError
+
+    def list_dir(self, prefix: str) -> AsyncIterator[str]:
+        raise NotImplementedError
+
+
+def store_at(path: Path) -> Store:
+    """The store in a folder, or in a place that fsspec knows."""
+    if not is_remote(path):
+        return FolderStore(path)
+    options = dict(getattr(path, "storage_options", {}))
+    return RemoteStore(FsspecStore.from_url(str(path), storage_options=options, read_only=True))
+
+
+class RemoteStore(WrapperStore[Any]):
+    """A store of fsspec, whose errors are those of this library.
+
+    A shard that is missing is taken for damage, and not for one full of zeros.
+    """
+
+    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        relative_parts(key)
+        with store_errors(self):
+            content: Buffer | None = await super().get(key, prototype, byte_range)
+        if content is None:
+            _refuse_shard(self, key)
+        return content
+
+
+@contextmanager
+def store_errors(place: object) -> Iterator[None]:
+    """What a store of fsspec raises, as errors of this library."""
+    try:
+        yield
+    except MinariError:
+        raise
+    except PermissionError as error:
+        raise RemoteAccessError(
+            f"{place} refuses access ({_first_line(error)}); give credentials that may read and write there."
+        ) from error
+    except Exception as error:  # every client of a store has exceptions of its own
+        raise RemoteUnreachableError(
+            f"{place} does not answer as expected ({_first_line(error)}); try again later, or look at the address."
+        ) from error
+
+
+def _refuse_shard(store: Store, key: str) -> None:
+    if _SHARD.fullmatch(key):
+        raise missing_shard(key, store)
+
+
+def _read_file(folders: Folders, key: str, byte_range: ByteRequest | None = None) -> npt.NDArray[np.uint8] | None:
+    """The content of a file, or a part of it; None where there is none."""
+    try:
+        descriptor = folders.open(key)
+    except FileNotFoundError:
+        return None
+    try:
+        size = os.fstat(descriptor).st_size
+        start, stop = 0 if byte_range is None else getattr(byte_range, "offset", 0), size
+        if isinstance(byte_range, RangeByteRequest):
+            start, stop = byte_range.start, min(byte_range.end, size)
+        elif isinstance(byte_range, SuffixByteRequest):
+            start = size - byte_range.suffix
+        start = min(max(0, start), size)
+        content = np.empty(max(0, stop - start), np.uint8)
+        read_into(descriptor, content, start)
+        return content
+    except OSError as error:
+        raise unreadable(error, key) from error
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedArray:
+    """An array of a store, by what its ``zarr.json`` says.
+
+    Attributes:
+        rows: how many it has.
+        dtype: of its values.
+        row_shape: of one row.
+        form: how it lies in the store; what is wrong with it where another program has written it otherwise.
+        metadata: of the array, for zarr-python; None where it takes none to read it.
+        direct: what reads it otherwise.
+        is_as_written: whether the file says what its checksum is of; None where it has none.
+    """
+
+    rows: int
+    dtype: np.dtype[Any]
+    row_shape: tuple[int, ...]
+    form: ArrayForm | str
+    metadata: Any
+    direct: ShardedArray | None
+    is_as_written: bool | None
+
+    @property
+    def has_checksums(self) -> bool:
+        """Whether checksums stand behind all of its chunks."""
+        return isinstance(self.form, ArrayForm) and self.form.has_checksums
+
+
+class Arrays:
+    """The arrays of a store, each opened once.
+
+    Args:
+        store: where they lie.
+        verify: whether all that is read is compared with its checksums, where there are any; otherwise
+            that is done with chunks most of which is read anyway.
+    """
+
+    def __init__(self, store: Store, verify: bool = False) -> None:
+        self.store, self.verify = store, verify
+        self._known: dict[str, OpenedArray] = {}
+        self._opened: dict[str, AsyncArray[Any]] = {}
+
+    def root(self) -> dict[str, Any]:
+        """What the ``zarr.json`` of the root says.
+
+        Raises:
+            FileNotFoundError: it is missing.
+            ValueError: it is damaged.
+        """
+        with self._folders() as folders:
+            (text,) = self._texts(folders, ["zarr.json"], _LARGEST_ROOT)
+        if text is None:
+            raise FileNotFoundError(f"The zarr.json of {self.store} is missing")
+        return parse_zarr_json(text)
+
+    def check_groups(self, groups: Sequence[str]) -> None:
+        """Compare the ``zarr.json`` of groups, which nothing is read from, with their checksums.
+
+        Raises:
+            ChecksumError: one is not as it was written.
+        """
+        keys = [f"{group}/zarr.json" for group in groups]
+        with self._folders() as folders:
+            for key, text in zip(keys, self._texts(folders, keys), strict=True):
+                try:
+                    is_sound = text is not None and is_as_written(parse_zarr_json(text))
+                except ValueError:
+                    is_sound = False
+                if not is_sound:
+                    raise self.changed_json(key)
+
+    def open(self, array: str) -> OpenedArray:
+        """What an array is like.
+
+        Raises:
+            DatasetCorruptError: its ``zarr.json`` is missing or damaged.
+        """
+        if array not in self._known:
+            with self._folders() as folders:
+                self._open_all(folders, [array])
+        return self._known[array]
+
+    def read(self, wanted: Sequence[Rows], budget: Budget | None = None) -> list[npt.NDArray[Any]]:
+        """Rows of some arrays, all read at the same time.
+
+        Args:
+            wanted: the rows of each.
+            budget: for what is allocated.
+
+        Raises:
+            DatasetCorruptError: an array is missing, damaged, has fewer rows, or other ones.
+        """
+        budget = budget or Budget()
+        with self._folders() as folders:
+            self._open_all(folders, [rows.array for rows in wanted])
+            read: list[Any] = [self._read_directly(folders, rows, budget) for rows in wanted]
+        others = [number for number, found in enumerate(read) if found is None]
+        if others:
+            for number, found in zip(others, sync(self._read_all([wanted[n] for n in others])), strict=True):
+                read[number] = found
+        return read
+
+    # The files zarr.json
+
+    def _folders(self) -> Folders:
+        """The folders of the store, open; none where it is remote."""
+        return self.store.opened() if isinstance(self.store, FolderStore) else Folders(())
+
+    def _texts(self, folders: Folders, keys: Sequence[str], limit: int = _LARGEST_JSON) -> list[bytes | None]:
+        """The contents of small files of the store, None of those that there are not."""
+        if not isinstance(self.store, FolderStore):
+            texts: list[bytes | None] = sync(self._remote_texts(keys, limit))
+            return texts
+        contents = [_read_file(folders, key, RangeByteRequest(0, limit + 1)) for key in keys]
+        return [self._small(*item, limit) for item in zip(keys, contents, strict=True)]
+
+    def _small(self, key: str, content: Any, limit: int) -> bytes | None:
+        if content is not None and len(content) > limit:
+            raise UnsafePathError(
+                f"{key} of {self.store} is larger than {limit:,} bytes, which no such file needs; copy or download "
+                f"the dataset again."
+            )
+        return None if content is None else bytes(content)
+
+    async def _remote_texts(self, keys: Sequence[str], limit: int) -> list[bytes | None]:
+        async def text(key: str) -> bytes | None:
+            content = await self.store.get(key, default_buffer_prototype(), RangeByteRequest(0, limit + 1))
+            return self._small(key, None if content is None else content.to_bytes(), limit)
+
+        return await asyncio.gather(*map(text, keys))
+
+    def _open_all(self, folders: Folders, arrays: Sequence[str]) -> None:
+        new = [array for array in dict.fromkeys(arrays) if array not in self._known]
+        for array, text in zip(new, self._texts(folders, [f"{array}/zarr.json" for array in new]), strict=True):
+            try:
+                if text is None:
+                    raise ValueError("there is no such file")
+                opened = self._opened_array(array, parse_zarr_json(text))
+            except ValueError as error:
+                raise DatasetCorruptError(
+                    f"The array {array} of {self.store} has no zarr.json, or a damaged one ({error}); copy or download "
+                    f"the dataset again."
+                ) from error
+            if self.verify and not opened.is_as_written and (opened.has_checksums or opened.is_as_written is False):
+                raise self.changed_json(f"{array}/zarr.json")
+            self._known[array] = opened
+
+    def _opened_array(self, array: str, value: dict[str, Any]) -> OpenedArray:
+        form: ArrayForm | str
+        try:
+            form, rows = ArrayForm.from_zarr_json(value)
+        except ValueError as error:
+            form = str(error)
+        else:
+            if isinstance(self.store, FolderStore):
+                direct = ShardedArray(array, form, rows)
+                return OpenedArray(rows, form.dtype, form.row_shape, form, None, direct, is_as_written(value))
+        metadata = metadata_of(value)
+        rows, *row_shape = metadata.shape
+        dtype = metadata.dtype.to_native_dtype()
+        return OpenedArray(rows, dtype, tuple(row_shape), form, metadata, None, is_as_written(value))
+
+    def changed_json(self, key: str) -> ChecksumError:
+        """The error about a ``zarr.json`` that is not as it was written."""
+        return ChecksumError(
+            f"{key} of {self.store} is damaged: it does not say what its checksum was made of; copy or download the "
+            f"dataset again."
+        )
+
+    # Rows
+
+    def _read_directly(self, folders: Folders, rows: Rows, budget: Budget) -> npt.NDArray[Any] | None:
+        """The rows, or None where it takes zarr-python to read them."""
+        array = self._known[rows.array]
+        self._check(array, rows)
+        try:
+            if array.direct is not None:
+                return array.direct.read(folders, rows.start, rows.stop, budget, self.verify)
+            size = (rows.stop - rows.start) * array.dtype.itemsize * math.prod(array.row_shape)
+            budget.take(size, passing_size(array.metadata, rows.start, rows.stop), lambda: self._size(rows.array))
+            return None
+        except Exception as error:
+            raise self._damage(rows.array, error) from error
+
+    def _damage(self, array: str, error: Exception) -> Exception:
+        """Whatever is raised because of a file that is damaged, as an error of this library."""
+        if isinstance(error, FileNotFoundError):
+            return missing_shard(str(error), self.store)
+        if isinstance(error, MinariError) and not isinstance(error, ChecksumError):
+            return error
+        kind = ChecksumError if isinstance(error, ChecksumError) else DatasetCorruptError
+        return kind(
+            f"A shard of the array {array} of {self.store} is damaged ({_first_line(error)}); copy or download the "
+            f"dataset again."
+        )
+
+    def _check(self, array: OpenedArray, rows: Rows) -> None:
+        if array.rows < rows.stop:
+            raise DatasetCorruptError(
+                f"The array {rows.array} of {self.store} has {array.rows} rows, expected {rows.stop} for the episodes "
+                f"that the metadata speak of; copy or download the dataset again."
+            )
+        if array.dtype != rows.dtype or array.row_shape != rows.row_shape:
+            raise DatasetCorruptError(
+                f"The array {rows.array} of {self.store} holds {array.dtype} values of the shape "
+                f"{array.row_shape} a row, expected {rows.dtype} of {rows.row_shape}; copy or download the dataset "
+                f"again."
+            )
+
+    # By way of zarr-python
+
+    async def _read_all(self, wanted: Sequence[Rows]) -> list[npt.NDArray[Any]]:
+        return await asyncio.gather(*map(self._read, wanted))
+
+    async def _read(self, rows: Rows) -> npt.NDArray[Any]:
+        array = self._known[rows.array]
+        if rows.start == rows.stop or 0 in array.row_shape:
+            return np.empty((rows.stop - rows.start, *array.row_shape), array.dtype)
+        try:
+            if rows.array not in self._opened:
+                self._opened[rows.array] = AsyncArray(array.metadata, StorePath(self.store, rows.array))
+            return np.asarray(await self._opened[rows.array].getitem(slice(rows.start, rows.stop)))
+        except Exception as error:  # whatever zarr-python makes of bytes that are damaged
+            raise self._damage(rows.array, error) from error
+
+    def _size(self, array: str) -> int:
+        """How many bytes of an array are stored."""
+        if isinstance(self.store, FolderStore):
+            return sum(_size_of_files("/".join([*folder, array])) for folder in self.store.folders)
+        inner: Any = self.store
+        with store_errors(self.store):
+            return int(sync(inner._store.fs._du(f"{inner._store.path}/{array}")))
+
+
+def _size_of_files(folder: str) -> int:
+    return sum(
+        entry.stat(follow_symlinks=False).st_size if entry.is_file(follow_symlinks=False) else 0
+        for entry in os.scandir(folder)
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

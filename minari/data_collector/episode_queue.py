@@ -1,0 +1,854 @@
+"""The finished episodes of a collector, on their way to a dataset.
+
+An episode is encoded when it ends, so that what cannot be stored is named at once. Those that can be are
+written to a recording when there are many, or soon after; one that cannot be stays in memory, apart from
+the others, until it is mended or dropped.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple
+
+import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec
+
+from minari._base.json_text import shortened
+from minari._base.locks import Lock, ThreadLock
+from minari._base.settings import get_datasets_root
+from minari._base.system_errors import failures_logged
+from minari._base.warnings import warn
+from minari._catalog.layout import get_dataset_path
+from minari._catalog.recordings import Recording, RecordingState, new_recording, resume_recording
+from minari._model.arguments import check_whole_number
+from minari._model.compression import CompressionChoice
+from minari._model.env_spec import difference_up_to_max_episode_steps
+from minari._model.episode_buffer import EpisodeBuffer
+from minari._model.episode_codec import REWARDS, EpisodeCodec, size_of, without_info
+from minari._model.episode_metadata import checked_metadata
+from minari._model.infos import discard_info
+from minari._storages.base import PathLike
+from minari._storages.core import checked_compression
+from minari._storages.registry import get_minari_storage
+from minari._storages.write_session import append_encoded, other_reward_shape
+from minari.data_collector import flush_timer
+from minari.dataset.minari_dataset import MinariDataset
+from minari.errors import (
+    CombineError,
+    DatasetBusyError,
+    DatasetExistsError,
+    DatasetIdError,
+    DatasetNotFoundError,
+    EpisodeError,
+    EpisodeIndexError,
+    MetadataError,
+    MinariError,
+)
+from minari.spaces import EpisodeColumns, codec_for
+from minari.spaces.differences import differing_leaf
+
+
+_BUFFER_BYTES = 64 * 2**20
+#: What says something of the disk or the machine, and nothing of an episode.
+_OF_THE_SYSTEM: Final = (OSError, DatasetBusyError, DatasetNotFoundError, MemoryError)
+
+
+class Medium(NamedTuple):
+    """What episodes are recorded for and how they are stored.
+
+    Attributes:
+        observation_space: of the episodes.
+        action_space: of the episodes.
+        env_spec: of the environment.
+        data_format: of the storage; None for the usual one.
+        jpeg_encoding: store frames as JPEG.
+        compression: of the columns.
+    """
+
+    observation_space: gym.Space[Any]
+    action_space: gym.Space[Any]
+    env_spec: EnvSpec | None
+    data_format: str | None
+    jpeg_encoding: bool
+    compression: CompressionChoice
+
+
+@dataclass(eq=False, slots=True)
+class _Finished:
+    """An episode in memory.
+
+    Attributes:
+        steps: how many it has.
+        index: its number among all that are recorded; that of an episode that can be stored may change.
+        buffer: as it was recorded, until it is encoded.
+        episode: encoded.
+        error: why it cannot be stored.
+        row: where it was to be written last; it is there where the recording has as many episodes.
+    """
+
+    steps: int
+    index: int
+    buffer: EpisodeBuffer | None
+    episode: EpisodeColumns | None = None
+    error: Exception | None = None
+    row: int = sys.maxsize
+
+    @property
+    def is_ready(self) -> bool:
+        return self.episode is not None and self.error is None
+
+
+class PendingEpisodes:
+    """Keeps finished episodes, and writes them to a recording when there are many or they are some seconds old.
+
+    It may be used by several threads. In the child of a fork it has what was in memory, and no recording.
+
+    Args:
+        medium: what they are recorded for.
+        describe: gives the metadata of an episode.
+        buffer_steps: how many steps may be in memory, of these and of the running episode.
+        root: of the catalogue.
+        resume: the name of a recording to go on with.
+    """
+
+    def __init__(
+        self,
+        medium: Medium,
+        *,
+        describe: Callable[[dict[str, Any]], Mapping[str, Any]],
+        buffer_steps: int,
+        root: PathLike | None,
+        resume: str | None = None,
+    ) -> None:
+        self._codec = EpisodeCodec(medium.observation_space, medium.action_space)
+        self._describe, self._buffer_steps = describe, buffer_steps
+        # Where it is now: at the end of the program, or after some seconds, the variable may say something else.
+        self._root = get_datasets_root(root)
+        self._given_root = root
+        self._lock = ThreadLock()
+        self._is_inherited = False
+        recording, held = None, None
+        if resume is not None:
+            recording, held = resume_recording(resume, root)
+            try:
+                medium = _checked_medium(medium, recording)
+            except BaseException:
+                if held is not None:
+                    held.release()
+                raise
+        self._medium, self._data_format = medium, medium.data_format or "hdf5"
+        # What the format cannot do is refused before anything is recorded.
+        storage_type = get_minari_storage(self._data_format)
+        checked_compression(storage_type, self._codec, medium.compression, medium.jpeg_encoding)
+        self._start_again(recording, held)
+        if recording is not None:
+            self._state = replace(recording.state, pid=os.getpid(), ended=None, failure=None)
+            recording.write_state(self._state)
+        _all.add(self)
+
+    def _start_again(self, recording: Recording | None = None, held: Lock | None = None) -> None:
+        """With nothing in memory, and nothing on disk but what a recording has."""
+        self._recording, self._held = recording, held
+        # Counted here, since others may take a recording away at any time.
+        self._rows = recording.storage.total_episodes if recording else 0
+        self._discarded = recording.discarded_rows if recording else []
+        self._written_steps = recording.steps if recording else 0
+        self._kept: list[_Finished] = []
+        self._reward_shape = self._reward_shape_of([])
+        self._latest: weakref.ref[EpisodeBuffer] | None = None
+        self._ready_count = self._steps = self._bytes = 0  # of those that can be written
+        self._next_flush = self._buffer_steps
+        self._oldest = 0.0  # when the oldest episode ended that can be written
+        self._is_scheduled = self._has_failed = self._is_told = False
+        self._is_unsure = False  # whether what was written last has been written
+        self._notes: list[str] = []  # of the other thread
+        self._state = RecordingState(pid=os.getpid())
+
+    @property
+    def total_episodes(self) -> int:
+        """The number of episodes, in memory and written."""
+        with self._lock.current:
+            return self._written_episodes + len(self._kept)
+
+    @property
+    def total_steps(self) -> int:
+        """The number of steps, in memory and written."""
+        with self._lock.current:
+            return self._written_steps + sum([finished.steps for finished in self._kept])
+
+    @property
+    def _written_episodes(self) -> int:
+        return self._rows - len(self._discarded)
+
+    @property
+    def _ready(self) -> list[_Finished]:
+        return [finished for finished in self._kept if finished.is_ready]
+
+    @property
+    def _unfit(self) -> list[_Finished]:
+        return [finished for finished in self._kept if finished.error is not None]
+
+    @property
+    def room(self) -> int:
+        """How many steps a running episode can have before the finished ones must be written."""
+        return self._next_flush - self._steps if self._steps else sys.maxsize
+
+    def room_for(self, row_bytes: int) -> int:
+        """How many steps of that size a running episode can have before the finished ones must be written."""
+        return min(self.room, max(0, _BUFFER_BYTES - self._bytes) // max(row_bytes, 1)) if self._steps else sys.maxsize
+
+    def add(self, buffer: EpisodeBuffer) -> list[str]:
+        """Take a finished episode; a second call for the same one, after an interruption, completes the first.
+
+        Returns:
+            What cannot be stored or written, in a sentence each.
+        """
+        with self._lock.current:
+            is_known = self._latest is not None and self._latest() is buffer
+            if not is_known and not (self._kept and self._kept[-1].buffer is buffer):
+                self._kept.append(_Finished(len(buffer), self._written_episodes + len(self._kept), buffer))
+            self._latest, self._is_inherited, self._is_told = weakref.ref(buffer), False, False
+            self._encode_new()
+            if self._steps >= self._next_flush or self._bytes >= _BUFFER_BYTES or self._is_overdue():
+                return self.make_room()
+            self._schedule()
+            return self.take_notes()
+
+    def take_notes(self) -> list[str]:
+        """What could not be stored or written since the last call, in a sentence each."""
+        notes = list(self._notes)
+        self._notes.clear()
+        return notes
+
+    def _schedule(self) -> None:
+        """See to it that what is in memory will be written, whatever the program does."""
+        if self._steps and not self._is_scheduled:
+            self._is_scheduled = flush_timer.flush_timer.call_later(self._flush_in_time)
+
+    def _is_overdue(self) -> bool:
+        """Whether the other thread has not done its work, or there could be none."""
+        return bool(self._steps) and time.monotonic() - self._oldest > flush_timer.FLUSH_AFTER + 1
+
+    def _encode_new(self) -> None:
+        """Encode what is not encoded yet, the last ones, and note what cannot be stored."""
+        first = len(self._kept)
+        while first and self._kept[first - 1].episode is None and self._kept[first - 1].error is None:
+            first -= 1
+        for finished in self._kept[first:]:
+            self._encode(finished)
+            if finished.error is not None:
+                self._notes.append(_unfit_note(finished))
+
+    def _encode(self, finished: _Finished) -> None:
+        """Encode an episode, or keep why that is not possible."""
+        if finished.buffer is not None:
+            try:
+                finished.episode = self._encoded(finished.buffer)
+            except Exception as error:  # whatever it is, also in a callback: the recording must go on
+                finished.error = error
+                return
+            finished.buffer = None
+        if finished.episode is not None:
+            shape = finished.episode.columns[REWARDS].shape[1:]
+            if self._reward_shape is None:
+                self._reward_shape = shape
+            finished.error = other_reward_shape(shape, self._reward_shape)
+            if finished.error is not None:
+                return
+            self._oldest = self._oldest if self._steps else time.monotonic()
+            self._ready_count += 1
+            self._steps += finished.steps
+            self._bytes += size_of(finished.episode)
+
+    def _encoded(self, buffer: EpisodeBuffer) -> EpisodeColumns:
+        index = self._written_episodes + self._ready_count
+        episode = self._codec.encode(buffer)
+        metadata = self._describe(self._codec.decode(index, episode.columns))
+        if not isinstance(metadata, Mapping):
+            raise MetadataError(
+                f"The episode metadata callback returned {shortened(metadata)}, expected a dict; return one that is "
+                f"based on what super().__call__ returns."
+            )
+        episode.metadata.update(checked_metadata(metadata))
+        return episode
+
+    def make_room(self, running: int = 0) -> list[str]:
+        """Write the episodes in memory to the recording, or say what went wrong, as :meth:`add` does.
+
+        Args:
+            running: the steps of an episode that is not finished.
+        """
+        with self._lock.current:
+            try:
+                self._flush()
+            except Exception as error:  # whatever it is: the step must go on
+                # The episodes stay in memory, and the next try waits for as many again.
+                self._next_flush = 2 * (self._steps + running)
+                self._bytes = 0
+                self._notes.append(_not_yet(error))
+            return self.take_notes()
+
+    def _flush_in_time(self) -> None:
+        """Write the episodes in memory, in the thread of the timer; what goes wrong is said by the next call."""
+        with self._lock.current:
+            self._is_scheduled = False
+            try:
+                self._flush()
+            except Exception as error:  # the disk may have room again in some seconds
+                if not self._has_failed:
+                    self._notes.append(_not_yet(error))
+                self._has_failed = True
+                self._schedule()
+
+    def _flush(self) -> None:
+        """Write the episodes in memory that can be stored to the recording, all of them or none."""
+        if not self._kept:
+            return
+        self._forget_what_is_gone()
+        self._settle()
+        if not self._ready:
+            return
+        begins = self._recording is None
+        if begins:
+            self._begin()
+        try:
+            self._append()
+            self._has_failed = False
+        finally:
+            if begins and self._recording is not None and self._recording.storage.total_episodes == 0:
+                self._abandon()
+
+    def _begin(self) -> Recording:
+        """Begin a recording; from the moment it exists it is known here."""
+        self._recording = recording = new_recording(
+            self._medium.observation_space,
+            self._medium.action_space,
+            self._medium.env_spec,
+            self._data_format,
+            jpeg_encoding=self._medium.jpeg_encoding,
+            compression=self._medium.compression,
+            root=self._root,
+        )
+        self._held = recording.hold()
+        self._state = replace(self._state, pid=os.getpid(), ended=None)
+        recording.write_state(self._state)
+        return recording
+
+    def _abandon(self) -> None:
+        recording, held = self._recording, self._held
+        self._recording = self._held = None
+        if held is not None:
+            held.release()
+        if recording is not None:
+            with failures_logged(f"Removing the recording {recording.name}, which has no episode,"):
+                recording.discard()
+
+    def _append(self) -> None:
+        """Write what is ready in one go, or one by one where the format refuses an episode."""
+        try:
+            self._append_to_recording(self._ready)
+        except _OF_THE_SYSTEM:
+            raise
+        except Exception:
+            self._settle()  # the error may have come after they were written
+            for finished in list(self._ready):
+                try:
+                    self._append_to_recording([finished])
+                except _OF_THE_SYSTEM:
+                    raise
+                except Exception as error:
+                    self._settle()
+                    if any(kept is finished for kept in self._kept):
+                        finished.error = error
+                        self._notes.append(_unfit_note(finished))
+                        self._recount()
+        except BaseException:
+            with suppress(Exception):  # the next flush tries it again
+                self._settle()
+            raise
+
+    def _append_to_recording(self, ready: list[_Finished]) -> None:
+        if self._recording is None:  # as it was found to be gone
+            return
+        for finished in self._kept:
+            finished.row = sys.maxsize
+        for row, finished in enumerate(ready, self._rows):
+            finished.row = row
+        episodes = [finished.episode for finished in ready if finished.episode is not None]
+        self._is_unsure = True
+        append_encoded(self._recording.storage, episodes)
+        # Where the system failed after the commit, the change waits for the next writer.
+        self._is_unsure = self._recording.storage.total_episodes < self._rows + len(episodes)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Forget what is written, also where an interruption came when it just was."""
+        if self._recording is not None:
+            if self._is_unsure:
+                with self._recording.storage.writing():  # which completes a change that was committed
+                    self._is_unsure = False
+            self._rows = self._recording.storage.total_episodes
+            if any(finished.row < self._rows for finished in self._kept):
+                self._kept = [finished for finished in self._kept if finished.row >= self._rows]
+                self._written_steps = self._recording.steps
+                self._recount()
+
+    def _recount(self) -> None:
+        ready = self._ready
+        if not ready:
+            self._next_flush = self._buffer_steps
+        self._ready_count = len(ready)
+        self._steps = sum(finished.steps for finished in ready)
+        self._bytes = sum(size_of(finished.episode) for finished in ready if finished.episode is not None)
+        self._reward_shape = self._reward_shape_of(ready)
+
+    def _reward_shape_of(self, ready: list[_Finished]) -> tuple[int, ...] | None:
+        """The shape of the reward of a step in the episodes that can be stored; None where there is none."""
+        if self._recording is not None and self._rows:
+            return self._recording.storage.reward_shape
+        first = next((finished.episode for finished in ready if finished.episode is not None), None)
+        return None if first is None else first.columns[REWARDS].shape[1:]
+
+    def _forget_what_is_gone(self) -> None:
+        """Notice that someone has recovered, deleted or resumed the recording; a new one begins then."""
+        recording = self._recording
+        if recording is None:
+            return
+        is_there = recording.path.exists()
+        if is_there and (self._held is None or not self._held.is_held):
+            self._held = recording.hold()
+            is_there = self._held is not None or not recording.is_in_progress
+        if is_there:
+            return
+        self._release()
+        gone, episodes = recording.name, self._written_episodes
+        self._recording, self._rows, self._discarded, self._written_steps = None, 0, [], 0
+        self._state = RecordingState(pid=os.getpid())
+        for number, finished in enumerate(self._kept):
+            finished.row, finished.index = sys.maxsize, number
+        self._recount()
+        self._notes.append(
+            f"The recording {gone} with {episodes} episodes is gone; `minari recover` may have made a dataset of "
+            f"it while it was in progress. A new one begins with the {len(self._kept)} episodes after it."
+        )
+
+    def _release(self) -> None:
+        if self._held is not None:
+            self._held.release()
+            self._held = None
+
+    # Saving
+
+    @contextmanager
+    def saving(self, dataset_id: str, description: Mapping[str, Any]) -> Iterator[None]:
+        """Keep what a dataset is to be like, whatever happens before it is there.
+
+        Args:
+            dataset_id: of the dataset.
+            description: what is said of it, as far as JSON can hold it.
+        """
+        if self._is_inherited and not self._kept:
+            yield
+            return
+        self._note_state(dataset_id=str(dataset_id), metadata=dict(description), failure=None)
+        try:
+            yield
+        except BaseException as error:
+            if isinstance(error, (DatasetIdError, DatasetExistsError)):
+                self._note_state(dataset_id=None)  # which would be refused again
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            self._note_state(failure=f"{reason[:200]}…" if len(reason) > 200 else reason)
+            raise
+
+    def _note_state(self, **changes: Any) -> None:
+        with self._lock.current:
+            self._state = replace(self._state, **changes)
+            if self._recording is not None:
+                with suppress(MinariError, OSError):  # a full disk must not keep anybody from anything else
+                    self._recording.write_state(self._state)
+
+    def publish(self, dataset_id: str, metadata: Mapping[str, Any], skips: bool) -> MinariDataset:
+        """Make a dataset of all episodes.
+
+        Args:
+            dataset_id: of the dataset.
+            metadata: of the dataset.
+            skips: whether to leave out episodes that cannot be stored.
+
+        Raises:
+            EpisodeError: there is none, or one cannot be stored and none is left out; all are then still there.
+        """
+        with self._lock.current:
+            self._forget_what_is_gone()
+            self._follow_root()
+            if self.total_episodes == 0:
+                _warn(self.take_notes())
+                raise EpisodeError(
+                    f"Nothing has been recorded for the dataset {dataset_id}, expected at least one step after a "
+                    f"reset; run the environment first."
+                )
+            kept = {key: value for key, value in metadata.items() if key not in ("dataset_id", "minari_version")}
+            self._note_state(metadata=kept)
+            self._mend_or_raise(skips)
+            self._flush()
+            self._check_unfit(skips)  # as the format may have refused one
+            if self._recording is None or not self._written_episodes:
+                raise EpisodeError(f"No episode can be stored, so there is none for the dataset {dataset_id}.")
+            notes = self.take_notes() + _skipped_note(self._unfit)
+            data_path = self._recording.publish(dataset_id, metadata)
+            self._release()
+            self._start_again()
+        _warn(notes)
+        return MinariDataset(data_path)
+
+    def _follow_root(self) -> None:
+        """Go where the datasets are now, where the program has set another directory since the collector was made."""
+        root = get_datasets_root(self._given_root)
+        if root == self._root:
+            return
+        self._root, before, held = root, self._recording, self._held
+        if before is not None:
+            before.append_to(self._begin().storage)
+            self._rows, self._discarded = self._written_episodes, []
+            if held is not None:
+                held.release()
+            before.discard()
+
+    def append_to(self, dataset: MinariDataset, skips: bool) -> None:
+        """Append all episodes to a dataset."""
+        _check_same_layout(self._medium, dataset)
+        with self._lock.current:
+            self._forget_what_is_gone()
+            self._mend_or_raise(skips)
+            refused: list[str] = []
+            try:
+                self._append_all_to(dataset, skips)
+            except (EpisodeError, MetadataError) as error:
+                if not skips:
+                    raise
+                refused = self._append_others_to(dataset, error)
+            notes = self.take_notes() + _skipped_note(self._unfit) + refused
+            saved = self._recording
+            self._release()
+            self._start_again()
+            if saved is not None:
+                with failures_logged(f"Removing the recording {saved.name}, whose episodes are in {dataset.id} now,"):
+                    saved.discard()
+        _warn(notes)
+
+    def _append_all_to(self, dataset: MinariDataset, skips: bool) -> None:
+        if self._recording is None:
+            ready = [finished.episode for finished in self._ready if finished.episode is not None]
+            dataset._append(lambda: append_encoded(dataset.storage, ready))
+            return
+        self._flush()
+        self._check_unfit(skips)
+        recording = self._recording
+        self._note_state(adding=self._mark_of(dataset))
+        dataset._append(lambda: recording.append_to(dataset.storage))
+
+    def _append_others_to(self, dataset: MinariDataset, reason: Exception) -> list[str]:
+        """Append the episodes that the format of the dataset can hold, where it cannot hold all of them.
+
+        Args:
+            dataset: the dataset.
+            reason: why it cannot, which is raised where no episode is left.
+
+        Returns:
+            A sentence on those that are left out.
+        """
+        self._flush()  # which finds those that the format of the recording cannot hold
+        recording = self._recording
+        refused = {} if recording is None else recording.refused_by(dataset.storage)
+        if recording is None or len(refused) == recording.episodes:
+            raise reason
+        rows = [row for row in recording.rows if row not in refused]
+        dataset._append(lambda: recording.append_to(dataset.storage, rows))
+        if not refused:
+            return []
+        first = next(iter(refused.values()))
+        return [f"{len(refused)} more cannot be stored in the dataset {dataset.id} and are left out: {first}"]
+
+    def _mark_of(self, dataset: MinariDataset) -> dict[str, Any]:
+        """By what a recording is known to be in a dataset, where the program is killed before it deletes it."""
+        with suppress(MinariError, OSError):
+            place = get_dataset_path(dataset.id, root=self._root) / "data"
+            if place.samefile(dataset.storage.data_path):
+                return {"dataset_id": dataset.id, "first": dataset.storage.total_episodes}
+        return {}
+
+    def _mend_or_raise(self, skips: bool) -> None:
+        """Encode again what could not be stored, since what was wrong may have been a callback's affair."""
+        self._mend()
+        self._check_unfit(skips)
+
+    def _mend(self) -> None:
+        self._encode_new()
+        for finished in self._unfit:
+            finished.error = None
+            self._encode(finished)
+            if finished.error is None:
+                self._close_gap(finished.index)
+
+    def _close_gap(self, index: int) -> None:
+        """Count on without a number that an episode has no longer."""
+        for other in self._unfit:
+            if other.index > index:
+                other.index -= 1
+
+    def _check_unfit(self, skips: bool) -> None:
+        """Name the episodes that cannot be stored, unless they are left out.
+
+        Raises:
+            EpisodeError: or what a callback has raised.
+        """
+        unfit = self._unfit
+        if not unfit or skips:
+            return
+        advice = "drop them with discard_episode, or leave them out with on_error='skip'"
+        error = unfit[0].error
+        if error is not None and not isinstance(error, (EpisodeError, MetadataError)):
+            if hasattr(error, "add_note"):
+                error.add_note(f"This was raised for {_numbers(unfit)}; {advice}.")
+            raise error
+        causes = " ".join(f"Episode {finished.index} cannot be stored. {finished.error}" for finished in unfit[:10])
+        more = f" The same holds for {_numbers(unfit)}." if len(unfit) > 10 else ""
+        kind = MetadataError if isinstance(error, MetadataError) else type(error) if error else EpisodeError
+        raise kind(f"{causes}{more} Fix the cause, {advice}.") from error
+
+    # Dropping
+
+    def discard_episode(self, index: int) -> None:
+        """Drop one episode.
+
+        Raises:
+            EpisodeIndexError: there is none of that number.
+            ArgumentTypeError: the number is not an int.
+        """
+        check_whole_number("index", index)
+        with self._lock.current:
+            total = self.total_episodes
+            if not -total <= index < total:
+                raise EpisodeIndexError(
+                    f"There is no recorded episode {index}, expected a number from {-total} to {total - 1}."
+                    if total
+                    else f"There is no recorded episode {index}, since nothing is recorded."
+                )
+            self._forget_what_is_gone()
+            self._settle()
+            index %= total
+            unfit = {finished.index: finished for finished in self._unfit}
+            dropped = unfit.get(index)
+            if dropped is None:
+                place = index - sum(number < index for number in unfit) - self._written_episodes
+                if place < 0:
+                    self._discard_written(place + self._written_episodes)
+                else:
+                    dropped = self._ready[place]
+            if dropped is not None:
+                self._kept = [finished for finished in self._kept if finished is not dropped]
+                self._recount()
+            self._close_gap(index)
+
+    def _discard_written(self, place: int) -> None:
+        if self._recording is not None:
+            self._recording.discard_rows([self._recording.rows[place]])
+            self._discarded = self._recording.discarded_rows
+            self._written_steps = self._recording.steps
+            if not self._written_episodes:
+                self._abandon()  # a new one may be of other rewards
+                self._rows, self._discarded = 0, []
+                self._recount()
+
+    def discard_info(self, name: str) -> list[str]:
+        """Drop an info from all episodes.
+
+        Returns:
+            Why episodes cannot be stored that could not be stored for another reason before, in a sentence each.
+        """
+        with self._lock.current:
+            self._forget_what_is_gone()
+            for finished in self._kept:
+                if finished.buffer is not None and finished.buffer.infos is not None:
+                    discard_info(finished.buffer.infos, name)
+                if finished.episode is not None:
+                    finished.episode = without_info(finished.episode, name)
+            if self._recording is not None and self._written_episodes:
+                self._recording.discard_info(name)
+            reasons = {str(finished.error) for finished in self._unfit}
+            self._mend()
+            for finished in self._unfit:
+                if str(finished.error) not in reasons:
+                    reasons.add(str(finished.error))
+                    self._notes.append(_unfit_note(finished))
+            self._recount()
+            self._schedule()
+            return self.take_notes()
+
+    # The end
+
+    def leave(self, how: str) -> str | None:
+        """Write what is in memory too.
+
+        Args:
+            how: the collector is left.
+
+        Returns:
+            A sentence that says where the recording is, or what is lost; None where there is nothing to say, or it
+            has been said.
+        """
+        with self._lock.current:
+            if self._is_inherited or self._is_told:
+                return None
+            problem = None
+            try:
+                self._encode_new()
+                self._forget_what_is_gone()
+                self._flush()
+            except Exception as error:  # leaving goes on, and what is written already can be recovered
+                problem = error
+            if self._recording is not None:
+                self._note_state(ended=how)
+                self._release()
+            if not self.total_episodes:
+                return None
+            self._is_told = True
+            return self._farewell(problem)
+
+    def _farewell(self, problem: Exception | None) -> str:
+        unfit = self._unfit
+        left = len(self._kept)
+        problem = problem or (unfit[0].error if unfit else None)
+        lost = f" {left} more could not be written: {problem}" if left else ""
+        if self._recording is None or not self._written_episodes:
+            return f"{_recorded(left)} not saved as a dataset and could not be written: {problem}"
+        kept, them = ("It is", "it") if self._written_episodes == 1 else ("They are", "them")
+        return (
+            f"{_recorded(self._written_episodes)} not saved as a dataset. {kept} kept: run "
+            f"`{self._command(self._recording)}` to make a dataset of {them}.{lost}"
+        )
+
+    def _command(self, recording: Recording) -> str:
+        words = ["minari", "recover", recording.name, "--dataset-id", self._state.dataset_id or "ID"]
+        if get_datasets_root() != self._root:
+            words += ["--root", str(self._root)]
+        return shlex.join(words)
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this is the child of a fork and what is in memory the affair of its parent."""
+        return self._is_inherited
+
+    def is_left_behind(self) -> bool:
+        """Whether there is still a recording that nobody has saved."""
+        return self._recording is not None and self._recording.path.exists()
+
+    def _disown(self) -> None:
+        """In the child of a fork: the recording is the parent's, and so is the care for what is in memory."""
+        self._recording = self._held = None
+        self._rows, self._discarded, self._written_steps = 0, [], 0
+        self._is_scheduled, self._is_inherited = False, True
+        self._state = RecordingState(pid=os.getpid())
+        for number, finished in enumerate(self._kept):
+            finished.row, finished.index = sys.maxsize, number
+        self._recount()
+
+
+def _recorded(episodes: int) -> str:
+    return "1 recorded episode was" if episodes == 1 else f"{episodes} recorded episodes were"
+
+
+_all: weakref.WeakSet[PendingEpisodes] = weakref.WeakSet()
+
+
+def _disown_all() -> None:
+    for pending in list(_all):
+        pending._disown()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_disown_all)
+
+
+def _checked_medium(medium: Medium, recording: Recording) -> Medium:
+    """What is recorded, as it is in a recording that goes on.
+
+    Raises:
+        CombineError: something else is recorded than there.
+    """
+    storage = recording.storage
+    their_spec = MinariDataset(storage).env_spec
+    if their_spec is not None and medium.env_spec is not None:
+        difference = difference_up_to_max_episode_steps(their_spec, medium.env_spec)
+        if difference:
+            raise CombineError(
+                f"The recording {recording.name} is of another environment: {difference}; go on with that one, or "
+                f"leave out resume."
+            )
+    theirs = Medium(
+        storage.observation_space,
+        storage.action_space,
+        medium.env_spec,
+        storage.FORMAT,
+        storage.jpeg_encoding,
+        storage.compression,
+    )
+    asked = medium._replace(
+        data_format=medium.data_format or theirs.data_format,
+        jpeg_encoding=medium.jpeg_encoding or theirs.jpeg_encoding,
+        compression=theirs.compression if medium.compression is None else medium.compression,
+    )
+    for name, ours, other in zip(Medium._fields, asked, theirs, strict=True):
+        if ours != other:
+            raise CombineError(
+                f"The {name} is {shortened(ours)}, expected {shortened(other)} as in the recording {recording.name}; "
+                f"go on with it as it began, or leave out resume."
+            )
+    return theirs
+
+
+def _check_same_layout(medium: Medium, dataset: MinariDataset) -> None:
+    theirs = dataset.observation_space, dataset.action_space
+    for name, ours, other in zip(("observations", "actions"), medium[:2], theirs, strict=True):
+        if codec_for(ours).layout() != codec_for(other).layout():
+            raise CombineError(
+                f"The recorded {name} are of another space than those of the dataset {dataset.id}: "
+                f"{differing_leaf(ours, other, (name,))}."
+            )
+
+
+def _unfit_note(finished: _Finished) -> str:
+    error, index = finished.error, finished.index
+    if isinstance(error, MinariError):
+        problem = f"Episode {index} cannot be stored and stays in memory, apart from the others. {error}"
+    else:  # such as what a callback has raised, which is asked again
+        problem = f"Episode {index} cannot be written yet and stays in memory ({type(error).__name__}: {error})."
+    return f"{problem} Drop the episode with discard_episode({index}), or save the others with on_error='skip'."
+
+
+def _not_yet(error: Exception) -> str:
+    return f"The recorded episodes cannot be written yet and stay in memory: {error}"
+
+
+def _skipped_note(unfit: list[_Finished]) -> list[str]:
+    if not unfit:
+        return []
+    verb = "is" if len(unfit) == 1 else "are"
+    return [f"{_numbers(unfit).capitalize()} cannot be stored and {verb} left out: {unfit[0].error}"]
+
+
+def _numbers(unfit: list[_Finished]) -> str:
+    numbers = ", ".join(str(finished.index) for finished in unfit)
+    return f"episode {numbers}" if len(unfit) == 1 else f"the {len(unfit)} episodes {numbers}"
+
+
+def _warn(notes: list[str]) -> None:
+    for note in notes:
+        warn(note)

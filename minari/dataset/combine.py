@@ -1,0 +1,220 @@
+"""Datasets out of datasets: combine and split."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from gymnasium.envs.registration import EnvSpec
+
+from minari._base.json_text import shortened
+from minari._base.warnings import warn
+from minari._catalog.layout import free_dataset_path, get_dataset_path, new_dataset
+from minari._model.arguments import check_seed, expected_dataset, no_dataset
+from minari._model.compression import CompressionChoice
+from minari._model.dataset_id import DatasetId
+from minari._model.env_spec import (
+    difference_up_to_max_episode_steps,
+    merge_max_episode_steps,
+)
+from minari._model.format_version import combine_versions
+from minari._model.metadata_json import texts_of
+from minari._storages.base import MinariStorage, PathLike
+from minari._storages.write_session import append_stored
+from minari.dataset.minari_dataset import MinariDataset
+from minari.errors import ArgumentTypeError, CombineError
+from minari.spaces import without_ones
+from minari.spaces.differences import differing_leaf
+
+
+def validate_datasets_to_combine(datasets_to_combine: Sequence[MinariDataset]) -> EnvSpec | None:
+    """Check that datasets come from one environment.
+
+    Returns:
+        Its spec, with the largest ``max_episode_steps`` of them, or None where one has no limit; None
+        where no dataset has a spec.
+
+    Raises:
+        CombineError: there is no dataset, or they come from different environments, or some have a
+            spec and some have none, or their rewards differ in shape.
+    """
+    if isinstance(datasets_to_combine, (MinariDataset, str, os.PathLike)):
+        raise CombineError(
+            f"The datasets to combine are {shortened(datasets_to_combine)}, expected a list of MinariDataset, such as "
+            f"[minari.load_dataset(ID), minari.load_dataset(ID)]."
+        )
+    if not datasets_to_combine:
+        raise CombineError("There are no datasets to combine; give at least one.")
+    for dataset in datasets_to_combine:
+        if not isinstance(dataset, MinariDataset):
+            raise CombineError(expected_dataset("A dataset to combine", dataset))
+    _check_rewards(datasets_to_combine)
+    specs = [(dataset.id, dataset.env_spec) for dataset in datasets_to_combine]
+    known = [spec for _, spec in specs if spec is not None]
+    if not known:
+        return None
+    if len(known) < len(specs):
+        without = [name for name, spec in specs if spec is None]
+        raise CombineError(f"The datasets {without} have no env_spec and the others have one; combine like with like.")
+    first = known[0]
+    for name, other in specs:
+        difference = "" if other is None else difference_up_to_max_episode_steps(first, other)
+        if difference:
+            raise CombineError(
+                f"The datasets were recorded in different environments: in the env_spec of "
+                f"{datasets_to_combine[0].id} and of {name}, {difference}."
+            )
+    return replace(first, max_episode_steps=merge_max_episode_steps(known))
+
+
+def _check_rewards(datasets: Sequence[MinariDataset]) -> None:
+    shapes = [(dataset.id, shape) for dataset in datasets if (shape := dataset.storage.reward_shape) is not None]
+    for name, shape in shapes[1:]:
+        first, expected = shapes[0]
+        if without_ones(shape) != without_ones(expected):
+            raise CombineError(
+                f"The rewards of the datasets differ in shape: {expected} a step in {first}, and {shape} in {name}; "
+                f"combine like with like."
+            )
+
+
+def combine_datasets(
+    datasets_to_combine: list[MinariDataset],
+    new_dataset_id: str | None = None,
+    *,
+    root: PathLike | None = None,
+    new_dataset_name: str | None = None,
+) -> MinariDataset:
+    """Make one dataset of the episodes of several, in their order.
+
+    Of a view exactly its episodes are taken. Episodes keep their seeds, options and other metadata;
+    what is stored is copied as it is.
+
+    Args:
+        datasets_to_combine: recorded in one environment, up to its ``max_episode_steps``.
+        new_dataset_id: of the new dataset.
+        root: of the catalogue; by default that of ``MINARI_DATASETS_PATH``.
+        new_dataset_name: the older name of ``new_dataset_id``.
+
+    Raises:
+        CombineError: the datasets do not go together.
+        DatasetIdError: the id is malformed.
+        DatasetExistsError: there is a dataset of this id already.
+
+    Example:
+        >>> import minari, numpy as np
+        >>> parts = [
+        ...     minari.create_dataset_from_arrays(
+        ...         f"docs/part-v{i}", observations=np.arange(3.0), actions=np.zeros(2),
+        ...         rewards=np.ones(2), terminations=np.array([False, True]),
+        ...     )
+        ...     for i in range(2)
+        ... ]
+        >>> both = minari.combine_datasets(parts, "docs/both-v0")
+        >>> both.total_episodes, both.combined_datasets
+        (2, ['docs/part-v0', 'docs/part-v1'])
+    """
+    if new_dataset_name is not None:
+        warn(
+            "new_dataset_name is the older name of new_dataset_id; use that.",
+            DeprecationWarning,
+        )
+    new_id = new_dataset_id if new_dataset_id is not None else new_dataset_name
+    new_id = str(DatasetId.parse(new_id))  # type: ignore[arg-type]  # None is what it checks for
+    free_dataset_path(new_id, root=root)
+    if isinstance(datasets_to_combine, Iterator):
+        datasets_to_combine = list(datasets_to_combine)
+    env_spec = validate_datasets_to_combine(datasets_to_combine)
+    _refuse_other_spaces(datasets_to_combine)
+    first = datasets_to_combine[0].storage
+    with new_dataset(new_id, root) as data_path:
+        storage = MinariStorage.new(
+            data_path,
+            first.observation_space,
+            first.action_space,
+            env_spec,
+            first.FORMAT,
+            jpeg_encoding=all(dataset.storage.jpeg_encoding for dataset in datasets_to_combine),
+            compression=_common_compression(datasets_to_combine),
+        )
+        storage.update_metadata(_combined_metadata(datasets_to_combine, new_id))
+        append_stored(storage, [(dataset.storage, dataset.episode_indices.tolist()) for dataset in datasets_to_combine])
+    return MinariDataset(get_dataset_path(new_id, root=root) / "data")
+
+
+def _refuse_other_spaces(datasets: Sequence[MinariDataset]) -> None:
+    first = datasets[0]
+    for dataset in datasets[1:]:
+        for name, ours, theirs in (
+            ("observations", first.observation_space, dataset.observation_space),
+            ("actions", first.action_space, dataset.action_space),
+        ):
+            difference = differing_leaf(ours, theirs, (name,))
+            if difference:
+                raise CombineError(
+                    f"The {name} of {first.id} and of {dataset.id} are of spaces that do not go together: {difference}."
+                )
+
+
+def _common_compression(datasets: Sequence[MinariDataset]) -> CompressionChoice:
+    """For what is appended later: what all of them say; what is combined is copied as it is."""
+    first = datasets[0].storage
+    is_common = all(
+        dataset.storage.compression == first.compression and dataset.storage.FORMAT == first.FORMAT
+        for dataset in datasets
+    )
+    return first.compression if is_common else None
+
+
+def _combined_metadata(datasets: Sequence[MinariDataset], new_id: str) -> dict[str, Any]:
+    all_raw = [dataset.storage.read_raw_metadata(dataset.storage.data_path) for dataset in datasets]
+    metadata: dict[str, Any] = {
+        "dataset_id": new_id,
+        "combined_datasets": [dataset.id for dataset in datasets],
+        "minari_version": combine_versions([dataset.minari_version for dataset in datasets]),
+    }
+    for key in ("author", "author_email", "requirements"):
+        united = {name for raw in all_raw for name in texts_of(raw.get(key))}
+        if united or key != "requirements":
+            metadata[key] = sorted(united)
+    if any(raw.get("inferred_spaces") for raw in all_raw):
+        metadata["inferred_spaces"] = True
+    if all_raw[0].get("space_classes"):
+        metadata["space_classes"] = all_raw[0]["space_classes"]  # whose spaces the new dataset has
+    eval_specs = {raw.get("eval_env_spec") for raw in all_raw}
+    if len(eval_specs) == 1 and None not in eval_specs:
+        metadata["eval_env_spec"] = eval_specs.pop()
+    return metadata
+
+
+def split_dataset(dataset: MinariDataset, sizes: Sequence[int], seed: int | None = None) -> list[MinariDataset]:
+    """Views of a dataset at random, without an episode in common.
+
+    Args:
+        dataset: what is split.
+        sizes: how many episodes each view gets.
+        seed: for the permutation of the episodes.
+
+    Raises:
+        ArgumentTypeError: an argument is of another kind.
+        CombineError: a size is no whole number of episodes, or they add up to more than there are.
+    """
+    if not isinstance(dataset, MinariDataset):
+        raise no_dataset("dataset", dataset)
+    if isinstance(sizes, str) or not isinstance(sizes, (Iterable)):
+        raise ArgumentTypeError(f"sizes is {shortened(sizes)}, expected a list of numbers of episodes.")
+    sizes = list(sizes)
+    check_seed("seed", seed)
+    if any(isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 0 for size in sizes):
+        raise CombineError(f"The sizes are {list(sizes)}, expected numbers of episodes from 0.")
+    if sum(sizes) > dataset.total_episodes:
+        raise CombineError(
+            f"The sizes {list(sizes)} add up to {sum(sizes)}, which exceeds the {dataset.total_episodes} episodes "
+            f"of {dataset.id}; ask for less."
+        )
+    order = np.random.default_rng(seed).permutation(dataset.episode_indices)
+    ends = np.cumsum(sizes)
+    return [MinariDataset(dataset.storage, order[end - size : end]) for size, end in zip(sizes, ends, strict=True)]

@@ -1,0 +1,294 @@
+"""Datasets from recorded episodes, and the metadata that go with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec
+
+from minari._base.warnings import warn
+from minari._catalog.layout import free_dataset_path, get_dataset_path, new_dataset
+from minari._model.arguments import check_callable, check_count, check_score, check_space
+from minari._model.compression import CompressionChoice
+from minari._model.dataset_id import DatasetId
+from minari._model.env_spec import env_spec_to_json, make_environment, spaces_of, spec_of
+from minari._model.episode_buffer import EpisodeBuffer, as_episode_buffers
+from minari._model.episode_codec import EpisodeCodec
+from minari._model.format_version import FORMAT_VERSION
+from minari._model.metadata import json_value
+from minari._model.space_check import OutsideValues
+from minari._storages.base import MinariStorage, PathLike
+from minari._storages.core import checked_compression
+from minari._storages.registry import get_minari_storage
+from minari.dataset.minari_dataset import MinariDataset
+from minari.dataset.scores import RandomPolicy, get_average_reference_score
+from minari.errors import MetadataError, ScoreError, SpaceError
+
+
+EnvLike = str | gym.Env[Any, Any] | EnvSpec
+Policy = Callable[[Any], Any]
+
+_WORTH_GIVING = {
+    "code_permalink": "link the code that made the dataset, so that it can be made again",
+    "author": "name the author, so that people know whose work it is",
+    "author_email": "give an email address, so that people can ask about it",
+    "algorithm_name": "name the policy or algorithm that chose the actions",
+    "description": "describe the dataset, so that people know what it is good for",
+    "eval_env": "give the environment that policies are to be evaluated in, where it is not the one recorded",
+}
+
+
+@dataclass(frozen=True)
+class DatasetDescription:
+    """What a person says of a dataset when it is created; see ``DataCollector.create_dataset``."""
+
+    eval_env: EnvLike | None = None
+    algorithm_name: str | None = None
+    author: str | Iterable[str] | None = None
+    author_email: str | Iterable[str] | None = None
+    code_permalink: str | None = None
+    ref_min_score: float | None = None
+    ref_max_score: float | None = None
+    expert_policy: Policy | None = None
+    num_episodes_average_score: int = 100
+    description: str | None = None
+    requirements: Sequence[str] | None = None
+
+    def metadata(self, dataset_id: str, env_spec: EnvSpec | None) -> dict[str, Any]:
+        """The metadata to store, once the reference scores have been estimated where that is asked for.
+
+        Warns:
+            UserWarning: lists the things worth giving that were left out.
+
+        Raises:
+            ScoreError: the maximum score is given in two ways, or there is no environment to estimate in.
+            EnvironmentSpecError: the environment for evaluation is not known.
+        """
+        self._check()
+        if self.expert_policy is not None and self.ref_max_score is not None:
+            raise ScoreError("Both expert_policy and ref_max_score are given, expected one of them; leave one out.")
+        missing = [
+            f"`{name}` is set to None: {use}" for name, use in _WORTH_GIVING.items() if getattr(self, name) is None
+        ]
+        if missing:
+            warn(f"{'; '.join(missing)}.")
+        metadata: dict[str, Any] = {"dataset_id": dataset_id, "minari_version": FORMAT_VERSION}
+        if self.eval_env is not None:
+            metadata["eval_env_spec"] = env_spec_to_json(self.eval_env)
+        for name in ("code_permalink", "algorithm_name", "description"):
+            if getattr(self, name) is not None:
+                metadata[name] = getattr(self, name)
+        metadata["author"] = sorted(_names("author", self.author))
+        metadata["author_email"] = sorted(_names("author_email", self.author_email))
+        if self.requirements is not None:
+            metadata["requirements"] = _names("requirements", self.requirements)
+        # Checked before the policies play, which may take long.
+        metadata = {name: json_value(value, name) for name, value in metadata.items()}
+        return {**metadata, **self._scores(env_spec)}
+
+    def _check(self) -> None:
+        """Refuse what cannot be meant, before a policy plays."""
+        if self.expert_policy is not None:
+            check_callable("expert_policy", self.expert_policy, "a function of the observation that gives an action")
+        check_count("num_episodes_average_score", self.num_episodes_average_score, 1, ScoreError)
+        check_score("ref_min_score", self.ref_min_score)
+        check_score("ref_max_score", self.ref_max_score)
+
+    def given(self) -> dict[str, Any]:
+        """What is said in words, as the metadata have it; what cannot be stored is left out."""
+        words: dict[str, Any] = {}
+        for name in ("code_permalink", "algorithm_name", "description"):
+            if isinstance(getattr(self, name), str):
+                words[name] = getattr(self, name)
+        for name in ("author", "author_email"):
+            with suppress(MetadataError):
+                if getattr(self, name) is not None:
+                    words[name] = sorted(_names(name, getattr(self, name)))
+        return words
+
+    def _scores(self, env_spec: EnvSpec | None) -> dict[str, Any]:
+        low, high = self.ref_min_score, self.ref_max_score
+        if self.expert_policy is not None or (high is not None and low is None):
+            env = self._environment_for_scores(env_spec)
+            try:
+                if self.expert_policy is not None:
+                    high = get_average_reference_score(env, self.expert_policy, self.num_episodes_average_score)
+                if low is None:
+                    low = get_average_reference_score(env, RandomPolicy(env), self.num_episodes_average_score)
+            finally:
+                env.close()
+        scores = {"ref_max_score": high, "ref_min_score": low}
+        given = {name: score for name, score in scores.items() if score is not None}
+        return {**given, "num_episodes_average_score": self.num_episodes_average_score} if given else {}
+
+    def _environment_for_scores(self, env_spec: EnvSpec | None) -> gym.Env[Any, Any]:
+        spec = env_spec if self.eval_env is None else spec_of(self.eval_env)
+        if spec is None:
+            raise ScoreError(
+                "Reference scores are to be estimated and there is no environment to play in; give eval_env, or "
+                "give both ref_min_score and ref_max_score."
+            )
+        return make_environment(spec)
+
+
+def _names(key: str, names: str | Iterable[str] | None) -> list[str]:
+    if names is None:
+        return []
+    listed = [names] if isinstance(names, str) else list(names) if isinstance(names, Iterable) else [names]
+    if not all(isinstance(name, str) for name in listed):
+        raise MetadataError(f"{key} is {names!r}, expected a string or several strings.")
+    return listed
+
+
+def generate_dataset_metadata(
+    dataset_id: str,
+    env_spec: EnvSpec | None,
+    eval_env: EnvLike | None,
+    algorithm_name: str | None,
+    author: str | Iterable[str] | None,
+    author_email: str | Iterable[str] | None,
+    code_permalink: str | None,
+    ref_min_score: float | None,
+    ref_max_score: float | None,
+    expert_policy: Policy | None,
+    num_episodes_average_score: int,
+    description: str | None,
+    requirements: Sequence[str] | None,
+) -> dict[str, Any]:
+    """The metadata of a new dataset, in the argument order that older programs use."""
+    given = {name: value for name, value in locals().items() if name in _DESCRIPTION_FIELDS}
+    return DatasetDescription(**given).metadata(str(DatasetId.parse(dataset_id)), env_spec)
+
+
+_DESCRIPTION_FIELDS = frozenset(item.name for item in fields(DatasetDescription))
+
+
+def create_dataset_from_buffers(
+    dataset_id: str,
+    buffer: Iterable[EpisodeBuffer],
+    env: EnvLike | None = None,
+    eval_env: EnvLike | None = None,
+    algorithm_name: str | None = None,
+    author: str | Iterable[str] | None = None,
+    author_email: str | Iterable[str] | None = None,
+    code_permalink: str | None = None,
+    action_space: gym.Space[Any] | None = None,
+    observation_space: gym.Space[Any] | None = None,
+    ref_min_score: float | None = None,
+    ref_max_score: float | None = None,
+    expert_policy: Policy | None = None,
+    num_episodes_average_score: int = 100,
+    description: str | None = None,
+    data_format: str | None = None,
+    requirements: Sequence[str] | None = None,
+    *,
+    jpeg_encoding: bool = False,
+    compression: CompressionChoice = None,
+    extra_metadata: Mapping[str, Any] | None = None,
+    root: PathLike | None = None,
+) -> MinariDataset:
+    """Make a dataset of episodes that are in memory.
+
+    Args:
+        dataset_id: ``(namespace/)*name-vN``.
+        buffer: the episodes; none make a dataset to append to.
+        env: the environment that they come from: its id, itself or its spec.
+        eval_env: the environment to evaluate policies in.
+        algorithm_name: of what chose the actions.
+        author: one name, or several.
+        author_email: one address, or several.
+        code_permalink: where the code is that made the dataset.
+        action_space: by default that of the environment.
+        observation_space: by default that of the environment.
+        ref_min_score: mean return of a random policy; estimated where it is missing and the maximum
+            is given.
+        ref_max_score: mean return of an expert.
+        expert_policy: estimates ``ref_max_score``, which must then not be given.
+        num_episodes_average_score: how many episodes the scores are estimated over.
+        description: Markdown.
+        data_format: of the storage, by default ``"hdf5"``.
+        requirements: what ``pip install`` needs for the environment.
+        jpeg_encoding: store frames as JPEG, which loses detail.
+        compression: a codec such as ``"gzip"`` or ``"gzip:9"``, for all columns or for some
+            (``{"observations/pixels": "gzip:9"}``). Unless it is said, frames are compressed without
+            loss, and nothing else is.
+        extra_metadata: whatever else is to be kept with the dataset.
+        root: of the catalogue; by default that of ``MINARI_DATASETS_PATH``.
+
+    Returns:
+        The dataset.
+
+    Raises:
+        DatasetIdError: the id is malformed.
+        DatasetExistsError: there is a dataset of this id already.
+        SpaceError: a space is missing and there is no environment.
+        CompressionError: the format does not have the codec, or there is no such column.
+        EpisodeError: an episode does not fit the spaces. No dataset is made.
+
+    Example:
+        >>> import minari, numpy as np
+        >>> from gymnasium import spaces
+        >>> episode = minari.data_collector.EpisodeBuffer(
+        ...     observations=np.zeros((3, 2), np.float32), actions=[0, 1], rewards=[1.0, 2.0],
+        ...     terminations=[False, True], truncations=[False, False],
+        ... )
+        >>> dataset = minari.create_dataset_from_buffers(
+        ...     "docs/buffers-v0", [episode],
+        ...     observation_space=spaces.Box(-1, 1, (2,)), action_space=spaces.Discrete(2),
+        ... )
+        >>> dataset[0].rewards
+        array([1., 2.])
+    """
+    given = {name: value for name, value in locals().items() if name in _DESCRIPTION_FIELDS}
+    DatasetId.parse(dataset_id)  # so that arguments in another order are noticed
+    if env is None and (observation_space is None or action_space is None):
+        raise SpaceError("Without an env both observation_space and action_space are needed; give them.")
+    episodes = as_episode_buffers(buffer)
+    free_dataset_path(dataset_id, root=root)
+    env_spec = spec_of(env)
+    if observation_space is None or action_space is None:
+        env_observation_space, env_action_space = _spaces_of(env, env_spec)
+        # Not `or`: an empty Dict space counts as false.
+        observation_space = env_observation_space if observation_space is None else observation_space
+        action_space = env_action_space if action_space is None else action_space
+    check_space("observation_space", observation_space)
+    check_space("action_space", action_space)
+    storage_type = get_minari_storage(data_format or "hdf5")
+    checked_compression(storage_type, EpisodeCodec(observation_space, action_space), compression, jpeg_encoding)
+    metadata = DatasetDescription(**given).metadata(dataset_id, env_spec)
+    with new_dataset(dataset_id, root) as data_path:
+        storage = MinariStorage.new(
+            data_path,
+            observation_space,
+            action_space,
+            env_spec,
+            data_format or "hdf5",
+            jpeg_encoding=jpeg_encoding,
+            compression=compression,
+        )
+        storage.update_metadata({**metadata, **(extra_metadata or {})})
+        outside = OutsideValues(observation_space, action_space)
+        storage.update_episodes(_looked_at(episodes, outside))
+        for sentence in outside.take_summary(is_first_time=True):
+            warn(sentence)
+    return MinariDataset(get_dataset_path(dataset_id, root=root) / "data")
+
+
+def _looked_at(episodes: Iterable[EpisodeBuffer], outside: OutsideValues) -> Iterator[EpisodeBuffer]:
+    """Count the values of episodes that lie outside their spaces, once they are known to fit otherwise."""
+    for number, episode in enumerate(episodes):
+        yield episode
+        with suppress(KeyError, IndexError, TypeError):  # nested in another way that the storage takes
+            outside.add(episode.observations, episode.actions, number)
+
+
+def _spaces_of(env: EnvLike | None, spec: EnvSpec | None) -> tuple[gym.Space[Any], gym.Space[Any]]:
+    if isinstance(env, gym.Env):
+        return env.observation_space, env.action_space
+    if spec is None:
+        raise SpaceError("The spaces are not known; give observation_space and action_space.")
+    return spaces_of(spec)
