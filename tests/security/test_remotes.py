@@ -178,6 +178,36 @@ class TestRedirects:
         assert not any("canary" in value for value in second.headers.values())
 
 
+class TestRedirectsOfTheClientOfTheHub:
+    @pytest.fixture
+    def create(self, server: HostileServer, remote_at: RemoteAt) -> Callable[[], object]:
+        remote_at("hub", server)
+        client = pytest.importorskip("minari.storage.remotes.hub.client").HubClient("hf_canary")
+        return lambda: client.call(lambda api: api.create_repo("lab/n", repo_type="dataset"), "making it")
+
+    @pytest.mark.parametrize("status", [302, 303, 307, 308])
+    def test_the_token_stays(self, status: int, server: HostileServer, create: Callable[[], object]) -> None:
+        there = server.url.replace("127.0.0.1", "localhost")
+        made = as_json({"url": f"{server.url}/datasets/lab/n"})
+        server.answering = lambda asked: (
+            made(asked) if asked.path == "/there" else iter([head(status, length=0, Location=f"{there}/there")])
+        )
+        create()
+        first, second = server.asked
+        assert first.headers["authorization"] == "Bearer hf_canary"
+        assert not any("canary" in value for value in second.headers.values())
+
+    @pytest.mark.parametrize("address", ELSEWHERE)
+    def test_to_another_kind_of_address(
+        self, address: str, server: HostileServer, create: Callable[[], object]
+    ) -> None:
+        server.answering = lambda asked: iter([head(302, length=0, Location=address)])
+        with pytest.raises(RemoteError) as caught:
+            create()
+        assert "secret" not in str(caught.value)
+        assert len(server.asked) == 1
+
+
 class TestCompression:
     @pytest.mark.parametrize("kind", ["web", "hub"])
     def test_what_was_not_to_be_compressed(self, kind: str, server: HostileServer, remote_at: RemoteAt) -> None:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
-from urllib.parse import urlencode, urljoin
+from urllib.parse import urlencode, urljoin, urlsplit
 
 import huggingface_hub
 from huggingface_hub import HfApi, constants, get_session, get_token
@@ -122,10 +122,8 @@ class HubClient:
             return within(LONG + self.limits.interval + size / self.limits.bytes_per_second, lambda: call(api))
 
     def api(self) -> HfApi:
-        """Return the client of ``huggingface_hub``; its session no longer waits, or reads, without end."""
-        session: Any = get_session()
-        if _bound_answer not in session.event_hooks["response"]:
-            session.event_hooks = session.event_hooks | {"response": [*session.event_hooks["response"], _bound_answer]}
+        """Return the client of ``huggingface_hub``, for one call."""
+        session = _session()
         if session.timeout.read is None:  # nobody has set one; connections of the pool are given back by others
             session.timeout = (_CONNECT, LONG, _WRITE, None)
         return HfApi(self.endpoint, self._current_token() or False, library_name=_LIBRARY)
@@ -203,19 +201,17 @@ class HubClient:
     def _answer(
         self, address: str, action: str, headers: Mapping[str, str], content: str | None, span: tuple[int, int] | None
     ) -> _Answer:
-        session: Any = get_session()
+        session = _session()
         method, limits = ("GET" if content is None else "POST"), (_CONNECT, _READ, _WRITE, None)
         request = session.build_request(method, address, headers=headers, content=content, timeout=limits)
         for _ in range(_MOST_REDIRECTS):
             send = partial(session.send, request, stream=True, follow_redirects=False)
             response = within(_CONNECT + _READ + self.limits.interval, send)
             try:
-                following = response.next_request  # without the token where it leads to another host
-                if following is None or content is not None:
+                if not response.has_redirect_location or content is not None:
                     body = self._body(response, headers["Accept-Encoding"], span, action)
                     return _Answer(response.status_code, response.headers, body)
-                _check_redirect(request.url, following.url, action)
-                request = following
+                request = response.next_request  # without the token where it leads to another host
             finally:
                 response.close()
         raise RemoteError(f"The Hub leads from one address to another while {action}, and to none that answers.")
@@ -324,19 +320,37 @@ def _checked_token(token: str | None) -> str | None:
     return token
 
 
-def _check_redirect(old: Any, new: Any, action: str) -> None:
-    if new.scheme not in ("http", "https") or new.userinfo or (old.scheme == "https" and new.scheme != "https"):
+def _check_redirect(old: str, location: str, action: str) -> None:
+    try:
+        new = urlsplit(urljoin(old, location))
+    except ValueError:
+        raise RemoteError(f"The Hub leads to something that is no address while {action}.") from None
+    if new.scheme not in ("http", "https") or "@" in new.netloc or (old.startswith("https:") and new.scheme != "https"):
         raise RemoteError(
             f"The Hub leads to an address that is not encrypted, or of another kind, while {action}; it is not "
             "followed."
         )
 
 
-def _bound_answer(response: Any) -> None:
-    """Bound what the client of ``huggingface_hub`` takes in of an answer, if a request of this library asked for it."""
+def _session() -> Any:
+    """The session of ``huggingface_hub``, which looks at the answers that this library asks for."""
+    session: Any = get_session()
+    if _guard not in session.event_hooks["response"]:
+        session.event_hooks = session.event_hooks | {"response": [*session.event_hooks["response"], _guard]}
+    return session
+
+
+def _guard(response: Any) -> None:
+    """Look at the beginning of an answer to a request that this library makes, or ``huggingface_hub`` for it."""
     request = response.request
-    if request.method == "PUT" or request.headers.get("User-Agent", "").startswith(f"{_LIBRARY}/"):
-        pieces, action = response.iter_bytes, f"asking {request.url.host}"
+    agent = request.headers.get("User-Agent", "")
+    if request.method != "PUT" and not agent.startswith(_LIBRARY):  # no name goes with contents
+        return
+    action = f"asking {request.url.host}"
+    if response.has_redirect_location:
+        _check_redirect(str(request.url), response.headers["Location"], action)
+    if agent != _AGENT:  # which is bounded where it is read
+        pieces = response.iter_bytes
         response.iter_bytes = lambda *size: _limited(pieces(*size), SMALL_FILE_LIMIT, action)
 
 
