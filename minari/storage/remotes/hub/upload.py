@@ -18,7 +18,7 @@ from huggingface_hub import CommitOperationAdd, constants
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
-from minari._base.addresses import plain_text
+from minari._base.addresses import without_credentials
 from minari.errors import DatasetBusyError, RemoteError
 from minari.storage.remotes.hub.client import LONG, OVERLOADED, HubClient
 from minari.storage.transfer.outgoing import OutgoingFile
@@ -33,7 +33,6 @@ _XET_AT_ONCE = 1 << 28  # bytes
 _TOLD_EVERY = 0.2  # seconds
 
 _log = logging.getLogger(__name__)
-_client_log = logging.getLogger("huggingface_hub.utils._http")
 
 
 class UploadProgress:
@@ -154,7 +153,7 @@ def send_contents(
     copies = [op for op in additions if id(op) not in sent]  # the Hub has yet to be asked how they are stored
     for group in filter(None, (*_groups(different), copies)):
         for attempt in range(1, _ATTEMPTS + 1):
-            try:
+            try:  # releases of the client before 2.0 give up at once where a connection breaks off
                 retrying(partial(_send, client, repository, group, progress, max_workers))
                 break
             except _DamagedError as error:
@@ -210,7 +209,7 @@ def _send(
             free_memory=False,
             gitignore_content="",  # a .gitignore in the repository leaves out nothing of a dataset
         )
-        with _quiet():
+        with _quiet:
             _run(call, progress, patience)
     except Exception as error:
         of_content = isinstance(error, RuntimeError) and error.__cause__
@@ -245,21 +244,35 @@ def _run(call: Callable[[], None], progress: UploadProgress, patience: float) ->
     done.result()
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the client from drawing bars, unless its user has asked for them, and from warning of each attempt."""
-    draws = constants.HF_HUB_DISABLE_PROGRESS_BARS is None and not are_progress_bars_disabled()
-    if draws:
-        disable_progress_bars()
-    _client_log.addFilter(_as_debugging)
-    try:
-        yield
-    finally:
-        _client_log.removeFilter(_as_debugging)
-        if draws:
-            enable_progress_bars()
+class _Quiet:
+    """Keeps the client from drawing bars and from warning of each attempt, while there are uploads of this library."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._uploads = 0
+        self._draws = False
+        logging.getLogger("huggingface_hub.utils._http").addFilter(self._filter)
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._uploads:  # a user who has asked for bars gets them
+                self._draws = constants.HF_HUB_DISABLE_PROGRESS_BARS is None and not are_progress_bars_disabled()
+                if self._draws:
+                    disable_progress_bars()
+            self._uploads += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._uploads -= 1
+            if self._draws and not self._uploads:
+                enable_progress_bars()
+
+    def _filter(self, record: logging.LogRecord) -> bool:
+        """Take out of a message what gives access to addresses; and what is said of an upload is for debugging."""
+        record.msg, record.args = without_credentials(record.getMessage()), ()
+        if self._uploads:
+            _log.debug("%s", record.msg)
+        return not self._uploads
 
 
-def _as_debugging(record: logging.LogRecord) -> bool:
-    _log.debug("%s", plain_text(record.getMessage()))  # without the signatures that give access to addresses
-    return False
+_quiet = _Quiet()
