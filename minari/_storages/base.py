@@ -21,9 +21,9 @@ from minari._model.format_version import FORMAT_VERSION
 from minari._model.metadata import DatasetMetadata, warn_about_mistyped
 from minari._model.metadata_json import SPACES
 from minari._storages import write_session as storing
-from minari._storages.core import EpisodeWriter, StorageCore, checked_compression
+from minari._storages.core import EpisodeWriter, StorageCore, checked_compression, read_metadata
 from minari._storages.images import is_image_space
-from minari._storages.metadata_file import exists, read_metadata, read_raw_metadata, stamp_of
+from minari._storages.metadata_file import exists, read_raw_metadata, stamp_of
 from minari._storages.paths import PathLike, as_data_path, is_remote, put_file
 from minari._storages.registry import get_minari_storage
 from minari._storages.staged_directory import folder_size

@@ -27,7 +27,7 @@ from minari._storages.images import (
     image_leaves,
     with_decoded_frames,
 )
-from minari._storages.metadata_file import read_metadata, stamp_of
+from minari._storages.metadata_file import find_raw_metadata, stamp_of, with_measured_size
 from minari._storages.paths import is_remote
 from minari._storages.staged_directory import folder_size
 from minari.errors import (
@@ -493,3 +493,14 @@ def compression_of(
         columns=[path for space in spaces for path in space.paths()],
         encoded=encoded,
     )
+
+
+def read_metadata(data_path: FilePath) -> DatasetMetadata:
+    """The metadata of the dataset in a folder, after a change that a killed program has committed.
+
+    Raises:
+        DataPathError: the folder does not exist or holds no dataset.
+        DatasetCorruptError: the metadata are damaged.
+    """
+    raw, source = find_raw_metadata(data_path)
+    return DatasetMetadata(with_measured_size(raw, data_path), source)

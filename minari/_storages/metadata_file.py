@@ -9,7 +9,6 @@ from typing import Any
 
 from minari._base.files import METADATA_FILE_NAME, read_regular
 from minari._model.dataset_id import is_dataset_id
-from minari._model.metadata import DatasetMetadata
 from minari._model.metadata_json import MOST_METADATA, check_metadata, parse_metadata
 from minari._storages.journal import JOURNAL_NAME, pending_change
 from minari._storages.paths import is_remote
@@ -111,17 +110,6 @@ def with_measured_size(raw: dict[str, Any], data_path: str | os.PathLike[str]) -
     if raw.get("dataset_size") is not None or not raw["total_episodes"] or is_remote(data_path):
         return raw
     return {**raw, "dataset_size": round(folder_size(Path(data_path)) / 1e6, 1)}
-
-
-def read_metadata(data_path: Path) -> DatasetMetadata:
-    """The metadata of the dataset in a folder, after a change that a killed program has committed.
-
-    Raises:
-        DataPathError: the folder does not exist or holds no dataset.
-        DatasetCorruptError: the metadata are damaged.
-    """
-    raw, source = find_raw_metadata(data_path)
-    return DatasetMetadata(with_measured_size(raw, data_path), source)
 
 
 def exists(data_path: Path) -> bool:
