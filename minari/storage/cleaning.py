@@ -28,7 +28,7 @@ from minari._storages.base import PathLike
 from minari._storages.journal import JOURNAL_NAME, FileTransaction, pending_change
 from minari._storages.staged_directory import CHANGES_NAME, STAGED_NAME, changes_to, folder_size, pending_changes
 from minari.errors import DatasetBusyError, DatasetCorruptError, DatasetNotFoundError, MinariError
-from minari.storage.transfer.under_way import LOCK_NAME_WITHIN
+from minari.storage.transfer.work_dir import LOCK_FILE_NAME
 
 
 __all__ = ["Leftover", "clean", "find_leftovers", "remove"]
@@ -171,11 +171,11 @@ def _replaced(path: Path, name: str) -> Leftover | None:
 
 
 def _moved(path: Path, name: str) -> Leftover | None:
-    if not is_directory(path) or is_locked(path / LOCK_NAME_WITHIN):
+    if not is_directory(path) or is_locked(path / LOCK_FILE_NAME):
         return None
 
     def act() -> None:
-        held = try_lock(path / LOCK_NAME_WITHIN)
+        held = try_lock(path / LOCK_FILE_NAME)
         if held is None:
             raise DatasetBusyError(f"{path} is in use by another program; it was left alone.")
         try:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from minari.storage.remotes import CloudStorage, cloud_storage, get_cloud_storage
-from minari.storage.transfer import retries
-from minari.storage.transfer.pace import Limits
+from minari.storage.transfer import limits
+from minari.storage.transfer.limits import Limits
 from support.servers.hostile import HostileServer, hostile_server
 
 
@@ -31,7 +31,7 @@ def server() -> Iterator[HostileServer]:
 @pytest.fixture
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between attempts at what fails."""
-    monkeypatch.setattr(retries, "_FIRST_PAUSE", 0.005)
+    monkeypatch.setattr(limits, "FIRST_PAUSE", 0.005)
 
 
 @pytest.fixture

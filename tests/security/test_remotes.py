@@ -14,6 +14,7 @@ from minari import errors
 from minari.errors import DatasetCorruptError, MinariError, RemoteError, RemoteUnreachableError
 from minari.storage.remotes import CloudStorage
 from minari.storage.transfer.index import dump_index, parse_index
+from minari.storage.transfer.limits import Limits
 from minari.storage.transfer.remote_files import SMALL_FILE_LIMIT
 from support.servers.hostile import Asked, HostileServer, as_json, dribbling, endless, head, whole
 
@@ -94,8 +95,7 @@ class TestAnswersThatCrawl:
     def test_already_in_the_headers_of_the_hub(
         self, server: HostileServer, remote_at: RemoteAt, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        for name in ("_CONNECT", "_READ"):
-            monkeypatch.setattr(f"minari.storage.remotes.hub.client.{name}", 0.1)
+        monkeypatch.setattr(CloudStorage, "LIMITS", Limits(0.1, 0.1, bytes_per_second=10_000, interval=0.2))
         server.answering = dribbling(server, b"HTTP/1.1 200 OK\r\nX-Odd: ")
         with pytest.raises(RemoteUnreachableError):
             remote_at("hub", server).read_file("x-v0/data/metadata.json")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from minari.storage.transfer import retries
+from minari.storage.transfer import limits
 from support.servers.backends import KINDS, Backend, FileBackend, GCSBackend, HubBackend, S3Backend, WebBackend
 from support.servers.gcs import GCSServer, running_gcs_server
 from support.servers.hub import HubServer
@@ -82,7 +82,7 @@ def proxied() -> Iterator[Callable[[int], FaultyProxy]]:
 @pytest.fixture
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between attempts at what fails, so that tests of what fails in the end do not wait."""
-    monkeypatch.setattr(retries, "_FIRST_PAUSE", 0.005)
+    monkeypatch.setattr(limits, "FIRST_PAUSE", 0.005)
     with suppress(ImportError):  # the client of the Hub pauses for seconds between its own attempts
         impatient = SimpleNamespace(sleep=lambda seconds: time.sleep(seconds / 100))
         monkeypatch.setattr(import_module("huggingface_hub.utils._http"), "time", impatient)

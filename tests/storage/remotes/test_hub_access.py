@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from minari.errors import RemoteAccessError, RemoteError, RemoteUnreachableError
-from minari.storage.remotes import RemoteDatasetNotFoundError, get_cloud_storage
+from minari.storage.remotes import CloudStorage, RemoteDatasetNotFoundError, get_cloud_storage
 from minari.storage.remotes.hub.client import HubClient
+from minari.storage.transfer.installer import fetch_dataset
+from minari.storage.transfer.limits import Limits
 from minari.storage.transfer.remote_files import RemoteFileNotFoundError
 from minari.testing.sharing import tree, write_dataset, write_namespace
 from support.servers.hub import HubServer
@@ -59,7 +61,7 @@ def test_without_a_token(hub: HubServer, monkeypatch: pytest.MonkeyPatch, datase
     assert remote.get_dataset_metadata("open/x-v0")["total_steps"] == 3
     for call in (
         lambda: remote.get_dataset_metadata("closed/x-v0"),
-        lambda: remote.fetch_dataset("closed/x-v0", datasets_root / "somewhere"),
+        lambda: fetch_dataset(remote, "closed/x-v0", datasets_root / "somewhere"),
     ):
         with pytest.raises(RemoteDatasetNotFoundError):
             call()
@@ -161,7 +163,7 @@ def test_a_dead_hub(hub: HubServer, monkeypatch: pytest.MonkeyPatch, datasets_ro
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         refusing = f"http://127.0.0.1:{closed.getsockname()[1]}"
-    monkeypatch.setattr("minari.storage.remotes.hub.client._READ", 0.1)
+    monkeypatch.setattr(CloudStorage, "LIMITS", Limits(read_timeout=0.1))
     begun = time.monotonic()
     with socket.create_server(("127.0.0.1", 0)) as silent:
         for endpoint in (refusing, f"http://127.0.0.1:{silent.getsockname()[1]}"):

@@ -22,10 +22,10 @@ from minari.progress import ProgressTask, observe_progress
 from minari.storage.remotes import CloudStorage, get_cloud_storage
 from minari.storage.remotes.hub.card_text import number
 from minari.storage.remotes.hub.dataset_card import CARD_MARKER
-from minari.storage.transfer import retries
+from minari.storage.transfer import limits
 from minari.storage.transfer.index import INDEX_FILE_NAME, parse_index
+from minari.storage.transfer.limits import Limits
 from minari.storage.transfer.manifest import Manifest
-from minari.storage.transfer.pace import Limits
 from minari.testing.sharing import tree, write_dataset, write_namespace
 from support.programs import start
 from support.servers.hub import HubServer
@@ -205,7 +205,7 @@ def test_a_hub_that_falls_silent(
     for module in ("client", "upload"):
         monkeypatch.setattr(f"minari.storage.remotes.hub.{module}.LONG", 0.2)
     monkeypatch.setattr(CloudStorage, "LIMITS", Limits(bytes_per_second=1e6, interval=0.3))
-    monkeypatch.setattr(retries, "_PATIENCE", 1.0)
+    monkeypatch.setattr(limits, "PATIENCE", 1.0)
     hub.fail(part, seconds=3, times=99)
     begun = time.monotonic()
     with pytest.raises(RemoteUnreachableError):
@@ -243,8 +243,8 @@ def test_an_answer_that_is_lost(part: str, hub: HubServer, datasets_root: Path) 
 def test_a_peer_that_stops_reading(hub: HubServer, datasets_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     big = content(30_000_000)
     write_dataset(datasets_root, "n/x-v0", files={"data/main_data.hdf5": big})
-    monkeypatch.setattr("minari.storage.remotes.hub.client._WRITE", 0.2)
-    monkeypatch.setattr(retries, "_PATIENCE", 1.0)  # less than the client's own attempts take, as with its real pauses
+    monkeypatch.setattr(CloudStorage, "LIMITS", Limits(read_timeout=0.2))
+    monkeypatch.setattr(limits, "PATIENCE", 1.0)  # less than the client's own attempts take, as with its real pauses
     huggingface_hub.close_session()  # the next one gets this limit
     hub.fail(f"/upload/{hashlib.sha256(big).hexdigest()}", times=99, seconds=3)
     remote = get_cloud_storage("hf://lab")

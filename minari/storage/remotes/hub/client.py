@@ -24,16 +24,14 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from minari._base.addresses import plain_text, without_credentials
 from minari._base.json_text import parse_json
 from minari.errors import MinariError, RemoteAccessError, RemoteError, RemoteUnreachableError
-from minari.storage.remotes.paced_http import check_range
-from minari.storage.transfer.pace import Limits, Pace, within
+from minari.storage.remotes.http_client import check_range
+from minari.storage.transfer.limits import MOST_REDIRECTS, Limits, Pace, is_transient, retry_after, within
 from minari.storage.transfer.remote_files import SMALL_FILE_LIMIT, RemoteFileNotFoundError, too_large
 
 
-__all__ = ["LONG", "OVERLOADED", "HubClient", "RefusedError", "understood"]
+__all__ = ["LONG", "HubClient", "RefusedError", "understood"]
 
 T = TypeVar("T")
-
-_CONNECT, _READ, _WRITE = 5.0, 15.0, 15.0  # seconds without anything being moved
 
 #: For requests that the Hub has more to do for, in seconds.
 LONG = 60.0
@@ -43,9 +41,6 @@ _AGENT = f"{_LIBRARY}; hf_hub/{huggingface_hub.__version__}"
 # The HTTP library's own error is a base of the Hub's. A closed session raises RuntimeError, for its other users.
 _FAILURES: tuple[type[Exception], ...] = (OSError, RuntimeError, *HfHubHTTPError.__bases__)
 _WRONG_TOKEN = "Invalid credentials in Authorization header"  # the one 401 that is about the token itself
-#: Statuses that say to come again later.
-OVERLOADED = frozenset({408, 429, 500, 502, 503, 504})
-_MOST_REDIRECTS = 10
 _NEXT_PAGE = re.compile(r'<([^<>]+)>\s*;\s*rel="next"')
 _MOST_PAGES = 10_000
 _MOST_ENTRIES = 1_000_000  # of a listing
@@ -125,7 +120,7 @@ class HubClient:
         """Return the client of ``huggingface_hub``, for one call."""
         session = _session()
         if session.timeout.read is None:  # nobody has set one; connections of the pool are given back by others
-            session.timeout = (_CONNECT, LONG, _WRITE, None)
+            session.timeout = (self.limits.connect_timeout, LONG, self.limits.read_timeout, None)
         return HfApi(self.endpoint, self._current_token() or False, library_name=_LIBRARY)
 
     @contextmanager
@@ -202,11 +197,16 @@ class HubClient:
         self, address: str, action: str, headers: Mapping[str, str], content: str | None, span: tuple[int, int] | None
     ) -> _Answer:
         session = _session()
-        method, limits = ("GET" if content is None else "POST"), (_CONNECT, _READ, _WRITE, None)
-        request = session.build_request(method, address, headers=headers, content=content, timeout=limits)
-        for _ in range(_MOST_REDIRECTS):
+        method, connect, read = (
+            "GET" if content is None else "POST",
+            self.limits.connect_timeout,
+            self.limits.read_timeout,
+        )
+        times = (connect, read, read, None)
+        request = session.build_request(method, address, headers=headers, content=content, timeout=times)
+        for _ in range(MOST_REDIRECTS):
             send = partial(session.send, request, stream=True, follow_redirects=False)
-            response = within(_CONNECT + _READ + self.limits.interval, send)
+            response = within(connect + read + self.limits.interval, send)
             try:
                 if not response.has_redirect_location or content is not None:
                     body = self._body(response, headers["Accept-Encoding"], span, action)
@@ -267,7 +267,7 @@ class HubClient:
         status = answer.status_code
         said = _message(answer)
         told = f" (it says: {said})" if said else ""
-        if status in OVERLOADED:
+        if is_transient(status):
             return RemoteUnreachableError(
                 f"The Hub answered with {status} while {action}{told}; try again later.", _retry_after(answer)
             )
@@ -405,9 +405,6 @@ def _message(answer: Any) -> str:
 
 def _retry_after(answer: Any) -> float | None:
     """For how long the Hub wants to be left alone, in seconds."""
-    seconds = answer.headers.get("Retry-After", "")
-    if re.fullmatch("[0-9]{1,9}", seconds):
-        return float(seconds)
     # The newer way: ratelimit: "api";r=0;t=55
     found = re.search(r";\s*r=0\s*;\s*t=(\d{1,9})", answer.headers.get("RateLimit", ""))
-    return float(found[1]) if found else None
+    return retry_after(answer.headers.get("Retry-After") or (found[1] if found else None))

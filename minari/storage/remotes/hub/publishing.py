@@ -29,9 +29,10 @@ from minari.storage.remotes.hub.repository import HubRepository, RepositoryState
 from minari.storage.remotes.hub.repository_index import CARD_NAME, is_own_card, registered, repository_card_of
 from minari.storage.remotes.hub.upload import UploadProgress, send_contents
 from minari.storage.transfer.index import INDEX_FILE_NAME, dump_index
-from minari.storage.transfer.outgoing import OutgoingDataset
+from minari.storage.transfer.limits import with_retries
+from minari.storage.transfer.meter import unreported
 from minari.storage.transfer.remote_files import RemoteFileNotFoundError
-from minari.storage.transfer.retries import retrying
+from minari.storage.transfer.upload_snapshot import UploadSnapshot
 
 
 if TYPE_CHECKING:
@@ -90,12 +91,12 @@ class HubPublisher:
         was_seen = state is not None and state is not _UNSEEN
         if state is _UNSEEN:
             try:
-                state = retrying(self.repository.state)
+                state = with_retries(self.repository.state)
             except RemoteFileNotFoundError:
                 state = None
         if state is None:
-            retrying(self._create)
-            state = retrying(self.repository.state)
+            with_retries(self._create)
+            state = with_retries(self.repository.state)
         if self.private and not state.private:
             raise RemoteError(
                 f"The repository {name} is there already and public, so what is uploaded to it cannot be private; "
@@ -131,7 +132,7 @@ class HubPublisher:
         Raises:
             DatasetBusyError: others change the repository all the time.
         """
-        progress = progress or UploadProgress(lambda size, files=0: None, {})
+        progress = progress or UploadProgress(unreported, {})
         failures = 0
         for _ in range(_CONFLICTS):
             state, was_seen = self._prepared()
@@ -187,7 +188,7 @@ class HubPublisher:
         if state is not None and path not in state.files:
             return None
         try:
-            return retrying(partial(self.repository.read, path, revision=state.commit if state else "main"))
+            return with_retries(partial(self.repository.read, path, revision=state.commit if state else "main"))
         except RemoteFileNotFoundError:
             return None
 
@@ -206,7 +207,7 @@ class HubPublisher:
     def beside(
         self,
         state: RepositoryState,
-        outgoing: OutgoingDataset,
+        snapshot: UploadSnapshot,
         path: str,
         files: frozenset[str],
         card: Callable[[], bytes],
@@ -215,7 +216,7 @@ class HubPublisher:
 
         Args:
             state: of the repository now.
-            outgoing: the dataset.
+            snapshot: the dataset.
             path: of the dataset in the repository; empty where it is the repository itself.
             files: the names of its files in the repository.
             card: makes that of the dataset, where it has none that somebody wrote; a second call is cheap.
@@ -233,7 +234,7 @@ class HubPublisher:
             if card_name not in state.files | files:
                 card()  # which it keeps; the card may take longer than all of them
             there = reading.result()
-        entries = there | {path: outgoing.metadata or b""}
+        entries = there | {path: snapshot.metadata or b""}
         around = "/".join([*path.split("/")[:-1], NAMESPACE_METADATA_FILENAME])
         wanted = self._registers(state.files | files, around, own.result() or b"{}", {})
         wanted[INDEX_FILE_NAME] = dump_index(entries)
@@ -253,18 +254,18 @@ class HubPublisher:
         return {**made, NAMESPACE_METADATA_FILENAME: registered(own, name, known)}
 
 
-def card_of(outgoing: OutgoingDataset, address: str) -> bytes:
+def card_of(snapshot: UploadSnapshot, address: str) -> bytes:
     """Return the card of a dataset.
 
     Args:
-        outgoing: the dataset.
+        snapshot: the dataset.
         address: the absolute one, ``hf://owner/id``.
     """
     dataset_id = address.removeprefix("hf://").partition("/")[2]
     try:
-        returns = minari_dataset.MinariDataset(outgoing.folder / "data").statistics().summary().get("return")
+        returns = minari_dataset.MinariDataset(snapshot.folder / "data").statistics().summary().get("return")
     except (MinariError, OSError) as error:
         _log.warning("The card of %s has no returns, as the episodes cannot be read: %s", dataset_id, error)
         returns = None
-    card = dataset_card(dataset_id, outgoing.raw_metadata, size=outgoing.size, address=address, returns=returns)
+    card = dataset_card(dataset_id, snapshot.raw_metadata, size=snapshot.size, address=address, returns=returns)
     return card.encode("utf-8")

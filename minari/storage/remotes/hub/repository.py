@@ -9,15 +9,15 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
+from minari._base.parallel import parallel_map
 from minari._model.dataset_id import is_part
 from minari.errors import DatasetCorruptError, RemoteAccessError
 from minari.storage.remotes.hub.client import HubClient, RefusedError, understood
 from minari.storage.remotes.hub.repository_index import datasets_in
 from minari.storage.transfer.checksums import Checksum
 from minari.storage.transfer.index import INDEX_FILE_NAME, parse_index
+from minari.storage.transfer.limits import with_retries
 from minari.storage.transfer.remote_files import METADATA_NAME, RemoteFile, RemoteFileNotFoundError
-from minari.storage.transfer.retries import retrying
-from minari.storage.transfer.workers import each_at_once
 
 
 __all__ = ["HubRepository", "RepositoryState", "search_repositories"]
@@ -146,7 +146,7 @@ class HubRepository:
             Sha256 -> address, of those that the Hub gives one of.
         """
         groups = [wanted[start : start + _LFS_AT_ONCE] for start in range(0, len(wanted), _LFS_AT_ONCE)]
-        answers = each_at_once(self._ask_downloads, groups, max_workers)
+        answers = parallel_map(self._ask_downloads, groups, max_workers)
         return {oid: address for answer in answers for oid, address in answer.items()}
 
     def _ask_downloads(self, contents: Sequence[tuple[str, int]]) -> dict[str, str]:
@@ -154,7 +154,7 @@ class HubRepository:
         asked = {"operation": "download", "transfers": ["basic"], "hash_algo": "sha256", "objects": objects}
         address = f"/datasets/{self.name}.git/info/lfs/objects/batch"
         action = f"asking where contents of the repository {self.name} lie"
-        told = retrying(partial(self.client.ask, address, action, content=asked, headers=_LFS_HEADERS))
+        told = with_retries(partial(self.client.ask, address, action, content=asked, headers=_LFS_HEADERS))
         with understood(action):
             found = {str(each["oid"]): (each.get("actions") or {}).get("download", {}) for each in told["objects"]}
             # Where it takes more than the address, the usual way does it.
@@ -170,7 +170,7 @@ class HubRepository:
         if files is not None and INDEX_FILE_NAME not in files:
             return {}
         try:
-            return parse_index(retrying(partial(self.read, INDEX_FILE_NAME, revision=revision)))
+            return parse_index(with_retries(partial(self.read, INDEX_FILE_NAME, revision=revision)))
         except (RemoteFileNotFoundError, RemoteAccessError):  # gone meanwhile; or the repository is gated
             return {}
         except DatasetCorruptError as error:
@@ -195,9 +195,9 @@ class HubRepository:
 
         def fetched(path: str) -> tuple[str, bytes]:
             name = f"{path}/{METADATA_NAME}" if path else METADATA_NAME
-            return path, retrying(partial(self.read, name, revision=revision))
+            return path, with_retries(partial(self.read, name, revision=revision))
 
-        return entries | dict(each_at_once(fetched, sorted(paths - set(entries)), max_workers))
+        return entries | dict(parallel_map(fetched, sorted(paths - set(entries)), max_workers))
 
 
 def search_repositories(
@@ -221,9 +221,9 @@ def search_repositories(
     untold = [name for name, files in entries.items() if not files]
 
     def looked_through(name: str) -> tuple[str, frozenset[str]]:
-        return name, retrying(HubRepository(client, name).files)
+        return name, with_retries(HubRepository(client, name).files)
 
-    return entries | dict(each_at_once(looked_through, untold, max_workers))
+    return entries | dict(parallel_map(looked_through, untold, max_workers))
 
 
 def _siblings(entry: Mapping[str, Any]) -> frozenset[str]:

@@ -19,16 +19,15 @@ from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from minari._base.addresses import without_credentials
-from minari.errors import DatasetBusyError, RemoteError
-from minari.storage.remotes.hub.client import LONG, OVERLOADED, HubClient
-from minari.storage.transfer.outgoing import OutgoingFile
-from minari.storage.transfer.retries import retrying
-from minari.storage.transfer.workers import Advance
+from minari.errors import DatasetBusyError
+from minari.storage.remotes.hub.client import LONG, HubClient
+from minari.storage.transfer.limits import DamagedInTransitError, is_transient, until_intact, with_retries
+from minari.storage.transfer.meter import Advance
+from minari.storage.transfer.upload_snapshot import SnapshotFile
 
 
 __all__ = ["FileAddition", "UploadProgress", "send_contents"]
 
-_ATTEMPTS = 3  # at contents that the Hub does not find to be what was announced
 _XET_AT_ONCE = 1 << 28  # bytes
 _TOLD_EVERY = 0.2  # seconds
 
@@ -90,7 +89,7 @@ class FileAddition(CommitOperationAdd):
         progress: of the upload.
     """
 
-    file: OutgoingFile = field(kw_only=True, repr=False)
+    file: SnapshotFile = field(kw_only=True, repr=False)
     progress: UploadProgress = field(kw_only=True, repr=False)
 
     def __post_init__(self) -> None:
@@ -152,16 +151,9 @@ def send_contents(
     sent = {id(op) for op in different}
     copies = [op for op in additions if id(op) not in sent]  # the Hub has yet to be asked how they are stored
     for group in filter(None, (*_groups(different), copies)):
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:  # releases of the client before 2.0 give up at once where a connection breaks off
-                retrying(partial(_send, client, repository, group, progress, max_workers))
-                break
-            except _DamagedError as error:
-                if attempt == _ATTEMPTS:
-                    raise RemoteError(
-                        f"The Hub did not take {progress.current}: {_ATTEMPTS} times what arrived was not what had "
-                        "been announced; see that nobody is writing the dataset, and try again."
-                    ) from error
+        # Releases of the client before 2.0 give up at once where a connection breaks off.
+        send = partial(with_retries, partial(_send, client, repository, group, progress, max_workers))
+        until_intact(send)
         progress.complete(group)
 
 
@@ -180,10 +172,6 @@ def _groups(additions: Sequence[CommitOperationAdd]) -> Iterator[list[CommitOper
             yield group
             group, size = [], 0
     yield group
-
-
-class _DamagedError(Exception):
-    """The store behind the Hub refuses what it got; or the address that it was sent to is too old."""
 
 
 def _send(
@@ -213,8 +201,12 @@ def _send(
             _run(call, progress, patience)
     except Exception as error:
         of_content = isinstance(error, RuntimeError) and error.__cause__
-        if isinstance(of_content, HfHubHTTPError) and of_content.response.status_code not in OVERLOADED:
-            raise _DamagedError from None
+        if isinstance(of_content, HfHubHTTPError) and not is_transient(of_content.response.status_code):
+            # By the store behind the Hub; the address that it was sent to may also be too old.
+            raise DamagedInTransitError(
+                f"The Hub did not take {progress.current}, as what arrived was not what had been announced; see that "
+                "nobody is writing the dataset, and try again."
+            ) from None
         with client.translated(f"sending {progress.current}"):
             raise (of_content or error) from None
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minari.storage.transfer.workers import FileMeter, Meter, each_at_once
+from minari._base.parallel import parallel_map
+from minari.storage.transfer.meter import FileMeter, Meter
 
 
 class Told:
@@ -38,7 +39,7 @@ def test_each_is_called_once_and_never_too_many_at_a_time() -> None:
             inside -= 1
         return number * number
 
-    assert sorted(each_at_once(call, iter(range(30)), 3)) == [number * number for number in range(30)]
+    assert sorted(parallel_map(call, iter(range(30)), 3)) == [number * number for number in range(30)]
     assert most == 3
 
 
@@ -50,7 +51,7 @@ def test_items_are_taken_as_they_are_needed() -> None:
             taken.append(number)
             yield number
 
-    results = each_at_once(abs, items(), 2)
+    results = parallel_map(abs, items(), 2)
     assert next(results) in range(10)
     assert len(taken) < 20
     results.close()  # type: ignore[attr-defined]
@@ -66,7 +67,7 @@ def test_the_first_that_fails_ends_it() -> None:
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        list(each_at_once(call, range(1000), 1))
+        list(parallel_map(call, range(1000), 1))
     assert len(called) < 20
 
 
@@ -86,7 +87,7 @@ def test_what_the_threads_move_is_told_from_this_one() -> None:
         meter.add(number)
         assert was_told.wait(10)  # while the call still runs
 
-    assert len(list(each_at_once(call, [5, 7], 2, meter))) == 2
+    assert len(list(parallel_map(call, [5, 7], 2, poll=meter.report))) == 2
     assert sum(told.sizes) == 12
     assert told.threads == {threading.get_ident()}
 
@@ -108,9 +109,9 @@ def test_no_byte_of_a_file_counts_twice(events: list[str | int], size: int) -> N
             file(int(event))
             moved = min(moved + int(event), size)
         furthest = max(furthest, moved)
-        meter.tell()
+        meter.report()
         assert sum(told.sizes) == furthest
     file.finish()
-    meter.tell()
+    meter.report()
     assert sum(told.sizes) == size
     assert 0 not in told.sizes

@@ -1,4 +1,4 @@
-"""A folder as a remote, such as one that a laboratory shares over the network: ``file:///folder``."""
+"""``file:///directory``: a directory as a remote, such as one that a laboratory shares over the network."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from minari._model.dataset_id import DatasetId, is_dataset_id, is_part
 from minari._model.metadata_json import with_id_of_place
 from minari._storages.metadata_file import read_raw_metadata, refuse_unfinished
 from minari.errors import DatasetBusyError, MinariError, RemoteError, UnsafePathError
-from minari.storage.remotes.cloud_storage import CloudStorage
+from minari.storage.remotes.base import CloudStorage
 from minari.storage.transfer.checksums import checksums_of, read_in_pieces
 from minari.storage.transfer.index import INDEX_FILE_NAME, dump_index
 from minari.storage.transfer.manifest import MANIFEST_NAME, Manifest
-from minari.storage.transfer.outgoing import OutgoingDataset, OutgoingFile, local_files
+from minari.storage.transfer.meter import Advance
 from minari.storage.transfer.remote_files import (
     METADATA_NAME,
     SMALL_FILE_LIMIT,
@@ -37,8 +37,8 @@ from minari.storage.transfer.remote_files import (
     check_size,
     file_within,
 )
-from minari.storage.transfer.under_way import folder_under_way
-from minari.storage.transfer.workers import Advance
+from minari.storage.transfer.upload_snapshot import SnapshotFile, UploadSnapshot, local_files
+from minari.storage.transfer.work_dir import work_dir
 
 
 __all__ = ["FileStorage"]
@@ -50,24 +50,25 @@ _COPIED_AT_ONCE = 1 << 20  # bytes
 
 
 class FileStorage(CloudStorage):
-    """A folder that several machines can reach, as a remote.
+    """A directory that several machines can reach, as a remote.
 
     Args:
-        name: the path of the folder as in an address, ``/folder`` for ``file:///folder`` and
-            ``/C:/folder`` for ``file:///C:/folder``; spaces may be written as ``%20``.
+        name: the path of the directory as in an address, ``/shared`` for ``file:///shared`` and
+            ``/C:/shared`` for ``file:///C:/shared``; spaces may be written as ``%20``.
         token: not used, the system decides who may read and write.
         **options: as for :class:`CloudStorage`.
 
     Raises:
-        RemoteError: the path is relative, or there is no such folder.
+        RemoteError: the path is relative, or there is no such directory.
     """
 
     SCHEME = "file"
     MOVABLE = True
 
-    def _begin(self) -> None:
-        self._root = _folder(self.name)
-        with _failures_told(f"Opening the folder {self._root}"):
+    def __init__(self, name: str, token: str | None = None, **options: Any) -> None:
+        super().__init__(name, token, **options)
+        self._root = _folder(name)
+        with _remote_errors(f"Opening the folder {self._root}"):
             is_folder = self._root.is_dir()
         if not is_folder:
             raise RemoteError(
@@ -76,9 +77,15 @@ class FileStorage(CloudStorage):
 
     @classmethod
     def split_location(cls, location: str) -> tuple[str, str]:
-        """The folder of the remote and the dataset id in the path of a dataset.
+        """Return the directory of the remote and the dataset id in the path of a dataset without a namespace."""
+        folder, _, dataset_id = location.rpartition("/")
+        return folder or "/", unquote(dataset_id)
 
-        The folders around a dataset belong to its id as far as they are namespaces, that is, have
+    @classmethod
+    def find_location(cls, location: str) -> tuple[str, str]:
+        """Return the directory of the remote and the dataset id in the path of a dataset.
+
+        The directories around a dataset belong to its id as far as they are namespaces, that is, have
         metadata; the first one that has none is the remote. It makes no difference whether the dataset
         itself exists.
         """
@@ -88,9 +95,9 @@ class FileStorage(CloudStorage):
             first -= 1
         return "/".join(parts[:first]) or "/", unquote("/".join(parts[first:]))
 
-    def survey(self, prefix: str | None = None) -> dict[str, bytes | None]:
-        """The datasets; their metadata are read one by one."""
-        with _failures_told(f"Listing the datasets of {self._root}"):
+    def list_with_metadata(self, prefix: str | None = None) -> dict[str, bytes | None]:
+        """List the datasets; their metadata is read one by one."""
+        with _remote_errors(f"Listing the datasets of {self._root}"):
             return {
                 folder.id: None
                 for folder in walk_catalog(self._root)
@@ -98,26 +105,26 @@ class FileStorage(CloudStorage):
             }
 
     def list_namespaces(self) -> list[str]:
-        """The namespaces that have metadata, sorted."""
-        with _failures_told(f"Listing the namespaces of {self._root}"):
+        """Return the namespaces that have metadata, sorted."""
+        with _remote_errors(f"Listing the namespaces of {self._root}"):
             return sorted(folder.id for folder in walk_catalog(self._root) if folder.is_namespace)
 
     def has_dataset(self, dataset_id: str) -> bool:
-        """Whether there is a dataset of this id; folders appear whole, so it is complete."""
-        with _failures_told(f"Looking for {dataset_id} in {self._root}"):
+        """Return whether there is a dataset of this id; directories appear atomically, so it is complete."""
+        with _remote_errors(f"Looking for {dataset_id} in {self._root}"):
             return dataset_exists(self._path(str(DatasetId.parse(dataset_id))))
 
     def get_dataset_metadata(self, dataset_id: str) -> dict[str, Any]:
-        """The metadata of a dataset under the id that it has here, those of old releases included."""
+        """Return the metadata of a dataset under the id that it has here, also of a dataset of an old release."""
         if not self.has_dataset(dataset_id):
-            raise self._no_dataset(dataset_id)
-        with _failures_told(f"Reading the metadata of {dataset_id} in {self._root}"):
+            raise self.missing_dataset(dataset_id)
+        with _remote_errors(f"Reading the metadata of {dataset_id} in {self._root}"):
             return with_id_of_place(read_raw_metadata(self._path(dataset_id) / "data"), dataset_id)
 
     def list_files(self, folder: str) -> list[RemoteFile]:
-        """All files below a folder, once no change to them is half made."""
+        """List all files below a directory, unless a change to them is unfinished."""
         path = self._path(folder)
-        with _failures_told(f"Listing the files of {folder} in {self._root}"):
+        with _remote_errors(f"Listing the files of {folder} in {self._root}"):
             if not path.is_dir():
                 return []
             if dataset_exists(path):
@@ -132,9 +139,9 @@ class FileStorage(CloudStorage):
             return found
 
     def _is_changed(self, dataset_id: str) -> bool:
-        """Whether a dataset was recorded into where it lies, after it was uploaded with a manifest.
+        """Return whether a dataset was changed in place after it was uploaded with a manifest.
 
-        Every such change writes the metadata file anew, and nearly all of them write something else.
+        Every such change writes the metadata file again, nearly always with other content.
         """
         name = f"{dataset_id}/{MANIFEST_NAME}"
         manifest, metadata = self._path(name), self._path(f"{dataset_id}/{METADATA_NAME}")
@@ -146,13 +153,13 @@ class FileStorage(CloudStorage):
         return expected is not None and expected.sha256 != _sha256(metadata)
 
     def read_file(self, name: str) -> bytes:
-        """A small file."""
+        """Read a small file."""
         with self._opened(name) as file:
             content = file.read(SMALL_FILE_LIMIT + 1)
         return check_size(content, SMALL_FILE_LIMIT, name)
 
     def read_range(self, name: str, start: int, stop: int) -> bytes:
-        """A part of a file."""
+        """Read some bytes of a file."""
         with self._opened(name) as file:
             file.seek(start)
             return file.read(max(stop - start, 0))
@@ -162,7 +169,7 @@ class FileStorage(CloudStorage):
         dataset, is_data, inside = name.partition("/data/")
         folder, inside = (dataset, f"data/{inside}") if is_data else name.rpartition("/")[::2]
         path = self._path(folder) if folder else self._root
-        with _failures_told(f"Reading {name} in {self._root}"):
+        with _remote_errors(f"Reading {name} in {self._root}"):
             try:
                 with Directory(path) as opened, os.fdopen(opened.open(inside), "rb") as file:
                     yield file
@@ -172,52 +179,52 @@ class FileStorage(CloudStorage):
                 raise UnsafeNameError(str(error)) from None
 
     def write_file(self, name: str, content: bytes) -> None:
-        """Write a small file of a namespace, which is made where missing."""
+        """Write a small file of a namespace, which is created if missing."""
         path = self._path(name)
-        with _failures_told(f"Writing {name} in {self._root}"):
+        with _remote_errors(f"Writing {name} in {self._root}"):
             if path.name == NAMESPACE_METADATA_FILENAME and not path.exists():
                 ensure_namespace_directories(self._root, name.rpartition("/")[0], content)
             else:
                 write_atomically(path, content)
 
-    def fetch_dataset(self, dataset_id: str, folder: Path, like: Path | None = None) -> Path:
-        """Copy the files of a dataset; they agree with one moment, or the copy fails."""
+    @contextmanager
+    def unchanged(self, dataset_id: str) -> Iterator[None]:
+        """Make sure that the files that are copied in the block agree with one moment."""
         before = self.list_files(str(DatasetId.parse(dataset_id)))
-        with _failures_told(f"Reading the manifest of {dataset_id} in {self._root}"):
+        with _remote_errors(f"Reading the manifest of {dataset_id} in {self._root}"):
             if self._is_changed(dataset_id):
                 warn(
                     f"{self._path(dataset_id)} was changed there after it was uploaded, so that its manifest does "
                     "not count: it is copied as it is, and only the sizes of its files are compared.",
                 )
-        fetched = super().fetch_dataset(dataset_id, folder, like)
+        yield
         if self.list_files(dataset_id) != before:
             raise DatasetBusyError(
                 f"The dataset {self._path(dataset_id)} was changed while it was copied; try again when nobody is "
                 "writing it."
             )
-        return fetched
 
-    def send_dataset(self, outgoing: OutgoingDataset, advance: Advance, *, force: bool) -> None:
-        """Copy a dataset into a hidden folder, which is renamed when it is complete."""
-        destination = self._path(outgoing.dataset_id)
+    def send_snapshot(self, snapshot: UploadSnapshot, advance: Advance, *, force: bool) -> None:
+        """Copy a dataset into a hidden directory, which is renamed when it is complete."""
+        destination = self._path(snapshot.dataset_id)
         hidden = destination.with_name(f".{destination.name}.upload")
-        with _failures_told(f"Copying {outgoing.dataset_id} to {self._root}"):
+        with _remote_errors(f"Copying {snapshot.dataset_id} to {self._root}"):
             refuse_taken(destination)
-            with folder_under_way(hidden, f"uploading {outgoing.dataset_id}") as folder:
+            with work_dir(hidden, f"uploading {snapshot.dataset_id}") as folder:
                 refuse_taken(destination)  # another program may have uploaded it, which was waited for
                 copied = folder / "files"
-                texts = {} if outgoing.metadata is None else {METADATA_NAME: outgoing.metadata}
-                texts[MANIFEST_NAME] = outgoing.manifest  # after the metadata: see _is_changed
-                _remove_others(copied, {*texts, *(file.name for file in outgoing.files)})
+                texts = {} if snapshot.metadata is None else {METADATA_NAME: snapshot.metadata}
+                texts[MANIFEST_NAME] = snapshot.manifest  # after the metadata: see _is_changed
+                _remove_others(copied, {*texts, *(file.name for file in snapshot.files)})
                 with Directory(copied) as target:
-                    for file in outgoing.files:
+                    for file in snapshot.files:
                         _copy(file, target)
                         advance(file.size, 1)
                     for name, content in texts.items():
                         with os.fdopen(target.create(name, os.O_WRONLY | os.O_TRUNC), "wb") as writer:
                             writer.write(content)
                         advance(len(content), 1)
-                outgoing.check_unchanged()
+                snapshot.check_unchanged()
                 publish_directory(copied, destination)
         try:
             self._write_index()
@@ -225,11 +232,11 @@ class FileStorage(CloudStorage):
             _log.warning("The index of %s was not brought up to date: %s", self.address, error)
 
     def _write_index(self) -> None:
-        """List all datasets in one file, for those who read the folder through a web server."""
+        """List all datasets in one file, for those who read the directory through a web server."""
         entries: dict[str, bytes] = {}
-        with folder_under_way(self._root / ".index", "writing the index"):
-            for dataset_id in self.survey():
-                with suppress(RemoteFileNotFoundError):  # of an old release; the web does not tell these apart
+        with work_dir(self._root / ".index", "writing the index"):
+            for dataset_id in self.list_with_metadata():
+                with suppress(RemoteFileNotFoundError):  # a dataset of an old release; it is not found through the web
                     entries[dataset_id] = self.read_file(f"{dataset_id}/{METADATA_NAME}")
             write_atomically(self._root / INDEX_FILE_NAME, dump_index(entries))
 
@@ -237,8 +244,8 @@ class FileStorage(CloudStorage):
         return file_within(self._root, name)
 
 
-def _copy(file: OutgoingFile, target: Directory) -> None:
-    """Copy a file, unless an upload that was broken off has left it, and make sure that it arrived."""
+def _copy(file: SnapshotFile, target: Directory) -> None:
+    """Copy a file, unless an interrupted upload has left it, and make sure that it arrived intact."""
     descriptor = target.create(file.name)
     with os.fdopen(descriptor, "r+b") as copy:
         if _sha256_of(copy) == file.sha256:
@@ -266,7 +273,7 @@ def _sha256(path: Path) -> str:
 
 
 def _remove_others(folder: Path, names: set[str]) -> None:
-    """Remove what an upload of other data has left, and what is no regular file."""
+    """Remove what an upload of other data has left, and everything that is not a regular file."""
     if folder.is_symlink():
         folder.unlink()
     folder.mkdir(exist_ok=True)
@@ -282,18 +289,18 @@ def _remove_others(folder: Path, names: set[str]) -> None:
 def _folder(name: str) -> Path:
     if not name.startswith("/"):
         raise RemoteError(f"The address of a folder must be of the form file:///folder, got 'file://{name}'.")
-    with _failures_told(f"Understanding 'file://{name}'"):
+    with _remote_errors(f"Understanding 'file://{name}'"):
         return Path(url2pathname(name))
 
 
 def _is_namespace(location: str) -> bool:
-    with _failures_told(f"Looking for namespaces at 'file://{location}'"):
+    with _remote_errors(f"Looking for namespaces at 'file://{location}'"):
         return (_folder(location) / NAMESPACE_METADATA_FILENAME).is_file()
 
 
 @contextmanager
-def _failures_told(action: str) -> Iterator[None]:
-    """What the system refuses, as an error of this library."""
+def _remote_errors(action: str) -> Iterator[None]:
+    """Turn what the system refuses in the block into a :class:`RemoteError`."""
     try:
         yield
     except MinariError:

@@ -1,4 +1,4 @@
-"""The list of the datasets in a store of objects: its own listing, and the index that spares requests."""
+"""Lists of the datasets in a store of objects, by its own listing and by the index that spares requests."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
+from minari._base.parallel import parallel_map
 from minari._model.dataset_id import is_dataset_id
 from minari.errors import DatasetCorruptError, MinariError, RemoteError
 from minari.storage.remotes.object_store import ABSENT, ConflictError, ObjectStore
 from minari.storage.transfer.index import INDEX_FILE_NAME, dump_index, parse_index
+from minari.storage.transfer.limits import with_retries
 from minari.storage.transfer.remote_files import (
     METADATA_NAME,
     SMALL_FILE_LIMIT,
@@ -21,11 +23,9 @@ from minari.storage.transfer.remote_files import (
     RemoteFileNotFoundError,
     check_size,
 )
-from minari.storage.transfer.retries import retrying
-from minari.storage.transfer.workers import each_at_once
 
 
-__all__ = ["Catalogue", "put_into_index", "read_catalogue"]
+__all__ = ["IndexedList", "put_into_index", "list_indexed"]
 
 _MOST_DATASETS = 1_000_000
 _CONFLICTS = 10  # times that others may change the index in between
@@ -34,27 +34,27 @@ _PAUSE = 0.1  # seconds
 _log = logging.getLogger(__name__)
 
 
-class Catalogue(NamedTuple):
-    """What a store says of its datasets.
+class IndexedList(NamedTuple):
+    """The datasets of a store.
 
     Attributes:
         metadata: the content of ``metadata.json`` by the ids of all datasets that have it, as far as the index
-            has what the listing tells; else None.
-        index_version: what the index is to be written back with.
+            agrees with the listing; else None.
+        index_version: version of the index, for writing it back.
     """
 
     metadata: dict[str, bytes | None]
     index_version: str | None
 
 
-def read_catalogue(store: ObjectStore, prefix: str = "") -> Catalogue:
-    """List the datasets whose ids begin with a text; the listing and the index are asked for at the same time."""
+def list_indexed(store: ObjectStore, prefix: str = "") -> IndexedList:
+    """List the datasets whose ids begin with a text; the listing and the index are fetched concurrently."""
     with ThreadPoolExecutor(1) as other:
         index = other.submit(_read_index, store)
         listed = _metadata_files(store, prefix)
         entries, version = index.result()
     known = {name: content for name, content in entries.items() if name in listed and listed[name].holds(content)}
-    return Catalogue({name: known.get(name) for name in listed}, version)
+    return IndexedList({name: known.get(name) for name in listed}, version)
 
 
 def _metadata_files(store: ObjectStore, prefix: str) -> dict[str, RemoteFile]:
@@ -67,7 +67,7 @@ def _metadata_files(store: ObjectStore, prefix: str) -> dict[str, RemoteFile]:
 
 
 def _read_index(store: ObjectStore) -> tuple[dict[str, bytes], str | None]:
-    """The entries of the index, and what it is to be written back with."""
+    """Return the entries of the index, and its version, for writing it back."""
     try:
         content, version = store.read_version(INDEX_FILE_NAME)
     except RemoteFileNotFoundError:
@@ -83,14 +83,14 @@ def put_into_index(store: ObjectStore, dataset_id: str, metadata: bytes) -> None
     """Put a dataset into the index, with those that are missing there. Where that fails, lists do without it."""
     try:
         for _ in range(_CONFLICTS):
-            catalogue = retrying(partial(read_catalogue, store))
-            entries = {name: content for name, content in catalogue.metadata.items() if content is not None}
-            missing = sorted(set(catalogue.metadata) - set(entries) - {dataset_id})
-            answers = each_at_once(partial(_content_of, store), missing, store.max_workers)
+            listed = with_retries(partial(list_indexed, store))
+            entries = {name: content for name, content in listed.metadata.items() if content is not None}
+            missing = sorted(set(listed.metadata) - set(entries) - {dataset_id})
+            answers = parallel_map(partial(_content_of, store), missing, store.max_workers)
             entries.update((name, content) for name, content in answers if content is not None)
             entries[dataset_id] = metadata
             try:
-                store.put(INDEX_FILE_NAME, dump_index(entries), match=catalogue.index_version)
+                store.put(INDEX_FILE_NAME, dump_index(entries), match=listed.index_version)
             except ConflictError:
                 time.sleep(random.uniform(0, _PAUSE))
             else:
@@ -102,6 +102,6 @@ def put_into_index(store: ObjectStore, dataset_id: str, metadata: bytes) -> None
 
 def _content_of(store: ObjectStore, dataset_id: str) -> tuple[str, bytes | None]:
     try:
-        return dataset_id, retrying(partial(store.read_file, f"{dataset_id}/{METADATA_NAME}"))
+        return dataset_id, with_retries(partial(store.read_file, f"{dataset_id}/{METADATA_NAME}"))
     except RemoteFileNotFoundError:  # deleted meanwhile
         return dataset_id, None

@@ -1,8 +1,7 @@
-"""Fetches the files of a dataset, piece by piece and many at once; goes on where it was cut, and checks everything."""
+"""Downloads the files of a dataset in concurrent pieces, resumes after interruptions, and checks everything."""
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -12,23 +11,21 @@ from types import TracebackType
 from typing import BinaryIO, NamedTuple
 
 from minari._base.files import Directory
+from minari._base.parallel import parallel_map
 from minari.errors import DatasetCorruptError, RemoteError, UnsafePathError
 from minari.progress import progress
 from minari.storage.transfer.checksums import checksums_of
 from minari.storage.transfer.download_plan import DownloadPlan, ExpectedFile, Source
-from minari.storage.transfer.retries import retrying
-from minari.storage.transfer.workers import Advance, each_at_once, transfer_progress
+from minari.storage.transfer.limits import until_intact, with_retries
+from minari.storage.transfer.meter import Advance, transfer_progress, unreported
 
 
 __all__ = ["fetch_files"]
 
-_FILES_NAME, _JOURNAL_NAME = "files", "pieces"  # in the folder of a download under way
-_ATTEMPTS = 3  # at a piece, and at a file, that arrive damaged
+_FILES_NAME, _JOURNAL_NAME = "files", "pieces"  # in the work directory
 _LARGEST_JOURNAL = 1 << 24  # bytes; of more than a million pieces
 _MOST_DIGITS = 18  # of a number in it
 _WRITTEN_AT_ONCE = 1 << 20  # bytes; some systems take larger ones many times more slowly
-
-_log = logging.getLogger(__name__)
 
 
 class _Piece(NamedTuple):
@@ -39,7 +36,7 @@ class _Piece(NamedTuple):
 
 
 class _Journal:
-    """Which pieces have been written, so that another process can go on; it belongs to one plan.
+    """The journal of the pieces that have been written, by which another process resumes the same plan.
 
     Attributes:
         done: the numbers of the pieces of each file that are written, as far as they can be pieces of the plan.
@@ -72,11 +69,11 @@ class _Journal:
                 self.done.setdefault(file, set()).add(int(last))
 
     def add(self, piece: _Piece) -> None:
-        """A piece has been written; safe in several threads, as each line is one write."""
+        """Note that a piece has been written; safe in several threads, as each line is one write."""
         self._file.write(f"{piece.file} {piece.number}\n".encode())
 
     def forget(self, file: int) -> None:
-        """All pieces of a file have to be fetched again."""
+        """Note that all pieces of a file have to be fetched again."""
         self._file.write(f"again {file}\n".encode())
 
     def __enter__(self) -> _Journal:
@@ -87,7 +84,7 @@ class _Journal:
 
 
 def _lines_left(folder: Directory) -> list[str]:
-    """The lines of the journal that an earlier call has left; what cannot be one is removed."""
+    """Return the lines of the journal that an earlier call has left; anything else of its name is removed."""
     try:
         return folder.read(_JOURNAL_NAME, _LARGEST_JOURNAL).decode("ascii", "replace").splitlines(keepends=True)
     except FileNotFoundError:
@@ -102,7 +99,7 @@ def _is_number(word: str) -> bool:
 
 
 def _remove(path: Path) -> None:
-    """Remove whatever is called so, and nothing that it leads to."""
+    """Remove an entry of any kind, and nothing that it links to."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -110,19 +107,19 @@ def _remove(path: Path) -> None:
 
 
 def fetch_files(source: Source, plan: DownloadPlan, folder: Path, like: Path | None = None) -> Path:
-    """Bring the files of a plan into a folder, and make sure that they are what they should be.
+    """Download the files of a plan into a directory, and make sure that they are as expected.
 
     Args:
         source: the remote.
-        plan: what to bring.
-        folder: that nobody else works in. What an earlier call has left there of the same plan is kept.
-        like: the folder of a dataset that may hold some of the files already; these are copied.
+        plan: the expected files.
+        folder: directory that nobody else works in. What an earlier call has left there of the same plan is kept.
+        like: directory of a dataset that may hold some of the files already; these are copied.
 
     Returns:
-        The folder of the files, inside the folder.
+        The directory of the files, inside ``folder``.
 
     Raises:
-        DatasetCorruptError: a file comes damaged again and again.
+        DatasetCorruptError: a file arrives damaged again and again.
         RemoteError: the remote does not answer, or there is too little room.
         OSError: a file cannot be written.
     """
@@ -137,7 +134,7 @@ def fetch_files(source: Source, plan: DownloadPlan, folder: Path, like: Path | N
 
 
 class _Fetching:
-    """One call of :func:`fetch_files`; it makes no list of pieces, which may be many more than there is room for."""
+    """One call of :func:`fetch_files`; it makes no list of pieces, of which memory may not hold all."""
 
     def __init__(self, source: Source, plan: DownloadPlan, files: Directory, journal: _Journal) -> None:
         self._source, self._plan, self._files, self._journal = source, plan, files, journal
@@ -146,7 +143,7 @@ class _Fetching:
 
     def run(self, like: Path | None) -> None:
         plan = self._plan
-        self._here = {file: pieces for file, pieces in self._journal.done.items() if self._can_go_on(file)}
+        self._here = {file: pieces for file, pieces in self._journal.done.items() if self._is_resumable(file)}
         self._refuse_without_room(plan.size - self._size_here())
         self._complete = {file for file, pieces in self._here.items() if len(pieces) == plan.files[file].count}
         if like is not None:
@@ -159,7 +156,7 @@ class _Fetching:
         self._check_all(self._complete | set(self._here))
 
     def _pieces(self, files: Iterable[int]) -> Iterator[_Piece]:
-        """The pieces of files that have to be fetched."""
+        """Yield the pieces of files that have to be fetched."""
         for file in sorted(files):
             here = self._here.get(file, ())
             for number in range(self._plan.files[file].count):
@@ -173,8 +170,8 @@ class _Fetching:
     def _size_here(self) -> int:
         return sum(self._size(file, number) for file, pieces in self._here.items() for number in pieces)
 
-    def _can_go_on(self, file: int) -> bool:
-        """Whether what an earlier call has written of a file is there, and can be checked in the end."""
+    def _is_resumable(self, file: int) -> bool:
+        """Return whether what an earlier call has written of a file is there, and can be checked in the end."""
         if self._plan.files[file].checksum is None:
             return False
         try:
@@ -184,7 +181,7 @@ class _Fetching:
         return True
 
     def _copy(self, like: Path) -> None:
-        """Copy those files that another folder holds with the content that is expected."""
+        """Copy the files that another directory holds with the expected content."""
         with Directory(like) as folder:
             for number, file in enumerate(self._plan.files):
                 if number not in self._complete and self._is_copied(file, folder):
@@ -216,7 +213,7 @@ class _Fetching:
 
     def _fetch(self, files: set[int], advance: Advance) -> None:
         missing = {file: self._plan.files[file].count - len(self._here.get(file, ())) for file in files}
-        for piece in each_at_once(self._fetch_piece, self._pieces(files), self._source.max_workers):
+        for piece in parallel_map(self._fetch_piece, self._pieces(files), self._source.max_workers):
             missing[piece.file] -= 1
             advance(self._size(*piece), int(not missing[piece.file]))
 
@@ -224,46 +221,46 @@ class _Fetching:
         file = self._plan.files[piece.file]
         start, stop = file.bounds(piece.number)
         name = f"{self._plan.dataset_id}/{file.name}"
-        content = b""
-        for _ in range(_ATTEMPTS):
-            if stop > start:
-                content = retrying(partial(self._source.read_range, name, start, stop))
-            if file.accepts(piece.number, content):
-                break
-            _log.info("bytes %d to %d of %s came damaged", start, stop, name)
-        else:
-            raise DatasetCorruptError(
-                f"{name} came damaged {_ATTEMPTS} times: bytes {start} to {stop} are not what the remote promised. "
-                "Nothing was put in place; if it happens again, the file is damaged there."
-            )
-        _write(self._files.create(file.name), start, content)
+
+        def read() -> bytes:
+            content = with_retries(partial(self._source.read_range, name, start, stop)) if stop > start else b""
+            if not file.accepts(piece.number, content):
+                raise DatasetCorruptError(
+                    f"{name} came damaged: bytes {start} to {stop} are not what the remote promised. Nothing was put "
+                    "in place; if it happens again, the file is damaged there."
+                )
+            return content
+
+        _write(self._files.create(file.name), start, until_intact(read))
         self._journal.add(piece)
         return piece
 
     def _check_all(self, kept: set[int]) -> None:
-        """See whether each file is whole, where that was not seen when it came."""
+        """Check each file that was not checked when it arrived, and download damaged ones again."""
         doubtful = {
             number
             for number, file in enumerate(self._plan.files)
             if file.checksum is not None and (file.count > 1 or number in kept)
         }
-        for _ in range(_ATTEMPTS):
+        damaged: set[int] = set()
+
+        def check() -> None:
+            nonlocal doubtful, damaged
+            if damaged:
+                self._fetch(damaged, unreported)
+                doubtful = damaged
             damaged = self._damaged(doubtful)
-            if not damaged:
-                return
             for number in damaged:
-                _log.info("%s came damaged", self._plan.files[number].name)
                 self._journal.forget(number)
                 self._here.pop(number, None)
-            self._fetch(damaged, _silent)
-            doubtful = damaged
-        damaged = self._damaged(doubtful)
-        if damaged:
-            names = ", ".join(self._plan.files[number].name for number in sorted(damaged))
-            raise DatasetCorruptError(
-                f"Files of {self._plan.dataset_id} came damaged again and again: {names}. Nothing was put in place; "
-                "if it happens again, they are damaged on the remote."
-            )
+            if damaged:
+                names = ", ".join(self._plan.files[number].name for number in sorted(damaged))
+                raise DatasetCorruptError(
+                    f"Files of {self._plan.dataset_id} came damaged: {names}. Nothing was put in place; if it happens "
+                    "again, they are damaged on the remote."
+                )
+
+        until_intact(check)
 
     def _damaged(self, numbers: set[int]) -> set[int]:
         size = sum(self._plan.files[number].size for number in numbers)
@@ -275,15 +272,11 @@ class _Fetching:
                 return number, _is_whole(file, content)
 
         with progress(f"checking {self._plan.dataset_id}", size, unit="bytes") as advance:
-            for number, is_whole in each_at_once(look_at, sorted(numbers), self._source.max_workers):
+            for number, is_whole in parallel_map(look_at, sorted(numbers), self._source.max_workers):
                 advance(self._plan.files[number].size)
                 if not is_whole:
                     damaged.add(number)
         return damaged
-
-
-def _silent(size: int, files: int = 0) -> None:
-    pass
 
 
 def _is_whole(file: ExpectedFile, content: BinaryIO) -> bool:

@@ -1,4 +1,4 @@
-"""What is to be sent of a local dataset: its files, at one moment, with their checksums."""
+"""Snapshot of a local dataset for an upload: its files at one moment, with their checksums."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from minari.storage.transfer.remote_files import METADATA_NAME, RemoteFile, file
 
 __all__ = [
     "LocalFile",
-    "OutgoingDataset",
-    "OutgoingFile",
-    "gather_dataset",
+    "UploadSnapshot",
+    "SnapshotFile",
+    "take_snapshot",
     "local_files",
     "old_layout",
     "regular_file",
@@ -42,9 +42,9 @@ class LocalFile:
     """One file of a local dataset.
 
     Attributes:
-        name: relative to the folder of the dataset, its parts joined by ``/``.
+        name: relative to the directory of the dataset, its parts joined by ``/``.
         size: in bytes.
-        stamp: what changes whenever the file is written.
+        stamp: changes whenever the file is written.
     """
 
     name: str
@@ -53,14 +53,14 @@ class LocalFile:
 
 
 @dataclass(frozen=True, slots=True)
-class OutgoingFile:
-    """One file that is to be sent.
+class SnapshotFile:
+    """One file of a snapshot.
 
     Attributes:
-        name: relative to the folder of the dataset, its parts joined by ``/``.
-        folder: of the dataset.
+        name: relative to the directory of the dataset, its parts joined by ``/``.
+        folder: directory of the dataset.
         size: in bytes.
-        checksums: of its content, by their algorithm: sha256, and what the remote asked for.
+        checksums: of its content, by their algorithm: sha256, and those of the remote.
         pieces: the sha256 of each piece, where it is more than one.
     """
 
@@ -72,21 +72,21 @@ class OutgoingFile:
 
     @property
     def path(self) -> Path:
-        """Where it lies."""
+        """Path of the file."""
         return file_within(self.folder, self.name)
 
     def open(self) -> BinaryIO:
-        """Open it to be read, as a regular file beneath the folder of the dataset."""
+        """Open the file for reading, as a regular file beneath the directory of the dataset."""
         with Directory(self.folder) as folder:
             return os.fdopen(folder.open(self.name), "rb")
 
     @property
     def sha256(self) -> str:
-        """Of the content, in hexadecimal digits."""
+        """SHA-256 of the content, in hexadecimal digits."""
         return self.checksums["sha256"].value
 
     def is_held_by(self, stored: RemoteFile) -> bool | None:
-        """Whether a file of a remote has this content; None where the remote tells too little to say."""
+        """Return whether a file of a remote has this content; None where the remote reports too little to decide."""
         if stored.size != self.size:
             return False
         if stored.checksum is None or stored.checksum.algorithm not in self.checksums:
@@ -95,22 +95,22 @@ class OutgoingFile:
 
 
 @dataclass(frozen=True, slots=True)
-class OutgoingDataset:
-    """A local dataset at one moment, to be sent.
+class UploadSnapshot:
+    """A local dataset at one moment.
 
     Attributes:
         dataset_id: of the dataset.
-        folder: where it lies.
+        folder: its directory.
         files: all but the hidden ones, ``data/metadata.json`` and ``data/manifest.json``.
         manifest: the content of ``data/manifest.json``, made now.
         metadata: the content of ``data/metadata.json``, None where an old dataset has none.
-        raw_metadata: what that says.
-        at_rest: the files as they were, hidden ones aside.
+        raw_metadata: the values in that.
+        at_rest: the files as they were, without hidden ones.
     """
 
     dataset_id: str
     folder: Path
-    files: tuple[OutgoingFile, ...]
+    files: tuple[SnapshotFile, ...]
     manifest: bytes
     metadata: bytes | None
     raw_metadata: Mapping[str, Any]
@@ -118,16 +118,16 @@ class OutgoingDataset:
 
     @property
     def size(self) -> int:
-        """Of all that is sent, in bytes."""
+        """Size of all that is sent, in bytes."""
         return sum(file.size for file in self.files) + len(self.manifest) + len(self.metadata or b"")
 
     @property
     def count(self) -> int:
-        """How many files are sent."""
+        """Number of files that are sent."""
         return len(self.files) + 1 + (self.metadata is not None)
 
     def check_unchanged(self) -> None:
-        """Make sure that what was sent is what was looked at.
+        """Make sure that the dataset is still that of the snapshot.
 
         Raises:
             DatasetBusyError: a file has been written meanwhile.
@@ -137,17 +137,17 @@ class OutgoingDataset:
 
 
 def old_layout(dataset_id: str) -> RemoteError:
-    """The error about a dataset without a metadata file, by which remotes tell datasets from other files."""
+    """Return the error about a dataset without a metadata file, by which remotes know datasets."""
     return RemoteError(
-        f"{dataset_id} is of an old release that kept no metadata.json, by which remotes tell datasets; upload a copy "
+        f"{dataset_id} is of an old release that kept no metadata.json, by which remotes know datasets; upload a copy "
         f"in today's layout: `minari convert {dataset_id} NEW_ID`."
     )
 
 
-def gather_dataset(
+def take_snapshot(
     dataset_id: str, *, root: str | os.PathLike[str] | None, algorithms: Collection[str] = ()
-) -> OutgoingDataset:
-    """Look at a local dataset that is to be sent; every file is read once.
+) -> UploadSnapshot:
+    """Take a snapshot of a local dataset; every file is read once.
 
     Args:
         dataset_id: of the dataset.
@@ -180,7 +180,7 @@ def gather_dataset(
             raw = with_id_of_place(raw, dataset_id)
             metadata = json.dumps(raw).encode()
             listed[METADATA_NAME] = _file_of(metadata)
-    return OutgoingDataset(
+    return UploadSnapshot(
         dataset_id,
         folder,
         tuple(file for file in files if file.name != METADATA_NAME),
@@ -191,7 +191,7 @@ def gather_dataset(
     )
 
 
-def _look_at(folder: Path, algorithms: Collection[str], file: LocalFile) -> OutgoingFile:
+def _look_at(folder: Path, algorithms: Collection[str], file: LocalFile) -> SnapshotFile:
     pieces: list[str] = []
 
     def content() -> Iterator[bytes]:
@@ -208,7 +208,7 @@ def _look_at(folder: Path, algorithms: Collection[str], file: LocalFile) -> Outg
             raise _changed(folder)
 
     checksums = checksums_of(content(), file.size, algorithms)
-    return OutgoingFile(file.name, folder, file.size, checksums, tuple(pieces))
+    return SnapshotFile(file.name, folder, file.size, checksums, tuple(pieces))
 
 
 def _file_of(content: bytes) -> ManifestFile:
@@ -224,7 +224,7 @@ def _changed(folder: Path) -> DatasetBusyError:
 
 
 def local_files(folder: Path) -> tuple[LocalFile, ...]:
-    """The files in the folder of a dataset, sorted, without hidden ones and what a remote has left of itself.
+    """Return the files in the directory of a dataset, sorted, without hidden ones and the manifest of a remote.
 
     Raises:
         RemoteError: a link leads elsewhere, or something is no file.
@@ -248,7 +248,7 @@ def _files_below(folder: Path) -> Iterator[LocalFile]:
 
 
 def regular_file(path: Path, base: Path) -> tuple[int, tuple[int, int]]:
-    """The size of a regular file in bytes, and its stamp; links that lead elsewhere are refused."""
+    """Return the size of a regular file in bytes, and its stamp; links that lead elsewhere are refused."""
     if not Path(os.path.realpath(path)).is_relative_to(base):  # which, unlike `resolve`, ends at links in a circle
         raise RemoteError(
             f"{path} is a link that leads out of {base}, and only what lies there is copied; put the file "

@@ -1,4 +1,4 @@
-"""Folders for what takes long and may be broken off: one program at a time works in one, the next goes on there."""
+"""Hidden work directories of operations that may be interrupted: one program at a time uses one, the next resumes."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from minari.errors import DatasetBusyError
 from minari.progress import progress
 
 
-__all__ = ["LOCK_NAME_WITHIN", "folder_under_way"]
+__all__ = ["LOCK_FILE_NAME", "work_dir"]
 
-#: The file in such a folder that is locked as long as a program works there.
-LOCK_NAME_WITHIN = "lock"
+#: Name of the file in a work directory that is locked as long as a program works there.
+LOCK_FILE_NAME = "lock"
 _PAUSE = 0.1  # seconds between two looks whether the other program has finished
 _PATIENCE = 600.0  # seconds in which it changes nothing, as when it computes checksums
 
 
 @contextmanager
-def folder_under_way(folder: Path, purpose: str) -> Iterator[Path]:
-    """Work alone in a hidden folder; another program that is at it is waited for.
+def work_dir(folder: Path, purpose: str) -> Iterator[Path]:
+    """Work alone in a hidden directory; another program that works there is waited for.
 
-    The folder is gone when the block ends well. When it fails, or the process is killed, what is in it
-    stays for the next that comes, unless nothing was achieved.
+    The directory is removed when the block succeeds. When it fails, or the process is killed, its content
+    stays for the next program, unless nothing was achieved.
 
     Args:
-        folder: made where missing, with its parents.
-        purpose: what it is for, for who watches the progress.
+        folder: the directory, created if missing, with its parents.
+        purpose: shown to those who wait for it, such as ``"downloading x-v0"``.
 
     Yields:
-        The folder.
+        The directory.
     """
     created = make_parents(folder.parent)
     try:
@@ -74,7 +74,7 @@ def _opened(folder: Path) -> Lock | None:
     while True:  # as the folder, and empty ones around it, may be removed between any two lines
         make_directory(folder)
         try:
-            return try_lock(folder / LOCK_NAME_WITHIN)
+            return try_lock(folder / LOCK_FILE_NAME)
         except FileNotFoundError:
             continue
 
@@ -96,7 +96,7 @@ def _waited_for(folder: Path, purpose: str) -> Lock:
 
 
 def _newest(folder: Path) -> tuple[int, int]:
-    """What changes as long as a program writes into a folder: the number of its files, and the newest time."""
+    """Return the number of files in a directory and the newest time, which change while a program writes there."""
     times = [0]
     for path, _, names in os.walk(folder):
         for name in names:

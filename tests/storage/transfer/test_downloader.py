@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minari.errors import DatasetCorruptError, MinariError, RemoteAccessError, RemoteError, RemoteUnreachableError
-from minari.storage.transfer import downloading, retries
+from minari.storage.transfer import downloader, limits
 from minari.storage.transfer.checksums import Checksum, checksum_of
 from minari.storage.transfer.download_plan import DownloadPlan, ExpectedFile, plan_download
-from minari.storage.transfer.downloading import fetch_files
+from minari.storage.transfer.downloader import fetch_files
 from minari.storage.transfer.manifest import MANIFEST_NAME, PIECE_SIZE, Manifest, ManifestFile
 from minari.storage.transfer.remote_files import RemoteDatasetNotFoundError, RemoteFile, RemoteFileNotFoundError
 
@@ -80,7 +80,7 @@ def checked(shelf: Shelf) -> Shelf:
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is asked again is asked at once."""
-    monkeypatch.setattr(retries, "_FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(limits, "FIRST_PAUSE", 0.0)
 
 
 def content_of(folder: Path) -> dict[str, bytes]:
@@ -220,7 +220,7 @@ def test_the_files_of_another_folder_are_copied(checked: Shelf, tmp_path: Path) 
 
 
 def test_too_little_room_is_seen_beforehand(checked: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(downloading.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000})())
+    monkeypatch.setattr(downloader.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000})())
     with pytest.raises(RemoteError, match=r"takes 12\.6 MB more and .* has 0\.0 MB left"):
         fetch(checked, tmp_path)
     assert not checked.asked
