@@ -13,6 +13,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any, ClassVar, NamedTuple
 
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
 from minari._base.addresses import without_credentials
 from minari._base.files import NAMESPACE_METADATA_FILENAME
 from minari._base.json_text import shortened
@@ -22,12 +24,10 @@ from minari._model.metadata_json import parse_metadata, with_id_of_place
 from minari.errors import DatasetCorruptError, RemoteAccessError, RemoteError
 from minari.storage.remotes.base import MAX_WORKERS, CloudStorage
 from minari.storage.remotes.hub.client import HubClient, RefusedError
-from minari.storage.remotes.hub.contents import Content
-from minari.storage.remotes.hub.lfs import find_contents
-from minari.storage.remotes.hub.listing import files_of, metadata_of, read_index, search_repositories
-from minari.storage.remotes.hub.publishing import HubPublisher, Wanted, card_of
-from minari.storage.remotes.hub.registers import datasets_in, namespaces_in, without_registers
-from minari.storage.remotes.hub.repository import Change, HubRepository, RepositoryState
+from minari.storage.remotes.hub.publishing import HubPublisher, Operations, card_of
+from minari.storage.remotes.hub.repository import HubRepository, RepositoryState, search_repositories
+from minari.storage.remotes.hub.repository_index import datasets_in, namespaces_in, without_registers
+from minari.storage.remotes.hub.upload import FileAddition, UploadProgress
 from minari.storage.transfer.index import INDEX_FILE_NAME
 from minari.storage.transfer.limits import with_retries
 from minari.storage.transfer.manifest import MANIFEST_NAME
@@ -125,7 +125,7 @@ class HuggingFaceStorage(CloudStorage):
 
         def with_index(repository: str) -> dict[str, bytes | None]:
             names, files = listed[repository]
-            return self._with_entries(names, read_index(self._repository(repository), files))
+            return self._with_entries(names, self._repository(repository).read_index(files))
 
         listed_all: dict[str, bytes | None] = {}
         for found in parallel_map(with_index, listed, self.max_workers):
@@ -135,8 +135,8 @@ class HuggingFaceStorage(CloudStorage):
     def _list_one(self, repository: str, prefix: str) -> dict[str, bytes | None]:
         """The datasets in one repository; its index is read while it is not known whether there is one."""
         with ThreadPoolExecutor(min(2, self.max_workers)) as pool:
-            files = pool.submit(files_of, self._client, f"{self._owner}/{repository}")
-            index = pool.submit(read_index, self._repository(repository))
+            files = pool.submit(self._repository(repository).files)
+            index = pool.submit(self._repository(repository).read_index)
         return self._with_entries(self._relative(datasets_in(repository, files.result()), prefix), index.result())
 
     def _with_entries(self, names: Iterable[str], entries: Mapping[str, bytes]) -> dict[str, bytes | None]:
@@ -146,7 +146,7 @@ class HuggingFaceStorage(CloudStorage):
         """The names of the files in each repository of the owner, those only that can hold what is meant."""
         wanted, slash, _ = self._prefix.partition("/")
         if slash:
-            return {wanted: files_of(self._client, f"{self._owner}/{wanted}")}
+            return {wanted: self._repository(wanted).files()}
         action = f"listing the datasets of {self._owner}"
         found = search_repositories(self._client, {"author": self._owner}, action, self.max_workers)
         return {name.partition("/")[2]: files for name, files in found.items()}
@@ -182,7 +182,7 @@ class HuggingFaceStorage(CloudStorage):
 
         def found() -> dict[str, str]:
             try:
-                addresses = find_contents(repository, wanted, max(self.max_workers - 1, 1))
+                addresses = repository.find_contents(wanted, max(self.max_workers - 1, 1))
             except RemoteError as error:
                 _log.debug("Each file is asked for by itself: %s", error)
                 return {}
@@ -205,9 +205,8 @@ class HuggingFaceStorage(CloudStorage):
         asked = self._addresses.get(name)
         address = None if asked is None else asked.result().get(name)
         if address is not None:
-            action = f"reading {name}"
             try:
-                return self._repository(repository).read_at(address, (start, stop), action, signed=True)
+                return self._repository(repository).read_signed(address, (start, stop), f"reading {name}")
             except (RefusedError, RemoteAccessError, RemoteFileNotFoundError):  # it is good for a while only
                 self._addresses.pop(name, None)
         return self._repository(repository).read(path, (start, stop))
@@ -227,23 +226,29 @@ class HuggingFaceStorage(CloudStorage):
         repository, path = self._place(snapshot.dataset_id)
         publisher, folder = self._publisher(repository), f"{path}/" if path else ""
         card = cache(partial(card_of, snapshot, f"{self.address}/{snapshot.dataset_id}"))
-        contents = [
-            *(Content.of_file(folder + file.name, file) for file in snapshot.files),
-            Content.of_bytes(folder + MANIFEST_NAME, snapshot.manifest, counts=True),
-            Content.of_bytes(folder + METADATA_NAME, snapshot.metadata, counts=True),
-        ]
-        files = frozenset(content.path for content in contents)
+        small = {folder + MANIFEST_NAME: snapshot.manifest, folder + METADATA_NAME: snapshot.metadata}
+        sizes = {folder + file.name: file.size for file in snapshot.files}
+        sizes |= {path: len(content) for path, content in small.items()}
+        files, progress = frozenset(sizes), UploadProgress(advance, sizes)
 
-        def wanted(state: RepositoryState) -> Wanted:
+        def wanted(state: RepositoryState) -> Operations:
             if folder + METADATA_NAME in state.files:
                 raise already_there(self.address, snapshot.dataset_id)
-            left = [Change(name) for name in sorted(state.files - files) if name.startswith(f"{folder}data/")]
-            return Wanted([*contents, *publisher.beside(state, snapshot, path, files, card)], left)
+            left = sorted(name for name in state.files - files if name.startswith(f"{folder}data/"))
+            return [
+                *(CommitOperationDelete(name, is_folder=False) for name in left),
+                *(
+                    FileAddition(folder + file.name, str(file.path), file=file, progress=progress)
+                    for file in snapshot.files
+                ),
+                *(CommitOperationAdd(*file) for file in small.items()),
+                *publisher.beside(state, snapshot, path, files, card),
+            ]
 
         publisher.change(
             f"Add the dataset {snapshot.dataset_id}",
             wanted,
-            advance=advance,
+            progress=progress,
             check=snapshot.check_unchanged,
             is_done=lambda: publisher.read(folder + MANIFEST_NAME) == snapshot.manifest,
         )
@@ -284,7 +289,7 @@ def list_community(
         if not wanted:
             return {}
         try:
-            entries = metadata_of(HubRepository(client, name), found[name], 1)
+            entries = HubRepository(client, name).metadata(found[name], 1)
         except (RemoteAccessError, RemoteFileNotFoundError) as error:  # gated, or gone meanwhile
             _log.warning("The datasets of %s are left out: %s", name, error)
             return {}

@@ -121,9 +121,6 @@ class HubBackend(Backend):
         environment = {**server.environment(home), "HF_ENDPOINT": proxy.url}
         super().__init__(f"hf://{self._owner}", proxy, environment)
 
-    def shorten_timeouts(self, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-        monkeypatch.setattr("minari.storage.remotes.hub.client._READ", seconds)
-
     def _repository(self, name: str) -> tuple[str, str]:
         first, _, rest = name.partition("/")
         return f"{self._owner}/{first}", rest
