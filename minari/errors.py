@@ -35,6 +35,12 @@ built-in exception that programs written for earlier releases already catch, so
     └── RemoteError               (ValueError)         a remote that is unknown or cannot do what it is asked
         ├── RemoteAccessError     (PermissionError too)  the remote does not let this user do it
         └── RemoteUnreachableError (ConnectionError too)  the remote does not answer
+
+Warnings that programs may want to tell apart are classes as well, all of them below :class:`UserWarning`::
+
+    UserWarning
+    ├── MissingMetadataWarning                         a new dataset lacks metadata worth giving
+    └── UnfitEpisodeWarning                            an episode that was recorded cannot be stored
 """
 
 from __future__ import annotations
@@ -62,6 +68,7 @@ __all__ = [
     "MetadataError",
     "MinariError",
     "MissingDependencyError",
+    "MissingMetadataWarning",
     "NamespaceError",
     "RemoteAccessError",
     "RemoteError",
@@ -69,6 +76,7 @@ __all__ = [
     "ScoreError",
     "SpaceError",
     "StorageError",
+    "UnfitEpisodeWarning",
     "UnknownFormatError",
     "UnknownSpaceError",
     "UnsafePathError",
@@ -167,7 +175,18 @@ class CompressionError(MinariError, ValueError):
 
 
 class EpisodeError(MinariError, ValueError):
-    """The parts of an episode do not fit together, or do not fit their space."""
+    """The parts of an episode do not fit together, or do not fit their space.
+
+    Attributes:
+        info_path: the keys, joined by ``/``, of the info that cannot be stored, as ``DataCollector.discard_info``
+            takes them; None for any other cause.
+        problem: the message without its advice on infos.
+    """
+
+    def __init__(self, *args: object, info_path: str | None = None, problem: str | None = None) -> None:
+        super().__init__(*args)
+        self.info_path = info_path
+        self.problem = str(self) if problem is None else problem
 
 
 class EpisodeTypeError(EpisodeError, TypeError):
@@ -234,3 +253,19 @@ class RemoteUnreachableError(RemoteError, ConnectionError):
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class MissingMetadataWarning(UserWarning):
+    """A dataset is created without metadata worth giving, such as its author."""
+
+
+class UnfitEpisodeWarning(UserWarning):
+    """An episode that was recorded cannot be stored, and stays in memory until it is mended or dropped.
+
+    Attributes:
+        error: why it cannot be stored.
+    """
+
+    def __init__(self, message: str, error: Exception | None = None) -> None:
+        super().__init__(message)
+        self.error = error

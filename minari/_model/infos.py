@@ -573,10 +573,15 @@ def _json_texts(values: Any, path: Path) -> list[str]:
         try:
             texts.append(to_json(None if value is ABSENT else value))
         except (TypeError, ValueError) as error:
-            raise EpisodeTypeError(
+            problem = (
                 f"The info {_shown(path)!r} at step {row} is {brief(value)} ({type_name(value)}), which is or holds "
-                f"what cannot be stored ({error}); change or drop it in a StepDataCallback, or call "
-                f"discard_info({info_name(path)!r}) on the collector."
+                f"what cannot be stored ({error})"
+            )
+            name = info_name(path)
+            raise EpisodeTypeError(
+                f"{problem}; change or drop it in a StepDataCallback, or call discard_info({name!r}) on the collector.",
+                info_path=name,
+                problem=problem,
             ) from error
     return texts
 

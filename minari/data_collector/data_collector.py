@@ -23,7 +23,7 @@ from minari._storages.base import PathLike
 from minari.data_collector.callbacks import EpisodeMetadataCallback, StepDataCallback
 from minari.data_collector.columns import kept, last_info, last_row, private
 from minari.data_collector.episode_buffer import EpisodeBuffer
-from minari.data_collector.episode_queue import Medium, PendingEpisodes
+from minari.data_collector.episode_queue import Medium, Note, PendingEpisodes
 from minari.data_collector.exit_handlers import leave, tell, watch
 from minari.data_collector.recorder import EpisodeRecorder, RecordedValues
 from minari.dataset.from_buffers import DatasetDescription, EnvLike
@@ -278,7 +278,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         # Environment and caller may change their own, so the copies count.
         self._last = last_row(buffer.observations), last_info(buffer.infos or {})
         # What is to be said comes last, as a warning may be an exception: the episode is safe by then.
-        notes = self._recorder.take_notes()
+        notes: list[Note] = [*self._recorder.take_notes()]
         notes += self._outside.add(buffer.observations, buffer.actions, number)
         notes += self._pending.add(buffer)
         self._recorder.clear()
