@@ -1,6 +1,10 @@
-"""Bars for operations that count different things, in one display."""
+"""Bars on a terminal: of operations that count different things, and of a recording."""
 
 from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import (
@@ -17,10 +21,14 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from minari.cli.rollout import Goal, Tally
+from minari.cli.terminal import open_console
 from minari.progress import ProgressTask
 
 
-__all__ = ["Bars", "bars_on"]
+__all__ = ["Bars", "open_bars", "recording_bar"]
+
+_INTERVAL = 0.1  # seconds between two updates; an environment may take a hundred thousand steps in one
 
 
 class _AmountColumn(ProgressColumn):
@@ -37,7 +45,7 @@ class _AmountColumn(ProgressColumn):
         return Text.assemble(self._count.render(task), f" {task.fields['unit']}")
 
 
-def bars_on(console: Console) -> Progress:
+def open_bars(console: Console) -> Progress:
     """A display of bars, of which nothing remains when it is closed."""
     return Progress(
         TextColumn("{task.description}", markup=False),
@@ -67,3 +75,46 @@ class Bars:
     def finished(self, task: ProgressTask) -> None:
         """Take it away."""
         self._display.remove_task(self._bars.pop(task))
+
+
+@contextmanager
+def recording_bar(description: str, goal: Goal) -> Iterator[Callable[[Tally], None]]:
+    """Draw a bar for the time of the ``with`` block.
+
+    Yields:
+        What is to be told about every step.
+    """
+    console = open_console(stderr=True)
+    if not console.is_terminal:
+        yield lambda tally: None
+        return
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[numbers]}", markup=False),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task(description, total=goal.steps or goal.episodes, numbers="")
+        started = time.monotonic()
+        due = started
+        last: Tally | None = None
+
+        def report(tally: Tally) -> None:
+            nonlocal due, last
+            last, now = tally, time.monotonic()
+            if now >= due:
+                due = now + _INTERVAL
+                draw(tally, now)
+
+        def draw(tally: Tally, now: float) -> None:
+            done = tally.steps if goal.steps is not None else tally.finished
+            speed = tally.steps / max(now - started, _INTERVAL)
+            unit = f"steps, {tally.finished} episodes" if goal.steps is not None else "episodes"
+            numbers = f"{unit}, {speed:.0f} steps/s, mean return {tally.mean_return:.4g}"
+            progress.update(bar, completed=done, numbers=numbers)
+
+        yield report
+        if last is not None:  # a short recording may have ended before anything was drawn
+            draw(last, time.monotonic())

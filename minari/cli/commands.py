@@ -1,18 +1,33 @@
-"""The commands with their arguments and options: what a user types, and nothing of what it does.
+"""The commands with their arguments and options.
 
-Only Typer is imported here. What a command does is in a module of its own, which
-:func:`minari.cli.running.carry_out` loads when the command runs.
+The modules that carry them out are imported when their command runs, so that ``minari --help`` and a mistyped
+option answer without waiting for libraries that they have no use for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from minari.cli.running import carry_out
+from minari import __version__
+from minari._base.lazy import LazyModule
+from minari.cli.running import run_command
+from minari.cli.terminal import echo
+
+
+if TYPE_CHECKING:
+    from minari.cli import changing, listing, record, recovery, sharing, show, validate
+else:
+    changing = LazyModule("minari.cli.changing")
+    listing = LazyModule("minari.cli.listing")
+    record = LazyModule("minari.cli.record")
+    recovery = LazyModule("minari.cli.recovery")
+    sharing = LazyModule("minari.cli.sharing")
+    show = LazyModule("minari.cli.show")
+    validate = LazyModule("minari.cli.validate")
 
 
 __all__ = ["app"]
@@ -30,7 +45,10 @@ class _PlainFlags:
 
 
 class _Command(_PlainFlags, TyperCommand):
-    pass
+    """A command whose failures and warnings are lines on standard error."""
+
+    def invoke(self, ctx: Any) -> Any:
+        return run_command(lambda: super(_Command, self).invoke(ctx))
 
 
 class _Group(_PlainFlags, TyperGroup):
@@ -82,7 +100,7 @@ Token = Annotated[
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        carry_out("version", "print_version")
+        echo(f"Minari version: {__version__}")
         raise typer.Exit
 
 
@@ -158,7 +176,27 @@ def _record(
 
     Ctrl-C ends the recording and keeps what there is; --append goes on with it.
     """
-    carry_out("record", "record", **locals())
+    record.record(
+        record.Plan(
+            env_id=env_id,
+            dataset_id=dataset_id,
+            episodes=episodes,
+            steps=steps,
+            policy=policy,
+            seed=seed,
+            env_kwargs=env_kwargs,
+            data_format=data_format,
+            compression=compression,
+            record_infos=record_infos,
+            append=append,
+            author=author,
+            author_email=author_email,
+            algorithm_name=algorithm_name,
+            description=description,
+            code_permalink=code_permalink,
+            eval_env=eval_env,
+        )
+    )
 
 
 @app.command("list", epilog="Example: minari list local --prefix D4RL/")
@@ -186,11 +224,12 @@ def _list(
     quiet: Quiet = False,
 ) -> None:
     """List the datasets of this machine or of a remote."""
-    options = locals()
-    if options.pop("recordings"):
-        carry_out("recover", "list_in_progress", place=place, as_json=as_json)
+    if recordings:
+        recovery.list_in_progress(place=place, as_json=as_json)
     else:
-        carry_out("listing", "list_datasets", **options)
+        listing.list_datasets(
+            place=place, every=every, prefix=prefix, as_json=as_json, token=token, key_path=key_path, quiet=quiet
+        )
 
 
 @app.command("show", epilog="Example: minari show D4RL/door/human-v2")
@@ -209,7 +248,7 @@ def _show(
     quiet: Quiet = False,
 ) -> None:
     """Describe a dataset and its environment, with the returns and lengths of its episodes."""
-    carry_out("show", "show_dataset", **locals())
+    show.show_dataset(dataset=dataset, as_json=as_json, token=token, key_path=key_path, quiet=quiet)
 
 
 @app.command("combine", epilog="Example: minari combine toy/a-v0 toy/b-v0 --dataset-id toy/both-v0")
@@ -218,7 +257,7 @@ def _combine(
     new_id: Annotated[str, typer.Option("--dataset-id", metavar="ID", help="The id of the new dataset.")],
 ) -> None:
     """Make one dataset out of several of the same environment."""
-    carry_out("listing", "combine", **locals())
+    changing.combine(dataset_ids=dataset_ids, new_id=new_id)
 
 
 @app.command("convert", epilog="Example: minari convert cartpole/a-v0 cartpole/b-v0 --format zarr --compression zstd")
@@ -236,7 +275,13 @@ def _convert(
     ] = None,
 ) -> None:
     """Make a dataset of another in another format, with the same values and metadata."""
-    carry_out("convert", "convert", **locals())
+    changing.convert(
+        dataset_id=dataset_id,
+        new_id=new_id,
+        data_format=data_format,
+        compression=compression,
+        compatible_with=compatible_with,
+    )
 
 
 @app.command("repack", epilog="Example: minari repack D4RL/door/human-v2")
@@ -248,7 +293,7 @@ def _repack(
 
     Values and metadata stay as they are; the change is atomic.
     """
-    carry_out("convert", "repack", **locals())
+    changing.repack(dataset_id=dataset_id, compression=compression)
 
 
 @app.command("rename", epilog="Example: minari rename cartpole/draft-v0 cartpole/random-v0")
@@ -260,7 +305,7 @@ def _rename(
 
     Datasets that were combined from it name its new id afterwards; what lies on a remote stays as it is.
     """
-    carry_out("listing", "rename", **locals())
+    changing.rename(old_id, new_id)
 
 
 @app.command("delete", epilog="Example: minari delete cartpole/random-v0")
@@ -269,7 +314,7 @@ def _delete(
     without_asking: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Delete datasets from this machine."""
-    carry_out("listing", "delete", **locals())
+    changing.delete(dataset_ids=dataset_ids, without_asking=without_asking)
 
 
 @app.command("clean", epilog="Example: minari clean --dry-run")
@@ -291,7 +336,13 @@ def _clean(
 
     What a program that is alive works on is left alone, and so are recordings.
     """
-    carry_out("clean", "clean", **locals())
+    recovery.clean(
+        dataset_ids=dataset_ids,
+        dry_run=dry_run,
+        root=root,
+        without_asking=without_asking,
+        discard_changes=discard_changes,
+    )
 
 
 @app.command("download", epilog="Example: minari download D4RL/door/human-v2")
@@ -312,7 +363,15 @@ def _download(
     A download that was broken off goes on where it stopped, and a dataset appears when all of it has
     come and is right.
     """
-    carry_out("sharing", "download", **locals())
+    sharing.download(
+        datasets=datasets,
+        force=force,
+        remote=remote,
+        token=token,
+        key_path=key_path,
+        max_workers=max_workers,
+        quiet=quiet,
+    )
 
 
 @app.command("upload", epilog="Example: minari upload cartpole/random-v0 --remote gcp://bucket")
@@ -340,7 +399,17 @@ def _upload(
 
     Others see a dataset there when it is complete; one that is there already is never replaced.
     """
-    carry_out("sharing", "upload", **locals())
+    sharing.upload(
+        dataset_ids=dataset_ids,
+        remote=remote,
+        token=token,
+        key_path=key_path,
+        no_verify=no_verify,
+        private=private,
+        force=force,
+        max_workers=max_workers,
+        quiet=quiet,
+    )
 
 
 @app.command("validate", epilog="Example: minari validate D4RL/door/human-v2 --checksums")
@@ -367,7 +436,7 @@ def _validate(
 
     Every episode is read. The exit status is 1 where there is an error.
     """
-    carry_out("validate", "validate", **locals())
+    validate.validate(datasets=datasets, every=every, checksums=checksums, fix=fix, as_json=as_json, quiet=quiet)
 
 
 @app.command("recover", epilog="Example: minari recover 3f2a --dataset-id cartpole/random-v0")
@@ -391,4 +460,6 @@ def _recover(
 
     Author, description and the like are kept, where the program gave them.
     """
-    carry_out("recover", "recover", **locals())
+    recovery.recover(
+        name=name, dataset_id=dataset_id, every=every, discard=discard, root=root, without_asking=without_asking
+    )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from minari._base.lazy import LazyModule
-from minari.cli.terminal import complain, open_console
+from minari.cli.terminal import echo, open_console
 from minari.progress import ProgressTask, observe_progress
 
 
@@ -37,7 +37,7 @@ def progress_bars(*, quiet: bool = False) -> Iterator[None]:
         with observe_progress(PlainLines()):
             yield
         return
-    with bars.bars_on(console) as display, observe_progress(bars.Bars(display)):
+    with bars.open_bars(console) as display, observe_progress(bars.Bars(display)):
         yield
 
 
@@ -58,7 +58,11 @@ class PlainLines:
         say: is given the lines.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, say: Callable[[str], None] = complain) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        say: Callable[[str], None] = lambda line: echo(line, err=True),
+    ) -> None:
         self._clock, self._say = clock, say
         self._counts: dict[ProgressTask, _Count] = {}
 

@@ -1,12 +1,15 @@
-"""Writes to standard output and standard error: for people where they are terminals, plain text where not."""
+"""Output: lines, tables and JSON, without anything that could deceive a reader or direct a terminal."""
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import re
 import sys
+from collections.abc import Iterable, Mapping
 from io import TextIOWrapper
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from minari._base.lazy import LazyModule
 
@@ -20,7 +23,21 @@ else:
     rich = LazyModule("rich")  # commands that print lines of text only do not wait for it
 
 
-__all__ = ["complain", "open_console", "page_width", "printable", "show", "tell"]
+__all__ = [
+    "UNKNOWN",
+    "as_json",
+    "counted",
+    "echo",
+    "open_console",
+    "page_width",
+    "print_json",
+    "printable",
+    "show",
+    "warn",
+]
+
+#: Stands in a table for a value that is missing.
+UNKNOWN = "–"
 
 _ANY_WIDTH = 100_000  # columns: more than any table has
 _PAGE_WIDTH = 110  # columns, where nothing says how wide the output is
@@ -55,17 +72,50 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def tell(text: str) -> None:
-    """Print one line on standard output, however long it is."""
-    _accept_any_letter(sys.stdout)
-    print(printable(text), flush=True)
+def echo(text: str, *, err: bool = False, style: str = "") -> None:
+    """Print one line, however long it is and, on standard error, however many lines the text has.
+
+    Args:
+        text: the line.
+        err: print on standard error.
+        style: its color there, where that is a terminal.
+    """
+    if err:
+        line = " ".join(printable(text).split())
+        open_console(stderr=True).print(rich.text.Text(line, style=style), soft_wrap=True)
+    else:
+        _accept_any_letter(sys.stdout)
+        print(printable(text), flush=True)
 
 
-def complain(text: str) -> None:
-    """Print one line on standard error, however long it is and however many lines the text has."""
-    style = "red" if text.startswith("Error") else "yellow" if text.startswith("Warning") else ""
-    line = " ".join(printable(text).split())
-    open_console(stderr=True).print(rich.text.Text(line, style=style), soft_wrap=True)
+def warn(text: str) -> None:
+    """Print a warning as one line on standard error."""
+    echo(f"Warning: {text}", err=True, style="yellow")
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON that every program reads."""
+    print(json.dumps(as_json(value), indent=2))
+
+
+def as_json(value: Any) -> Any:
+    """Return what JSON holds for a value of the metadata.
+
+    Sets become sorted lists. JSON knows neither infinity nor NaN, so that numbers which are not
+    finite become null; inside the description of a space, which is a text, they stay.
+
+    >>> as_json({"author": {"Grace", "Ada"}, "ref_max_score": float("inf")})
+    {'author': ['Ada', 'Grace'], 'ref_max_score': None}
+    """
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): as_json(item) for key, item in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return sorted(map(as_json, value), key=str)
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return [as_json(item) for item in value]
+    return value
 
 
 def show(renderable: rich.console.RenderableType) -> None:

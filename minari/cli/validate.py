@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 import typer
@@ -12,7 +11,7 @@ from minari._base.settings import get_listed_root
 from minari._catalog.listing import did_you_mean_local, walk_catalog
 from minari.cli.progress import progress_bars
 from minari.cli.running import UsageError, for_each
-from minari.cli.terminal import counted, tell
+from minari.cli.terminal import counted, echo, print_json
 from minari.dataset.validation import Finding, Report, repair
 from minari.errors import DatasetNotFoundError
 
@@ -41,7 +40,7 @@ def validate(
         reports.append(report)
         if not as_json:
             for line in [*done, *_lines(report)]:
-                tell(line)
+                echo(line)
         if not report.ok:
             raise typer.Exit(1)
 
@@ -49,7 +48,7 @@ def validate(
         for_each(names, examine)
     finally:
         if as_json:
-            print(json.dumps([report.as_dict() for report in reports], indent=2))
+            print_json([report.as_dict() for report in reports])
 
 
 def _local_datasets() -> list[str]:
