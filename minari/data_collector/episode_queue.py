@@ -29,7 +29,6 @@ from minari._catalog.layout import get_dataset_path
 from minari._catalog.recordings import Recording, RecordingState, new_recording, resume_recording
 from minari._model.arguments import check_whole_number
 from minari._model.compression import CompressionChoice
-from minari._model.differences import differing_leaf
 from minari._model.env_spec import difference_up_to_max_episode_steps
 from minari._model.episode_buffer import EpisodeBuffer
 from minari._model.episode_codec import REWARDS, EpisodeCodec, size_of, without_info
@@ -54,6 +53,7 @@ from minari.errors import (
     UnfitEpisodeWarning,
 )
 from minari.spaces import EpisodeColumns, codec_for
+from minari.spaces.differences import differing_leaf
 
 
 #: What a collector warns about, once the lock is free: a warning may be an exception.
