@@ -5,17 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minari._base.files import METADATA_FILE_NAME, read_regular
+from minari._base.lazy import LazyModule
 from minari._model.dataset_id import is_dataset_id
-from minari._model.metadata import DatasetMetadata
 from minari._model.metadata_json import MOST_METADATA, check_metadata, parse_metadata
 from minari._storages.journal import JOURNAL_NAME, pending_change
 from minari._storages.paths import is_remote
 from minari._storages.registry import get_minari_storage
 from minari._storages.staged_directory import CHANGES_NAME, folder_size, pending_changes
 from minari.errors import DataPathError, DatasetBusyError, DatasetCorruptError
+
+
+if TYPE_CHECKING:
+    from minari._model import metadata
+else:
+    metadata = LazyModule("minari._model.metadata")  # a list of datasets does without NumPy and Gymnasium
 
 
 __all__ = ["find_raw_metadata", "read_raw_metadata", "refuse_unfinished", "with_measured_size"]
@@ -113,7 +119,7 @@ def with_measured_size(raw: dict[str, Any], data_path: str | os.PathLike[str]) -
     return {**raw, "dataset_size": round(folder_size(Path(data_path)) / 1e6, 1)}
 
 
-def read_metadata(data_path: Path) -> DatasetMetadata:
+def read_metadata(data_path: Path) -> metadata.DatasetMetadata:
     """The metadata of the dataset in a folder, after a change that a killed program has committed.
 
     Raises:
@@ -121,7 +127,7 @@ def read_metadata(data_path: Path) -> DatasetMetadata:
         DatasetCorruptError: the metadata are damaged.
     """
     raw, source = find_raw_metadata(data_path)
-    return DatasetMetadata(with_measured_size(raw, data_path), source)
+    return metadata.DatasetMetadata(with_measured_size(raw, data_path), source)
 
 
 def exists(data_path: Path) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from minari._base.settings import get_default_remote
-from minari._model.compression import CompressionChoice
 from minari.cli.running import UsageError
 
 
@@ -14,7 +13,7 @@ __all__ = ["parse_compression", "read_credentials"]
 _TAKES_THE_TOKEN = ("hf://", "http://", "https://")  # the others take the path of the key file
 
 
-def parse_compression(texts: list[str] | None) -> CompressionChoice:
+def parse_compression(texts: list[str] | None) -> str | dict[str, str] | None:
     """Return the choice of codecs for a dataset.
 
     Args:
