@@ -26,9 +26,12 @@ __all__ = [
     "NAMESPACE_METADATA_FILENAME",
     "create_namespace",
     "delete_namespace",
+    "find_namespace",
     "get_namespace_metadata",
+    "install_namespace_metadata",
     "list_local_namespaces",
     "namespace_hierarchy",
+    "namespace_metadata_path",
     "update_namespace_metadata",
     "validate_namespace",
 ]
@@ -76,10 +79,10 @@ def create_namespace(namespace: str, description: str | None = None, *, root: Ro
         NamespaceError: it exists, or a dataset has its name.
         MetadataError: JSON cannot hold the metadata; nothing is made.
     """
-    folder = _folder(namespace, root)
-    if _metadata_file(folder).exists():
+    file = namespace_metadata_path(namespace, root)
+    if file.exists():
         raise NamespaceError(f"Namespace {namespace!r} already exists; update its metadata instead.")
-    if dataset_exists(folder):
+    if dataset_exists(file.parent):
         raise NamespaceError(f"{namespace!r} is a dataset and cannot be a namespace; choose another name.")
     warn_about_mistyped(kwargs, known=("description",))
     metadata = dict(kwargs) if description is None else {**kwargs, "description": description}
@@ -104,7 +107,7 @@ def update_namespace_metadata(
         MetadataError: JSON cannot hold the metadata; the old are kept.
         StorageError: they cannot be written; the old are kept.
     """
-    file = _existing_metadata_file(namespace, root)
+    file = find_namespace(namespace, root)
     warn_about_mistyped(kwargs, known=("description",))
     with storage_errors(file):
         write_atomically(file, _metadata_text({**kwargs, "description": description}))
@@ -118,7 +121,7 @@ def get_namespace_metadata(namespace: str, *, root: Root = None) -> dict[str, An
         NamespaceError: it does not exist.
         DatasetCorruptError: its metadata file is damaged.
     """
-    return _read_metadata(_existing_metadata_file(namespace, root))
+    return _read_metadata(find_namespace(namespace, root))
 
 
 def delete_namespace(namespace: str, *, root: Root = None) -> None:
@@ -132,8 +135,8 @@ def delete_namespace(namespace: str, *, root: Root = None) -> None:
         NamespaceError: it holds datasets, namespaces or other files.
         StorageError: the directory cannot be deleted; the namespace is as before.
     """
-    folder = _folder(namespace, root)
-    file = _metadata_file(folder)
+    file = namespace_metadata_path(namespace, root)
+    folder = file.parent
     if not file.exists():
         warn(f"Namespace {namespace!r} does not exist; there is nothing to delete.")
         return
@@ -161,22 +164,43 @@ def list_local_namespaces(*, root: Root = None) -> list[str]:
     return sorted(folder.id for folder in walk_catalog(get_listed_root(root)) if folder.is_namespace)
 
 
-def _folder(namespace: str, root: Root) -> Path:
+def namespace_metadata_path(namespace: str, root: Root) -> Path:
+    """Return the path of the metadata of a local namespace, which exists where the namespace does.
+
+    Raises:
+        DatasetIdError: the namespace is malformed.
+    """
     validate_namespace(namespace)
-    return get_dataset_path(namespace, root=root)
+    return get_dataset_path(namespace, root=root) / NAMESPACE_METADATA_FILENAME
 
 
-def _metadata_file(folder: Path) -> Path:
-    return folder / NAMESPACE_METADATA_FILENAME
+def find_namespace(namespace: str, root: Root) -> Path:
+    """Return the path of the metadata of a local namespace.
 
-
-def _existing_metadata_file(namespace: str, root: Root) -> Path:
-    file = _metadata_file(_folder(namespace, root))
+    Raises:
+        DatasetIdError: the namespace is malformed.
+        NamespaceError: it does not exist.
+    """
+    file = namespace_metadata_path(namespace, root)
     if not file.exists():
         raise NamespaceError(
             f"Namespace {namespace!r} does not exist locally; create it or download its metadata first."
         )
     return file
+
+
+def install_namespace_metadata(namespace: str, received: Path, root: Root) -> None:
+    """Give a local namespace, which is made where missing, the metadata in a file.
+
+    Raises:
+        DatasetCorruptError: the file holds no metadata; nothing is changed.
+    """
+    text = _metadata_text(_read_metadata(received))
+    file = namespace_metadata_path(namespace, root)
+    if file.exists():
+        write_atomically(file, text)
+    else:
+        ensure_namespace_directories(get_datasets_root(root), namespace, text)
 
 
 def _read_metadata(file: Path) -> dict[str, Any]:

@@ -269,7 +269,7 @@ def _verified_columns(source: StorageCore, indices: Sequence[int]) -> Iterator[t
     """The columns of episodes, compared with their checksums, so that what is damaged does not get a new one."""
     before, source.verify_checksums = source.verify_checksums, True
     try:
-        yield from source._read_columns(indices)
+        yield from source.stored_columns(indices)
     finally:
         source.verify_checksums = before
 

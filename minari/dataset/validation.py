@@ -231,7 +231,7 @@ def _failure(error: Exception, *, episode: int | None = None, path: str | None =
     is_ours = isinstance(error, (MinariError, OSError))
     message = str(error) if is_ours else f"{type(error).__name__}: {shortened(str(error))}"
     kind = "checksum" if isinstance(error, ChecksumError) else "unreadable"
-    return Finding("error", kind, message, episode, getattr(error, "leaf", None), path)
+    return Finding("error", kind, message, episode, None, path)
 
 
 def _guarded(findings: Iterable[Finding], path: str) -> Iterator[Finding]:
@@ -275,7 +275,7 @@ def _episodes(storage: MinariStorage, total: int) -> Iterator[tuple[int, Columns
     start = 0
     while start < total:
         with suppress(Exception):
-            for index, columns in storage._read_columns(range(start, total)):
+            for index, columns in storage.stored_columns(range(start, total)):
                 yield index, columns
                 start = index + 1
         stop = min(start + _ONE_BY_ONE, total)
@@ -286,7 +286,7 @@ def _episodes(storage: MinariStorage, total: int) -> Iterator[tuple[int, Columns
 
 def _episode(storage: MinariStorage, index: int) -> Columns | Exception:
     try:
-        ((_, columns),) = storage._read_columns([index])
+        ((_, columns),) = storage.stored_columns([index])
     except Exception as error:
         return error
     return columns
@@ -423,7 +423,7 @@ def _check_missing_checksums(examined: Examined) -> Iterator[Finding]:
     if not examined.checksums:
         return
     storage = examined.storage
-    missing = len(storage._episodes_without_checksums(range(storage.total_episodes)))
+    missing = len(storage.episodes_without_checksums(range(storage.total_episodes)))
     if missing:
         message = (
             f"{missing} of {storage.total_episodes} episodes have no checksums, so that their values are not "
@@ -456,14 +456,14 @@ def repair(dataset: PathLike, *, root: PathLike | None = None) -> list[str]:
     """
     storage = MinariStorage.read(find_data_path(dataset, root))
     done = []
-    added = storage._add_missing_checksums()
+    added = storage.add_missing_checksums()
     if added:
         done.append(f"Made checksums of {added} episodes.")
     right = {"total_steps": int(storage.get_episode_lengths().sum()), "dataset_size": storage.measured_size()}
     raw = storage.stored_metadata.raw
     wrong = {key: value for key, value in right.items() if key in raw and _differs(raw[key], value)}
     if wrong:
-        with storage._writer() as writer:
+        with storage.writing() as writer:
             writer.commit(storage.stored_metadata.updated(wrong, allow_protected=True))
         done += [f"Set {key} to {value}, which was {shortened(raw[key])}." for key, value in wrong.items()]
     return done

@@ -1,23 +1,20 @@
-"""TODO."""
+"""Namespaces of remotes: listed, downloaded and uploaded."""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
 
-from minari._base.atomic import write_atomically
 from minari._base.settings import get_datasets_root
 from minari._base.system_errors import storage_errors
 from minari._base.warnings import warn
-from minari._catalog.layout import ensure_namespace_directories
 from minari._catalog.namespaces import (
+    NAMESPACE_METADATA_FILENAME,
     Root,
-    _existing_metadata_file,
-    _folder,
-    _metadata_file,
-    _metadata_text,
-    _read_metadata,
+    find_namespace,
+    install_namespace_metadata,
     namespace_hierarchy,
+    namespace_metadata_path,
 )
 from minari.storage.remotes import get_cloud_storage
 from minari.storage.transfer.retries import retrying
@@ -67,22 +64,18 @@ def download_namespace_metadata(
         RemoteError: the remote is unknown, or does not answer.
         StorageError: they cannot be written; the namespace is as before.
     """
-    folder = _folder(namespace, root)
-    if _metadata_file(folder).exists() and not overwrite:
-        warn(
-            f"The namespace {namespace!r} has local metadata, which are kept; overwrite=True replaces them.",
-        )
+    file = namespace_metadata_path(namespace, root)
+    if file.exists() and not overwrite:
+        warn(f"The namespace {namespace!r} has local metadata, which are kept; overwrite=True replaces them.")
         return
     storage = get_cloud_storage(remote, token)
     datasets_root = get_datasets_root(root)
-    with storage_errors(folder, "downloaded"):
-        with tempfile.TemporaryDirectory(prefix=".namespace.", dir=datasets_root) as received_root:
-            storage.download_namespace_metadata(namespace, Path(received_root))
-            text = _metadata_text(_read_metadata(_metadata_file(Path(received_root, namespace))))
-        if _metadata_file(folder).exists():
-            write_atomically(_metadata_file(folder), text)
-        else:
-            ensure_namespace_directories(datasets_root, namespace, text)
+    with (
+        storage_errors(file.parent, "downloaded"),
+        tempfile.TemporaryDirectory(prefix=".namespace.", dir=datasets_root) as received,
+    ):
+        storage.download_namespace_metadata(namespace, Path(received))
+        install_namespace_metadata(namespace, Path(received, namespace, NAMESPACE_METADATA_FILENAME), root)
 
 
 def upload_namespace(
@@ -106,12 +99,10 @@ def upload_namespace(
         NamespaceError: it does not exist here.
         RemoteError: the remote is unknown, or does not answer.
     """
-    _existing_metadata_file(namespace, root)
+    find_namespace(namespace, root)
     storage = get_cloud_storage(remote, token, private=private)
     if storage.has_namespace(namespace):
-        warn(
-            f"The remote has the namespace {namespace!r} already; nothing is uploaded.",
-        )
+        warn(f"The remote has the namespace {namespace!r} already; nothing is uploaded.")
         return
     for level in namespace_hierarchy(namespace):
         if level == namespace or not storage.has_namespace(level):

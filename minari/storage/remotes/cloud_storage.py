@@ -370,6 +370,6 @@ def _add_checksums(data_path: Path) -> None:
     try:
         storage = minari_storage.MinariStorage.read(data_path)
         if storage.HIDDEN_CHECKSUMS:
-            storage._add_missing_checksums()
+            storage.add_missing_checksums()
     except (MinariError, OSError) as error:  # which whoever opens the dataset is going to be told
         _log.info("No checksums are made of the values in %s: %s", data_path, error)
