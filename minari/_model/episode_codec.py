@@ -34,6 +34,7 @@ TRUNCATIONS: Path = ("truncations",)
 OUTCOMES = frozenset({REWARDS, TERMINATIONS, TRUNCATIONS})
 
 _NUMBERS = "biufc"  # kinds of dtypes
+_STORED = _NUMBERS + "OSU"  # those that the columns of any space may have
 _NUMBER_TYPES = frozenset({int, np.float64})  # of most metadata
 #: What decoding values that do not fit together ends in.
 _ODD_VALUES = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError)
@@ -53,7 +54,10 @@ class EpisodeCodec:
             if leaf.dtype.kind in _NUMBERS
         ]
         # Only other codecs than those of arrays have columns that are not among these.
-        self._has_others = len(self._leaves) + 3 < self._columns_without_infos
+        arrays = {path for path, *_ in self._leaves}
+        self._other_paths = [
+            path for codec in (self.observations, self.actions) for path in codec.paths() if path not in arrays
+        ]
 
     def encode(self, buffer: EpisodeBuffer) -> EpisodeColumns:
         """Make the columns of an episode, and check everything about them.
@@ -174,7 +178,7 @@ class EpisodeCodec:
                 or (column.shape[1:] != shape and without_ones(column.shape[1:]) != plain)
             ) and path not in encoded:
                 raise _odd_column(episode_id, path, column, f"{rows + more} rows of numbers of shape {shape}")
-        if self._has_others or encoded:
+        if self._other_paths or encoded:
             self._check_others(episode_id, columns, rows)
         if len(columns) > self._columns_without_infos:
             for path, column in columns.items():
@@ -196,6 +200,10 @@ class EpisodeCodec:
         return rows
 
     def _check_others(self, episode_id: int, columns: Columns, rows: int) -> None:
+        """Compare the columns of spaces that are no arrays: the kind of their values, and how many steps there are."""
+        for path in self._other_paths:
+            if columns[path].dtype.kind not in _STORED:
+                raise _odd_column(episode_id, path, columns[path], "numbers or texts")
         for codec, expected in ((self.observations, rows + 1), (self.actions, rows)):
             count = codec.count(columns)
             if count is not None and count != expected:

@@ -88,19 +88,33 @@ class MinariStorage(StorageCore):
         return storage
 
     def _check_total(self) -> None:
-        """Hold the metadata against the data, which another program may be changing."""
+        """Compare the totals of the metadata with the data, which another program may be changing."""
         while True:
-            told = self.total_episodes
-            self._check_room(told)
-            found = self._count_episodes() if told else 0
-            if found == told:
+            told = self.stored_metadata
+            problem = self._wrong_total(told.total_episodes, told.total_steps)
+            if problem is None:
                 return
             self.forget_metadata()
-            if self.total_episodes == told:
+            now = self.stored_metadata
+            if (now.total_episodes, now.total_steps) == (told.total_episodes, told.total_steps):
                 raise DatasetCorruptError(
-                    f"The metadata of {self._data_path} speak of {told} episodes and the data hold "
-                    f"{found}; the files do not belong together, so copy or download the dataset again."
+                    f"The metadata of {self._data_path} speak of {problem}; the files do not belong together, so copy "
+                    f"or download the dataset again."
                 )
+
+    def _wrong_total(self, episodes: int, steps: int) -> str | None:
+        """What is wrong with the totals. The steps of all episodes are added up where checksums are verified."""
+        self._check_room(episodes)
+        found = self._count_episodes() if episodes else 0
+        if found != episodes:
+            return f"{episodes} episodes and the data hold {found}"
+        if not episodes and steps:
+            return f"no episodes and {steps} steps"
+        if episodes and self.verify_checksums:
+            added = int(self.get_episode_lengths(range(episodes)).sum())
+            if added != steps:
+                return f"{steps} steps and the {episodes} episodes have {added}"
+        return None
 
     def _check_room(self, total: int) -> None:
         """Make sure that the data have a byte for each episode at least, before anything is made of that size."""

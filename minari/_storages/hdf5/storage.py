@@ -432,9 +432,8 @@ class HDF5Storage(MinariStorage):
         episodes, found = self._episodes(file), []
         for index in batch:
             metadata = episodes.read_metadata(index, self._index.header(index))
-            if (
-                metadata.get("id", index) != index
-            ):  # the index has led to another episode, or somebody else numbers them
+            number = metadata.get("id", index)
+            if np.ndim(number) or number != index:  # the index has led to another episode, or others number them
                 metadata = episodes.read_metadata(index)
             if "total_steps" not in metadata:  # where another program has left it out
                 self._locate([index], file)
