@@ -115,7 +115,7 @@ def _options_of_all(
 
 
 @app.command("record", epilog="Example: minari record CartPole-v1 --dataset-id cartpole/a-v0 --seed 0")
-def _record(
+def _record_dataset(
     env_id: Annotated[str, typer.Argument(metavar="ENV_ID", help="What gymnasium.make is given.")],
     dataset_id: Annotated[
         str, typer.Option(metavar="ID", help="The id of the dataset to make, such as cartpole/random-v0.")
