@@ -52,10 +52,11 @@ class EpisodeData:
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
+        rewards = f"shape {self.rewards.shape}" if np.ndim(self.rewards) > 1 else f"{len(self.rewards)} floats"
         return (
             f"EpisodeData(id={self.id!r}, total_steps={len(self)}, "
             f"observations={_describe(self.observations)}, actions={_describe(self.actions)}, "
-            f"rewards={_describe_rewards(self.rewards)}, "
+            f"rewards=ndarray of {rewards}, "
             f"terminations=ndarray of {len(self.terminations)} bools, "
             f"truncations=ndarray of {len(self.truncations)} bools, "
             f"infos=dict with the following keys: {list(self.infos or {})})"
@@ -131,12 +132,6 @@ def same_values(a: Any, b: Any) -> bool:
     if isinstance(a, (float, np.floating)) and isinstance(b, (float, np.floating)) and a != a:
         return bool(b != b)
     return bool(a == b)
-
-
-def _describe_rewards(rewards: npt.NDArray[Any]) -> str:
-    if np.ndim(rewards) > 1:
-        return f"ndarray of shape {rewards.shape}"
-    return f"ndarray of {len(rewards)} floats"
 
 
 def _describe(value: Any) -> str:

@@ -490,8 +490,8 @@ def _as_arrays(present: list[Any]) -> list[Column] | None:
         kinds = _NUMERIC + ("Mm" if is_list else TYPED_KINDS)  # (lists of bytes would lose zeros at their ends)
         if array.dtype.kind not in kinds or (array.dtype.kind in TYPED_KINDS and not _has_name(array.dtype)):
             return None
-        if is_list and (array.size == 0 or _rounds_flags(array, value)):
-            return None
+        if is_list and (array.size == 0 or (array.dtype.kind != "b" and has_flags(value))):
+            return None  # True and 1 are different things
         arrays.append(native(array))
     if not arrays:
         return None
@@ -515,10 +515,6 @@ def _of_common_dtype(arrays: list[Column], dtypes: set[np.dtype[Any]]) -> list[C
     common = np.result_type(*dtypes)
     converted = [array.astype(common) for array in arrays]
     return converted if all(map(_same_values, converted, arrays)) else None
-
-
-def _rounds_flags(array: Column, value: Any) -> bool:
-    return array.dtype.kind != "b" and has_flags(value)  # True and 1 are different things
 
 
 def _same_values(a: Column, b: Column) -> bool:

@@ -81,14 +81,12 @@ class PlainLines:
             return
         count.told, count.tenths = now, tenths
         description = task.description[:1].upper() + task.description[1:]
-        self._say(f"{description}: {_part(task, count.done)}" if task.total else f"{description}...")
+        if task.total:
+            whole = f"{task.total / 1e6:,.1f} MB" if task.unit == "bytes" else f"{task.total:,} {task.unit}"
+            self._say(f"{description}: {100 * count.done // task.total}% of {whole}")
+        else:
+            self._say(f"{description}...")
 
     def finished(self, task: ProgressTask) -> None:
         """Count no more."""
         del self._counts[task]
-
-
-def _part(task: ProgressTask, done: int) -> str:
-    total = task.total or 0
-    whole = f"{total / 1e6:,.1f} MB" if task.unit == "bytes" else f"{total:,} {task.unit}"
-    return f"{100 * done // total}% of {whole}"

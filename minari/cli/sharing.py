@@ -43,8 +43,9 @@ def download(
         if dataset_exists(path) and not force:
             echo(f"Dataset {dataset_id} is at {path} already; --force downloads it again.")
             return
+        name = "Farama servers" if source.rstrip("/") == DEFAULT_REMOTE else plain_text(source)
         key = read_credentials(dataset if "://" in dataset else remote, token, key_path)
-        echo(f"Downloading {dataset_id} from {_name_of(source)}...")
+        echo(f"Downloading {dataset_id} from {name}...")
         try:
             with progress_bars(quiet=quiet):
                 minari.download_dataset(dataset, force, remote=remote, token=key, max_workers=max_workers)
@@ -54,10 +55,6 @@ def download(
         echo(f"Dataset {dataset_id} downloaded to {path}")
 
     for_each(dict.fromkeys(datasets), bring)
-
-
-def _name_of(remote: str) -> str:
-    return "Farama servers" if remote.rstrip("/") == DEFAULT_REMOTE else plain_text(remote)
 
 
 def upload(

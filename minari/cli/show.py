@@ -123,16 +123,11 @@ def _data_path(dataset: str) -> Path:
 def _summaries(episodes: DatasetStatistics | None) -> dict[str, Any]:
     if episodes is None:
         return {}
+    returns = [Distribution.of(values).numbers() for _, values in _components(episodes.returns)]
     return {
-        "episode_returns": _distributions(episodes.returns),
+        "episode_returns": returns[0] if episodes.returns.ndim == 1 else returns,
         "episode_lengths": Distribution.of(episodes.lengths.astype(np.float64)).numbers(),
     }
-
-
-def _distributions(returns: npt.NDArray[np.float64]) -> Any:
-    """The numbers of the returns: a dict, or a list of one for each component of the rewards."""
-    components = [Distribution.of(values).numbers() for _, values in _components(returns)]
-    return components[0] if returns.ndim == 1 else components
 
 
 def _components(returns: npt.NDArray[np.float64]) -> list[tuple[str, npt.NDArray[np.float64]]]:
@@ -161,7 +156,8 @@ def _print_page(page: _Page) -> None:
     console = open_console(width=max(page_width(), len(command) + _BESIDE_VALUES))
     console.print(_heading(str(described["dataset_id"])))
     if described.get("description"):
-        console.print(_heading("\nDescription"), _description(described["description"]))
+        text = printable(_cut(str(described["description"]), _LONGEST_DESCRIPTION))
+        console.print(_heading("\nDescription"), Markdown(text, hyperlinks=False))  # links show where they lead
     # The environment has a table of its own.
     facts = [fact for fact in dataset_facts(described) if fact.key != "env_spec"]
     after_version = 1 + [fact.key for fact in facts].index("minari_version")
@@ -172,11 +168,6 @@ def _print_page(page: _Page) -> None:
     if episodes is not None and episodes.lengths.size:
         console.print()
         console.print(_histograms(episodes, console.width, console.options.ascii_only))
-
-
-def _description(text: object) -> Markdown:
-    """The description, whose links show where they lead."""
-    return Markdown(printable(_cut(str(text), _LONGEST_DESCRIPTION)), hyperlinks=False)
 
 
 def _cut(text: str, length: int) -> str:

@@ -12,7 +12,7 @@ from minari._catalog.listing import did_you_mean_local, walk_catalog
 from minari.cli.progress import progress_bars
 from minari.cli.running import UsageError, for_each
 from minari.cli.terminal import counted, echo, print_json
-from minari.dataset.validation import Finding, Report, repair
+from minari.dataset.validation import Report, repair
 from minari.errors import DatasetNotFoundError
 
 
@@ -27,7 +27,9 @@ def validate(
     """Validate datasets, and end with the status 1 where one of them has errors."""
     if every == bool(datasets):
         raise UsageError("Give the ids or folders of datasets, or --all for all that are here.")
-    names = list(dict.fromkeys(datasets or _local_datasets()))
+    if every:  # the damaged ones included
+        datasets = sorted(folder.id for folder in walk_catalog(get_listed_root()) if folder.is_dataset)
+    names = list(dict.fromkeys(datasets or ()))
     reports: list[Report] = []
 
     def examine(name: str) -> None:
@@ -51,11 +53,6 @@ def validate(
             print_json([report.as_dict() for report in reports])
 
 
-def _local_datasets() -> list[str]:
-    """The ids of all local datasets, the damaged ones included."""
-    return sorted(folder.id for folder in walk_catalog(get_listed_root()) if folder.is_dataset)
-
-
 def _lines(report: Report) -> list[str]:
     counts = ", ".join(
         f"{count} {level if count == 1 else _PLURALS[level]}" for level, count in report.counts.items() if count
@@ -63,9 +60,5 @@ def _lines(report: Report) -> list[str]:
     verdict = "sound" if report.ok else "damaged"
     return [
         f"{report.dataset}: {verdict}, {counted(report.episodes, 'episode')} read{f', {counts}' if counts else ''}",
-        *(_line(finding) for finding in report.findings),
+        *(f"  {finding.level:8}{' '.join(finding.message.split())}" for finding in report.findings),
     ]
-
-
-def _line(finding: Finding) -> str:
-    return f"  {finding.level:8}{' '.join(finding.message.split())}"

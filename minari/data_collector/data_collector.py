@@ -209,7 +209,9 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
                 raise gym.error.ResetNeeded("Cannot record a step before the first reset; call reset() first.")
             self._end_episode()  # where an interruption came in between
             if self._resets_itself and self._done:
-                return self._step_that_resets(action)
+                result = self.env.step(action)
+                self._start_episode(*self._recorded.of_reset(self.env, result[0], result[4]), None, None)
+                return result
             self._start_episode(*self._last, None, None)
         try:
             if recorded.are_returned:
@@ -240,11 +242,6 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
             self._end_episode()
         elif steps >= self._room:
             self._make_room(steps, (observation, action, info))
-        return result
-
-    def _step_that_resets(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
-        result = self.env.step(action)
-        self._start_episode(*self._recorded.of_reset(self.env, result[0], result[4]), None, None)
         return result
 
     def _start_episode(self, observation: Any, info: Any, seed: int | None, options: dict[str, Any] | None) -> None:

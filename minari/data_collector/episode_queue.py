@@ -737,17 +737,14 @@ class PendingEpisodes:
         lost = f" {left} more could not be written: {problem}" if left else ""
         if self._recording is None or not self._written_episodes:
             return f"{_recorded(left)} not saved as a dataset and could not be written: {problem}"
+        words = ["minari", "recover", self._recording.name, "--dataset-id", self._state.dataset_id or "ID"]
+        if get_datasets_root() != self._root:
+            words += ["--root", str(self._root)]
         kept, them = ("It is", "it") if self._written_episodes == 1 else ("They are", "them")
         return (
             f"{_recorded(self._written_episodes)} not saved as a dataset. {kept} kept: run "
-            f"`{self._command(self._recording)}` to make a dataset of {them}.{lost}"
+            f"`{shlex.join(words)}` to make a dataset of {them}.{lost}"
         )
-
-    def _command(self, recording: Recording) -> str:
-        words = ["minari", "recover", recording.name, "--dataset-id", self._state.dataset_id or "ID"]
-        if get_datasets_root() != self._root:
-            words += ["--root", str(self._root)]
-        return shlex.join(words)
 
     @property
     def is_inherited(self) -> bool:

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path as FilePath
 from typing import Any, Literal, TypeAlias
 
@@ -36,7 +37,7 @@ from minari.errors import (
     MinariError,
 )
 from minari.progress import track
-from minari.spaces import Column, Columns, Leaf, SpaceCodec, path_name, without_ones
+from minari.spaces import Column, Columns, Leaf, path_name, without_ones
 
 
 __all__ = ["DATASET_CHECKS", "EPISODE_CHECKS", "Examined", "Finding", "Report", "repair", "validate"]
@@ -166,7 +167,7 @@ def validate(dataset: PathLike, *, checksums: bool = False, root: PathLike | Non
         storage.verify_checksums = checksums
         examined = Examined(storage, checksums)
         for check in DATASET_CHECKS:
-            collected.take(_guarded(check(examined), str(data_path)))
+            collected.take(_guarded(partial(check, examined), path=str(data_path)))
         episodes = _check_episodes(examined, collected)
     return Report(os.fspath(dataset), episodes, tuple(collected.findings), collected.counts)
 
@@ -234,12 +235,14 @@ def _failure(error: Exception, *, episode: int | None = None, path: str | None =
     return Finding("error", kind, message, episode, None, path)
 
 
-def _guarded(findings: Iterable[Finding], path: str) -> Iterator[Finding]:
+def _guarded(
+    check: Callable[[], Iterable[Finding]], *, episode: int | None = None, path: str | None = None
+) -> Iterator[Finding]:
     """The findings of a check, and as one of them the exception that it ends with."""
     try:
-        yield from findings
+        yield from check()
     except Exception as error:
-        yield _failure(error, path=path)
+        yield _failure(error, episode=episode, path=path)
 
 
 # Episodes
@@ -255,15 +258,8 @@ def _check_episodes(examined: Examined, collected: _Collected) -> int:
             continue
         counted += 1
         for check in EPISODE_CHECKS:
-            collected.take(_guarded_episode(check, examined, index, columns))
+            collected.take(_guarded(partial(check, examined, index, columns), episode=index))
     return counted
-
-
-def _guarded_episode(check: EpisodeCheck, examined: Examined, index: int, columns: Columns) -> Iterator[Finding]:
-    try:
-        yield from check(examined, index, columns)
-    except Exception as error:
-        yield _failure(error, episode=index)
 
 
 def _episodes(storage: MinariStorage, total: int) -> Iterator[tuple[int, Columns | Exception]]:
@@ -310,14 +306,9 @@ def _check_columns(examined: Examined, index: int, columns: Columns) -> Iterator
         )
         yield Finding("error", "shape", message, index, path_name(REWARDS))
     frames = examined.storage.with_frames(columns)
-    for leaf in _leaves(codec.observations, codec.actions):
+    for leaf in (*codec.observations.leaves(), *codec.actions.leaves()):
         if leaf.path in frames:
             yield from _check_leaf(index, leaf, frames[leaf.path])
-
-
-def _leaves(*codecs: SpaceCodec) -> Iterator[Leaf]:
-    for codec in codecs:
-        yield from codec.leaves()
 
 
 def _check_leaf(index: int, leaf: Leaf, column: Column) -> Iterator[Finding]:
