@@ -28,25 +28,25 @@ from minari.progress import ProgressTask
 
 __all__ = ["Bars", "open_bars", "recording_bar"]
 
-_INTERVAL = 0.1  # seconds between two updates; an environment may take a hundred thousand steps in one
+_INTERVAL = 0.1  # seconds between updates; an environment may take a hundred thousand steps per second
 
 
 class _AmountColumn(ProgressColumn):
-    """How much of how much, and for bytes how fast."""
+    """The amount done and the total, with the rate for bytes."""
 
     def __init__(self) -> None:
         super().__init__()
         self._size, self._speed, self._count = DownloadColumn(), TransferSpeedColumn(), MofNCompleteColumn()
 
     def render(self, task: Task) -> Text:
-        """One cell."""
+        """Return the cell of a task."""
         if task.fields["unit"] == "bytes":
             return Text.assemble(self._size.render(task), " ", self._speed.render(task))
         return Text.assemble(self._count.render(task), f" {task.fields['unit']}")
 
 
 def open_bars(console: Console) -> Progress:
-    """A display of bars, of which nothing remains when it is closed."""
+    """Return a display of bars, which disappear when it is closed."""
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -58,31 +58,31 @@ def open_bars(console: Console) -> Progress:
 
 
 class Bars:
-    """An observer that has one bar for each operation under way."""
+    """Observer that draws one bar for each running operation."""
 
     def __init__(self, display: Progress) -> None:
         self._display = display
         self._bars: dict[ProgressTask, TaskID] = {}
 
     def started(self, task: ProgressTask) -> None:
-        """Draw a bar."""
+        """Add a bar."""
         self._bars[task] = self._display.add_task(task.description, total=task.total, unit=task.unit)
 
     def advanced(self, task: ProgressTask, amount: int) -> None:
-        """Draw it longer."""
+        """Extend the bar."""
         self._display.advance(self._bars[task], amount)
 
     def finished(self, task: ProgressTask) -> None:
-        """Take it away."""
+        """Remove the bar."""
         self._display.remove_task(self._bars.pop(task))
 
 
 @contextmanager
 def recording_bar(description: str, goal: Goal) -> Iterator[Callable[[Tally], None]]:
-    """Draw a bar for the time of the ``with`` block.
+    """Draw a bar inside the ``with`` block, if standard error is a terminal.
 
     Yields:
-        What is to be told about every step.
+        A function to call with the tally after every step.
     """
     console = open_console(stderr=True)
     if not console.is_terminal:
@@ -116,5 +116,5 @@ def recording_bar(description: str, goal: Goal) -> Iterator[Callable[[Tally], No
             progress.update(bar, completed=done, numbers=numbers)
 
         yield report
-        if last is not None:  # a short recording may have ended before anything was drawn
+        if last is not None:  # a short recording may end before anything is drawn
             draw(last, time.monotonic())

@@ -1,4 +1,4 @@
-"""The commands that make, change and delete datasets of this machine: combine, convert, repack, rename, delete."""
+"""The commands that create, change and delete local datasets: combine, convert, repack, rename, delete."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["combine", "convert", "delete", "refuse_unknown", "rename", "repack"]
 
 
 def combine(dataset_ids: Sequence[str], new_id: str) -> None:
-    """Make one dataset out of several."""
+    """Combine datasets into one."""
     refuse_unknown(dataset_ids, "combined")
     with progress_bars():
         new = minari.combine_datasets([minari.load_dataset(dataset_id) for dataset_id in dataset_ids], new_id)
@@ -42,7 +42,7 @@ def convert(
     compression: list[str] | None,
     compatible_with: str | None = None,
 ) -> None:
-    """Make a dataset of another in a format of its own."""
+    """Copy a dataset to another format or compression."""
     choice = parse_compression(compression)
     refuse_unknown([dataset_id], "converted")
     dataset = minari.load_dataset(dataset_id)
@@ -71,13 +71,13 @@ def _size(storage: MinariStorage) -> str:
 
 
 def rename(old_id: str, new_id: str) -> None:
-    """Give a dataset another id."""
+    """Rename a dataset."""
     minari.rename_dataset(old_id, new_id)
     echo(f"Dataset {old_id} renamed to {new_id}, at {get_dataset_path(new_id)}")
 
 
 def delete(dataset_ids: Sequence[str], without_asking: bool) -> None:
-    """Delete datasets from this machine, when the user agrees."""
+    """Delete local datasets, once the user confirms."""
     dataset_ids = list(dict.fromkeys(dataset_ids))
     refuse_unknown(dataset_ids, "deleted")
     rows = dataset_rows({dataset_id: _metadata_if_readable(dataset_id) for dataset_id in dataset_ids})
@@ -91,7 +91,15 @@ def delete(dataset_ids: Sequence[str], without_asking: bool) -> None:
 
 
 def refuse_unknown(dataset_ids: Sequence[str], done: str) -> None:
-    """Make sure that all datasets are here before anything is done to one of them."""
+    """Raise an error unless all datasets exist locally.
+
+    Args:
+        dataset_ids: ids of the datasets.
+        done: participle of what is to be done to them, for the message.
+
+    Raises:
+        DatasetNotFoundError: one of them does not exist.
+    """
     paths = {dataset_id: get_dataset_path(str(DatasetId.parse(dataset_id))) for dataset_id in dataset_ids}
     unknown = [dataset_id for dataset_id, path in paths.items() if not dataset_exists(path)]
     if unknown:
@@ -102,7 +110,7 @@ def refuse_unknown(dataset_ids: Sequence[str], done: str) -> None:
 
 
 def _metadata_if_readable(dataset_id: str) -> Mapping[str, Any]:
-    """The metadata of a local dataset; none of a damaged one, which can be deleted all the same."""
+    """Return the metadata of a local dataset; empty if it is damaged, as it can be deleted nevertheless."""
     try:
         data_path = get_dataset_path(dataset_id) / "data"
         return with_measured_size(read_raw_metadata(data_path), data_path)

@@ -1,4 +1,4 @@
-"""``minari list``, and the table of datasets that other commands show too."""
+"""``minari list``, and the table of datasets that other commands show as well."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ else:
 
 __all__ = ["LONG_LIST", "DatasetRow", "collapsed", "dataset_rows", "dataset_table", "list_datasets"]
 
-#: A list of more datasets than this collapses.
+#: Longer lists are collapsed.
 LONG_LIST = 100
 
-_LONGEST_CELL = 1_000  # letters
-_MOST = 1e19  # more than a total or a size can be; NaN is not less
+_LONGEST_CELL = 1_000  # characters
+_MOST = 1e19  # larger than any total or size; NaN is not smaller
 _PLACES = ("local", "remote", "community")
 
 
@@ -47,7 +47,7 @@ def list_datasets(
     key_path: str | None,
     quiet: bool,
 ) -> None:
-    """Print the datasets of this machine, of a remote, or of everybody on the Hub."""
+    """Print the datasets of this machine, of a remote, or of the community on the Hub."""
     if place == "local":
         datasets = minari.list_local_datasets(latest_version=not every, prefix=prefix)
         title, nothing = f"Local Minari datasets ('{get_datasets_root()}')", f"in {get_datasets_root()}"
@@ -85,7 +85,7 @@ def list_datasets(
         echo(f"There are no datasets {namespace}{nothing}.")
         return
     rows = dataset_rows(datasets)
-    # Who names a prefix wants to see what is behind it.
+    # A prefix asks for the datasets below it.
     lines = rows if every or prefix else collapsed(rows)
     echo(title)
     show(dataset_table(lines))
@@ -95,16 +95,16 @@ def list_datasets(
 
 @dataclass(frozen=True, slots=True)
 class DatasetRow:
-    """One dataset, or a namespace of many, as a line of the table.
+    """One dataset, or a namespace of several, as a row of the table.
 
     Attributes:
-        name: the id, the address of a dataset of the community, or what stands for the namespace.
-        namespace: of the dataset, empty without one; of an address, everything before the last part.
-        datasets: how many the line stands for.
-        episodes: how many they hold; None where that is not known.
-        steps: likewise.
-        size: in MB; None where that is not known.
-        authors: their names, in order.
+        name: id, address of a dataset of the community, or label of the namespace.
+        namespace: namespace of the dataset, empty without one; everything before the last part of an address.
+        datasets: number of datasets in the row.
+        episodes: number of their episodes; None if unknown.
+        steps: number of their steps; None if unknown.
+        size: size in MB; None if unknown.
+        authors: sorted names.
     """
 
     name: str
@@ -117,7 +117,7 @@ class DatasetRow:
 
 
 def dataset_rows(datasets: Mapping[str, Mapping[str, Any]]) -> list[DatasetRow]:
-    """A line for each dataset, from its metadata, whatever is missing or wrong in them."""
+    """Return a row for each dataset, whatever is missing or wrong in its metadata."""
     return [_row(name, metadata) for name, metadata in datasets.items()]
 
 
@@ -141,7 +141,7 @@ def _number(value: object) -> float | None:
 
 
 def collapsed(rows: Sequence[DatasetRow]) -> list[DatasetRow]:
-    """Of a long list, one line for each namespace that has several datasets; a short one as it is."""
+    """Return one row for each namespace of several datasets if the list is long, and the list itself otherwise."""
     if len(rows) <= LONG_LIST:
         return list(rows)
     lines: list[DatasetRow] = []
@@ -168,14 +168,14 @@ def _total_size(rows: Iterable[DatasetRow]) -> float:
 
 
 def dataset_table(rows: Sequence[DatasetRow]) -> rich.table.Table:
-    """The table of datasets, with their number and their size under it; a rule parts the namespaces."""
+    """Return the table of datasets, with number and total size below; a rule separates the namespaces."""
     count = sum(row.datasets for row in rows)
     caption = f"Number of datasets: {count}, total size: {size_text(_total_size(rows))}"
     table = rich.table.Table(caption=caption)
     lines = [[printable(cell) for cell in _cells(row)] for row in rows]
     headers = ("Name", "# Episodes", "# Steps", "Size")
     for column, header in enumerate(headers):
-        # Said beforehand: what is narrower than its widest cell would be cut, and Rich takes long to find out.
+        # Set explicitly: a narrower column would be truncated, and Rich takes long to measure it.
         width = max(map(rich.cells.cell_len, [header, *(line[column] for line in lines)]))
         table.add_column(header, justify="right" if column else "left", width=width, no_wrap=True)
     table.add_column("Author", overflow="fold")
@@ -185,7 +185,7 @@ def dataset_table(rows: Sequence[DatasetRow]) -> rich.table.Table:
 
 
 def _field(row: DatasetRow) -> str:
-    """The outermost namespace, or the owner of the dataset."""
+    """Return the outermost namespace, or the owner of a dataset."""
     return row.namespace.rpartition("://")[2].partition("/")[0]
 
 

@@ -1,4 +1,4 @@
-"""Values of options that several commands share, from what is typed to what the library takes."""
+"""Values of options that several commands share, parsed for the library."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from minari.cli.running import UsageError
 
 __all__ = ["parse_compression", "read_credentials"]
 
-_TAKES_THE_TOKEN = ("hf://", "http://", "https://")  # the others take the path of the key file
+_TAKES_THE_TOKEN = ("hf://", "http://", "https://")  # other remotes take the path of the key file
 
 
 def parse_compression(texts: list[str] | None) -> str | dict[str, str] | None:
     """Return the choice of codecs for a dataset.
 
     Args:
-        texts: a codec for all columns (``gzip:9``), or one for each of some (``observations/pixels=gzip``).
+        texts: one codec for all columns (``gzip:9``), or a codec per column (``observations/pixels=gzip``).
 
     Raises:
         UsageError: both kinds are given, or a column twice.
@@ -42,15 +42,15 @@ def read_credentials(address: str | None, token: str | None, key_path: str | Non
     """Return what a remote takes as its token: the token itself for a Hub or a web server, elsewhere a file's path.
 
     Args:
-        address: of the remote, or of a dataset on it; None is the remote of ``MINARI_REMOTE``.
-        token: what ``--token`` says.
-        key_path: what ``--key-path`` says.
+        address: address of the remote, or of a dataset on it; by default that of ``MINARI_REMOTE``.
+        token: value of ``--token``.
+        key_path: value of ``--key-path``.
 
     Returns:
-        None where neither is given: the remote then looks where its own client does.
+        The token or path; None if neither option is given, so that the remote uses the credentials of its client.
 
     Raises:
-        UsageError: both are given, or there is no such file.
+        UsageError: both options are given, or the file does not exist.
     """
     if key_path is None:
         return token
@@ -60,6 +60,6 @@ def read_credentials(address: str | None, token: str | None, key_path: str | Non
     if file.is_file():
         is_text = (address or get_default_remote()).lower().startswith(_TAKES_THE_TOKEN)
         return file.read_text(encoding="utf-8").strip() if is_text else str(file)
-    if key_path.startswith("hf_"):  # the token itself, as the Hub spells them
+    if key_path.startswith("hf_"):  # the token itself: tokens of the Hub begin like this
         return key_path
     raise UsageError(f"There is no file {key_path}; --key-path names the file that holds the token or key.")

@@ -1,4 +1,4 @@
-"""``minari record``: an environment, a policy, and a dataset of what they do."""
+"""``minari record``: runs a policy in an environment and saves a dataset."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ from minari.errors import (
 __all__ = ["record"]
 
 _DEFAULT_EPISODES = 10
-# How the ids begin of environments that are registered when their package is imported, and only then.
+# Prefixes of the ids of environments that are registered by importing their package.
 _PACKAGES = {"MiniGrid-": "minigrid", "BabyAI-": "minigrid", "MiniWorld-": "miniworld", "ALE/": "ale_py"}
 
 
 class RecordingError(MinariError, RuntimeError):
-    """The environment or the policy failed while it was recorded."""
+    """The environment or the policy failed during the recording."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the user asked for; the fields are the options of the command."""
+    """A recording as the user requested it; the fields are the options of the command."""
 
     env_id: str
     dataset_id: str
@@ -75,24 +75,24 @@ class Plan:
 
     @property
     def goal(self) -> Goal:
-        """How much to record."""
+        """Amount to record."""
         is_open = self.episodes is None and self.steps is None
         return Goal(_DEFAULT_EPISODES if is_open else self.episodes, self.steps)
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What the user says of the dataset; None where nothing is said."""
+        """Metadata given by the user; None for what is missing."""
         names = ("author", "author_email", "algorithm_name", "description", "code_permalink", "eval_env")
         return {name: getattr(self, name) or None for name in names}
 
 
 def record(plan: Plan) -> None:
-    """Record a dataset, and report what was recorded.
+    """Record a dataset, and print a summary.
 
-    Whatever can be refused is refused before the first step. What was recorded before a failure, or
-    before the user broke it off, becomes a dataset all the same.
+    Invalid options are reported before the first step. Steps recorded before a failure or an interruption are
+    saved nevertheless.
     """
-    sys.path.insert(0, str(Path.cwd()))  # where users have their own environments and policies
+    sys.path.insert(0, str(Path.cwd()))  # where the user's own environments and policies are
     _check_options(plan)
     env = _make_environment(plan)
     try:
@@ -123,7 +123,7 @@ def record(plan: Plan) -> None:
 
 
 def _let_go_of_terminal() -> None:
-    """Write to a terminal no longer, as it is gone: that would be an error before anything is saved."""
+    """Stop writing to a terminal that has gone, which would raise an error before anything is saved."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
         if stat.S_ISCHR(os.fstat(stream).st_mode):
@@ -132,7 +132,7 @@ def _let_go_of_terminal() -> None:
 
 
 def _check_options(plan: Plan) -> None:
-    """Refuse what can be seen to be wrong without the environment."""
+    """Check the options that can be checked without the environment."""
     if plan.episodes is not None and plan.steps is not None:
         raise UsageError("Both --episodes and --steps are given, expected one of them; leave one out.")
     DatasetId.parse(plan.dataset_id)
@@ -152,13 +152,13 @@ def _make_environment(plan: Plan) -> gym.Env[Any, Any]:
     try:
         _import_package_of(plan.env_id)
         return gym.make(plan.env_id, **arguments)
-    except Exception as error:  # an environment is foreign code and may raise anything
+    except Exception as error:  # an environment may raise anything
         kind = "" if isinstance(error, gym.error.Error) else f"{type(error).__name__}: "
         raise environment_error(f"The environment {plan.env_id!r} cannot be made: {kind}{error}", error) from error
 
 
 def _import_package_of(env_id: str) -> None:
-    """Import the package of an environment that is registered only by that, where it is known and installed."""
+    """Import the package that registers an environment, if it is known and installed."""
     package = next((name for start, name in _PACKAGES.items() if env_id.startswith(start)), None)
     if package is not None and env_id not in gym.registry and importlib.util.find_spec(package) is not None:
         importlib.import_module(package)
@@ -175,7 +175,7 @@ def _env_arguments(text: str | None) -> dict[str, Any]:
 
 
 def _existing_dataset(plan: Plan, env: gym.Env[Any, Any]) -> minari.MinariDataset:
-    """The dataset to add to, which must be of the same environment."""
+    """Return the dataset to append to, which must be of the same environment."""
     path = get_dataset_path(plan.dataset_id)
     if not dataset_exists(path):
         raise DatasetNotFoundError(f"There is no dataset at {path} to add to; leave out --append to make it.")
@@ -199,7 +199,7 @@ def _save(plan: Plan, collector: minari.DataCollector, dataset: minari.MinariDat
         _store(collector, lambda: collector.add_to_dataset(dataset))
         return
     metadata = {**plan.metadata, "algorithm_name": plan.algorithm_name or plan.policy}
-    # One hint takes the place of the warnings about metadata that are missing.
+    # One hint replaces the warnings about missing metadata.
     with _warnings_handled(lambda warning: isinstance(warning, MissingMetadataWarning)):
         _store(collector, lambda: collector.create_dataset(plan.dataset_id, **metadata))
     missing = [name.replace("_", " ") for name, value in metadata.items() if value is None and name != "eval_env"]
@@ -208,7 +208,7 @@ def _save(plan: Plan, collector: minari.DataCollector, dataset: minari.MinariDat
 
 
 def _store(collector: minari.DataCollector, store: Callable[[], object]) -> None:
-    """Store what was recorded, without the infos that cannot be: from here nobody could take them out."""
+    """Store the recording without infos that cannot be stored, as the user has no way to drop them."""
     left_out: set[str] = set()
     while True:
         try:
@@ -226,7 +226,7 @@ def _store(collector: minari.DataCollector, store: Callable[[], object]) -> None
 
 @contextmanager
 def _warnings_handled(handle: Callable[[Warning | str], bool]) -> Iterator[None]:
-    """Give a function the warnings in the ``with`` block; those are shown for which it returns False."""
+    """Pass the warnings in the ``with`` block to a function; those for which it returns False are shown."""
     show_warning = warnings.showwarning
 
     def show_others(message: Warning | str, *arguments: Any, **options: Any) -> None:
@@ -241,7 +241,7 @@ def _warnings_handled(handle: Callable[[Warning | str], bool]) -> Iterator[None]
 
 
 def _leave_out_unfit_infos(collector: minari.DataCollector) -> AbstractContextManager[None]:
-    """Leave out infos that cannot be stored as soon as an episode with them has ended, so that it can be written."""
+    """Drop infos that cannot be stored as soon as an episode with them ends, so that it can be written."""
     left_out: set[str] = set()
 
     def leave_out(warning: Warning | str) -> bool:
@@ -258,7 +258,7 @@ def _leave_out_unfit_infos(collector: minari.DataCollector) -> AbstractContextMa
 
 
 def _conclude(plan: Plan, tally: Tally) -> None:
-    """Say what was recorded, and how to go on where that is less than was asked for."""
+    """Print what was recorded, and how to continue if that is less than was requested."""
     if tally.steps:
         verb = "extended" if plan.append else "recorded"
         echo(
@@ -281,7 +281,7 @@ def _conclude(plan: Plan, tally: Tally) -> None:
 
 
 def _continuation(plan: Plan, tally: Tally) -> str:
-    """The command that records the rest."""
+    """Return the command that records the rest."""
     goal = plan.goal
     words = ["minari", "record", plan.env_id, "--dataset-id", plan.dataset_id]
     if goal.steps is not None:

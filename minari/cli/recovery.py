@@ -1,4 +1,4 @@
-"""What killed programs left behind: recordings made into datasets, and interrupted changes completed or removed."""
+"""Files that killed programs left behind: recordings become datasets, interrupted changes are completed or removed."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ else:
 
 __all__ = ["clean", "list_in_progress", "recover"]
 
-_NAMESPACE = "recovered"  # of datasets that nobody gave an id
-_LONGEST = 40  # letters of a description in a list
+_NAMESPACE = "recovered"  # of datasets without an id of their own
+_LONGEST = 40  # characters of a description in the table
 
 
 def recover(
     name: str | None, dataset_id: str | None, every: bool, discard: str | None, root: str | None, without_asking: bool
 ) -> None:
-    """List the recordings, make datasets of one or all of them, or delete one."""
+    """List the recordings, recover one or all of them, or delete one."""
     given = [option for option, value in (("NAME", name), ("--all", every), ("--discard", discard)) if value]
     if len(given) > 1:
         raise UsageError(f"{' and '.join(given)} are given, expected one of them; leave out the others.")
@@ -62,7 +62,7 @@ def recover(
 
 
 def list_in_progress(place: str, as_json: bool) -> None:
-    """Print the recordings of programs that are alive."""
+    """Print the recordings of running programs."""
     if place != "local":
         raise UsageError("--recordings shows what this machine records; give it with 'local'.")
     recordings = [recording for recording in list_recordings() if recording.is_in_progress]
@@ -88,7 +88,7 @@ def _recover_one(recording: Recording, dataset_id: str | None, root: str | None)
 
 
 def _recover_all(root: str | None) -> None:
-    """Make datasets of all recordings of programs that have ended, whether or not it fails for some."""
+    """Recover all recordings of programs that have ended, even if some of them fail."""
     recordings = list_recordings(root)
     ended = []
     for recording in recordings:
@@ -106,7 +106,7 @@ def _recover_all(root: str | None) -> None:
 
 
 def _free_id(recording: Recording, root: str | None) -> str:
-    """The id that the program gave, where it is still free; else one made of the name of the recording."""
+    """Return the id that the program gave if it is free, or an id made from the name of the recording."""
     names: Iterable[str | None] = (recording.dataset_id, f"{_NAMESPACE}/{recording.name}-v0")
     for name in names:
         try:
@@ -132,14 +132,14 @@ def _discard(recording: Recording, without_asking: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """One column of the table of recordings.
+    """A column of the table of recordings.
 
     Attributes:
-        header: over it.
-        cell: what it shows of a recording.
-        justify: on which side the cells begin.
-        is_optional: whether it is left out where no recording has anything to show.
-        wraps: whether its cells may take several lines.
+        header: title of the column.
+        cell: returns the text for a recording.
+        justify: alignment of the cells.
+        is_optional: omit the column if all cells are empty.
+        wraps: cells may have several lines.
     """
 
     header: str
@@ -205,7 +205,7 @@ def _as_json(recording: Recording) -> dict[str, Any]:
 def clean(
     dataset_ids: Sequence[str] | None, dry_run: bool, root: str | None, without_asking: bool, discard_changes: bool
 ) -> None:
-    """Show what is left, and complete or remove it when the user agrees."""
+    """List the leftovers, and complete or remove them once the user confirms."""
     found = find_leftovers(dict.fromkeys(dataset_ids or ()), root=root, discard_changes=discard_changes)
     for leftover in found:
         echo(f"{leftover.path} ({leftover.size / 1e6:.1f} MB): {leftover.what}")

@@ -1,4 +1,4 @@
-"""The commands that move datasets: download, upload."""
+"""The commands that transfer datasets: download, upload."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def download(
     max_workers: int,
     quiet: bool,
 ) -> None:
-    """Bring datasets from a remote, or each from its own where addresses are given."""
+    """Download datasets from a remote, or each from the remote that its address names."""
     addresses = [dataset for dataset in datasets if "://" in dataset]
     if remote is not None and addresses:
         raise UsageError(f"{addresses[0]} names its remote itself; leave out --remote, or give the id alone.")
@@ -68,7 +68,7 @@ def upload(
     max_workers: int,
     quiet: bool,
 ) -> None:
-    """Send datasets to a remote."""
+    """Upload datasets to a remote."""
     refuse_unknown(dataset_ids, "uploaded")
     address = get_default_remote() if remote is None else remote
     key = read_credentials(address, token, key_path)

@@ -1,4 +1,4 @@
-"""``minari show``: what a dataset is, where it comes from, and how its episodes went."""
+"""``minari show``: the facts of a dataset and its environment, and the distribution of returns and lengths."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ from minari.storage.remotes import get_cloud_storage, split_address
 
 __all__ = ["Distribution", "histogram_lines", "show_dataset"]
 
-_BESIDE_VALUES = 32  # columns that the table of specs takes for names and lines
-_LONGEST_VALUE = 5_000  # letters
+_BESIDE_VALUES = 32  # columns of the table for titles and borders
+_LONGEST_VALUE = 5_000  # characters
 _LONGEST_DESCRIPTION = 20_000
-_WIDEST = 70  # columns of a histogram: longer bars say no more
-_MOST_COMPONENTS = 16  # of rewards, of which histograms are drawn
-_SIDE_BY_SIDE = 90  # columns, from which both histograms stand beside each other
+_WIDEST = 70  # columns of a histogram; longer bars are no clearer
+_MOST_COMPONENTS = 16  # of the rewards that have a histogram
+_SIDE_BY_SIDE = 90  # columns, from which histograms are side by side
 _BINS = 10
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _FULL = "█"
 
 
 def show_dataset(dataset: str, as_json: bool, token: str | None, key_path: str | None, quiet: bool) -> None:
-    """Describe a dataset, of which only the metadata are fetched where it is on a remote.
+    """Print the description of a dataset; only the metadata is fetched if it is on a remote.
 
-    What the metadata say is shown even where the episodes cannot be read. The environment is not
-    made: a dataset that someone else wrote names the code that this would run.
+    The metadata is shown even if the episodes cannot be read. The environment is not created, since that would run
+    code that the author of the dataset chose.
     """
     page = _remote_page(dataset, token, key_path) if "://" in dataset else _local_page(dataset, quiet)
     if as_json:
@@ -63,14 +63,14 @@ def show_dataset(dataset: str, as_json: bool, token: str | None, key_path: str |
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """What is shown of a dataset.
+    """Everything that is shown of a dataset.
 
     Attributes:
-        metadata: as they are stored.
-        described: the same as what is shown; spaces as such where the dataset could be opened.
-        place: the key and the value that say where it is.
-        download: what is to be downloaded to have it.
-        episodes: their returns and lengths, where they are here and can be read.
+        metadata: stored metadata.
+        described: metadata as shown; spaces are objects if the dataset could be opened.
+        place: key and value of its location.
+        download: argument of ``minari download``.
+        episodes: returns and lengths of the episodes, if they are local and readable.
     """
 
     metadata: DatasetMetadata
@@ -104,16 +104,18 @@ def _remote_page(address: str, token: str | None, key_path: str | None) -> _Page
 
 
 def _data_path(dataset: str) -> Path:
-    """The folder of the data of a dataset that is given by its id or by its folder."""
+    """Return the data directory of a dataset that is given by id or directory."""
     if is_dataset_id(dataset) and dataset_exists(get_dataset_path(dataset)):
         return get_dataset_path(dataset) / "data"
-    folder = Path(dataset).expanduser()
-    if dataset and folder.is_dir():
-        return folder / "data" if (folder / "data").is_dir() else folder
-    if dataset and folder.is_file():
-        raise DataPathError(f"{folder} is a file; give the folder of a dataset, or the id of a local one.")
-    if folder.is_absolute() or dataset.startswith((".", "~")):
-        raise DataPathError(f"There is no folder {folder}; give the folder of a dataset, or the id of a local one.")
+    directory = Path(dataset).expanduser()
+    if dataset and directory.is_dir():
+        return directory / "data" if (directory / "data").is_dir() else directory
+    if dataset and directory.is_file():
+        raise DataPathError(f"{directory} is a file; give the directory of a dataset, or the id of a local one.")
+    if directory.is_absolute() or dataset.startswith((".", "~")):
+        raise DataPathError(
+            f"There is no directory {directory}; give the directory of a dataset, or the id of a local one."
+        )
     raise DatasetNotFoundError(
         f"There is no dataset {DatasetId.parse(dataset)} in {get_datasets_root()}; "
         f"`minari list local --all` shows which there are.{did_you_mean_local(dataset)}"
@@ -131,7 +133,7 @@ def _summaries(episodes: DatasetStatistics | None) -> dict[str, Any]:
 
 
 def _components(returns: npt.NDArray[np.float64]) -> list[tuple[str, npt.NDArray[np.float64]]]:
-    """Each component of the returns, after what is added to its title."""
+    """Return a suffix of the title and the values, for each component of the returns."""
     if returns.ndim == 1:
         return [("", returns)]
     components = returns.reshape(len(returns), -1).T
@@ -152,7 +154,7 @@ def _env_facts(metadata: DatasetMetadata) -> list[Fact]:
 def _print_page(page: _Page) -> None:
     described, episodes, env = page.described, page.episodes, _env_facts(page.metadata)
     command = f"minari download {page.download}"
-    # The line with the download command stays whole, so that it can be copied.
+    # The download command is not wrapped, so that it can be copied.
     console = open_console(width=max(page_width(), len(command) + _BESIDE_VALUES))
     console.print(_heading(str(described["dataset_id"])))
     if described.get("description"):
@@ -171,7 +173,7 @@ def _print_page(page: _Page) -> None:
 
 
 def _cut(text: str, length: int) -> str:
-    """A text that is not longer than somebody reads, as the time for laying out may grow with its square."""
+    """Truncate text, as the time for layout may grow with the square of its length."""
     return text if len(text) <= length else f"{text[:length]}…"
 
 
@@ -212,14 +214,14 @@ def _histogram(title: str, values: npt.NDArray[np.float64], width: int, ascii_on
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """Numbers in a few words: how many there are and how they lie.
+    """Summary of numbers.
 
     >>> Distribution.of(np.array([1.0, 3.0])).summary()
     'min 1  mean 2  max 3  std 1'
 
     Attributes:
-        count: how many numbers, those that are not finite left out.
-        minimum, mean, maximum, std: of these; NaN where there are none.
+        count: number of finite values.
+        minimum, mean, maximum, std: statistics of the finite values; NaN if there are none.
     """
 
     count: int
@@ -230,7 +232,7 @@ class Distribution:
 
     @classmethod
     def of(cls, values: npt.NDArray[np.float64]) -> Distribution:
-        """Describe an array of shape (n,)."""
+        """Summarize an array of shape (n,)."""
         finite = values[np.isfinite(values)]
         if not finite.size:
             return cls(0, np.nan, np.nan, np.nan, np.nan)
@@ -238,20 +240,19 @@ class Distribution:
         return cls(finite.size, float(finite.min()), mean, float(finite.max()), std)
 
     def numbers(self) -> dict[str, float]:
-        """The numbers by their names, in the order in which they are shown."""
+        """Return the statistics by name, in the order in which they are shown."""
         return {"min": self.minimum, "mean": self.mean, "max": self.maximum, "std": self.std}
 
     def summary(self) -> str:
-        """The numbers in one line."""
+        """Return the statistics as one line."""
         return "  ".join(f"{name} {_short(value)}" for name, value in self.numbers().items())
 
 
 def histogram_lines(values: npt.NDArray[np.float64], width: int, *, ascii_only: bool = False) -> list[str]:
-    """Bars that show how many of some numbers lie where, one line each.
+    """Return a histogram, one line per bin.
 
-    Numbers that are all whole are counted by whole numbers, others in intervals of which each but
-    the last leaves its upper end to the next. Numbers that are not finite are counted on a line of
-    their own, without a bar.
+    The bins of integers are ranges of integers, others are half-open intervals, except the last one. Values that are
+    not finite are counted on a separate line, without a bar.
 
     >>> for line in histogram_lines(np.array([1.0, 1.0, 2.0]), 16):
     ...     print(line)
@@ -259,8 +260,8 @@ def histogram_lines(values: npt.NDArray[np.float64], width: int, *, ascii_only: 
     2 │█████▌ 1
 
     Args:
-        values: of shape (n,).
-        width: how many characters a line may have.
+        values: array of shape (n,).
+        width: maximum length of a line.
         ascii_only: draw with ``#``.
     """
     finite = values[np.isfinite(values)]
@@ -278,7 +279,7 @@ def histogram_lines(values: npt.NDArray[np.float64], width: int, *, ascii_only: 
 
 
 def _are_whole(values: npt.NDArray[np.float64]) -> bool:
-    # Beyond 2**53 every float is whole, and not all whole numbers are floats.
+    # Beyond 2**53, every float is an integer, and not every integer is a float.
     return bool(np.all(values == np.round(values)) and np.abs(values).max() < 2**53)
 
 
@@ -302,7 +303,7 @@ def _bins(values: npt.NDArray[np.float64]) -> tuple[list[str], list[int]]:
 
 
 def _bar(share: float, room: int, ascii_only: bool) -> str:
-    """A bar that can be seen for every share above zero."""
+    """Return a bar, which is visible for every share above zero."""
     if ascii_only:
         return "#" * max(round(share * room), share > 0)
     eighths = max(round(share * room * 8), share > 0)
@@ -310,5 +311,5 @@ def _bar(share: float, room: int, ascii_only: bool) -> str:
 
 
 def _short(value: float) -> str:
-    """Four digits that count, and no more than are needed."""
+    """Format a number with up to four significant digits."""
     return f"{value:.4g}" if abs(value) < 1000 or abs(value) >= 1e9 else f"{value:.0f}"

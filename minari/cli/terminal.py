@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import rich.segment
     import rich.text
 else:
-    rich = LazyModule("rich")  # commands that print lines of text only do not wait for it
+    rich = LazyModule("rich")  # not loaded by commands that print only lines of text
 
 
 __all__ = [
@@ -39,18 +39,18 @@ __all__ = [
 #: Stands in a table for a value that is missing.
 UNKNOWN = "–"
 
-_ANY_WIDTH = 100_000  # columns: more than any table has
-_PAGE_WIDTH = 110  # columns, where nothing says how wide the output is
+_ANY_WIDTH = 100_000  # columns; wider than any table
+_PAGE_WIDTH = 110  # columns, if the width of the output is unknown
 _ESCAPE_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
-# Control characters, separators of lines and paragraphs, what turns the direction of writing or is not seen, and halves
-# of surrogate pairs.
+# Control characters, line and paragraph separators, invisible characters and those that change the writing direction,
+# and halves of surrogate pairs.
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
 
 
 def open_console(*, stderr: bool = False, width: int | None = None) -> rich.console.Console:
-    """A console that prints texts as they are: no markup, no emoji, no colors of its own choice."""
+    """Return a console that prints text as it is: no markup, no emoji, no automatic colors."""
     _accept_any_letter(sys.stderr if stderr else sys.stdout)
     console = rich.console.Console(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
     console.push_render_hook(_only_printable())
@@ -58,13 +58,13 @@ def open_console(*, stderr: bool = False, width: int | None = None) -> rich.cons
 
 
 def _accept_any_letter(stream: TextIO) -> None:
-    """See to it that a name which the encoding of the terminal lacks does not end the command."""
+    """Replace characters that the encoding of the terminal lacks, which would end the command otherwise."""
     if isinstance(stream, TextIOWrapper):
         stream.reconfigure(errors="replace")
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number with the noun that it counts.
+    """Return a number with its noun, singular or plural.
 
     >>> counted(1, "episode"), counted(0, "episode")
     ('1 episode', '0 episodes')
@@ -73,12 +73,12 @@ def counted(number: int, noun: str) -> str:
 
 
 def echo(text: str, *, err: bool = False, style: str = "") -> None:
-    """Print one line, however long it is and, on standard error, however many lines the text has.
+    """Print text as one line that does not wrap; on standard error, line breaks become spaces.
 
     Args:
         text: the line.
         err: print on standard error.
-        style: its color there, where that is a terminal.
+        style: color on standard error, if that is a terminal.
     """
     if err:
         line = " ".join(printable(text).split())
@@ -99,10 +99,10 @@ def print_json(value: Any) -> None:
 
 
 def as_json(value: Any) -> Any:
-    """Return what JSON holds for a value of the metadata.
+    """Return the JSON value for a value of the metadata.
 
-    Sets become sorted lists. JSON knows neither infinity nor NaN, so that numbers which are not
-    finite become null; inside the description of a space, which is a text, they stay.
+    Sets become sorted lists. Numbers that are not finite become null, as JSON has neither infinity nor NaN;
+    they stay inside the description of a space, which is text.
 
     >>> as_json({"author": {"Grace", "Ada"}, "ref_max_score": float("inf")})
     {'author': ['Ada', 'Grace'], 'ref_max_score': None}
@@ -119,10 +119,9 @@ def as_json(value: Any) -> Any:
 
 
 def show(renderable: rich.console.RenderableType) -> None:
-    """Print on standard output, as wide as the terminal, and wider where a word would not fit.
+    """Print a renderable on standard output, as wide as the terminal, or wider if a word would not fit.
 
-    Where the output is no terminal and ``COLUMNS`` does not say how wide it is, it is as wide as the
-    renderable would like to be.
+    If the output is not a terminal and ``COLUMNS`` is not set, the renderable has its natural width.
     """
     console = open_console()
     needed = rich.measure.Measurement.get(console, console.options.update(width=_ANY_WIDTH), renderable)
@@ -131,7 +130,7 @@ def show(renderable: rich.console.RenderableType) -> None:
 
 
 def page_width() -> int:
-    """How wide running text may be, in columns."""
+    """Return the width of running text, in columns."""
     console = open_console()
     return console.width if _has_width(console) else _PAGE_WIDTH
 
@@ -141,10 +140,10 @@ def _has_width(console: rich.console.Console) -> bool:
 
 
 def printable(text: str) -> str:
-    r"""Return a text without the characters by which a dataset's metadata could direct a terminal or deceive a reader.
+    r"""Return text without the characters with which metadata could control a terminal or deceive a reader.
 
-    Colors are left out. Of other control characters, and of those that turn the direction of writing, it is
-    shown that something was there.
+    Colors are removed. Other control characters, and characters that change the writing direction, become
+    replacement characters.
 
     >>> printable("\x1b[31mred\x1b[0m and \x07")
     'red and �'
@@ -153,7 +152,7 @@ def printable(text: str) -> str:
 
 
 class _Printable:
-    """A renderable as another one, with :func:`printable` texts."""
+    """A renderable whose text passes through :func:`printable`."""
 
     def __init__(self, renderable: rich.console.RenderableType) -> None:
         self._renderable = renderable
@@ -166,7 +165,7 @@ class _Printable:
 
 
 def _only_printable() -> rich.console.RenderHook:
-    """What whatever a console prints passes through, wherever it comes from."""
+    """Return a hook that makes everything that a console prints :func:`printable`."""
 
     class OnlyPrintable(rich.console.RenderHook):
         def process_renderables(

@@ -1,4 +1,4 @@
-"""``minari validate``: whether datasets are sound."""
+"""``minari validate``: checks of datasets, and their repair."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _PLURALS = {"error": "errors", "warning": "warnings", "note": "notes"}
 def validate(
     datasets: Sequence[str] | None, every: bool, checksums: bool, fix: bool, as_json: bool, quiet: bool
 ) -> None:
-    """Validate datasets, and end with the status 1 where one of them has errors."""
+    """Validate datasets, and exit with status 1 if one of them has errors."""
     if every == bool(datasets):
-        raise UsageError("Give the ids or folders of datasets, or --all for all that are here.")
-    if every:  # the damaged ones included
-        datasets = sorted(folder.id for folder in walk_catalog(get_listed_root()) if folder.is_dataset)
+        raise UsageError("Give the ids or directories of datasets, or --all for all local ones.")
+    if every:  # including damaged ones
+        datasets = sorted(entry.id for entry in walk_catalog(get_listed_root()) if entry.is_dataset)
     names = list(dict.fromkeys(datasets or ()))
     reports: list[Report] = []
 

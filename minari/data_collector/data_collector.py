@@ -24,7 +24,7 @@ from minari.data_collector.callbacks import EpisodeMetadataCallback, StepDataCal
 from minari.data_collector.columns import kept, last_info, last_row, private
 from minari.data_collector.episode_buffer import EpisodeBuffer
 from minari.data_collector.episode_queue import Medium, Note, PendingEpisodes
-from minari.data_collector.exit_handlers import leave, tell, watch
+from minari.data_collector.exit_handlers import leave, warn_unsaved, watch
 from minari.data_collector.recorder import EpisodeRecorder, RecordedValues
 from minari.dataset.from_buffers import DatasetDescription, EnvLike
 from minari.dataset.minari_dataset import MinariDataset
@@ -166,7 +166,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         self._done = False  # whether the last step ended an episode of the environment
         # What the last step recorded; the next episode begins with it where nobody resets.
         self._last: tuple[Any, dict[str, Any]] = None, {}
-        watch(self)
+        watch(self, self._pending, self._recorder)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset the environment; a running episode ends here, truncated unless it has terminated.
@@ -420,7 +420,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
                 warn(note)
             self._sum_up_outside()
             if sentence is not None:
-                tell(self._pending, sentence)
+                warn_unsaved(self._pending, sentence)
 
 
 def _skips(on_error: str) -> bool:

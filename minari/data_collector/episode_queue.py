@@ -551,13 +551,15 @@ class PendingEpisodes:
     def _append_all_to(self, dataset: MinariDataset, skips: bool) -> None:
         if self._recording is None:
             ready = [finished.episode for finished in self._ready if finished.episode is not None]
-            dataset._append(lambda: append_encoded(dataset.storage, ready))
+            with dataset.appending():
+                append_encoded(dataset.storage, ready)
             return
         self._flush()
         self._check_unfit(skips)
         recording = self._recording
         self._note_state(adding=self._mark_of(dataset))
-        dataset._append(lambda: recording.append_to(dataset.storage))
+        with dataset.appending():
+            recording.append_to(dataset.storage)
 
     def _append_others_to(self, dataset: MinariDataset, reason: Exception) -> list[Note]:
         """Append the episodes that the format of the dataset can hold, where it cannot hold all of them.
@@ -575,7 +577,8 @@ class PendingEpisodes:
         if recording is None or len(refused) == recording.episodes:
             raise reason
         rows = [row for row in recording.rows if row not in refused]
-        dataset._append(lambda: recording.append_to(dataset.storage, rows))
+        with dataset.appending():
+            recording.append_to(dataset.storage, rows)
         if not refused:
             return []
         first = next(iter(refused.values()))
@@ -755,7 +758,7 @@ class PendingEpisodes:
         """Whether there is still a recording that nobody has saved."""
         return self._recording is not None and self._recording.path.exists()
 
-    def _disown(self) -> None:
+    def disown(self) -> None:
         """In the child of a fork: the recording is the parent's, and so is the care for what is in memory."""
         self._recording = self._held = None
         self._rows, self._discarded, self._written_steps = 0, [], 0
@@ -775,7 +778,7 @@ _all: weakref.WeakSet[PendingEpisodes] = weakref.WeakSet()
 
 def _disown_all() -> None:
     for pending in list(_all):
-        pending._disown()
+        pending.disown()
 
 
 if hasattr(os, "register_at_fork"):

@@ -55,7 +55,7 @@ class Fact:
         title: its name in a table.
         value: None where nothing is provided.
         form: code and links are marked up in Markdown.
-        spell: turns the value into text.
+        to_text: turns the value into text.
         remark: stands after the text.
     """
 
@@ -63,20 +63,20 @@ class Fact:
     title: str
     value: Any
     form: Form = "text"
-    spell: Callable[[Any], str] = str
+    to_text: Callable[[Any], str] = str
     remark: str = ""
 
     @property
     def text(self) -> str:
         """The value as plain text."""
-        return _NOT_PROVIDED if self.value is None else f"{self.spell(self.value)}{self.remark}"
+        return _NOT_PROVIDED if self.value is None else f"{self.to_text(self.value)}{self.remark}"
 
     @property
     def markdown(self) -> str:
         """The value as Markdown; what a person wrote is not escaped."""
         if self.value is None or self.form == "text":
             return self.text
-        text = self.spell(self.value)
+        text = self.to_text(self.value)
         return f"`{text}`{self.remark}" if self.form == "code" else f"[{text}]({text}){self.remark}"
 
 
@@ -115,14 +115,14 @@ def dataset_facts(metadata: Mapping[str, Any]) -> list[Fact]:
             "dataset_size",
             "Size",
             metadata.get("dataset_size"),
-            spell=_size,
+            to_text=_size,
             remark=f" ({metadata.get('data_format') or 'hdf5'})",
         ),
-        Fact("compression", "Compression", metadata.get("compression"), spell=_compression),
-        Fact("ref_scores", "Reference Scores", None if scores == [None, None] else scores, spell=_scores),
-        Fact("requirements", "Requirements", texts_of(metadata.get("requirements")) or None, spell=", ".join),
+        Fact("compression", "Compression", metadata.get("compression"), to_text=_compression),
+        Fact("ref_scores", "Reference Scores", None if scores == [None, None] else scores, to_text=_scores),
+        Fact("requirements", "Requirements", texts_of(metadata.get("requirements")) or None, to_text=", ".join),
         Fact(
-            "combined_datasets", "Combined From", texts_of(metadata.get("combined_datasets")) or None, spell=", ".join
+            "combined_datasets", "Combined From", texts_of(metadata.get("combined_datasets")) or None, to_text=", ".join
         ),
         Fact("env_spec", "Environment", _env_id(metadata.get("env_spec"))),
         Fact("eval_env_spec", "Evaluation Environment", _env_id(metadata.get("eval_env_spec"))),
@@ -133,8 +133,8 @@ def dataset_facts(metadata: Mapping[str, Any]) -> list[Fact]:
         Fact("total_episodes", "Total Episodes", metadata.get("total_episodes")),
         *(fact for fact in spaces if fact.value is not None),
         Fact("algorithm_name", "Algorithm", metadata.get("algorithm_name")),
-        Fact("author", "Author", sorted(texts_of(metadata.get("author"))) or None, spell=", ".join),
-        Fact("author_email", "Email", sorted(texts_of(metadata.get("author_email"))) or None, spell=", ".join),
+        Fact("author", "Author", sorted(texts_of(metadata.get("author"))) or None, to_text=", ".join),
+        Fact("author_email", "Email", sorted(texts_of(metadata.get("author_email"))) or None, to_text=", ".join),
         Fact("code_permalink", "Code Permalink", metadata.get("code_permalink") or None, "link"),
         Fact(
             "minari_version",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol, overload
 
@@ -324,17 +325,23 @@ class MinariDataset:
             StorageError: the system refuses to write; nothing is changed.
         """
         episodes = as_episode_buffers(buffer)
-        self._append(lambda: self._storage.update_episodes(episodes, lock_timeout=lock_timeout))
+        with self.appending():
+            self._storage.update_episodes(episodes, lock_timeout=lock_timeout)
 
-    def _append(self, change: Callable[[], None]) -> None:
-        """Run what appends to the storage, and take the new episodes into this view."""
+    @contextmanager
+    def appending(self) -> Iterator[None]:
+        """Add the episodes that are appended to the storage inside the ``with`` block to this view.
+
+        Raises:
+            DatasetNotFoundError: another dataset has taken the place of this one.
+        """
         before = self._storage.total_episodes
         if self._indices.size and self._indices.max() >= before:
             raise DatasetNotFoundError(
                 f"{self.id} has been replaced by one with {before} episodes, fewer than there were when it was opened; "
                 f"open it again. Nothing was appended."
             )
-        change()
+        yield
         new = np.arange(before, self._storage.total_episodes)
         self.episode_indices = np.concatenate([self._indices, new])
 
