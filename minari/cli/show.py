@@ -21,7 +21,7 @@ from minari._catalog.listing import did_you_mean_local
 from minari._model.dataset_id import DatasetId, dataset_id_at, is_dataset_id
 from minari._model.env_spec import parse_env_spec
 from minari._model.metadata import DatasetMetadata
-from minari._storages.metadata_file import read_metadata
+from minari._storages.core import read_metadata
 from minari.cli.options import read_credentials
 from minari.cli.progress import progress_bars
 from minari.cli.terminal import open_console, page_width, print_json, printable, warn
