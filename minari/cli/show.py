@@ -16,9 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from minari._base.settings import get_datasets_root
-from minari._catalog.layout import dataset_exists, get_dataset_path
 from minari._catalog.listing import did_you_mean_local
-from minari._model.dataset_id import DatasetId, dataset_id_at, is_dataset_id
+from minari._model.dataset_id import dataset_id_at
 from minari._model.env_spec import parse_env_spec
 from minari._model.metadata import DatasetMetadata
 from minari._storages.core import read_metadata
@@ -27,7 +26,8 @@ from minari.cli.progress import progress_bars
 from minari.cli.terminal import open_console, page_width, print_json, printable, warn
 from minari.dataset.description import DatasetStatistics, Fact, dataset_facts, env_facts
 from minari.dataset.minari_dataset import MinariDataset
-from minari.errors import DataPathError, DatasetNotFoundError, MinariError
+from minari.dataset.validation import find_data_path
+from minari.errors import DatasetNotFoundError, MinariError
 from minari.spaces.serialization import serialize_space
 from minari.storage.remotes import get_cloud_storage, split_address
 
@@ -105,21 +105,13 @@ def _remote_page(address: str, token: str | None, key_path: str | None) -> _Page
 
 def _data_path(dataset: str) -> Path:
     """Return the data directory of a dataset that is given by id or directory."""
-    if is_dataset_id(dataset) and dataset_exists(get_dataset_path(dataset)):
-        return get_dataset_path(dataset) / "data"
-    directory = Path(dataset).expanduser()
-    if dataset and directory.is_dir():
-        return directory / "data" if (directory / "data").is_dir() else directory
-    if dataset and directory.is_file():
-        raise DataPathError(f"{directory} is a file; give the directory of a dataset, or the id of a local one.")
-    if directory.is_absolute() or dataset.startswith((".", "~")):
-        raise DataPathError(
-            f"There is no directory {directory}; give the directory of a dataset, or the id of a local one."
-        )
-    raise DatasetNotFoundError(
-        f"There is no dataset {DatasetId.parse(dataset)} in {get_datasets_root()}; "
-        f"`minari list local --all` shows which there are.{did_you_mean_local(dataset)}"
-    )
+    try:
+        return find_data_path(dataset)
+    except DatasetNotFoundError:
+        raise DatasetNotFoundError(
+            f"There is no dataset {dataset} in {get_datasets_root()}; `minari list local --all` shows which there "
+            f"are.{did_you_mean_local(dataset)}"
+        ) from None
 
 
 def _summaries(episodes: DatasetStatistics | None) -> dict[str, Any]:
@@ -267,7 +259,9 @@ def histogram_lines(values: npt.NDArray[np.float64], width: int, *, ascii_only: 
     finite = values[np.isfinite(values)]
     lines: list[str] = []
     if finite.size:
-        labels, counts = _whole_bins(finite) if _are_whole(finite) else _bins(finite)
+        # Beyond 2**53, every float is an integer, and not every integer is a float.
+        is_whole = np.all(finite == np.round(finite)) and np.abs(finite).max() < 2**53
+        labels, counts = _whole_bins(finite) if is_whole else _bins(finite)
         label_width, number_width = max(map(len, labels)), len(str(max(counts)))
         room = max(width - label_width - number_width - 3, 1)
         axis = "|" if ascii_only else "│"
@@ -276,11 +270,6 @@ def histogram_lines(values: npt.NDArray[np.float64], width: int, *, ascii_only: 
     if finite.size < values.size:
         lines.append(f"not finite: {values.size - finite.size}")
     return lines
-
-
-def _are_whole(values: npt.NDArray[np.float64]) -> bool:
-    # Beyond 2**53, every float is an integer, and not every integer is a float.
-    return bool(np.all(values == np.round(values)) and np.abs(values).max() < 2**53)
 
 
 def _whole_bins(values: npt.NDArray[np.float64]) -> tuple[list[str], list[int]]:

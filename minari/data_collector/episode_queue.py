@@ -221,7 +221,9 @@ class PendingEpisodes:
                 self._kept.append(_Finished(len(buffer), self._written_episodes + len(self._kept), buffer))
             self._latest, self._is_inherited, self._is_told = weakref.ref(buffer), False, False
             self._encode_new()
-            if self._steps >= self._next_flush or self._bytes >= _BUFFER_BYTES or self._is_overdue():
+            # Overdue: the other thread has not done its work, or there could be none.
+            is_overdue = bool(self._steps) and time.monotonic() - self._oldest > flush_timer.FLUSH_AFTER + 1
+            if self._steps >= self._next_flush or self._bytes >= _BUFFER_BYTES or is_overdue:
                 return self.make_room()
             self._schedule()
             return self.take_notes()
@@ -236,10 +238,6 @@ class PendingEpisodes:
         """See to it that what is in memory will be written, whatever the program does."""
         if self._steps and not self._is_scheduled:
             self._is_scheduled = flush_timer.flush_timer.call_later(self._flush_in_time)
-
-    def _is_overdue(self) -> bool:
-        """Whether the other thread has not done its work, or there could be none."""
-        return bool(self._steps) and time.monotonic() - self._oldest > flush_timer.FLUSH_AFTER + 1
 
     def _encode_new(self) -> None:
         """Encode what is not encoded yet, the last ones, and note what cannot be stored."""

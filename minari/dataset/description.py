@@ -1,4 +1,4 @@
-"""What a dataset and its environment are, as short texts for a page or a table."""
+"""Facts and statistics of a dataset and its environment, for tables and pages."""
 
 from __future__ import annotations
 
@@ -48,15 +48,15 @@ _SPEC_FIELDS: dict[str, Form] = {
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One thing that people see of a dataset or an environment, on a terminal or on a page.
+    """A fact about a dataset or an environment, as shown on a terminal or a web page.
 
     Attributes:
-        key: its name in the metadata.
-        title: its name in a table.
-        value: None where nothing is provided.
-        form: code and links are marked up in Markdown.
-        to_text: turns the value into text.
-        remark: stands after the text.
+        key: metadata key.
+        title: title in a table.
+        value: value; None if it is not provided.
+        form: markup in Markdown.
+        to_text: converts the value to text.
+        remark: suffix of the text.
     """
 
     key: str
@@ -68,12 +68,12 @@ class Fact:
 
     @property
     def text(self) -> str:
-        """The value as plain text."""
-        return _NOT_PROVIDED if self.value is None else f"{self.to_text(self.value)}{self.remark}"
+        """Return the value as plain text."""
+        return f"{_NOT_PROVIDED if self.value is None else self.to_text(self.value)}{self.remark}"
 
     @property
     def markdown(self) -> str:
-        """The value as Markdown; what a person wrote is not escaped."""
+        """Return the value as Markdown; text from the metadata is not escaped."""
         if self.value is None or self.form == "text":
             return self.text
         text = self.to_text(self.value)
@@ -81,24 +81,25 @@ class Fact:
 
 
 def dataset_facts(metadata: Mapping[str, Any]) -> list[Fact]:
-    """Return the facts of a dataset that people see, in the order in which they are shown.
+    """Return the facts of a dataset that are shown to people, in order.
 
-    All tables of them are made of this list, so that they agree: those of ``minari show``, of
-    :func:`get_dataset_spec_dict` and of dataset cards. A table may leave out what it shows elsewhere.
+    ``minari show``, :func:`get_dataset_spec_dict` and dataset cards all derive from this list, so that they agree. Each
+    of them may omit facts that it shows elsewhere.
 
     >>> [(fact.title, fact.text) for fact in dataset_facts({"total_steps": 9, "license": "mit"})][::8]
     [('Total Steps', '9'), ('License', 'mit')]
 
     Args:
-        metadata: as ``MinariStorage.metadata`` has it or as it is stored.
+        metadata: metadata of the dataset, as in ``MinariStorage.metadata`` or as stored.
 
     Returns:
-        The totals and the origin of the dataset whether or not they are provided, and other facts where they are.
-        The text of a space raises :class:`SpaceError` where its description is damaged.
+        Totals and origin of the dataset, provided or not, and other facts that are provided. The text of a space raises
+        :class:`SpaceError` if its description is damaged.
     """
     version = metadata.get("minari_version")
     inferred = " (inferred from the data)" if metadata.get("inferred_spaces") else ""
     scores = [metadata.get(f"ref_{bound}_score") for bound in ("min", "max")]
+    people = {key: sorted(filter(None, texts_of(metadata.get(key)))) or None for key in ("author", "author_email")}
     spaces = [
         Fact(
             "observation_space",
@@ -133,13 +134,13 @@ def dataset_facts(metadata: Mapping[str, Any]) -> list[Fact]:
         Fact("total_episodes", "Total Episodes", metadata.get("total_episodes")),
         *(fact for fact in spaces if fact.value is not None),
         Fact("algorithm_name", "Algorithm", metadata.get("algorithm_name")),
-        Fact("author", "Author", sorted(texts_of(metadata.get("author"))) or None, to_text=", ".join),
-        Fact("author_email", "Email", sorted(texts_of(metadata.get("author_email"))) or None, to_text=", ".join),
+        Fact("author", "Author", people["author"], to_text=", ".join),
+        Fact("author_email", "Email", people["author_email"], to_text=", ".join),
         Fact("code_permalink", "Code Permalink", metadata.get("code_permalink") or None, "link"),
         Fact(
             "minari_version",
             "Minari Version",
-            "None" if version is None else version,
+            version,
             "code",
             remark=f" ({'supported' if is_compatible(version) else 'not supported'})",
         ),
@@ -165,7 +166,7 @@ def _scores(scores: list[Any]) -> str:
 
 
 def _env_id(env_spec: object) -> str | None:
-    """The id of an environment by its spec, or by what is stored of it."""
+    """Return the id of an environment from its spec, or from a stored spec."""
     if isinstance(env_spec, EnvSpec):
         return env_spec.id
     try:
@@ -177,7 +178,7 @@ def _env_id(env_spec: object) -> str | None:
 
 
 def env_facts(env_spec: EnvSpec) -> list[Fact]:
-    """Return the facts of an environment by its spec, without its spaces: no code of the environment is run."""
+    """Return the facts of an environment from its spec, without its spaces, so that none of its code runs."""
     fields = {name: getattr(env_spec, name, None) for name in _SPEC_FIELDS}
     return [
         Fact("id", "ID", env_spec.id),

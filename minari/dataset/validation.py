@@ -179,7 +179,7 @@ def find_data_path(dataset: PathLike, root: PathLike | None = None) -> FilePath:
         ArgumentTypeError: it is neither text nor a path.
         DatasetIdError: it is neither a path nor an id.
         DatasetNotFoundError: there is no dataset of that id.
-        DataPathError: there is no such folder.
+        DataPathError: there is no such directory, or it is a file.
     """
     if isinstance(dataset, str) and "://" in dataset:
         return as_data_path(dataset)
@@ -192,8 +192,12 @@ def find_data_path(dataset: PathLike, root: PathLike | None = None) -> FilePath:
     folder = FilePath(dataset).expanduser()
     if os.fspath(dataset) and folder.is_dir():
         return folder / "data" if (folder / "data").is_dir() else folder
+    if os.fspath(dataset) and folder.is_file():
+        raise DataPathError(f"{folder} is a file; give the directory of a dataset, or the id of a local one.")
     if not isinstance(dataset, str) or folder.is_absolute() or dataset.startswith((".", "~")):
-        raise DataPathError(f"There is no folder {folder}; give the folder of a dataset, or the id of a local one.")
+        raise DataPathError(
+            f"There is no directory {folder}; give the directory of a dataset, or the id of a local one."
+        )
     path = get_dataset_path(str(DatasetId.parse(dataset)), root=root)
     raise DatasetNotFoundError(f"There is no dataset {dataset} at {path}; list_local_datasets() tells which there are.")
 
