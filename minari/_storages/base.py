@@ -235,7 +235,7 @@ class MinariStorage(StorageCore):
         for index, columns in read(self._checked(episode_indices)):
             yield self.episode_codec.decode(index, self.with_frames(columns) if self.frame_leaves else columns)
 
-    def _get_outcomes(self, episode_indices: Iterable[int]) -> Iterator[dict[str, Any]]:
+    def get_outcomes(self, episode_indices: Iterable[int]) -> Iterator[dict[str, Any]]:
         """Yield the id, rewards, terminations and truncations of episodes, in the form of :meth:`get_episodes`."""
         for index, columns in self._read_leaves(self._checked(episode_indices), OUTCOMES):
             yield self.episode_codec.decode_outcomes(index, columns)

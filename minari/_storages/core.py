@@ -308,6 +308,25 @@ class StorageCore(ABC):
             self._check_place()
             yield _GuardedWriter(opened, self)
 
+    def stored_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
+        """Yield the columns of each episode as they are stored, in the order of the indices."""
+        return self._read_columns(indices)
+
+    def episodes_without_checksums(self, indices: Iterable[int]) -> list[int]:
+        """Return those of the episodes whose values cannot be verified, since nobody made checksums of them."""
+        return self._episodes_without_checksums(indices)
+
+    def add_missing_checksums(self) -> int:
+        """Make checksums of the values that have none, as they are now, without touching a value.
+
+        Returns:
+            The number of episodes whose values have checksums now and had none before.
+
+        Raises:
+            DatasetBusyError: another program is writing the dataset.
+        """
+        return self._add_missing_checksums()
+
     # Hooks
 
     @abstractmethod
