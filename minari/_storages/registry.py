@@ -27,18 +27,18 @@ _PYTHON = {"zarr": (3, 11)}
 
 
 def register_storage(name: str, target: str, requirement: str) -> None:
-    """Make a format known, as a package does that brings one of its own.
+    """Register a format, as a package that brings one does.
 
     Args:
         name: as in ``data_format``.
         target: ``"package.module:Class"`` of a subclass of :class:`minari.dataset.minari_storage.MinariStorage`.
-        requirement: what ``pip install`` needs where the module cannot be imported.
+        requirement: the argument of ``pip install`` in the message if the module cannot be imported.
     """
     _formats[name] = (target, requirement)
 
 
 def get_storage_keys() -> list[str]:
-    """The names of the formats, sorted."""
+    """Return the names of the formats, sorted."""
     return sorted(known_targets(_formats, ENTRY_POINT_GROUP))
 
 
