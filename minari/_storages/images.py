@@ -70,7 +70,7 @@ def encode_frames(frames: npt.NDArray[np.uint8]) -> Column:
         EpisodeTypeError: the frames are of another dtype, and do not fit uint8.
         MissingDependencyError: Pillow is not installed.
     """
-    image = _pillow()
+    image, _ = _pillow()
     pixels = frames.astype(np.uint8, copy=False)
     if pixels is not frames and not np.array_equal(pixels, frames):
         raise EpisodeTypeError(
@@ -103,7 +103,7 @@ def decode_frames(column: Column, leaf: Leaf) -> npt.NDArray[np.uint8]:
     Raises:
         DatasetCorruptError: a row is not a JPEG, is cut off, or an image of another size.
     """
-    open_jpeg = _jpeg_reader()
+    _, plugin = _pillow()
     encoded = [encoded_frame(frame, row, leaf.path) for row, frame in enumerate(column)]
     size = math.prod(leaf.shape)
     for row, frame in enumerate(encoded):
@@ -117,7 +117,7 @@ def decode_frames(column: Column, leaf: Leaf) -> npt.NDArray[np.uint8]:
     pixels = frames[..., 0] if leaf.shape[2:] == (1,) else frames
     for row, frame in enumerate(encoded):
         try:
-            image = open_jpeg(io.BytesIO(_without_exif(frame)))
+            image = plugin.JpegImageFile(io.BytesIO(_without_exif(frame)))
             shape = (*image.size[::-1], *_CHANNELS.get(image.mode, (0,)))
             if shape == pixels.shape[1:]:  # checked before a pixel is decoded
                 pixels[row] = np.asarray(image)
@@ -169,22 +169,12 @@ def with_decoded_frames(columns: Columns, leaves: Iterable[Leaf]) -> Columns:
     return {**columns, **{leaf.path: decode_frames(columns[leaf.path], leaf) for leaf in encoded}}
 
 
-def _pillow() -> Any:
+def _pillow() -> tuple[Any, Any]:
+    """Import Pillow: the module that makes images, and that of the class that opens an image only as JPEG."""
     try:
-        from PIL import Image  # noqa: PLC0415 (optional)
+        from PIL import Image, JpegImagePlugin  # noqa: PLC0415 (optional)
     except ImportError as error:
-        raise _missing_pillow() from error
-    return Image
-
-
-def _jpeg_reader() -> Any:
-    """Return the class that opens an image only as JPEG."""
-    try:
-        from PIL.JpegImagePlugin import JpegImageFile  # noqa: PLC0415 (optional)
-    except ImportError as error:
-        raise _missing_pillow() from error
-    return JpegImageFile
-
-
-def _missing_pillow() -> MissingDependencyError:
-    return MissingDependencyError('JPEG frames need Pillow, which is not installed; run pip install "minari[image]".')
+        raise MissingDependencyError(
+            'JPEG frames need Pillow, which is not installed; run pip install "minari[image]".'
+        ) from error
+    return Image, JpegImagePlugin

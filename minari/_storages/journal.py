@@ -97,7 +97,9 @@ class FileTransaction(io.RawIOBase):
         try:
             self._file: BinaryIO = os.fdopen(open_regular(path, os.O_RDWR, links=False), "r+b", buffering=0)
             try:
-                self._complete()
+                found = _overlay(self._journal, self._file.fileno())
+                if found is not None:  # committed by a killed writer
+                    found.apply(self._file, self.path)
             except BaseException:
                 self._file.close()
                 raise
@@ -111,12 +113,6 @@ class FileTransaction(io.RawIOBase):
         self._pages: dict[int, bytearray] = {}
         self._appended = _RunningDigest(self._old_end)
         self._discarding = False
-
-    def _complete(self) -> None:
-        """Apply the commit of a killed writer."""
-        found = _overlay(self._journal, self._file.fileno())
-        if found is not None:
-            found.apply(self._file, self.path)
 
     # Called by an HDF5 library
 
@@ -406,7 +402,7 @@ class Overlay:
         if not all(isinstance(text, str) and len(text) <= METADATA_LIMIT for text in self.texts.values()):
             raise ValueError("the metadata in it are not text")
 
-    def mismatch(self, descriptor: int, folder: Path) -> str | None:
+    def mismatch(self, descriptor: int, directory: Path) -> str | None:
         """Return how a file and its metadata differ from those that the change was made for, None if they do not."""
         size = os.fstat(descriptor).st_size
         if size not in (max(self.size_before, self.end), self.end):
@@ -417,7 +413,7 @@ class Overlay:
             return "it was made for another file"
         if _RunningDigest(self.size_before).digest(descriptor, self.end) != self.appended:
             return "what was appended to the file is damaged"
-        metadata = metadata_digest(folder)
+        metadata = metadata_digest(directory)
         if metadata != self.metadata_before and metadata not in {_digest(t.encode()) for t in self.texts.values()}:
             return f"{METADATA_FILE_NAME} is another one"
         return None
@@ -429,39 +425,39 @@ class Overlay:
                 return True
         return False
 
-    def is_in_place(self, descriptor: int, folder: Path) -> bool:
+    def is_in_place(self, descriptor: int, directory: Path) -> bool:
         """Return whether the whole change is in place."""
         return (
             os.fstat(descriptor).st_size == self.end
-            and metadata_digest(folder) in {_digest(text.encode()) for text in self.texts.values()}
+            and metadata_digest(directory) in {_digest(text.encode()) for text in self.texts.values()}
             and all(read_at(descriptor, offset, len(data)) == data for offset, data in self.changes)
         )
 
 
-def has_journal(folder: Path | str) -> bool:
+def has_journal(directory: Path | str) -> bool:
     """Return whether a change to a file in a directory is being made, or was left unfinished."""
-    return os.access(f"{folder}{os.sep}{JOURNAL_NAME}", os.F_OK)
+    return os.access(f"{directory}{os.sep}{JOURNAL_NAME}", os.F_OK)
 
 
-def pending_change(folder: Path, data_file: str) -> Overlay | None:
+def pending_change(directory: Path, data_file: str) -> Overlay | None:
     """Return the change to the data file of a dataset that is committed and not in place, or None.
 
     A writer that is putting it into place is waited for. Nothing is written.
 
     Args:
-        folder: of the data.
+        directory: of the data.
         data_file: the name of the file that a journal is for.
 
     Raises:
         DatasetCorruptError: the change is partly in place, and the rest of it is damaged or missing.
     """
-    while has_journal(folder):
-        journal = folder / JOURNAL_NAME
+    while has_journal(directory):
+        journal = directory / JOURNAL_NAME
         if wait_for_writer(journal):
             return None
         with suppress(FileNotFoundError):
             before = journal.lstat().st_ino
-            descriptor = open_regular(folder / data_file)
+            descriptor = open_regular(directory / data_file)
             try:
                 found = _overlay(journal, descriptor)
             finally:
@@ -469,7 +465,7 @@ def pending_change(folder: Path, data_file: str) -> Overlay | None:
             if journal.lstat().st_ino == before:
                 return found
             continue
-        if not os.path.lexists(folder / data_file):
+        if not os.path.lexists(directory / data_file):
             return None  # whoever needs the file reports that
     return None
 
@@ -560,16 +556,10 @@ class _RunningDigest:
         """Return the digest of the bytes up to an end; bytes that are not known are read."""
         if end < self._end:
             self.changed_from(end)
-        for data in _pieces(descriptor, self._end, end):
+        while self._end < end and (data := read_at(descriptor, self._end, min(_HASHED_AT_ONCE, end - self._end))):
             self._hash.update(data)
             self._end += len(data)
         return str(self._hash.hexdigest())
-
-
-def _pieces(descriptor: int, start: int, end: int) -> Iterator[bytes]:
-    while start < end and (data := read_at(descriptor, start, min(_HASHED_AT_ONCE, end - start))):
-        yield data
-        start += len(data)
 
 
 def _set_time(path: Path, nanoseconds: int) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from operator import methodcaller
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from minari.errors import MetadataError
 
 
 _DTYPES = "_dtypes"
+_TO_LIST = methodcaller("tolist")  # of arrays and numbers inside lists
 _JSON_SCALARS = (np.bool_, np.int64, np.float64)  # these come back as Python's own
 
 
@@ -36,7 +38,9 @@ def to_json(metadata: Mapping[str, Any]) -> str:
     if _DTYPES in metadata:
         raise MetadataError(f"The episode metadata have the key {_DTYPES!r}, which the format uses; rename it.")
     plain, dtypes = _plain_dict(metadata)
-    return json.dumps({**plain, **({_DTYPES: dtypes} if dtypes else {})}, default=_to_list)
+    return json.dumps(
+        {**plain, **({_DTYPES: dtypes} if dtypes else {})}, default=_TO_LIST
+    )  # arrays and numbers inside lists
 
 
 def _plain_dict(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -64,11 +68,6 @@ def _numbers(key: str, value: Any) -> Any:
             f"to {'complex128' if value.dtype.kind == 'c' else 'float64'}."
         )
     return np.stack([value.real, value.imag], -1).tolist() if value.dtype.kind == "c" else value.tolist()
-
-
-def _to_list(value: Any) -> Any:
-    """Turn arrays and numbers of NumPy inside lists into lists and numbers."""
-    return value.tolist()
 
 
 def from_json(text: str | bytes) -> dict[str, Any]:

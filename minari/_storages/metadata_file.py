@@ -184,17 +184,14 @@ class SizeCache:
 def stamp_of(data_path: Path, name: str = METADATA_FILE_NAME) -> tuple[int, int, int] | None:
     """Return the identity of a file of the data, by default the metadata; None if there is no such file."""
     if is_remote(data_path):
-        return _stamp_of_remote(data_path / name)
+        file: Any = data_path / name
+        file.fs.invalidate_cache(file.parent.path)
+        try:
+            return 0, 0, hash(str(file.fs.ukey(file.path)))
+        except FileNotFoundError:
+            return None
     try:
         status = os.stat(f"{data_path}/{name}")  # noqa: PTH116 (a path object takes longer than this)
     except OSError:  # reading it reports what is wrong
         return None
     return status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _stamp_of_remote(file: Any) -> tuple[int, int, int] | None:
-    file.fs.invalidate_cache(file.parent.path)
-    try:
-        return 0, 0, hash(str(file.fs.ukey(file.path)))
-    except FileNotFoundError:
-        return None

@@ -23,7 +23,7 @@ _formats: dict[str, Target] = {
     "zarr": ("minari._storages.zarr.storage:ZarrStorage", "minari[zarr]"),
 }
 
-_PYTHON = {"zarr": (3, 11)}
+LEAST_PYTHON = {"zarr": (3, 11)}
 
 
 def register_storage(name: str, target: str, requirement: str) -> None:
@@ -56,7 +56,7 @@ def get_minari_storage(storage_type: str) -> type[Any]:
             f"No storage implemented for the format {shortened(storage_type)}, expected one of {get_storage_keys()}."
             f"{did_you_mean(storage_type, get_storage_keys())}"
         )
-    python = _PYTHON.get(storage_type, (0, 0))
+    python = LEAST_PYTHON.get(storage_type, (0, 0))
     if sys.version_info < python:
         raise MissingDependencyError(
             f"The format {storage_type!r} needs Python {'.'.join(map(str, python))} or newer, as the package of that "

@@ -297,8 +297,11 @@ def open_staged_directory(target: Path) -> Iterator[StagedDirectory]:
             found.apply()
         elif os.path.lexists(target / CHANGES_NAME):  # not a change of this dataset, but in the way
             (target / CHANGES_NAME).rename(target / f".{secrets.token_hex(6)}.ignored")
-        _remove(target / STAGED_NAME)
         staged = StagedDirectory(target)
+        if is_directory(staged.path):
+            shutil.rmtree(staged.path)
+        elif os.path.lexists(staged.path):  # a link or a file
+            staged.path.unlink()
         try:
             yield staged
         finally:
@@ -438,14 +441,6 @@ def _content_of(directory: Directory, name: str) -> Content:
     finally:
         os.close(descriptor)
     return size, digest.hexdigest()
-
-
-def _remove(path: Path) -> None:
-    """Remove a directory with all that is in it, or a link or a file."""
-    if is_directory(path):
-        shutil.rmtree(path)
-    elif os.path.lexists(path):
-        path.unlink()
 
 
 def directory_size(directory: Path) -> int:

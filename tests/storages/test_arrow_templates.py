@@ -118,7 +118,7 @@ def test_any_bits(data_format: str, data: st.DataObject) -> None:
         return encoded
 
     first = encode(*columns())
-    table = files.decode(first, None)
+    table = files.decode(first)
     places = files.places(first, [table["x"].chunk(0), table["f"].chunk(0)])
     assert places is not None
     (x, stored), (f, _) = places

@@ -9,10 +9,10 @@ except frames: Parquet has no 8-bit type and would spend 32 bits on each value.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
 
 import numpy as np
 
@@ -57,25 +57,41 @@ _DAMAGE: Final = (pa.ArrowException, OSError, ValueError, TypeError, ArithmeticE
 Place: TypeAlias = tuple[int, np.dtype[Any] | None]
 
 
-@dataclass(frozen=True, slots=True)
-class TableFiles:
+class TableFiles(ABC):
     """The table files of a format.
 
     Attributes:
         name: of the file of an episode.
-        decode: turns the bytes of a file into a table of so many rows, or of any number.
-        decode_schema: returns the schema of that table only.
-        encode: turns a table into the bytes of a file, each leaf with its codec.
-        places: finds the values of numeric leaves in the bytes; None if they are not stored as they are.
         is_compressed_whole: whether all leaves have the same codec, the first that is given.
     """
 
-    name: str
-    decode: Callable[[Any, int | None], Table]
-    decode_schema: Callable[[Any], Schema]
-    encode: Callable[[Table, Sequence[Codec | None]], Any]
-    places: Callable[[Any, Sequence[Array]], list[Place] | None]
-    is_compressed_whole: bool
+    name: ClassVar[str]
+    is_compressed_whole: ClassVar[bool]
+
+    @abstractmethod
+    def decode(self, data: Any, rows: int | None = None) -> Table:
+        """Return the table in the bytes of a file.
+
+        Args:
+            data: the bytes.
+            rows: the number of rows that the table must have; None if that is not known.
+
+        Raises:
+            RowCountError: it has another number of rows.
+            Exception: of any kind that pyarrow raises, or a ``ValueError``: the bytes are not a table.
+        """
+
+    @abstractmethod
+    def decode_schema(self, data: Any) -> Schema:
+        """Return the schema of that table only."""
+
+    @abstractmethod
+    def encode(self, table: Table, codecs: Sequence[Codec | None]) -> Any:
+        """Return the bytes of a file with a table, each leaf with its codec."""
+
+    @abstractmethod
+    def places(self, data: Any, arrays: Sequence[Array]) -> list[Place] | None:
+        """Return the places of the values of numeric leaves, None if they are not stored as they are."""
 
     def table(self, data: Any, path: str, rows: int) -> Table:
         """Return the table in the bytes of a file, validated in full.
@@ -196,30 +212,100 @@ def check_types(schema: Schema) -> None:
         types += [found.field(i).type for i in range(found.num_fields)]
 
 
-def _decode_arrow(data: Any, rows: int | None) -> Table:
-    check_messages(data, rows)
-    return pa.ipc.open_stream(pa.py_buffer(data).slice(MESSAGES)).read_all()
+class ArrowFiles(TableFiles):
+    """Arrow's own files."""
+
+    name = "part-0.arrow"
+    is_compressed_whole = True
+
+    def decode(self, data: Any, rows: int | None = None) -> Table:
+        check_messages(data, rows)
+        return pa.ipc.open_stream(pa.py_buffer(data).slice(MESSAGES)).read_all()
+
+    def decode_schema(self, data: Any) -> Schema:
+        check_schema_message(data)
+        return pa.ipc.open_stream(pa.py_buffer(data).slice(MESSAGES)).schema
+
+    def encode(self, table: Table, codecs: Sequence[Codec | None]) -> Any:
+        codec = next(filter(None, codecs), None)
+        compression = None if codec is None else pa.Codec(codec.name, compression_level=codec.level)
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_file(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as writer:
+            writer.write_table(table)
+        return sink.getvalue()
+
+    def places(self, data: Any, arrays: Sequence[Array]) -> list[Place] | None:
+        start = pa.py_buffer(data).address
+        if any(array.offset for array in arrays):
+            return None
+        return [(array.buffers()[-1].address - start, None) for array in arrays]
 
 
-def _decode_arrow_schema(data: Any) -> Schema:
-    check_schema_message(data)
-    return pa.ipc.open_stream(pa.py_buffer(data).slice(MESSAGES)).schema
+class ParquetFiles(TableFiles):
+    """Parquet files."""
 
+    name = "part-0.parquet"
+    is_compressed_whole = False
 
-def _encode_arrow(table: Table, codecs: Sequence[Codec | None]) -> Any:
-    codec = next(filter(None, codecs), None)
-    compression = None if codec is None else pa.Codec(codec.name, compression_level=codec.level)
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as writer:
-        writer.write_table(table)
-    return sink.getvalue()
+    def decode(self, data: Any, rows: int | None = None) -> Table:
+        footer = check_footer(data, rows)
+        with _open_parquet(data) as file:
+            check_types(file.schema_arrow)
+            columns = map(file.schema.column, range(len(file.schema)))
+            check_levels(footer, [(column.max_repetition_level, column.max_definition_level) for column in columns])
+            return file.read(use_threads=False)  # threads only help where several columns are big
 
+    def decode_schema(self, data: Any) -> Schema:
+        check_footer(data)
+        with _open_parquet(data) as file:
+            return file.schema_arrow
 
-def _places_in_arrow(data: Any, arrays: Sequence[Array]) -> list[Place] | None:
-    start = pa.py_buffer(data).address
-    if any(array.offset for array in arrays):
-        return None
-    return [(array.buffers()[-1].address - start, None) for array in arrays]
+    def encode(self, table: Table, codecs: Sequence[Codec | None]) -> Any:
+        compression, levels, with_dictionary = {}, {}, []
+        for (name, element, size), codec in zip(_parquet_columns(table.schema), codecs, strict=True):
+            is_text = pa.types.is_string(element) or pa.types.is_large_string(element)
+            if is_text or (pa.types.is_uint8(element) and size >= _FRAME_VALUES):
+                with_dictionary.append(name)
+            compression[name] = "NONE" if codec is None else codec.name.upper()
+            if codec is not None and codec.level is not None:
+                levels[name] = codec.level
+        sink = pa.BufferOutputStream()
+        pq.write_table(
+            table,
+            sink,
+            compression=compression,
+            compression_level=levels or None,
+            use_dictionary=with_dictionary or False,
+            write_statistics=False,
+            data_page_size=_PAGE,
+            row_group_size=_MOST_ROWS,
+            # A file that is not compressed is made and read by a template, and its checksums are beside it.
+            write_page_checksum=any(codecs),
+        )
+        return sink.getvalue()
+
+    def places(self, data: Any, arrays: Sequence[Array]) -> list[Place] | None:
+        with _open_parquet(data) as file:
+            metadata = file.metadata
+        if metadata.num_row_groups != 1 or metadata.num_columns != len(arrays):
+            return None
+        group = metadata.row_group(0)
+        places: list[Place] = []
+        for number, array in enumerate(arrays):
+            column = group.column(number)
+            values = array.values if pa.types.is_fixed_size_list(array.type) else array
+            is_plain = "PLAIN" in column.encodings and {*column.encodings} <= {"PLAIN", "RLE"}  # (RLE is for levels)
+            bits = _BITS.get(column.physical_type)
+            is_widened = pa.types.is_integer(values.type) and values.type.bit_width < 32 and bits == 32
+            if column.compression != "UNCOMPRESSED" or column.has_dictionary_page or not is_plain:
+                return None
+            if bits is None or (bits != values.type.bit_width and not is_widened):
+                return None
+            # A page is its header, the levels and then the values; in a column of several pages, other values are
+            # found here than the table has, and no template is made.
+            end = column.data_page_offset + column.total_compressed_size
+            places.append((end - -(-len(values) * bits // 8), np.dtype(np.int32) if is_widened else None))
+        return places
 
 
 def _open_parquet(data: Any) -> Any:
@@ -230,46 +316,6 @@ def _open_parquet(data: Any) -> Any:
         thrift_string_size_limit=_LONGEST_TEXT,
         thrift_container_size_limit=_LONGEST_LIST,
     )
-
-
-def _decode_parquet(data: Any, rows: int | None) -> Table:
-    footer = check_footer(data, rows)
-    with _open_parquet(data) as file:
-        check_types(file.schema_arrow)
-        columns = map(file.schema.column, range(len(file.schema)))
-        check_levels(footer, [(column.max_repetition_level, column.max_definition_level) for column in columns])
-        return file.read(use_threads=False)  # threads only help where several columns are big
-
-
-def _decode_parquet_schema(data: Any) -> Schema:
-    check_footer(data)
-    with _open_parquet(data) as file:
-        return file.schema_arrow
-
-
-def _encode_parquet(table: Table, codecs: Sequence[Codec | None]) -> Any:
-    compression, levels, with_dictionary = {}, {}, []
-    for (name, element, size), codec in zip(_parquet_columns(table.schema), codecs, strict=True):
-        is_text = pa.types.is_string(element) or pa.types.is_large_string(element)
-        if is_text or (pa.types.is_uint8(element) and size >= _FRAME_VALUES):
-            with_dictionary.append(name)
-        compression[name] = "NONE" if codec is None else codec.name.upper()
-        if codec is not None and codec.level is not None:
-            levels[name] = codec.level
-    sink = pa.BufferOutputStream()
-    pq.write_table(
-        table,
-        sink,
-        compression=compression,
-        compression_level=levels or None,
-        use_dictionary=with_dictionary or False,
-        write_statistics=False,
-        data_page_size=_PAGE,
-        row_group_size=_MOST_ROWS,
-        # A file that is not compressed is made and read by a template, and its checksums are beside it.
-        write_page_checksum=any(codecs),
-    )
-    return sink.getvalue()
 
 
 def _parquet_columns(fields: Iterable[Field], prefix: str = "") -> Iterator[tuple[str, DataType, int]]:
@@ -285,38 +331,5 @@ def _parquet_columns(fields: Iterable[Field], prefix: str = "") -> Iterator[tupl
         yield name, element, size
 
 
-def _places_in_parquet(data: Any, arrays: Sequence[Array]) -> list[Place] | None:
-    with _open_parquet(data) as file:
-        metadata = file.metadata
-    if metadata.num_row_groups != 1 or metadata.num_columns != len(arrays):
-        return None
-    group = metadata.row_group(0)
-    places: list[Place] = []
-    for number, array in enumerate(arrays):
-        column = group.column(number)
-        values = array.values if pa.types.is_fixed_size_list(array.type) else array
-        is_plain = "PLAIN" in column.encodings and {*column.encodings} <= {"PLAIN", "RLE"}  # (RLE is for levels)
-        bits = _BITS.get(column.physical_type)
-        is_widened = pa.types.is_integer(values.type) and values.type.bit_width < 32 and bits == 32
-        if column.compression != "UNCOMPRESSED" or column.has_dictionary_page or not is_plain:
-            return None
-        if bits is None or (bits != values.type.bit_width and not is_widened):
-            return None
-        # A page is its header, the levels and then the values; in a column of several pages, other values are
-        # found here than the table has, and no template is made.
-        end = column.data_page_offset + column.total_compressed_size
-        places.append((end - -(-len(values) * bits // 8), np.dtype(np.int32) if is_widened else None))
-    return places
-
-
-ARROW: Final = TableFiles(
-    "part-0.arrow", _decode_arrow, _decode_arrow_schema, _encode_arrow, _places_in_arrow, is_compressed_whole=True
-)
-PARQUET: Final = TableFiles(
-    "part-0.parquet",
-    _decode_parquet,
-    _decode_parquet_schema,
-    _encode_parquet,
-    _places_in_parquet,
-    is_compressed_whole=False,
-)
+ARROW: Final = ArrowFiles()
+PARQUET: Final = ParquetFiles()

@@ -174,7 +174,7 @@ class TableLayout:
         columns: dict[Path, Column] = {}
         for leaf in leaves:
             array = leaf.array
-            if _is_list(array.type):
+            if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
                 array = array.flatten()
             elif leaf.path[0] not in _WITH_FIRST_ROW:
                 array = array.slice(0, len(array) - 1)
@@ -363,10 +363,6 @@ def _values(array: Array) -> Column:
         values: Column = array.to_numpy(zero_copy_only=False)
         return values
     return np.frombuffer(array.buffers()[-1], dtype, len(array), array.offset * dtype.itemsize)
-
-
-def _is_list(arrow_type: DataType) -> bool:
-    return bool(pa.types.is_list(arrow_type) or pa.types.is_large_list(arrow_type))
 
 
 def _is_text_or_bytes(arrow_type: DataType) -> bool:

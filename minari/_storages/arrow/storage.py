@@ -43,7 +43,9 @@ class ArrowStorage(MinariStorage):
         super().__init__(data_path, metadata)
         layout = TableLayout((self.episode_codec.observations, self.episode_codec.actions))
         self._reader = EpisodeReader(data_path, self._files, layout, on_change=self.forget_metadata)
-        self._size = SizeCache(data_path, self._measured_bytes)
+        self._size = SizeCache(
+            data_path, lambda: sum(sum(self._reader.file_sizes(i).values()) for i in range(self.total_episodes))
+        )
 
     @classmethod
     def check_codec(cls, codec: Codec) -> None:
@@ -122,9 +124,6 @@ class ArrowStorage(MinariStorage):
                 writer.finish()
                 writer.commit(self.stored_metadata)
         return len(missing)
-
-    def _measured_bytes(self) -> int:
-        return sum(sum(self._reader.file_sizes(index).values()) for index in range(self.total_episodes))
 
 
 class ParquetStorage(ArrowStorage):

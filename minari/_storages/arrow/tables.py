@@ -98,14 +98,15 @@ class TableWriter:
         if kind not in self._seen:  # a template costs as much as an episode, and most kinds may come once
             self._seen.add(kind)
         elif not any(codecs):
-            self._learn(kind, data, episode.columns)
+            leaves = self._layout.leaves(self._files.decode(data))
+            found = template_of(self._files, data, leaves, episode.columns)
+            if (
+                found is not None
+                and found.holds_any_values()
+                and data.equals(pa.py_buffer(found.fill(episode.columns)))
+            ):
+                self._templates.add(kind, found)
         return data
-
-    def _learn(self, kind: Hashable, data: Any, columns: Columns) -> None:
-        leaves = self._layout.leaves(self._files.decode(data, None))
-        template = template_of(self._files, data, leaves, columns)
-        if template is not None and template.holds_any_values() and pa.py_buffer(template.fill(columns)).equals(data):
-            self._templates.add(kind, template)
 
 
 def template_of(files: TableFiles, data: Any, leaves: Sequence[StoredLeaf], columns: Columns) -> Template | None:

@@ -164,10 +164,8 @@ def is_safe(dtype: np.dtype[Any], stored: np.dtype[Any]) -> bool:
     """Return whether a type holds every value of another one, so that no value has to be checked."""
     if dtype == stored:
         return dtype.isnative
-    return dtype.kind in "iuf" and stored.kind in "iuf" and stored.isnative and _holds_all(dtype, stored)
-
-
-def _holds_all(dtype: np.dtype[Any], stored: np.dtype[Any]) -> bool:
+    if dtype.kind not in "iuf" or stored.kind not in "iuf" or not stored.isnative:
+        return False
     if dtype.kind in "iu" and stored.kind == "f":
         return bool(8 * dtype.itemsize <= np.finfo(stored).nmant + 1)
     return bool(np.can_cast(dtype, stored))

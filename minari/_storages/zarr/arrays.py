@@ -157,16 +157,11 @@ class ArrayForm:
     def _encoded(self, chunks: Sequence[npt.NDArray[Any]]) -> list[list[memoryview]]:
         codec = self.codec
         if codec is None:
-            return [self._with_checksum(_bytes_of(chunk)) for chunk in chunks]
+            return [self._with_checksum(memoryview(chunk.reshape(-1).view(np.uint8).data)) for chunk in chunks]
         return in_threads(lambda chunk: self._with_checksum(memoryview(encoded(codec, chunk))), chunks, at_a_time=1)
 
     def _with_checksum(self, content: memoryview) -> list[memoryview]:
         return [content, memoryview(checksum(content))] if self.has_checksums else [content]
-
-
-def _bytes_of(rows: npt.NDArray[Any]) -> memoryview:
-    content: Any = rows.reshape(-1).view(np.uint8)
-    return memoryview(content)
 
 
 def form_of_steps(dtype: np.dtype[Any], row_shape: tuple[int, ...], shard_rows: int, codec: Codec | None) -> ArrayForm:
@@ -208,13 +203,8 @@ def _row_size(dtype: np.dtype[Any], row_shape: tuple[int, ...]) -> int:
 
 
 def _rows_in(size: int, row_size: int) -> int:
-    """Return how many rows make up a number of bytes, as a power of two."""
-    return _power_of_two(size // max(1, row_size))
-
-
-def _power_of_two(number: int) -> int:
-    """Return the greatest one that is not above a number, and at least 1."""
-    return 1 << max(0, number.bit_length() - 1)
+    """Return how many rows make up a number of bytes: the greatest power of two that does not exceed it, or 1."""
+    return 1 << max(0, (size // max(1, row_size)).bit_length() - 1)
 
 
 def _codec_json(codec: Codec, dtype: np.dtype[Any]) -> dict[str, Any]:

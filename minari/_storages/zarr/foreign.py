@@ -76,10 +76,12 @@ def metadata_of(value: Mapping[str, Any]) -> ArrayV3Metadata:
     check_sizes(shape, 0)
     if not shape:
         raise ValueError("it has no rows")
-    chunk_shape = _configuration(value.get("chunk_grid"), "chunk_grid", "regular").get("chunk_shape")
+    chunk_shape: Any = _configuration(value.get("chunk_grid"), "chunk_grid", "regular").get("chunk_shape")
     _check_chunks(chunk_shape, len(shape))
     codecs = _codecs(value.get("codecs"), len(shape))
-    _check_divides(chunk_shape, codecs)
+    for codec in codecs:
+        if isinstance(codec, ShardingCodec) and np.mod(chunk_shape, codec.chunk_shape).any():
+            raise ValueError(f"its shards have the shape {chunk_shape} and its chunks {codec.chunk_shape}")
     dtype = get_data_type_from_json(name, zarr_format=3)
     try:
         return ArrayV3Metadata(
@@ -140,12 +142,6 @@ def _check_chunks(shape: Any, dimensions: int) -> None:
     check_sizes(shape, 1)
     if len(shape) != dimensions:
         raise ValueError(f"its chunks have {len(shape)} dimensions, expected {dimensions}")
-
-
-def _check_divides(shape: Any, codecs: list[Any]) -> None:
-    for codec in codecs:
-        if isinstance(codec, ShardingCodec) and any(a % b for a, b in zip(shape, codec.chunk_shape, strict=True)):
-            raise ValueError(f"its shards have the shape {shape} and its chunks {codec.chunk_shape}")
 
 
 def _codecs(value: Any, dimensions: int, is_inner: bool = False, is_index: bool = False) -> list[Any]:

@@ -45,7 +45,7 @@ class StoreReader:
 
     def __init__(self, arrays: Arrays, episodes: int) -> None:
         self.arrays, self.episodes = arrays, episodes
-        self._budget = Budget(_FREE, _PER_BYTE)
+        budget = Budget(_FREE, _PER_BYTE)
         self.has_checksum = False  # the zarr.json of the root
         self.table = self._read_table() if episodes else Table()
         ragged = [a for c in self.table.columns if c.kind.kind in RAGGED for a in c.arrays]
@@ -53,13 +53,17 @@ class StoreReader:
         wanted = [Rows(name, 0, episodes, INT64) for name in (EPISODE_ENDS, *map(ends_of, ragged))]
         wanted += [Rows(LAYOUTS, 0, episodes, INT32)]
         wanted += [Rows(c.arrays[0], 0, episodes, *c.form_of(c.arrays[0])) for c in values]
-        found = arrays.read(wanted, self._budget) if episodes else [np.zeros(0, rows.dtype) for rows in wanted]
+        found = arrays.read(wanted, budget) if episodes else [np.zeros(0, rows.dtype) for rows in wanted]
         read = dict(zip((rows.array for rows in wanted), found, strict=True))
         self.ends = self._checked_ends(EPISODE_ENDS, read[EPISODE_ENDS])
         self.layouts = self._checked_layouts(read[LAYOUTS])
         self._ragged = {array: self._checked_ends(array, read[ends_of(array)]) for array in ragged}
         self._values = {column.arrays[0]: read[column.arrays[0]] for column in values}
-        self._texts = self._read_texts()
+        texts = [column for column in self.table.columns if column.kind.kind == "json"]
+        wanted = [Rows(a, 0, int(self._ragged[a][-1]), *c.form_of(a)) for c in texts for a in c.arrays]
+        self._texts: dict[str, npt.NDArray[np.uint8]] = dict(
+            zip((rows.array for rows in wanted), arrays.read(wanted, budget), strict=True)
+        )
         self._with_checksums: dict[int, bool] = {}  # layouts
         if arrays.verify and episodes:
             self._verify_json()
@@ -123,11 +127,6 @@ class StoreReader:
                 f"{len(self.table.layouts)}; copy or download the dataset again."
             )
         return layouts
-
-    def _read_texts(self) -> dict[str, npt.NDArray[np.uint8]]:
-        columns = [column for column in self.table.columns if column.kind.kind == "json"]
-        wanted = [Rows(a, 0, int(self._ragged[a][-1]), *c.form_of(a)) for c in columns for a in c.arrays]
-        return dict(zip((rows.array for rows in wanted), self.arrays.read(wanted, self._budget), strict=True))
 
     # Episodes
 

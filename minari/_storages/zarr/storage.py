@@ -26,7 +26,7 @@ from minari._storages.staged_directory import directory_size, open_staged_direct
 from minari._storages.write_session import with_jpeg
 from minari._storages.zarr.appender import WriterContext
 from minari._storages.zarr.codecs import CODECS
-from minari._storages.zarr.layout import STORE_NAME, Table
+from minari._storages.zarr.layout import STORE_NAME
 from minari._storages.zarr.parallel import Episode, Part, Parts, write_in_parts
 from minari._storages.zarr.reader import EPISODE_ENDS, StoreReader
 from minari._storages.zarr.remote_writer import RemoteWriter, refusal
@@ -51,13 +51,8 @@ class ZarrStorage(MinariStorage):
         super().__init__(data_path, metadata)
         spaces = (self.episode_codec.observations, self.episode_codec.actions)
         self._leaves = {leaf.path: leaf for space in spaces for leaf in space.leaves()}
-        self._context = WriterContext(
-            data_path,
-            frozenset(self._leaves),
-            self._codec_for,
-            partial(self._reader, verify=True),  # damaged values must not get new checksums
-            SizeCache(data_path, lambda: directory_size(data_path / STORE_NAME)),
-        )
+        self._store_path = data_path / STORE_NAME
+        self._size = SizeCache(data_path, lambda: directory_size(data_path / STORE_NAME))
         self._known_reader: tuple[DatasetState, bool, StoreReader] | None = None
 
     def _count_episodes(self) -> int:
@@ -69,7 +64,7 @@ class ZarrStorage(MinariStorage):
 
     def _arrays(self, verify: bool = False) -> Arrays:
         """Return the arrays of the store, with the files of a committed change that is not in place."""
-        path = self._context.store_path
+        path = self._store_path
         overlay = None if is_remote(path) else staged_overlay(self.data_path)
         return Arrays(store_at(path, None if overlay is None else overlay.path / STORE_NAME), verify)
 
@@ -89,8 +84,7 @@ class ZarrStorage(MinariStorage):
                 self.forget_metadata()  # it changes with the store
             try:
                 reader = StoreReader(self._arrays(verify), self.total_episodes)
-                self._check_steps(reader)
-                self._check_leaves(reader.table)
+                self._check(reader)
             except DatasetCorruptError:
                 if state == state_of(self.data_path):
                     raise
@@ -100,21 +94,19 @@ class ZarrStorage(MinariStorage):
                     return reader
             state = None
 
-    def _check_steps(self, reader: StoreReader) -> None:
+    def _check(self, reader: StoreReader) -> None:
+        """Check that there are as many steps as the metadata says, with values as large as the spaces say."""
         if reader.ends[-1] != self.total_steps:
             raise DatasetCorruptError(
                 f"The metadata of {self.data_path} speak of {self.total_steps} steps and the episodes of "
-                f"{self._context.store_path} have {reader.ends[-1]}; the two do not belong together, so copy or "
+                f"{self._store_path} have {reader.ends[-1]}; the two do not belong together, so copy or "
                 f"download the dataset again."
             )
-
-    def _check_leaves(self, table: Table) -> None:
-        """Check that columns of the spaces have rows of the size that the spaces say."""
-        for column in table.columns:
+        for column in reader.table.columns:
             leaf = self._leaves.get(column.kind.path)
             if leaf is not None and column.kind.has_steps and math.prod(leaf.shape) != math.prod(column.kind.row_shape):
                 raise DatasetCorruptError(
-                    f"The values of {path_name(leaf.path)} in {self._context.store_path} have the shape "
+                    f"The values of {path_name(leaf.path)} in {self._store_path} have the shape "
                     f"{column.kind.row_shape}, expected {leaf.shape} as the spaces of the dataset say; copy or "
                     f"download the dataset again."
                 )
@@ -178,19 +170,23 @@ class ZarrStorage(MinariStorage):
 
     # Writing
 
+    def _context(self) -> WriterContext:
+        open_reader = partial(self._reader, verify=True)  # damaged values must not get new checksums
+        return WriterContext(self.data_path, frozenset(self._leaves), self._codec_for, open_reader, self._size)
+
     @contextmanager
     def _writer(self) -> Iterator[EpisodeWriter]:
         if is_remote(self.data_path):
-            yield RemoteWriter(self._context)
+            yield RemoteWriter(self._context())
             return
         with open_staged_directory(self.data_path) as staged:
-            yield ZarrWriter(self._context, staged, rewriting=False)
+            yield ZarrWriter(self._context(), staged, rewriting=False)
 
     @contextmanager
     def _rewriter(self) -> Iterator[EpisodeWriter]:
         self._check_local()
         with open_staged_directory(self.data_path) as staged:
-            yield ZarrWriter(self._context, staged, rewriting=True)
+            yield ZarrWriter(self._context(), staged, rewriting=True)
 
     def _check_local(self) -> None:
         if is_remote(self.data_path):
@@ -214,11 +210,11 @@ class ZarrStorage(MinariStorage):
             is changed.
         """
         self._check_local()
-        return write_in_parts(self._context, lengths, map(self._encoded, like), count)
+        return write_in_parts(self._context(), lengths, map(self._encoded, like), count)
 
     def write_part(self, part: Part, episodes: Iterable[Episode]) -> None:
         """Write the steps of a part; see :meth:`~minari._storages.zarr.parallel.Part.write`."""
-        part.write_with(self._context, map(self._encoded, episodes))
+        part.write_with(self._context(), map(self._encoded, episodes))
 
     def _encoded(self, episode: Episode) -> EpisodeColumns:
         return episode if isinstance(episode, EpisodeColumns) else with_jpeg(self, self.episode_codec.encode(episode))

@@ -389,7 +389,9 @@ class Arrays:
             if array.direct is not None:
                 return array.direct.read(directories, rows.start, rows.stop, budget, self.verify)
             size = (rows.stop - rows.start) * array.dtype.itemsize * math.prod(array.row_shape)
-            budget.take(size, passing_size(array.metadata, rows.start, rows.stop), lambda: self._size(rows.array))
+            budget.take(
+                size, passing_size(array.metadata, rows.start, rows.stop), lambda: self._stored_size(rows.array)
+            )
             return None
         except Exception as error:
             raise self._damage(rows.array, error) from error
@@ -435,19 +437,14 @@ class Arrays:
         except Exception as error:  # whatever zarr-python makes of bytes that are damaged
             raise self._damage(rows.array, error) from error
 
-    def _size(self, array: str) -> int:
-        """Return the number of bytes that are stored of an array."""
+    def _stored_size(self, array: str) -> int:
         if isinstance(self.store, DirectoryStore):
-            return sum(_size_of_files("/".join([*directory, array])) for directory in self.store.directories)
+            files = (file for parts in self.store.directories for file in os.scandir("/".join([*parts, array])))
+            return sum(
+                file.stat(follow_symlinks=False).st_size for file in files if file.is_file(follow_symlinks=False)
+            )
         size: int = sync(self.store.getsize_prefix(array))
         return size
-
-
-def _size_of_files(directory: str) -> int:
-    return sum(
-        entry.stat(follow_symlinks=False).st_size if entry.is_file(follow_symlinks=False) else 0
-        for entry in os.scandir(directory)
-    )
 
 
 def _first_line(error: Exception) -> str:
