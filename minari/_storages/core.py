@@ -70,13 +70,21 @@ class EpisodeWriter(ABC):
         """Add episodes of another storage as they are stored; False where this format cannot."""
         return False
 
-    @abstractmethod
+    def finish(self) -> int:
+        """Write what is left, and return the number of bytes that the data will take, without ``metadata.json``.
+
+        Called once, after the last change and before :meth:`commit`. A format whose changes are written as
+        they come may have :meth:`size` instead.
+        """
+        return self.size()
+
     def size(self) -> int:
-        """The number of bytes that the data will take, without ``metadata.json``."""
+        """Return the number of bytes that the data will take, for :meth:`finish`, unless a format has its own."""
+        raise NotImplementedError(f"{type(self).__name__} has neither finish() nor size(), expected one of them.")
 
     @abstractmethod
     def commit(self, metadata: DatasetMetadata) -> None:
-        """Make everything visible at once, together with the new metadata."""
+        """Make everything visible at once, together with the new metadata; :meth:`finish` has been called."""
 
 
 class ReplacingWriter(EpisodeWriter):
@@ -102,9 +110,9 @@ class ReplacingWriter(EpisodeWriter):
         """See :class:`EpisodeWriter`."""
         self._writer.update_metadata(index, metadata)
 
-    def size(self) -> int:
+    def finish(self) -> int:
         """See :class:`EpisodeWriter`."""
-        return self._writer.size()
+        return self._writer.finish()
 
     def commit(self, metadata: DatasetMetadata) -> None:
         """See :class:`EpisodeWriter`."""
@@ -437,14 +445,14 @@ class _GuardedWriter(EpisodeWriter):
         with storage_errors(self._path):
             return self._writer.copy_from(first_index, storage, indices)
 
-    def size(self) -> int:
+    def finish(self) -> int:
         with storage_errors(self._path):
-            return self._writer.size()
+            return self._writer.finish()
 
     def commit(self, metadata: DatasetMetadata) -> None:
-        before = self._storage.stored_metadata.raw
+        before, size = self._storage.stored_metadata.raw, self.finish()
         if metadata.total_episodes or metadata.size is not None:
-            metadata = metadata.with_size(self.size())
+            metadata = metadata.with_size(size)
         try:
             with storage_errors(self._path):
                 self._writer.commit(metadata)

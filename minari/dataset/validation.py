@@ -464,6 +464,7 @@ def repair(dataset: PathLike, *, root: PathLike | None = None) -> list[str]:
     wrong = {key: value for key, value in right.items() if key in raw and _differs(raw[key], value)}
     if wrong:
         with storage._writer() as writer:
+            writer.finish()
             writer.commit(storage.stored_metadata.updated(wrong, allow_protected=True))
         done += [f"Set {key} to {value}, which was {shortened(raw[key])}." for key, value in wrong.items()]
     return done

@@ -130,6 +130,7 @@ class ArrowStorage(MinariStorage):
             with open_writer(self) as writer:
                 for index in missing:
                     writer.add_checksums(index)
+                writer.finish()
                 writer.commit(self.stored_metadata)
         return len(missing)
 

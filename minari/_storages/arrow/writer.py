@@ -121,7 +121,8 @@ class ArrowWriter(EpisodeWriter):
             _write_file(f"{folder}{os.sep}{name}", data)
             self._changes.note(f"{index}/{name}", [data])
 
-    def size(self) -> int:
+    def finish(self) -> int:
+        self._write_held()
         total, stored_episodes = self._storage._size(), self._storage.total_episodes
         for index, sizes in self._sizes.items():
             total += sum(sizes.values())
@@ -132,7 +133,6 @@ class ArrowWriter(EpisodeWriter):
         return total
 
     def commit(self, metadata: DatasetMetadata) -> None:
-        self._write_held()
         self._changes.commit(metadata.to_json())
         if self._total is not None:
             self._storage._known_size.remember(self._total)

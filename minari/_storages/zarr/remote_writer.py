@@ -48,23 +48,18 @@ class RemoteWriter(EpisodeWriter):
     def update_metadata(self, index: int, metadata: Mapping[str, Any]) -> None:
         raise refusal(self._storage.data_path)
 
-    def size(self) -> int:
-        self._finish()
+    def finish(self) -> int:
+        if self._appender is not None:
+            self._appender.finish()
         store: Any = self._storage._store_path
         with store_errors(store):
             store.fs.invalidate_cache(store.path)
             return int(store.fs.du(store.path)) if store.exists() else 0
 
     def commit(self, metadata: DatasetMetadata) -> None:
-        self._finish()
         self._check_alone()
         with store_errors(self._storage.data_path):
             put_file(self._storage.data_path / METADATA_FILE_NAME, metadata.to_json())
-
-    def _finish(self) -> None:
-        if self._appender is not None:
-            self._appender.finish()
-            self._appender = None
 
     def _put(self, key: str, parts: Sequence[memoryview]) -> None:
         if not key.endswith("zarr.json"):  # before each shard, since one that is overwritten is lost

@@ -45,7 +45,6 @@ class ZarrWriter(EpisodeWriter):
         self._appender: StoreAppender | None = None
         self._replaced: dict[int, EpisodeColumns] = {}
         self._metadata: dict[int, dict[str, Any]] = {}
-        self._is_finished = False
         self._total: int | None = None  # bytes
 
     @cached_property
@@ -65,13 +64,12 @@ class ZarrWriter(EpisodeWriter):
     def update_metadata(self, index: int, metadata: Mapping[str, Any]) -> None:
         self._metadata[index] = {**self._metadata.get(index, {}), **metadata}
 
-    def size(self) -> int:
-        self._finish()
+    def finish(self) -> int:
+        self._write_rest()
         self._total = self._storage._size() + self._changes.growth()
         return self._total
 
     def commit(self, metadata: DatasetMetadata) -> None:
-        self._finish()
         self._changes.commit(metadata.to_json())
         if self._total is not None:
             self._storage._known_size.remember(self._total)
@@ -79,11 +77,7 @@ class ZarrWriter(EpisodeWriter):
     def _new_appender(self, store: Path, reader: StoreReader) -> StoreAppender:
         return self._storage._appender(put_into(store, self._changes), reader)
 
-    def _finish(self) -> None:
-        """Write everything, once."""
-        if self._is_finished:
-            return
-        self._is_finished = True
+    def _write_rest(self) -> None:
         if self._appender is not None:
             self._appender.finish()
         if self._store.exists() and not self._reader.episodes:  # whatever may lie there
