@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from minari._base.filenames import METADATA_FILE_NAME
+from minari._base.files import METADATA_FILE_NAME
 from minari._base.json_text import shortened
 from minari._catalog.layout import dataset_exists, get_dataset_path
 from minari._model.dataset_id import DatasetId, is_dataset_id

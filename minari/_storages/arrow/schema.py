@@ -29,7 +29,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from minari._base.dtypes import numeric_dtype
+from minari._base.plain_values import numeric_dtype
 from minari._storages.arrow.templates import Values
 from minari.spaces import Column, Columns, EpisodeColumns, Leaf, Path, SpaceCodec
 from minari.spaces.codecs import DictCodec, TupleCodec

@@ -10,7 +10,7 @@ from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from minari._base.atomic import flush, write_atomically
-from minari._base.filenames import METADATA_FILE_NAME
+from minari._base.files import METADATA_FILE_NAME
 from minari._base.locks import folder_lock
 from minari._base.system_errors import failures_logged
 from minari._model.metadata import DatasetMetadata
