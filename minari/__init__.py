@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from minari import dataset as dataset
     from minari import errors as errors
     from minari import namespace as namespace
+    from minari import serialization as serialization
     from minari import storage as storage
     from minari import utils
     from minari._catalog.listing import list_local_datasets
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from minari.dataset.minari_dataset import MinariDataset
     from minari.dataset.scores import get_normalized_score
     from minari.dataset.validation import validate
-    from minari.spaces import serialization
     from minari.storage.hosting import download_dataset, list_remote_datasets, upload_dataset
     from minari.storage.local import delete_dataset, load_dataset, open_dataset, rename_dataset
 else:

@@ -1,6 +1,6 @@
 """Namespaces: the directories that datasets are grouped in, each with metadata of its own, locally and on remotes."""
 
-from minari._base.filenames import NAMESPACE_METADATA_FILENAME
+from minari._base.files import NAMESPACE_METADATA_FILENAME
 from minari._catalog.namespaces import (
     create_namespace,
     delete_namespace,

@@ -1,4 +1,4 @@
-"""That imports which ``lint-imports`` cannot see, those by the name of a module in text, point down the layers as well."""
+"""Imports by the name of a module in text, which ``lint-imports`` cannot see, point down the layers as well."""
 
 from __future__ import annotations
 

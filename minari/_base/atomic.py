@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from minari._base.filenames import RECORDINGS_DIRECTORY
+from minari._base.files import RECORDINGS_DIRECTORY
 
 
 __all__ = [

@@ -28,10 +28,13 @@ else:
 
 
 __all__ = [
-    "METADATA_LIMIT",
-    "NAMESPACE_METADATA_LIMIT",
     "Directory",
     "FilesBeneath",
+    "METADATA_FILE_NAME",
+    "METADATA_LIMIT",
+    "NAMESPACE_METADATA_FILENAME",
+    "NAMESPACE_METADATA_LIMIT",
+    "RECORDINGS_DIRECTORY",
     "exchange",
     "is_directory",
     "open_regular",
@@ -562,3 +565,9 @@ def _too_large(path: str, limit: int) -> UnsafePathError:
     return UnsafePathError(
         f"{path} is larger than {limit:,} bytes, which no such file needs; copy or download it again."
     )
+
+
+METADATA_FILE_NAME: Final = "metadata.json"
+NAMESPACE_METADATA_FILENAME: Final = "namespace_metadata.json"
+#: The hidden directory, below the root, of recordings that are not datasets yet.
+RECORDINGS_DIRECTORY: Final = ".recordings"

@@ -16,8 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from minari._base.atomic import flush_tree, make_parents, remove_empty, sync_directory, write_atomically
-from minari._base.filenames import NAMESPACE_METADATA_FILENAME
-from minari._base.files import exchange, is_directory
+from minari._base.files import NAMESPACE_METADATA_FILENAME, exchange, is_directory
 from minari._base.locks import directory_lock
 from minari._base.settings import checked_root, get_datasets_root, name_of_root
 from minari._base.system_errors import failures_logged, storage_errors

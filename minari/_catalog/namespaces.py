@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from minari._base.atomic import write_atomically
-from minari._base.filenames import NAMESPACE_METADATA_FILENAME
-from minari._base.files import NAMESPACE_METADATA_LIMIT, read_regular
+from minari._base.files import NAMESPACE_METADATA_FILENAME, NAMESPACE_METADATA_LIMIT, read_regular
 from minari._base.json_text import parse_json, shortened
 from minari._base.settings import get_datasets_root, get_listed_root
 from minari._base.system_errors import storage_errors

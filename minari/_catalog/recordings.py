@@ -27,8 +27,7 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
 from minari._base.atomic import write_atomically
-from minari._base.filenames import METADATA_FILE_NAME, RECORDINGS_DIRECTORY
-from minari._base.files import METADATA_LIMIT, is_directory, read_regular
+from minari._base.files import METADATA_FILE_NAME, METADATA_LIMIT, RECORDINGS_DIRECTORY, is_directory, read_regular
 from minari._base.json_text import parse_json, shortened
 from minari._base.locks import Lock, directory_lock, is_locked
 from minari._base.settings import get_datasets_root

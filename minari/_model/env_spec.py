@@ -23,9 +23,9 @@ from gymnasium.envs.registration import EnvSpec, WrapperSpec
 from minari._base.json_text import parse_json, shortened
 from minari._base.lazy import LazyModule
 from minari._base.warnings import warn
-from minari._model.differences import differing_key
 from minari._model.metadata import json_value
 from minari.errors import EnvironmentModuleError, EnvironmentSpecError, MetadataError
+from minari.spaces.differences import differing_key
 
 
 if TYPE_CHECKING:

@@ -31,9 +31,18 @@ from typing import Any, Final
 
 import numpy as np
 
-from minari._base.dtypes import dtype_from_name, name_of_dtype
 from minari._base.json_text import parse_json, shortened
-from minari._base.plain_values import TYPED_KINDS, Unkept, brief, from_json, plain_value, to_json, type_name
+from minari._base.plain_values import (
+    TYPED_KINDS,
+    Unkept,
+    brief,
+    dtype_from_name,
+    from_json,
+    name_of_dtype,
+    plain_value,
+    to_json,
+    type_name,
+)
 from minari._model.episode import same_values
 from minari.errors import DatasetCorruptError, EpisodeError, EpisodeTypeError
 from minari.spaces.columns import Column, Columns, Path, has_flags, is_utf8_text, native, object_column, path_name

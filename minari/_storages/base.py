@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from minari._base.filenames import METADATA_FILE_NAME
+from minari._base.files import METADATA_FILE_NAME
 from minari._base.json_text import shortened
 from minari._base.system_errors import storage_errors
 from minari._model.compression import CompressionChoice

@@ -24,8 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeAlias
 
 from minari._base.atomic import flush, write_atomically
-from minari._base.filenames import METADATA_FILE_NAME
-from minari._base.files import METADATA_LIMIT, open_regular, read_at, read_regular
+from minari._base.files import METADATA_FILE_NAME, METADATA_LIMIT, open_regular, read_at, read_regular
 from minari._base.json_text import parse_json
 from minari._base.lazy import LazyModule
 from minari._base.locks import lock

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from minari._base.dtypes import numeric_dtype
 from minari._base.json_text import parse_json, shortened
+from minari._base.plain_values import numeric_dtype
 from minari.errors import MetadataError
 
 

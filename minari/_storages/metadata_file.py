@@ -7,8 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from minari._base.filenames import METADATA_FILE_NAME
-from minari._base.files import read_regular
+from minari._base.files import METADATA_FILE_NAME, read_regular
 from minari._model.dataset_id import is_dataset_id
 from minari._model.metadata import DatasetMetadata
 from minari._model.metadata_json import MOST_METADATA, check_metadata, parse_metadata

@@ -26,8 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from minari._base.atomic import flush_changes, flush_directory, write_atomically
-from minari._base.filenames import METADATA_FILE_NAME
-from minari._base.files import Directory, is_directory, read_at, read_regular, relative_parts
+from minari._base.files import METADATA_FILE_NAME, Directory, is_directory, read_at, read_regular, relative_parts
 from minari._base.json_text import parse_json
 from minari._base.lazy import LazyModule
 from minari._base.locks import folder_lock

@@ -12,8 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from minari._base.filenames import METADATA_FILE_NAME
-from minari._base.files import METADATA_LIMIT, read_regular
+from minari._base.files import METADATA_FILE_NAME, METADATA_LIMIT, read_regular
 from minari._base.lazy import LazyModule
 from minari._base.locks import LOCK_NAME, is_locked
 from minari.errors import DatasetCorruptError

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from minari._model.differences import differing_leaf
 from minari._model.episode_buffer import EpisodeBuffer
 from minari._model.episode_codec import REWARDS, append_steps
 from minari._model.episode_metadata import checked_metadata
@@ -16,6 +15,7 @@ from minari._storages.images import decode_frames, encode_frames, encoded_frame,
 from minari.errors import CombineError, EpisodeError, MetadataError
 from minari.progress import progress
 from minari.spaces import Column, Columns, EpisodeColumns, Path, object_column, without_ones
+from minari.spaces.differences import differing_leaf
 
 
 #: What is to be kept with an episode, from the fields of its ``EpisodeData``.

@@ -29,7 +29,6 @@ from minari._catalog.layout import get_dataset_path
 from minari._catalog.recordings import Recording, RecordingState, new_recording, resume_recording
 from minari._model.arguments import check_whole_number
 from minari._model.compression import CompressionChoice
-from minari._model.differences import differing_leaf
 from minari._model.env_spec import difference_up_to_max_episode_steps
 from minari._model.episode_buffer import EpisodeBuffer
 from minari._model.episode_codec import REWARDS, EpisodeCodec, size_of, without_info
@@ -53,6 +52,7 @@ from minari.errors import (
     MinariError,
 )
 from minari.spaces import EpisodeColumns, codec_for
+from minari.spaces.differences import differing_leaf
 
 
 _BUFFER_BYTES = 64 * 2**20

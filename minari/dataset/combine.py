@@ -16,7 +16,6 @@ from minari._catalog.layout import free_dataset_path, get_dataset_path, new_data
 from minari._model.arguments import check_seed, expected_dataset, no_dataset
 from minari._model.compression import CompressionChoice
 from minari._model.dataset_id import DatasetId
-from minari._model.differences import differing_leaf
 from minari._model.env_spec import (
     difference_up_to_max_episode_steps,
     merge_max_episode_steps,
@@ -28,6 +27,7 @@ from minari._storages.write_session import append_stored
 from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import ArgumentTypeError, CombineError
 from minari.spaces import without_ones
+from minari.spaces.differences import differing_leaf
 
 
 def validate_datasets_to_combine(datasets_to_combine: Sequence[MinariDataset]) -> EnvSpec | None:

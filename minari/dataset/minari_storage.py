@@ -1,6 +1,6 @@
 """The public path of :class:`MinariStorage`, and of what a storage format of one's own is made with."""
 
-from minari._base.filenames import METADATA_FILE_NAME
+from minari._base.files import METADATA_FILE_NAME
 from minari._storages.base import MinariStorage
 from minari._storages.core import EpisodeWriter
 from minari._storages.images import is_image_space

@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from minari._base.filenames import METADATA_FILE_NAME
+from minari._base.files import METADATA_FILE_NAME
 from minari._base.json_text import shortened
 from minari._catalog.layout import dataset_exists, get_dataset_path
 from minari._model.dataset_id import DatasetId, is_dataset_id
@@ -464,6 +464,7 @@ def repair(dataset: PathLike, *, root: PathLike | None = None) -> list[str]:
     wrong = {key: value for key, value in right.items() if key in raw and _differs(raw[key], value)}
     if wrong:
         with storage._writer() as writer:
+            writer.finish()
             writer.commit(storage.stored_metadata.updated(wrong, allow_protected=True))
         done += [f"Set {key} to {value}, which was {shortened(raw[key])}." for key, value in wrong.items()]
     return done

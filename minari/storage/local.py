@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minari._base.addresses import is_path
-from minari._base.filenames import METADATA_FILE_NAME
+from minari._base.files import METADATA_FILE_NAME
 from minari._base.json_text import shortened
 from minari._base.lazy import LazyModule
 from minari._base.locks import folder_lock, waiting_at_most

@@ -7,8 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from minari._base.filenames import NAMESPACE_METADATA_FILENAME
-from minari._base.files import NAMESPACE_METADATA_LIMIT, read_regular
+from minari._base.files import NAMESPACE_METADATA_FILENAME, NAMESPACE_METADATA_LIMIT, read_regular
 from minari._base.settings import get_datasets_root
 from minari._base.system_errors import storage_errors
 from minari._catalog.layout import (

@@ -12,7 +12,7 @@ from unittest import SkipTest
 import numpy as np
 from gymnasium import spaces
 
-from minari._base.filenames import METADATA_FILE_NAME
+from minari._base.files import METADATA_FILE_NAME
 from minari._model.compression import NONE, Codec, Codecs
 from minari._storages.base import MinariStorage
 from minari._storages.registry import get_minari_storage

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
-from minari._base.filenames import METADATA_FILE_NAME
+from minari._base.files import METADATA_FILE_NAME
 from minari._storages.base import MinariStorage
 from minari.errors import MetadataError
 from minari.testing._suite import ACTIONS, OBSERVATIONS, Suite, refused

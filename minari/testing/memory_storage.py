@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar, TypeAlias
 
 from minari._base.atomic import write_atomically
-from minari._base.filenames import METADATA_FILE_NAME
+from minari._base.files import METADATA_FILE_NAME
 from minari._base.locks import folder_lock
 from minari._model.metadata import DatasetMetadata
 from minari._storages.base import EpisodeWriter, MinariStorage
@@ -90,7 +90,7 @@ class _MemoryWriter(EpisodeWriter):
         new = copy.deepcopy({**old.metadata, **metadata})
         self._episodes[index] = EpisodeColumns(old.total_steps, old.columns, new)
 
-    def size(self) -> int:
+    def finish(self) -> int:
         return sum(column.nbytes for episode in self._episodes for column in episode.columns.values())
 
     def commit(self, metadata: DatasetMetadata) -> None:

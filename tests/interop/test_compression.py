@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import minari
-from minari.dataset._storages import hdf5_filters
+from minari._storages.hdf5.format import filters as hdf5_filters
 from support.cases import PICTURES
 from support.checks import assert_holds, forgotten
 

@@ -27,7 +27,7 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from minari._base.dtypes import numeric_dtype
+from minari._base.plain_values import numeric_dtype
 from minari._storages.arrow.library import Array, DataType, Field, Schema, Table, pa
 from minari._storages.arrow.templates import Values
 from minari.spaces import Column, Columns, EpisodeColumns, Leaf, Path, SpaceCodec

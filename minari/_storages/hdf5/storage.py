@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minari._base.data_file import DataFile
-from minari._base.filenames import METADATA_FILE_NAME
+from minari._base.files import METADATA_FILE_NAME
 from minari._base.locks import ThreadLock
 from minari._model.compression import Codec, Codecs
 from minari._model.episode_codec import REWARDS, TERMINATIONS, TRUNCATIONS

@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from minari._base.filenames import METADATA_FILE_NAME
-from minari._base.files import relative_parts
+from minari._base.files import METADATA_FILE_NAME, relative_parts
 from minari._model.metadata import DatasetMetadata
 from minari._storages.core import EpisodeWriter
 from minari._storages.metadata_file import stamp_of

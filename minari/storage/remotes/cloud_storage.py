@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from minari._base.addresses import without_credentials
 from minari._base.atomic import write_atomically
-from minari._base.filenames import NAMESPACE_METADATA_FILENAME
-from minari._base.files import NAMESPACE_METADATA_LIMIT, read_regular
+from minari._base.files import NAMESPACE_METADATA_FILENAME, NAMESPACE_METADATA_LIMIT, read_regular
 from minari._base.lazy import LazyModule
 from minari._catalog.layout import get_dataset_path, publish_directory, refuse_nested, refuse_taken
 from minari._model.dataset_id import DatasetId, dataset_id_sort_key, parse_namespace

@@ -15,8 +15,7 @@ from urllib.parse import unquote
 from urllib.request import url2pathname
 
 from minari._base.atomic import write_atomically
-from minari._base.filenames import NAMESPACE_METADATA_FILENAME
-from minari._base.files import Directory
+from minari._base.files import NAMESPACE_METADATA_FILENAME, Directory
 from minari._base.warnings import warn
 from minari._catalog.layout import dataset_exists, ensure_namespace_directories, publish_directory, refuse_taken
 from minari._catalog.listing import walk_catalog

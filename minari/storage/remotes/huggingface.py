@@ -14,7 +14,7 @@ from functools import cache, partial
 from typing import Any, ClassVar, NamedTuple
 
 from minari._base.addresses import without_credentials
-from minari._base.filenames import NAMESPACE_METADATA_FILENAME
+from minari._base.files import NAMESPACE_METADATA_FILENAME
 from minari._base.json_text import shortened
 from minari._model.dataset_id import is_part
 from minari._model.metadata_json import parse_metadata, with_id_of_place

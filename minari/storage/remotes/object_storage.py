@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from minari._base.filenames import NAMESPACE_METADATA_FILENAME
+from minari._base.files import NAMESPACE_METADATA_FILENAME
 from minari._model.dataset_id import is_part
 from minari.storage.remotes.cloud_storage import CloudStorage
 from minari.storage.remotes.object_catalogue import put_into_index, read_catalogue

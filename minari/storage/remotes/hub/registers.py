@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from minari._base.filenames import NAMESPACE_METADATA_FILENAME
+from minari._base.files import NAMESPACE_METADATA_FILENAME
 from minari._base.json_text import parse_json
 from minari._model.dataset_id import is_dataset_id, is_part
 from minari._model.metadata_json import parse_metadata

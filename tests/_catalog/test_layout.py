@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from minari._base.filenames import NAMESPACE_METADATA_FILENAME
+from minari._base.files import NAMESPACE_METADATA_FILENAME
 from minari._catalog.layout import (
     dataset_exists,
     ensure_namespace_directories,

@@ -8,7 +8,8 @@ from typing import Any
 from gymnasium import spaces
 
 from minari._base.json_text import shortened
-from minari.spaces import codec_for, path_name
+from minari.spaces.codecs import codec_for
+from minari.spaces.columns import path_name
 
 
 __all__ = ["differing_key", "differing_leaf"]

@@ -11,7 +11,7 @@ from minari.storage.remotes import CloudStorage, get_cloud_storage, register_rem
 from minari.testing import RemoteConformance
 
 
-PAGE = Path(__file__).parents[2] / "docs" / "remotes.md"
+PAGE = Path(__file__).parents[3] / "docs" / "remotes.md"
 
 
 class TestSQLite(RemoteConformance):

@@ -195,7 +195,7 @@ storage = MinariStorage.read(sys.argv[1])
 print(sum(len(episode["rewards"]) for episode in storage.get_episodes([2, 0])), storage.get_episode_lengths())
 print("h5py" in sys.modules)
 """
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     output = subprocess.run(
         [sys.executable, "-c", code, str(storage.data_path)], capture_output=True, text=True, check=True, cwd=root
     ).stdout

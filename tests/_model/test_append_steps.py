@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from minari._model.episode_codec import continued
+from minari._model.episode_codec import append_steps
 from minari._model.infos import ABSENT
 from minari.dataset.encoding import EpisodeCodec
 from minari.dataset.episode_buffer import EpisodeBuffer
@@ -36,7 +36,7 @@ def joined_infos(first: Any, second: Any) -> dict[str, Any]:
     """The infos of an episode of two steps that is continued by two."""
     stored = CODEC.encode(steps([0, 1, 2], [1, 2], infos=first))
     more = CODEC.encode_further_steps(steps([3, 4], [3, 4]))
-    whole = continued(stored, more, second)
+    whole = append_steps(stored, more, second)
     assert whole.total_steps == 4
     infos: dict[str, Any] = CODEC.decode(0, whole.columns)["infos"]
     return infos
@@ -45,7 +45,7 @@ def joined_infos(first: Any, second: Any) -> dict[str, Any]:
 def test_steps_and_metadata() -> None:
     stored = CODEC.encode(steps([0, 1, 2], [1, 2], seed=5, options={"a": 1}))
     more = CODEC.encode_further_steps(steps([3, 4], [3, 4], seed=6))
-    whole = continued(stored, more, None)
+    whole = append_steps(stored, more, None)
     assert whole.metadata == {"seed": 5, "options": {"a": 1}}
     fields = CODEC.decode(0, whole.columns)
     assert fields["observations"].tolist() == [0, 1, 2, 3, 4]
@@ -123,4 +123,4 @@ def test_damaged_columns() -> None:
         if odd is not None:
             columns[("rewards",)] = odd
         with pytest.raises(EpisodeError, match=r"'rewards'.*damaged"):
-            continued(EpisodeColumns(2, columns), more, None)
+            append_steps(EpisodeColumns(2, columns), more, None)

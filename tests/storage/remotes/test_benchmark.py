@@ -16,7 +16,7 @@ pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed"
 pytest.importorskip("cryptography", reason="the package cryptography is not installed")
 
 # At the end: where the wheel is tested, the checkout's own `minari` must not come before it.
-sys.path.append(str(Path(__file__).parents[2]))
+sys.path.append(str(Path(__file__).parents[3]))
 
 from benchmarks import cli, environments, remotes
 
