@@ -66,7 +66,7 @@ def test_format_whose_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(MissingDependencyError, match=r'no_such_package.*pip install "far-package"'):
         get_minari_storage("far")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    for module in [name for name in sys.modules if name.startswith("minari.dataset._storages.arrow")]:
+    for module in [name for name in sys.modules if name.startswith("minari._storages.arrow")]:
         monkeypatch.delitem(sys.modules, module)
     with pytest.raises(MissingDependencyError, match=r'pip install "minari\[arrow\]"'):
         get_minari_storage("arrow")
