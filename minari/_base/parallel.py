@@ -1,4 +1,4 @@
-"""Threads that compress and decompress, shared by all that does so in this process."""
+"""Threads for compression and decompression, shared by the whole process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _pool: ThreadPoolExecutor | None = None
 
 
 def _forget() -> None:
-    global _pool  # (the threads do not exist in the child of a fork)
+    global _pool  # (a forked child has no threads)
     _pool = None
 
 
@@ -25,12 +25,12 @@ if hasattr(os, "register_at_fork"):
 
 
 def in_threads(function: Callable[[_A], _B], items: Iterable[_A], at_a_time: int) -> list[_B]:
-    """What a function returns for each item, in order, from as many threads as there are processors.
+    """Return the results of a function for each item, in order, using one thread per CPU.
 
     Args:
-        function: it must leave Python for most of its time, as that of zlib does, and must not call this itself.
-        items: what it is called with.
-        at_a_time: how many items a thread takes, since to hand it any costs 50 µs.
+        function: must release the GIL for most of its time, like zlib, and must not call this function.
+        items: the arguments.
+        at_a_time: number of items that a thread takes at once, since each handover costs 50 µs.
 
     >>> in_threads(abs, [-1, 2, -3], at_a_time=2)
     [1, 2, 3]
@@ -41,7 +41,7 @@ def in_threads(function: Callable[[_A], _B], items: Iterable[_A], at_a_time: int
     parts = [items[start : start + at_a_time] for start in range(0, len(items), at_a_time)]
     try:
         results = _shared_pool().map(lambda part: list(map(function, part)), parts)
-    except RuntimeError:  # at the end of a program no more threads are started
+    except RuntimeError:  # no more threads can be started while the program exits
         return list(map(function, items))
     return list(chain.from_iterable(results))
 

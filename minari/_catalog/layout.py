@@ -21,7 +21,7 @@ from minari._base.locks import directory_lock
 from minari._base.settings import checked_root, get_datasets_root, name_of_root
 from minari._base.system_errors import failures_logged, storage_errors
 from minari._model.dataset_id import DatasetId, is_dataset_id, parse_namespace
-from minari._storages.base import PathLike
+from minari._storages.paths import PathLike
 from minari.errors import DatasetExistsError, DatasetNotFoundError, StorageError
 
 

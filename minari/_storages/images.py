@@ -21,7 +21,7 @@ from minari.spaces import Column, Columns, Leaf, Path, SpaceCodec, codec_for, ob
 
 
 _SMALLEST_SIDE = 32
-_SCAN, _END, _APPLICATION = b"\xff\xda", b"\xff\xd9", b"\xff\xe1"  # markers; the last is that of Exif
+_SCAN, _END, _APPLICATION = b"\xff\xda", b"\xff\xd9", b"\xff\xe1"  # markers; the last one is that of Exif
 _CHANNELS: Final[dict[str, tuple[int, ...]]] = {"L": (), "RGB": (3,)}
 # An image of one color takes at least a bit for 64 values, and a progressive one has some scans.
 _MOST_PER_BYTE: Final = 2048
@@ -67,7 +67,7 @@ def encode_frames(frames: npt.NDArray[np.uint8]) -> Column:
     """Return JPEG byte strings of frames of shape (T, H, W) or (T, H, W, 1 or 3).
 
     Raises:
-        EpisodeTypeError: the frames are of another dtype, and do not fit uint8.
+        EpisodeTypeError: the frames have another dtype and do not fit uint8.
         MissingDependencyError: Pillow is not installed.
     """
     image, _ = _pillow()
@@ -121,7 +121,7 @@ def decode_frames(column: Column, leaf: Leaf) -> npt.NDArray[np.uint8]:
             shape = (*image.size[::-1], *_CHANNELS.get(image.mode, (0,)))
             if shape == pixels.shape[1:]:  # checked before a pixel is decoded
                 pixels[row] = np.asarray(image)
-        except Exception as error:  # of whatever kind: Pillow has many
+        except Exception as error:  # Pillow raises exceptions of many types
             problem = f"is no JPEG image ({type(error).__name__}: {shortened(str(error))})"
             raise _odd_frame(row, leaf.path, problem) from error
         if shape != pixels.shape[1:]:

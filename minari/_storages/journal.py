@@ -42,7 +42,7 @@ from minari.errors import UnsafePathError
 if TYPE_CHECKING:
     import xxhash
 else:
-    xxhash = LazyModule("xxhash")  # lists of datasets do without it
+    xxhash = LazyModule("xxhash")  # lists of datasets do not need it
 
 
 __all__ = [
@@ -76,11 +76,11 @@ class FileTransaction(io.RawIOBase):
     The caller is the only writer of the dataset.
 
     Args:
-        path: an existing file; the journal goes into the same directory.
+        path: an existing file; the journal is stored in the same directory.
 
     Raises:
         DatasetBusyError: another program has the file open for writing.
-        DatasetCorruptError: an interrupted change is partly in place, and damaged.
+        DatasetCorruptError: an interrupted change has been partly applied and is damaged.
         UnsafePathError: the file is a link.
 
     Attributes:
@@ -92,7 +92,7 @@ class FileTransaction(io.RawIOBase):
         super().__init__()
         self.failure: OSError | None = None
         self.path, self._journal = path, path.with_name(JOURNAL_NAME)
-        self._lock = lock(path, path)  # against programs that use HDF5 directly
+        self._lock = lock(path, path)  # excludes programs that use HDF5 directly
         try:
             self._file: BinaryIO = os.fdopen(open_regular(path, os.O_RDWR, links=False), "r+b", buffering=0)
             try:
@@ -183,7 +183,7 @@ class FileTransaction(io.RawIOBase):
         return self.read(size) or b""
 
     def write_at(self, offset: int, view: memoryview) -> None:
-        """Write bytes at an offset: into the file beyond its old end, into memory before it."""
+        """Write bytes at an offset: to the file beyond its old end, to memory before it."""
         if self._discarding:
             return
         inside = max(0, min(len(view), self._old_end - offset))
@@ -232,7 +232,7 @@ class FileTransaction(io.RawIOBase):
         content = overlay.dump()
         try:
             write_atomically(self._journal, content)
-        except BaseException:  # an interrupt may have come when it was written
+        except BaseException:  # an interrupt may have come after it was written
             if _is(self._journal, content):
                 self._settle()
             raise
@@ -277,7 +277,7 @@ class FileTransaction(io.RawIOBase):
 
 @dataclass(frozen=True, slots=True)
 class Overlay:
-    """A committed change to a file, checked, as readers and the next writer see it.
+    """A committed change to a file, checked, as seen by readers and the next writer.
 
     Attributes:
         size_before: of the file before the change.
@@ -328,8 +328,8 @@ class Overlay:
         """Make the change; a second time after an interruption gives the same result.
 
         Args:
-            file: open for writing.
-            path: of the file, beside which the journal is.
+            file: the file, open for writing.
+            path: path of the file, beside which the journal is.
         """
         for offset, data in self.changes:
             file.seek(offset)
@@ -365,7 +365,7 @@ class Overlay:
         """Return the change in the content of a journal.
 
         Raises:
-            ValueError: it is damaged or makes no sense.
+            ValueError: it is damaged or inconsistent.
         """
         start = len(_MAGIC) + _LENGTHS.size
         if not content.startswith(_MAGIC) or len(content) < start + _DIGEST_SIZE:
@@ -441,14 +441,14 @@ def has_journal(directory: Path | str) -> bool:
 def pending_change(directory: Path, data_file: str) -> Overlay | None:
     """Return the change to the data file of a dataset that is committed and not in place, or None.
 
-    A writer that is putting it into place is waited for. Nothing is written.
+    Waits for a writer that is applying it. Nothing is written.
 
     Args:
         directory: of the data.
         data_file: the name of the file that a journal is for.
 
     Raises:
-        DatasetCorruptError: the change is partly in place, and the rest of it is damaged or missing.
+        DatasetCorruptError: the change has been partly applied, and the rest of it is damaged or missing.
     """
     while has_journal(directory):
         journal = directory / JOURNAL_NAME

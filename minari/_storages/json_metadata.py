@@ -74,7 +74,7 @@ def from_json(text: str | bytes) -> dict[str, Any]:
     """Return the metadata in a text.
 
     Raises:
-        ValueError: it is not one that :func:`to_json` makes.
+        ValueError: it was not created by :func:`to_json`.
     """
     values = parse_json(text)
     if not isinstance(values, dict):

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 from minari._base.files import METADATA_FILE_NAME, read_regular
 from minari._model.dataset_id import is_dataset_id
-from minari._model.metadata import DatasetMetadata
 from minari._model.metadata_json import MOST_METADATA, check_metadata, parse_metadata
 from minari._storages.journal import JOURNAL_NAME, pending_change
 from minari._storages.paths import is_remote
@@ -23,7 +22,6 @@ __all__ = [
     "SizeCache",
     "exists",
     "find_raw_metadata",
-    "read_metadata",
     "read_raw_metadata",
     "refuse_unfinished",
     "stamp_of",
@@ -31,8 +29,8 @@ __all__ = [
     "with_measured_size",
 ]
 
-_DATA_FILE_NAME = "main_data.hdf5"  # of the format that has journals
-_OLD_FORMAT = "hdf5"  # the only one before metadata had a file of their own
+_DATA_FILE_NAME = "main_data.hdf5"  # of the format with journals
+_OLD_FORMAT = "hdf5"  # the only one before metadata had its own file
 
 
 def read_raw_metadata(data_path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -87,7 +85,7 @@ def refuse_unfinished(data_path: Path) -> None:
     """
     if pending_change(data_path, _DATA_FILE_NAME) is not None or staged_overlay(data_path) is not None:
         raise DatasetBusyError(
-            f"An interrupted change to {data_path} is committed and not in place; `minari clean`, or the next program "
+            f"An interrupted change to {data_path} is committed but not applied; `minari clean`, or the next program "
             f"that writes to the dataset, completes it."
         )
 
@@ -118,21 +116,10 @@ def _older_metadata(data_path: Path) -> dict[str, Any]:
 
 
 def with_measured_size(raw: dict[str, Any], data_path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return metadata with the size of the dataset, measured where the release that wrote it stored none."""
+    """Return metadata with the size of the dataset, measured if the release that wrote it did not store it."""
     if raw.get("dataset_size") is not None or not raw["total_episodes"] or is_remote(data_path):
         return raw
     return {**raw, "dataset_size": round(directory_size(Path(data_path)) / 1e6, 1)}
-
-
-def read_metadata(data_path: Path) -> DatasetMetadata:
-    """Return the metadata of a dataset, with a change that a killed program has committed.
-
-    Raises:
-        DataPathError: the directory does not exist or holds no dataset.
-        DatasetCorruptError: the metadata is damaged.
-    """
-    raw, source = find_raw_metadata(data_path)
-    return DatasetMetadata(with_measured_size(raw, data_path), source)
 
 
 def exists(data_path: Path) -> bool:
@@ -176,7 +163,7 @@ class SizeCache:
         return self._known[1]
 
     def remember(self, size: int) -> None:
-        """Take the number from a writer that has just changed the data."""
+        """Set the number measured by a writer that has just changed the data."""
         self._known = stamp_of(self._data_path), size
 
 

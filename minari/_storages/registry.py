@@ -1,4 +1,4 @@
-"""The storage formats by name, each imported when it is first used."""
+"""Registry of storage formats, each imported when it is first used."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def register_storage(name: str, target: str, requirement: str) -> None:
     """Register a format, as a package that brings one does.
 
     Args:
-        name: as in ``data_format``.
+        name: the name, as in ``data_format``.
         target: ``"package.module:Class"`` of a subclass of :class:`minari.dataset.minari_storage.MinariStorage`.
         requirement: the argument of ``pip install`` in the message if the module cannot be imported.
     """

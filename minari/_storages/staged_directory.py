@@ -45,7 +45,7 @@ from minari.errors import DatasetCorruptError, UnsafePathError
 if TYPE_CHECKING:
     import xxhash
 else:
-    xxhash = LazyModule("xxhash")  # lists of datasets do without it
+    xxhash = LazyModule("xxhash")  # lists of datasets do not need it
 
 
 __all__ = [
@@ -65,7 +65,7 @@ _RECORD_NAME: Final = ".commit"
 _RECORD_LIMIT: Final = 2**30  # bytes; a file takes about 70
 _READ_AT_ONCE: Final = 2**22
 _DIGEST_SIZE: Final = 32
-_REPLACED: Final = ".replaced"  # how the name of a directory ends that has been moved out of its place
+_REPLACED: Final = ".replaced"  # suffix of the name of a directory that has been replaced
 
 #: The size of a file, and the digest of its content.
 Content: TypeAlias = tuple[int, str]
@@ -178,7 +178,7 @@ class _Record:
 
     @classmethod
     def parse(cls, text: bytes) -> _Record:
-        """Raise ``ValueError`` where the text is damaged or makes no sense."""
+        """Parse a record; raise ``ValueError`` if it is damaged or inconsistent."""
         if xxhash.xxh3_128_hexdigest(text[_DIGEST_SIZE:]).encode() != text[:_DIGEST_SIZE]:
             raise ValueError("the checksum of its record is wrong")
         try:
@@ -211,7 +211,7 @@ class StagedOverlay:
         """Return the name that a file of the dataset has now: that of the staged file, or else its own.
 
         Args:
-            name: relative to the data, its parts joined by ``/``; so is what is returned.
+            name: name relative to the data, with parts joined by ``/``, like the result.
         """
         is_staged = name in self._record.files and os.path.lexists(f"{self.path}{os.sep}{name}")
         return f"{CHANGES_NAME}/{name}" if is_staged else name
@@ -240,7 +240,7 @@ class StagedOverlay:
             staged.move(name, place)
             return
         if path in self._record.replacing and place.kind(name) is not None:
-            place.move(name, staged, f".{name}{_REPLACED}")  # no directory is moved over one that is not empty
+            place.move(name, staged, f".{name}{_REPLACED}")  # no directory can be moved over a non-empty one
         if place.kind(name) is None:
             staged.move(name, place)
             return
@@ -287,8 +287,8 @@ def open_staged_directory(target: Path) -> Iterator[StagedDirectory]:
         target: the directory of the data of a dataset.
 
     Raises:
-        DatasetBusyError: another program is writing the dataset.
-        DatasetCorruptError: an interrupted change is partly in place, and damaged.
+        DatasetBusyError: another program is writing to the dataset.
+        DatasetCorruptError: an interrupted change has been partly applied and is damaged.
     """
     with folder_lock(target) as held:
         found = _overlay(target)
@@ -338,7 +338,7 @@ def staged_overlay(target: Path) -> StagedOverlay | None:
         target: the directory of the data.
 
     Raises:
-        DatasetCorruptError: the change is partly in place, and the rest of it is damaged or missing.
+        DatasetCorruptError: the change has been partly applied, and the rest of it is damaged or missing.
     """
     while (number := pending_commit(target)) is not None:
         state = number, _stamp(target / CHANGES_NAME / _RECORD_NAME), _stamp(target / METADATA_FILE_NAME)
@@ -354,7 +354,7 @@ def staged_overlay(target: Path) -> StagedOverlay | None:
         if pending_commit(target) == number:
             _known[str(target)] = state, found
             while len(_known) > _MOST_KNOWN:
-                with suppress(KeyError, StopIteration, RuntimeError):  # of another thread
+                with suppress(KeyError, StopIteration, RuntimeError):  # from another thread
                     del _known[next(iter(_known))]
             return found
     return None
@@ -400,7 +400,7 @@ def _files_in(directory: Directory, prefix: str = "") -> Iterator[tuple[str, Dir
     """Yield the name of each file of a change, and the directory that it lies in.
 
     Raises:
-        UnsafePathError: something is a link, or neither file nor directory.
+        UnsafePathError: something is a link, or neither a file nor a directory.
     """
     for name, kind in directory.entries():
         if name.startswith("."):

@@ -28,7 +28,7 @@ __all__ = ["change_of_older_version", "corrupt_change", "ignored_change", "metad
 
 _log = logging.getLogger(__name__)
 
-_PATIENCE: Final = 1.0  # seconds for a writer that is alive, since what is in place is read faster
+_PATIENCE: Final = 1.0  # seconds to wait for a running writer, since applied changes are read faster
 _PAUSE: Final = 0.002  # seconds
 _MOST_LOGGED: Final = 10_000
 _logged: set[str] = set()

@@ -24,7 +24,7 @@ from minari._model.dataset_id import DatasetId, dataset_id_at, is_dataset_id
 from minari._model.env_spec import parse_env_spec
 from minari._model.metadata import DatasetMetadata
 from minari._model.metadata_json import texts_of
-from minari._storages.metadata_file import read_metadata
+from minari._storages.core import read_metadata
 from minari.cli.credentials import credentials
 from minari.cli.histogram import Distribution, histogram_lines
 from minari.cli.plain import plain

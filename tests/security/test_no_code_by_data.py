@@ -44,7 +44,7 @@ ENTRY_POINTS = [
     "minari._storages.base:MinariStorage.read_raw_metadata",
     "minari._storages.base:MinariStorage.get_episodes",
     "minari._storages.base:MinariStorage.get_window",
-    "minari._storages.base:MinariStorage.get_episode_metadata",
+    "minari._storages.core:StorageCore.get_episode_metadata",
     "minari._storages.base:MinariStorage.metadata",
     "minari._storages.base:MinariStorage.repack",
     "minari._storages.base:MinariStorage.update_from_storage",
@@ -154,8 +154,8 @@ def test_the_graph_finds_what_is_there() -> None:
     ):
         assert expected in listed
     opened = calls.reachable(["minari._storages.base:MinariStorage.read"])
-    for name in ("hdf5_storage:HDF5Storage", "arrow_storage:ArrowStorage", "zarr_storage:ZarrStorage"):
-        assert f"minari.dataset._storages.{name}._count_episodes" in opened
+    for name in ("hdf5.storage:HDF5Storage", "arrow.storage:ArrowStorage", "zarr.storage:ZarrStorage"):
+        assert f"minari._storages.{name}._count_episodes" in opened
 
 
 def test_what_is_allowed_is_still_there() -> None:

@@ -29,7 +29,7 @@ from minari.errors import DatasetCorruptError
 # Smaller files are read, which is faster, and a process may only have so many maps. Windows has no path for
 # a descriptor, and does not let a mapped file be replaced.
 _MAPPED_FROM: Final = 2**18
-_DESCRIPTORS: Final = Path("/dev/fd")  # where a file that is open has a path
+_DESCRIPTORS: Final = Path("/dev/fd")  # has paths of open files
 _CAN_MAP: Final = _DESCRIPTORS.is_dir()
 _CAN_READ_INTO: Final = hasattr(os, "readv")
 
@@ -108,7 +108,7 @@ class TableFiles(ABC):
         try:
             table = self.decode(data, rows)
             check_types(table.schema)
-            table.validate(full=True)  # offsets are followed, and text is UTF-8
+            table.validate(full=True)  # follows offsets and checks that text is UTF-8
         except RowCountError as error:
             raise DatasetCorruptError(
                 f"The table in {path} has {error.found} rows, expected {rows} for the {rows - 1} steps that "
@@ -132,7 +132,7 @@ def read_part(files: FilesBeneath, name: str) -> Any:
     """Return the content of a file as an array of bytes that belongs to the caller.
 
     Raises:
-        DatasetCorruptError: the file is missing, cannot be read, or leads out of the directory.
+        DatasetCorruptError: the file is missing, cannot be read, or is outside the directory.
     """
     try:
         descriptor, size = files.open_sized(name)
@@ -151,7 +151,7 @@ def view_part(files: FilesBeneath, name: str) -> Any:
         try:
             if size < _MAPPED_FROM or not _CAN_MAP:
                 return _content(descriptor, size)
-            with pa.memory_map(str(_DESCRIPTORS / str(descriptor))) as memory:  # which needs no descriptor
+            with pa.memory_map(str(_DESCRIPTORS / str(descriptor))) as memory:  # needs no descriptor
                 return np.frombuffer(memory.read_buffer(size), np.uint8)
         finally:
             os.close(descriptor)
@@ -162,7 +162,7 @@ def view_part(files: FilesBeneath, name: str) -> Any:
 def _content(descriptor: int, size: int) -> Any:
     data: Any = np.empty(size, np.uint8)
     done = _read_into(descriptor, data)
-    while done < size:  # the system may give less than it is asked for
+    while done < size:  # the system may return less than requested
         count = _read_into(descriptor, data[done:])
         if not count:
             raise OSError("it becomes shorter while it is read")

@@ -14,10 +14,10 @@ _ALWAYS: Final = 2**28
 
 
 class RowCountError(DatasetCorruptError):
-    """A table has another number of rows than its episode.
+    """A table has a different number of rows than its episode.
 
     Args:
-        found: the number of its rows.
+        found: number of its rows.
     """
 
     def __init__(self, found: int) -> None:

@@ -18,13 +18,13 @@ from minari._storages.arrow.limits import check_expansion, check_rows
 
 
 _MAGIC: Final = b"ARROW1"
-MESSAGES: Final = 8  # where they begin, after the magic word and its padding
+MESSAGES: Final = 8  # offset of the first message, after the magic word and its padding
 _END: Final = 4 + len(_MAGIC)  # the length of the footer, and the magic word again
 _CONTINUATION: Final = 0xFFFFFFFF
 _SCHEMA, _RECORD_BATCH = 1, 3
 _MOST_FIELDS: Final = 20_000
 _DEEPEST: Final = 48
-_LONGEST_KNOWN: Final = 2**16  # bytes of a schema that is remembered
+_LONGEST_KNOWN: Final = 2**16  # bytes of a schema that is cached
 _EXTENSION: Final = b"ARROW:extension:"
 
 
@@ -32,7 +32,7 @@ def check_schema_message(data: Any) -> None:
     """Check the first message of an Arrow file, which is its schema.
 
     Raises:
-        ValueError: the file is cut off or damaged, or has a schema that no dataset has.
+        ValueError: the file is truncated or damaged, or has a schema that no dataset has.
     """
     _check_schema(_Messages(data))
 
@@ -45,8 +45,8 @@ def check_messages(data: Any, rows: int | None) -> None:
         rows: the number of rows that the table must have; None if that is not known.
 
     Raises:
-        ValueError: as :func:`check_schema_message` does, or the table has another number of rows, or the
-            file would take far more memory than it has bytes.
+        ValueError: as for :func:`check_schema_message`, or the table has another number of rows, or the file
+            would expand to far more memory than it has bytes.
     """
     messages = _Messages(data)
     _check_schema(messages)
@@ -140,7 +140,7 @@ def _check_fields(schema: _Table) -> None:
 def _expanded_size(batch: _Table, body: memoryview) -> int:
     """Return the size to which the buffers of a record batch claim to expand."""
     if not batch.has(3):
-        return 0  # not compressed: the buffers are parts of the body
+        return 0  # uncompressed buffers are parts of the body
     total = 0
     for offset, length in batch.pairs(2):
         if length:
@@ -152,7 +152,7 @@ def _expanded_size(batch: _Table, body: memoryview) -> int:
 
 
 class _Table:
-    """A table of FlatBuffers: fields by their number, each of which may be absent."""
+    """A FlatBuffers table: fields by their number, each of which may be missing."""
 
     __slots__ = ("_data", "_fields", "_place", "_size")
 

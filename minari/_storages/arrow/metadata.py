@@ -46,9 +46,9 @@ class Checksums:
     """The checksums of an episode.
 
     Attributes:
-        rows: of its table.
-        file: of the bytes of the file.
-        columns: of each column, by its name.
+        rows: number of rows of its table.
+        file: checksum of the bytes of the file.
+        columns: checksum of each column, by its name.
     """
 
     rows: int
@@ -65,7 +65,7 @@ class Checksums:
         """Compare the bytes of a file with their checksum.
 
         Raises:
-            ChecksumError: they are not those that were written.
+            ChecksumError: they differ from those written.
         """
         if _digest(data) != self.file:
             raise _not_as_written(f"The bytes of {path}", path)
@@ -122,7 +122,7 @@ def read(files: FilesBeneath, name: str, *, verify: bool = False) -> tuple[dict[
 
     Raises:
         DatasetCorruptError: the file is missing or damaged.
-        ChecksumError: the text is not the one that was written.
+        ChecksumError: the text differs from the one written.
     """
     path = f"{files.path}/{name}"
     try:

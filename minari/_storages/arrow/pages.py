@@ -48,8 +48,8 @@ def check_footer(data: Any, rows: int | None = None) -> dict[int, Any]:
         rows: the number that the table must have; None if that is not known.
 
     Raises:
-        ValueError: the file is damaged, has another number of rows, names an extension type, or would take
-            far more memory than it has bytes.
+        ValueError: the file is damaged, has another number of rows, names an extension type, or would expand
+            to far more memory than it has bytes.
     """
     view = memoryview(data).cast("B")
     footer = _footer(view)
@@ -72,8 +72,8 @@ def check_levels(footer: dict[int, Any], levels: list[tuple[int, int]]) -> None:
     """Check the columns of a Parquet file against its schema, before pyarrow reads them.
 
     Args:
-        footer: of the file.
-        levels: of each column, the highest level of repetition and of definition.
+        footer: the footer of the file.
+        levels: the highest level of repetition and of definition of each column.
 
     Raises:
         ValueError: a column has more or fewer values than rows, or statistics of other levels.
@@ -144,7 +144,7 @@ def _items(struct: dict[int, Any], number: int) -> list[dict[int, Any]]:
 def _read_struct(data: bytes | memoryview) -> tuple[dict[int, Any], int]:
     """Return the struct at the beginning of bytes in Thrift's compact protocol, and the place of its end.
 
-    It is a dict by the number of the field, without its texts.
+    The struct is a dict by the number of the field, without its texts.
     """
     try:
         return _struct(data, 0, 0)
@@ -205,7 +205,7 @@ def _list(data: bytes | memoryview, place: int, depth: int) -> tuple[list[Any], 
 
 def _varint(data: bytes | memoryview, place: int) -> tuple[int, int]:
     value = data[place]
-    if value < 0x80:  # as most are
+    if value < 0x80:  # the most frequent case
         return value, place + 1
     value &= 0x7F
     for shift in range(7, 70, 7):

@@ -40,9 +40,9 @@ RAGGED: Final = "ragged"
 
 _WITH_FIRST_ROW = ("observations", "infos")  # T+1 rows
 _RAGGED_INFO = "_ragged_values"  # all elements of an info whose shape changes
-_MOST_ELEMENTS = 2**31 - 1  # of a list, and bytes of text, with Arrow's usual offsets
+_MOST_ELEMENTS = 2**31 - 1  # of a list, and bytes of text, with Arrow's default offsets
 
-#: NumPy's types of numbers by the id of Arrow's.
+#: NumPy numeric types by the id of the Arrow type.
 _DTYPES: Final = {
     pa.from_numpy_dtype(name).id: np.dtype(name)
     for name in ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
@@ -57,9 +57,9 @@ class StoredLeaf:
     """An array of a table that is not a struct.
 
     Attributes:
-        path: of the column that it holds.
-        metadata: of its field.
-        array: with all rows of the table.
+        path: path of its column.
+        metadata: metadata of its field.
+        array: array with all rows of the table.
     """
 
     path: Path
@@ -71,7 +71,7 @@ class TableLayout:
     """Columns of episodes <-> tables.
 
     Args:
-        codecs: of the spaces of the observations and of the actions.
+        codecs: codecs of the observation space and of the action space.
     """
 
     def __init__(self, codecs: Iterable[SpaceCodec]) -> None:
@@ -169,7 +169,7 @@ class TableLayout:
             leaves: of a table that has been validated in full.
 
         Raises:
-            ValueError, TypeError: the values do not have the shape or type that is expected.
+            ValueError, TypeError: the shape or type of the values is not the expected one.
         """
         columns: dict[Path, Column] = {}
         for leaf in leaves:
@@ -248,7 +248,7 @@ def _base(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return a type that Arrow has: the NumPy type itself, or one that it can be viewed as several of."""
     if dtype.kind == "c" and dtype.itemsize <= 16:
         return np.dtype(f"f{dtype.itemsize // 2}")
-    return np.dtype(np.uint8) if dtype.itemsize > 8 else dtype  # extended precision, which differs by system
+    return np.dtype(np.uint8) if dtype.itemsize > 8 else dtype  # extended precision differs between systems
 
 
 def _usual_dtype(path: Path, leaf: Leaf | None) -> np.dtype[Any] | None:
@@ -322,7 +322,7 @@ def _whole(column: Column, rows: int) -> _Part:
     return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), values), metadata
 
 
-# Columns of Arrow arrays.
+# Conversion of Arrow arrays to columns
 
 
 def _column(metadata: dict[bytes, bytes], array: Array, leaf: Leaf | None) -> Column:

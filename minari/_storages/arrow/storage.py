@@ -52,7 +52,7 @@ class ArrowStorage(MinariStorage):
         """Check that the format can compress with a codec, here and now.
 
         Raises:
-            CompressionError: it does not have the codec, or not at that level.
+            CompressionError: the format does not support the codec, or not at that level.
             MissingDependencyError: pyarrow was built without it.
         """
         super().check_codec(codec)
@@ -67,8 +67,8 @@ class ArrowStorage(MinariStorage):
         """Check that the format can carry out a choice.
 
         Raises:
-            CompressionError: a codec is not among those of the format, or several are to be used at
-                once in a format that compresses whole files.
+            CompressionError: a codec is not supported by the format, or several are chosen for a format that
+                compresses whole files.
         """
         super().check_compression(compression)
         chosen = compression.stored
@@ -127,7 +127,7 @@ class ArrowStorage(MinariStorage):
 
 
 class ParquetStorage(ArrowStorage):
-    """Episodes in Parquet files, which are compressed column by column.
+    """Episodes in Parquet files, compressed column by column.
 
     By default only frames are compressed.
     """

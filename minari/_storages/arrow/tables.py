@@ -15,11 +15,11 @@ from minari.spaces import Columns, EpisodeColumns, Path
 
 
 class TableReader:
-    """Reads the files of a dataset.
+    """Reader of the files of a dataset.
 
     Args:
-        layout: of the tables.
-        files: of the format.
+        layout: layout of the tables.
+        files: file functions of the format.
     """
 
     def __init__(self, layout: TableLayout, files: TableFiles) -> None:
@@ -37,7 +37,7 @@ class TableReader:
             rows: the number that the table must have.
 
         Raises:
-            DatasetCorruptError: the file is damaged, of other spaces, or has another number of rows.
+            DatasetCorruptError: the file is damaged, belongs to other spaces, or has another number of rows.
         """
         view = memoryview(data)
         for template in self._templates.under(len(view)):

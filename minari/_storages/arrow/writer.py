@@ -61,7 +61,7 @@ class ArrowWriter(EpisodeWriter):
         self._context, self._staged = context, staged
         self._held: dict[int, Mapping[str, Any]] = {}  # episodes, each with the bytes of its files
         self._held_bytes = 0
-        self._sizes: dict[int, dict[str, int]] = {}  # of the files of each episode that is changed
+        self._sizes: dict[int, dict[str, int]] = {}  # of the files of each changed episode
         self._whole: set[int] = set()  # episodes that are replaced with all their files
         self._total = 0
 
@@ -173,7 +173,7 @@ def _write_file(path: str, data: Any) -> None:
     descriptor = os.open(path, _TO_WRITE, 0o666)
     try:
         view = memoryview(data)
-        while view:  # the system may take less than it is given
+        while view:  # the system may write less than requested
             view = view[os.write(descriptor, view[:WRITTEN_AT_ONCE]) :]
     finally:
         os.close(descriptor)

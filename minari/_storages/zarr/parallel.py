@@ -30,7 +30,7 @@ from minari._base.json_text import parse_json, shortened
 from minari._model.episode_buffer import EpisodeBuffer
 from minari._storages import json_metadata
 from minari._storages.base import MinariStorage
-from minari._storages.metadata_file import read_metadata
+from minari._storages.core import read_metadata
 from minari._storages.staged_directory import STAGED_NAME, StagedDirectory, open_staged_directory
 from minari._storages.zarr.appender import Remainder, StoreAppender, WriterContext, arrays_of_remainder
 from minari._storages.zarr.arrays import check_sizes
