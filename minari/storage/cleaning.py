@@ -26,7 +26,13 @@ from minari._catalog.listing import catalog_entries
 from minari._model.dataset_id import DatasetId
 from minari._storages.base import PathLike
 from minari._storages.journal import JOURNAL_NAME, FileTransaction, pending_change
-from minari._storages.staged_directory import CHANGES_NAME, STAGED_NAME, changes_to, folder_size, pending_changes
+from minari._storages.staged_directory import (
+    CHANGES_NAME,
+    STAGED_NAME,
+    directory_size,
+    open_staged_directory,
+    staged_overlay,
+)
 from minari.errors import DatasetBusyError, DatasetCorruptError, DatasetNotFoundError, MinariError
 from minari.storage.transfer.work_dir import LOCK_FILE_NAME
 
@@ -195,7 +201,7 @@ def _inside(data_path: Path, discard_changes: bool) -> Iterator[Leftover]:
         return
     for sign, is_pending, complete in (
         (data_path / JOURNAL_NAME, lambda: pending_change(data_path, _DATA_FILE), _complete_journal),
-        (data_path / CHANGES_NAME, lambda: pending_changes(data_path), _complete_changes),
+        (data_path / CHANGES_NAME, lambda: staged_overlay(data_path), _complete_changes),
     ):
         if not os.path.lexists(sign):
             continue
@@ -222,7 +228,7 @@ def _complete_journal(data_path: Path) -> None:
 
 
 def _complete_changes(data_path: Path) -> None:
-    with changes_to(data_path):
+    with open_staged_directory(data_path):
         pass  # who locks the data for writing completes what is there
 
 
@@ -286,6 +292,6 @@ def _is_older(path: Path, seconds: float) -> bool:
 
 def _size(path: Path) -> int:
     try:
-        return folder_size(path) if is_directory(path) else path.lstat().st_size
+        return directory_size(path) if is_directory(path) else path.lstat().st_size
     except (OSError, MinariError):
         return 0
