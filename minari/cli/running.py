@@ -19,11 +19,11 @@ __all__ = ["UsageError", "for_each", "run_command"]
 T = TypeVar("T")
 Result = TypeVar("Result")
 
-_INTERRUPTED = 130  # 128 and the number of the signal, as shells have it
+_INTERRUPTED = 130  # 128 plus the number of the signal, as in shells
 
 
 class UsageError(MinariError, ValueError):
-    """Options that contradict each other, or have a value that means nothing."""
+    """Options that contradict each other, or have an invalid value."""
 
 
 def run_command(command: Callable[[], Result]) -> Result:

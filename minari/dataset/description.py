@@ -196,11 +196,11 @@ def get_dataset_spec_dict(dataset_spec: Mapping[str, Any]) -> dict[str, str]:
     ('9', 'Not provided', '`0.5.4` (supported)')
 
     Args:
-        dataset_spec: the metadata of the dataset, as ``MinariStorage.metadata`` has them or as they
-            are stored. Of what is missing it says so; a space that is missing has no entry.
+        dataset_spec: the metadata of the dataset, as in ``MinariStorage.metadata`` or as stored. Missing
+            values are described as such; a missing space has no entry.
 
     Raises:
-        SpaceError: a stored space is damaged or of a type that is not registered.
+        SpaceError: a stored space is damaged or its type is not registered.
     """
     facts = {fact.title: fact.markdown for fact in dataset_facts(dataset_spec) if fact.key in _SPEC_KEYS}
     return {**facts, "Download": f"`minari download {dataset_spec.get('dataset_id')}`"}
@@ -209,8 +209,8 @@ def get_dataset_spec_dict(dataset_spec: Mapping[str, Any]) -> dict[str, str]:
 def get_env_spec_dict(env_spec: EnvSpec) -> dict[str, str]:
     """Describe an environment by its spec; the values are Markdown.
 
-    An environment that Gymnasium itself brings is made for its spaces. Others have no entry for them, since
-    the spec may come from somebody else's data, and the code that it names is not run.
+    One of Gymnasium's own environments is created to get its spaces. Others have no entry for them, since the
+    spec may come from untrusted data, whose code is not run.
 
     >>> import gymnasium
     >>> description = get_env_spec_dict(gymnasium.spec("CartPole-v1"))
@@ -230,11 +230,10 @@ def get_env_spec_dict(env_spec: EnvSpec) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DatasetStatistics:
-    """What the episodes of a dataset, or of a view, add up to.
+    """Returns and lengths of the episodes of a dataset or view.
 
     Attributes:
-        returns: the undiscounted return of each episode, shape (E,), or (E, k) where the rewards have k
-            components.
+        returns: the undiscounted return of each episode, shape (E,), or (E, k) for rewards of k components.
         lengths: the number of steps of each episode, shape (E,).
     """
 
@@ -242,9 +241,9 @@ class DatasetStatistics:
     lengths: npt.NDArray[np.int64]
 
     def summary(self) -> dict[str, dict[str, Any]]:
-        """Minimum, mean, maximum and standard deviation of both; empty for a view without episodes.
+        """Return minimum, mean, maximum and standard deviation of both; empty for a view without episodes.
 
-        Where the rewards have several components, those of the returns are lists with one number for each.
+        If rewards have several components, the values for returns are lists with one number for each.
         """
         if not len(self.returns):
             return {}
@@ -261,10 +260,10 @@ def _summary(values: npt.NDArray[Any]) -> dict[str, Any]:
 
 
 def statistics_of(storage: MinariStorage, indices: npt.NDArray[np.int_]) -> DatasetStatistics:
-    """The statistics of some episodes, from their rewards.
+    """Return the statistics of some episodes, computed from their rewards.
 
     Raises:
-        EpisodeError: the rewards of one have another number of components than those of another.
+        EpisodeError: the number of reward components differs between episodes.
     """
     episodes = track(storage.get_episodes(indices), "adding up the rewards", total=len(indices))
     sums = [episode["rewards"].sum(axis=0) for episode in episodes]

@@ -1,4 +1,4 @@
-"""Datasets from recorded episodes, and the metadata that go with them."""
+"""Creation of datasets from recorded episodes, with their metadata."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _WORTH_GIVING = {
 
 @dataclass(frozen=True)
 class DatasetDescription:
-    """What a person says of a dataset when it is created; see ``DataCollector.create_dataset``."""
+    """Metadata given by the user when a dataset is created; see ``DataCollector.create_dataset``."""
 
     eval_env: EnvLike | None = None
     algorithm_name: str | None = None
@@ -59,14 +59,14 @@ class DatasetDescription:
     requirements: Sequence[str] | None = None
 
     def metadata(self, dataset_id: str, env_spec: EnvSpec | None) -> dict[str, Any]:
-        """The metadata to store, once the reference scores have been estimated where that is asked for.
+        """Return the metadata to store, after estimating the reference scores if requested.
 
         Warns:
             MissingMetadataWarning: lists the metadata worth giving that were left out.
 
         Raises:
-            ScoreError: the maximum score is given in two ways, or there is no environment to estimate in.
-            EnvironmentSpecError: the environment for evaluation is not known.
+            ScoreError: the maximum score is given twice, or there is no environment to estimate it in.
+            EnvironmentSpecError: the evaluation environment is unknown.
         """
         self._check()
         if self.expert_policy is not None and self.ref_max_score is not None:
@@ -86,12 +86,12 @@ class DatasetDescription:
         metadata["author_email"] = sorted(_names("author_email", self.author_email))
         if self.requirements is not None:
             metadata["requirements"] = _names("requirements", self.requirements)
-        # Checked before the policies play, which may take long.
+        # Checked before the policies run, which may take long.
         metadata = {name: json_value(value, name) for name, value in metadata.items()}
         return {**metadata, **self._scores(env_spec)}
 
     def _check(self) -> None:
-        """Refuse what cannot be meant, before a policy plays."""
+        """Reject invalid values before a policy runs."""
         if self.expert_policy is not None:
             check_callable("expert_policy", self.expert_policy, "a function of the observation that gives an action")
         check_count("num_episodes_average_score", self.num_episodes_average_score, 1, ScoreError)
@@ -99,7 +99,7 @@ class DatasetDescription:
         check_score("ref_max_score", self.ref_max_score)
 
     def given(self) -> dict[str, Any]:
-        """What is said in words, as the metadata have it; what cannot be stored is left out."""
+        """Return the given texts in the form of the metadata, without those that cannot be stored."""
         words: dict[str, Any] = {}
         for name in ("code_permalink", "algorithm_name", "description"):
             if isinstance(getattr(self, name), str):
@@ -200,43 +200,41 @@ def create_dataset_from_buffers(
     extra_metadata: Mapping[str, Any] | None = None,
     root: PathLike | None = None,
 ) -> MinariDataset:
-    """Make a dataset of episodes that are in memory.
+    """Create a dataset from episodes in memory.
 
     Args:
         dataset_id: ``(namespace/)*name-vN``.
-        buffer: the episodes; none make a dataset to append to.
-        env: the environment that they come from: its id, itself or its spec.
-        eval_env: the environment to evaluate policies in.
-        algorithm_name: of what chose the actions.
+        buffer: the episodes; an empty list creates a dataset to append to.
+        env: the environment of the episodes: its id, the environment itself or its spec.
+        eval_env: the environment for the evaluation of policies.
+        algorithm_name: name of the algorithm that chose the actions.
         author: one name, or several.
         author_email: one address, or several.
-        code_permalink: where the code is that made the dataset.
+        code_permalink: link to the code that created the dataset.
         action_space: by default that of the environment.
         observation_space: by default that of the environment.
-        ref_min_score: mean return of a random policy; estimated where it is missing and the maximum
-            is given.
+        ref_min_score: mean return of a random policy; estimated if it is missing and the maximum is given.
         ref_max_score: mean return of an expert.
-        expert_policy: estimates ``ref_max_score``, which must then not be given.
-        num_episodes_average_score: how many episodes the scores are estimated over.
+        expert_policy: policy to estimate ``ref_max_score``, which must then not be given.
+        num_episodes_average_score: number of episodes for the estimates.
         description: Markdown.
-        data_format: of the storage, by default ``"hdf5"``.
-        requirements: what ``pip install`` needs for the environment.
-        jpeg_encoding: store frames as JPEG, which loses detail.
+        data_format: format of the storage, by default ``"hdf5"``.
+        requirements: requirements of the environment in the format of ``pip install``.
+        jpeg_encoding: True to store frames as JPEG, which is lossy.
         compression: a codec such as ``"gzip"`` or ``"gzip:9"``, for all columns or for some
-            (``{"observations/pixels": "gzip:9"}``). Unless it is said, frames are compressed without
-            loss, and nothing else is.
-        extra_metadata: whatever else is to be kept with the dataset.
-        root: of the catalogue; by default that of ``MINARI_DATASETS_PATH``.
+            (``{"observations/pixels": "gzip:9"}``). By default, only frames are compressed, without loss.
+        extra_metadata: further metadata of the dataset.
+        root: root of the catalog; by default that of ``MINARI_DATASETS_PATH``.
 
     Returns:
         The dataset.
 
     Raises:
         DatasetIdError: the id is malformed.
-        DatasetExistsError: there is a dataset of this id already.
+        DatasetExistsError: a dataset with this id already exists.
         SpaceError: a space is missing and there is no environment.
         CompressionError: the format does not support the codec, or there is no such column.
-        EpisodeError: an episode does not fit the spaces. No dataset is made.
+        EpisodeError: an episode does not match the spaces. No dataset is created.
 
     Example:
         >>> import minari, numpy as np
@@ -301,10 +299,10 @@ def create_dataset_from_buffers(
 
 
 def _looked_at(episodes: Iterable[EpisodeBuffer], outside: OutsideValues) -> Iterator[EpisodeBuffer]:
-    """Count the values of episodes that lie outside their spaces, once they are known to fit otherwise."""
+    """Count the values of episodes outside their spaces, after other checks have passed."""
     for number, episode in enumerate(episodes):
         yield episode
-        with suppress(KeyError, IndexError, TypeError):  # nested in another way that the storage takes
+        with suppress(KeyError, IndexError, TypeError):  # nested in another way that the storage accepts
             outside.add(episode.observations, episode.actions, number)
 
 

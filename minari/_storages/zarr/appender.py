@@ -88,7 +88,7 @@ def arrays_of_remainder(columns: Sequence[StoredColumn]) -> list[tuple[StoredCol
 
 
 class StoreAppender:
-    """Appends episodes behind those that a store holds.
+    """Writer that appends episodes to those of a store.
 
     Args:
         put: stores files; nothing is read from there.
@@ -129,8 +129,8 @@ class StoreAppender:
         """Append an episode; its arrays may be reused afterwards.
 
         Raises:
-            EpisodeTypeError: values of a type that Zarr does not know; nothing of the episode is kept.
-            MetadataError: metadata that cannot be stored; likewise.
+            EpisodeTypeError: values have a type that Zarr does not support; nothing of the episode is stored.
+            MetadataError: metadata cannot be stored; nothing of the episode is stored.
         """
         metadata = split_metadata(self.table, episode.metadata)
         columns = self._columns_of(episode)
@@ -147,7 +147,7 @@ class StoreAppender:
     # Episodes whose steps and whose other rows are written by different processes
 
     def plan(self, episodes: Iterable[EpisodeColumns]) -> None:
-        """Make room for the columns of episodes like these."""
+        """Create the columns of episodes like these."""
         for episode in episodes:
             self._columns_of(episode)
 
@@ -217,7 +217,7 @@ class StoreAppender:
         """Replace the metadata of all stored episodes, before any episode is added.
 
         Raises:
-            MetadataError: metadata that cannot be stored.
+            MetadataError: metadata cannot be stored.
         """
         old, self.table = self.table, self.table.without_metadata()
         self._known = {a for c in self.table.columns for a in c.all_arrays} | {EPISODE_ENDS}

@@ -35,14 +35,14 @@ SHARD_SIZE, _MOST_SHARD_ROWS = 1 << 25, 1 << 16
 _SHARDS_SIZE = 1 << 27  # of all arrays at the same steps, which are in memory until they are full
 ABSENT: Final = np.uint64(2**64 - 1)  # in the place of a chunk that a shard does not have
 
-#: The types that every reader of Zarr knows, as NumPy writes them.
+#: The types that every reader of Zarr supports, as NumPy writes them.
 KNOWN_TYPES: Final = frozenset(
     np.dtype(code).str
     for code in ("?", "i1", "<i2", "<i4", "<i8", "u1", "<u2", "<u4", "<u8", "<f2", "<f4", "<f8", "<c8", "<c16")
 )
-#: The same by the names that Zarr has for them.
+#: The same types by their names in Zarr.
 TYPES_BY_NAME: Final = {np.dtype(code).name: np.dtype(code) for code in sorted(KNOWN_TYPES)}
-MOST_DIMENSIONS: Final = 32  # as many as every release of NumPy can have
+MOST_DIMENSIONS: Final = 32  # the limit of every release of NumPy
 MOST_ROWS: Final = 2**62
 
 
@@ -51,8 +51,8 @@ class ArrayForm:
     """The form of an array: everything except its length.
 
     Attributes:
-        dtype: of its values.
-        row_shape: of one row.
+        dtype: dtype of its values.
+        row_shape: shape of a row.
         chunk_rows: rows of a chunk.
         shard_rows: rows of a shard, a multiple of those of a chunk.
         codec: of the chunks, None for none.
@@ -73,7 +73,7 @@ class ArrayForm:
 
     @property
     def has_data(self) -> bool:
-        """Whether a row has any value."""
+        """Return whether a row has any value."""
         return self.row_size > 0
 
     def zarr_json(self, rows: int) -> dict[str, Any]:
@@ -108,7 +108,7 @@ class ArrayForm:
         """Return the form of an array from metadata that :meth:`zarr_json` has made, and the number of its rows.
 
         Raises:
-            ValueError: another program has made it, in another way.
+            ValueError: it was created by another program in a different way.
         """
         try:
             (sharding,) = value["codecs"]

@@ -26,10 +26,10 @@ DEFAULT_LEVELS: Final = {"zstd": 3, "blosc": 5, "gzip": 6}
 CHECKSUM_SIZE: Final = 4
 
 _ZSTD_FRAME = b"\x28\xb5\x2f\xfd"
-_ZSTD_HEADER = 18  # bytes at most
+_ZSTD_HEADER = 18  # maximum number of bytes
 _BLOSC_HEADER = 16
 _BLOSC_VERSION = 2
-_GZIP = 16 + zlib.MAX_WBITS  # what zlib calls the container
+_GZIP = 16 + zlib.MAX_WBITS  # the value of zlib for the container
 
 
 def encoded(codec: Codec, chunk: npt.NDArray[Any]) -> bytes:
@@ -47,7 +47,7 @@ def decode(name: str, content: memoryview | bytes, out: npt.NDArray[np.uint8]) -
         out: the memory for its bytes.
 
     Raises:
-        ValueError: the content is damaged, or of another size than ``out``.
+        ValueError: the content is damaged, or its size differs from that of ``out``.
     """
     if name == "gzip":
         _decode_gzip(content, out)

@@ -26,7 +26,7 @@ from minari._storages.zarr.arrays import TYPES_BY_NAME, check_sizes
 from minari._storages.zarr.codecs import CHECKSUM_SIZE, CODECS, decode
 
 
-_MOST_CHUNKS: Final = 1 << 18  # that one read may go through
+_MOST_CHUNKS: Final = 1 << 18  # in one read
 _KNOWN_KEYS: Final = frozenset(
     {"zarr_format", "node_type", "shape", "data_type", "chunk_grid", "chunk_key_encoding", "fill_value", "codecs"}
     | {"attributes", "dimension_names", "storage_transformers"}
@@ -62,7 +62,7 @@ def metadata_of(value: Mapping[str, Any]) -> ArrayV3Metadata:
     """Return the metadata of an array for zarr-python.
 
     Raises:
-        ValueError: it is no array of Zarr 3, or one with a type or codecs that are not known here.
+        ValueError: it is not an array of Zarr 3, or has an unsupported type or codec.
     """
     if value.get("zarr_format") != 3 or value.get("node_type") != "array":
         raise ValueError("it is none of an array of Zarr 3")
@@ -94,7 +94,7 @@ def metadata_of(value: Mapping[str, Any]) -> ArrayV3Metadata:
             attributes={},
             dimension_names=None,
         )
-    except Exception as error:  # zarr-python has all kinds of them
+    except Exception as error:  # zarr-python raises many types of exceptions
         raise ValueError((str(error).splitlines() or [type(error).__name__])[0]) from error
 
 
@@ -102,7 +102,7 @@ def passing_size(metadata: Any, start: int, stop: int) -> int:
     """Return the number of bytes of a chunk that are decoded at a time to read some rows.
 
     Raises:
-        ValueError: they lie in far too many chunks.
+        ValueError: they are in far too many chunks.
     """
     inner = [codec.chunk_shape for codec in metadata.codecs if isinstance(codec, ShardingCodec)]
     shape: tuple[int, ...] = inner[0] if inner else metadata.chunk_grid.chunk_shape

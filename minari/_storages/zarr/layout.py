@@ -49,7 +49,7 @@ RAGGED: Final = frozenset({"rows", "text", "bytes", "json"})
 #: Kinds that hold the metadata of episodes.
 OF_METADATA: Final = frozenset({"value", "json"})
 
-_LONGEST_NAME = 80  # letters of a part; longer ones are cut
+_LONGEST_NAME = 80  # letters of a part; longer ones are truncated
 _MOST_PARTS = 200  # of a path
 _FIELDS = ("observations", "actions", "rewards", "terminations", "truncations", "infos")
 _NAME = re.compile(r"(?!\.|__|zarr\.json$|c\.\d)[\w.~%-]{1,100}", re.ASCII)  # as `encoded` makes them, with a number
@@ -60,7 +60,7 @@ class ColumnKind:
     """A kind of column, all rows of which lie in the same arrays.
 
     Attributes:
-        path: of the column; the key for the metadata of an episode.
+        path: path of the column; the key for the metadata of an episode.
         kind: one of :data:`KINDS`.
         dtype: of the values, as NumPy writes it, little-endian; of text, that of its bytes.
         row_shape: of one row, without time.
@@ -188,11 +188,11 @@ class Table:
 
     @classmethod
     def from_json(cls, value: Any) -> Table:
-        """Return the table that attributes hold, which may come from anywhere.
+        """Return the table from untrusted attributes.
 
         Raises:
             UnsafePathError: the name of a column leads out of its group.
-            ValueError: they are not those that :meth:`to_json` makes.
+            ValueError: they were not created by :meth:`to_json`.
         """
         try:
             version, shard_rows, columns, layouts = (
@@ -290,7 +290,7 @@ def encoded(part: str | int) -> str:
     ('a%20b', '0', '%2E.')
     """
     name = quote(str(part), safe="")
-    if re.match(r"\.|__|zarr\.json$|c\.\d", name):  # hidden files, and names that Zarr has uses for
+    if re.match(r"\.|__|zarr\.json$|c\.\d", name):  # hidden files, and names that Zarr uses
         name = f"%{ord(name[0]):02X}{name[1:]}"
     return name[:_LONGEST_NAME] or "%00"
 

@@ -81,7 +81,7 @@ class Part:
         """Write the steps of the part, which become visible when the parts are committed.
 
         Args:
-            episodes: those of :attr:`episodes`, in order.
+            episodes: the episodes of :attr:`episodes`, in order.
 
         Raises:
             EpisodeError: an episode has another length than was planned, or a column that no episode
@@ -144,7 +144,7 @@ class PartStorage(Protocol):
 
 
 class Parts:
-    """The parts of one change to a dataset; made by :func:`write_in_parts`.
+    """The parts of one change to a dataset; created by :func:`write_in_parts`.
 
     Args:
         context: the dataset.
@@ -153,7 +153,7 @@ class Parts:
         parts: of the change.
 
     Attributes:
-        parts: to be written, in any order and by any processes.
+        parts: the parts to be written, in any order and by any process.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class Parts:
         """Commit all episodes.
 
         Raises:
-            EpisodeError: a part has not been written; nothing is changed then.
+            EpisodeError: a part has not been written; nothing is changed.
         """
         for part in self.parts:
             for remainder in self._remainders(part):
@@ -217,7 +217,7 @@ def write_in_parts(
         count: the number of parts; fewer if there are not so many shards.
 
     Raises:
-        DatasetBusyError: another program is writing the dataset.
+        DatasetBusyError: another program is writing to the dataset.
     """
     with open_staged_directory(context.data_path) as staged:
         appender = context.appender(put_into(staged.path / STORE_NAME), is_fixed=True)

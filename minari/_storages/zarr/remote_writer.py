@@ -62,7 +62,7 @@ class RemoteWriter(EpisodeWriter):
             put_file(self._context.data_path / METADATA_FILE_NAME, metadata.to_json())
 
     def _put(self, key: str, parts: Sequence[memoryview]) -> None:
-        if not key.endswith("zarr.json"):  # before each shard, since one that is overwritten is lost
+        if not key.endswith("zarr.json"):  # before each shard, since overwriting loses it
             self._check_alone()
         file: Any = self._context.store_path / "/".join(relative_parts(key))
         with store_errors(file):

@@ -34,13 +34,13 @@ def kind_of(path: Path, column: Column, total_steps: int, leaves: frozenset[Path
     """Return the kind of a column, which decides on its arrays.
 
     Args:
-        path: of the column.
+        path: path of the column.
         column: its values in an episode.
-        total_steps: of that episode.
-        leaves: the columns of the spaces that have one row a step.
+        total_steps: number of steps of that episode.
+        leaves: the columns of the spaces that have one row per step.
 
     Raises:
-        EpisodeTypeError: Zarr does not know the type of the values.
+        EpisodeTypeError: Zarr does not support the type of the values.
     """
     if column.dtype == object:
         is_bytes = len(column) > 0 and isinstance(column[0], bytes)
@@ -74,9 +74,9 @@ def join(kind: str, parts: Sequence[Array], array: str) -> Column:
     """Return the column that :func:`split` has split.
 
     Args:
-        kind: of the column.
-        parts: the rows of each of its arrays.
-        array: the name of one of them, for messages.
+        kind: kind of the column.
+        parts: rows of each of its arrays.
+        array: name of one of them, for messages.
 
     Raises:
         DatasetCorruptError: texts are not UTF-8, or their lengths are not those of their bytes.

@@ -111,7 +111,7 @@ class StoreDirectories:
         """Open a file and return its descriptor.
 
         Raises:
-            UnsafePathError: its name leads out of the store, by itself or through a link, or it is no regular file.
+            UnsafePathError: its name leads out of the store, by itself or through a link, or it is not a regular file.
             DatasetCorruptError: it cannot be opened.
             FileNotFoundError: no directory has it.
         """
@@ -181,7 +181,7 @@ class ShardedArray:
 
         Raises:
             FileNotFoundError: a shard with some of the rows is missing.
-            ChecksumError: a chunk is not as it was written.
+            ChecksumError: a chunk differs from what was written.
             ValueError: a shard is damaged.
         """
         form = self.form
@@ -190,7 +190,7 @@ class ShardedArray:
         pieces = list(self._pieces(directories, start, stop))
         size = (stop - start) * form.row_size
         budget.take(size, form.row_size * form.chunk_rows, lambda: sum(piece.size for piece in pieces))
-        # Zeros that nobody touches take no memory.
+        # Zeros that are never accessed take no memory.
         allocate = np.empty if all(piece.size for piece in pieces) else np.zeros
         out = allocate((stop - start, *form.row_shape), form.dtype)
         for key, group in groupby((piece for piece in pieces if piece.size), attrgetter("key")):
@@ -290,10 +290,10 @@ def _bytes_of(rows: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 
 
 def read_into(descriptor: int, out: npt.NDArray[np.uint8], offset: int) -> None:
-    """Fill an array with bytes of a file, from an offset on.
+    """Fill an array with bytes of a file, starting at an offset.
 
     Raises:
-        ValueError: it ends before.
+        ValueError: the file is too short.
     """
     done = 0
     while done < len(out):

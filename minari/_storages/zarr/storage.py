@@ -197,8 +197,8 @@ class ZarrStorage(MinariStorage):
     ) -> AbstractContextManager[Parts]:
         """Append episodes that several processes write concurrently, each into shards of its own.
 
-        Each of the ``parts`` is sent to a process, which calls its ``write`` with the episodes of its
-        range ``episodes``; ``commit`` then makes all of them visible at once.
+        Send each of the ``parts`` to a process, which calls its ``write`` with the episodes of its range
+        ``episodes``; ``commit`` then makes all of them visible atomically.
 
         Args:
             lengths: the number of steps of each new episode.
@@ -206,8 +206,7 @@ class ZarrStorage(MinariStorage):
             count: the number of parts; fewer if there are not so many shards.
 
         Returns:
-            A context with :class:`~minari._storages.zarr.parallel.Parts`. Without a commit nothing
-            is changed.
+            A context with :class:`~minari._storages.zarr.parallel.Parts`. Without a commit, nothing is changed.
         """
         self._check_local()
         return write_in_parts(self._context(), lengths, map(self._encoded, like), count)

@@ -44,7 +44,7 @@ class Rows(NamedTuple):
     """Rows of an array, and their expected form.
 
     Attributes:
-        array: its path in the store.
+        array: path of the array in the store.
         start: the first row.
         stop: the row after the last one.
         dtype: of the values.
@@ -143,7 +143,7 @@ def store_at(path: Path, staged: Path | None = None) -> Store:
 
 
 class RemoteStore(WrapperStore[Any]):
-    """A store of fsspec, whose errors are those of this library.
+    """A store of fsspec with the errors of this library.
 
     A missing shard is damage, and not one full of zeros.
     """
@@ -172,7 +172,7 @@ def store_errors(place: object) -> Iterator[None]:
         raise RemoteAccessError(
             f"{place} refuses access ({_first_line(error)}); give credentials that may read and write there."
         ) from error
-    except Exception as error:  # every client of a store has exceptions of its own
+    except Exception as error:  # every client of a store has its own exceptions
         raise RemoteUnreachableError(
             f"{place} does not answer as expected ({_first_line(error)}); try again later, or look at the address."
         ) from error
@@ -267,7 +267,7 @@ class Arrays:
         """Compare the ``zarr.json`` of groups with their checksums.
 
         Raises:
-            ChecksumError: one is not as it was written.
+            ChecksumError: one differs from what was written.
         """
         keys = [f"{group}/zarr.json" for group in groups]
         with self._directories() as directories:
@@ -298,7 +298,7 @@ class Arrays:
             budget: for the memory.
 
         Raises:
-            DatasetCorruptError: an array is missing, damaged, has fewer rows, or other ones.
+            DatasetCorruptError: an array is missing, damaged, too short, or of another type.
         """
         budget = budget or Budget()
         with self._directories() as directories:
@@ -310,7 +310,7 @@ class Arrays:
                 read[number] = found
         return read
 
-    # The files zarr.json
+    # The zarr.json files
 
     def _directories(self) -> StoreDirectories:
         """Open the directories of the store, none of a remote one."""
@@ -434,7 +434,7 @@ class Arrays:
             if rows.array not in self._opened:
                 self._opened[rows.array] = AsyncArray(array.metadata, StorePath(self.store, rows.array))
             return np.asarray(await self._opened[rows.array].getitem(slice(rows.start, rows.stop)))
-        except Exception as error:  # whatever zarr-python makes of bytes that are damaged
+        except Exception as error:  # zarr-python may raise anything for damaged bytes
             raise self._damage(rows.array, error) from error
 
     def _stored_size(self, array: str) -> int:
