@@ -14,7 +14,7 @@ from support.remotes import write_dataset
 #: What the library and its formats, remotes and command line are made with.
 LIBRARIES = {
     "gymnasium", "h5py", "huggingface_hub", "google", "jax", "numpy", "packaging", "PIL", "portion", "pyarrow", "rich",
-    "torch", "typer",
+    "torch", "typer", "urllib3",
 }  # fmt: skip
 
 #: Runs a program, and prints on the last line which modules are loaded then.

@@ -1,16 +1,20 @@
-"""Threads for compression and decompression, shared by the whole process."""
+"""Many calls at once, in threads."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import chain, islice
 from typing import TypeVar
 
 
-_A = TypeVar("_A")
-_B = TypeVar("_B")
+__all__ = ["map_in_batches", "parallel_map"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_POLLED_EVERY = 0.2  # seconds
 
 _pool: ThreadPoolExecutor | None = None
 
@@ -24,7 +28,38 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
-def in_threads(function: Callable[[_A], _B], items: Iterable[_A], at_a_time: int) -> list[_B]:
+def parallel_map(
+    function: Callable[[T], R], items: Iterable[T], max_workers: int, *, poll: Callable[[], None] | None = None
+) -> Iterator[R]:
+    """Call a function with each item in threads that wait for a network or a disk, and yield results as they are ready.
+
+    The first failure ends it: calls that run are waited for, the others never begin.
+
+    Args:
+        function: safe to run in several threads.
+        items: taken a few at a time, in order.
+        max_workers: number of threads.
+        poll: is called now and then, from this thread.
+    """
+    remaining = iter(items)
+    interval = None if poll is None else _POLLED_EVERY
+    with ThreadPoolExecutor(max_workers) as pool:
+        running: set[Future[R]] = {pool.submit(function, item) for item in islice(remaining, 2 * max_workers)}
+        try:
+            while running:
+                done, running = wait(running, interval, return_when=FIRST_COMPLETED)
+                running |= {pool.submit(function, item) for item in islice(remaining, len(done))}
+                if poll is not None:
+                    poll()
+                for future in done:
+                    yield future.result()
+        except BaseException:
+            for future in running:
+                future.cancel()
+            raise
+
+
+def map_in_batches(function: Callable[[T], R], items: Iterable[T], at_a_time: int) -> list[R]:
     """Return the results of a function for each item, in order, using one thread per CPU.
 
     Args:
@@ -32,7 +67,7 @@ def in_threads(function: Callable[[_A], _B], items: Iterable[_A], at_a_time: int
         items: the arguments.
         at_a_time: number of items that a thread takes at once, since each handover costs 50 µs.
 
-    >>> in_threads(abs, [-1, 2, -3], at_a_time=2)
+    >>> map_in_batches(abs, [-1, 2, -3], at_a_time=2)
     [1, 2, 3]
     """
     items = list(items)

@@ -150,7 +150,8 @@ def walk_catalog(root: Path) -> Iterator[CatalogEntry]:
                         base = base or os.path.realpath(root)
                         if not entry.is_dir() or not (entry.name == "data" or is_part(entry.name)):
                             continue
-                        if not _is_within(base, os.path.realpath(entry.path)):
+                        target = os.path.realpath(entry.path)
+                        if target != base and not target.startswith(base.rstrip(os.sep) + os.sep):
                             left_out.append((entry.path, "a link that leads out of the root"))
                         elif follows:
                             folders[entry.name] = entry.path, False
@@ -177,10 +178,6 @@ def walk_catalog(root: Path) -> Iterator[CatalogEntry]:
         others = f", and {len(left_out) - 1} more" if len(left_out) > 1 else ""
         path, reason = left_out[0]
         warn(f"{path} is left out ({reason}){others}.")
-
-
-def _is_within(base: str, path: str) -> bool:
-    return path == base or path.startswith(base.rstrip(os.sep) + os.sep)
 
 
 def catalog_entries(root: Path) -> Iterator[tuple[str, Path]]:

@@ -19,16 +19,20 @@ from minari._catalog.layout import dataset_exists, ensure_namespace_directories,
 from minari._catalog.listing import walk_catalog
 from minari._model.dataset_id import parse_namespace
 from minari._model.metadata import json_value, warn_about_mistyped
-from minari.errors import DatasetCorruptError, MetadataError, NamespaceError, UnsafePathError
+from minari.errors import DatasetCorruptError, MetadataError, NamespaceError
 
 
 __all__ = [
     "NAMESPACE_METADATA_FILENAME",
     "create_namespace",
     "delete_namespace",
+    "existing_namespace_file",
     "get_namespace_metadata",
     "list_local_namespaces",
+    "namespace_file",
     "namespace_hierarchy",
+    "namespace_metadata_text",
+    "parse_namespace_metadata",
     "update_namespace_metadata",
     "validate_namespace",
 ]
@@ -76,14 +80,14 @@ def create_namespace(namespace: str, description: str | None = None, *, root: Ro
         NamespaceError: it exists, or a dataset has its name.
         MetadataError: JSON cannot represent the metadata; nothing is created.
     """
-    folder = _folder(namespace, root)
-    if _metadata_file(folder).exists():
+    file = namespace_file(namespace, root)
+    if file.exists():
         raise NamespaceError(f"Namespace {namespace!r} already exists; update its metadata instead.")
-    if dataset_exists(folder):
+    if dataset_exists(file.parent):
         raise NamespaceError(f"{namespace!r} is a dataset and cannot be a namespace; choose another name.")
     warn_about_mistyped(kwargs, known=("description",))
     metadata = dict(kwargs) if description is None else {**kwargs, "description": description}
-    text = _metadata_text(metadata)
+    text = namespace_metadata_text(metadata)
     ensure_namespace_directories(get_datasets_root(root), namespace, text)
 
 
@@ -104,10 +108,10 @@ def update_namespace_metadata(
         MetadataError: JSON cannot represent the metadata; the old metadata is kept.
         StorageError: the metadata cannot be written; the old metadata is kept.
     """
-    file = _existing_metadata_file(namespace, root)
+    file = existing_namespace_file(namespace, root)
     warn_about_mistyped(kwargs, known=("description",))
     with storage_errors(file):
-        write_atomically(file, _metadata_text({**kwargs, "description": description}))
+        write_atomically(file, namespace_metadata_text({**kwargs, "description": description}))
 
 
 def get_namespace_metadata(namespace: str, *, root: Root = None) -> dict[str, Any]:
@@ -118,7 +122,9 @@ def get_namespace_metadata(namespace: str, *, root: Root = None) -> dict[str, An
         NamespaceError: it does not exist.
         DatasetCorruptError: its metadata file is damaged.
     """
-    return _read_metadata(_existing_metadata_file(namespace, root))
+    file = existing_namespace_file(namespace, root)
+    content = read_regular(file, NAMESPACE_METADATA_LIMIT)
+    return parse_namespace_metadata(content, f"The metadata file {file}")
 
 
 def delete_namespace(namespace: str, *, root: Root = None) -> None:
@@ -132,8 +138,8 @@ def delete_namespace(namespace: str, *, root: Root = None) -> None:
         NamespaceError: it contains datasets, namespaces or other files.
         StorageError: the directory cannot be deleted; the namespace is unchanged.
     """
-    folder = _folder(namespace, root)
-    file = _metadata_file(folder)
+    file = namespace_file(namespace, root)
+    folder = file.parent
     if not file.exists():
         warn(f"Namespace {namespace!r} does not exist; there is nothing to delete.")
         return
@@ -161,17 +167,24 @@ def list_local_namespaces(*, root: Root = None) -> list[str]:
     return sorted(folder.id for folder in walk_catalog(get_listed_root(root)) if folder.is_namespace)
 
 
-def _folder(namespace: str, root: Root) -> Path:
+def namespace_file(namespace: str, root: Root) -> Path:
+    """Return the path of the metadata file of a namespace, which need not exist.
+
+    Raises:
+        DatasetIdError: the namespace is malformed.
+    """
     validate_namespace(namespace)
-    return get_dataset_path(namespace, root=root)
+    return get_dataset_path(namespace, root=root) / NAMESPACE_METADATA_FILENAME
 
 
-def _metadata_file(folder: Path) -> Path:
-    return folder / NAMESPACE_METADATA_FILENAME
+def existing_namespace_file(namespace: str, root: Root) -> Path:
+    """Return the path of the metadata file of a namespace.
 
-
-def _existing_metadata_file(namespace: str, root: Root) -> Path:
-    file = _metadata_file(_folder(namespace, root))
+    Raises:
+        DatasetIdError: the namespace is malformed.
+        NamespaceError: it does not exist.
+    """
+    file = namespace_file(namespace, root)
     if not file.exists():
         raise NamespaceError(
             f"Namespace {namespace!r} does not exist locally; create it or download its metadata first."
@@ -179,19 +192,31 @@ def _existing_metadata_file(namespace: str, root: Root) -> Path:
     return file
 
 
-def _read_metadata(file: Path) -> dict[str, Any]:
+def parse_namespace_metadata(content: bytes, source: str) -> dict[str, Any]:
+    """Return the metadata of a namespace.
+
+    Args:
+        content: of its metadata file.
+        source: where that comes from, for messages.
+
+    Raises:
+        DatasetCorruptError: it is not a JSON object.
+    """
     try:
-        metadata = parse_json(read_regular(file, NAMESPACE_METADATA_LIMIT))
-    except UnsafePathError:
-        raise
+        metadata = parse_json(content)
     except ValueError as error:
-        raise DatasetCorruptError(f"The metadata file {file} is damaged, it is not valid JSON: {error}.") from error
+        raise DatasetCorruptError(f"{source} is damaged, it is not valid JSON: {error}.") from error
     if not isinstance(metadata, dict):
-        raise DatasetCorruptError(f"The metadata file {file} must hold a JSON object, got {shortened(metadata)}.")
+        raise DatasetCorruptError(f"{source} must hold a JSON object, got {shortened(metadata)}.")
     return metadata
 
 
-def _metadata_text(metadata: dict[str, Any]) -> str:
+def namespace_metadata_text(metadata: dict[str, Any]) -> str:
+    """Return the content of the metadata file of a namespace.
+
+    Raises:
+        MetadataError: JSON cannot hold the metadata.
+    """
     try:
         return json.dumps({key: json_value(value, key) for key, value in metadata.items()})
     except RecursionError:

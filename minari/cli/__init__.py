@@ -1,4 +1,4 @@
-"""The command line. The commands and their options are defined in :mod:`minari.cli.commands`."""
+"""The command line; its commands and options are defined in :mod:`minari.cli.commands`."""
 
 from __future__ import annotations
 

@@ -23,8 +23,8 @@ from minari._storages.base import PathLike
 from minari.data_collector.callbacks import EpisodeMetadataCallback, StepDataCallback
 from minari.data_collector.columns import kept, last_info, last_row, private
 from minari.data_collector.episode_buffer import EpisodeBuffer
-from minari.data_collector.episode_queue import Medium, PendingEpisodes
-from minari.data_collector.exit_handlers import leave, tell, watch
+from minari.data_collector.episode_queue import Medium, Note, PendingEpisodes
+from minari.data_collector.exit_handlers import leave, warn_unsaved, watch
 from minari.data_collector.recorder import EpisodeRecorder, RecordedValues
 from minari.dataset.from_buffers import DatasetDescription, EnvLike
 from minari.dataset.minari_dataset import MinariDataset
@@ -165,7 +165,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         self._done = False  # True if the last step ended an episode of the environment
         # Recorded by the last step; the next episode begins with it unless the environment is reset.
         self._last: tuple[Any, dict[str, Any]] = None, {}
-        watch(self)
+        watch(self, self._pending, self._recorder)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset the environment; the current episode ends here, truncated unless it has terminated.
@@ -208,7 +208,9 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
                 raise gym.error.ResetNeeded("Cannot record a step before the first reset; call reset() first.")
             self._end_episode()  # if an interruption occurred in between
             if self._resets_itself and self._done:
-                return self._step_that_resets(action)
+                result = self.env.step(action)
+                self._start_episode(*self._recorded.of_reset(self.env, result[0], result[4]), None, None)
+                return result
             self._start_episode(*self._last, None, None)
         try:
             if recorded.are_returned:
@@ -241,11 +243,6 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
             self._make_room(steps, (observation, action, info))
         return result
 
-    def _step_that_resets(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
-        result = self.env.step(action)
-        self._start_episode(*self._recorded.of_reset(self.env, result[0], result[4]), None, None)
-        return result
-
     def _start_episode(self, observation: Any, info: Any, seed: int | None, options: dict[str, Any] | None) -> None:
         self._recorder.start(observation, info, seed, options)
         self._was_reset, self._done = True, False
@@ -276,8 +273,8 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
             return
         # The environment and the caller may modify their own, so the copies count.
         self._last = last_row(buffer.observations), last_info(buffer.infos or {})
-        # Warnings come last, as a warning may raise: the episode is stored by then.
-        notes = self._recorder.take_notes()
+        # What is to be said comes last, as a warning may be an exception: the episode is safe by then.
+        notes: list[Note] = [*self._recorder.take_notes()]
         notes += self._outside.add(buffer.observations, buffer.actions, number)
         notes += self._pending.add(buffer)
         self._recorder.clear()
@@ -421,7 +418,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
                 warn(note)
             self._sum_up_outside()
             if sentence is not None:
-                tell(self._pending, sentence)
+                warn_unsaved(self._pending, sentence)
 
 
 def _skips(on_error: str) -> bool:

@@ -14,8 +14,8 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from typing import Any, Final, NamedTuple
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final, TypeAlias
 
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
@@ -50,18 +50,23 @@ from minari.errors import (
     EpisodeIndexError,
     MetadataError,
     MinariError,
+    UnfitEpisodeWarning,
 )
 from minari.spaces import EpisodeColumns, codec_for
 from minari.spaces.differences import differing_leaf
 
+
+#: What a collector warns about, once the lock is free: a warning may be an exception.
+Note: TypeAlias = str | UnfitEpisodeWarning
 
 _BUFFER_BYTES = 64 * 2**20
 #: Errors that concern the disk or the machine, not an episode.
 _OF_THE_SYSTEM: Final = (OSError, DatasetBusyError, DatasetNotFoundError, MemoryError)
 
 
-class Medium(NamedTuple):
-    """The spaces, environment and storage options of a recording.
+@dataclass(frozen=True, slots=True)
+class Medium:
+    """What episodes are recorded for and how they are stored.
 
     Attributes:
         observation_space: space of the observations.
@@ -167,8 +172,8 @@ class PendingEpisodes:
         self._next_flush = self._buffer_steps
         self._oldest = 0.0  # end of the oldest storable episode
         self._is_scheduled = self._has_failed = self._is_told = False
-        self._is_unsure = False  # True if it is unknown whether the last write succeeded
-        self._notes: list[str] = []  # from the other thread
+        self._is_unsure = False  # whether what was written last has been written
+        self._notes: list[Note] = []  # of the other thread
         self._state = RecordingState(pid=os.getpid())
 
     @property
@@ -204,8 +209,8 @@ class PendingEpisodes:
         """Return how many steps of that size the current episode may have before finished ones must be written."""
         return min(self.room, max(0, _BUFFER_BYTES - self._bytes) // max(row_bytes, 1)) if self._steps else sys.maxsize
 
-    def add(self, buffer: EpisodeBuffer) -> list[str]:
-        """Add a finished episode; a second call for the same one, after an interruption, completes the first.
+    def add(self, buffer: EpisodeBuffer) -> list[Note]:
+        """Take a finished episode; a second call for the same one, after an interruption, completes the first.
 
         Returns:
             Problems with storing or writing, one sentence each.
@@ -216,13 +221,15 @@ class PendingEpisodes:
                 self._kept.append(_Finished(len(buffer), self._written_episodes + len(self._kept), buffer))
             self._latest, self._is_inherited, self._is_told = weakref.ref(buffer), False, False
             self._encode_new()
-            if self._steps >= self._next_flush or self._bytes >= _BUFFER_BYTES or self._is_overdue():
+            # Overdue: the other thread has not done its work, or there could be none.
+            is_overdue = bool(self._steps) and time.monotonic() - self._oldest > flush_timer.FLUSH_AFTER + 1
+            if self._steps >= self._next_flush or self._bytes >= _BUFFER_BYTES or is_overdue:
                 return self.make_room()
             self._schedule()
             return self.take_notes()
 
-    def take_notes(self) -> list[str]:
-        """Return the problems with storing or writing since the last call, one sentence each."""
+    def take_notes(self) -> list[Note]:
+        """What could not be stored or written since the last call, in a sentence each."""
         notes = list(self._notes)
         self._notes.clear()
         return notes
@@ -231,10 +238,6 @@ class PendingEpisodes:
         """Ensure that the episodes in memory will be written, whatever the program does."""
         if self._steps and not self._is_scheduled:
             self._is_scheduled = flush_timer.flush_timer.call_later(self._flush_in_time)
-
-    def _is_overdue(self) -> bool:
-        """Return whether the other thread is late, or could not be started."""
-        return bool(self._steps) and time.monotonic() - self._oldest > flush_timer.FLUSH_AFTER + 1
 
     def _encode_new(self) -> None:
         """Encode the latest episodes that are not encoded yet, and report those that cannot be stored."""
@@ -279,8 +282,8 @@ class PendingEpisodes:
         episode.metadata.update(checked_metadata(metadata))
         return episode
 
-    def make_room(self, running: int = 0) -> list[str]:
-        """Write the episodes in memory to the recording; return problems like :meth:`add`.
+    def make_room(self, running: int = 0) -> list[Note]:
+        """Write the episodes in memory to the recording, or say what went wrong, as :meth:`add` does.
 
         Args:
             running: number of steps of the current episode.
@@ -527,7 +530,7 @@ class PendingEpisodes:
         with self._lock.current:
             self._forget_what_is_gone()
             self._mend_or_raise(skips)
-            refused: list[str] = []
+            refused: list[Note] = []
             try:
                 self._append_all_to(dataset, skips)
             except (EpisodeError, MetadataError) as error:
@@ -546,16 +549,18 @@ class PendingEpisodes:
     def _append_all_to(self, dataset: MinariDataset, skips: bool) -> None:
         if self._recording is None:
             ready = [finished.episode for finished in self._ready if finished.episode is not None]
-            dataset._append(lambda: append_encoded(dataset.storage, ready))
+            with dataset.appending():
+                append_encoded(dataset.storage, ready)
             return
         self._flush()
         self._check_unfit(skips)
         recording = self._recording
         self._note_state(adding=self._mark_of(dataset))
-        dataset._append(lambda: recording.append_to(dataset.storage))
+        with dataset.appending():
+            recording.append_to(dataset.storage)
 
-    def _append_others_to(self, dataset: MinariDataset, reason: Exception) -> list[str]:
-        """Append the episodes that the format of the dataset can store, if it cannot store all of them.
+    def _append_others_to(self, dataset: MinariDataset, reason: Exception) -> list[Note]:
+        """Append the episodes that the format of the dataset can hold, where it cannot hold all of them.
 
         Args:
             dataset: the dataset.
@@ -570,7 +575,8 @@ class PendingEpisodes:
         if recording is None or len(refused) == recording.episodes:
             raise reason
         rows = [row for row in recording.rows if row not in refused]
-        dataset._append(lambda: recording.append_to(dataset.storage, rows))
+        with dataset.appending():
+            recording.append_to(dataset.storage, rows)
         if not refused:
             return []
         first = next(iter(refused.values()))
@@ -620,8 +626,11 @@ class PendingEpisodes:
             raise error
         causes = " ".join(f"Episode {finished.index} cannot be stored. {finished.error}" for finished in unfit[:10])
         more = f" The same holds for {_numbers(unfit)}." if len(unfit) > 10 else ""
-        kind = MetadataError if isinstance(error, MetadataError) else type(error) if error else EpisodeError
-        raise kind(f"{causes}{more} Fix the cause, {advice}.") from error
+        message = f"{causes}{more} Fix the cause, {advice}."
+        if not isinstance(error, EpisodeError):
+            raise (MetadataError if error else EpisodeError)(message) from error
+        problem = f"Episode {unfit[0].index} cannot be stored. {error.problem}"
+        raise type(error)(message, info_path=error.info_path, problem=problem) from error
 
     # Dropping
 
@@ -667,7 +676,7 @@ class PendingEpisodes:
                 self._rows, self._discarded = 0, []
                 self._recount()
 
-    def discard_info(self, name: str) -> list[str]:
+    def discard_info(self, name: str) -> list[Note]:
         """Drop an info from all episodes.
 
         Returns:
@@ -728,17 +737,14 @@ class PendingEpisodes:
         lost = f" {left} more could not be written: {problem}" if left else ""
         if self._recording is None or not self._written_episodes:
             return f"{_recorded(left)} not saved as a dataset and could not be written: {problem}"
+        words = ["minari", "recover", self._recording.name, "--dataset-id", self._state.dataset_id or "ID"]
+        if get_datasets_root() != self._root:
+            words += ["--root", str(self._root)]
         kept, them = ("It is", "it") if self._written_episodes == 1 else ("They are", "them")
         return (
             f"{_recorded(self._written_episodes)} not saved as a dataset. {kept} kept: run "
-            f"`{self._command(self._recording)}` to make a dataset of {them}.{lost}"
+            f"`{shlex.join(words)}` to make a dataset of {them}.{lost}"
         )
-
-    def _command(self, recording: Recording) -> str:
-        words = ["minari", "recover", recording.name, "--dataset-id", self._state.dataset_id or "ID"]
-        if get_datasets_root() != self._root:
-            words += ["--root", str(self._root)]
-        return shlex.join(words)
 
     @property
     def is_inherited(self) -> bool:
@@ -749,8 +755,8 @@ class PendingEpisodes:
         """Return whether there is a recording that has not been saved."""
         return self._recording is not None and self._recording.path.exists()
 
-    def _disown(self) -> None:
-        """Detach from the recording in a forked child; the parent remains responsible for it."""
+    def disown(self) -> None:
+        """In the child of a fork: the recording is the parent's, and so is the care for what is in memory."""
         self._recording = self._held = None
         self._rows, self._discarded, self._written_steps = 0, [], 0
         self._is_scheduled, self._is_inherited = False, True
@@ -769,7 +775,7 @@ _all: weakref.WeakSet[PendingEpisodes] = weakref.WeakSet()
 
 def _disown_all() -> None:
     for pending in list(_all):
-        pending._disown()
+        pending.disown()
 
 
 if hasattr(os, "register_at_fork"):
@@ -799,23 +805,27 @@ def _checked_medium(medium: Medium, recording: Recording) -> Medium:
         storage.jpeg_encoding,
         storage.compression,
     )
-    asked = medium._replace(
+    asked = replace(
+        medium,
         data_format=medium.data_format or theirs.data_format,
         jpeg_encoding=medium.jpeg_encoding or theirs.jpeg_encoding,
         compression=theirs.compression if medium.compression is None else medium.compression,
     )
-    for name, ours, other in zip(Medium._fields, asked, theirs, strict=True):
+    for field in fields(Medium):
+        ours, other = getattr(asked, field.name), getattr(theirs, field.name)
         if ours != other:
             raise CombineError(
-                f"The {name} is {shortened(ours)}, expected {shortened(other)} as in the recording {recording.name}; "
-                f"go on with it as it began, or leave out resume."
+                f"The {field.name} is {shortened(ours)}, expected {shortened(other)} as in the recording "
+                f"{recording.name}; go on with it as it began, or leave out resume."
             )
     return theirs
 
 
 def _check_same_layout(medium: Medium, dataset: MinariDataset) -> None:
-    theirs = dataset.observation_space, dataset.action_space
-    for name, ours, other in zip(("observations", "actions"), medium[:2], theirs, strict=True):
+    for name, ours, other in (
+        ("observations", medium.observation_space, dataset.observation_space),
+        ("actions", medium.action_space, dataset.action_space),
+    ):
         if codec_for(ours).layout() != codec_for(other).layout():
             raise CombineError(
                 f"The recorded {name} are of another space than those of the dataset {dataset.id}: "
@@ -823,20 +833,21 @@ def _check_same_layout(medium: Medium, dataset: MinariDataset) -> None:
             )
 
 
-def _unfit_note(finished: _Finished) -> str:
+def _unfit_note(finished: _Finished) -> UnfitEpisodeWarning:
     error, index = finished.error, finished.index
     if isinstance(error, MinariError):
         problem = f"Episode {index} cannot be stored and stays in memory, apart from the others. {error}"
     else:  # such as an exception of a callback, which is called again
         problem = f"Episode {index} cannot be written yet and stays in memory ({type(error).__name__}: {error})."
-    return f"{problem} Drop the episode with discard_episode({index}), or save the others with on_error='skip'."
+    advice = f"Drop the episode with discard_episode({index}), or save the others with on_error='skip'."
+    return UnfitEpisodeWarning(f"{problem} {advice}", error)
 
 
 def _not_yet(error: Exception) -> str:
     return f"The recorded episodes cannot be written yet and stay in memory: {error}"
 
 
-def _skipped_note(unfit: list[_Finished]) -> list[str]:
+def _skipped_note(unfit: list[_Finished]) -> list[Note]:
     if not unfit:
         return []
     verb = "is" if len(unfit) == 1 else "are"
@@ -848,6 +859,6 @@ def _numbers(unfit: list[_Finished]) -> str:
     return f"episode {numbers}" if len(unfit) == 1 else f"the {len(unfit)} episodes {numbers}"
 
 
-def _warn(notes: list[str]) -> None:
+def _warn(notes: list[Note]) -> None:
     for note in notes:
         warn(note)

@@ -14,7 +14,7 @@ import warnings
 import weakref
 from collections import deque
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 from minari._base.warnings import warn
 from minari.data_collector import flush_timer
@@ -22,23 +22,23 @@ from minari.data_collector.episode_queue import PendingEpisodes
 from minari.data_collector.recorder import EpisodeRecorder
 
 
-class Collector(Protocol):
-    """A watched collector, which records one episode at a time and keeps the finished ones."""
-
-    _recorder: EpisodeRecorder
-    _pending: PendingEpisodes
-
-
-_alive: weakref.WeakSet[Any] = weakref.WeakSet()
+#: The collectors that exist, each with its finished episodes and its running one.
+_alive: weakref.WeakKeyDictionary[object, tuple[PendingEpisodes, EpisodeRecorder]] = weakref.WeakKeyDictionary()
 _dropped: deque[tuple[PendingEpisodes, EpisodeRecorder]] = deque()
 _untold: list[tuple[PendingEpisodes, str]] = []  # sentences not shown yet, with their queue
 _watching: set[int] = set()  # processes whose end is handled
 
 
-def watch(collector: Collector) -> None:
-    """Ensure that no episode is lost when the collector is dropped or the program ends."""
-    _alive.add(collector)
-    weakref.finalize(collector, _drop, collector._pending, collector._recorder).atexit = False
+def watch(collector: object, pending: PendingEpisodes, recorder: EpisodeRecorder) -> None:
+    """Save the episodes of a collector when it is garbage-collected or the program ends.
+
+    Args:
+        collector: the collector.
+        pending: its finished episodes.
+        recorder: its running episode.
+    """
+    _alive[collector] = pending, recorder
+    weakref.finalize(collector, _drop, pending, recorder).atexit = False
     if os.getpid() not in _watching:
         _watching.add(os.getpid())
         process: Any = sys.modules.get("multiprocessing.process")
@@ -68,8 +68,8 @@ def leave(recorder: EpisodeRecorder, pending: PendingEpisodes, how: str) -> str 
     return pending.leave(how)
 
 
-def tell(pending: PendingEpisodes, sentence: str) -> None:
-    """Warn, and keep the sentence for the end of the program if warnings are not shown."""
+def warn_unsaved(pending: PendingEpisodes, sentence: str) -> None:
+    """Warn, and remember the sentence for the end of the program where warnings are not shown."""
     if _is_ignored(sentence):
         _untold.append((pending, sentence))
     warn(sentence)
@@ -105,9 +105,9 @@ def _leave_silently(recorder: EpisodeRecorder, pending: PendingEpisodes, how: st
 
 
 def _leave_all() -> None:
-    """Write all episodes in memory at the end of the program, and print one line on how to continue."""
-    for collector in list(_alive):
-        _leave_silently(collector._recorder, collector._pending, "the program ended")
+    """At the end of the program, write what is in memory, and say in one line how to go on."""
+    for pending, recorder in list(_alive.values()):
+        _leave_silently(recorder, pending, "the program ended")
     _leave_dropped()
     sentences = [sentence for pending, sentence in _untold if pending.is_left_behind() or pending.total_episodes]
     _untold.clear()

@@ -76,7 +76,7 @@ class EpisodeRecorder:
             self._add_info(info, recorded=steps)
         self._append_observation(observation)
         if type(terminated) is not bool or type(truncated) is not bool:
-            self._keep_flags_as_they_are()
+            self._terminations, self._truncations = _as_list(self._terminations), _as_list(self._truncations)
             terminated, truncated = kept(terminated), kept(truncated)
         self._terminations.append(terminated)
         self._truncations.append(truncated)
@@ -91,9 +91,6 @@ class EpisodeRecorder:
         for values in (self._terminations, self._truncations):
             del values[steps:]
         _cut_infos(self._infos, steps + 1)
-
-    def _keep_flags_as_they_are(self) -> None:
-        self._terminations, self._truncations = _as_list(self._terminations), _as_list(self._truncations)
 
     def _add_info(self, info: Any, recorded: int) -> None:
         info = self.checked_info(info)

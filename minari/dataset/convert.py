@@ -75,7 +75,11 @@ def write_as_dataset(
             compression=source.compression if is_same else compression,
         )
         if compatible_with is not None:
-            _write_out_bounds(storage)
+            # Each bound of each number, as earlier releases read them.
+            raw = storage.stored_metadata.raw
+            written = {key: with_written_bounds(raw[key], MOST_METADATA // 2) for key in SPACES}
+            with storage.writing() as writer:
+                writer.commit(storage.stored_metadata.updated(written, allow_protected=True))
         storage.update_metadata({**kept, "dataset_id": dataset_id, "minari_version": FORMAT_VERSION})
         append_stored(storage, [(source, indices)], as_stored=is_same)
     return get_dataset_path(dataset_id, root=root) / "data"
@@ -100,11 +104,3 @@ def _check_compatible(source: MinariStorage, data_format: str, release: str) -> 
             f"The dataset has spaces of the types {sorted(new)}, which releases {release} cannot read; convert it "
             f"without compatible_with."
         )
-
-
-def _write_out_bounds(storage: MinariStorage) -> None:
-    """Describe the spaces of a storage as earlier releases do, with every bound written out."""
-    raw = storage.stored_metadata.raw
-    changes = {key: with_written_bounds(raw[key], MOST_METADATA // 2) for key in SPACES}
-    with storage.writing() as writer:
-        writer.commit(storage.stored_metadata.updated(changes, allow_protected=True))

@@ -276,16 +276,11 @@ def _rewards(values: npt.ArrayLike) -> npt.NDArray[Any]:
     return array.reshape(len(array)) if array.size == len(array) else array
 
 
-def _one_a_step(name: str, values: npt.ArrayLike) -> npt.NDArray[Any]:
-    """Return an array of shape (N,) from one of that shape or (N, 1)."""
+def _flags(name: str, values: npt.ArrayLike, count: int) -> npt.NDArray[np.bool_]:
     array = _as_array(name, values)
     if array.ndim == 0 or array.size != len(array):
         raise EpisodeError(f"The {name} have the shape {array.shape}, expected one value a step, (N,).")
-    return array.reshape(len(array))
-
-
-def _flags(name: str, values: npt.ArrayLike, count: int) -> npt.NDArray[np.bool_]:
-    flags = _one_a_step(name, values)
+    flags = array.reshape(len(array))
     if len(flags) != count:
         raise EpisodeError(f"The {name} have {len(flags)} rows, expected {count} as the rewards.")
     if flags.dtype.kind not in "biuf" or not np.isin(flags, (0, 1)).all():

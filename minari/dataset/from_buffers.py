@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
@@ -26,7 +26,7 @@ from minari._storages.core import checked_compression
 from minari._storages.registry import get_minari_storage
 from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.scores import RandomPolicy, get_average_reference_score
-from minari.errors import MetadataError, ScoreError, SpaceError
+from minari.errors import MetadataError, MissingMetadataWarning, ScoreError, SpaceError
 
 
 EnvLike = str | gym.Env[Any, Any] | EnvSpec
@@ -62,7 +62,7 @@ class DatasetDescription:
         """Return the metadata to store, after estimating the reference scores if requested.
 
         Warns:
-            UserWarning: lists the recommended metadata that is missing.
+            MissingMetadataWarning: lists the metadata worth giving that were left out.
 
         Raises:
             ScoreError: the maximum score is given twice, or there is no environment to estimate it in.
@@ -75,7 +75,7 @@ class DatasetDescription:
             f"`{name}` is set to None: {use}" for name, use in _WORTH_GIVING.items() if getattr(self, name) is None
         ]
         if missing:
-            warn(f"{'; '.join(missing)}.")
+            warn(f"{'; '.join(missing)}.", MissingMetadataWarning)
         metadata: dict[str, Any] = {"dataset_id": dataset_id, "minari_version": FORMAT_VERSION}
         if self.eval_env is not None:
             metadata["eval_env_spec"] = env_spec_to_json(self.eval_env)
@@ -159,12 +159,21 @@ def generate_dataset_metadata(
     description: str | None,
     requirements: Sequence[str] | None,
 ) -> dict[str, Any]:
-    """Return the metadata of a new dataset, in the argument order of older programs."""
-    given = {name: value for name, value in locals().items() if name in _DESCRIPTION_FIELDS}
-    return DatasetDescription(**given).metadata(str(DatasetId.parse(dataset_id)), env_spec)
-
-
-_DESCRIPTION_FIELDS = frozenset(item.name for item in fields(DatasetDescription))
+    """The metadata of a new dataset, in the argument order that older programs use."""
+    description_of_dataset = DatasetDescription(
+        eval_env=eval_env,
+        algorithm_name=algorithm_name,
+        author=author,
+        author_email=author_email,
+        code_permalink=code_permalink,
+        ref_min_score=ref_min_score,
+        ref_max_score=ref_max_score,
+        expert_policy=expert_policy,
+        num_episodes_average_score=num_episodes_average_score,
+        description=description,
+        requirements=requirements,
+    )
+    return description_of_dataset.metadata(str(DatasetId.parse(dataset_id)), env_spec)
 
 
 def create_dataset_from_buffers(
@@ -241,8 +250,7 @@ def create_dataset_from_buffers(
         >>> dataset[0].rewards
         array([1., 2.])
     """
-    given = {name: value for name, value in locals().items() if name in _DESCRIPTION_FIELDS}
-    DatasetId.parse(dataset_id)  # detects arguments in the wrong order
+    DatasetId.parse(dataset_id)  # so that arguments in another order are noticed
     if env is None and (observation_space is None or action_space is None):
         raise SpaceError("Without an env both observation_space and action_space are needed; give them.")
     episodes = as_episode_buffers(buffer)
@@ -257,7 +265,21 @@ def create_dataset_from_buffers(
     check_space("action_space", action_space)
     storage_type = get_minari_storage(data_format or "hdf5")
     checked_compression(storage_type, EpisodeCodec(observation_space, action_space), compression, jpeg_encoding)
-    metadata = DatasetDescription(**given).metadata(dataset_id, env_spec)
+    metadata = generate_dataset_metadata(
+        dataset_id,
+        env_spec,
+        eval_env,
+        algorithm_name,
+        author,
+        author_email,
+        code_permalink,
+        ref_min_score,
+        ref_max_score,
+        expert_policy,
+        num_episodes_average_score,
+        description,
+        requirements,
+    )
     with new_dataset(dataset_id, root) as data_path:
         storage = MinariStorage.new(
             data_path,

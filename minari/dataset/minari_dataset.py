@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol, overload
 
@@ -19,7 +20,7 @@ from minari._model.compression import CompressionChoice
 from minari._model.dataset_id import gen_dataset_id, parse_dataset_id
 from minari._model.dataset_spec import MinariDatasetSpec
 from minari._model.env_spec import make_environment, parse_env_spec, warn_about_unmet
-from minari._model.episode import EpisodeData, EpisodeOnDemand
+from minari._model.episode import EpisodeData, EpisodeOnDemand, episode_of
 from minari._model.episode_buffer import EpisodeBuffer, as_episode_buffers
 from minari._model.format_version import FORMAT_VERSION, check_readable
 from minari._model.metadata_json import texts_of
@@ -241,7 +242,7 @@ class MinariDataset:
         return self._read(self._indices if episode_indices is None else episode_indices, copy=copy)
 
     def _read(self, indices: Iterable[int], *, copy: bool = True) -> Iterator[EpisodeData]:
-        return map(EpisodeData._of, self._storage.get_episodes(indices, copy=copy))
+        return map(episode_of, self._storage.get_episodes(indices, copy=copy))
 
     def __iter__(self) -> Iterator[EpisodeData]:
         return self.iterate_episodes()
@@ -291,7 +292,7 @@ class MinariDataset:
     def _read_on_demand(self) -> Iterator[EpisodeData]:
         """Yield the episodes of this view; read fields on access, and everything after the first access."""
         indices, done = self._indices.tolist(), 0
-        for values in self._storage._get_outcomes(indices):
+        for values in self._storage.get_outcomes(indices):
             done += 1
             episode = EpisodeOnDemand.of(values, partial(self._read_whole, values["id"]))
             yield episode
@@ -323,17 +324,23 @@ class MinariDataset:
             StorageError: writing failed; nothing is changed.
         """
         episodes = as_episode_buffers(buffer)
-        self._append(lambda: self._storage.update_episodes(episodes, lock_timeout=lock_timeout))
+        with self.appending():
+            self._storage.update_episodes(episodes, lock_timeout=lock_timeout)
 
-    def _append(self, change: Callable[[], None]) -> None:
-        """Call a function that appends to the storage, and add the new episodes to this view."""
+    @contextmanager
+    def appending(self) -> Iterator[None]:
+        """Add the episodes that are appended to the storage inside the ``with`` block to this view.
+
+        Raises:
+            DatasetNotFoundError: another dataset has taken the place of this one.
+        """
         before = self._storage.total_episodes
         if self._indices.size and self._indices.max() >= before:
             raise DatasetNotFoundError(
                 f"{self.id} has been replaced by one with {before} episodes, fewer than there were when it was opened; "
                 f"open it again. Nothing was appended."
             )
-        change()
+        yield
         new = np.arange(before, self._storage.total_episodes)
         self.episode_indices = np.concatenate([self._indices, new])
 

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path as FilePath
 from typing import Any, Literal, TypeAlias
 
@@ -36,7 +37,7 @@ from minari.errors import (
     MinariError,
 )
 from minari.progress import track
-from minari.spaces import Column, Columns, Leaf, SpaceCodec, path_name, without_ones
+from minari.spaces import Column, Columns, Leaf, path_name, without_ones
 
 
 __all__ = ["DATASET_CHECKS", "EPISODE_CHECKS", "Examined", "Finding", "Report", "repair", "validate"]
@@ -166,7 +167,7 @@ def validate(dataset: PathLike, *, checksums: bool = False, root: PathLike | Non
         storage.verify_checksums = checksums
         examined = Examined(storage, checksums)
         for check in DATASET_CHECKS:
-            collected.take(_guarded(check(examined), str(data_path)))
+            collected.take(_guarded(partial(check, examined), path=str(data_path)))
         episodes = _check_episodes(examined, collected)
     return Report(os.fspath(dataset), episodes, tuple(collected.findings), collected.counts)
 
@@ -177,8 +178,8 @@ def find_data_path(dataset: PathLike, root: PathLike | None = None) -> FilePath:
     Raises:
         ArgumentTypeError: it is neither text nor a path.
         DatasetIdError: it is neither a path nor an id.
-        DatasetNotFoundError: there is no dataset with that id.
-        DataPathError: there is no such directory.
+        DatasetNotFoundError: there is no dataset of that id.
+        DataPathError: there is no such directory, or it is a file.
     """
     if isinstance(dataset, str) and "://" in dataset:
         return as_data_path(dataset)
@@ -191,8 +192,12 @@ def find_data_path(dataset: PathLike, root: PathLike | None = None) -> FilePath:
     folder = FilePath(dataset).expanduser()
     if os.fspath(dataset) and folder.is_dir():
         return folder / "data" if (folder / "data").is_dir() else folder
+    if os.fspath(dataset) and folder.is_file():
+        raise DataPathError(f"{folder} is a file; give the directory of a dataset, or the id of a local one.")
     if not isinstance(dataset, str) or folder.is_absolute() or dataset.startswith((".", "~")):
-        raise DataPathError(f"There is no folder {folder}; give the folder of a dataset, or the id of a local one.")
+        raise DataPathError(
+            f"There is no directory {folder}; give the directory of a dataset, or the id of a local one."
+        )
     path = get_dataset_path(str(DatasetId.parse(dataset)), root=root)
     raise DatasetNotFoundError(f"There is no dataset {dataset} at {path}; list_local_datasets() tells which there are.")
 
@@ -231,15 +236,17 @@ def _failure(error: Exception, *, episode: int | None = None, path: str | None =
     is_ours = isinstance(error, (MinariError, OSError))
     message = str(error) if is_ours else f"{type(error).__name__}: {shortened(str(error))}"
     kind = "checksum" if isinstance(error, ChecksumError) else "unreadable"
-    return Finding("error", kind, message, episode, getattr(error, "leaf", None), path)
+    return Finding("error", kind, message, episode, None, path)
 
 
-def _guarded(findings: Iterable[Finding], path: str) -> Iterator[Finding]:
-    """Yield the findings of a check, and the exception that ends it as a finding."""
+def _guarded(
+    check: Callable[[], Iterable[Finding]], *, episode: int | None = None, path: str | None = None
+) -> Iterator[Finding]:
+    """The findings of a check, and as one of them the exception that it ends with."""
     try:
-        yield from findings
+        yield from check()
     except Exception as error:
-        yield _failure(error, path=path)
+        yield _failure(error, episode=episode, path=path)
 
 
 # Episodes
@@ -255,15 +262,8 @@ def _check_episodes(examined: Examined, collected: _Collected) -> int:
             continue
         counted += 1
         for check in EPISODE_CHECKS:
-            collected.take(_guarded_episode(check, examined, index, columns))
+            collected.take(_guarded(partial(check, examined, index, columns), episode=index))
     return counted
-
-
-def _guarded_episode(check: EpisodeCheck, examined: Examined, index: int, columns: Columns) -> Iterator[Finding]:
-    try:
-        yield from check(examined, index, columns)
-    except Exception as error:
-        yield _failure(error, episode=index)
 
 
 def _episodes(storage: MinariStorage, total: int) -> Iterator[tuple[int, Columns | Exception]]:
@@ -275,7 +275,7 @@ def _episodes(storage: MinariStorage, total: int) -> Iterator[tuple[int, Columns
     start = 0
     while start < total:
         with suppress(Exception):
-            for index, columns in storage._read_columns(range(start, total)):
+            for index, columns in storage.stored_columns(range(start, total)):
                 yield index, columns
                 start = index + 1
         stop = min(start + _ONE_BY_ONE, total)
@@ -286,7 +286,7 @@ def _episodes(storage: MinariStorage, total: int) -> Iterator[tuple[int, Columns
 
 def _episode(storage: MinariStorage, index: int) -> Columns | Exception:
     try:
-        ((_, columns),) = storage._read_columns([index])
+        ((_, columns),) = storage.stored_columns([index])
     except Exception as error:
         return error
     return columns
@@ -310,14 +310,9 @@ def _check_columns(examined: Examined, index: int, columns: Columns) -> Iterator
         )
         yield Finding("error", "shape", message, index, path_name(REWARDS))
     frames = examined.storage.with_frames(columns)
-    for leaf in _leaves(codec.observations, codec.actions):
+    for leaf in (*codec.observations.leaves(), *codec.actions.leaves()):
         if leaf.path in frames:
             yield from _check_leaf(index, leaf, frames[leaf.path])
-
-
-def _leaves(*codecs: SpaceCodec) -> Iterator[Leaf]:
-    for codec in codecs:
-        yield from codec.leaves()
 
 
 def _check_leaf(index: int, leaf: Leaf, column: Column) -> Iterator[Finding]:
@@ -423,7 +418,7 @@ def _check_missing_checksums(examined: Examined) -> Iterator[Finding]:
     if not examined.checksums:
         return
     storage = examined.storage
-    missing = len(storage._episodes_without_checksums(range(storage.total_episodes)))
+    missing = len(storage.episodes_without_checksums(range(storage.total_episodes)))
     if missing:
         message = (
             f"{missing} of {storage.total_episodes} episodes have no checksums, so that their values are not "
@@ -456,14 +451,14 @@ def repair(dataset: PathLike, *, root: PathLike | None = None) -> list[str]:
     """
     storage = MinariStorage.read(find_data_path(dataset, root))
     done = []
-    added = storage._add_missing_checksums()
+    added = storage.add_missing_checksums()
     if added:
         done.append(f"Made checksums of {added} episodes.")
     right = {"total_steps": int(storage.get_episode_lengths().sum()), "dataset_size": storage.measured_size()}
     raw = storage.stored_metadata.raw
     wrong = {key: value for key, value in right.items() if key in raw and _differs(raw[key], value)}
     if wrong:
-        with storage._writer() as writer:
+        with storage.writing() as writer:
             writer.commit(storage.stored_metadata.updated(wrong, allow_protected=True))
         done += [f"Set {key} to {value}, which was {shortened(raw[key])}." for key, value in wrong.items()]
     return done

@@ -25,9 +25,15 @@ from minari._catalog.listing import catalog_entries
 from minari._model.dataset_id import DatasetId
 from minari._storages.base import PathLike
 from minari._storages.journal import JOURNAL_NAME, FileTransaction, pending_change
-from minari._storages.staged_directory import CHANGES_NAME, STAGED_NAME, changes_to, folder_size, pending_changes
+from minari._storages.staged_directory import (
+    CHANGES_NAME,
+    STAGED_NAME,
+    directory_size,
+    open_staged_directory,
+    staged_overlay,
+)
 from minari.errors import DatasetBusyError, DatasetCorruptError, DatasetNotFoundError, MinariError
-from minari.storage.transfer.under_way import LOCK_NAME_WITHIN
+from minari.storage.transfer.work_dir import LOCK_FILE_NAME
 
 
 __all__ = ["Leftover", "clean", "find_leftovers", "remove"]
@@ -170,11 +176,11 @@ def _replaced(path: Path, name: str) -> Leftover | None:
 
 
 def _moved(path: Path, name: str) -> Leftover | None:
-    if not is_directory(path) or is_locked(path / LOCK_NAME_WITHIN):
+    if not is_directory(path) or is_locked(path / LOCK_FILE_NAME):
         return None
 
     def act() -> None:
-        held = try_lock(path / LOCK_NAME_WITHIN)
+        held = try_lock(path / LOCK_FILE_NAME)
         if held is None:
             raise DatasetBusyError(f"{path} is in use by another program; it was left alone.")
         try:
@@ -194,7 +200,7 @@ def _inside(data_path: Path, discard_changes: bool) -> Iterator[Leftover]:
         return
     for sign, is_pending, complete in (
         (data_path / JOURNAL_NAME, lambda: pending_change(data_path, _DATA_FILE), _complete_journal),
-        (data_path / CHANGES_NAME, lambda: pending_changes(data_path), _complete_changes),
+        (data_path / CHANGES_NAME, lambda: staged_overlay(data_path), _complete_changes),
     ):
         if not os.path.lexists(sign):
             continue
@@ -221,8 +227,8 @@ def _complete_journal(data_path: Path) -> None:
 
 
 def _complete_changes(data_path: Path) -> None:
-    with changes_to(data_path):
-        pass  # locking the data for writing completes the change
+    with open_staged_directory(data_path):
+        pass  # who locks the data for writing completes what is there
 
 
 def _taken_away(data_path: Path, path: Path) -> None:
@@ -285,6 +291,6 @@ def _is_older(path: Path, seconds: float) -> bool:
 
 def _size(path: Path) -> int:
     try:
-        return folder_size(path) if is_directory(path) else path.lstat().st_size
+        return directory_size(path) if is_directory(path) else path.lstat().st_size
     except (OSError, MinariError):
         return 0

@@ -1,4 +1,4 @@
-"""Sharing of datasets: download, upload and list remote datasets. Policy only; remotes move the bytes."""
+"""Download, upload and list the datasets of a remote: policy only, as minari.storage.transfer moves the bytes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from minari._base.addresses import is_path, without_credentials
 from minari._base.json_text import shortened
+from minari._base.parallel import parallel_map
 from minari._base.plugins import Target, load_class
 from minari._base.settings import get_datasets_root, get_default_remote
 from minari._base.suggestions import did_you_mean
@@ -33,7 +34,6 @@ from minari.errors import (
     RemoteError,
 )
 from minari.progress import track
-from minari.storage.receiving import receive_dataset
 from minari.storage.remotes import (
     MAX_WORKERS,
     CloudStorage,
@@ -41,8 +41,10 @@ from minari.storage.remotes import (
     get_cloud_storage,
     split_address,
 )
-from minari.storage.transfer.retries import retrying
-from minari.storage.transfer.workers import each_at_once
+from minari.storage.transfer.installer import install_dataset
+from minari.storage.transfer.limits import with_retries
+from minari.storage.transfer.uploader import upload_dataset as send_snapshot
+from minari.storage.transfer.uploader import upload_namespace
 
 
 __all__ = ["download_dataset", "list_community_datasets", "list_remote_datasets", "refuse_path", "upload_dataset"]
@@ -67,26 +69,29 @@ def list_remote_datasets(
     """Return the datasets of a remote.
 
     Args:
-        remote_path: address of the remote, such as ``file:///directory``; by default that of ``MINARI_REMOTE``.
-        prefix: only ids that begin with this text; unlike in :func:`minari.list_local_datasets`, it may end
-            inside a part of an id.
-        latest_version: True to return only the newest version of each.
-        compatible_minari_version: True to return only those whose format version this release can read.
+        remote_path: the address of the remote, such as ``file:///directory``; by default that of
+            ``MINARI_REMOTE``.
+        prefix: only ids that begin with this text; unlike in :func:`minari.list_local_datasets`, it may
+            end inside a part of an id.
+        latest_version: only the newest version of each.
+        compatible_minari_version: only those of a format version that this release reads.
         token: as for :func:`download_dataset`.
-        max_workers: maximum number of concurrent requests.
+        max_workers: number of concurrent requests.
 
     Returns:
-        Id -> stored metadata, sorted by namespace, name and version.
+        Id -> metadata as it is stored, sorted by namespace, name and version.
 
     Warns:
-        UserWarning: the metadata of a dataset cannot be read; it is omitted.
+        UserWarning: the metadata of a dataset cannot be read; the dataset is left out.
 
     Raises:
         RemoteError: the remote is unknown, or does not respond.
     """
     remote = get_cloud_storage(remote_path, token, max_workers=max_workers)
     found: dict[str, Metadata] = {}
-    for dataset_id, answer in _metadata_of(remote, retrying(lambda: remote.survey(prefix or None))).items():
+    for dataset_id, answer in _metadata_of(
+        remote, with_retries(lambda: remote.list_with_metadata(prefix or None))
+    ).items():
         if isinstance(answer, Exception):
             warn(
                 f"The remote dataset {dataset_id} is left out, its metadata cannot be read: {answer}",
@@ -104,20 +109,20 @@ def list_community_datasets(
     token: str | None = None,
     max_workers: int = MAX_WORKERS,
 ) -> dict[str, dict[str, Any]]:
-    """Return the datasets that anyone has uploaded to the Hugging Face Hub with this library.
+    """Return the datasets that anybody has uploaded to the Hugging Face Hub with this library.
 
     They are found by the tag ``minari`` of their repositories, which an upload sets.
 
     Args:
-        prefix: only ids that begin with this text, whoever owns them.
-        latest_version: True to return only the newest version of each.
-        compatible_minari_version: True to return only those whose format version this release can read.
-        token: token of the Hub; by default that of its own login or environment.
-        max_workers: maximum number of concurrent requests.
+        prefix: only ids that begin with this text, whoever they belong to.
+        latest_version: only the newest version of each.
+        compatible_minari_version: only those of a format version that this release reads.
+        token: of the Hub; by default that of its own login or environment.
+        max_workers: number of concurrent requests.
 
     Returns:
-        Address -> stored metadata, sorted by owner and id. An address such as ``hf://owner/door/human-v2``
-        can be passed to :func:`minari.download_dataset`.
+        Address -> metadata as it is stored, sorted by owner and id. An address such as
+        ``hf://owner/door/human-v2`` is what :func:`minari.download_dataset` takes.
 
     Raises:
         RemoteError: the Hub does not respond.
@@ -145,10 +150,10 @@ def list_community_datasets(
 def _metadata_of(
     remote: CloudStorage, listed: Mapping[str, bytes | None]
 ) -> dict[str, Metadata | MinariError | OSError]:
-    """The metadata of datasets, or the error in their place, sorted by id.
+    """Return the metadata of datasets, or the errors in their place, sorted by id.
 
     Args:
-        remote: is asked for what the list does not tell, for many at the same time.
+        remote: is asked concurrently for what the list does not hold.
         listed: id -> content of the metadata file, or None.
     """
 
@@ -163,7 +168,7 @@ def _metadata_of(
             return dataset_id, error
 
     in_order = sorted(filter(is_dataset_id, listed), key=dataset_id_sort_key)
-    answers = each_at_once(read, in_order, remote.max_workers)
+    answers = parallel_map(read, in_order, remote.max_workers)
     found = dict(track(answers, "reading metadata", total=len(in_order), unit="datasets"))
     return {dataset_id: found[dataset_id] for dataset_id in in_order}
 
@@ -180,23 +185,24 @@ def download_dataset(
 ) -> None:
     """Download a dataset from a remote, with the metadata of its namespaces.
 
-    The source datasets of a combined dataset are downloaded too, if the remote has them and they are missing
-    locally. A dataset appears when it is complete and every file matches the checksum given by the remote. A
-    download that fails or is killed leaves its data in a hidden directory, and the next one resumes it.
+    The source datasets of a combined dataset are downloaded as well, as far as the remote has them and they are
+    not here. A dataset appears when it is complete and every file has the checksum that the remote reports.
+    A download that fails or is killed leaves what has arrived in a hidden directory, and the next one resumes
+    with it.
 
     Args:
-        dataset_id: ``(namespace/)*name-vN`` for the remote of ``MINARI_REMOTE``, or a full address such as
-            ``hf://farama-minari/D4RL/door/human-v2``. In ``file:///directory/D4RL/door/human-v2``, the
-            directories that contain a ``namespace_metadata.json`` are part of the id.
-        force_download: True to replace an existing local dataset, and to ignore a format version that this
-            release cannot read. Files that are already equal to those of the remote are not transferred
-            again.
-        remote: address of the remote, if ``dataset_id`` is not a full address; by default that of ``MINARI_REMOTE``.
-        root: root of the local datasets; by default that of ``MINARI_DATASETS_PATH``.
-        token: token of a Hub, or path of a service-account key, for private data; by default the credentials
-            that the client of the remote finds in its environment or login.
-        max_workers: maximum number of concurrent requests.
-        dataset_name: deprecated name of ``dataset_id``.
+        dataset_id: ``(namespace/)*name-vN`` for the remote of ``MINARI_REMOTE``, or a full address such
+            as ``hf://farama-minari/D4RL/door/human-v2``. In ``file:///shared/D4RL/door/human-v2`` those
+            directories belong to the id that are namespaces, that is, hold a ``namespace_metadata.json``.
+        force_download: bring it even if it is here, in place of that, and even if this release does not
+            read its format version. Files that are here already as the remote has them are not moved again.
+        remote: the address of the remote, where ``dataset_id`` is not a full address; by default that of
+            ``MINARI_REMOTE``.
+        root: of the local datasets; by default that of ``MINARI_DATASETS_PATH``.
+        token: of a Hub, or the path of a service-account key, for what is not public; by default what
+            the client of the remote finds by itself, in its environment or from its login.
+        max_workers: number of concurrent requests.
+        dataset_name: the older name of ``dataset_id``.
 
     Warns:
         UserWarning: the dataset exists locally, and nothing is done; or there is a newer version that this
@@ -232,8 +238,8 @@ def download_dataset(
         warn(text)
     for part in parts:  # before the dataset itself, so that a repeated download includes the rest
         if not _is_here(part, root):
-            receive_dataset(storage, part, root)
-    receive_dataset(storage, wanted, root, replace=force_download)
+            install_dataset(storage, part, root)
+    install_dataset(storage, wanted, root, existing="replace" if force_download else "keep")
 
 
 def _is_here(dataset_id: str, root: PathLike | None) -> bool:
@@ -241,7 +247,7 @@ def _is_here(dataset_id: str, root: PathLike | None) -> bool:
 
 
 def _located(address: str | None, remote: str | None) -> tuple[str, str]:
-    """The id that is asked for, checked, and the address of the remote."""
+    """Return the id that is asked for, checked, and the address of the remote."""
     if isinstance(address, str) and "://" in address:
         if remote is not None:
             raise RemoteError(
@@ -270,9 +276,9 @@ def refuse_path(dataset_id: object) -> None:
 
 
 def _requested(remote: CloudStorage, wanted: str, force: bool) -> tuple[Metadata, list[str]]:
-    """The metadata of the dataset that is asked for, and what its user should know before having it."""
+    """Return the metadata of the dataset that is asked for, and warnings for its user."""
     stem = wanted.rpartition("-v")[0]
-    listed = retrying(lambda: remote.survey(f"{stem}-v"))
+    listed = with_retries(lambda: remote.list_with_metadata(f"{stem}-v"))
     versions = _metadata_of(
         remote, {name: content for name, content in listed.items() if name.rpartition("-v")[0] == stem}
     )
@@ -308,12 +314,12 @@ def _requested(remote: CloudStorage, wanted: str, force: bool) -> tuple[Metadata
 def _did_you_mean_there(remote: CloudStorage, wanted: str) -> str:
     """Return a question about the dataset of a remote that is most like one it does not have."""
     with suppress(MinariError, OSError):
-        return did_you_mean(wanted, remote.survey())
+        return did_you_mean(wanted, remote.list_with_metadata())
     return ""
 
 
 def _parts(metadata: Mapping[str, Any], read: Callable[[str], Metadata]) -> tuple[list[str], list[str]]:
-    """What a dataset was combined from, and what that was combined from; and what there is not of it."""
+    """Return the source datasets of a dataset with theirs in turn, and those that are missing."""
     found: dict[str, Metadata] = {}
     missing: dict[str, None] = {}
     pending = [metadata]
@@ -348,22 +354,22 @@ def upload_dataset(
 ) -> None:
     """Upload a local dataset to a remote, with the metadata of its namespaces.
 
-    The source datasets of a combined dataset are uploaded too, if they exist locally and the remote lacks
-    them. A dataset becomes visible on the remote when it is complete. An upload that fails or is killed is
-    resumed by the next call.
+    The source datasets of a combined dataset are uploaded as well, as far as they are here and the remote lacks
+    them. A dataset appears on the remote when it is complete. An upload that fails or is killed resumes when it
+    is called again.
 
     Args:
         dataset_id: ``(namespace/)*name-vN``.
-        token: token of a Hub, or path of a service-account key; by default the credentials that the client of
-            the remote finds in its environment or login.
-        remote: address of the remote, such as ``file:///directory``; by default that of ``MINARI_REMOTE``.
-        root: root of the local datasets; by default that of ``MINARI_DATASETS_PATH``.
-        private: True to restrict access to members; supported by a Hub.
-        force: True to replace an unfinished upload of other data under this id. A complete dataset is never
-            overwritten.
-        max_workers: maximum number of concurrent requests.
-        verify: True to validate the dataset first, including the checksums of its values; damaged data is
-            then rejected.
+        token: the token of a Hub, or the path of a service-account key; by default what the client of
+            the remote finds by itself, in its environment or from its login.
+        remote: its address, such as ``file:///directory``; by default that of ``MINARI_REMOTE``.
+        root: of the local datasets; by default that of ``MINARI_DATASETS_PATH``.
+        private: whether it is for those only who are let in; a Hub can do that.
+        force: whether to take the place of an upload of other data under this id that was never
+            finished. A dataset that is complete is never overwritten.
+        max_workers: number of concurrent requests.
+        verify: whether to validate what is sent first, its values by their checksums; damaged data are
+            refused then.
 
     Warns:
         UserWarning: the remote already has the dataset, and nothing is done; or a source dataset exists
@@ -371,11 +377,11 @@ def upload_dataset(
 
     Raises:
         DatasetIdError: the id is malformed.
-        DatasetNotFoundError: there is no such local dataset.
-        DatasetCorruptError: its metadata is damaged, or its values differ from those written.
-        DatasetBusyError: it is being changed, or there is an unfinished upload of other data.
-        RemoteError: the remote is unknown, or does not support the operation; :class:`RemoteUnreachableError`
-            if it does not respond, :class:`RemoteAccessError` if writing is denied.
+        DatasetNotFoundError: there is no such dataset here.
+        DatasetCorruptError: its metadata is damaged, or its values are not those that were written.
+        DatasetBusyError: it is being changed, or an upload of other data was never finished there.
+        RemoteError: the remote is unknown, or cannot do what it is asked; :class:`RemoteUnreachableError`
+            where it does not answer, :class:`RemoteAccessError` where it does not let this user write.
     """
 
     def read(name: str) -> Metadata:
@@ -404,7 +410,7 @@ def upload_dataset(
         _refuse_damaged(name, root)
     for name in wanted:
         _send_namespaces(storage, DatasetId.parse(name).namespace, known, root)
-        storage.upload_dataset(name, root=root, force=force)
+        send_snapshot(storage, name, root=root, force=force)
 
 
 def _refuse_damaged(dataset_id: str, root: PathLike | None) -> None:
@@ -419,13 +425,13 @@ def _refuse_damaged(dataset_id: str, root: PathLike | None) -> None:
 
 
 def _known(remote: CloudStorage, dataset_ids: list[str], others: list[str]) -> tuple[set[str], set[str]]:
-    """Which of some datasets the remote has, and which of the namespaces of the first ones; asked at the same time."""
+    """Return which datasets the remote has, and which namespaces of the first ones; it is asked concurrently."""
     namespaces = {level for name in dataset_ids for level in namespace_hierarchy(DatasetId.parse(name).namespace)}
     questions: list[tuple[Callable[[str], bool], str]] = [
         *((remote.has_dataset, name) for name in [*dataset_ids, *others]),
         *((remote.has_namespace, name) for name in sorted(namespaces)),
     ]
-    answers = each_at_once(lambda question: (question, question[0](question[1])), questions, remote.max_workers)
+    answers = parallel_map(lambda question: (question, question[0](question[1])), questions, remote.max_workers)
     known = [question for question, is_known in answers if is_known]
     return (
         {name for ask, name in known if ask == remote.has_dataset},
@@ -438,5 +444,5 @@ def _send_namespaces(remote: CloudStorage, namespace: str | None, known: set[str
     ensure_namespace_directories(get_datasets_root(root), namespace)
     for level in namespace_hierarchy(namespace):
         if level not in known:
-            remote.upload_namespace(level, root=root)
+            upload_namespace(remote, level, root=root)
             known.add(level)

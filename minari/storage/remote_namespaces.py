@@ -1,9 +1,6 @@
-"""Namespaces on remotes: list, download and upload them."""
+"""Namespaces of remotes: listed, downloaded and uploaded."""
 
 from __future__ import annotations
-
-import tempfile
-from pathlib import Path
 
 from minari._base.atomic import write_atomically
 from minari._base.settings import get_datasets_root
@@ -12,15 +9,16 @@ from minari._base.warnings import warn
 from minari._catalog.layout import ensure_namespace_directories
 from minari._catalog.namespaces import (
     Root,
-    _existing_metadata_file,
-    _folder,
-    _metadata_file,
-    _metadata_text,
-    _read_metadata,
+    existing_namespace_file,
+    namespace_file,
     namespace_hierarchy,
+    namespace_metadata_text,
+    parse_namespace_metadata,
 )
 from minari.storage.remotes import get_cloud_storage
-from minari.storage.transfer.retries import retrying
+from minari.storage.transfer import uploader
+from minari.storage.transfer.installer import fetch_namespace_metadata
+from minari.storage.transfer.limits import with_retries
 
 
 __all__ = ["download_namespace_metadata", "list_remote_namespaces", "upload_namespace"]
@@ -37,7 +35,7 @@ def list_remote_namespaces(*, remote: str | None = None, token: str | None = Non
         RemoteError: the remote is unknown, or does not respond.
     """
     storage = get_cloud_storage(remote, token)
-    return retrying(lambda: sorted(storage.list_namespaces()))
+    return with_retries(lambda: sorted(storage.list_namespaces()))
 
 
 def download_namespace_metadata(
@@ -67,22 +65,21 @@ def download_namespace_metadata(
         RemoteError: the remote is unknown, or does not respond.
         StorageError: the metadata cannot be written; the namespace is unchanged.
     """
-    folder = _folder(namespace, root)
-    if _metadata_file(folder).exists() and not overwrite:
+    file = namespace_file(namespace, root)
+    if file.exists() and not overwrite:
         warn(
             f"The namespace {namespace!r} has local metadata, which are kept; overwrite=True replaces them.",
         )
         return
     storage = get_cloud_storage(remote, token)
-    datasets_root = get_datasets_root(root)
-    with storage_errors(folder, "downloaded"):
-        with tempfile.TemporaryDirectory(prefix=".namespace.", dir=datasets_root) as received_root:
-            storage.download_namespace_metadata(namespace, Path(received_root))
-            text = _metadata_text(_read_metadata(_metadata_file(Path(received_root, namespace))))
-        if _metadata_file(folder).exists():
-            write_atomically(_metadata_file(folder), text)
+    with storage_errors(file.parent, "downloaded"):
+        content = fetch_namespace_metadata(storage, namespace)
+        source = f"The metadata of the namespace {namespace} in {storage.address}"
+        text = namespace_metadata_text(parse_namespace_metadata(content, source))
+        if file.exists():
+            write_atomically(file, text)
         else:
-            ensure_namespace_directories(datasets_root, namespace, text)
+            ensure_namespace_directories(get_datasets_root(root), namespace, text)
 
 
 def upload_namespace(
@@ -106,7 +103,7 @@ def upload_namespace(
         NamespaceError: it does not exist locally.
         RemoteError: the remote is unknown, or does not respond.
     """
-    _existing_metadata_file(namespace, root)
+    existing_namespace_file(namespace, root)
     storage = get_cloud_storage(remote, token, private=private)
     if storage.has_namespace(namespace):
         warn(
@@ -115,4 +112,4 @@ def upload_namespace(
         return
     for level in namespace_hierarchy(namespace):
         if level == namespace or not storage.has_namespace(level):
-            storage.upload_namespace(level, root=root)
+            uploader.upload_namespace(storage, level, root=root)

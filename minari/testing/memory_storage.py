@@ -90,7 +90,7 @@ class _MemoryWriter(EpisodeWriter):
         new = copy.deepcopy({**old.metadata, **metadata})
         self._episodes[index] = EpisodeColumns(old.total_steps, old.columns, new)
 
-    def size(self) -> int:
+    def finish(self) -> int:
         return sum(column.nbytes for episode in self._episodes for column in episode.columns.values())
 
     def commit(self, metadata: DatasetMetadata) -> None:

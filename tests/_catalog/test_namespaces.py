@@ -35,7 +35,7 @@ from minari.namespace import (
     validate_namespace,
 )
 from minari.storage import remote_namespaces
-from minari.storage.remotes.file import FileStorage
+from minari.storage.remotes.directory import FileStorage
 from minari.testing.examples import as_buffer, draw_truth
 
 
@@ -66,8 +66,8 @@ class Remote(FileStorage):
             raise RemoteAccessError("the remote does not let you in")
         return super().read_file(name)
 
-    def upload_namespace(self, namespace: str, *, root: Any = None) -> None:
-        self.uploaded.append(namespace)
+    def write_file(self, name: str, content: bytes) -> None:
+        self.uploaded.append(name.removesuffix(f"/{FILE}"))
 
 
 @pytest.fixture

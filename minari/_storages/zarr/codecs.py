@@ -1,7 +1,7 @@
-"""The codecs of chunks: compression and checksums.
+"""Codecs and checksums of chunks.
 
-A chunk is decompressed into existing memory. The size that a chunk claims is compared with that before a
-library reads it, so that no chunk can cause larger allocations.
+A chunk is decompressed into memory that is allocated already. The size that it claims is compared with
+that before a library sees it, so that no chunk can cause a larger allocation.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from minari._model.compression import Codec, Codecs
 CODECS: Final[Codecs] = {"zstd": range(1, 23), "blosc": range(10), "gzip": range(1, 10)}
 DEFAULT_LEVELS: Final = {"zstd": 3, "blosc": 5, "gzip": 6}
 
-#: Size of the checksum that follows an index or a chunk.
+#: Bytes of the checksum after an index or a chunk.
 CHECKSUM_SIZE: Final = 4
 
 _ZSTD_FRAME = b"\x28\xb5\x2f\xfd"
@@ -33,8 +33,8 @@ _GZIP = 16 + zlib.MAX_WBITS  # the value of zlib for the container
 
 
 def encoded(codec: Codec, chunk: npt.NDArray[Any]) -> bytes:
-    """Return a compressed chunk."""
-    flat = chunk.reshape(-1)  # Blosc needs the size of the values
+    """Return a chunk compressed."""
+    flat = chunk.reshape(-1)  # Blosc asks for the size of the values
     return bytes(_compressor(codec).encode(flat if codec.name == "blosc" else flat.view(np.uint8)))
 
 
@@ -42,9 +42,9 @@ def decode(name: str, content: memoryview | bytes, out: npt.NDArray[np.uint8]) -
     """Decompress a chunk.
 
     Args:
-        name: name of the codec.
-        content: content of the chunk, without a checksum.
-        out: destination of its bytes.
+        name: of the codec.
+        content: of the chunk, without a checksum.
+        out: the memory for its bytes.
 
     Raises:
         ValueError: the content is damaged, or its size differs from that of ``out``.
@@ -81,7 +81,7 @@ def _check_size(size: int | None, out: npt.NDArray[np.uint8]) -> None:
 
 
 def _size_of_zstd(header: bytes) -> int | None:
-    """Return the decompressed size of a frame; None if it is not recorded."""
+    """Return the decompressed size of a frame; None if it does not say, and has to be tried."""
     if header[:4] != _ZSTD_FRAME or len(header) < 6:
         raise ValueError("a chunk is none of Zstandard")
     flags = header[4]
@@ -112,6 +112,6 @@ def _compressor(codec: Codec) -> Any:
 
 
 def checksum(content: Any) -> bytes:
-    """Return the checksum of an index or a chunk, in its stored form."""
+    """Return the checksum of an index or a chunk, as it is stored after it."""
     value: int = google_crc32c.value(np.frombuffer(content, np.uint8))
     return value.to_bytes(CHECKSUM_SIZE, "little")

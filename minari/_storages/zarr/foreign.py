@@ -1,8 +1,8 @@
-"""Untrusted arrays for zarr-python, checked against closed lists.
+"""Metadata of foreign arrays for zarr-python, from a ``zarr.json`` that anybody may have written.
 
-zarr-python looks up codecs by name, including those of other packages, and trusts the chunk sizes that an
-array claims. Here its objects are created from closed lists of types and codecs, and decompression uses our
-own code, which is given the expected size.
+zarr-python looks up codecs by name among those of all installed packages, and trusts an array about the
+size of its chunks. Here its objects are made from closed lists of types and codecs, and the decompression
+is our own, which is given the expected size.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _KNOWN_KEYS: Final = frozenset(
 
 @dataclass(frozen=True)
 class Compressed(BytesBytesCodec):
-    """A read-only codec of compressed chunks.
+    """A codec of compressed chunks, which are only read.
 
     Attributes:
-        name: name of the codec.
-        more: number of bytes after those of a chunk.
+        name: of the codec.
+        more: the number of bytes after those of a chunk.
     """
 
     is_fixed_size = False
@@ -76,10 +76,12 @@ def metadata_of(value: Mapping[str, Any]) -> ArrayV3Metadata:
     check_sizes(shape, 0)
     if not shape:
         raise ValueError("it has no rows")
-    chunk_shape = _configuration(value.get("chunk_grid"), "chunk_grid", "regular").get("chunk_shape")
+    chunk_shape: Any = _configuration(value.get("chunk_grid"), "chunk_grid", "regular").get("chunk_shape")
     _check_chunks(chunk_shape, len(shape))
     codecs = _codecs(value.get("codecs"), len(shape))
-    _check_divides(chunk_shape, codecs)
+    for codec in codecs:
+        if isinstance(codec, ShardingCodec) and np.mod(chunk_shape, codec.chunk_shape).any():
+            raise ValueError(f"its shards have the shape {chunk_shape} and its chunks {codec.chunk_shape}")
     dtype = get_data_type_from_json(name, zarr_format=3)
     try:
         return ArrayV3Metadata(
@@ -97,7 +99,7 @@ def metadata_of(value: Mapping[str, Any]) -> ArrayV3Metadata:
 
 
 def passing_size(metadata: Any, start: int, stop: int) -> int:
-    """Return how many bytes of a chunk are decoded at a time to read some rows.
+    """Return the number of bytes of a chunk that are decoded at a time to read some rows.
 
     Raises:
         ValueError: they are in far too many chunks.
@@ -117,7 +119,7 @@ def _may_be_ignored(value: Any) -> bool:
 
 
 def _configuration(value: Any, what: str, *names: str) -> Mapping[str, Any]:
-    """Return the configuration of a named object, whose name must be known."""
+    """Return the configuration of something that has one of some known names."""
     name = value if isinstance(value, str) else value.get("name") if isinstance(value, dict) else None
     if name not in names:
         raise ValueError(f"its {what} is {shortened(name)}, expected one of {sorted(names)}")
@@ -142,20 +144,14 @@ def _check_chunks(shape: Any, dimensions: int) -> None:
         raise ValueError(f"its chunks have {len(shape)} dimensions, expected {dimensions}")
 
 
-def _check_divides(shape: Any, codecs: list[Any]) -> None:
-    for codec in codecs:
-        if isinstance(codec, ShardingCodec) and any(a % b for a, b in zip(shape, codec.chunk_shape, strict=True)):
-            raise ValueError(f"its shards have the shape {shape} and its chunks {codec.chunk_shape}")
-
-
 def _codecs(value: Any, dimensions: int, is_inner: bool = False, is_index: bool = False) -> list[Any]:
-    """Return the codecs of chunks, in the order of encoding."""
+    """Return the codecs of chunks, in the order in which they encode."""
     if not isinstance(value, list):
         raise ValueError(f"its codecs are {shortened(value)}, expected a list")
     known = ["bytes", "crc32c"] if is_index else ["bytes", "crc32c", "transpose", *CODECS]
     known += [] if is_index or is_inner else ["sharding_indexed"]
     codecs: list[Any] = []
-    more: int | None = 0  # bytes after those of a chunk; None if their number is unknown
+    more: int | None = 0  # bytes after those of a chunk; None once their number is not known
     for stored in value:
         configuration = _configuration(stored, "codec", *known)
         name = stored if isinstance(stored, str) else stored["name"]

@@ -1,8 +1,8 @@
-"""The arrays of a Zarr store, and those of each episode.
+"""Layout of a Zarr store: its arrays, and those of each episode.
 
-Episodes can differ: an info that only some have, rewards that are float32 and later float64. Every kind of
-column has its own array, and every set of columns of some episode is a *layout* with a number. Both lists are
-attributes of the root group, so that readers need no heuristics.
+Episodes may differ: an info that only some have, rewards that are float32 and later float64. Every
+kind of column has arrays of its own, and every set of columns that some episode has is a *layout*,
+known by its number. Both lists are attributes of the root group, so that a reader need not guess.
 
 >>> table = Table()
 >>> column = table.column(ColumnKind(("observations", "x"), "states", "<f4", (3,)))
@@ -30,19 +30,21 @@ from minari._storages.zarr.arrays import KNOWN_TYPES, check_sizes
 from minari.spaces import Path
 
 
+#: The directory of the store, in that of the data.
+STORE_NAME: Final = "main_data.zarr"
 VERSION: Final = 1
 
-#: The kinds of columns, with the arrays of their rows; ``{}`` is replaced by the name of the column.
+#: The kinds of columns: the arrays of their rows, where ``{}`` stands for the name of the column.
 KINDS: Final = {
-    "steps": ("data/{}",),  # one row per step
-    "states": ("data/{}", "meta/final/{}"),  # one row per step, and one more at the end
+    "steps": ("data/{}",),  # one row a step
+    "states": ("data/{}", "meta/final/{}"),  # one row a step, and one more at the end
     "rows": ("ragged/{}",),  # any number of rows in an episode
     "text": ("ragged/{}/lengths", "ragged/{}/bytes"),  # any number of texts
     "bytes": ("ragged/{}/lengths", "ragged/{}/bytes"),  # any number of byte strings
-    "value": ("meta/episodes/{}",),  # one number per episode, of its metadata
-    "json": ("meta/json/{}",),  # the rest of its metadata, as one text
+    "value": ("meta/episodes/{}",),  # one number an episode, of its metadata
+    "json": ("meta/json/{}",),  # the rest of its metadata, in one text
 }
-#: Kinds whose arrays have a different number of rows for every episode, with its ends beside them.
+#: Kinds whose arrays have any number of rows for an episode, with the ends of the episodes beside them.
 RAGGED: Final = frozenset({"rows", "text", "bytes", "json"})
 #: Kinds that hold the metadata of episodes.
 OF_METADATA: Final = frozenset({"value", "json"})
@@ -50,18 +52,18 @@ OF_METADATA: Final = frozenset({"value", "json"})
 _LONGEST_NAME = 80  # letters of a part; longer ones are truncated
 _MOST_PARTS = 200  # of a path
 _FIELDS = ("observations", "actions", "rewards", "terminations", "truncations", "infos")
-_NAME = re.compile(r"(?!\.|__|zarr\.json$|c\.\d)[\w.~%-]{1,100}", re.ASCII)  # the result of `encoded`, and a number
+_NAME = re.compile(r"(?!\.|__|zarr\.json$|c\.\d)[\w.~%-]{1,100}", re.ASCII)  # as `encoded` makes them, with a number
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnKind:
-    """Properties that determine the array of a column.
+    """A kind of column, all rows of which lie in the same arrays.
 
     Attributes:
         path: path of the column; the key for the metadata of an episode.
         kind: one of :data:`KINDS`.
-        dtype: dtype of the values, as NumPy writes it, little-endian; for text, that of bytes.
-        row_shape: shape of a row, without time.
+        dtype: of the values, as NumPy writes it, little-endian; of text, that of its bytes.
+        row_shape: of one row, without time.
     """
 
     path: Path
@@ -71,12 +73,12 @@ class ColumnKind:
 
     @property
     def row_size(self) -> int:
-        """Return the size of a row in bytes."""
+        """The number of bytes of one row."""
         return np.dtype(self.dtype).itemsize * math.prod(self.row_shape)
 
     @property
     def has_steps(self) -> bool:
-        """Return whether it has one row per step, stored together with those of other such columns."""
+        """Whether it has one row a step, which shares shards with those of all other such columns."""
         return self.kind in ("steps", "states")
 
 
@@ -85,9 +87,9 @@ class StoredColumn:
     """A column of the store.
 
     Attributes:
-        number: its position in the list of columns.
-        kind: its kind.
-        name: name of its arrays.
+        number: its place in the list of columns.
+        kind: of the column.
+        name: of its arrays within their groups.
         arrays: their paths in the store.
     """
 
@@ -98,26 +100,27 @@ class StoredColumn:
 
     @property
     def all_arrays(self) -> list[str]:
-        """Return its arrays, and those of the ends of their rows."""
+        """Its arrays, and those of the ends of the episodes in them."""
         return [*self.arrays, *(map(ends_of, self.arrays) if self.kind.kind in RAGGED else ())]
 
     def form_of(self, array: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
-        """Return the dtype and the row shape of one of its arrays."""
+        """Return the dtype and the shape of a row of one of its arrays."""
         is_lengths = self.kind.kind in ("text", "bytes") and array == self.arrays[0]
         return np.dtype("<i8" if is_lengths else self.kind.dtype), self.kind.row_shape
 
 
 def ends_of(array: str) -> str:
-    """Return the path of the ends of each episode for an array of a ragged column."""
+    """Return the path of the ends of the episodes in an array of a ragged column."""
     group, _, name = array.partition("/")
     return f"meta/json_ends/{name[len('json/') :]}" if group == "meta" else f"meta/ends/{name}"
 
 
 class Table:
-    """The columns and the layouts of a store; new ones are added by new episodes.
+    """The columns and the layouts of a store, extended by new kinds of episodes.
 
     Attributes:
-        shard_rows: the number of steps in a shard of the arrays with one row per step; None before there are any.
+        shard_rows: the number of steps in a shard of the arrays with one row a step; None before there are
+            any.
     """
 
     def __init__(self) -> None:
@@ -130,7 +133,7 @@ class Table:
         self._groups: set[str] = set()
 
     def column(self, kind: ColumnKind) -> StoredColumn:
-        """Return the column of that kind, a new one if there is none."""
+        """Return the column of a kind, a new one if there is none."""
         column = self._by_kind.get(kind)
         return self._add(kind, self._free_name(kind)) if column is None else column
 
@@ -143,11 +146,11 @@ class Table:
         return self._numbers[numbers]
 
     def columns_of(self, layout: int) -> list[StoredColumn]:
-        """Return the columns of the layout with that number."""
+        """Return the columns of a layout."""
         return [self.columns[number] for number in self.layouts[layout]]
 
     def without_metadata(self) -> Table:
-        """Return a table of the columns without metadata of episodes, under the same names, and without layouts."""
+        """Return a table of the columns that hold no metadata of episodes, with the same names, and no layouts."""
         table = Table()
         table.shard_rows = self.shard_rows
         for column in self.columns:
@@ -156,11 +159,11 @@ class Table:
         return table
 
     def value_count(self) -> int:
-        """Return the number of columns with numbers from the metadata of episodes."""
+        """Return the number of columns that hold numbers of the metadata of episodes."""
         return sum(column.kind.kind == "value" for column in self.columns)
 
     def value_kind(self, key: str) -> ColumnKind | None:
-        """Return the kind of the column for numbers under a key of the metadata of episodes."""
+        """Return the kind of the column for numbers that the metadata of episodes has under a key."""
         return next((c.kind for c in self.columns if c.kind.kind == "value" and c.kind.path == (key,)), None)
 
     def copy(self) -> Table:
@@ -257,7 +260,7 @@ class Table:
         return column
 
     def _free_name(self, kind: ColumnKind) -> str:
-        """Return a name whose arrays do not nest with others and differ from all in more than case."""
+        """Return a name whose arrays lie in no other array, contain none, and differ from all in more than case."""
         name = ""
         parts = [encoded(part) for part in kind.path] or ["episodes"]
         for depth, part in enumerate(parts, 1):
@@ -271,7 +274,7 @@ class Table:
         return name
 
     def _is_in_the_way(self, array: str) -> bool:
-        """Return whether an array would be inside another one, or another one inside it."""
+        """Return whether an array would lie in another one, or another one in it."""
         places = _prefixes(array.casefold())
         return places[-1] in self._groups or not self._leaves.isdisjoint(places)
 
@@ -281,7 +284,7 @@ class Table:
 
 @cache
 def encoded(part: str | int) -> str:
-    """Return a part of a path as a valid directory name on any system; letters and digits are unchanged.
+    """Return a part of a path as the name of a directory on any system; letters and digits stay as they are.
 
     >>> encoded("a b"), encoded(0), encoded("..")
     ('a%20b', '0', '%2E.')
@@ -299,7 +302,7 @@ def _list(value: Any, name: str) -> list[Any]:
 
 
 def _checked_path(path: Any, kind: str) -> Path:
-    """Return the path of a column from attributes: keys and positions."""
+    """Return the path of a column from attributes: keys, and positions."""
     parts = _list(path, "the path of a column")
     is_known = {"value": len(parts) == 1, "json": not parts}.get(kind, bool(parts) and parts[0] in _FIELDS)
     if not is_known or len(parts) > _MOST_PARTS or not all(type(part) in (str, int) for part in parts):

@@ -1,11 +1,11 @@
-"""Reader for the shards of local arrays without zarr-python, which takes a millisecond per array.
+"""Rows from the shards of local arrays, without zarr-python, which takes a millisecond an array.
 
-This is for arrays written by :mod:`.arrays`. Others, and those that are not in a local directory, are read
-through zarr-python (see :mod:`.store`).
+This is for arrays as :mod:`~minari._storages.zarr.arrays` writes them. Other arrays, and those of remote
+stores, are read through zarr-python (see :mod:`~minari._storages.zarr.store`).
 
-The index of chunks is compared with the file before anything is allocated: chunks must be inside the file and
-must not overlap. Chunks that a shard does not have count as zeros, and a :class:`Budget` limits the memory
-that few bytes can expand to.
+The chunks of an index are compared with the file before anything is allocated: they lie in the file, and
+no two of them overlap. Chunks that a shard does not have count as zeros, and a :class:`Budget` bounds
+how much memory may be allocated for few bytes.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ import numpy as np
 import numpy.typing as npt
 
 from minari._base.files import Directory
-from minari._base.parallel import in_threads
+from minari._base.parallel import map_in_batches
 from minari._storages.zarr.arrays import ABSENT, ArrayForm
 from minari._storages.zarr.codecs import CHECKSUM_SIZE, checksum, decode
 from minari.errors import ChecksumError, DatasetCorruptError, UnsafePathError
 
 
-_ALONE: Final = 1 << 20  # bytes of chunks that are not worth a thread
+_ALONE: Final = 1 << 20  # bytes of chunks that are too few for threads
 
-_seeking = Lock()  # for systems without positioned reads
+_seeking = Lock()  # for systems that cannot read at an offset
 
 
 class Budget:
-    """Limit of the memory of one read, depending on the stored bytes.
+    """A limit on the memory of one read, by the bytes that are stored.
 
-    Constant values are compressed many thousand times, and zeros are not stored at all, so some bytes are
-    free. Beyond them, a read can use only a multiple of the stored bytes, which values that differ from step
+    Constant values compress many thousand times, and zeros are not stored at all, so that some bytes are
+    free. Beyond them only a multiple of the stored bytes may be taken, which values that differ from step
     to step do not reach.
 
     Args:
-        free: number of bytes that can always be used.
-        per_byte: number of bytes for every stored byte.
+        free: the number of bytes that may be taken in any case.
+        per_byte: the number for every stored byte.
     """
 
     def __init__(self, free: int = 1 << 30, per_byte: int = 1 << 10) -> None:
@@ -52,15 +52,15 @@ class Budget:
         self._uncounted: list[Callable[[], int]] = []
 
     def take(self, size: int, passing: int, present: Callable[[], int]) -> None:
-        """Request bytes before they are allocated.
+        """Take bytes before they are allocated.
 
         Args:
-            size: number of bytes.
-            passing: number of additional bytes that are released soon.
-            present: returns the number of stored bytes; called only if needed.
+            size: their number.
+            passing: the number of further ones, which are freed soon.
+            present: returns the number of bytes stored for them; called if that matters.
 
         Raises:
-            ValueError: there are far too few stored bytes.
+            ValueError: far too few are stored.
         """
         self._taken += size
         self._uncounted.append(present)
@@ -73,38 +73,38 @@ class Budget:
             raise ValueError(f"{self._taken + passing:,} bytes are to be made of {self._present:,}")
 
 
-class Folders:
-    """The directories of a store, open, as one: the first directory that has a file takes precedence.
+class StoreDirectories:
+    """The open directories of a store as one: a file is that of the first directory that has it.
 
-    The groups of the store stay open too until the directories are closed, so that files in them are opened
-    in fewer steps.
+    The groups of the store stay open as well until the directories are closed, so that files in them are
+    opened in fewer steps.
 
     Args:
-        folders: the parent of each, and its name; missing ones count as empty.
+        directories: the parent and the name of each; those that do not exist count as empty.
     """
 
-    def __init__(self, folders: Iterable[tuple[str, str]]) -> None:
-        self._folders: list[Directory] = []
+    def __init__(self, directories: Iterable[tuple[str, str]]) -> None:
+        self._directories: list[Directory] = []
         self._groups: dict[tuple[int, str], Directory] = {}
         try:
-            for parent, name in folders:
+            for parent, name in directories:
                 with suppress(FileNotFoundError, NotADirectoryError), Directory(parent) as outer:
-                    self._folders.append(outer.directory(name))
+                    self._directories.append(outer.directory(name))
         except BaseException as error:
             self.close()
             if isinstance(error, OSError):
                 raise unreadable(error) from error
             raise
 
-    def __enter__(self) -> Folders:
+    def __enter__(self) -> StoreDirectories:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """Close the directories; files opened in them stay open."""
-        for directory in (*self._groups.values(), *self._folders):
+        """Close the directories; files that were opened in them stay open."""
+        for directory in (*self._groups.values(), *self._directories):
             directory.close()
 
     def open(self, key: str) -> int:
@@ -116,31 +116,31 @@ class Folders:
             FileNotFoundError: no directory has it.
         """
         group, _, inner = key.partition("/")
-        for number, folder in enumerate(self._folders):
+        for number, directory in enumerate(self._directories):
             try:
                 if not inner:
-                    return folder.open(key)
+                    return directory.open(key)
                 if (number, group) not in self._groups:
-                    self._groups[number, group] = folder.directory(group)
+                    self._groups[number, group] = directory.directory(group)
                 try:
                     return self._groups[number, group].open(inner)
                 except UnsafePathError:
-                    return folder.open(key)  # it is reached through a link to another group, or does not exist
+                    return directory.open(key)  # reached through a link to another group, or refused
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
-                raise unreadable(error, f"{folder.path}/{key}") from error
+                raise unreadable(error, f"{directory.path}/{key}") from error
         raise FileNotFoundError(key)
 
 
 class Piece(NamedTuple):
-    """Rows of a chunk to be copied.
+    """Some rows of a chunk that are read.
 
     Attributes:
-        key: key of the shard.
-        offset, size: position of the chunk in it; the size of a missing chunk is 0.
-        start, stop: range of rows in the chunk.
-        at: destination of the rows.
+        key: of the shard.
+        offset, size: of the chunk in it; an absent chunk has the size 0.
+        start, stop: of the rows in the chunk.
+        at: their place in the result.
     """
 
     key: str
@@ -153,12 +153,12 @@ class Piece(NamedTuple):
 
 @dataclass(slots=True)
 class ShardedArray:
-    """An array in a local directory.
+    """A local array.
 
     Attributes:
-        name: path of the array.
-        form: form of the array.
-        rows: number of its rows.
+        name: the path of the array in the store.
+        form: of the array.
+        rows: their number.
     """
 
     name: str
@@ -166,16 +166,18 @@ class ShardedArray:
     rows: int
     _indices: dict[int, tuple[str, npt.NDArray[np.uint64]]] = field(default_factory=dict)
 
-    def read(self, folders: Folders, start: int, stop: int, budget: Budget, verify: bool = False) -> npt.NDArray[Any]:
+    def read(
+        self, directories: StoreDirectories, start: int, stop: int, budget: Budget, verify: bool = False
+    ) -> npt.NDArray[Any]:
         """Return a range of rows.
 
         Args:
-            folders: directories of the store; the first that has a shard takes precedence.
+            directories: of the store.
             start: the first row.
             stop: the row after the last one.
-            budget: limit for allocations.
-            verify: True to read every chunk as a whole and verify its checksum. Otherwise this is done for
-                compressed chunks, and if at least half of the rows are requested.
+            budget: for the memory.
+            verify: whether every chunk is read as a whole, and compared with its checksum; otherwise only
+                those that are compressed, or of which half of the rows are wanted.
 
         Raises:
             FileNotFoundError: a shard with some of the rows is missing.
@@ -185,35 +187,35 @@ class ShardedArray:
         form = self.form
         if start == stop or not form.has_data:
             return np.empty((stop - start, *form.row_shape), form.dtype)
-        pieces = list(self._pieces(folders, start, stop))
+        pieces = list(self._pieces(directories, start, stop))
         size = (stop - start) * form.row_size
         budget.take(size, form.row_size * form.chunk_rows, lambda: sum(piece.size for piece in pieces))
         # Zeros that are never accessed take no memory.
         allocate = np.empty if all(piece.size for piece in pieces) else np.zeros
         out = allocate((stop - start, *form.row_shape), form.dtype)
         for key, group in groupby((piece for piece in pieces if piece.size), attrgetter("key")):
-            descriptor = folders.open(key)
+            descriptor = directories.open(key)
             try:
                 self._take_all(descriptor, list(group), out, verify)
             finally:
                 os.close(descriptor)
         return out
 
-    def _pieces(self, folders: Folders, start: int, stop: int) -> Iterator[Piece]:
+    def _pieces(self, directories: StoreDirectories, start: int, stop: int) -> Iterator[Piece]:
         form, at = self.form, start
         while at < stop:
             shard, row = divmod(at, form.shard_rows)
             chunk, first = divmod(row, form.chunk_rows)
             taken = min(stop - at, form.chunk_rows - first)
-            key, index = self._indices.get(shard) or self._read_index(folders, shard)
+            key, index = self._indices.get(shard) or self._read_index(directories, shard)
             offset, size = index[chunk].tolist()
             yield Piece(key, offset, size, first, first + taken, at - start)
             at += taken
 
-    def _read_index(self, folders: Folders, shard: int) -> tuple[str, npt.NDArray[np.uint64]]:
-        """Return the key of a shard, and the offset and size of each chunk, with size 0 for missing ones."""
+    def _read_index(self, directories: StoreDirectories, shard: int) -> tuple[str, npt.NDArray[np.uint64]]:
+        """Return the key of a shard, and the offset and the size of each chunk, which is 0 for absent ones."""
         key = f"{self.name}/{self.form.key(shard)}"
-        descriptor = folders.open(key)
+        descriptor = directories.open(key)
         try:
             self._indices[shard] = key, self._index_of(descriptor)
         finally:
@@ -248,7 +250,7 @@ class ShardedArray:
             for piece in pieces:
                 take(piece)
         else:
-            in_threads(take, pieces, at_a_time=1)
+            map_in_batches(take, pieces, at_a_time=1)
 
     def _take(self, descriptor: int, piece: Piece, out: npt.NDArray[Any], verify: bool) -> None:
         form = self.form
@@ -312,7 +314,7 @@ def _read_some(descriptor: int, out: npt.NDArray[np.uint8], offset: int) -> int:
 
 
 def unreadable(error: OSError, path: str | None = None) -> DatasetCorruptError:
-    """Return the error for a file or directory that cannot be read."""
+    """Return the error about a file or directory that the system refuses to read."""
     return DatasetCorruptError(
         f"{path or error.filename} cannot be read ({error.strerror or error}); look at its permissions, "
         f"or copy or download the dataset again."
@@ -320,5 +322,5 @@ def unreadable(error: OSError, path: str | None = None) -> DatasetCorruptError:
 
 
 def missing_shard(key: str, store: object) -> DatasetCorruptError:
-    """Return the error for a missing shard."""
+    """Return the error about a missing shard."""
     return DatasetCorruptError(f"The shard {key} of {store} is missing; copy or download the dataset again.")

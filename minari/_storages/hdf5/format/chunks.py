@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from minari._base.parallel import in_threads
+from minari._base.parallel import map_in_batches
 from minari._storages.hdf5.format.checksum import checksum
 from minari._storages.hdf5.format.filters import MOST_EXPANDED, Chunking, decoded, encoded
 from minari._storages.hdf5.format.objects import PAGE_BITS
@@ -75,7 +75,7 @@ def compressed(column: npt.NDArray[Any], chunking: Chunking) -> StoredColumn:
         return Piece(encoded(np.ascontiguousarray(chunk), filters))
 
     at_a_time = _chunks_at_a_time(chunking.size(column.dtype))
-    pieces = in_threads(encode, corners(column.shape, shape), at_a_time)
+    pieces = map_in_batches(encode, corners(column.shape, shape), at_a_time)
     return StoredColumn(column.dtype, column.shape, chunking, pieces)
 
 
@@ -115,7 +115,7 @@ def fill_from_chunks(
         part = array[_around(corner, chunking.shape)]
         part[...] = chunk[tuple(map(slice, part.shape))]
 
-    in_threads(decode, placed, _chunks_at_a_time(size))
+    map_in_batches(decode, placed, _chunks_at_a_time(size))
 
 
 def _chunks_at_a_time(size: int) -> int:
