@@ -26,7 +26,7 @@ from minari.errors import MetadataError
 
 _DTYPES = "_dtypes"
 _TO_LIST = methodcaller("tolist")  # of arrays and numbers inside lists
-_JSON_SCALARS = (np.bool_, np.int64, np.float64)  # these come back as Python's own
+_JSON_SCALARS = (np.bool_, np.int64, np.float64)  # restored as Python types
 
 
 def to_json(metadata: Mapping[str, Any]) -> str:

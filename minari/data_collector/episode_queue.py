@@ -66,7 +66,7 @@ _OF_THE_SYSTEM: Final = (OSError, DatasetBusyError, DatasetNotFoundError, Memory
 
 @dataclass(frozen=True, slots=True)
 class Medium:
-    """What episodes are recorded for and how they are stored.
+    """The spaces, environment and storage options of a recording.
 
     Attributes:
         observation_space: space of the observations.
@@ -210,7 +210,7 @@ class PendingEpisodes:
         return min(self.room, max(0, _BUFFER_BYTES - self._bytes) // max(row_bytes, 1)) if self._steps else sys.maxsize
 
     def add(self, buffer: EpisodeBuffer) -> list[Note]:
-        """Take a finished episode; a second call for the same one, after an interruption, completes the first.
+        """Add a finished episode; a second call for the same one, after an interruption, completes the first.
 
         Returns:
             Problems with storing or writing, one sentence each.
@@ -229,7 +229,7 @@ class PendingEpisodes:
             return self.take_notes()
 
     def take_notes(self) -> list[Note]:
-        """What could not be stored or written since the last call, in a sentence each."""
+        """Return the problems with storing or writing since the last call, one sentence each."""
         notes = list(self._notes)
         self._notes.clear()
         return notes
@@ -283,7 +283,7 @@ class PendingEpisodes:
         return episode
 
     def make_room(self, running: int = 0) -> list[Note]:
-        """Write the episodes in memory to the recording, or say what went wrong, as :meth:`add` does.
+        """Write the episodes in memory to the recording; return problems like :meth:`add`.
 
         Args:
             running: number of steps of the current episode.
@@ -560,7 +560,7 @@ class PendingEpisodes:
             recording.append_to(dataset.storage)
 
     def _append_others_to(self, dataset: MinariDataset, reason: Exception) -> list[Note]:
-        """Append the episodes that the format of the dataset can hold, where it cannot hold all of them.
+        """Append the episodes that the format of the dataset can store, if it cannot store all of them.
 
         Args:
             dataset: the dataset.
@@ -756,7 +756,7 @@ class PendingEpisodes:
         return self._recording is not None and self._recording.path.exists()
 
     def disown(self) -> None:
-        """In the child of a fork: the recording is the parent's, and so is the care for what is in memory."""
+        """Detach from the recording in a forked child; the parent remains responsible for it."""
         self._recording = self._held = None
         self._rows, self._discarded, self._written_steps = 0, [], 0
         self._is_scheduled, self._is_inherited = False, True

@@ -242,7 +242,7 @@ def _failure(error: Exception, *, episode: int | None = None, path: str | None =
 def _guarded(
     check: Callable[[], Iterable[Finding]], *, episode: int | None = None, path: str | None = None
 ) -> Iterator[Finding]:
-    """The findings of a check, and as one of them the exception that it ends with."""
+    """Yield the findings of a check, and the exception that ends it as a finding."""
     try:
         yield from check()
     except Exception as error:

@@ -214,8 +214,8 @@ class OpenedArray:
 
     Attributes:
         rows: their number.
-        dtype: of its values.
-        row_shape: of one row.
+        dtype: dtype of its values.
+        row_shape: shape of a row.
         form: of the array, or how it differs from all that this library writes.
         metadata: of the array, for zarr-python; None if it is read without that.
         direct: the reader in that case.
