@@ -36,7 +36,7 @@ def to_json(metadata: Mapping[str, Any]) -> str:
         MetadataError: a value cannot be stored.
     """
     if _DTYPES in metadata:
-        raise MetadataError(f"The episode metadata have the key {_DTYPES!r}, which the format uses; rename it.")
+        raise MetadataError(f"The episode metadata has the key {_DTYPES!r}, which the format uses; rename it.")
     plain, dtypes = _plain_dict(metadata)
     return json.dumps(
         {**plain, **({_DTYPES: dtypes} if dtypes else {})}, default=_TO_LIST

@@ -794,7 +794,7 @@ def _checked_medium(medium: Medium, recording: Recording) -> Medium:
         difference = difference_up_to_max_episode_steps(their_spec, medium.env_spec)
         if difference:
             raise CombineError(
-                f"The recording {recording.name} is of another environment: {difference}; go on with that one, or "
+                f"The recording {recording.name} is of another environment: {difference}; resume it with that one, or "
                 f"leave out resume."
             )
     theirs = Medium(
@@ -816,7 +816,7 @@ def _checked_medium(medium: Medium, recording: Recording) -> Medium:
         if ours != other:
             raise CombineError(
                 f"The {field.name} is {shortened(ours)}, expected {shortened(other)} as in the recording "
-                f"{recording.name}; go on with it as it began, or leave out resume."
+                f"{recording.name}; resume it with the same options, or leave out resume."
             )
     return theirs
 

@@ -340,6 +340,6 @@ def _target(storage: HDF5Storage) -> _Target:
         return _ExistingFile(storage._file)
     except FileNotFoundError:
         raise DatasetCorruptError(
-            f"The metadata speak of {storage.total_episodes} episodes, and the file {storage._file} that "
+            f"The metadata claims {storage.total_episodes} episodes, and the file {storage._file} that "
             f"should hold them is missing; copy or download the dataset again."
         ) from None

@@ -327,7 +327,7 @@ def _remainder_of(header: bytes, content: bytes, columns: Sequence[StoredColumn]
         rows.append(np.frombuffer(content[start:end], dtype).reshape(count, *row_shape))
         start = end
     if start != len(content):
-        raise ValueError("it goes on behind its rows")
+        raise ValueError("it continues after its rows")
     return Remainder(total_steps, numbers, rows, json_metadata.from_json(metadata))
 
 

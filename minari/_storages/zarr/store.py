@@ -412,7 +412,7 @@ class Arrays:
         if array.rows < rows.stop:
             raise DatasetCorruptError(
                 f"The array {rows.array} of {self.store} has {array.rows} rows, expected {rows.stop} for the episodes "
-                f"that the metadata speak of; copy or download the dataset again."
+                f"that the metadata claims; copy or download the dataset again."
             )
         if array.dtype != rows.dtype or array.row_shape != rows.row_shape:
             raise DatasetCorruptError(
