@@ -9,7 +9,7 @@ from itertools import chain, islice
 from typing import TypeVar
 
 
-__all__ = ["in_threads", "parallel_map"]
+__all__ = ["map_in_batches", "parallel_map"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -20,7 +20,7 @@ _pool: ThreadPoolExecutor | None = None
 
 
 def _forget() -> None:
-    global _pool  # (the threads do not exist in the child of a fork)
+    global _pool  # (a forked child has no threads)
     _pool = None
 
 
@@ -59,15 +59,15 @@ def parallel_map(
             raise
 
 
-def in_threads(function: Callable[[T], R], items: Iterable[T], at_a_time: int) -> list[R]:
-    """What a function returns for each item, in order, from as many threads as there are processors.
+def map_in_batches(function: Callable[[T], R], items: Iterable[T], at_a_time: int) -> list[R]:
+    """Return the results of a function for each item, in order, using one thread per CPU.
 
     Args:
-        function: it must leave Python for most of its time, as that of zlib does, and must not call this itself.
-        items: what it is called with.
-        at_a_time: how many items a thread takes, since to hand it any costs 50 µs.
+        function: must release the GIL for most of its time, like zlib, and must not call this function.
+        items: the arguments.
+        at_a_time: number of items that a thread takes at once, since each handover costs 50 µs.
 
-    >>> in_threads(abs, [-1, 2, -3], at_a_time=2)
+    >>> map_in_batches(abs, [-1, 2, -3], at_a_time=2)
     [1, 2, 3]
     """
     items = list(items)
@@ -76,7 +76,7 @@ def in_threads(function: Callable[[T], R], items: Iterable[T], at_a_time: int) -
     parts = [items[start : start + at_a_time] for start in range(0, len(items), at_a_time)]
     try:
         results = _shared_pool().map(lambda part: list(map(function, part)), parts)
-    except RuntimeError:  # at the end of a program no more threads are started
+    except RuntimeError:  # no more threads can be started while the program exits
         return list(map(function, items))
     return list(chain.from_iterable(results))
 

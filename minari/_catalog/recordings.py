@@ -123,17 +123,17 @@ class Recording:
 
     @property
     def path(self) -> Path:
-        """The folder of the data."""
+        """Return the directory of the data."""
         return self.storage.data_path
 
     @property
     def episodes(self) -> int:
-        """The number of episodes."""
+        """Return the number of episodes."""
         return self.storage.total_episodes - len(self.discarded_rows)
 
     @property
     def steps(self) -> int:
-        """The number of steps of all episodes."""
+        """Return the number of steps of all episodes."""
         discarded = self.discarded_rows
         gone = int(self.storage.get_episode_lengths(discarded).sum()) if discarded else 0
         return self.storage.total_steps - gone

@@ -1,7 +1,7 @@
-"""Frames as JPEG, for datasets that ask for it.
+"""Frames as JPEG, for datasets that request it.
 
-Which leaves are frames follows the released format: uint8 boxes of two or three dimensions, the
-first two at least 32, with the bounds 0 and 255.
+Frames are defined as in the released format: uint8 boxes of two or three dimensions, the first two at least
+32, with the bounds 0 and 255.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from minari.spaces import Column, Columns, Leaf, Path, SpaceCodec, codec_for, ob
 
 
 _SMALLEST_SIDE = 32
-_SCAN, _END, _APPLICATION = b"\xff\xda", b"\xff\xd9", b"\xff\xe1"  # markers; the last is that of Exif
+_SCAN, _END, _APPLICATION = b"\xff\xda", b"\xff\xd9", b"\xff\xe1"  # markers; the last one is that of Exif
 _CHANNELS: Final[dict[str, tuple[int, ...]]] = {"L": (), "RGB": (3,)}
-# An image of one color takes a bit for 64 values at least, and one that is refined takes some scans.
+# An image of one color takes at least one bit for 64 values, and a progressive one has several scans.
 _MOST_PER_BYTE: Final = 2048
 _MOST_SCANS: Final = 256
 
 
 def is_image_space(space: gym.Space[Any]) -> bool:
-    """Whether the values of a space are frames, which ``jpeg_encoding`` stores as JPEG.
+    """Return whether the values of a space are frames, which ``jpeg_encoding`` stores as JPEG.
 
     Example:
         >>> is_image_space(gym.spaces.Box(0, 255, (64, 64, 3), np.uint8))
@@ -54,20 +54,20 @@ def _is_image(leaf: Leaf) -> bool:
 
 
 def image_leaves(*codecs: SpaceCodec) -> list[Leaf]:
-    """The leaves that are stored as JPEG where JPEG is asked for.
+    """Return the leaves that are stored as JPEG if JPEG is selected.
 
-    JPEG knows grey and color images; frames with another number of channels, such as stacked ones,
-    stay as they are.
+    JPEG supports gray and color images; frames with another number of channels, such as stacked ones, are
+    stored unchanged.
     """
     leaves = (leaf for codec in codecs for leaf in codec.leaves() if _is_image(leaf))
     return [leaf for leaf in leaves if len(leaf.shape) == 2 or leaf.shape[2] in (1, 3)]
 
 
 def encode_frames(frames: npt.NDArray[np.uint8]) -> Column:
-    """JPEG byte strings of frames of shape (T, H, W) or (T, H, W, 1 or 3).
+    """Return frames of shape (T, H, W) or (T, H, W, 1 or 3) as JPEG byte strings.
 
     Raises:
-        EpisodeTypeError: the frames are of another dtype, and do not fit uint8.
+        EpisodeTypeError: the frames have another dtype and do not fit uint8.
         MissingDependencyError: Pillow is not installed.
     """
     image = _pillow()
@@ -86,22 +86,22 @@ def encode_frames(frames: npt.NDArray[np.uint8]) -> Column:
 
 
 def is_encoded(column: Column, leaf: Leaf) -> bool:
-    """Whether a stored column holds JPEG byte strings rather than arrays like the leaf."""
+    """Return whether a stored column contains JPEG byte strings rather than arrays like the leaf."""
     if leaf.dtype != np.uint8 or column.shape[1:] == leaf.shape or not column.size:
         return False
     return column.dtype == object or (column.dtype == np.uint8 and column.ndim == 2)
 
 
 def is_encoded_in(columns: Columns, leaf: Leaf) -> bool:
-    """Whether the columns of an episode have the leaf, as JPEG byte strings."""
+    """Return whether the columns of an episode have the leaf as JPEG byte strings."""
     return leaf.path in columns and is_encoded(columns[leaf.path], leaf)
 
 
 def decode_frames(column: Column, leaf: Leaf) -> npt.NDArray[np.uint8]:
-    """Frames of the leaf's shape from JPEG byte strings, or rows of a uint8 matrix.
+    """Return frames of the leaf's shape from JPEG byte strings, or rows of a uint8 matrix.
 
     Raises:
-        DatasetCorruptError: a row is no JPEG, cut off, or an image of another size.
+        DatasetCorruptError: a row is not JPEG, is truncated, or is an image of another size.
     """
     open_jpeg = _jpeg_reader()
     encoded = [encoded_frame(frame, row, leaf.path) for row, frame in enumerate(column)]
@@ -119,9 +119,9 @@ def decode_frames(column: Column, leaf: Leaf) -> npt.NDArray[np.uint8]:
         try:
             image = open_jpeg(io.BytesIO(_without_exif(frame)))
             shape = (*image.size[::-1], *_CHANNELS.get(image.mode, (0,)))
-            if shape == pixels.shape[1:]:  # seen before a pixel is decoded
+            if shape == pixels.shape[1:]:  # checked before a pixel is decoded
                 pixels[row] = np.asarray(image)
-        except Exception as error:  # of whatever kind: Pillow has many
+        except Exception as error:  # Pillow raises exceptions of many types
             problem = f"is no JPEG image ({type(error).__name__}: {shortened(str(error))})"
             raise _odd_frame(row, leaf.path, problem) from error
         if shape != pixels.shape[1:]:
@@ -130,7 +130,7 @@ def decode_frames(column: Column, leaf: Leaf) -> npt.NDArray[np.uint8]:
 
 
 def encoded_frame(frame: Any, row: int, path: Path) -> bytes:
-    """The bytes of a frame in a column that is not decoded yet.
+    """Return the bytes of a frame in a column that is not decoded yet.
 
     Raises:
         DatasetCorruptError: it is neither bytes nor an array of bytes.
@@ -149,7 +149,7 @@ def _odd_frame(row: int, path: Path, problem: str) -> DatasetCorruptError:
 
 
 def _without_exif(frame: bytes) -> bytes:
-    """The image without the segments that Pillow would look into for what no frame needs."""
+    """Return the image without the segments that Pillow would parse but frames do not need."""
     if _APPLICATION not in frame:
         return frame
     kept, place = [frame[:2]], 2
@@ -162,7 +162,7 @@ def _without_exif(frame: bytes) -> bytes:
 
 
 def with_decoded_frames(columns: Columns, leaves: Iterable[Leaf]) -> Columns:
-    """The columns with JPEG byte strings turned into frames; which they are, their looks tell."""
+    """Return the columns with JPEG byte strings decoded to frames, recognized by their form."""
     encoded = [leaf for leaf in leaves if is_encoded_in(columns, leaf)]
     if not encoded:
         return columns
@@ -178,7 +178,7 @@ def _pillow() -> Any:
 
 
 def _jpeg_reader() -> Any:
-    """What opens an image as JPEG and as nothing else."""
+    """Return the function that opens an image as JPEG only."""
     try:
         from PIL.JpegImagePlugin import JpegImageFile  # noqa: PLC0415 (optional)
     except ImportError as error:

@@ -1,13 +1,13 @@
-"""A change to a file that is atomic, even when the process is killed.
+"""Atomic changes to a file, even if the process is killed.
 
-HDF5 writes its own structures in place, so a process that dies while it appends leaves a file
-that nobody can open. Here an HDF5 library gets a file-like object instead of the file: what it
-writes beyond the old end goes to the file, where nothing refers to it yet, and what it would change
-inside is kept in memory. To commit, these changes are written to a journal first and applied then.
+HDF5 writes its structures in place, so a process that is killed while it appends leaves a file that cannot be
+opened. Here an HDF5 library gets a file-like object instead of the file: data beyond the old end is written
+to the file, where nothing refers to it yet, and changes to the old content are kept in memory. A commit first
+writes these changes to a journal and then applies them.
 
-A journal that is found later belongs to a writer that died. Readers see its changes through an
-:class:`Overlay` and write nothing; the next writer applies it. It counts only for the file and the
-metadata that it was made for, and where its checksums are right, which cover every byte that is used.
+A journal that is found later belongs to a killed writer. Readers see its changes through an :class:`Overlay`
+and write nothing; the next writer applies it. It is valid only for the file and the metadata that it was
+created for, and only if its checksums, which cover every byte that is used, are correct.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from minari.errors import DatasetCorruptError, UnsafePathError
 if TYPE_CHECKING:
     import xxhash
 else:
-    xxhash = LazyModule("xxhash")  # lists of datasets do without it
+    xxhash = LazyModule("xxhash")  # lists of datasets do not need it
 
 
 __all__ = [
@@ -50,8 +50,8 @@ __all__ = [
 ]
 
 JOURNAL_NAME: Final = ".journal"
-#: Bytes that are written in one call. Linux takes larger pieces many times more slowly, and some systems none of
-#: more than 2 GiB.
+#: Number of bytes in one write. Linux writes larger blocks many times more slowly, and some systems do not
+#: accept more than 2 GiB.
 WRITTEN_AT_ONCE: Final = 2**20
 _PAGE: Final = 4096
 _HASHED_AT_ONCE: Final = 2**22
@@ -60,33 +60,33 @@ _OLD_MAGIC: Final = b"minari journal 1\n"
 _LENGTHS: Final = struct.Struct("<QQ")  # of the header and of the payload
 _DIGEST_SIZE: Final = 16
 
-#: An offset, and the bytes that are to be there.
+#: An offset and the new bytes at that offset.
 Change: TypeAlias = tuple[int, bytes]
 
 
 class FileTransaction(io.RawIOBase):
-    """A binary file whose changes appear at :meth:`commit`, and are undone by :meth:`discard`.
+    """A binary file whose changes become visible with :meth:`commit` and are undone by :meth:`discard`.
 
     The caller is the only writer of the dataset.
 
     Args:
-        path: an existing file; the journal goes into the same directory.
+        path: an existing file; the journal is stored in the same directory.
 
     Raises:
         DatasetBusyError: another program has the file open for writing.
-        DatasetCorruptError: an interrupted change is partly in place, and damaged.
+        DatasetCorruptError: an interrupted change has been partly applied and is damaged.
         UnsafePathError: the file is a link.
 
     Attributes:
-        path: of the file.
-        failure: what the system has refused to an HDF5 library, None before.
+        path: path of the file.
+        failure: the error that the operating system returned to an HDF5 library, if any.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.failure: OSError | None = None
         self.path, self._journal = path, path.with_name(JOURNAL_NAME)
-        self._lock = lock(path, path)  # against programs that use HDF5 directly
+        self._lock = lock(path, path)  # excludes programs that use HDF5 directly
         try:
             self._file: BinaryIO = os.fdopen(open_regular(path, os.O_RDWR, links=False), "r+b", buffering=0)
             try:
@@ -106,12 +106,12 @@ class FileTransaction(io.RawIOBase):
         self._discarding = False
 
     def _complete(self) -> None:
-        """Apply what a killed writer has committed."""
+        """Apply a change that a killed writer has committed."""
         found = _overlay(self._journal, self._file.fileno())
         if found is not None:
             found.apply(self._file, self.path)
 
-    # What an HDF5 library calls.
+    # Called by an HDF5 library.
 
     def readable(self) -> bool:
         return True
@@ -153,7 +153,7 @@ class FileTransaction(io.RawIOBase):
 
     @contextmanager
     def _failure_kept(self) -> Iterator[None]:
-        """Keep what the system refuses, of which HDF5 makes an error of its own."""
+        """Keep an error of the operating system, which HDF5 replaces by its own error."""
         try:
             yield
         except OSError as error:
@@ -168,20 +168,20 @@ class FileTransaction(io.RawIOBase):
             self._appended.changed_from(self._end)
         return self._end
 
-    # What a storage calls.
+    # Called by a storage.
 
     @property
     def end(self) -> int:
-        """Where the file ends, with the changes that are not committed yet."""
+        """Return the end of the file including uncommitted changes."""
         return self._end
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """Bytes at an offset, fewer where the file ends, with the changes so far."""
+        """Return bytes at an offset including uncommitted changes, fewer at the end of the file."""
         self.seek(offset)
         return self.read(size) or b""
 
     def write_at(self, offset: int, view: memoryview) -> None:
-        """Write bytes at an offset: into the file beyond its old end, into memory before it."""
+        """Write bytes at an offset: to the file beyond its old end, to memory before it."""
         if self._discarding:
             return
         inside = max(0, min(len(view), self._old_end - offset))
@@ -198,17 +198,17 @@ class FileTransaction(io.RawIOBase):
         self._end = max(self._end, offset + len(view))
 
     def commit(self, texts: Mapping[str, str]) -> os.stat_result:
-        """Make the changes, together with new metadata of the dataset.
+        """Apply the changes, together with new metadata of the dataset.
 
         Args:
             texts: the new content of ``metadata.json`` under that name, or nothing.
 
         Returns:
-            What the file is like afterwards.
+            The status of the file afterwards.
 
         Raises:
-            OSError: the changes cannot be committed. What fails after that is logged, and the next writer
-                completes the change.
+            OSError: the changes cannot be committed. Later failures are logged, and the next writer completes
+                the change.
         """
         descriptor = self._file.fileno()
         self._file.truncate(max(self._end, self._old_end))
@@ -230,7 +230,7 @@ class FileTransaction(io.RawIOBase):
         content = overlay.dump()
         try:
             write_atomically(self._journal, content)
-        except BaseException:  # an interrupt may have come when it was written
+        except BaseException:  # an interrupt may have come after it was written
             if _is(self._journal, content):
                 self._settle()
             raise
@@ -240,19 +240,19 @@ class FileTransaction(io.RawIOBase):
         return os.fstat(descriptor)
 
     def _settle(self) -> None:
-        """From here on the change is made, if not by this writer, then by the next one."""
+        """Mark the change as made, either by this writer or by the next one."""
         self._old_end = self._end
         self._pages.clear()
         self._appended = _RunningDigest(self._end)
 
     def discard(self) -> None:
-        """Undo what has not been committed; whatever is written from now on is thrown away."""
+        """Undo what has not been committed; further writes are discarded."""
         self._pages.clear()
         self._discarding = True
-        if not self._lock.is_held:  # of a parent process, which goes on with it
+        if not self._lock.is_held:  # owned by a parent process, which continues to use it
             return
         self._file.truncate(self._old_end)
-        if self._old_end == self._status.st_size:  # as it was before, for whoever goes by its time as well
+        if self._old_end == self._status.st_size:  # unchanged, also for programs that compare times
             _set_time(self.path, self._status.st_mtime_ns)
 
     def close(self) -> None:
@@ -275,17 +275,17 @@ class FileTransaction(io.RawIOBase):
 
 @dataclass(frozen=True, slots=True)
 class Overlay:
-    """A committed change to a file, checked, as readers and the next writer see it.
+    """A committed change to a file, checked, as seen by readers and the next writer.
 
     Attributes:
-        size_before: of the file before the change.
-        end: where the file ends with the change.
-        changes: what changes inside the old file, in order and without overlaps.
+        size_before: size of the file before the change.
+        end: end of the file with the change.
+        changes: the changes inside the old file, in order and without overlaps.
         texts: the new content of ``metadata.json`` under that name, or nothing.
-        digests_before: of the bytes that were in the places of the changes.
-        metadata_before: of the ``metadata.json`` before the change, None where there was none.
-        appended: of the bytes of the file beyond its old size.
-        ends: of the first and last bytes of the old file, as they are with the changes.
+        digests_before: digests of the bytes replaced by the changes.
+        metadata_before: digest of ``metadata.json`` before the change, None if there was none.
+        appended: digest of the bytes beyond the old size.
+        ends: digest of the first and last bytes of the old file, with the changes.
     """
 
     size_before: int
@@ -298,23 +298,23 @@ class Overlay:
     ends: str
 
     def read_at(self, descriptor: int, offset: int, size: int) -> bytes:
-        """Return bytes of the file as they are after the change, fewer where it ends.
+        """Return bytes of the file as they are after the change, fewer at its end.
 
         Args:
-            descriptor: of the file.
-            offset: of the first byte.
-            size: how many.
+            descriptor: descriptor of the file.
+            offset: offset of the first byte.
+            size: number of bytes.
         """
         data = bytearray(read_at(descriptor, offset, max(0, min(size, self.end - offset))))
         self.patch(offset, memoryview(data))
         return bytes(data)
 
     def patch(self, offset: int, data: memoryview) -> None:
-        """Put the changes into bytes that were read of the file.
+        """Apply the changes to bytes that were read from the file.
 
         Args:
-            offset: where they lie.
-            data: the bytes, which may be written to.
+            offset: offset of the bytes.
+            data: the bytes, writable.
         """
         end = offset + len(data)
         for at, new in self.changes:
@@ -323,18 +323,18 @@ class Overlay:
                 data[start - offset : stop - offset] = new[start - at : stop - at]
 
     def apply(self, file: BinaryIO, path: Path) -> None:
-        """Make the change; done again after an interruption, it gives the same result.
+        """Apply the change; idempotent, so it can be repeated after an interruption.
 
         Args:
-            file: open for writing.
-            path: of the file, beside which the journal is.
+            file: the file, open for writing.
+            path: path of the file, beside which the journal is.
         """
         for offset, data in self.changes:
             file.seek(offset)
             write_all(file, memoryview(data))
         file.truncate(self.end)
-        # The time of a change may be that of a tick of the clock, milliseconds ago, and then the file would look
-        # the same as before to those who go by size and time.
+        # The clock may tick every few milliseconds, so the file could look unchanged to programs that compare
+        # size and time.
         _set_time(path, time.time_ns())
         flush(file.fileno(), path)
         for name, text in self.texts.items():
@@ -363,7 +363,7 @@ class Overlay:
         """Return the change in the content of a journal.
 
         Raises:
-            ValueError: it is damaged or makes no sense.
+            ValueError: it is damaged or inconsistent.
         """
         start = len(_MAGIC) + _LENGTHS.size
         if not content.startswith(_MAGIC) or len(content) < start + _DIGEST_SIZE:
@@ -384,7 +384,7 @@ class Overlay:
         return overlay
 
     def _check(self) -> None:
-        """Refuse what no journal of ours says."""
+        """Reject anything that this library never writes to a journal."""
         end = 0
         if not all(type(size) is int and size >= 0 for size in (self.size_before, self.end)):
             raise ValueError("its sizes are not numbers of bytes")
@@ -400,7 +400,7 @@ class Overlay:
             raise ValueError("the metadata in it are not text")
 
     def mismatch(self, descriptor: int, folder: Path) -> str | None:
-        """What a file and the metadata beside it have that this change was not made for; None if nothing."""
+        """Return a difference from the file and metadata that this change was made for; None if there is none."""
         size = os.fstat(descriptor).st_size
         if size not in (max(self.size_before, self.end), self.end):
             return f"the file has {size} bytes, expected {max(self.size_before, self.end)}"
@@ -416,14 +416,14 @@ class Overlay:
         return None
 
     def is_partly_in_place(self, descriptor: int) -> bool:
-        """Whether bytes of the change are in the file that were not there before."""
+        """Return whether the file contains bytes of the change that were not there before."""
         for (offset, data), before in zip(self.changes, self.digests_before, strict=True):
             if _digest(data) != before and read_at(descriptor, offset, len(data)) == data:
                 return True
         return False
 
     def is_in_place(self, descriptor: int, folder: Path) -> bool:
-        """Whether all that the journal changes is as it is to be."""
+        """Return whether everything in the journal has been applied."""
         return (
             os.fstat(descriptor).st_size == self.end
             and _metadata_digest(folder) in {_digest(text.encode()) for text in self.texts.values()}
@@ -432,21 +432,21 @@ class Overlay:
 
 
 def has_journal(folder: Path | str) -> bool:
-    """Whether a change to a file in this directory is being made, or was left unfinished."""
+    """Return whether a change to a file in this directory is in progress or unfinished."""
     return os.access(f"{folder}{os.sep}{JOURNAL_NAME}", os.F_OK)
 
 
 def pending_change(folder: Path, data_file: str) -> Overlay | None:
-    """Return the change to the data file of a dataset that is committed and not in place, or None.
+    """Return the change to the data file of a dataset that is committed but not applied, or None.
 
-    A writer that is putting it into place is waited for. Nothing is written.
+    Waits for a writer that is applying it. Nothing is written.
 
     Args:
-        folder: of the data.
-        data_file: the name of the file that a journal is for.
+        folder: directory of the data.
+        data_file: name of the file that a journal is for.
 
     Raises:
-        DatasetCorruptError: the change is partly in place, and the rest of it is damaged or missing.
+        DatasetCorruptError: the change has been partly applied, and the rest of it is damaged or missing.
     """
     while has_journal(folder):
         journal = folder / JOURNAL_NAME
@@ -463,12 +463,12 @@ def pending_change(folder: Path, data_file: str) -> Overlay | None:
                 return found
             continue
         if not os.path.lexists(folder / data_file):
-            return None  # which those who need the file will say
+            return None  # reported when the file is used
     return None
 
 
 def _overlay(journal: Path, descriptor: int) -> Overlay | None:
-    """The change that a journal holds for the file beside it; None where there is none, or none that counts."""
+    """Return the change of a journal for the file beside it; None if there is no valid one."""
     limit = os.fstat(descriptor).st_size + 4 * METADATA_LIMIT
     try:
         content = read_regular(journal, limit, links=False)
@@ -498,7 +498,7 @@ def _overlay(journal: Path, descriptor: int) -> Overlay | None:
 
 
 def _cut(places: Any, payload: bytes) -> tuple[Change, ...]:
-    """The payload of a journal as the bytes of its changes."""
+    """Split the payload of a journal into the bytes of its changes."""
     changes: list[Change] = []
     position = 0
     for offset, length in places:
@@ -516,7 +516,7 @@ def _digest(data: bytes) -> str:
 
 
 def _digest_of_ends(descriptor: int, size: int, changes: Sequence[Change]) -> str:
-    """Of the first and last bytes of a file, as they are with the changes."""
+    """Return the digest of the first and last bytes of a file, including the changes."""
     places = (0, max(0, size - _PAGE))
     overlay = Overlay(size, size, changes, {}, (), None, "", "")
     return _digest(b"".join(overlay.read_at(descriptor, at, min(_PAGE, size)) for at in places))
@@ -537,7 +537,7 @@ def _is(path: Path, content: bytes) -> bool:
 
 
 class _RunningDigest:
-    """The digest of all bytes of a file from an offset on, made while they are written in order.
+    """Digest of all bytes of a file from an offset on, updated while they are written in order.
 
     Args:
         start: the offset.
@@ -548,7 +548,7 @@ class _RunningDigest:
         self._hash: Any = xxhash.xxh3_128()
 
     def written(self, offset: int, view: memoryview) -> None:
-        """Take bytes that were written."""
+        """Update the digest with written bytes."""
         if offset == self._end:
             self._hash.update(view)
             self._end += len(view)
@@ -556,12 +556,12 @@ class _RunningDigest:
             self.changed_from(offset)
 
     def changed_from(self, offset: int) -> None:
-        """Notice that bytes from an offset on are no longer what they were."""
+        """Record that bytes from an offset on have changed."""
         if offset < self._end:
             self._end, self._hash = self._start, xxhash.xxh3_128()
 
     def digest(self, descriptor: int, end: int) -> str:
-        """The digest of the bytes up to an end; what is not known of them is read."""
+        """Return the digest of the bytes up to an end; unknown bytes are read."""
         if end < self._end:
             self.changed_from(end)
         for data in _pieces(descriptor, self._end, end):
@@ -577,12 +577,12 @@ def _pieces(descriptor: int, start: int, end: int) -> Iterator[bytes]:
 
 
 def _set_time(path: Path, nanoseconds: int) -> None:
-    with suppress(PermissionError):  # of a user who may write to a file of somebody else
+    with suppress(PermissionError):  # for a user who may write to a file of another user
         os.utime(path, ns=(nanoseconds, nanoseconds), follow_symlinks=os.utime not in os.supports_follow_symlinks)
 
 
 def write_all(file: BinaryIO, view: memoryview) -> None:
-    """Write all bytes to an unbuffered file, in pieces that the system takes quickly."""
+    """Write all bytes to an unbuffered file, in blocks that the system writes quickly."""
     for start in range(0, len(view), WRITTEN_AT_ONCE):
         piece = view[start : start + WRITTEN_AT_ONCE]
         while piece:

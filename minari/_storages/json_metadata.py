@@ -1,9 +1,9 @@
-"""Metadata of an episode as values that JSON holds, and back.
+"""Conversion of episode metadata to JSON and back.
 
-Numbers, strings, lists and dicts are what they are in JSON, arrays are nested lists. The key
-``_dtypes`` says what they were: it is nested like the metadata, and has ``["float32", [2, 3]]`` (the
-NumPy name of the type, and the shape) in the place of an array, or of a number of a type that JSON
-does not know. Complex numbers are lists of two.
+Numbers, strings, lists and dicts are the same in JSON, arrays are nested lists. The key ``_dtypes`` records
+the original types: it is nested like the metadata, and has ``["float32", [2, 3]]`` (the NumPy name of the
+type, and the shape) for an array, or for a number of a type that JSON does not have. Complex numbers are
+lists of two.
 
 >>> to_json({"seed": 3, "options": {"start": np.float32([0.5, 1.0])}})
 '{"seed": 3, "options": {"start": [0.5, 1.0]}, "_dtypes": {"options": {"start": ["float32", [2]]}}}'
@@ -24,14 +24,14 @@ from minari.errors import MetadataError
 
 
 _DTYPES = "_dtypes"
-_JSON_SCALARS = (np.bool_, np.int64, np.float64)  # these come back as Python's own
+_JSON_SCALARS = (np.bool_, np.int64, np.float64)  # restored as Python types
 
 
 def to_json(metadata: Mapping[str, Any]) -> str:
-    """The text of metadata.
+    """Return the text of metadata.
 
     Raises:
-        MetadataError: a value that cannot be stored.
+        MetadataError: a value cannot be stored.
     """
     if _DTYPES in metadata:
         raise MetadataError(f"The episode metadata have the key {_DTYPES!r}, which the format uses; rename it.")
@@ -40,7 +40,7 @@ def to_json(metadata: Mapping[str, Any]) -> str:
 
 
 def _plain_dict(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What JSON holds, and the types of what it holds otherwise."""
+    """Return the values for JSON and the types of those that JSON does not have."""
     plain: dict[str, Any] = {}
     dtypes: dict[str, Any] = {}
     for key, value in values.items():
@@ -67,15 +67,15 @@ def _numbers(key: str, value: Any) -> Any:
 
 
 def _to_list(value: Any) -> Any:
-    """Arrays and numbers of NumPy inside lists become lists and numbers."""
+    """Convert NumPy arrays and numbers inside lists to lists and numbers."""
     return value.tolist()
 
 
 def from_json(text: str | bytes) -> dict[str, Any]:
-    """The metadata that a text holds.
+    """Return the metadata of a text.
 
     Raises:
-        ValueError: it is not one that :func:`to_json` makes.
+        ValueError: it was not created by :func:`to_json`.
     """
     values = parse_json(text)
     if not isinstance(values, dict):
@@ -92,7 +92,7 @@ def _typed_dict(values: Any, dtypes: Any) -> dict[str, Any]:
 
 
 def _typed(value: Any, dtype: Any) -> Any:
-    """An array, or a number, of a type and a shape that data name."""
+    """Return an array or a number with a type and a shape named by data."""
     name, shape = dtype if isinstance(dtype, list) and len(dtype) == 2 else (None, None)
     known = numeric_dtype(name)
     if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):

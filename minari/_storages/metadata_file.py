@@ -1,4 +1,4 @@
-"""TODO."""
+"""The metadata file of a dataset: found, read, and compared with unfinished changes."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from minari.errors import DataPathError, DatasetBusyError, DatasetCorruptError
 
 __all__ = ["find_raw_metadata", "read_raw_metadata", "refuse_unfinished", "with_measured_size"]
 
-_DATA_FILE_NAME = "main_data.hdf5"  # of the format that has journals
-_OLD_FORMAT = "hdf5"  # the only one before metadata had a file of their own
+_DATA_FILE_NAME = "main_data.hdf5"  # of the format with journals
+_OLD_FORMAT = "hdf5"  # the only one before metadata had its own file
 
 
 def read_raw_metadata(data_path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The metadata of the dataset in a folder, after a change that a killed program has committed.
+    """Return the metadata of the dataset in a directory, including changes committed by a killed program.
 
     Args:
-        data_path: the ``data`` folder of a dataset.
+        data_path: the ``data`` directory of a dataset.
 
     Raises:
-        DataPathError: the folder does not exist or holds no dataset.
-        DatasetCorruptError: the metadata are damaged.
+        DataPathError: the directory does not exist or holds no dataset.
+        DatasetCorruptError: the metadata is damaged.
     """
     return find_raw_metadata(data_path)[0]
 
 
 def find_raw_metadata(data_path: str | os.PathLike[str]) -> tuple[dict[str, Any], str]:
-    """What :func:`read_raw_metadata` gives, and the file or folder that it was found in."""
+    """Return the metadata, see :func:`read_raw_metadata`, and the file or directory it was found in."""
     if is_remote(data_path):
         return _remote_metadata(data_path)
-    # One file is opened, and no path object made: most of the time of a long list goes by here.
+    # Opens one file and creates no path object: this is most of the time of a long list.
     folder = os.fspath(data_path)
     source = f"{folder}{os.sep}{METADATA_FILE_NAME}"
     if os.access(f"{folder}{os.sep}{JOURNAL_NAME}", os.F_OK):
@@ -67,15 +67,15 @@ def find_raw_metadata(data_path: str | os.PathLike[str]) -> tuple[dict[str, Any]
 
 
 def refuse_unfinished(data_path: Path) -> None:
-    """Make sure that all that was committed to a dataset is in place, so that its files can be copied.
+    """Raise unless everything committed to a dataset has been applied, so that its files can be copied.
 
     Raises:
-        DatasetBusyError: a writer is at it, or was killed before it was done.
-        DatasetCorruptError: a change is partly in place, and damaged.
+        DatasetBusyError: a writer is active, or was killed before it finished.
+        DatasetCorruptError: a change has been partly applied and is damaged.
     """
     if pending_change(data_path, _DATA_FILE_NAME) is not None or pending_changes(data_path) is not None:
         raise DatasetBusyError(
-            f"An interrupted change to {data_path} is committed and not in place; `minari clean`, or the next program "
+            f"An interrupted change to {data_path} is committed but not applied; `minari clean`, or the next program "
             f"that writes to the dataset, completes it."
         )
 
@@ -91,7 +91,7 @@ def _remote_metadata(data_path: Any) -> tuple[dict[str, Any], str]:
 
 
 def _older_metadata(data_path: Path) -> dict[str, Any]:
-    """What the releases without a metadata file keep elsewhere."""
+    """Return the metadata of releases without a metadata file."""
     if not data_path.exists():
         is_id = is_dataset_id(str(data_path))
         advice = f"; to open a dataset by its id, use minari.load_dataset({str(data_path)!r})" if is_id else ""
@@ -106,22 +106,22 @@ def _older_metadata(data_path: Path) -> dict[str, Any]:
 
 
 def with_measured_size(raw: dict[str, Any], data_path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return metadata with the size of the dataset, measured where the release that wrote it stored none."""
+    """Return metadata with the size of the dataset, measured if the release that wrote it did not store it."""
     if raw.get("dataset_size") is not None or not raw["total_episodes"] or is_remote(data_path):
         return raw
     return {**raw, "dataset_size": round(folder_size(Path(data_path)) / 1e6, 1)}
 
 
 def exists(data_path: Path) -> bool:
-    """Whether a folder holds a dataset."""
+    """Return whether a directory holds a dataset."""
     return any((data_path / name).exists() for name in (METADATA_FILE_NAME, "main_data.hdf5"))
 
 
 class KnownSize:
-    """How many bytes the data have, measured once for as long as the metadata file stays as it is.
+    """The size of the data in bytes, measured once while the metadata file stays the same.
 
     Args:
-        data_path: the folder of the data.
+        data_path: the directory of the data.
     """
 
     def __init__(self, data_path: Path) -> None:
@@ -129,23 +129,23 @@ class KnownSize:
         self._known: tuple[Any, int] = (None, 0)
 
     def get(self, measure: Callable[[], int]) -> int:
-        """The number of bytes; ``measure`` looks at the files where it is not known."""
+        """Return the number of bytes; call ``measure`` if it is unknown."""
         if self._known[0] is None or self._known[0] != stamp_of(self._data_path):
             self.remember(measure())
         return self._known[1]
 
     def remember(self, size: int) -> None:
-        """Take the number from a writer that has just changed the data."""
+        """Set the number measured by a writer that has just changed the data."""
         self._known = stamp_of(self._data_path), size
 
 
 def stamp_of(data_path: Path, name: str = METADATA_FILE_NAME) -> tuple[int, int, int] | None:
-    """What changes whenever a file of the data does, by default the metadata; None where there is none."""
+    """Return the identity of a file, by default of the metadata, which changes with it; None if missing."""
     if is_remote(data_path):
         return _stamp_of_remote(data_path / name)
     try:
         status = os.stat(f"{data_path}/{name}")  # noqa: PTH116 (a path object takes longer than this)
-    except OSError:  # whoever reads it says what is wrong with it
+    except OSError:  # reported when the file is read
         return None
     return status.st_ino, status.st_size, status.st_mtime_ns
 

@@ -1,4 +1,4 @@
-"""Where a dataset lies: a folder of this computer, or a place that fsspec knows (``s3://bucket/data``)."""
+"""Location of a dataset: a local directory, or an address for fsspec (``s3://bucket/data``)."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _LOCAL = ("", "file", "local")
 
 
 def as_data_path(path: PathLike) -> Path:
-    """The path as an object, in either case with the methods of :class:`pathlib.Path`.
+    """Return a path as an object with the methods of :class:`pathlib.Path`, in either case.
 
     >>> as_data_path("folder/data").name
     'data'
 
     Args:
-        path: of a folder, or an address with a protocol.
+        path: path of a directory, or an address with a protocol.
 
     Raises:
-        MissingDependencyError: it is an address, and what that takes is not installed.
+        MissingDependencyError: it is an address, and a required package is not installed.
         ArgumentTypeError: it is neither text nor a path.
-        DataPathError: nobody knows the protocol.
+        DataPathError: the protocol is unknown.
     """
     if not isinstance(path, (str, os.PathLike)) and not is_remote(path):
         raise ArgumentTypeError(f"A data path is {shortened(path)}, expected the path of a directory.")
@@ -57,12 +57,12 @@ def as_data_path(path: PathLike) -> Path:
 
 
 def is_remote(path: object) -> bool:
-    """Whether a path is an address for fsspec, and not that of a folder."""
+    """Return whether a path is an address for fsspec rather than that of a directory."""
     return not isinstance(path, (str, Path)) and hasattr(path, "fs")
 
 
 def put_file(path: Path, content: str | bytes) -> None:
-    """Write a small file so that a reader finds either the old content or the new one; its folder is made."""
+    """Write a small file atomically; create its directory if needed."""
     if is_remote(path):
         path.write_bytes(content.encode() if isinstance(content, str) else content)
     else:

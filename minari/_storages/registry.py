@@ -1,4 +1,4 @@
-"""The storage formats by name, each imported when it is first used."""
+"""Registry of storage formats, each imported when it is first used."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _PYTHON = {"zarr": (3, 11)}
 
 
 def register_storage(name: str, target: str, requirement: str) -> None:
-    """Make a format known, as a package does that brings one of its own.
+    """Register a format, such as one from another package.
 
     Args:
-        name: as in ``data_format``.
+        name: the name, as in ``data_format``.
         target: ``"package.module:Class"`` of a subclass of :class:`minari.dataset.minari_storage.MinariStorage`.
-        requirement: what ``pip install`` needs where the module cannot be imported.
+        requirement: the argument of ``pip install`` if the module cannot be imported.
     """
     _formats[name] = (target, requirement)
 
 
 def get_storage_keys() -> list[str]:
-    """The names of the formats, sorted."""
+    """Return the sorted names of the formats."""
     return sorted(known_targets(_formats, ENTRY_POINT_GROUP))
 
 

@@ -1,16 +1,14 @@
-"""A change to the files of a directory that is atomic, even when the process is killed.
+"""Atomic changes to the files of a directory, even if the process is killed.
 
-A writer puts new and changed files, ordered as they are to lie, into the hidden directory ``.staged``,
-at last a record of them. To commit, it is renamed to ``.changes``, and what is in it is moved into
-place then, the metadata of the dataset last.
+A writer puts new and changed files into the hidden directory ``.staged``, with the final layout, and finally
+a record of them. To commit, it is renamed to ``.changes``, and its content is moved into place, the metadata
+of the dataset last.
 
-A directory ``.changes`` that is found later belongs to a writer that died. Readers take its files
-before those that are in place and move nothing; the next writer moves them. It counts only for the
-metadata that it was made for, and where every file is what the record says. One called ``.staged`` is
-thrown away by the next writer.
+A directory ``.changes`` that is found later belongs to a killed writer. Readers prefer its files to those in
+place and move nothing; the next writer moves them. It is valid only for the metadata that it was created for,
+and only if every file matches the record. A directory ``.staged`` is deleted by the next writer.
 
-A directory that is staged adds its files to those of the directory that is in place already, or
-takes that one's place, where the record says so.
+A staged directory adds its files to those of the existing directory, or replaces it if the record says so.
 """
 
 from __future__ import annotations
@@ -48,7 +46,7 @@ from minari.errors import DatasetCorruptError, UnsafePathError
 if TYPE_CHECKING:
     import xxhash
 else:
-    xxhash = LazyModule("xxhash")  # lists of datasets do without it
+    xxhash = LazyModule("xxhash")  # lists of datasets do not need it
 
 
 __all__ = [
@@ -68,17 +66,17 @@ _RECORD_NAME: Final = ".commit"
 _RECORD_LIMIT: Final = 2**30  # bytes; a file takes about 70
 _READ_AT_ONCE: Final = 2**22
 _DIGEST_SIZE: Final = 32
-_REPLACED: Final = ".replaced"  # how the name of a directory ends that has been moved out of its place
+_REPLACED: Final = ".replaced"  # suffix of the name of a directory that has been replaced
 
 #: The size of a file, and the digest of its content.
 Content: TypeAlias = tuple[int, str]
 
 
 class FolderChanges:
-    """Files to be put into a directory in one go; made by :func:`changes_to`.
+    """Files to be put into a directory atomically; created by :func:`changes_to`.
 
     Args:
-        folder: the data of a dataset.
+        folder: directory of the data of a dataset.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -88,11 +86,11 @@ class FolderChanges:
         self._replacing: set[str] = set()
 
     def note(self, name: str, parts: Iterable[Any]) -> None:
-        """Remember what a staged file holds, so that it need not be read to be recorded.
+        """Record the content of a staged file, so that it need not be read again.
 
         Args:
-            name: of the file below ``staged``, its parts joined by ``/``.
-            parts: of its content, one after the other.
+            name: name of the file below ``staged``, with parts joined by ``/``.
+            parts: the parts of its content, in order.
         """
         digest, size = xxhash.xxh3_128(), 0
         for part in parts:
@@ -101,18 +99,18 @@ class FolderChanges:
         self._contents[name] = size, digest.hexdigest()
 
     def entries(self) -> Iterator[tuple[Path, Path]]:
-        """What is staged at the top, each with the place where it will lie."""
+        """Yield the staged entries at the top level, each with its destination."""
         if self.staged.is_dir():
             for staged in self.staged.iterdir():
                 if not staged.name.startswith("."):
                     yield staged, self._folder / staged.name
 
     def take_the_place_of(self, staged: Path) -> None:
-        """A staged directory is to replace, as a whole, the one that is in place now."""
+        """Replace the existing directory by a staged one as a whole."""
         self._replacing.add(staged.relative_to(self.staged).as_posix())
 
     def growth(self) -> int:
-        """By how many bytes the directory will be larger."""
+        """Return by how many bytes the directory will grow."""
         return sum(self._growth(staged, place) for staged, place in self.entries())
 
     def _growth(self, staged: Path, place: Path) -> int:
@@ -124,11 +122,11 @@ class FolderChanges:
         return sum(self._growth(entry, place / entry.name) for entry in inner)
 
     def commit(self, metadata: str) -> None:
-        """Put everything into place, together with the metadata of the dataset.
+        """Apply all changes, together with the metadata of the dataset.
 
         Raises:
-            OSError: the change cannot be committed. What fails after that is logged, and the next writer
-                completes the change.
+            OSError: the change cannot be committed. Later failures are logged, and the next writer completes
+                the change.
         """
         if not self.staged.is_dir():
             write_atomically(self._folder / METADATA_FILE_NAME, metadata)
@@ -152,12 +150,12 @@ class FolderChanges:
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """What a change consists of.
+    """The content of a change.
 
     Attributes:
-        files: by their name below the directory, its parts joined by ``/``.
-        replacing: directories that take the place of those that are there.
-        metadata_before: the digest of the metadata before the change, None where there were none.
+        files: files by their name below the directory, with parts joined by ``/``.
+        replacing: directories that replace existing ones.
+        metadata_before: digest of the metadata before the change, None if there was none.
     """
 
     files: Mapping[str, Content]
@@ -172,7 +170,7 @@ class _Record:
 
     @classmethod
     def parse(cls, text: bytes) -> _Record:
-        """Raise ``ValueError`` where the text is damaged or makes no sense."""
+        """Parse a record; raise ``ValueError`` if it is damaged or inconsistent."""
         if xxhash.xxh3_128_hexdigest(text[_DIGEST_SIZE:]).encode() != text[:_DIGEST_SIZE]:
             raise ValueError("the checksum of its record is wrong")
         try:
@@ -187,11 +185,11 @@ class _Record:
 
 
 class PendingChanges:
-    """A committed change that is not in place, or not all of it.
+    """A committed change that has not been applied completely.
 
     Args:
-        folder: the data of the dataset.
-        record: of the change.
+        folder: directory of the data of the dataset.
+        record: the record of the change.
     """
 
     def __init__(self, folder: Path, record: _Record) -> None:
@@ -199,23 +197,23 @@ class PendingChanges:
         self.staged = folder / CHANGES_NAME
 
     def name(self, name: str) -> str:
-        """Where a file of the dataset lies that may have changed: where it is staged, or else in place.
+        """Return the location of a file of the dataset that may have changed: staged, or in place.
 
         Args:
-            name: relative to the data, its parts joined by ``/``; so is what is returned.
+            name: name relative to the data, with parts joined by ``/``, like the result.
         """
         is_staged = name in self._record.files and os.path.lexists(f"{self.staged}{os.sep}{name}")
         return f"{CHANGES_NAME}/{name}" if is_staged else name
 
     def names(self) -> set[str]:
-        """The first parts of the names of the files that change."""
+        """Return the first parts of the names of the changed files."""
         return {name.partition("/")[0] for name in self._record.files}
 
     def apply(self) -> None:
-        """Move everything into place; what was moved before an interruption stays where it is.
+        """Move everything into place; files that were already moved stay there.
 
         Raises:
-            OSError: something cannot be moved; done again later, this goes on.
+            OSError: something cannot be moved; a later call continues.
             UnsafePathError: a link is in the way.
         """
         with Directory(self._folder) as folder, folder.inner(CHANGES_NAME) as staged:
@@ -231,7 +229,7 @@ class PendingChanges:
             staged.move(name, place)
             return
         if path in self._record.replacing and place.kind(name) is not None:
-            place.move(name, staged, f".{name}{_REPLACED}")  # no directory is moved over one that is not empty
+            place.move(name, staged, f".{name}{_REPLACED}")  # no directory can be moved over a non-empty one
         if place.kind(name) is None:
             staged.move(name, place)
             return
@@ -241,7 +239,7 @@ class PendingChanges:
                     self._move(inner_staged, inner_place, inner, f"{path}/{inner}")
 
     def mismatch(self) -> str | None:
-        """What is not as the record says; None if nothing."""
+        """Return a difference from the record; None if there is none."""
         try:
             with Directory(self._folder) as folder, folder.inner(CHANGES_NAME) as staged:
                 unknown = {name for name, _ in _files_in(staged)} - self._record.files.keys()
@@ -253,7 +251,7 @@ class PendingChanges:
                         return f"{name} is {'missing' if found is None else 'damaged'}"
         except UnsafePathError as error:
             return str(error)
-        is_staged = os.path.lexists(self.staged / METADATA_FILE_NAME)  # which is moved last
+        is_staged = os.path.lexists(self.staged / METADATA_FILE_NAME)  # moved last
         if METADATA_FILE_NAME not in self._record.files or (
             is_staged and _metadata_digest(self._folder) != self._record.metadata_before
         ):
@@ -261,7 +259,7 @@ class PendingChanges:
         return None
 
     def is_partly_in_place(self) -> bool:
-        """Whether a file of the change has been moved."""
+        """Return whether a file of the change has been moved."""
         with Directory(self._folder) as folder, folder.inner(CHANGES_NAME) as staged:
             for name, content in self._record.files.items():
                 with suppress(UnsafePathError):
@@ -272,11 +270,11 @@ class PendingChanges:
 
 @contextmanager
 def changes_to(folder: Path) -> Iterator[FolderChanges]:
-    """Changes to a directory, which nobody else can make at the same time.
+    """Return exclusive changes to a directory.
 
     Raises:
-        DatasetBusyError: another program is writing the dataset.
-        DatasetCorruptError: an interrupted change is partly in place, and damaged.
+        DatasetBusyError: another program is writing to the dataset.
+        DatasetCorruptError: an interrupted change has been partly applied and is damaged.
     """
     with folder_lock(folder) as held:
         found = _pending(folder)
@@ -294,9 +292,9 @@ def changes_to(folder: Path) -> Iterator[FolderChanges]:
 
 
 def change_under_way(folder: Path) -> int | None:
-    """Tell the change that is committed and not in place from others; None where there is none.
+    """Return the directory of a change that is committed but not applied; None if there is none.
 
-    A writer that is putting it into place is waited for.
+    Waits for a writer that is applying it.
     """
     if not os.access(f"{folder}{os.sep}{CHANGES_NAME}", os.F_OK):
         return None
@@ -309,21 +307,21 @@ def change_under_way(folder: Path) -> int | None:
         return None
 
 
-#: What was found last for a few directories, since all files of a change are read to check it.
+#: Cache of the last result for a few directories, since checking a change reads all its files.
 _known: dict[str, tuple[Any, PendingChanges | None]] = {}
 _MOST_KNOWN: Final = 16
 
 
 def pending_changes(folder: Path) -> PendingChanges | None:
-    """Return the change to a dataset that is committed and not in place, or None.
+    """Return the change to a dataset that is committed but not applied, or None.
 
-    A writer that is putting it into place is waited for. Nothing is written.
+    Waits for a writer that is applying it. Nothing is written.
 
     Args:
-        folder: of the data.
+        folder: directory of the data.
 
     Raises:
-        DatasetCorruptError: the change is partly in place, and the rest of it is damaged or missing.
+        DatasetCorruptError: the change has been partly applied, and the rest of it is damaged or missing.
     """
     while (number := change_under_way(folder)) is not None:
         state = number, _stamp(folder / CHANGES_NAME / _RECORD_NAME), _stamp(folder / METADATA_FILE_NAME)
@@ -339,7 +337,7 @@ def pending_changes(folder: Path) -> PendingChanges | None:
         if change_under_way(folder) == number:
             _known[str(folder)] = state, found
             while len(_known) > _MOST_KNOWN:
-                with suppress(KeyError, StopIteration, RuntimeError):  # of another thread
+                with suppress(KeyError, StopIteration, RuntimeError):  # from another thread
                     del _known[next(iter(_known))]
             return found
     return None
@@ -354,7 +352,7 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 
 
 def _pending(folder: Path) -> PendingChanges | None:
-    """The change that lies in a directory; None where there is none, or none that counts."""
+    """Return the change in a directory; None if there is no valid one."""
     sign = folder / CHANGES_NAME
     if not os.path.lexists(sign):
         return None
@@ -386,10 +384,10 @@ def _pending(folder: Path) -> PendingChanges | None:
 
 
 def _files_in(directory: Directory, prefix: str = "") -> Iterator[tuple[str, Directory]]:
-    """The files of a change by their name, each with the directory that it lies in.
+    """Return the files of a change by their name, each with the directory that contains it.
 
     Raises:
-        UnsafePathError: something is a link, or neither file nor directory.
+        UnsafePathError: something is a link, or neither a file nor a directory.
     """
     for name, kind in directory.entries():
         if name.startswith("."):
@@ -406,7 +404,7 @@ def _files_in(directory: Directory, prefix: str = "") -> Iterator[tuple[str, Dir
 
 
 def _content_below(directory: Directory, name: str) -> Content | None:
-    """What a file below a directory holds; None where there is none."""
+    """Return the content of a file below a directory; None if it does not exist."""
     first, _, rest = name.partition("/")
     if not rest:
         return _content_of(directory, name) if directory.kind(name) is not None else None
@@ -439,7 +437,7 @@ def _metadata_digest(folder: Path) -> str | None:
 
 
 def _remove(path: Path) -> None:
-    """Remove a directory with all that is in it; where it is a link or a file, only that."""
+    """Remove a directory with everything in it; for a link or a file, only that."""
     if is_directory(path):
         shutil.rmtree(path)
     elif os.path.lexists(path):
@@ -447,7 +445,7 @@ def _remove(path: Path) -> None:
 
 
 def folder_size(folder: Path) -> int:
-    """The number of bytes of the files in a directory, hidden ones aside; no link is followed."""
+    """Return the total size of the files in a directory, without hidden ones; no link is followed."""
     if is_remote(folder):
         found = (entry for entry in folder.rglob("*") if not entry.name.startswith("."))
         return sum(entry.stat().st_size for entry in found if entry.is_file())

@@ -1,7 +1,7 @@
-"""Changes that a writer has committed and not finished: what readers and the next writer make of them.
+"""Changes that a writer has committed but not finished, for readers and the next writer.
 
-A reader finishes nothing. It sees the state after the change, through the files that hold it, as long
-as the change is not in place; see :mod:`transaction` and :mod:`folder_changes`.
+A reader finishes nothing. It sees the state after the change, through the files that contain it, until the
+change is applied; see :mod:`journal` and :mod:`staged_directory`.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ __all__ = ["corrupt_change", "ignored_change", "wait_for_writer"]
 
 _log = logging.getLogger(__name__)
 
-_PATIENCE: Final = 1.0  # seconds for a writer that is alive, since what is in place is read faster
+_PATIENCE: Final = 1.0  # seconds to wait for a running writer, since applied changes are read faster
 _PAUSE: Final = 0.002  # seconds
 _MOST_LOGGED: Final = 10_000
 _logged: set[str] = set()
 
 
 def wait_for_writer(sign: Path) -> bool:
-    """Wait for a moment for the writer that is putting a change into place.
+    """Wait briefly for a writer that is applying a change.
 
     Args:
-        sign: the file or directory that is there as long as the change is not in place.
+        sign: the file or directory that exists until the change is applied.
 
     Returns:
-        Whether it is in place now.
+        True if it has been applied.
     """
     deadline = time.monotonic() + _PATIENCE
     while os.path.lexists(sign):
@@ -45,7 +45,7 @@ def wait_for_writer(sign: Path) -> bool:
 
 
 def ignored_change(sign: Path, reason: object) -> None:
-    """Log, once, that a change does not count, since nothing of it has been put into place."""
+    """Log, once, that a change is not valid, since no part of it has been applied."""
     if str(sign) in _logged:
         return
     if len(_logged) < _MOST_LOGGED:
@@ -54,7 +54,7 @@ def ignored_change(sign: Path, reason: object) -> None:
 
 
 def corrupt_change(sign: Path, reason: object) -> DatasetCorruptError:
-    """Return the error about a change that is half in place and cannot be completed."""
+    """Return the error for a change that has been partly applied and cannot be completed."""
     return DatasetCorruptError(
         f"{sign.parent} has an interrupted change ({sign.name}) that is partly in place and cannot be completed "
         f"({reason}); copy or download the dataset again, or remove what is left of the change with "

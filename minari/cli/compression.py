@@ -7,7 +7,7 @@ from minari.cli.running import UsageError
 
 
 def as_choice(texts: list[str] | None) -> CompressionChoice:
-    """The choice for a dataset.
+    """The compression of a dataset.
 
     Args:
         texts: a codec for all columns (``gzip:9``), or one for each of some (``observations/pixels=gzip``).

@@ -88,7 +88,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         SpaceError: a space is none.
         UnknownFormatError: there is no such format.
         UnknownSpaceError: a space, or one in it, is of a type that nothing tells how to store.
-        CompressionError: the format does not have the codec, or there is no such column.
+        CompressionError: the format does not support the codec, or there is no such column.
         DatasetNotFoundError: there is no recording to resume of that name.
         DatasetBusyError: the recording to resume is in use by a program that is alive.
         CombineError: the recording to resume is of another environment, or has other spaces or another format.

@@ -57,7 +57,7 @@ def write_as_dataset(
         DatasetIdError: the id is malformed.
         DatasetExistsError: there is a dataset of this id already.
         UnknownFormatError: no format has that name.
-        CompressionError: the format does not have the codec, or there is no such column.
+        CompressionError: the format does not support the codec, or there is no such column.
         DatasetVersionError: ``compatible_with`` is not a known release, or that release has no such format
             or space.
     """

@@ -226,7 +226,7 @@ def create_dataset_from_buffers(
         DatasetIdError: the id is malformed.
         DatasetExistsError: there is a dataset of this id already.
         SpaceError: a space is missing and there is no environment.
-        CompressionError: the format does not have the codec, or there is no such column.
+        CompressionError: the format does not support the codec, or there is no such column.
         EpisodeError: an episode does not fit the spaces. No dataset is made.
 
     Example:

@@ -147,12 +147,12 @@ class MinariDataset:
 
     @property
     def observation_space(self) -> gym.Space[Any]:
-        """The space of the observations."""
+        """Return the space of the observations."""
         return self._storage.observation_space
 
     @property
     def action_space(self) -> gym.Space[Any]:
-        """The space of the actions."""
+        """Return the space of the actions."""
         return self._storage.action_space
 
     @property
@@ -173,12 +173,12 @@ class MinariDataset:
 
     @property
     def combined_datasets(self) -> list[str]:
-        """The ids of the datasets that this one was combined from."""
+        """Return the ids of the source datasets of a combination."""
         return self._storage.stored_metadata.combined_datasets
 
     @property
     def minari_version(self) -> str:
-        """The format version, or a specifier of versions, that the dataset follows."""
+        """Return the format version of the dataset, or a specifier of versions."""
         return self._raw.minari_version or FORMAT_VERSION
 
     @property
@@ -314,14 +314,14 @@ class MinariDataset:
 
         Args:
             buffer: the episodes.
-            lock_timeout: for how many seconds to wait for another program that is writing the dataset; by
-                default 60, or what ``MINARI_LOCK_TIMEOUT`` says.
+            lock_timeout: seconds to wait for another program that is writing to the dataset; by default
+                ``MINARI_LOCK_TIMEOUT``, or 60.
 
         Raises:
             EpisodeError: an episode does not fit the spaces; nothing is then appended.
             DatasetNotFoundError: the dataset is gone, or another one is in its place.
-            DatasetBusyError: another program is still writing the dataset.
-            StorageError: the system refuses to write; nothing is changed.
+            DatasetBusyError: another program is still writing to the dataset.
+            StorageError: writing failed; nothing is changed.
         """
         episodes = as_episode_buffers(buffer)
         self._append(lambda: self._storage.update_episodes(episodes, lock_timeout=lock_timeout))
@@ -388,7 +388,7 @@ class MinariDataset:
             DatasetIdError: the id is malformed.
             DatasetExistsError: there is a dataset of this id already.
             UnknownFormatError: no format has that name.
-            CompressionError: the format does not have the codec, or there is no such column.
+            CompressionError: the format does not support the codec, or there is no such column.
             MissingDependencyError: the format or the codec needs a package that is not installed.
             EpisodeError: the view is empty.
             DatasetVersionError: ``compatible_with`` is not a known release, or that release has no such

@@ -168,7 +168,7 @@ def delete_dataset(dataset_id: str, *, root: PathLike | None = None, lock_timeou
     Raises:
         DatasetIdError: the id is malformed.
         DatasetNotFoundError: there is no such dataset, or another program has just deleted it.
-        DatasetBusyError: another program is still writing the dataset.
+        DatasetBusyError: another program is still writing to the dataset.
         StorageError: the system refuses to move it; it is as it was.
     """
     path = get_dataset_path(str(DatasetId.parse(dataset_id)), root=root)
@@ -201,7 +201,7 @@ def rename_dataset(
         DatasetIdError: an id is malformed.
         DatasetNotFoundError: there is no dataset of the old id.
         DatasetExistsError: there is something under the new id, or it lies below a dataset.
-        DatasetBusyError: another program is still writing the dataset.
+        DatasetBusyError: another program is still writing to the dataset.
         StorageError: the system refuses to move it; it is as it was.
 
     Example:

@@ -50,17 +50,17 @@ class RemoteConformance:
     @pytest.fixture
     def datasets_root(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         """The root of the local datasets, empty."""
-        folder = tmp_path / "local datasets"
-        folder.mkdir()
-        monkeypatch.setenv("MINARI_DATASETS_PATH", str(folder))
-        return folder
+        directory = tmp_path / "local datasets"
+        directory.mkdir()
+        monkeypatch.setenv("MINARI_DATASETS_PATH", str(directory))
+        return directory
 
     @pytest.fixture
     def arrival(self, tmp_path: Path) -> Path:
         """Another root, that datasets are downloaded to."""
-        folder = tmp_path / "arrival"
-        folder.mkdir()
-        return folder
+        directory = tmp_path / "arrival"
+        directory.mkdir()
+        return directory
 
     def test_an_empty_one(self, remote: CloudStorage) -> None:
         """Nothing is there, and that is no error."""
@@ -77,13 +77,13 @@ class RemoteConformance:
             "data/1/Größe é.arrow": b"x",
             "README.md": b"?",
         }
-        folder = write_dataset(datasets_root, "a/b/x-v0", files=files, author=["Ann"])
+        directory = write_dataset(datasets_root, "a/b/x-v0", files=files, author=["Ann"])
         remote.upload_dataset("a/b/x-v0")
         again = get_cloud_storage(address)
         assert list(again.list_datasets()) == ["a/b/x-v0"]
-        assert again.get_dataset_metadata("a/b/x-v0") == json.loads((folder / "data/metadata.json").read_bytes())
+        assert again.get_dataset_metadata("a/b/x-v0") == json.loads((directory / "data/metadata.json").read_bytes())
         again.download_dataset("a/b/x-v0", arrival)
-        assert tree(arrival / "a/b/x-v0") == tree(folder)
+        assert tree(arrival / "a/b/x-v0") == tree(directory)
         assert [name for name in tree(arrival) if "x-v0" not in name] == ["a", "a/b"]
 
     def test_its_root_can_be_named(self, remote: CloudStorage, tmp_path: Path) -> None:
@@ -196,17 +196,17 @@ class RemoteConformance:
         assert list(remote.list_namespaces()) == []
 
     @pytest.mark.skipif(os.name == "nt", reason="Windows asks for a privilege to make links")
-    @pytest.mark.parametrize("kind", ["file", "folder", "parent", "nothing"])
+    @pytest.mark.parametrize("kind", ["file", "directory", "parent", "nothing"])
     def test_links_that_lead_out_are_not_sent(
         self, kind: str, remote: CloudStorage, datasets_root: Path, tmp_path: Path
     ) -> None:
-        """Nothing but what lies in the folder of the dataset is anybody else's to see."""
+        """Nothing but what lies in the directory of the dataset is anybody else's to see."""
         secret = tmp_path / "secret"
         secret.mkdir()
         (secret / "key").write_text("private")
-        folder = write_dataset(datasets_root, "x-v0")
-        goals = {"file": secret / "key", "folder": secret, "parent": Path("../.."), "nothing": secret / "absent"}
-        (folder / "data" / "link").symlink_to(goals[kind])
+        directory = write_dataset(datasets_root, "x-v0")
+        goals = {"file": secret / "key", "directory": secret, "parent": Path("../.."), "nothing": secret / "absent"}
+        (directory / "data" / "link").symlink_to(goals[kind])
         with pytest.raises(RemoteError):
             remote.upload_dataset("x-v0")
         assert list(remote.list_datasets()) == []

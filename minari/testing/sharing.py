@@ -34,7 +34,7 @@ def write_dataset(
     files: Mapping[str, bytes] | None = None,
     **metadata: Any,
 ) -> Path:
-    """Make the folder of a dataset with metadata that are in order; what the data files hold is any bytes."""
+    """Make the directory of a dataset with metadata that are in order; what the data files hold is any bytes."""
     space = json.dumps({"type": "Discrete", "dtype": "int64", "start": 0, "n": 2})
     raw = {
         "total_episodes": 1,
@@ -47,13 +47,13 @@ def write_dataset(
         **({} if combined is None else {"combined_datasets": combined}),
         **metadata,
     }
-    folder = root / dataset_id
+    directory = root / dataset_id
     contents = {"data/metadata.json": json.dumps(raw).encode(), "data/main_data.hdf5": dataset_id.encode()}
     for name, content in {**contents, **(files or {})}.items():
-        file = folder / name
+        file = directory / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
-    return folder
+    return directory
 
 
 def write_namespace(root: Path, namespace: str, **metadata: Any) -> Path:
@@ -65,7 +65,7 @@ def write_namespace(root: Path, namespace: str, **metadata: Any) -> Path:
 
 
 def tree(root: Path) -> dict[str, bytes | None]:
-    """Everything below a folder, hidden or not: files with their bytes, folders with None."""
+    """Everything below a directory, hidden or not: files with their bytes, directories with None."""
     return {
         path.relative_to(root).as_posix(): path.read_bytes() if path.is_file() else None for path in root.rglob("*")
     }
@@ -81,7 +81,7 @@ def visible(root: Path) -> dict[str, bytes | None]:
 
 
 def uploaded(root: Path) -> dict[str, bytes | None]:
-    """What :func:`tree` gives of a folder that is a remote, without what uploading adds: manifests and the index."""
+    """What :func:`tree` gives of a directory that is a remote, without what uploading adds: manifests and the index."""
     added = ("/data/manifest.json", "datasets_index.json.gz")
     return {name: content for name, content in tree(root).items() if not name.endswith(added)}
 

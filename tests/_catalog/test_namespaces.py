@@ -35,7 +35,7 @@ from minari.namespace import (
     validate_namespace,
 )
 from minari.storage import remote_namespaces
-from minari.storage.remotes.folder import FileStorage
+from minari.storage.remotes.directory import FileStorage
 from minari.testing.examples import as_buffer, draw_truth
 
 

@@ -22,7 +22,7 @@ from minari.progress import observe_progress
 from minari.storage import hosting
 from minari.storage.hosting import download_dataset, list_remote_datasets, upload_dataset
 from minari.storage.remotes import MAX_WORKERS
-from minari.storage.remotes.folder import FileStorage
+from minari.storage.remotes.directory import FileStorage
 from support.remotes import NAMESPACE_FILE, Interference, SpyStorage, tree, uploaded, write_dataset, write_namespace
 
 

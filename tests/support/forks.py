@@ -37,7 +37,7 @@ _LOADED = (
     "minari._storages.arrow.storage",
     "minari._storages.zarr.storage",
     "minari.storage.hosting",
-    "minari.storage.remotes.folder",
+    "minari.storage.remotes.directory",
     "gymnasium",
     "h5py",
     "pyarrow.parquet",

@@ -6,7 +6,7 @@ from collections import Counter
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
-from minari.storage.remotes.folder import FileStorage
+from minari.storage.remotes.directory import FileStorage
 from minari.storage.transfer.meter import Advance
 from minari.storage.transfer.upload_snapshot import UploadSnapshot
 from minari.testing.sharing import (

@@ -1,1 +1,1 @@
-"""The Arrow and Parquet formats: a directory of files for each episode."""
+"""The Arrow and Parquet formats: a directory with files for each episode."""

@@ -1,9 +1,9 @@
-"""The files of the tables: Arrow's own, and Parquet.
+"""The files of tables in Arrow and Parquet format.
 
-An Arrow file is one record batch, and compressed as a whole or not at all. A Parquet file is one row
-group, whose columns are compressed one by one; a page holds up to 64 MB, since frames are compressed
-best together with those before and after them. Numbers are stored as they are, without dictionaries,
-but for frames: Parquet has no type of eight bits and would spend 32 on each value.
+An Arrow file is one record batch, and compressed as a whole or not at all. A Parquet file is one row group,
+whose columns are compressed individually; a page holds up to 64 MB, since frames compress best together with
+their neighbors. Numbers are stored without dictionaries, except for frames: Parquet has no 8-bit type and
+would use 32 bits for each value.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from minari._storages.arrow.pages import check_footer, check_levels
 from minari.errors import DatasetCorruptError
 
 
-# Smaller files are read, which is faster, and a process may only have so many maps. Windows has no path for
-# a descriptor, and does not let a file be replaced that is mapped.
+# Smaller files are read, which is faster, and the number of maps of a process is limited. Windows has no path
+# for a descriptor, and does not allow replacing a mapped file.
 _MAPPED_FROM: Final = 2**18
-_DESCRIPTORS: Final = Path("/dev/fd")  # where a file that is open has a path
+_DESCRIPTORS: Final = Path("/dev/fd")  # has paths of open files
 _CAN_MAP: Final = _DESCRIPTORS.is_dir()
 _CAN_READ_INTO: Final = hasattr(os, "readv")
 
 _PAGE = 2**26
 _MOST_ROWS = 2**31 - 1  # of a row group
-_FRAME_VALUES = 1024  # a step, from which on a dictionary of bytes is worth while
-_LONGEST_TEXT: Final = 2**24  # of the footer of a Parquet file; the schema as Arrow has it is one
+_FRAME_VALUES = 1024  # values of a step, above which a dictionary of bytes is worthwhile
+_LONGEST_TEXT: Final = 2**24  # of the footer of a Parquet file, which contains the Arrow schema as one text
 _LONGEST_LIST: Final = 2**17
 _BITS = {"BOOLEAN": 1, "INT32": 32, "INT64": 64, "FLOAT": 32, "DOUBLE": 64}
 
@@ -51,25 +51,24 @@ _TYPES: Final = frozenset(
         *(pa.struct([]), pa.list_(pa.null()), pa.large_list(pa.null()), pa.list_(pa.null(), 1)),
     )
 )
-#: What goes wrong where the bytes of a file are not those of a table.
+#: Exceptions raised for bytes that are not those of a table.
 _DAMAGE: Final = (pa.ArrowException, OSError, ValueError, TypeError, ArithmeticError, MemoryError, RecursionError)
 
-#: Where values begin in a file, and their type there where it is another than in the table.
+#: Positions of values in a file, and their type there if it differs from the table.
 Place: TypeAlias = tuple[int, np.dtype[Any] | None]
 
 
 @dataclass(frozen=True, slots=True)
 class TableFiles:
-    """How the tables of a format are read and written.
+    """Functions to read and write the tables of a format.
 
     Attributes:
-        name: of the file of an episode.
-        decode: the bytes of a file as a table of that many rows, or of any number.
-        decode_schema: the schema of that table, without the table.
-        encode: a table as the bytes of a file, each leaf with its codec.
-        places: where in the bytes the values of leaves begin that are all numbers; None where that
-            cannot be said.
-        is_compressed_whole: whether all leaves have the same codec, the first that is given.
+        name: name of the file of an episode.
+        decode: returns the table of a file with that many rows, or with any number.
+        decode_schema: returns the schema of that table, without the table.
+        encode: returns the bytes of a table, each leaf with its codec.
+        places: returns the positions of the values of leaves that are all numbers; None if they are unknown.
+        is_compressed_whole: True if all leaves have the same codec, the first one given.
     """
 
     name: str
@@ -80,21 +79,21 @@ class TableFiles:
     is_compressed_whole: bool
 
     def table(self, data: Any, path: str, rows: int) -> Any:
-        """The table in the bytes of a file, checked in full.
+        """Return the table of a file, checked completely.
 
         Args:
-            data: the bytes.
-            path: of the file, for messages.
-            rows: how many the table must have.
+            data: the bytes of the file.
+            path: path of the file, for messages.
+            rows: the required number of rows.
 
         Raises:
-            DatasetCorruptError: they are those of no table, of one with another number of rows, or would
-                take far more memory than the file has bytes.
+            DatasetCorruptError: they are not those of a table, have another number of rows, or would expand
+                to far more memory than the file has bytes.
         """
         try:
             table = self.decode(data, rows)
             check_types(table.schema)
-            table.validate(full=True)  # offsets are followed, and text is UTF-8
+            table.validate(full=True)  # follows offsets and checks that text is UTF-8
         except RowCountError as error:
             raise DatasetCorruptError(
                 f"The table in {path} has {error.found} rows, expected {rows} for the {rows - 1} steps that "
@@ -105,7 +104,7 @@ class TableFiles:
         return table
 
     def schema(self, data: Any, path: str) -> Any:
-        """The schema of the table in the bytes of a file; raises as :meth:`table` does."""
+        """Return the schema of the table in a file; raises like :meth:`table`."""
         try:
             schema = self.decode_schema(data)
             check_types(schema)
@@ -115,10 +114,10 @@ class TableFiles:
 
 
 def read_part(files: FilesBeneath, name: str) -> Any:
-    """The bytes of a file as an array of bytes, which nobody else has.
+    """Return the bytes of a file in a new array.
 
     Raises:
-        DatasetCorruptError: the file is missing, cannot be read, or leads out of the directory.
+        DatasetCorruptError: the file is missing, cannot be read, or is outside the directory.
     """
     try:
         descriptor, size = files.open_sized(name)
@@ -131,13 +130,13 @@ def read_part(files: FilesBeneath, name: str) -> Any:
 
 
 def view_part(files: FilesBeneath, name: str) -> Any:
-    """The same as a view of a map of the file, where it is not small; not to be written to."""
+    """Return the bytes of a file as a view of a map, unless it is small; read-only."""
     try:
         descriptor, size = files.open_sized(name)
         try:
             if size < _MAPPED_FROM or not _CAN_MAP:
                 return _content(descriptor, size)
-            with pa.memory_map(str(_DESCRIPTORS / str(descriptor))) as memory:  # which needs no descriptor
+            with pa.memory_map(str(_DESCRIPTORS / str(descriptor))) as memory:  # needs no descriptor
                 return np.frombuffer(memory.read_buffer(size), np.uint8)
         finally:
             os.close(descriptor)
@@ -148,7 +147,7 @@ def view_part(files: FilesBeneath, name: str) -> Any:
 def _content(descriptor: int, size: int) -> Any:
     data: Any = np.empty(size, np.uint8)
     done = _read_into(descriptor, data)
-    while done < size:  # the system may give less than it is asked for
+    while done < size:  # the system may return less than requested
         count = _read_into(descriptor, data[done:])
         if not count:
             raise OSError("it becomes shorter while it is read")
@@ -172,12 +171,12 @@ def _unreadable(files: FilesBeneath, name: str, error: Exception) -> DatasetCorr
 
 
 def has_codec(name: str) -> bool:
-    """Whether the library of both formats was built with a codec."""
+    """Return whether the library of both formats was built with a codec."""
     return bool(pa.Codec.is_available(name))
 
 
 def damaged(path: str, error: Exception) -> DatasetCorruptError:
-    """That a file is no table."""
+    """Return the error for a file that is not a table."""
     return DatasetCorruptError(
         f"{path} cannot be read ({error}); it is cut off, damaged or another kind of file, so copy or "
         f"download it again."
@@ -185,10 +184,10 @@ def damaged(path: str, error: Exception) -> DatasetCorruptError:
 
 
 def check_types(schema: Any) -> None:
-    """Check that the types of a schema are among those that datasets have.
+    """Raise unless the types of a schema are among those of datasets.
 
     Raises:
-        ValueError: there is another one.
+        ValueError: there is another type.
     """
     types = [field.type for field in schema]
     while types:
@@ -225,7 +224,7 @@ def _places_in_arrow(data: Any, arrays: Sequence[Any]) -> list[Place] | None:
 
 
 def _open_parquet(data: Any) -> Any:
-    """The file, of which the footer was checked."""
+    """Open a Parquet file whose footer has been checked."""
     return pq.ParquetFile(
         pa.BufferReader(pa.py_buffer(data)),
         page_checksum_verification=True,
@@ -240,7 +239,7 @@ def _decode_parquet(data: Any, rows: int | None = None) -> Any:
         check_types(file.schema_arrow)
         columns = map(file.schema.column, range(len(file.schema)))
         check_levels(footer, [(column.max_repetition_level, column.max_definition_level) for column in columns])
-        return file.read(use_threads=False)  # threads only help where several columns are big
+        return file.read(use_threads=False)  # threads only help with several large columns
 
 
 def _decode_parquet_schema(data: Any) -> Any:
@@ -268,14 +267,14 @@ def _encode_parquet(table: Any, codecs: Sequence[Codec | None]) -> Any:
         write_statistics=False,
         data_page_size=_PAGE,
         row_group_size=_MOST_ROWS,
-        # A file that is not compressed is made and read through a mould, and its checksums are beside it.
+        # An uncompressed file is written and read through a template, and its checksums are beside it.
         write_page_checksum=any(codecs),
     )
     return sink.getvalue()
 
 
 def _parquet_columns(fields: Iterable[Any], prefix: str = "") -> Iterator[tuple[str, Any, int]]:
-    """The columns of a schema as Parquet calls them, with the type of an element and the elements of a row."""
+    """Yield the Parquet names of the columns of a schema, with the type of an element and the elements of a row."""
     for field in fields:
         name, element, size = f"{prefix}{field.name}", field.type, 1
         if pa.types.is_struct(element):
@@ -304,8 +303,8 @@ def _places_in_parquet(data: Any, arrays: Sequence[Any]) -> list[Place] | None:
             return None
         if bits is None or (bits != values.type.bit_width and not is_widened):
             return None
-        # A page is its header, the levels and then the values; where a column has several pages, what is
-        # found here is not what the table has.
+        # A page is its header, the levels and then the values; if a column has several pages, the values found
+        # here differ from those of the table.
         end = column.data_page_offset + column.total_compressed_size
         places.append((end - -(-len(values) * bits // 8), np.dtype(np.int32) if is_widened else None))
     return places

@@ -1,21 +1,20 @@
-"""Episodes as Arrow tables: which column goes where, and as what.
+"""Conversion of episodes to Arrow tables and back: the columns and their types.
 
-The table of an episode of T steps has T+1 rows and the columns ``observations``, ``actions``,
-``rewards``, ``terminations``, ``truncations`` and, where there are any, ``infos``. What has T values is
-filled up with one more row. A ``Dict`` is a struct with its keys, a ``Tuple`` a struct with ``"0"``,
-``"1"``, ...; a dict among the infos whose keys look like that carries the field metadata ``kind`` =
-``"dict"``. Numbers of one a step are plain, except that those of a ``Box`` without dimensions are
-lists of one; arrays are lists of fixed size, flattened.
+The table of an episode of T steps has T+1 rows and the columns ``observations``, ``actions``, ``rewards``,
+``terminations``, ``truncations`` and, if there are any, ``infos``. Columns of T values are padded with one
+more row. A ``Dict`` is a struct with its keys, a ``Tuple`` a struct with ``"0"``, ``"1"``, ...; a dict in the
+infos whose keys look like that has the field metadata ``kind`` = ``"dict"``. Scalar numbers are plain, except
+that those of a ``Box`` without dimensions are lists of one; arrays are flattened lists of fixed size.
 
-Field metadata say what the Arrow type does not: ``shape``, that of one row, as ``"d1,d2"``, and
-``dtype``, the NumPy name of the type that the values had. So a column may be stored with the type
-that its neighbors have (a ``Discrete`` as int64, rewards as float64) wherever that holds every
-value. Complex numbers are stored as two real ones, in one more dimension.
+Field metadata records what the Arrow type does not: ``shape``, that of one row, as ``"d1,d2"``, and
+``dtype``, the original NumPy type of the values. A column can thus be stored with the type of its neighbors
+(a ``Discrete`` as int64, rewards as float64) if that represents every value. Complex numbers are stored as
+two real ones, in an additional dimension.
 
-What has no row for each step (the elements of a ``Sequence``, arrays that change in shape), and
-arrays without elements, are in one more column, ``ragged``: a struct nested like the table itself.
-Its fields are lists, of which the first row has the whole column and all others are empty. Arrays
-without elements are nulls there.
+Values that do not have one row per step (the elements of a ``Sequence``, arrays whose shape changes), and
+arrays without elements, are in one more column, ``ragged``: a struct nested like the table itself. Its fields
+are lists; the first row has the whole column and all others are empty. Arrays without elements are nulls
+there.
 """
 
 from __future__ import annotations
@@ -41,16 +40,16 @@ RAGGED: Final = "ragged"
 
 _WITH_FIRST_ROW = ("observations", "infos")  # T+1 rows
 _RAGGED_INFO = "_ragged_values"  # all elements of an info whose shape changes
-_MOST_ELEMENTS = 2**31 - 1  # of a list, and bytes of text, with Arrow's usual offsets
+_MOST_ELEMENTS = 2**31 - 1  # of a list, and bytes of text, with Arrow's default offsets
 
-#: NumPy's types of numbers by the id of Arrow's.
+#: NumPy numeric types by the id of the Arrow type.
 _DTYPES: Final = {
     pa.from_numpy_dtype(name).id: np.dtype(name)
     for name in ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
 }
 
-# The first conversions import `pyarrow.compute` and, where it is installed, pandas. Done here, that is part of the
-# import of this module, which a fork waits for (see `minari._base.lazy`); later, the child of a fork might hang.
+# The first conversions import `pyarrow.compute` and, if installed, pandas. Done here, this is part of the
+# import of this module, which a fork waits for (see `minari._base.lazy`); later, a forked child might hang.
 for _first in (np.zeros(1, np.bool_), [""]):
     pa.array(_first).to_numpy(zero_copy_only=False)
 
@@ -60,12 +59,12 @@ _Part: TypeAlias = tuple[Any, dict[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class StoredLeaf:
-    """An array of a table that is no struct.
+    """An array of a table that is not a struct.
 
     Attributes:
-        path: of the column that it holds.
-        metadata: of its field.
-        array: with all rows of the table.
+        path: path of its column.
+        metadata: metadata of its field.
+        array: array with all rows of the table.
     """
 
     path: Path
@@ -74,10 +73,10 @@ class StoredLeaf:
 
 
 class TableLayout:
-    """Turns the columns of episodes into tables, and back.
+    """Converter between the columns of episodes and tables.
 
     Args:
-        codecs: of the spaces of the observations and of the actions.
+        codecs: codecs of the observation space and of the action space.
     """
 
     def __init__(self, codecs: Iterable[SpaceCodec]) -> None:
@@ -89,13 +88,13 @@ class TableLayout:
     # Columns into a table
 
     def encode(self, episode: EpisodeColumns, like: Any = None) -> Any:
-        """Make the table of an episode.
+        """Return the table of an episode.
 
         Args:
             episode: the episode.
-            like: the schema of another episode of the dataset. The fields are put in its order, and
-                take its types where these hold the values, since other programs read the tables of
-                all episodes as one.
+            like: the schema of another episode of the dataset. The fields are put in its order, and take its
+                types if these represent the values, since other programs read the tables of all episodes as
+                one.
         """
         rows = episode.total_steps + 1
         tree: dict[str | int, Any] = {}
@@ -111,7 +110,7 @@ class TableLayout:
         return pa.Table.from_arrays([array for array, _ in parts], schema=pa.schema(_fields(names, parts)))
 
     def _has_rows(self, path: Path, column: Column, rows: int) -> bool:
-        """Whether a column has elements, and one row of them for each step."""
+        """Return whether a column has elements, and one row of them for each step."""
         is_ragged = path in self._elements or (path[0] == "infos" and path[-1] == _RAGGED_INFO)
         count = rows if path[0] in _WITH_FIRST_ROW else rows - 1
         return not is_ragged and len(column) == count and 0 not in column.shape[1:]
@@ -142,10 +141,10 @@ class TableLayout:
     # A table into columns
 
     def leaves(self, table: Any) -> list[StoredLeaf]:
-        """The arrays of a table that are no structs, in the order in which the files have them.
+        """Return the arrays of a table that are not structs, in the order of the files.
 
         Raises:
-            ValueError: an array is in pieces that are too big for one, or a struct is missing where one is expected.
+            ValueError: an array is split because it is too large, or a struct is missing.
         """
         leaves: list[StoredLeaf] = []
         for field, chunks in zip(table.schema, table.columns, strict=True):
@@ -168,15 +167,15 @@ class TableLayout:
             yield from self._leaves_below((*place, name), child, array.field(i))
 
     def decode(self, leaves: Iterable[StoredLeaf]) -> dict[Path, Column]:
-        """The columns of an episode, as views of the table where its values are as they are stored.
+        """Return the columns of an episode, as views of the table if its values are stored unchanged.
 
-        What is a view of a file is not writable; the memory of what is, nothing else refers to.
+        Views of a file are read-only; the memory of writable columns is not shared.
 
         Args:
-            leaves: of a table that was checked in full.
+            leaves: leaves of a table that was checked completely.
 
         Raises:
-            ValueError, TypeError: the values do not have the shape or type that is expected.
+            ValueError, TypeError: the shape or type of the values is not the expected one.
         """
         columns: dict[Path, Column] = {}
         for leaf in leaves:
@@ -192,12 +191,12 @@ class TableLayout:
 def values_of(
     leaves: Sequence[StoredLeaf], columns: Columns, places: Sequence[tuple[int, np.dtype[Any] | None]]
 ) -> list[Values]:
-    """Where the values of leaves lie in a file, of which :func:`are_plain` is true.
+    """Return the positions of the values of leaves in a file for which :func:`are_plain` is true.
 
     Args:
-        leaves: of the table.
-        columns: what they are.
-        places: where their values begin, and their type in the file where it is another than in the table.
+        leaves: leaves of the table.
+        columns: their columns.
+        places: positions of their values, and their type in the file if it differs from the table.
     """
     values = []
     for leaf, (offset, stored) in zip(leaves, places, strict=True):
@@ -209,7 +208,7 @@ def values_of(
 
 
 def are_plain(leaves: Iterable[StoredLeaf], columns: Columns) -> bool:
-    """Whether every leaf is numbers, as many in each row, that NumPy has as Arrow has them."""
+    """Return whether every leaf consists of numbers, as many in each row, in a type that NumPy shares with Arrow."""
     return all(
         _dtype_of(leaf.array.type) is not None and _base(columns[leaf.path].dtype) == columns[leaf.path].dtype
         for leaf in leaves
@@ -217,7 +216,7 @@ def are_plain(leaves: Iterable[StoredLeaf], columns: Columns) -> bool:
 
 
 def _paths_of_elements(codec: SpaceCodec) -> Iterator[Path]:
-    """The columns below a space whose values differ in size, but for those that count."""
+    """Return the columns below a space whose values differ in size, except those with counts."""
     if isinstance(codec, DictCodec | TupleCodec):
         parts: Iterable[SpaceCodec] = codec.codecs.values() if isinstance(codec, DictCodec) else codec.codecs
         for part in parts:
@@ -234,7 +233,7 @@ def _are_positions(names: list[Any]) -> bool:
 
 
 def _child(like: Any, name: str | int) -> Any:
-    """The type of a field of a struct type, where there are such."""
+    """Return the type of a field of a struct type, None if there is none."""
     if like is None or not pa.types.is_struct(like):
         return None
     position = like.get_field_index(str(name))
@@ -248,18 +247,18 @@ def _fields(names: Iterable[str | int], parts: Iterable[_Part]) -> list[Any]:
     ]
 
 
-# Types: those that values have, those that Arrow has, and those that other episodes have.
+# Types: of the values, of Arrow, and of other episodes.
 
 
 def _base(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """What Arrow can store of a NumPy type: the type itself, or one that it can be seen as several of."""
+    """Return the type that Arrow stores for a NumPy type: the type itself, or one that it can be viewed as."""
     if dtype.kind == "c" and dtype.itemsize <= 16:
         return np.dtype(f"f{dtype.itemsize // 2}")
-    return np.dtype(np.uint8) if dtype.itemsize > 8 else dtype  # extended precision, which differs by system
+    return np.dtype(np.uint8) if dtype.itemsize > 8 else dtype  # extended precision differs between systems
 
 
 def _usual_dtype(path: Path, leaf: Leaf | None) -> np.dtype[Any] | None:
-    """The type with which other programs store this column."""
+    """Return the type with which other programs store this column."""
     if leaf is not None:
         is_discrete = leaf.low is None and not leaf.shape and leaf.dtype.kind in "iu"
         return np.dtype(np.int64) if is_discrete else leaf.dtype
@@ -273,7 +272,7 @@ def _dtype_of(arrow_type: Any) -> np.dtype[Any] | None:
 
 
 def _stored(column: Column, wanted: np.dtype[Any] | None) -> Column:
-    """The column with a type that Arrow has, if possible the one wanted."""
+    """Return the column with a type that Arrow supports, if possible the requested one."""
     column = np.ascontiguousarray(column, column.dtype.newbyteorder("="))
     base = _base(column.dtype)
     if base != column.dtype:
@@ -282,7 +281,7 @@ def _stored(column: Column, wanted: np.dtype[Any] | None) -> Column:
 
 
 def _holds(dtype: np.dtype[Any], column: Column) -> bool:
-    """Whether every value of the column has an equal one of that type."""
+    """Return whether that type can represent every value of the column."""
     if column.dtype.kind in "iu" and dtype.kind in "iuf":
         most = 2 ** (np.finfo(dtype).nmant + 1) if dtype.kind == "f" else np.iinfo(dtype).max
         least = -most if dtype.kind == "f" else np.iinfo(dtype).min
@@ -304,7 +303,7 @@ def _numbers(stored: Column, dtype: np.dtype[Any], as_lists: bool) -> _Part:
 
 
 def _objects(values: list[Any]) -> Any:
-    """Text or byte strings; None where there is none."""
+    """Return text or byte strings; None for missing ones."""
     given = [value for value in values if value is not None]
     size = sum(map(len, given))
     if given and isinstance(given[0], bytes):
@@ -313,7 +312,7 @@ def _objects(values: list[Any]) -> Any:
 
 
 def _whole(column: Column, rows: int) -> _Part:
-    """A list that has the whole column in its first row."""
+    """Return a list with the whole column in its first row."""
     if column.dtype == object:
         values, metadata = _objects(column.tolist()), {}
     elif 0 in column.shape[1:]:
@@ -329,7 +328,7 @@ def _whole(column: Column, rows: int) -> _Part:
     return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), values), metadata
 
 
-# Columns of Arrow arrays.
+# Conversion of Arrow arrays to columns
 
 
 def _column(metadata: dict[bytes, bytes], array: Any, leaf: Leaf | None) -> Column:
@@ -357,14 +356,14 @@ def _column(metadata: dict[bytes, bytes], array: Any, leaf: Leaf | None) -> Colu
 
 
 def _empty(array: Any, shape: tuple[int, ...], dtype: np.dtype[Any] | None) -> Column:
-    """The column of nulls: arrays without elements, or, as an info of other programs, None in each step."""
+    """Return the column of nulls: arrays without elements, or, for an info of other programs, None in each step."""
     if 0 in shape and dtype is not None:
         return np.empty((len(array), *shape), dtype)
     return np.full(len(array), None, object)
 
 
 def _values(array: Any) -> Column:
-    """The values of an array that has no inner ones, in its own memory where that is possible."""
+    """Return the values of an array that is not nested, as a view if possible."""
     dtype = _dtype_of(array.type)
     if dtype is None or dtype.kind == "b" or array.null_count or not len(array):
         values: Column = array.to_numpy(zero_copy_only=False)
@@ -387,7 +386,7 @@ def _is_text_or_bytes(arrow_type: Any) -> bool:
 
 
 def _shape(text: bytes, size: int) -> tuple[int, ...]:
-    """The shape of a row of that many numbers: as text, or, in 0.5.0 and 0.5.1, one byte a dimension."""
+    """Return the shape of a row of that many numbers: as text, or, in 0.5.0 and 0.5.1, one byte per dimension."""
     try:
         shape = tuple(int(length) for length in text.split(b",") if length)
     except ValueError:

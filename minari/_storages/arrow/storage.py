@@ -1,8 +1,8 @@
-"""The formats Arrow and Parquet: a folder an episode, with its table and its metadata.
+"""The formats Arrow and Parquet: a directory per episode, with its table and its metadata.
 
-``data/<number>/part-0.arrow`` or ``part-0.parquet`` (see :mod:`arrow_layout` for the table), and
-``data/<number>/metadata.json`` (see :mod:`arrow_metadata`). Folders whose number is not below the
-total of the dataset's metadata are leftovers, and not read.
+``data/<number>/part-0.arrow`` or ``part-0.parquet`` (see :mod:`.schema` for the table), and
+``data/<number>/metadata.json`` (see :mod:`.metadata`). Directories whose number is not below the total of the
+dataset's metadata are leftovers and are ignored.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ T = TypeVar("T")
 class ArrowStorage(MinariStorage):
     """Episodes in Arrow files.
 
-    A file is compressed as a whole, so one codec is for all columns. By default that is so where the
-    dataset has frames, and nothing is compressed where it has none.
+    A file is compressed as a whole, so all columns have the same codec. By default, files are compressed if
+    the dataset has frames, and not compressed otherwise.
     """
 
     FORMAT: ClassVar[str] = "arrow"
@@ -51,16 +51,16 @@ class ArrowStorage(MinariStorage):
         self._layout = TableLayout((self.episode_codec.observations, self.episode_codec.actions))
         self._tables = TableReader(self._layout, self._files)
         self._known_size = KnownSize(data_path)
-        self._changes: PendingChanges | None = None  # which a killed writer has committed and not put into place
+        self._changes: PendingChanges | None = None  # committed by a killed writer but not applied
         self._known_steps: tuple[Any, dict[int, int]] = (None, {})  # of episodes when the metadata had that stamp
         self._look_for_changes()
 
     @classmethod
     def check_codec(cls, codec: Codec) -> None:
-        """See whether the format can compress with a codec, here and now.
+        """Raise unless the format supports a codec and its package is installed.
 
         Raises:
-            CompressionError: it does not have the codec, or not at that level.
+            CompressionError: the format does not support the codec, or not at that level.
             MissingDependencyError: pyarrow was built without it.
         """
         super().check_codec(codec)
@@ -72,11 +72,11 @@ class ArrowStorage(MinariStorage):
 
     @classmethod
     def check_compression(cls, compression: Compression) -> None:
-        """See whether the format can carry out a choice.
+        """Raise unless the format supports a choice of compression.
 
         Raises:
-            CompressionError: a codec is not among those of the format, or several are to be used at
-                once in a format that compresses whole files.
+            CompressionError: a codec is not supported by the format, or several are chosen for a format that
+                compresses whole files.
         """
         super().check_compression(compression)
         chosen = compression.stored
@@ -92,7 +92,7 @@ class ArrowStorage(MinariStorage):
         return f"{self._prefix}{index}"
 
     def _count_episodes(self) -> int:
-        # Of the metadata that it was opened with; further folders belong to a writer that did not finish.
+        # Of the metadata that it was opened with; further directories belong to a writer that did not finish.
         total = self._metadata.total_episodes
         try:
             with os.scandir(self.data_path) as entries:
@@ -134,7 +134,7 @@ class ArrowStorage(MinariStorage):
         return len(missing)
 
     def _settled(self, read: Callable[[int], T], indices: Iterable[int]) -> Iterator[tuple[int, T]]:
-        """What is read of each episode; again where its files were being replaced meanwhile."""
+        """Return the result of a read for each episode; repeat it if its files were replaced in the meantime."""
         self._look_for_changes()
         for index in indices:
             try:
@@ -155,17 +155,17 @@ class ArrowStorage(MinariStorage):
                     raise
 
     def _look_for_changes(self) -> None:
-        """Notice that episodes may have changed; a writer that is putting a change into place is waited for."""
+        """Check whether episodes may have changed; wait for a writer that is applying a change."""
         change = change_under_way(self._data_path)
         state = change, stamp_of(self._data_path)
         if state != self._known_steps[0]:
             if change is not None:
-                self.forget_metadata()  # they change with the episodes
+                self.forget_metadata()  # it changes with the episodes
             self._changes = None if change is None else pending_changes(self._data_path)
             self._known_steps = state, {}
 
     def _name(self, index: int, name: str) -> str:
-        """Where a file of an episode lies below the data."""
+        """Return the name of a file of an episode relative to the data."""
         place = f"{index}/{name}"
         return place if self._changes is None else self._changes.name(place)
 
@@ -180,7 +180,7 @@ class ArrowStorage(MinariStorage):
         return arrow_metadata.read(files, self._name(index, METADATA_NAME), verify=self.verify_checksums)
 
     def _stored(self, index: int) -> tuple[Any, Any, dict[str, Any], Checksums | None]:
-        """The file of an episode as it is, its table's schema, and the metadata and checksums beside it."""
+        """Return the stored file of an episode, its table's schema, and the metadata and checksums beside it."""
         with self._open_files() as files:
             data = read_part(files, self._name(index, self._files.name))
             metadata, checksums = self._read_metadata(files, index)
@@ -190,19 +190,19 @@ class ArrowStorage(MinariStorage):
         return data, self._files.schema(data, path), metadata, checksums
 
     def _path(self, index: int) -> str:
-        """Of the file of an episode, for messages."""
+        """Return the path of the file of an episode, for messages."""
         return f"{self._folder(index)}{os.sep}{self._files.name}"
 
     def _views(self, index: int) -> Columns:
-        """The columns of an episode, as views of its file where they are stored as they are."""
+        """Return the columns of an episode, as views of its file if they are stored unchanged."""
         return self._found(index, view_part)[1]
 
     def _columns(self, index: int) -> Columns:
-        """The columns of an episode, which nobody else refers to."""
+        """Return the columns of an episode in memory that is not shared."""
         return self._found(index, read_part)[1]
 
     def _data_and_columns(self, index: int) -> tuple[Any, Columns]:
-        """The bytes of the file of an episode, and its columns."""
+        """Return the bytes of the file of an episode, and its columns."""
         return self._found(index, read_part)
 
     def _found(self, index: int, read: Callable[[FilesBeneath, str], Any]) -> tuple[Any, Columns]:
@@ -227,19 +227,19 @@ class ArrowStorage(MinariStorage):
         return open_writer(self)
 
     def _table_writer(self) -> TableWriter:
-        """What makes the tables of the episodes to come, which follow the last one that is there."""
+        """Return the writer of tables for new episodes, which have the schema of the last existing one."""
         total = self.total_episodes
         like = self._schema(total - 1) if total else None
         return TableWriter(self._layout, self._files, self._codec_for, like)
 
     def _schema(self, index: int) -> Any:
-        """The schema of the table of an episode."""
+        """Return the schema of the table of an episode."""
         with self._open_files() as files:
             data = read_part(files, self._name(index, self._files.name))
         return self._files.schema(data, self._path(index))
 
     def _file_sizes(self, index: int) -> Mapping[str, int]:
-        """The number of bytes of each file of an episode."""
+        """Return the size of each file of an episode."""
         folder = self._folder(index)
         try:
             with os.scandir(folder) as entries:
@@ -251,16 +251,16 @@ class ArrowStorage(MinariStorage):
             ) from error
 
     def _size(self) -> int:
-        """The number of bytes that the files of all episodes have."""
+        """Return the total size of the files of all episodes."""
         return self._known_size.get(
             lambda: sum(sum(self._file_sizes(index).values()) for index in range(self.total_episodes))
         )
 
 
 class ParquetStorage(ArrowStorage):
-    """Episodes in Parquet files, which are compressed column by column.
+    """Episodes in Parquet files, compressed column by column.
 
-    By default frames are compressed, and nothing else is.
+    By default, only frames are compressed.
     """
 
     FORMAT: ClassVar[str] = "parquet"

@@ -1,4 +1,4 @@
-"""The tables of episodes as the bytes of files, and back: through a mould where there is one."""
+"""Conversion of the tables of episodes to the bytes of files and back, through a template if there is one."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from minari.spaces import Columns, EpisodeColumns, Path
 
 
 class TableReader:
-    """Reads the files of a dataset.
+    """Reader of the files of a dataset.
 
     Args:
-        layout: of the tables.
-        files: of the format.
+        layout: layout of the tables.
+        files: file functions of the format.
     """
 
     def __init__(self, layout: TableLayout, files: TableFiles) -> None:
@@ -28,17 +28,17 @@ class TableReader:
         self._moulds = Moulds()  # by the size of a file
 
     def read(self, data: Any, path: str, rows: int) -> Columns:
-        """The columns in the bytes of a file, as views of them where that is possible.
+        """Return the columns in the bytes of a file, as views of them if possible.
 
-        Where the bytes can be written to, the columns can as well, and none shares memory with another.
+        If the bytes are writable, the columns are too, and none shares memory with another.
 
         Args:
             data: an array of bytes.
-            path: of the file, for messages.
-            rows: how many the table must have.
+            path: path of the file, for messages.
+            rows: the required number of rows.
 
         Raises:
-            DatasetCorruptError: the file is damaged, of other spaces, or has another number of rows.
+            DatasetCorruptError: the file is damaged, belongs to other spaces, or has another number of rows.
         """
         view = memoryview(data)
         for mould in self._moulds.under(len(view)):
@@ -62,13 +62,13 @@ class TableReader:
 
 
 class TableWriter:
-    """Makes the files of episodes, one after the other.
+    """Writer of the files of episodes.
 
     Args:
-        layout: of the tables.
-        files: of the format.
-        codec_for: says with what a column is compressed.
-        like: the schema of an episode that is stored already, which those to come follow.
+        layout: layout of the tables.
+        files: file functions of the format.
+        codec_for: returns the codec of a column.
+        like: the schema of an existing episode, which new ones follow.
     """
 
     def __init__(
@@ -80,13 +80,13 @@ class TableWriter:
         self._seen: set[Hashable] = set()
 
     def takes(self, schema: Any) -> bool:
-        """Whether a file with this schema can stand among the others as it is."""
+        """Return whether a file with this schema can be stored unchanged beside the others."""
         if self._like is None:
             self._like = schema
         return bool(self._like.equals(schema, check_metadata=True))
 
     def encode(self, episode: EpisodeColumns) -> Any:
-        """The bytes of the file of an episode, which no longer depend on its arrays."""
+        """Return the bytes of the file of an episode, which do not share memory with its arrays."""
         kind = kind_of(episode.columns)
         for mould in self._moulds.under(kind):
             return mould.cast(episode.columns)
@@ -96,7 +96,7 @@ class TableWriter:
         leaves = self._layout.leaves(table)
         codecs = [self._codec_for(leaf.path) for leaf in leaves]
         data = self._files.encode(table, codecs)
-        if kind not in self._seen:  # a mould costs as much as an episode, and most kinds may come once
+        if kind not in self._seen:  # a template costs as much as an episode, and most kinds may occur only once
             self._seen.add(kind)
         elif not any(codecs):
             self._learn(kind, data, episode.columns)
@@ -110,7 +110,7 @@ class TableWriter:
 
 
 def _mould(files: TableFiles, data: Any, leaves: Sequence[StoredLeaf], columns: Columns) -> Mould | None:
-    """The mould of a file, where its values lie as they are."""
+    """Return the template of a file whose values are stored unchanged."""
     if not are_plain(leaves, columns):
         return None
     places = files.places(data, [leaf.array for leaf in leaves])
@@ -118,5 +118,5 @@ def _mould(files: TableFiles, data: Any, leaves: Sequence[StoredLeaf], columns: 
         return None
     try:
         return Mould(data, values_of(leaves, columns, places))
-    except ValueError:  # the values lie elsewhere: they were decompressed, or are encoded
+    except ValueError:  # the values are elsewhere: they were decompressed, or are encoded
         return None

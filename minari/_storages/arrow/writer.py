@@ -1,4 +1,4 @@
-"""Changes to the episodes of an Arrow or Parquet dataset, in one transaction."""
+"""Transactions on the episodes of an Arrow or Parquet dataset."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from minari._base.files import FilesBeneath
-from minari._base.parallel import in_threads
+from minari._base.parallel import map_in_batches
 from minari._model.metadata import DatasetMetadata
 from minari._storages.arrow import metadata as arrow_metadata
 from minari._storages.arrow.metadata import METADATA_NAME, Checksums
@@ -22,7 +22,7 @@ from minari.spaces import EpisodeColumns
 if TYPE_CHECKING:
     from minari._storages.arrow.storage import ArrowStorage
 
-# Episodes are written several at a time, since making a folder with two files is mostly waiting.
+# Several episodes are written concurrently, since creating a directory with two files is mostly waiting.
 _AT_A_TIME: Final = 128
 _BY_A_THREAD: Final = 32
 _HELD_BYTES: Final = 16 * 2**20
@@ -30,7 +30,7 @@ _TO_WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY
 
 
 class ArrowWriter(EpisodeWriter):
-    """Writes the folders of episodes; made by :func:`open_writer`."""
+    """Writer of the directories of episodes; created by :func:`open_writer`."""
 
     def __init__(self, storage: ArrowStorage, changes: FolderChanges) -> None:
         self._storage, self._changes = storage, changes
@@ -38,7 +38,7 @@ class ArrowWriter(EpisodeWriter):
         self._tables: TableWriter | None = None
         self._held: dict[int, Mapping[str, Any]] = {}  # episodes, each with the bytes of its files
         self._held_bytes = 0
-        self._sizes: dict[int, dict[str, int]] = {}  # of the files of each episode that is changed
+        self._sizes: dict[int, dict[str, int]] = {}  # of the files of each changed episode
         self._whole: set[int] = set()  # episodes that are replaced with all their files
         self._total: int | None = None
 
@@ -67,7 +67,7 @@ class ArrowWriter(EpisodeWriter):
         return self._tables
 
     def _put(self, index: int, data: Any, text: str) -> None:
-        """Take the file of a whole episode, and the text of its metadata."""
+        """Add the file of a whole episode and the text of its metadata."""
         if index not in self._whole and os.access(f"{self._root}/{index}", os.F_OK):
             self._changes.staged.mkdir(exist_ok=True)
             self._changes.take_the_place_of(self._changes.staged / str(index))  # with all parts by other writers
@@ -79,13 +79,13 @@ class ArrowWriter(EpisodeWriter):
         self._put_metadata(index, {**known, **metadata}, checksums)
 
     def add_checksums(self, index: int) -> None:
-        """Make the checksums of an episode that is stored without."""
+        """Add the checksums of an episode that is stored without."""
         ((_, (data, columns)),) = self._storage._settled(self._storage._data_and_columns, [index])
         known, _ = self._known(index)
         self._put_metadata(index, known, Checksums.of(known["total_steps"], data, columns))
 
     def _known(self, index: int) -> tuple[dict[str, Any], Checksums | None]:
-        """The metadata of an episode and its checksums, as they are staged or stored."""
+        """Return the metadata of an episode and its checksums, as staged or stored."""
         if index in self._held:
             self._write_held()
         staged = self._changes.staged
@@ -110,7 +110,7 @@ class ArrowWriter(EpisodeWriter):
     def _write_held(self) -> None:
         if self._held:
             self._changes.staged.mkdir(exist_ok=True)
-            in_threads(self._write, self._held.items(), _BY_A_THREAD)
+            map_in_batches(self._write, self._held.items(), _BY_A_THREAD)
         self._held, self._held_bytes = {}, 0
 
     def _write(self, episode: tuple[int, Mapping[str, Any]]) -> None:
@@ -142,7 +142,7 @@ def _write_file(path: str, data: Any) -> None:
     descriptor = os.open(path, _TO_WRITE, 0o666)
     try:
         view = memoryview(data)
-        while view:  # the system may take less than it is given
+        while view:  # the system may write less than requested
             view = view[os.write(descriptor, view[:WRITTEN_AT_ONCE]) :]
     finally:
         os.close(descriptor)
@@ -150,10 +150,10 @@ def _write_file(path: str, data: Any) -> None:
 
 @contextmanager
 def open_writer(storage: ArrowStorage) -> Iterator[ArrowWriter]:
-    """The only writer of a dataset, until the context ends.
+    """Yield the only writer of a dataset, until the context ends.
 
     Raises:
-        DatasetBusyError: another program is writing the dataset.
+        DatasetBusyError: another program is writing to the dataset.
     """
     with changes_to(storage.data_path) as changes:
         storage._look_for_changes()

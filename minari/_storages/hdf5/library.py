@@ -1,4 +1,4 @@
-"""h5py, loaded when it is needed: that takes longer than to write or to read a small dataset without."""
+"""Lazy import of h5py, which takes longer than writing or reading a small dataset without it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 
 def plugins() -> Any:
-    """The module :mod:`minari._storages.hdf5.plugins`, for the codecs that h5py or its plug-ins have."""
+    """Return the module :mod:`minari._storages.hdf5.plugins`, for the codecs of h5py and its plug-ins."""
     return importlib.import_module("minari._storages.hdf5.plugins")
 
 
 def hdf5() -> Any:
-    """The module :mod:`minari._storages.hdf5.h5py_io`, which does everything by way of h5py."""
+    """Return the module :mod:`minari._storages.hdf5.h5py_io`, for access through h5py."""
     return importlib.import_module("minari._storages.hdf5.h5py_io")

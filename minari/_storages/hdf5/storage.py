@@ -1,8 +1,8 @@
-"""The HDF5 format: ``main_data.hdf5`` with one group an episode.
+"""The HDF5 format: ``main_data.hdf5`` with one group per episode.
 
-Reading goes through the index and takes the bytes from the file, writing makes the bytes of the file. h5py is
-loaded only for what needs it: text, JPEG, codecs other than gzip, changes to episodes that are there,
-and files that another program wrote.
+Reading uses the index and reads bytes directly from the file; writing creates the bytes of the file. h5py is
+loaded only if it is needed: for text, JPEG, codecs other than gzip, changes to existing episodes, and files
+written by other programs.
 """
 
 from __future__ import annotations
@@ -57,22 +57,22 @@ from minari.spaces import Column, Columns, EpisodeColumns, Path, native, path_na
 
 _EPISODES_AT_A_TIME = 16  # read before the file is closed again
 _READ_AHEAD: Final = 2**18  # bytes of them
-_MOST_AT_A_TIME = 2**26  # bytes of them that have to be decompressed, of those that are read through HDF5
-_PATIENCE = 30.0  # seconds to wait for a moment in which nobody commits
+_MOST_AT_A_TIME = 2**26  # bytes to be decompressed, or to be read through HDF5
+_PATIENCE = 30.0  # seconds to wait for a moment without a commit
 
 T = TypeVar("T")
 
-#: An episode: what its leaves are like, where they lie, and the checksums that they are compared with.
+#: An episode: the layout of its leaves, their positions, and the checksums to verify.
 _Found: TypeAlias = tuple[int, Schema, list[int], dict[Path, int]]
 
 
 def _from_chunks(
     file: DataFile, offsets: Sequence[int], shape: tuple[int, ...], dtype: np.dtype[Any], chunks: tuple[int, ...]
 ) -> Column:
-    """Read an array from chunks that lie in the order of their indices, each as a whole.
+    """Read an array from chunks in the order of their indices, each as a whole.
 
     Raises:
-        ValueError: the file ends before.
+        ValueError: the file is too short.
     """
     array = np.empty(shape, dtype)
     if array.size:
@@ -85,12 +85,12 @@ def _from_chunks(
 
 
 def _among(checksums: dict[Path, int], paths: Container[Path] | None) -> dict[Path, int]:
-    """The checksums of the leaves of some paths, or of all."""
+    """Return the checksums of the leaves at some paths, or of all."""
     return checksums if paths is None else {path: checksums[path] for path in checksums if path in paths}
 
 
 class HDF5Storage(MinariStorage):
-    """Episodes in one HDF5 file, read without HDF5 wherever that is possible."""
+    """Episodes in one HDF5 file, read without HDF5 whenever possible."""
 
     FORMAT: ClassVar[str] = "hdf5"
     HIDDEN_CHECKSUMS: ClassVar[bool] = True
@@ -106,24 +106,24 @@ class HDF5Storage(MinariStorage):
     def __init__(self, data_path: FilePath, metadata: DatasetMetadata) -> None:
         super().__init__(data_path, metadata)
         self._file = self.data_path / DATA_FILE_NAME
-        self._place = str(self.data_path)  # which is needed for every read, and takes a path object its time
-        self._lock = ThreadLock()  # of the index
+        self._place = str(self.data_path)  # needed for every read; a path object is slow
+        self._lock = ThreadLock()  # guards the index
         self._first_reward: tuple[int, ...] | None = None
         self._reader: tuple[tuple[int, ...], EpisodeFile] | None = None
-        self._map: weakref.ref[MappedFile] | None = None  # for as long as there are views of it
+        self._map: weakref.ref[MappedFile] | None = None  # exists while there are views of it
         codecs = (self.episode_codec.observations, self.episode_codec.actions)
         self._known_paths = {spell(path): path for codec in codecs for path in codec.paths()}
         self._index = EpisodeIndex(self._file, [REWARDS, TERMINATIONS, TRUNCATIONS, *self._known_paths.values()])
 
     @classmethod
     def _read_metadata_of_old_releases(cls, data_path: FilePath) -> dict[str, Any] | None:
-        """The metadata that releases before 0.5 kept in the HDF5 file; None where there is no file."""
+        """Return the metadata that releases before 0.5 stored in the HDF5 file; None if there is no file."""
         file = data_path / DATA_FILE_NAME
         return importlib.import_module("minari._storages.hdf5.legacy").read_metadata(file) if file.exists() else None
 
     @classmethod
     def check_codec(cls, codec: Codec) -> None:
-        """See whether a codec can be used here; beside gzip they are h5py's and those of plug-ins."""
+        """Raise unless a codec can be used; besides gzip, these are the ones of h5py and plug-ins."""
         super().check_codec(codec)
         if codec.name != GZIP:
             plugins().require(codec)
@@ -138,7 +138,7 @@ class HDF5Storage(MinariStorage):
     # Reading
 
     def _opened(self) -> DataFile:
-        """The data file as it is now, with an index that belongs to it as long as the lock is held."""
+        """Open the current data file, with an index that belongs to it as long as the lock is held."""
         try:
             file = DataFile(f"{self._place}{os.sep}{DATA_FILE_NAME}", self._change())
         except (FileNotFoundError, NotADirectoryError):
@@ -154,16 +154,16 @@ class HDF5Storage(MinariStorage):
         return file
 
     def _change(self) -> Overlay | None:
-        """What a killed writer has committed and not put into the file; waits for a commit that is being made."""
+        """Return a change that a killed writer has committed but not applied; wait for a commit in progress."""
         return pending_change(self.data_path, DATA_FILE_NAME) if has_journal(self._place) else None
 
     def _refresh(self) -> None:
-        """Notice that the file has grown or changed, by this program or another."""
+        """Update the index if the file has changed, through this program or another."""
         with self._lock.current, self._opened():
             pass
 
     def _episodes(self, file: DataFile) -> EpisodeFile:
-        """What reads the structures of the file; what it has found out is kept as long as the file is the same."""
+        """Return the reader of the structures of the file; its results are cached while the file is the same."""
         if self._reader is None or self._reader[0] != file.stamp:
             self._reader = file.stamp, EpisodeFile(self._file, file.size)
         self._reader[1].read_at = file.read_at
@@ -188,19 +188,19 @@ class HDF5Storage(MinariStorage):
                 episodes = read(batch)
                 batch = batch[len(episodes) :]
                 for _ in range(len(episodes)):
-                    yield episodes.pop(0)  # so that it can go as soon as nobody else has it
+                    yield episodes.pop(0)  # releases it as soon as nobody else refers to it
         with self._lock.current:
             self._index.save()
 
     def _read_batch(
         self, batch: Sequence[int], *, mapping: bool = False, paths: Container[Path] | None = None
     ) -> list[tuple[int, Columns]]:
-        """Read the first of these episodes, one at least.
+        """Read the first of these episodes, at least one.
 
         Args:
-            batch: the numbers of the episodes.
-            mapping: whether columns may be views of the file.
-            paths: of the columns that are wanted, where others need not be read.
+            batch: numbers of the episodes.
+            mapping: True if columns may be views of the file.
+            paths: paths of the requested columns; others need not be read.
         """
         try:
             with self._lock.current:
@@ -213,12 +213,12 @@ class HDF5Storage(MinariStorage):
             return self._at_one_moment(partial(self._columns, batch, mapping=mapping, paths=paths))
         except DatasetCorruptError:
             with self._lock.current:
-                if not self._index.distrust():  # which may have been wrong
+                if not self._index.distrust():  # may have been wrong
                     raise
             return self._read_batch(batch, mapping=mapping, paths=paths)
 
     def _mapped(self, file: DataFile) -> MappedFile | None:
-        """A map of the file; None where there can be none."""
+        """Return a map of the file; None if it cannot be mapped."""
         if file.change is not None:
             return None
         mapped = self._map() if self._map is not None else None
@@ -233,9 +233,9 @@ class HDF5Storage(MinariStorage):
     def _find_first(
         self, batch: Sequence[int], mapped: MappedFile | None, paths: Container[Path] | None
     ) -> list[_Found]:
-        """The first of these episodes, as many as memory shall hold, up to one for which HDF5 has to be asked.
+        """Locate the first of these episodes, within a limit of memory, up to one that requires HDF5.
 
-        Views take no memory. Checksums are looked up where they matter.
+        Views take no memory. Checksums are looked up only if needed.
         """
         episodes: list[_Found] = []
         size = 0
@@ -253,7 +253,7 @@ class HDF5Storage(MinariStorage):
     def _read_found(
         self, file: DataFile, mapped: MappedFile | None, found: Iterable[_Found], paths: Container[Path] | None
     ) -> list[tuple[int, Columns]]:
-        """Read episodes, up to the first of them that is damaged, whose error comes with the next batch."""
+        """Read episodes up to the first damaged one, whose error is raised by the next batch."""
         episodes: list[tuple[int, Columns]] = []
         for index, schema, places, checksums in found:
             try:
@@ -277,7 +277,7 @@ class HDF5Storage(MinariStorage):
         places: Sequence[int],
         paths: Container[Path] | None = None,
     ) -> dict[Path, Column]:
-        """Read the leaves of an episode that need no HDF5, all of them or those of some paths."""
+        """Read the leaves of an episode that need no HDF5, all of them or those at some paths."""
         try:
             if schema.is_mapped and paths is None:
                 if mapped is not None:
@@ -325,7 +325,7 @@ class HDF5Storage(MinariStorage):
             raise self._damaged(index, leaf, error) from error
 
     def _stored(self, file: DataFile, index: int, leaf: LeafPlace, shape: tuple[int, ...], offset: int) -> StoredColumn:
-        """A leaf as it is stored in chunks that have a table."""
+        """Return the stored form of a leaf in chunks with a table."""
         chunking = Chunking(cast("tuple[int, ...]", leaf.chunks), cast("tuple[Filter, ...]", leaf.filters))
         try:
             return read_column(file.read_at, offset, shape, cast("np.dtype[Any]", leaf.dtype), chunking)
@@ -341,14 +341,14 @@ class HDF5Storage(MinariStorage):
     def _columns(
         self, batch: Sequence[int], file: DataFile, mapping: bool = False, paths: Container[Path] | None = None
     ) -> list[tuple[int, Columns]]:
-        """The columns of the first episodes, with those that do not lie in the file as they are."""
+        """Return the columns of the first episodes, including those that are not stored unchanged in the file."""
         found = self._own_columns(batch, file, mapping, paths)
         return [(index, without_own_types(columns)) for index, columns in found]
 
     def _own_columns(
         self, batch: Sequence[int], file: DataFile, mapping: bool = False, paths: Container[Path] | None = None
     ) -> list[tuple[int, dict[Path, Column]]]:
-        """The columns of the first episodes, as HDF5 has them."""
+        """Return the columns of the first episodes in the form of HDF5."""
         self._locate(batch, file)
         batch = self._at_once(batch)
         others = self._read_others(batch, file, paths)
@@ -362,7 +362,7 @@ class HDF5Storage(MinariStorage):
         return episodes
 
     def _at_once(self, batch: Sequence[int]) -> Sequence[int]:
-        """The first of these episodes, as many as memory shall hold."""
+        """Return the first of these episodes, within a limit of memory."""
         size = 0
         for count, index in enumerate(batch):
             schema, places = self._placed(index)
@@ -372,32 +372,32 @@ class HDF5Storage(MinariStorage):
         return batch
 
     def _at_one_moment(self, read: Callable[[DataFile], T]) -> T:
-        """What ``read`` finds in the file while no change to it is being committed.
+        """Return the result of ``read`` for a consistent state of the file.
 
-        Reading through HDF5 takes no lock, so it is done again where a commit came in between.
+        Reading through HDF5 takes no lock, so it is repeated if a commit occurred in between.
         """
         deadline = time.monotonic() + _PATIENCE
         while True:
-            self._change()  # waits for a commit that is being made
+            self._change()  # waits for a commit in progress
             before, result, error = self._moment(), None, None
             try:
                 with self._lock.current, self._opened() as file:
                     result = read(file)
-            except Exception as raised:  # HDF5 has many ways to fail at a file that is half changed
+            except Exception as raised:  # HDF5 fails in many ways on a file that is being changed
                 error = raised
-            # A commit writes the journal, changes the file, replaces the metadata and takes the journal away, or
-            # puts another file in the place of this one; asked for in this order, none of it can be missed.
+            # A commit writes the journal, changes the file, replaces the metadata and deletes the journal, or
+            # replaces the file; checked in this order, none of these can be missed.
             if self._moment() == before:
                 if error is None:
                     return cast("T", result)
                 with self._lock.current:
-                    if not (isinstance(error, DatasetCorruptError) and self._index.distrust()):  # which may be wrong
+                    if not (isinstance(error, DatasetCorruptError) and self._index.distrust()):  # may be wrong
                         raise error
             if time.monotonic() > deadline:
                 raise DatasetBusyError(f"{self._file} is being changed all the time; try again later.") from error
 
     def _moment(self) -> Any:
-        """What is not the same any more when the dataset has changed."""
+        """Return values that differ after any change to the dataset."""
         return tuple(stamp_of(self.data_path, name) for name in (JOURNAL_NAME, METADATA_FILE_NAME, DATA_FILE_NAME))
 
     def _locate(self, batch: Iterable[int], file: DataFile) -> None:
@@ -414,7 +414,7 @@ class HDF5Storage(MinariStorage):
     def _read_others(
         self, batch: Sequence[int], file: DataFile, wanted_paths: Container[Path] | None = None
     ) -> dict[int, dict[Path, Column]]:
-        """The leaves that do not lie in the file as they are."""
+        """Read the leaves that are not stored unchanged in the file."""
         wanted = []
         for index in batch:
             leaves = (leaf for leaf in self._placed(index)[0].leaves if leaf.needs_hdf5)
@@ -433,9 +433,9 @@ class HDF5Storage(MinariStorage):
         for index in batch:
             metadata = episodes.read_metadata(index, self._index.header(index))
             number = metadata.get("id", index)
-            if np.ndim(number) or number != index:  # the index has led to another episode, or others number them
+            if np.ndim(number) or number != index:  # the index refers to another episode, or others number them
                 metadata = episodes.read_metadata(index)
-            if "total_steps" not in metadata:  # where another program has left it out
+            if "total_steps" not in metadata:  # another program has omitted it
                 self._locate([index], file)
                 metadata["total_steps"] = int(cast("Any", self._index.lengths(np.array([index])))[0])
             found.append({**metadata, "id": index})
@@ -451,7 +451,7 @@ class HDF5Storage(MinariStorage):
         if self._first_reward is None:
             try:
                 self._first_reward = self._at_one_moment(self._located_reward_shape)
-            except (DatasetCorruptError, DatasetBusyError):  # which whoever writes or reads the episodes is told
+            except (DatasetCorruptError, DatasetBusyError):  # reported when the episodes are read or written
                 return None
         return self._first_reward
 
@@ -487,7 +487,7 @@ class HDF5Storage(MinariStorage):
         return found
 
     def _add_metadata_checksums(self, indices: Iterable[int]) -> None:
-        """Make checksums of the metadata as they are now, of those of these episodes that have none."""
+        """Compute the missing checksums of the current metadata of these episodes."""
         remaining = iter(indices)
         while batch := list(islice(remaining, _EPISODES_AT_A_TIME)):
             self._at_one_moment(partial(self._add_checksums_of_metadata, batch))
@@ -539,7 +539,7 @@ class HDF5Storage(MinariStorage):
         return open_writer(self, replacing=True)
 
     def _stored_episodes(self, indices: Iterable[int]) -> Iterator[StoredEpisode | EpisodeColumns]:
-        """Episodes as they are stored, or with their values where their bytes cannot be copied."""
+        """Return episodes in their stored form, or with their values if their bytes cannot be copied."""
         remaining = iter(indices)
         while batch := list(islice(remaining, _EPISODES_AT_A_TIME)):
             yield from self._at_one_moment(partial(self._stored_batch, batch))
@@ -553,7 +553,7 @@ class HDF5Storage(MinariStorage):
             columns = self._stored_columns(index, file)
             if columns is None:
                 ((_, values),) = self._own_columns([index], file)
-                self._verify(index, values, self._index.checksums(index))  # since new ones are made of them
+                self._verify(index, values, self._index.checksums(index))  # since new ones are computed from them
                 episodes.append(EpisodeColumns(total_steps, values, metadata))
             else:
                 episodes.append(StoredEpisode(total_steps, columns, metadata, self._checksums_of(index, file), known))
@@ -586,7 +586,7 @@ class HDF5Storage(MinariStorage):
     def _remember(
         self, placed: Iterable[PlacedEpisodes], described: Iterable[int], status: os.stat_result, total: int
     ) -> None:
-        """Take over what a writer has changed: episodes, and the metadata of others."""
+        """Update the index with the changes of a writer: episodes, and the metadata of others."""
         with self._lock.current:
             for episodes in placed:
                 self._index.add(episodes)
@@ -596,7 +596,7 @@ class HDF5Storage(MinariStorage):
             self._index.save(status)
 
     def _keep_index(self) -> None:
-        """Take the file, which a writer has left as it was before, for the one that the index describes."""
+        """Accept the file, which a writer has left unchanged, as the one that the index describes."""
         with self._lock.current, contextlib.suppress(OSError):
             status = self._file.stat()
             if self._index.stamp is not None and self._index.stamp[:2] == (status.st_size, status.st_mtime_ns):

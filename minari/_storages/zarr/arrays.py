@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minari._base.json_text import shortened
-from minari._base.parallel import in_threads
+from minari._base.parallel import map_in_batches
 from minari._model.compression import Codec
 from minari._storages.zarr.codecs import CODECS, DEFAULT_LEVELS, checksum, encoded
 
@@ -152,7 +152,7 @@ class ArrayForm:
         codec = self.codec
         if codec is None:
             return [self._with_checksum(_bytes_of(chunk)) for chunk in chunks]
-        return in_threads(lambda chunk: self._with_checksum(memoryview(encoded(codec, chunk))), chunks, at_a_time=1)
+        return map_in_batches(lambda chunk: self._with_checksum(memoryview(encoded(codec, chunk))), chunks, at_a_time=1)
 
     def _with_checksum(self, content: memoryview) -> list[memoryview]:
         return [content, memoryview(checksum(content))] if self.has_checksums else [content]

@@ -25,7 +25,7 @@ def split_metadata(table: Table, metadata: Mapping[str, Any]) -> tuple[dict[Colu
     A number goes into the text where its key has an array of another type already.
 
     Raises:
-        MetadataError: a value that cannot be stored.
+        MetadataError: a value cannot be stored.
     """
     values: dict[ColumnKind, Any] = {}
     others: dict[str, Any] = {}

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minari._base.files import Directory
-from minari._base.parallel import in_threads
+from minari._base.parallel import map_in_batches
 from minari._storages.zarr.arrays import ABSENT, ArrayForm
 from minari._storages.zarr.codecs import CHECKSUM_SIZE, checksum, decode
 from minari.errors import ChecksumError, DatasetCorruptError, UnsafePathError
@@ -248,7 +248,7 @@ class ShardedArray:
             for piece in pieces:
                 take(piece)
         else:
-            in_threads(take, pieces, at_a_time=1)
+            map_in_batches(take, pieces, at_a_time=1)
 
     def _take(self, descriptor: int, piece: Piece, out: npt.NDArray[Any], verify: bool) -> None:
         form = self.form

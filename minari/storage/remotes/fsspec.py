@@ -132,7 +132,7 @@ class FsspecStorage(ObjectStorage):
             container, _, above = self._open().root.partition("/")
             begins = f"{above}/{prefix}" if above else prefix
             found = self._request("Listing", prefix, "find", container, prefix=begins, detail=True)
-        return found if isinstance(found, dict) else {}  # a list where the folder is a file
+        return found if isinstance(found, dict) else {}  # a list where the directory is a file
 
     def _conditions(self, match: str) -> dict[str, Any]:
         """Return arguments by which an object is written only if it is still of a version."""
@@ -202,7 +202,7 @@ class FsspecStorage(ObjectStorage):
                 raise ConflictError(f"There is a file {name} in {self.address} already.")
         elif match is not None:
             conditions = self._conditions(match)
-        self._make_folder(name)
+        self._make_directory(name)
         try:
             self._call("Writing", name, "pipe_file", content, size=len(content), **conditions)
         except RemoteFileNotFoundError as error:
@@ -212,7 +212,7 @@ class FsspecStorage(ObjectStorage):
 
     def put_file(self, name: str, path: Path, sent: Callable[[int], None] = unreported) -> RemoteFile:
         """Send a file."""
-        self._make_folder(name)
+        self._make_directory(name)
         self._send(name, path, path.stat().st_size, sent)
         return self._remote_file(name, self._call("Looking at", name, "info"))
 
@@ -232,9 +232,9 @@ class FsspecStorage(ObjectStorage):
         """Return for how many seconds to wait until so many bytes have been moved."""
         return self.LIMITS.connect_timeout + self.LIMITS.read_timeout + size / _SLOWEST
 
-    def _make_folder(self, name: str) -> None:
+    def _make_directory(self, name: str) -> None:
         if not self.IN_CONTAINER:
-            self._call("Making a folder for", name.rpartition("/")[0], "makedirs", exist_ok=True)
+            self._call("Making a directory for", name.rpartition("/")[0], "makedirs", exist_ok=True)
 
     def _remote_file(self, name: str, info: Mapping[str, Any]) -> RemoteFile:
         version = info.get("ETag") or info.get("etag")

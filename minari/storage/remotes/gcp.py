@@ -121,7 +121,7 @@ class GCPStorage(ObjectStorage):
                 retry=None,
             )
             for blob in _each_once(blobs, self.address):
-                # Emulators do not filter, and folders that the console makes are empty objects.
+                # Emulators do not filter, and directories that the console makes are empty objects.
                 if blob.name.startswith(wanted) and blob.name.endswith(ending) and not blob.name.endswith("/"):
                     yield self._described(blob)
 
@@ -171,9 +171,9 @@ class GCPStorage(ObjectStorage):
         size = path.stat().st_size
         if size <= PART_SIZE:
             return self._described(self._sent(name, b"".join(read_in_pieces(path))))
-        folder = f"{_UPLOADS}/{hashlib.sha256(f'{name} {size} {PART_SIZE}'.encode()).hexdigest()[:32]}"
-        there = {file.name: file for file in with_retries(lambda: list(self.find(f"{folder}/")))}
-        names = [f"{folder}/{start // PART_SIZE:08}" for start in range(0, size, PART_SIZE)]
+        directory = f"{_UPLOADS}/{hashlib.sha256(f'{name} {size} {PART_SIZE}'.encode()).hexdigest()[:32]}"
+        there = {file.name: file for file in with_retries(lambda: list(self.find(f"{directory}/")))}
+        names = [f"{directory}/{start // PART_SIZE:08}" for start in range(0, size, PART_SIZE)]
 
         def send(number: int) -> None:
             with self._parts_at_once:
@@ -183,8 +183,8 @@ class GCPStorage(ObjectStorage):
 
         for _ in parallel_map(send, range(len(names)), self.max_workers):
             pass
-        blob = self._joined(name, names, folder)
-        self._clear(folder)
+        blob = self._joined(name, names, directory)
+        self._clear(directory)
         return self._described(blob)
 
     def delete(self, name: str) -> None:
@@ -221,17 +221,19 @@ class GCPStorage(ObjectStorage):
             )
         return blob
 
-    def _joined(self, name: str, parts: list[str], folder: str) -> storage.Blob:
+    def _joined(self, name: str, parts: list[str], directory: str) -> storage.Blob:
         """Have the store put parts together, some at a time, in as many rounds as it takes."""
         groups = [parts[at : at + _COMPOSED] for at in range(0, len(parts), _COMPOSED)]
         if len(groups) == 1:
             return with_retries(partial(self._compose, name, parts))
-        targets = [f"{folder}/{len(parts)}-{number:08}" for number in range(len(groups))]
+        targets = [f"{directory}/{len(parts)}-{number:08}" for number in range(len(groups))]
         for _ in parallel_map(
-            lambda number: self._joined(targets[number], groups[number], folder), range(len(groups)), self.max_workers
+            lambda number: self._joined(targets[number], groups[number], directory),
+            range(len(groups)),
+            self.max_workers,
         ):
             pass
-        return self._joined(name, targets, folder)
+        return self._joined(name, targets, directory)
 
     def _compose(self, name: str, sources: list[str]) -> storage.Blob:
         blob = self._blob(name)
@@ -244,14 +246,14 @@ class GCPStorage(ObjectStorage):
             raise RemoteUnreachableError(f"The parts of {name} in {self.address} were taken away.") from None
         return blob
 
-    def _clear(self, folder: str) -> None:
+    def _clear(self, directory: str) -> None:
         """Delete the parts of a file; who may not delete leaves them, and the file is complete all the same."""
         try:
-            names = [file.name for file in with_retries(lambda: list(self.find(f"{folder}/")))]
+            names = [file.name for file in with_retries(lambda: list(self.find(f"{directory}/")))]
             for _ in parallel_map(lambda name: with_retries(partial(self.delete, name)), names, self.max_workers):
                 pass
         except RemoteError as error:
-            _log.warning("Parts of a file that is complete stay below %s in gcp://%s: %s", folder, self.name, error)
+            _log.warning("Parts of a file that is complete stay below %s in gcp://%s: %s", directory, self.name, error)
 
     def _reading(self, name: str) -> AbstractContextManager[None]:
         return _translated(f"Reading {name} from {self.address}", missing=f"There is no {name} in {self.address}.")

@@ -54,8 +54,8 @@ class HttpsStorage(CloudStorage):
     def split_location(cls, location: str) -> tuple[str, str]:
         """Return the directory of the remote and the dataset id in the address of a dataset without a namespace."""
         _check_location(location)
-        folder, _, dataset_id = location.rpartition("/")
-        return folder, unquote(dataset_id)
+        directory, _, dataset_id = location.rpartition("/")
+        return directory, unquote(dataset_id)
 
     @classmethod
     def find_location(cls, location: str) -> tuple[str, str]:
@@ -79,7 +79,7 @@ class HttpsStorage(CloudStorage):
         except RemoteFileNotFoundError:
             raise RemoteError(
                 f"{self.address} has no {INDEX_FILE_NAME}, and a web server lists nothing by itself; datasets that "
-                "are uploaded to the folder or bucket behind it with `minari upload` are put into one."
+                "are uploaded to the directory or bucket behind it with `minari upload` are put into one."
             ) from None
         return {name: entries[name] for name in entries if is_dataset_id(name) and name.startswith(prefix or "")}
 
@@ -90,20 +90,20 @@ class HttpsStorage(CloudStorage):
         answers = parallel_map(lambda name: (name, self.has_namespace(name)), sorted(above), self.max_workers)
         return sorted(name for name, is_there in answers if is_there)
 
-    def list_files(self, folder: str) -> Iterable[RemoteFile]:
+    def list_files(self, directory: str) -> Iterable[RemoteFile]:
         """List the files in the manifest of a dataset."""
         try:
-            manifest = self._read_manifest(f"{folder}/")
+            manifest = self._read_manifest(f"{directory}/")
         except RemoteFileNotFoundError:
-            if self.has_file(f"{folder}/{METADATA_NAME}"):
+            if self.has_file(f"{directory}/{METADATA_NAME}"):
                 raise RemoteError(
-                    f"{folder} in {self.address} has no {MANIFEST_NAME}, without which a web server does not list its "
-                    "files; whoever keeps it there should upload it again with `minari upload`."
+                    f"{directory} in {self.address} has no {MANIFEST_NAME}, without which a web server does not list "
+                    "its files; whoever keeps it there should upload it again with `minari upload`."
                 ) from None
             return []
-        listed = [RemoteFile(f"{folder}/{name}", file.size) for name, file in manifest.files.items()]
+        listed = [RemoteFile(f"{directory}/{name}", file.size) for name, file in manifest.files.items()]
         self._sizes.update((file.name, file.size) for file in listed)
-        return [*listed, RemoteFile(f"{folder}/{MANIFEST_NAME}", len(manifest.dump()))]
+        return [*listed, RemoteFile(f"{directory}/{MANIFEST_NAME}", len(manifest.dump()))]
 
     def read_file(self, name: str) -> bytes:
         """Read a small file."""
@@ -149,8 +149,8 @@ class HttpsStorage(CloudStorage):
 
     def _read_only(self) -> RemoteError:
         return RemoteError(
-            f"{self.address} can only be read; upload to the folder or bucket behind the web server, such as "
-            "file:///folder or s3://bucket."
+            f"{self.address} can only be read; upload to the directory or bucket behind the web server, such as "
+            "file:///directory or s3://bucket."
         )
 
     def _url(self, name: str) -> str:
@@ -240,5 +240,6 @@ def _check_location(location: str) -> None:
         )
     if "?" in location or "#" in location:
         raise RemoteError(
-            "The address of a web server must be that of a folder, such as https://host/folder, without '?' and '#'."
+            "The address of a web server must be that of a directory, such as https://host/directory, without '?' and "
+            "'#'."
         )

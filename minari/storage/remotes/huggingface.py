@@ -1,6 +1,6 @@
 """``hf://owner[/namespace]``: the dataset repositories of a user or an organization on the Hugging Face Hub.
 
-The first part of a dataset's id is a repository of the owner, the rest is its folder in there. A dataset is
+The first part of a dataset's id is a repository of the owner, the rest is its directory in there. A dataset is
 uploaded by one commit, so that it is there as a whole or not at all.
 """
 
@@ -157,16 +157,16 @@ class HuggingFaceStorage(CloudStorage):
         full_names = (name for repository, files in contents.items() for name in namespaces_in(repository, files))
         return sorted(self._relative(full_names))
 
-    def list_files(self, folder: str) -> list[RemoteFile]:
-        """All files below a folder; what a repository keeps beside its datasets is left out."""
-        repository, path = self._place(folder)
+    def list_files(self, directory: str) -> list[RemoteFile]:
+        """All files below a directory; what a repository keeps beside its datasets is left out."""
+        repository, path = self._place(directory)
         beside = () if path else (NAMESPACE_METADATA_FILENAME, INDEX_FILE_NAME)
         prefix = f"{path}/" if path else ""
         try:
             files = [file for file in self._repository(repository).tree(path) if file.name not in beside]
         except RemoteFileNotFoundError:
             return []
-        listed = [file._replace(name=f"{folder}/{file.name.removeprefix(prefix)}") for file in files]
+        listed = [file._replace(name=f"{directory}/{file.name.removeprefix(prefix)}") for file in files]
         self._find(self._repository(repository), listed)
         return listed
 
@@ -224,21 +224,21 @@ class HuggingFaceStorage(CloudStorage):
         if snapshot.metadata is None:
             raise old_layout(snapshot.dataset_id)
         repository, path = self._place(snapshot.dataset_id)
-        publisher, folder = self._publisher(repository), f"{path}/" if path else ""
+        publisher, directory = self._publisher(repository), f"{path}/" if path else ""
         card = cache(partial(card_of, snapshot, f"{self.address}/{snapshot.dataset_id}"))
-        small = {folder + MANIFEST_NAME: snapshot.manifest, folder + METADATA_NAME: snapshot.metadata}
-        sizes = {folder + file.name: file.size for file in snapshot.files}
+        small = {directory + MANIFEST_NAME: snapshot.manifest, directory + METADATA_NAME: snapshot.metadata}
+        sizes = {directory + file.name: file.size for file in snapshot.files}
         sizes |= {path: len(content) for path, content in small.items()}
         files, progress = frozenset(sizes), UploadProgress(advance, sizes)
 
         def wanted(state: RepositoryState) -> Operations:
-            if folder + METADATA_NAME in state.files:
+            if directory + METADATA_NAME in state.files:
                 raise already_there(self.address, snapshot.dataset_id)
-            left = sorted(name for name in state.files - files if name.startswith(f"{folder}data/"))
+            left = sorted(name for name in state.files - files if name.startswith(f"{directory}data/"))
             return [
                 *(CommitOperationDelete(name, is_folder=False) for name in left),
                 *(
-                    FileAddition(folder + file.name, str(file.path), file=file, progress=progress)
+                    FileAddition(directory + file.name, str(file.path), file=file, progress=progress)
                     for file in snapshot.files
                 ),
                 *(CommitOperationAdd(*file) for file in small.items()),
@@ -250,7 +250,7 @@ class HuggingFaceStorage(CloudStorage):
             wanted,
             progress=progress,
             check=snapshot.check_unchanged,
-            is_done=lambda: publisher.read(folder + MANIFEST_NAME) == snapshot.manifest,
+            is_done=lambda: publisher.read(directory + MANIFEST_NAME) == snapshot.manifest,
         )
 
     def missing_dataset(self, dataset_id: str) -> RemoteDatasetNotFoundError:

@@ -41,9 +41,9 @@ class ObjectStorage(CloudStorage, ObjectStore):
         found = (file.name.removesuffix(ending) for file in self.find("", ending))
         return sorted(name for name in found if all(map(is_part, name.split("/"))))
 
-    def list_files(self, folder: str) -> Iterable[RemoteFile]:
+    def list_files(self, directory: str) -> Iterable[RemoteFile]:
         """List all files below a directory."""
-        return self.find(f"{folder}/")
+        return self.find(f"{directory}/")
 
     def write_file(self, name: str, content: bytes) -> None:
         """Write a small file, in place of the one that may be there."""
@@ -84,8 +84,10 @@ class _Upload:
             DatasetBusyError: the dataset is changed meanwhile, or an upload of other data was never finished.
             DamagedInTransitError: a file arrives damaged again and again.
         """
-        snapshot, folder = self.snapshot, f"{self.snapshot.dataset_id}/"
-        there = {file.name.removeprefix(folder): file for file in with_retries(lambda: list(self.store.find(folder)))}
+        snapshot, directory = self.snapshot, f"{self.snapshot.dataset_id}/"
+        there = {
+            file.name.removeprefix(directory): file for file in with_retries(lambda: list(self.store.find(directory)))
+        }
         if METADATA_NAME in there:
             raise self._already_there()
         self._claim(force)

@@ -27,7 +27,7 @@ ENTRY_POINT_GROUP = "minari.remotes"
 _FSSPEC_STORE = "minari.storage.remotes.fsspec:FsspecStorage"
 
 _remotes: dict[str, Target] = {
-    "file": ("minari.storage.remotes.folder:FileStorage", "minari"),
+    "file": ("minari.storage.remotes.directory:FileStorage", "minari"),
     **dict.fromkeys(("gcp", "gs"), ("minari.storage.remotes.gcp:GCPStorage", "minari[gcs]")),
     "hf": ("minari.storage.remotes.huggingface:HuggingFaceStorage", "minari[hf]"),
     "http": ("minari.storage.remotes.http:HttpStorage", "urllib3"),
@@ -124,7 +124,7 @@ def parse_address(address: str) -> tuple[str, str]:
     if found is None:
         got = shortened(without_credentials(address) if isinstance(address, str) else address)
         raise RemoteError(
-            f"The address of a remote must be of the form scheme://name, such as file:///folder, got {got}; the "
+            f"The address of a remote must be of the form scheme://name, such as file:///directory, got {got}; the "
             f"schemes that can be used are {', '.join(get_remote_schemes())}.{_as_file_address(address)}"
         )
     return found[1].lower(), found[2].rstrip("/") or "/"

@@ -80,7 +80,7 @@ class S3Storage(FsspecStorage):
             page = self._request("Listing", prefix, "call_s3", "list_objects_v2", **asked)
             for entry in page.get("Contents") or ():
                 name, size = f"{bucket}/{entry.get('Key', '')}", entry.get("Size")
-                if size or not name.endswith("/"):  # otherwise a folder, as consoles make them
+                if size or not name.endswith("/"):  # otherwise a directory, as consoles make them
                     found[name] = {"name": name, "size": size, "ETag": entry.get("ETag"), "type": "file"}
             token = page.get("NextContinuationToken")
             if not page.get("IsTruncated") or token is None:

@@ -40,7 +40,7 @@ class Source(Protocol):
 
     max_workers: int
 
-    def list_files(self, folder: str) -> Iterable[RemoteFile]:
+    def list_files(self, directory: str) -> Iterable[RemoteFile]:
         """List all files below a directory."""
 
     def read_file(self, name: str) -> bytes:
@@ -166,8 +166,8 @@ def _listed(source: Source, dataset_id: str) -> list[RemoteFile]:
 def _nested_datasets(names: Iterable[str]) -> list[str]:
     """Return datasets below the directory of this one, whose namespace has its name."""
     ending = f"/{METADATA_NAME}"
-    folders = (name.removesuffix(ending) for name in names if name.endswith(ending))
-    return [folder for folder in folders if is_dataset_id(folder) and not folder.startswith("data/")]
+    directories = (name.removesuffix(ending) for name in names if name.endswith(ending))
+    return [directory for directory in directories if is_dataset_id(directory) and not directory.startswith("data/")]
 
 
 def _as_listed(name: str, file: RemoteFile) -> ExpectedFile:

@@ -43,18 +43,18 @@ class _Journal:
         is_new: whether there was none of this plan.
     """
 
-    def __init__(self, folder: Directory, plan: DownloadPlan) -> None:
+    def __init__(self, directory: Directory, plan: DownloadPlan) -> None:
         self.done: dict[int, set[int]] = {}
         self._plan = plan
         header = f"{plan.digest}\n"
-        lines = _lines_left(folder)
+        lines = _lines_left(directory)
         self.is_new = lines[:1] != [header]
         if not self.is_new:
             for line in lines[1:]:
                 if line.endswith("\n"):  # the last one may have been cut
                     self._take(line.split())
         flags = os.O_WRONLY | (os.O_TRUNC if self.is_new else os.O_APPEND)
-        self._file = os.fdopen(folder.create(_JOURNAL_NAME, flags), "wb" if self.is_new else "ab", buffering=0)
+        self._file = os.fdopen(directory.create(_JOURNAL_NAME, flags), "wb" if self.is_new else "ab", buffering=0)
         self._file.write(header.encode() if self.is_new else b"\n")
 
     def _take(self, words: list[str]) -> None:
@@ -83,14 +83,14 @@ class _Journal:
         self._file.close()
 
 
-def _lines_left(folder: Directory) -> list[str]:
+def _lines_left(directory: Directory) -> list[str]:
     """Return the lines of the journal that an earlier call has left; anything else of its name is removed."""
     try:
-        return folder.read(_JOURNAL_NAME, _LARGEST_JOURNAL).decode("ascii", "replace").splitlines(keepends=True)
+        return directory.read(_JOURNAL_NAME, _LARGEST_JOURNAL).decode("ascii", "replace").splitlines(keepends=True)
     except FileNotFoundError:
         return []
     except (UnsafePathError, OSError):
-        _remove(Path(folder.path, _JOURNAL_NAME))
+        _remove(Path(directory.path, _JOURNAL_NAME))
         return []
 
 
@@ -106,25 +106,25 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def fetch_files(source: Source, plan: DownloadPlan, folder: Path, like: Path | None = None) -> Path:
+def fetch_files(source: Source, plan: DownloadPlan, directory: Path, like: Path | None = None) -> Path:
     """Download the files of a plan into a directory, and make sure that they are as expected.
 
     Args:
         source: the remote.
         plan: the expected files.
-        folder: directory that nobody else works in. What an earlier call has left there of the same plan is kept.
+        directory: directory that nobody else works in. What an earlier call has left there of the same plan is kept.
         like: directory of a dataset that may hold some of the files already; these are copied.
 
     Returns:
-        The directory of the files, inside ``folder``.
+        The directory of the files, inside ``directory``.
 
     Raises:
         DatasetCorruptError: a file arrives damaged again and again.
         RemoteError: the remote does not answer, or there is too little room.
         OSError: a file cannot be written.
     """
-    files = folder / _FILES_NAME
-    with Directory(folder) as opened, _Journal(opened, plan) as journal:
+    files = directory / _FILES_NAME
+    with Directory(directory) as opened, _Journal(opened, plan) as journal:
         if journal.is_new or files.is_symlink() or not files.is_dir():
             _remove(files)
             files.mkdir()
@@ -182,17 +182,17 @@ class _Fetching:
 
     def _copy(self, like: Path) -> None:
         """Copy the files that another directory holds with the expected content."""
-        with Directory(like) as folder:
+        with Directory(like) as directory:
             for number, file in enumerate(self._plan.files):
-                if number not in self._complete and self._is_copied(file, folder):
+                if number not in self._complete and self._is_copied(file, directory):
                     self._here.pop(number, None)
                     self._complete.add(number)
 
-    def _is_copied(self, file: ExpectedFile, folder: Directory) -> bool:
+    def _is_copied(self, file: ExpectedFile, directory: Directory) -> bool:
         if file.checksum is None:
             return False
         try:
-            descriptor = folder.open(file.name)
+            descriptor = directory.open(file.name)
         except (OSError, UnsafePathError):
             return False
         with os.fdopen(descriptor, "rb") as source:

@@ -85,7 +85,7 @@ def install_dataset(
     download_dir = destination.with_name(f".{destination.name}.download")
     with (
         storage_errors(destination, "downloaded"),
-        work_dir(download_dir, f"downloading {dataset_id}") as folder,
+        work_dir(download_dir, f"downloading {dataset_id}") as directory,
         ThreadPoolExecutor(1) as other,
     ):
         restore_replaced(destination)
@@ -95,11 +95,11 @@ def install_dataset(
         elif existing == "keep" and dataset_exists(destination):
             return
         brought = other.submit(_fetch_namespaces, remote, parsed.namespace if namespaces else None, datasets_root)
-        received = fetch_dataset(remote, dataset_id, folder, destination if dataset_exists(destination) else None)
+        received = fetch_dataset(remote, dataset_id, directory, destination if dataset_exists(destination) else None)
         for level, content in brought.result().items():
             ensure_namespace_directories(datasets_root, level, content)
         if existing == "replace" and dataset_exists(destination):
-            replace_directory(received, destination, folder / f"replaced-{os.urandom(6).hex()}")
+            replace_directory(received, destination, directory / f"replaced-{os.urandom(6).hex()}")
             return
         try:
             publish_directory(received, destination)
@@ -108,17 +108,17 @@ def install_dataset(
                 raise
 
 
-def fetch_dataset(remote: Remote, dataset_id: str, folder: Path, like: Path | None = None) -> Path:
+def fetch_dataset(remote: Remote, dataset_id: str, directory: Path, like: Path | None = None) -> Path:
     """Download the files of a dataset into a directory, checked.
 
     Args:
         remote: the source.
         dataset_id: id of the dataset.
-        folder: directory that nobody else works in; what an earlier call has left there is used.
+        directory: directory that nobody else works in; what an earlier call has left there is used.
         like: directory of a dataset that may hold some of the files already; these are copied.
 
     Returns:
-        The directory of the files, inside ``folder``.
+        The directory of the files, inside ``directory``.
 
     Raises:
         RemoteDatasetNotFoundError: there is no such dataset.
@@ -136,7 +136,7 @@ def fetch_dataset(remote: Remote, dataset_id: str, folder: Path, like: Path | No
                 )
             if not remote.has_dataset(dataset_id):
                 raise remote.missing_dataset(dataset_id)  # half of it has been uploaded
-        fetched = fetch_files(remote, plan, folder, like)
+        fetched = fetch_files(remote, plan, directory, like)
     if not (fetched / "data").is_dir():
         raise RemoteError(f"The remote was asked for {dataset_id} and sent something else; ask it again.")
     if all(file.checksum is not None for file in plan.files):
@@ -182,9 +182,9 @@ def fetch_namespace_metadata(remote: Remote, namespace: str) -> bytes:
 
 def write_namespace_metadata(root: Path, namespace: str, content: bytes) -> None:
     """Write the metadata of one namespace, in place of what may be there; those around it are left alone."""
-    folder = root.joinpath(*parse_namespace(namespace))
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / NAMESPACE_METADATA_FILENAME, content)
+    directory = root.joinpath(*parse_namespace(namespace))
+    directory.mkdir(parents=True, exist_ok=True)
+    write_atomically(directory / NAMESPACE_METADATA_FILENAME, content)
 
 
 def _fetch_namespaces(remote: Remote, namespace: str | None, root: Path) -> dict[str, bytes | str]:

@@ -18,7 +18,7 @@ from minari.errors import DatasetCorruptError
 
 __all__ = ["MANIFEST_NAME", "PIECE_SIZE", "Manifest", "ManifestFile"]
 
-#: Of the file, in the folder of a dataset.
+#: Of the file, in the directory of a dataset.
 MANIFEST_NAME = "data/manifest.json"
 
 #: Bytes that are fetched, checked and counted as one.
@@ -52,7 +52,7 @@ class Manifest:
     Attributes:
         dataset_id: of the dataset.
         format_version: that of the dataset's layout, as in its metadata; None where that has none.
-        files: by their names relative to the folder of the dataset.
+        files: by their names relative to the directory of the dataset.
         piece_size: in bytes.
     """
 

@@ -74,11 +74,11 @@ class Remote(ABC):
         """List the namespaces that have metadata."""
 
     @abstractmethod
-    def list_files(self, folder: str) -> Iterable[RemoteFile]:
+    def list_files(self, directory: str) -> Iterable[RemoteFile]:
         """List all files below a directory, at any depth; none where there is no such directory.
 
         Args:
-            folder: exactly this one: ``x-v1`` does not mean ``x-v10``.
+            directory: exactly this one: ``x-v1`` does not mean ``x-v10``.
         """
 
     @abstractmethod

@@ -109,20 +109,20 @@ def is_hidden(name: str) -> bool:
     return any(part.startswith(".") and part.strip(".") for part in name.split("/"))
 
 
-def file_within(folder: Path, name: str) -> Path:
+def file_within(directory: Path, name: str) -> Path:
     """Return the path of a file of a dataset, by the name that it has on a remote.
 
     >>> file_within(Path("x-v0"), "data/metadata.json").parts
     ('x-v0', 'data', 'metadata.json')
 
     Args:
-        folder: directory of the dataset.
+        directory: directory of the dataset.
         name: relative to that directory, its parts joined by ``/``.
 
     Raises:
         UnsafeNameError: the name would lead out of the directory, on this or on another system.
     """
-    return folder.joinpath(*_parts(name))
+    return directory.joinpath(*_parts(name))
 
 
 def _parts(name: str) -> tuple[str, ...]:
@@ -161,6 +161,6 @@ def refuse_bad_names(names: Iterable[str]) -> None:
     for parts in taken:
         if any(parts[:end] in taken for end in range(1, len(parts))):
             raise UnsafeNameError(
-                f"The dataset holds both a file {shortened(taken[parts])} and a file in the place of its folder; "
+                f"The dataset holds both a file {shortened(taken[parts])} and a file in the place of its directory; "
                 "nothing is copied until one has been renamed."
             )

@@ -58,14 +58,14 @@ class SnapshotFile:
 
     Attributes:
         name: relative to the directory of the dataset, its parts joined by ``/``.
-        folder: directory of the dataset.
+        directory: directory of the dataset.
         size: in bytes.
         checksums: of its content, by their algorithm: sha256, and those of the remote.
         pieces: the sha256 of each piece, where it is more than one.
     """
 
     name: str
-    folder: Path
+    directory: Path
     size: int
     checksums: Mapping[str, Checksum]
     pieces: tuple[str, ...]
@@ -73,12 +73,12 @@ class SnapshotFile:
     @property
     def path(self) -> Path:
         """Path of the file."""
-        return file_within(self.folder, self.name)
+        return file_within(self.directory, self.name)
 
     def open(self) -> BinaryIO:
         """Open the file for reading, as a regular file beneath the directory of the dataset."""
-        with Directory(self.folder) as folder:
-            return os.fdopen(folder.open(self.name), "rb")
+        with Directory(self.directory) as directory:
+            return os.fdopen(directory.open(self.name), "rb")
 
     @property
     def sha256(self) -> str:
@@ -100,7 +100,7 @@ class UploadSnapshot:
 
     Attributes:
         dataset_id: of the dataset.
-        folder: its directory.
+        directory: its directory.
         files: all but the hidden ones, ``data/metadata.json`` and ``data/manifest.json``.
         manifest: the content of ``data/manifest.json``, made now.
         metadata: the content of ``data/metadata.json``, None where an old dataset has none.
@@ -109,7 +109,7 @@ class UploadSnapshot:
     """
 
     dataset_id: str
-    folder: Path
+    directory: Path
     files: tuple[SnapshotFile, ...]
     manifest: bytes
     metadata: bytes | None
@@ -132,8 +132,8 @@ class UploadSnapshot:
         Raises:
             DatasetBusyError: a file has been written meanwhile.
         """
-        if local_files(self.folder) != self.at_rest:
-            raise _changed(self.folder)
+        if local_files(self.directory) != self.at_rest:
+            raise _changed(self.directory)
 
 
 def old_layout(dataset_id: str) -> RemoteError:
@@ -160,21 +160,21 @@ def take_snapshot(
         DatasetCorruptError: its metadata are damaged.
         RemoteError: a file in it cannot be sent.
     """
-    folder = get_dataset_path(str(DatasetId.parse(dataset_id)), root=root)
-    if not dataset_exists(folder):
-        raise DatasetNotFoundError(f"There is no dataset {dataset_id} at {folder} to upload.")
-    raw = read_raw_metadata(folder / "data")
-    refuse_unfinished(folder / "data")
-    at_rest = local_files(folder)
+    directory = get_dataset_path(str(DatasetId.parse(dataset_id)), root=root)
+    if not dataset_exists(directory):
+        raise DatasetNotFoundError(f"There is no dataset {dataset_id} at {directory} to upload.")
+    raw = read_raw_metadata(directory / "data")
+    refuse_unfinished(directory / "data")
+    at_rest = local_files(directory)
     refuse_bad_names(file.name for file in at_rest)
     wanted = {"sha256", *algorithms}
     with ThreadPoolExecutor(_HASHING_THREADS) as pool:
-        looked_at = pool.map(partial(_look_at, folder, wanted), at_rest)
+        looked_at = pool.map(partial(_look_at, directory, wanted), at_rest)
         files = list(track(looked_at, f"checking {dataset_id}", total=len(at_rest), unit="files"))
     listed = {file.name: ManifestFile(file.size, file.sha256, file.pieces) for file in files}
     metadata = None
     if METADATA_NAME in listed:
-        with Directory(folder) as opened:
+        with Directory(directory) as opened:
             metadata = opened.read(METADATA_NAME, METADATA_LIMIT)
         if raw.get("dataset_id") not in (None, dataset_id):  # it was moved or copied here
             raw = with_id_of_place(raw, dataset_id)
@@ -182,7 +182,7 @@ def take_snapshot(
             listed[METADATA_NAME] = _file_of(metadata)
     return UploadSnapshot(
         dataset_id,
-        folder,
+        directory,
         tuple(file for file in files if file.name != METADATA_NAME),
         Manifest(dataset_id, raw.get("minari_version"), listed).dump(),
         metadata,
@@ -191,12 +191,12 @@ def take_snapshot(
     )
 
 
-def _look_at(folder: Path, algorithms: Collection[str], file: LocalFile) -> SnapshotFile:
+def _look_at(directory: Path, algorithms: Collection[str], file: LocalFile) -> SnapshotFile:
     pieces: list[str] = []
 
     def content() -> Iterator[bytes]:
         size = 0
-        with Directory(folder) as opened, os.fdopen(opened.open(file.name), "rb") as reader:
+        with Directory(directory) as opened, os.fdopen(opened.open(file.name), "rb") as reader:
             while piece := reader.read(PIECE_SIZE):
                 size += len(piece)
                 if size > file.size:
@@ -205,10 +205,10 @@ def _look_at(folder: Path, algorithms: Collection[str], file: LocalFile) -> Snap
                     pieces.append(checksum_of(piece, "sha256").value)
                 yield piece
         if size != file.size:
-            raise _changed(folder)
+            raise _changed(directory)
 
     checksums = checksums_of(content(), file.size, algorithms)
-    return SnapshotFile(file.name, folder, file.size, checksums, tuple(pieces))
+    return SnapshotFile(file.name, directory, file.size, checksums, tuple(pieces))
 
 
 def _file_of(content: bytes) -> ManifestFile:
@@ -217,25 +217,25 @@ def _file_of(content: bytes) -> ManifestFile:
     return ManifestFile(len(content), checksum_of(content, "sha256").value, tuple(checksums if len(pieces) > 1 else ()))
 
 
-def _changed(folder: Path) -> DatasetBusyError:
+def _changed(directory: Path) -> DatasetBusyError:
     return DatasetBusyError(
-        f"The dataset {folder} was changed while it was copied; try again when nobody is writing it."
+        f"The dataset {directory} was changed while it was copied; try again when nobody is writing it."
     )
 
 
-def local_files(folder: Path) -> tuple[LocalFile, ...]:
+def local_files(directory: Path) -> tuple[LocalFile, ...]:
     """Return the files in the directory of a dataset, sorted, without hidden ones and the manifest of a remote.
 
     Raises:
         RemoteError: a link leads elsewhere, or something is no file.
     """
-    files = (file for file in _files_below(folder) if file.name != MANIFEST_NAME)
+    files = (file for file in _files_below(directory) if file.name != MANIFEST_NAME)
     return tuple(sorted(files, key=lambda file: file.name.split("/")))
 
 
-def _files_below(folder: Path) -> Iterator[LocalFile]:
-    base = folder.resolve()
-    pending = [(folder, "")]
+def _files_below(directory: Path) -> Iterator[LocalFile]:
+    base = directory.resolve()
+    pending = [(directory, "")]
     while pending:
         inner, prefix = pending.pop()
         for path in inner.iterdir():
@@ -256,5 +256,5 @@ def regular_file(path: Path, base: Path) -> tuple[int, tuple[int, int]]:
         )
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
-        raise RemoteError(f"{path} is a link to a folder, or no file at all; take it out of the dataset.")
+        raise RemoteError(f"{path} is a link to a directory, or no file at all; take it out of the dataset.")
     return status.st_size, (status.st_ino, status.st_mtime_ns)

@@ -24,31 +24,31 @@ _PATIENCE = 600.0  # seconds in which it changes nothing, as when it computes ch
 
 
 @contextmanager
-def work_dir(folder: Path, purpose: str) -> Iterator[Path]:
+def work_dir(directory: Path, purpose: str) -> Iterator[Path]:
     """Work alone in a hidden directory; another program that works there is waited for.
 
     The directory is removed when the block succeeds. When it fails, or the process is killed, its content
     stays for the next program, unless nothing was achieved.
 
     Args:
-        folder: the directory, created if missing, with its parents.
+        directory: the directory, created if missing, with its parents.
         purpose: shown to those who wait for it, such as ``"downloading x-v0"``.
 
     Yields:
         The directory.
     """
-    created = make_parents(folder.parent)
+    created = make_parents(directory.parent)
     try:
-        held = _locked(folder, purpose)
+        held = _locked(directory, purpose)
         try:
-            yield folder
+            yield directory
         except BaseException:
-            if held.is_held and not _is_worth_keeping(folder):
-                shutil.rmtree(folder, ignore_errors=True)
+            if held.is_held and not _is_worth_keeping(directory):
+                shutil.rmtree(directory, ignore_errors=True)
             raise
         else:
             if held.is_held:
-                shutil.rmtree(folder, ignore_errors=True)
+                shutil.rmtree(directory, ignore_errors=True)
         finally:
             held.release()
     except BaseException:
@@ -56,49 +56,49 @@ def work_dir(folder: Path, purpose: str) -> Iterator[Path]:
         raise
 
 
-def _is_worth_keeping(folder: Path) -> bool:
-    return any(files for path, _, files in os.walk(folder) if Path(path) != folder)
+def _is_worth_keeping(directory: Path) -> bool:
+    return any(files for path, _, files in os.walk(directory) if Path(path) != directory)
 
 
-def _locked(folder: Path, purpose: str) -> Lock:
+def _locked(directory: Path, purpose: str) -> Lock:
     while True:
-        held = _opened(folder)
+        held = _opened(directory)
         if held is None:
-            held = _waited_for(folder, purpose)
+            held = _waited_for(directory, purpose)
         if held.is_at_its_path():
             return held
-        held.release()  # the other program has finished, and removed the folder
+        held.release()  # the other program has finished, and removed the directory
 
 
-def _opened(folder: Path) -> Lock | None:
-    while True:  # as the folder, and empty ones around it, may be removed between any two lines
-        make_directory(folder)
+def _opened(directory: Path) -> Lock | None:
+    while True:  # as the directory, and empty ones around it, may be removed between any two lines
+        make_directory(directory)
         try:
-            return try_lock(folder / LOCK_FILE_NAME)
+            return try_lock(directory / LOCK_FILE_NAME)
         except FileNotFoundError:
             continue
 
 
-def _waited_for(folder: Path, purpose: str) -> Lock:
-    seen, since = _newest(folder), time.monotonic()
+def _waited_for(directory: Path, purpose: str) -> Lock:
+    seen, since = _newest(directory), time.monotonic()
     with progress(f"waiting for another program that is {purpose}", None, unit="looks") as advance:
-        while (held := _opened(folder)) is None:
+        while (held := _opened(directory)) is None:
             time.sleep(_PAUSE)
             advance(1)
             if time.monotonic() - since > _PATIENCE:
-                if seen == (newest := _newest(folder)):
+                if seen == (newest := _newest(directory)):
                     raise DatasetBusyError(
-                        f"Another program that is {purpose} has changed nothing in {folder} for {_PATIENCE / 60:g} "
+                        f"Another program that is {purpose} has changed nothing in {directory} for {_PATIENCE / 60:g} "
                         f"minutes; see whether it hangs, end it, and try again."
                     )
                 seen, since = newest, time.monotonic()
     return held
 
 
-def _newest(folder: Path) -> tuple[int, int]:
+def _newest(directory: Path) -> tuple[int, int]:
     """Return the number of files in a directory and the newest time, which change while a program writes there."""
     times = [0]
-    for path, _, names in os.walk(folder):
+    for path, _, names in os.walk(directory):
         for name in names:
             with suppress(OSError):
                 times.append(os.lstat(os.path.join(path, name)).st_mtime_ns)  # noqa: PTH118

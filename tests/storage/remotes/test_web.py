@@ -162,7 +162,7 @@ class TestReadOnly:
             lambda: remote.upload_namespace("n"),
             lambda: remote.write_file("x", b""),
         ):
-            with pytest.raises(errors.RemoteError, match=r"can only be read; upload to the folder or bucket"):
+            with pytest.raises(errors.RemoteError, match=r"can only be read; upload to the directory or bucket"):
                 action()
         assert web.requests == []
 

@@ -1,7 +1,7 @@
-"""Arrays in HDF5 files of anybody: where their bytes lie, and their values.
+"""Arrays in untrusted HDF5 files: the positions of their bytes, and their values.
 
-Understood is what HDF5 libraries write by default since 1.8, and what this library writes. What lies in
-other files is refused.
+Supports what HDF5 libraries write by default since 1.8, and what this library writes. Values in other files
+are refused.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ from minari.spaces import Column, object_column
 
 _OLD_FILL_VALUE, _EXTERNAL_FILES = 0x4, 0x7
 _COMPACT, _CONTIGUOUS, _CHUNKED, _VIRTUAL = range(4)
-_TREE, _SINGLE, _IMPLICIT, FIXED_ARRAY = range(4)  # how chunks are found; the first is of old files
+_TREE, _SINGLE, _IMPLICIT, FIXED_ARRAY = range(4)  # kinds of chunk indexes; the first is of old files
 _NODE: Final = struct.Struct("<4sBBHQQ")  # signature, type, level, children, left and right neighbors
 _MOST_LEVELS: Final = 32
-_SINGLE_FILTERED: Final = 2  # a flag of arrays in one chunk
+_SINGLE_FILTERED: Final = 2  # a flag of arrays with a single chunk
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A chunk that is in the file.
+    """A chunk in the file.
 
     Attributes:
         corner: its first indices.
-        address: of its bytes.
-        size: their number.
-        skipped: the filters that it did not go through, a bit each.
+        address: address of its bytes.
+        size: number of its bytes.
+        skipped: the filters that were not applied to it, one bit each.
     """
 
     corner: tuple[int, ...]
@@ -63,20 +63,20 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class ArrayObject:
-    """An array as its header describes it.
+    """An array as described by its header.
 
     Attributes:
-        kind: of its elements.
-        shape: of the array.
-        most: what its shape can grow to.
-        layout: how its bytes lie.
-        address: of its bytes, or of the table of its chunks; UNDEFINED where there are none.
-        data: its bytes, where they are in the header.
-        chunking: how it lies in chunks, None where it does not.
-        index: how the chunks are found.
-        index_data: what else the header says about that.
+        kind: kind of its elements.
+        shape: shape of the array.
+        most: maximum shape that it can grow to.
+        layout: layout of its bytes.
+        address: address of its bytes, or of the table of its chunks; UNDEFINED if there are none.
+        data: its bytes, if they are in the header.
+        chunking: its chunks, None if it is contiguous.
+        index: kind of the chunk index.
+        index_data: parameters of the chunk index in the header.
         fill: the bytes of an element that was never written.
-        is_ascii: whether it holds texts that are marked as ASCII, as byte strings of other programs are.
+        is_ascii: True if it contains texts marked as ASCII, as by other programs for byte strings.
     """
 
     kind: Kind
@@ -93,31 +93,31 @@ class ArrayObject:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the elements as they lie in the file."""
+        """Return the dtype of the elements in the file."""
         return VARIABLE_LENGTH if isinstance(self.kind, str) else self.kind
 
     @property
     def nbytes(self) -> int:
-        """The number of bytes of all elements."""
+        """Return the number of bytes of all elements."""
         return math.prod(self.shape, start=self.dtype.itemsize)
 
 
 def is_array(messages: Messages) -> bool:
-    """Whether an object with these messages is an array."""
+    """Return whether an object with these messages is an array."""
     return DATATYPE in messages and DATASPACE in messages and LAYOUT in messages
 
 
 def decode_array(messages: Messages, name: str) -> ArrayObject:
-    """Return what the header of an array says.
+    """Return the array described by a header.
 
     Args:
-        messages: of the array.
-        name: of the array and its file, for errors.
+        messages: messages of the array.
+        name: name of the array and its file, for errors.
 
     Raises:
         ValueError: it is damaged.
-        NotUnderstood: it is kept in an unusual way.
-        UnsafePathError: its values lie in other files.
+        NotUnderstood: it is stored in an unusual way.
+        UnsafePathError: its values are in other files.
     """
     layout, space, datatype = (the_message(messages, kind) for kind in (LAYOUT, DATASPACE, DATATYPE))
     if layout is None or space is None or datatype is None or len(layout) < 2:
@@ -125,7 +125,7 @@ def decode_array(messages: Messages, name: str) -> ArrayObject:
     version, layout_kind = layout[0], layout[1]
     if _EXTERNAL_FILES in messages or (version >= 3 and layout_kind == _VIRTUAL):
         raise UnsafePathError(
-            f"The values of {name} lie in other files, which are not opened; put them into the file itself, or "
+            f"The values of {name} are in other files, which are not opened; put them into the file itself, or "
             f"download the dataset from another place."
         )
     kind, (shape, most) = decode_datatype(datatype), decode_space(space)
@@ -170,7 +170,7 @@ def _with_chunks(array: ArrayObject, layout: bytes, filters: tuple[Filter, ...])
 
 
 def _fill(messages: Messages) -> bytes:
-    """The bytes of an element that was never written; empty for zeros."""
+    """Return the bytes of an element that was never written; empty for zeros."""
     body = the_message(messages, FILL_VALUE)
     if body is None:
         old = the_message(messages, _OLD_FILL_VALUE)
@@ -227,7 +227,7 @@ def chunks_of(source: Source, array: ArrayObject) -> list[Chunk]:
 
     Raises:
         ValueError: they are damaged.
-        NotUnderstood: they are found in an unusual way.
+        NotUnderstood: the chunk index has an unusual form.
     """
     chunking = array.chunking
     if chunking is None or array.address == UNDEFINED or not all(array.shape):
@@ -269,7 +269,7 @@ def _tree_chunks(source: Source, array: ArrayObject, address: int, level: int | 
 
 
 def _grid(array: ArrayObject, bytes_for_each: int, source: Source) -> list[tuple[int, ...]]:
-    """The corners of all chunks, in the order of tables, of which each takes some bytes of the file."""
+    """Return the corners of all chunks in the order of tables, each of which takes some bytes of the file."""
     sides = array.chunking.shape if array.chunking else ()
     most = [max(side, now) for side, now in zip(array.most, array.shape, strict=True)]
     if UNDEFINED in most:
@@ -317,7 +317,7 @@ def _fixed_array_chunks(source: Source, array: ArrayObject, size: int) -> list[C
 
 
 def _fixed_array_elements(source: Source, header_at: int, block_at: int, form: tuple[int, int, int, int]) -> bytes:
-    """The elements of a table of chunks, those of pages that were never written being undefined."""
+    """Return the elements of a table of chunks; those of pages that were never written are undefined."""
     filtered, element, page_bits, count = form
     start = _ARRAY_BLOCK.pack(b"FADB", 0, filtered, header_at)
     page = 1 << page_bits if page_bits < 64 else count
@@ -343,11 +343,11 @@ def _fixed_array_elements(source: Source, header_at: int, block_at: int, form: t
 
 
 def stored_column(source: Source, array: ArrayObject) -> StoredColumn | None:
-    """Return an array in chunks as it is stored; None where it is not, or lacks one of its chunks.
+    """Return the stored form of a chunked array; None if it is not chunked, or lacks a chunk.
 
     Raises:
         ValueError: it is damaged.
-        NotUnderstood: its chunks are found in an unusual way.
+        NotUnderstood: the chunk index has an unusual form.
     """
     if array.chunking is None or not all(array.shape) or not isinstance(array.kind, np.dtype):
         return None
@@ -359,16 +359,16 @@ def stored_column(source: Source, array: ArrayObject) -> StoredColumn | None:
 
 
 def read_array(source: Source, array: ArrayObject, *, ascii_as_bytes: bool = False) -> Column:
-    """Return the values of an array: text as ``str``, byte strings as ``bytes``, anything else as it is stored.
+    """Return the values of an array: text as ``str``, byte strings as ``bytes``, anything else as stored.
 
     Args:
         source: the bytes of the file.
-        array: what its header says.
-        ascii_as_bytes: whether texts that are marked as ASCII are byte strings.
+        array: the array described by its header.
+        ascii_as_bytes: True if texts marked as ASCII are byte strings.
 
     Raises:
         ValueError: it is damaged.
-        NotUnderstood: it is kept in an unusual way.
+        NotUnderstood: it is stored in an unusual way.
     """
     elements = _elements(source, array)
     if not isinstance(array.kind, str):
@@ -385,7 +385,7 @@ def read_array(source: Source, array: ArrayObject, *, ascii_as_bytes: bool = Fal
 
 
 def _elements(source: Source, array: ArrayObject) -> npt.NDArray[Any]:
-    """The elements as they lie in the file, together."""
+    """Return the concatenated elements as stored in the file."""
     dtype, shape, size = array.dtype, array.shape, array.nbytes
     if array.chunking is not None:
         return _chunked_elements(source, array, array.chunking)
@@ -411,7 +411,7 @@ def _check_room(source: Source, size: int) -> None:
 
 
 def _filled(array: ArrayObject) -> npt.NDArray[Any]:
-    """An array that holds nothing but the fill value."""
+    """Return an array that contains only the fill value."""
     dtype = array.dtype
     if isinstance(array.kind, str) or len(array.fill) != dtype.itemsize:
         return np.zeros(array.shape, dtype)

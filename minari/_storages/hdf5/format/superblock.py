@@ -1,4 +1,4 @@
-"""The first bytes of an HDF5 file: where it ends, and how to say that it ends further on.
+"""The first bytes of an HDF5 file: its end, and how to move it.
 
 The layouts are those of the HDF5 File Format Specification, II.A.
 """
@@ -15,14 +15,14 @@ from minari._storages.hdf5.format.source import NotUnderstood, Source
 from minari.errors import DatasetCorruptError
 
 
-#: How many bytes of a file to give to :func:`read_superblock`.
+#: Number of bytes of a file to pass to :func:`read_superblock`.
 SUPERBLOCK_SIZE: Final = 100
 
 _SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 _UNDEFINED: Final = b"\xff" * 8
 _CHECKSUM_AT: Final = 44
 
-#: Of each version where the size of addresses, the end of the file, and the address of the root stand.
+#: For each version, the positions of the size of addresses, the end of the file, and the address of the root.
 _PLACES: Final[dict[int | None, tuple[int, int, int]]] = {
     0: (13, 40, 64),
     1: (13, 44, 68),
@@ -30,20 +30,20 @@ _PLACES: Final[dict[int | None, tuple[int, int, int]]] = {
     3: (9, 28, 36),
 }
 
-#: Bytes of what :func:`new_superblock` returns.
+#: Size of the result of :func:`new_superblock`.
 NEW_SUPERBLOCK_SIZE: Final = 48
 
 
 @dataclass(frozen=True, slots=True)
 class Superblock:
-    """What a file says about itself at its beginning.
+    """The description of a file at its beginning.
 
     Attributes:
         data: the bytes of the superblock.
-        end_at: where among them the end of the file stands.
+        end_at: position of the end of the file in it.
         root: the address of the header of the root group.
-        leaf_k, node_k: half the size of leaves and nodes of its groups.
-        in_use: whether a program marked the file as being written in place, and did not take that back.
+        leaf_k, node_k: half the capacity of leaves and nodes of its groups.
+        in_use: True if a program marked the file as being written in place and did not remove the mark.
     """
 
     data: bytes
@@ -55,12 +55,12 @@ class Superblock:
 
     @property
     def end(self) -> int:
-        """Where the file ends."""
+        """Return the end of the file."""
         end: int = struct.unpack_from("<Q", self.data, self.end_at)[0]
         return end
 
     def with_end(self, end: int) -> bytes:
-        """The bytes of the superblock of a file that ends elsewhere."""
+        """Return the bytes of the superblock of a file with another end."""
         data = bytearray(self.data)
         struct.pack_into("<Q", data, self.end_at, end)
         if data[8] >= 2:
@@ -69,7 +69,7 @@ class Superblock:
 
 
 def check_not_in_use(superblock: Superblock, name: str) -> None:
-    """Refuse a file that a program was writing in place when it died.
+    """Refuse a file that a program was writing in place when it was killed.
 
     Raises:
         DatasetCorruptError: the file has the mark of such a program.
@@ -82,19 +82,19 @@ def check_not_in_use(superblock: Superblock, name: str) -> None:
 
 
 def find_superblock(source: Source, name: str) -> Superblock:
-    """Return the superblock of a file that is only read, and let the addresses of the source count from it.
+    """Return the superblock of a read-only file, and set the origin of the addresses of the source.
 
     Args:
         source: the file.
-        name: of the file, for errors.
+        name: name of the file, for errors.
 
     Raises:
-        DatasetCorruptError: the file is not HDF5, or cut off.
-        NotUnderstood: it has addresses of another size.
+        DatasetCorruptError: the file is not HDF5, or truncated.
+        NotUnderstood: its addresses have another size.
     """
     place, following, start = 0, 0, b""
     while following + 48 <= source.size and start[:8] != _SIGNATURE:
-        place, following = following, max(512, 2 * following)  # behind a user block
+        place, following = following, max(512, 2 * following)  # after a user block
         start = source.read(place, min(SUPERBLOCK_SIZE, source.size - place))
     source.base = place
     version = start[8] if start[:8] == _SIGNATURE else None
@@ -117,20 +117,20 @@ def find_superblock(source: Source, name: str) -> Superblock:
 
 
 def _has_checksum(start: bytes) -> bool:
-    """Whether the checksum is right, which superblocks have from version 2 on."""
+    """Return whether the checksum is correct, which superblocks have since version 2."""
     found: int = struct.unpack_from("<I", start, _CHECKSUM_AT)[0]
     return found == checksum(start[:_CHECKSUM_AT])
 
 
 def read_superblock(start: bytes, name: str) -> Superblock:
-    """The superblock at the beginning of a file.
+    """Return the superblock at the beginning of a file.
 
     Args:
-        start: the first ``SUPERBLOCK_SIZE`` bytes of the file, or all where it is shorter.
-        name: of the file, for errors.
+        start: the first ``SUPERBLOCK_SIZE`` bytes of the file, or all if it is shorter.
+        name: name of the file, for errors.
 
     Raises:
-        DatasetCorruptError: the file is not HDF5, or laid out in a way in which it cannot be extended.
+        DatasetCorruptError: the file is not HDF5, or has a layout that cannot be extended.
     """
     version = start[8] if len(start) >= 48 and start[:8] == _SIGNATURE else None
     if version in (0, 1) and start[13:15] == b"\x08\x08":
@@ -140,7 +140,7 @@ def read_superblock(start: bytes, name: str) -> Superblock:
             leaf_k, node_k = struct.unpack_from("<HH", start, 16)
             return Superblock(start[: base + 72], base + 16, root, leaf_k, node_k, in_use=False)
     elif version in (2, 3) and start[9:11] == b"\x08\x08" and start[12:28] == bytes(8) + _UNDEFINED:
-        in_use = version == 3 and bool(start[11] & 1)  # version 2 does not have the mark, whatever stands there
+        in_use = version == 3 and bool(start[11] & 1)  # version 2 does not have the mark, whatever the bits are
         (root,) = struct.unpack_from("<Q", start, 36)
         return Superblock(start[:48], 28, root, LEAF_K, NODE_K, in_use)
     elif version is None:
@@ -155,11 +155,11 @@ def read_superblock(start: bytes, name: str) -> Superblock:
 
 
 def new_superblock(root: int, end: int) -> bytes:
-    """The beginning of a new file, in the version that has the mark of a file being written in place.
+    """Return the beginning of a new file, in the version with the mark of a file being written in place.
 
     Args:
         root: the address of the header of the root group.
-        end: where the file ends.
+        end: end of the file.
     """
     sizes_of_addresses_and_lengths = 8, 8
     data = struct.pack("<8sBBBBQ8sQQ", _SIGNATURE, 3, *sizes_of_addresses_and_lengths, 0, 0, _UNDEFINED, end, root)

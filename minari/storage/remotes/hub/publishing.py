@@ -247,8 +247,10 @@ class HubPublisher:
     def _registers(self, files: frozenset[str], path: str, own: bytes, given: Mapping[str, bytes]) -> dict[str, bytes]:
         """The metadata of all namespaces around a file that have none yet, and the outermost one's registers."""
         name = self.repository.name.partition("/")[2]
-        folders = path.split("/")[:-1]
-        around = ["/".join([*folders[:depth], NAMESPACE_METADATA_FILENAME]) for depth in range(1, len(folders) + 1)]
+        directories = path.split("/")[:-1]
+        around = [
+            "/".join([*directories[:depth], NAMESPACE_METADATA_FILENAME]) for depth in range(1, len(directories) + 1)
+        ]
         made = {file: b"{}" for file in around if file not in given and file not in files}
         known = {*files, *given, *made, NAMESPACE_METADATA_FILENAME}
         return {**made, NAMESPACE_METADATA_FILENAME: registered(own, name, known)}
@@ -263,7 +265,7 @@ def card_of(snapshot: UploadSnapshot, address: str) -> bytes:
     """
     dataset_id = address.removeprefix("hf://").partition("/")[2]
     try:
-        returns = minari_dataset.MinariDataset(snapshot.folder / "data").statistics().summary().get("return")
+        returns = minari_dataset.MinariDataset(snapshot.directory / "data").statistics().summary().get("return")
     except (MinariError, OSError) as error:
         _log.warning("The card of %s has no returns, as the episodes cannot be read: %s", dataset_id, error)
         returns = None

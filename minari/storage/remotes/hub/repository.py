@@ -85,18 +85,18 @@ class HubRepository:
         except RemoteFileNotFoundError:
             return frozenset()
 
-    def tree(self, folder: str, revision: str = _BRANCH) -> Iterator[RemoteFile]:
+    def tree(self, directory: str, revision: str = _BRANCH) -> Iterator[RemoteFile]:
         """Return the files below a directory, named from the root of the repository.
 
         Args:
-            folder: without slashes around it; empty for all files.
+            directory: without slashes around it; empty for all files.
             revision: a branch or a commit.
 
         Raises:
             RemoteFileNotFoundError: there is no such directory.
         """
-        address = f"{self._api}/tree/{quote(revision, safe='')}" + (f"/{quote(folder)}" if folder else "")
-        action = f"listing {folder or 'the files'} of {self.name}"
+        address = f"{self._api}/tree/{quote(revision, safe='')}" + (f"/{quote(directory)}" if directory else "")
+        action = f"listing {directory or 'the files'} of {self.name}"
         for entry in self.client.list(address, {"recursive": "true", "expand": "false"}, action):
             with understood(action):
                 if entry["type"] != "file":

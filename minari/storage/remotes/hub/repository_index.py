@@ -47,7 +47,7 @@ def datasets_in(repository: str, files: Iterable[str]) -> list[str]:
         repository: without its owner; it is the first part of the ids.
         files: the names of all files in it.
     """
-    return sorted(name for name in _folders_of(repository, files, METADATA_NAME) if is_dataset_id(name))
+    return sorted(name for name in _directories_of(repository, files, METADATA_NAME) if is_dataset_id(name))
 
 
 def namespaces_in(repository: str, files: Iterable[str]) -> list[str]:
@@ -60,12 +60,12 @@ def namespaces_in(repository: str, files: Iterable[str]) -> list[str]:
         files: the names of all files in it.
     """
     known = set(files)
-    found = _folders_of(repository, known, NAMESPACE_METADATA_FILENAME)
+    found = _directories_of(repository, known, NAMESPACE_METADATA_FILENAME)
     alone = repository if METADATA_NAME in known else None
     return sorted(name for name in found if name != alone and all(map(is_part, name.split("/"))))
 
 
-def _folders_of(repository: str, files: Iterable[str], name: str) -> Iterable[str]:
+def _directories_of(repository: str, files: Iterable[str], name: str) -> Iterable[str]:
     ending = f"/{name}"
     return (path.removesuffix(ending) for file in files if (path := f"{repository}/{file}").endswith(ending))
 

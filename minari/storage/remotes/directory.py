@@ -67,19 +67,19 @@ class FileStorage(CloudStorage):
 
     def __init__(self, name: str, token: str | None = None, **options: Any) -> None:
         super().__init__(name, token, **options)
-        self._root = _folder(name)
-        with _remote_errors(f"Opening the folder {self._root}"):
-            is_folder = self._root.is_dir()
-        if not is_folder:
+        self._root = _directory(name)
+        with _remote_errors(f"Opening the directory {self._root}"):
+            is_directory = self._root.is_dir()
+        if not is_directory:
             raise RemoteError(
-                f"There is no folder {self._root} to serve as a remote; create it, or mount what it lies on."
+                f"There is no directory {self._root} to serve as a remote; create it, or mount what it lies on."
             )
 
     @classmethod
     def split_location(cls, location: str) -> tuple[str, str]:
         """Return the directory of the remote and the dataset id in the path of a dataset without a namespace."""
-        folder, _, dataset_id = location.rpartition("/")
-        return folder or "/", unquote(dataset_id)
+        directory, _, dataset_id = location.rpartition("/")
+        return directory or "/", unquote(dataset_id)
 
     @classmethod
     def find_location(cls, location: str) -> tuple[str, str]:
@@ -99,15 +99,15 @@ class FileStorage(CloudStorage):
         """List the datasets; their metadata is read one by one."""
         with _remote_errors(f"Listing the datasets of {self._root}"):
             return {
-                folder.id: None
-                for folder in walk_catalog(self._root)
-                if folder.is_dataset and folder.id.startswith(prefix or "") and is_dataset_id(folder.id)
+                directory.id: None
+                for directory in walk_catalog(self._root)
+                if directory.is_dataset and directory.id.startswith(prefix or "") and is_dataset_id(directory.id)
             }
 
     def list_namespaces(self) -> list[str]:
         """Return the namespaces that have metadata, sorted."""
         with _remote_errors(f"Listing the namespaces of {self._root}"):
-            return sorted(folder.id for folder in walk_catalog(self._root) if folder.is_namespace)
+            return sorted(directory.id for directory in walk_catalog(self._root) if directory.is_namespace)
 
     def has_dataset(self, dataset_id: str) -> bool:
         """Return whether there is a dataset of this id; directories appear atomically, so it is complete."""
@@ -121,21 +121,21 @@ class FileStorage(CloudStorage):
         with _remote_errors(f"Reading the metadata of {dataset_id} in {self._root}"):
             return with_id_of_place(read_raw_metadata(self._path(dataset_id) / "data"), dataset_id)
 
-    def list_files(self, folder: str) -> list[RemoteFile]:
+    def list_files(self, directory: str) -> list[RemoteFile]:
         """List all files below a directory, unless a change to them is unfinished."""
-        path = self._path(folder)
-        with _remote_errors(f"Listing the files of {folder} in {self._root}"):
+        path = self._path(directory)
+        with _remote_errors(f"Listing the files of {directory} in {self._root}"):
             if not path.is_dir():
                 return []
             if dataset_exists(path):
                 refuse_unfinished(path / "data")
             found = [
-                RemoteFile(f"{folder}/{file.name}", file.size, None, "{}-{}".format(*file.stamp))
+                RemoteFile(f"{directory}/{file.name}", file.size, None, "{}-{}".format(*file.stamp))
                 for file in local_files(path)
             ]
             manifest = file_within(path, MANIFEST_NAME)
-            if manifest.is_file() and not self._is_changed(folder):
-                found.append(RemoteFile(f"{folder}/{MANIFEST_NAME}", manifest.stat().st_size))
+            if manifest.is_file() and not self._is_changed(directory):
+                found.append(RemoteFile(f"{directory}/{MANIFEST_NAME}", manifest.stat().st_size))
             return found
 
     def _is_changed(self, dataset_id: str) -> bool:
@@ -167,8 +167,8 @@ class FileStorage(CloudStorage):
     @contextmanager
     def _opened(self, name: str) -> Iterator[BinaryIO]:
         dataset, is_data, inside = name.partition("/data/")
-        folder, inside = (dataset, f"data/{inside}") if is_data else name.rpartition("/")[::2]
-        path = self._path(folder) if folder else self._root
+        directory, inside = (dataset, f"data/{inside}") if is_data else name.rpartition("/")[::2]
+        path = self._path(directory) if directory else self._root
         with _remote_errors(f"Reading {name} in {self._root}"):
             try:
                 with Directory(path) as opened, os.fdopen(opened.open(inside), "rb") as file:
@@ -210,9 +210,9 @@ class FileStorage(CloudStorage):
         hidden = destination.with_name(f".{destination.name}.upload")
         with _remote_errors(f"Copying {snapshot.dataset_id} to {self._root}"):
             refuse_taken(destination)
-            with work_dir(hidden, f"uploading {snapshot.dataset_id}") as folder:
+            with work_dir(hidden, f"uploading {snapshot.dataset_id}") as directory:
                 refuse_taken(destination)  # another program may have uploaded it, which was waited for
-                copied = folder / "files"
+                copied = directory / "files"
                 texts = {} if snapshot.metadata is None else {METADATA_NAME: snapshot.metadata}
                 texts[MANIFEST_NAME] = snapshot.manifest  # after the metadata: see _is_changed
                 _remove_others(copied, {*texts, *(file.name for file in snapshot.files)})
@@ -272,30 +272,30 @@ def _sha256(path: Path) -> str:
     return checksums_of(read_in_pieces(path), 0, ["sha256"])["sha256"].value
 
 
-def _remove_others(folder: Path, names: set[str]) -> None:
+def _remove_others(directory: Path, names: set[str]) -> None:
     """Remove what an upload of other data has left, and everything that is not a regular file."""
-    if folder.is_symlink():
-        folder.unlink()
-    folder.mkdir(exist_ok=True)
-    for path in sorted(folder.rglob("*"), reverse=True):
+    if directory.is_symlink():
+        directory.unlink()
+    directory.mkdir(exist_ok=True)
+    for path in sorted(directory.rglob("*"), reverse=True):
         is_directory = path.is_dir() and not path.is_symlink()
-        is_wanted = path.relative_to(folder).as_posix() in names
+        is_wanted = path.relative_to(directory).as_posix() in names
         if is_directory and (is_wanted or not any(path.iterdir())):
             shutil.rmtree(path)
         elif not is_directory and not (is_wanted and stat.S_ISREG(path.lstat().st_mode) and path.lstat().st_nlink == 1):
             path.unlink()
 
 
-def _folder(name: str) -> Path:
+def _directory(name: str) -> Path:
     if not name.startswith("/"):
-        raise RemoteError(f"The address of a folder must be of the form file:///folder, got 'file://{name}'.")
+        raise RemoteError(f"The address of a directory must be of the form file:///directory, got 'file://{name}'.")
     with _remote_errors(f"Understanding 'file://{name}'"):
         return Path(url2pathname(name))
 
 
 def _is_namespace(location: str) -> bool:
     with _remote_errors(f"Looking for namespaces at 'file://{location}'"):
-        return (_folder(location) / NAMESPACE_METADATA_FILENAME).is_file()
+        return (_directory(location) / NAMESPACE_METADATA_FILENAME).is_file()
 
 
 @contextmanager
@@ -307,5 +307,5 @@ def _remote_errors(action: str) -> Iterator[None]:
         raise
     except OSError as error:
         raise RemoteError(
-            f"{action} failed ({error}); see that the folder is mounted, has room, and may be read and written."
+            f"{action} failed ({error}); see that the directory is mounted, has room, and may be read and written."
         ) from error
