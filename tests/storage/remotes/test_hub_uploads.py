@@ -196,6 +196,23 @@ def test_a_file_that_is_gone_when_it_is_sent(
         remote.upload_dataset("n/x-v0")
 
 
+def test_a_dataset_that_changes_while_it_is_sent(
+    hub: HubServer, datasets_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_dataset(datasets_root, "n/x-v0")
+    original = hub.note
+
+    def note(method: str, path: str) -> None:
+        if "/verify" in path:
+            (folder / "data/more.txt").write_text("more")
+        original(method, path)
+
+    monkeypatch.setattr(hub, "note", note)
+    with pytest.raises(DatasetBusyError):
+        get_cloud_storage("hf://lab").upload_dataset("n/x-v0")
+    assert get_cloud_storage("hf://lab").list_datasets() == []
+
+
 @pytest.mark.usefixtures("short_pauses")
 @pytest.mark.parametrize("part", ["repos/create", "preupload", "lfs/objects", "validate-yaml", "/commit/"])
 def test_a_hub_that_falls_silent(
