@@ -35,6 +35,12 @@ built-in exception that programs written for earlier releases already catch, so
     └── RemoteError               (ValueError)         an unknown remote or unsupported operation
         ├── RemoteAccessError     (PermissionError too)  access denied by the remote
         └── RemoteUnreachableError (ConnectionError too)  no response from the remote
+
+Warnings of interest to programs have classes of their own, below :class:`UserWarning`::
+
+    UserWarning
+    ├── MissingMetadataWarning                         a new dataset lacks recommended metadata
+    └── UnfitEpisodeWarning                            a recorded episode cannot be stored
 """
 
 from __future__ import annotations
@@ -62,6 +68,7 @@ __all__ = [
     "MetadataError",
     "MinariError",
     "MissingDependencyError",
+    "MissingMetadataWarning",
     "NamespaceError",
     "RemoteAccessError",
     "RemoteError",
@@ -69,6 +76,7 @@ __all__ = [
     "ScoreError",
     "SpaceError",
     "StorageError",
+    "UnfitEpisodeWarning",
     "UnknownFormatError",
     "UnknownSpaceError",
     "UnsafePathError",
@@ -167,7 +175,18 @@ class CompressionError(MinariError, ValueError):
 
 
 class EpisodeError(MinariError, ValueError):
-    """The parts of an episode are inconsistent with each other or with their space."""
+    """The parts of an episode are inconsistent with each other or with their space.
+
+    Attributes:
+        info_path: keys of the info that cannot be stored, joined by ``/``, as ``DataCollector.discard_info`` takes
+            them; None for other causes.
+        problem: the message without the advice about infos.
+    """
+
+    def __init__(self, *args: object, info_path: str | None = None, problem: str | None = None) -> None:
+        super().__init__(*args)
+        self.info_path = info_path
+        self.problem = str(self) if problem is None else problem
 
 
 class EpisodeTypeError(EpisodeError, TypeError):
@@ -234,3 +253,19 @@ class RemoteUnreachableError(RemoteError, ConnectionError):
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class MissingMetadataWarning(UserWarning):
+    """A dataset is created without recommended metadata, such as its author."""
+
+
+class UnfitEpisodeWarning(UserWarning):
+    """A recorded episode cannot be stored and stays in memory until it is fixed or dropped.
+
+    Attributes:
+        error: the exception that describes the cause.
+    """
+
+    def __init__(self, message: str, error: Exception | None = None) -> None:
+        super().__init__(message)
+        self.error = error

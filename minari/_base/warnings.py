@@ -13,12 +13,12 @@ __all__ = ["warn"]
 _PASSED_OVER = frozenset({"minari", "gymnasium", "contextlib", "functools"})
 
 
-def warn(message: str, category: type[Warning] = UserWarning) -> None:
+def warn(message: str | Warning, category: type[Warning] = UserWarning) -> None:
     """Issue a warning for the line outside of this library that led here.
 
     Args:
-        message: the text.
-        category: the class of the warning.
+        message: the text, or the warning itself.
+        category: the class of the warning, if only its text is given.
     """
     level = 2
     frame: FrameType | None = sys._getframe(1)

@@ -1,4 +1,4 @@
-"""Namespaces: the folders that datasets are grouped in, each with metadata of its own."""
+"""Namespaces: directories that group datasets, each with its own metadata."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ __all__ = [
 
 Root = str | os.PathLike[str] | None
 
-#: What a program leaves that is killed while it writes the metadata.
+#: Left behind by a program that is killed while it writes the metadata.
 _UNFINISHED = re.compile(rf"\.{re.escape(NAMESPACE_METADATA_FILENAME)}\.[0-9a-f]{{12}}\.partial")
 
 
 def validate_namespace(namespace: str | None) -> None:
-    """Make sure that a namespace follows the grammar: parts of letters, digits, ``_`` and ``-``.
+    """Raise unless a namespace follows the grammar: parts of letters, digits, ``_`` and ``-``.
 
     Raises:
-        DatasetIdError: it does not; where it is not a string, the error is a ``TypeError`` too.
+        DatasetIdError: it does not; if it is not a string, the error is also a ``TypeError``.
     """
     parse_namespace(namespace)  # type: ignore[arg-type]  # None is what it checks for
 
 
 def namespace_hierarchy(namespace: str | None) -> Iterator[str]:
-    """The namespace with those around it, the outermost first; none of None.
+    """Yield the namespace and its parents, the outermost first; nothing for None.
 
     >>> list(namespace_hierarchy("D4RL/door"))
     ['D4RL', 'D4RL/door']
@@ -67,18 +67,18 @@ def namespace_hierarchy(namespace: str | None) -> Iterator[str]:
 
 
 def create_namespace(namespace: str, description: str | None = None, *, root: Root = None, **kwargs: Any) -> None:
-    """Make a local namespace, and those around it where missing.
+    """Create a local namespace and its missing parents.
 
     Args:
-        namespace: such as ``"D4RL/door"``.
-        description: kept in its metadata.
-        root: the folder of the local datasets, where it is not the usual one.
-        **kwargs: further metadata, of types that JSON holds.
+        namespace: a namespace such as ``"D4RL/door"``.
+        description: description for its metadata.
+        root: the directory of the local datasets, if it is not the default one.
+        **kwargs: further metadata, of types that JSON supports.
 
     Raises:
         DatasetIdError: the namespace is malformed.
         NamespaceError: it exists, or a dataset has its name.
-        MetadataError: JSON cannot hold the metadata; nothing is made.
+        MetadataError: JSON cannot represent the metadata; nothing is created.
     """
     file = namespace_file(namespace, root)
     if file.exists():
@@ -97,16 +97,16 @@ def update_namespace_metadata(
     """Replace all metadata of a local namespace.
 
     Args:
-        namespace: one that exists.
-        description: what it holds; None is written as such.
-        root: the folder of the local datasets, where it is not the usual one.
-        **kwargs: further metadata, of types that JSON holds.
+        namespace: an existing namespace.
+        description: its description; None is stored as such.
+        root: the directory of the local datasets, if it is not the default one.
+        **kwargs: further metadata, of types that JSON supports.
 
     Raises:
         DatasetIdError: the namespace is malformed.
         NamespaceError: it does not exist.
-        MetadataError: JSON cannot hold the metadata; the old are kept.
-        StorageError: they cannot be written; the old are kept.
+        MetadataError: JSON cannot represent the metadata; the old metadata is kept.
+        StorageError: the metadata cannot be written; the old metadata is kept.
     """
     file = existing_namespace_file(namespace, root)
     warn_about_mistyped(kwargs, known=("description",))
@@ -115,7 +115,7 @@ def update_namespace_metadata(
 
 
 def get_namespace_metadata(namespace: str, *, root: Root = None) -> dict[str, Any]:
-    """The metadata of a local namespace.
+    """Return the metadata of a local namespace.
 
     Raises:
         DatasetIdError: the namespace is malformed.
@@ -128,15 +128,15 @@ def get_namespace_metadata(namespace: str, *, root: Root = None) -> dict[str, An
 
 
 def delete_namespace(namespace: str, *, root: Root = None) -> None:
-    """Delete a local namespace that holds nothing but its metadata.
+    """Delete a local namespace that contains nothing but its metadata.
 
     Warns:
         UserWarning: it does not exist.
 
     Raises:
         DatasetIdError: the namespace is malformed.
-        NamespaceError: it holds datasets, namespaces or other files.
-        StorageError: the directory cannot be deleted; the namespace is as before.
+        NamespaceError: it contains datasets, namespaces or other files.
+        StorageError: the directory cannot be deleted; the namespace is unchanged.
     """
     file = namespace_file(namespace, root)
     folder = file.parent
@@ -157,13 +157,13 @@ def delete_namespace(namespace: str, *, root: Root = None) -> None:
         file.unlink()
         try:
             folder.rmdir()
-        except OSError:  # something arrived meanwhile, and belongs to the namespace
+        except OSError:  # an entry was added in the meantime
             write_atomically(file, text)
             raise
 
 
 def list_local_namespaces(*, root: Root = None) -> list[str]:
-    """The local namespaces, sorted."""
+    """Return the sorted local namespaces."""
     return sorted(folder.id for folder in walk_catalog(get_listed_root(root)) if folder.is_namespace)
 
 

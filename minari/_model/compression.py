@@ -91,7 +91,7 @@ class Compression:
         self._by_name: dict[str, Codec | None] = {}
         self._choice = choice
         if isinstance(choice, Mapping):
-            known = {name for path in columns for name in _names_above(path)} | set(_PARTS)
+            known = {path_name(path[: length + 1]) for path in columns for length in range(len(path))} | set(_PARTS)
             for name, text in choice.items():
                 if name not in known and not str(name).startswith("infos/"):
                     raise CompressionError(
@@ -128,10 +128,6 @@ class Compression:
 
 def _codec(text: Any) -> Codec | None:
     return None if text == NONE else Codec.parse(text)
-
-
-def _names_above(path: Path) -> list[str]:
-    return [path_name(path[: length + 1]) for length in range(len(path))]
 
 
 def is_frame(leaf: Leaf) -> bool:

@@ -74,7 +74,7 @@ class DatasetId:
             parse_namespace(self.namespace)
         if not is_part(self.name):
             raise DatasetIdError(f"Malformed dataset ID: the name is {shortened(self.name)}; expected {_GRAMMAR}.")
-        if not _is_count(self.version):
+        if not isinstance(self.version, int) or isinstance(self.version, bool) or self.version < 0:
             raise DatasetIdError(
                 f"Malformed dataset ID: the version of {shortened(self.name)} must be an integer from 0, got "
                 f"{shortened(self.version)}."
@@ -137,10 +137,6 @@ def _refusal(text: object) -> DatasetIdError:
 def is_part(name: object) -> bool:
     """Return whether a name is a valid part of an id: letters, digits, ``_`` and ``-``, at least one."""
     return isinstance(name, str) and _PART.fullmatch(name) is not None
-
-
-def _is_count(number: object) -> bool:
-    return isinstance(number, int) and not isinstance(number, bool) and number >= 0
 
 
 def is_dataset_id(text: str) -> bool:

@@ -207,19 +207,15 @@ def _plain(value: Any, name: str) -> Any:
         if len(named) < len(value):
             raise MetadataError(f"The keys inside {name!r} are the same as text, got {shortened(list(value))}.")
         return named
-    if isinstance(value, (list, tuple, set, frozenset, range, deque)):
-        return [_plain(item, name) for item in _ordered(value)]
+    if isinstance(value, (set, frozenset)):
+        value = sorted(
+            value, key=lambda item: (type(item).__name__, item if isinstance(item, (str, int)) else repr(item))
+        )
+    if isinstance(value, (list, tuple, range, deque)):
+        return [_plain(item, name) for item in value]
     if isinstance(value, np.ndarray) and value.size > _MOST_NUMBERS:
         raise MetadataError(f"The value of {name!r} has {value.size:,} numbers, expected {_MOST_NUMBERS:,} at most.")
     return value
-
-
-def _ordered(values: Iterable[Any]) -> Iterable[Any]:
-    if not isinstance(values, (set, frozenset)):
-        return values
-    return sorted(
-        values, key=lambda value: (type(value).__name__, value if isinstance(value, (str, int)) else repr(value))
-    )
 
 
 def _plain_key(key: Any, name: str) -> str:

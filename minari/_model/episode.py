@@ -39,13 +39,6 @@ class EpisodeData:
     truncations: npt.NDArray[np.bool_]
     infos: dict[str, Any]
 
-    @classmethod
-    def _of(cls, values: dict[str, Any]) -> EpisodeData:
-        """Create an episode like ``EpisodeData(**values)``, three times as fast."""
-        episode = object.__new__(cls)
-        episode.__dict__.update(values)
-        return episode
-
     def __len__(self) -> int:
         """Return the number of steps, T."""
         return len(self.rewards)
@@ -59,10 +52,11 @@ class EpisodeData:
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
+        rewards = f"shape {self.rewards.shape}" if np.ndim(self.rewards) > 1 else f"{len(self.rewards)} floats"
         return (
             f"EpisodeData(id={self.id!r}, total_steps={len(self)}, "
             f"observations={_describe(self.observations)}, actions={_describe(self.actions)}, "
-            f"rewards={_describe_rewards(self.rewards)}, "
+            f"rewards=ndarray of {rewards}, "
             f"terminations=ndarray of {len(self.terminations)} bools, "
             f"truncations=ndarray of {len(self.truncations)} bools, "
             f"infos=dict with the following keys: {list(self.infos or {})})"
@@ -71,6 +65,13 @@ class EpisodeData:
     def copy(self) -> EpisodeData:
         """Return the episode with its own arrays, which can be modified in place."""
         return EpisodeData(**{f.name: _copied(getattr(self, f.name)) for f in fields(self)})
+
+
+def episode_of(values: dict[str, Any]) -> EpisodeData:
+    """Create an episode like ``EpisodeData(**values)``, three times as fast."""
+    episode = object.__new__(EpisodeData)
+    episode.__dict__.update(values)
+    return episode
 
 
 class EpisodeOnDemand(EpisodeData):
@@ -131,12 +132,6 @@ def same_values(a: Any, b: Any) -> bool:
     if isinstance(a, (float, np.floating)) and isinstance(b, (float, np.floating)) and a != a:
         return bool(b != b)
     return bool(a == b)
-
-
-def _describe_rewards(rewards: npt.NDArray[Any]) -> str:
-    if np.ndim(rewards) > 1:
-        return f"ndarray of shape {rewards.shape}"
-    return f"ndarray of {len(rewards)} floats"
 
 
 def _describe(value: Any) -> str:

@@ -464,7 +464,7 @@ def _without_masks(infos: Mapping[str, Any]) -> dict[str, Any]:
             del plain[names[0]]  # its parts have their own masks
             continue
         rows = list(zip(*values, strict=True)) if isinstance(values, tuple) else values
-        if len(rows) == len(mask) and all(map(_is_filling, _hidden(rows, mask))):
+        if len(rows) == len(mask) and all(_is_filling(row) for row, there in zip(rows, mask, strict=True) if not there):
             del plain[names[0]]
             plain[key] = [value if there else ABSENT for value, there in zip(rows, mask, strict=True)]
     return {key: _without_masks(values) if isinstance(values, Mapping) else values for key, values in plain.items()}
@@ -472,10 +472,6 @@ def _without_masks(infos: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_mask(column: Any) -> bool:
     return isinstance(column, np.ndarray) and column.dtype == np.bool_ and column.ndim == 1 and not column.all()
-
-
-def _hidden(values: Any, mask: Column) -> list[Any]:
-    return [value for value, there in zip(values, mask, strict=True) if not there]
 
 
 def _is_filling(value: Any) -> bool:

@@ -25,7 +25,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -230,7 +230,9 @@ def encode_infos(infos: Mapping[str, Any] | None, rows: int, path: Path = ("info
 def _encode_infos(columns: dict[Path, Column], infos: Mapping[Any, Any], rows: int, path: Path) -> None:
     taken: dict[Path, bool | None] = {}  # paths of infos: True for dicts; None for those created by slashes
     masks = []
-    for key, values, parts in sorted(_placed(infos, path), key=_number_of_parts):
+    names = {key: (_parts_of(key) if type(key) is str else None) or (_escaped(key, path),) for key in infos}
+    for key in sorted(infos, key=lambda key: len(names[key])):
+        values, parts = infos[key], names[key]
         place = (*path, *parts)
         if len(parts) > 1 and not _is_free(place, taken, columns):
             place = (*path, _escaped(key, path))
@@ -247,17 +249,6 @@ def _encode_infos(columns: dict[Path, Column], infos: Mapping[Any, Any], rows: i
             masks.append((place[:-1], str(key) if is_whole else parts[-1], mask))
     for parent, key, mask in masks:  # last, since an info may have the usual name of a mask
         _put_mask(columns, taken, parent, key, mask)
-
-
-def _placed(infos: Mapping[Any, Any], path: Path) -> Iterable[tuple[Any, Any, tuple[str, ...]]]:
-    """Yield the keys of infos, their values, and their names in a file."""
-    for key, values in infos.items():
-        parts = _parts_of(key) if type(key) is str else None
-        yield key, values, (_escaped(key, path),) if parts is None else parts
-
-
-def _number_of_parts(place: tuple[Any, Any, tuple[str, ...]]) -> int:
-    return len(place[2])
 
 
 def _is_free(place: Path, taken: Mapping[Path, bool | None], columns: Mapping[Path, Column]) -> bool:
@@ -490,8 +481,8 @@ def _as_arrays(present: list[Any]) -> list[Column] | None:
         kinds = _NUMERIC + ("Mm" if is_list else TYPED_KINDS)  # (lists of bytes would lose trailing zeros)
         if array.dtype.kind not in kinds or (array.dtype.kind in TYPED_KINDS and not _has_name(array.dtype)):
             return None
-        if is_list and (array.size == 0 or _rounds_flags(array, value)):
-            return None
+        if is_list and (array.size == 0 or (array.dtype.kind != "b" and has_flags(value))):
+            return None  # True and 1 are different things
         arrays.append(native(array))
     if not arrays:
         return None
@@ -515,10 +506,6 @@ def _of_common_dtype(arrays: list[Column], dtypes: set[np.dtype[Any]]) -> list[C
     common = np.result_type(*dtypes)
     converted = [array.astype(common) for array in arrays]
     return converted if all(map(_same_values, converted, arrays)) else None
-
-
-def _rounds_flags(array: Column, value: Any) -> bool:
-    return array.dtype.kind != "b" and has_flags(value)  # True and 1 are distinct
 
 
 def _same_values(a: Column, b: Column) -> bool:
@@ -582,10 +569,15 @@ def _json_texts(values: Any, path: Path) -> list[str]:
         try:
             texts.append(to_json(None if value is ABSENT else value))
         except (TypeError, ValueError) as error:
-            raise EpisodeTypeError(
+            problem = (
                 f"The info {_shown(path)!r} at step {row} is {brief(value)} ({type_name(value)}), which is or contains "
-                f"a value that cannot be stored ({error}); change or drop it in a StepDataCallback, or call "
-                f"discard_info({info_name(path)!r}) on the collector."
+                f"a value that cannot be stored ({error})"
+            )
+            name = info_name(path)
+            raise EpisodeTypeError(
+                f"{problem}; change or drop it in a StepDataCallback, or call discard_info({name!r}) on the collector.",
+                info_path=name,
+                problem=problem,
             ) from error
     return texts
 

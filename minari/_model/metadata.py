@@ -240,13 +240,10 @@ def _stored_value(key: str, value: Any) -> Any:
     if key in _NAME_SETS and isinstance(value, str):
         return [value]
     stored = json_value(value, key)
-    if key in _NAME_SETS and not (stored is None or _is_list_of_strings(stored)):
+    is_list = isinstance(stored, list) and all(isinstance(item, str) for item in stored)
+    if key in _NAME_SETS and not (stored is None or is_list):
         raise MetadataError(f"The metadata key {key!r} must be a string or a set of strings, got {value!r}.")
     return stored
-
-
-def _is_list_of_strings(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def warn_about_mistyped(

@@ -21,6 +21,7 @@ __all__ = [
     "damaged",
     "parse_metadata",
     "size_of",
+    "size_text",
     "texts_of",
     "with_id_of_place",
 ]
@@ -32,6 +33,7 @@ TOTALS = ("total_episodes", "total_steps")
 SPACES = ("observation_space", "action_space")
 
 _MOST = 2**63 - 1  # largest total
+_LEAST = 0.05  # MB; less is rounded to zero
 _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     **dict.fromkeys(("data_format", "env_spec", "eval_env_spec", "dataset_id", "minari_version"), (str, "a string")),
     **dict.fromkeys(SPACES, ((str, dict), "the description of a space")),
@@ -97,6 +99,17 @@ def size_of(raw: Mapping[str, Any]) -> float | None:
     if isinstance(size, bool) or not isinstance(size, (int, float)) or not 0 <= size < _MOST:
         return None
     return float(size)
+
+
+def size_text(size: float) -> str:
+    """Return a size in MB, which metadata gives to one decimal, for display.
+
+    >>> size_text(12.34), size_text(0.3), size_text(0.0)
+    ('12.3 MB', '300 kB', '< 50 kB')
+    """
+    if size >= 1:
+        return f"{size:.1f} MB"
+    return f"{1000 * size:.0f} kB" if size >= _LEAST else "< 50 kB"
 
 
 def texts_of(value: object) -> list[str]:

@@ -26,7 +26,7 @@ from minari._storages.images import is_image_space
 from minari._storages.metadata_file import exists, read_raw_metadata, stamp_of
 from minari._storages.paths import PathLike, as_data_path, is_remote, put_file
 from minari._storages.registry import get_minari_storage
-from minari._storages.staged_directory import folder_size
+from minari._storages.staged_directory import directory_size
 from minari.errors import (
     ArgumentTypeError,
     DatasetCorruptError,
@@ -120,7 +120,7 @@ class MinariStorage(StorageCore):
         """Raise unless the data has at least one byte for each episode, before anything of that size is allocated."""
         if total <= _MANY_EPISODES or is_remote(self._data_path):
             return
-        size = folder_size(self._data_path)
+        size = directory_size(self._data_path)
         if total > size:
             raise DatasetCorruptError(
                 f"The metadata of {self._data_path} speak of {total} episodes, which do not fit into the {size} bytes "
@@ -235,7 +235,7 @@ class MinariStorage(StorageCore):
         for index, columns in read(self._checked(episode_indices)):
             yield self.episode_codec.decode(index, self.with_frames(columns) if self.frame_leaves else columns)
 
-    def _get_outcomes(self, episode_indices: Iterable[int]) -> Iterator[dict[str, Any]]:
+    def get_outcomes(self, episode_indices: Iterable[int]) -> Iterator[dict[str, Any]]:
         """Yield the id, rewards, terminations and truncations of episodes, in the form of :meth:`get_episodes`."""
         for index, columns in self._read_leaves(self._checked(episode_indices), OUTCOMES):
             yield self.episode_codec.decode_outcomes(index, columns)

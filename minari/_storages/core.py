@@ -29,7 +29,7 @@ from minari._storages.images import (
 )
 from minari._storages.metadata_file import find_raw_metadata, stamp_of, with_measured_size
 from minari._storages.paths import is_remote
-from minari._storages.staged_directory import folder_size
+from minari._storages.staged_directory import directory_size
 from minari.errors import (
     DataPathError,
     DatasetCorruptError,
@@ -70,13 +70,21 @@ class EpisodeWriter(ABC):
         """Append episodes of another storage in their stored form; return False if this format cannot."""
         return False
 
-    @abstractmethod
+    def finish(self) -> int:
+        """Write what is left, and return the number of bytes that the data will take, without ``metadata.json``.
+
+        Called once, after the last change and before :meth:`commit`. A format whose changes are written as
+        they come may have :meth:`size` instead.
+        """
+        return self.size()
+
     def size(self) -> int:
-        """Return the number of bytes that the data will take, without ``metadata.json``."""
+        """Return the number of bytes that the data will take, for :meth:`finish`, unless a format has its own."""
+        raise NotImplementedError(f"{type(self).__name__} has neither finish() nor size(), expected one of them.")
 
     @abstractmethod
     def commit(self, metadata: DatasetMetadata) -> None:
-        """Make all changes visible atomically, together with the new metadata."""
+        """Make everything visible at once, together with the new metadata; :meth:`finish` has been called."""
 
 
 class ReplacingWriter(EpisodeWriter):
@@ -102,9 +110,9 @@ class ReplacingWriter(EpisodeWriter):
         """Set metadata, see :class:`EpisodeWriter`."""
         self._writer.update_metadata(index, metadata)
 
-    def size(self) -> int:
-        """Return the size, see :class:`EpisodeWriter`."""
-        return self._writer.size()
+    def finish(self) -> int:
+        """See :class:`EpisodeWriter`."""
+        return self._writer.finish()
 
     def commit(self, metadata: DatasetMetadata) -> None:
         """Commit the changes, see :class:`EpisodeWriter`."""
@@ -211,8 +219,8 @@ class StorageCore(ABC):
         self._metadata_stamp = (-1, -1, -1)
 
     def measured_size(self) -> float:
-        """Return the current size of the files in MB."""
-        return round(folder_size(self._data_path) / 1e6, 1)
+        """The size in MB of the files as they are now."""
+        return round(directory_size(self._data_path) / 1e6, 1)
 
     @property
     def has_small_jpeg(self) -> bool:
@@ -307,6 +315,25 @@ class StorageCore(ABC):
                 opened = stack.enter_context(writer)
             self._check_place()
             yield _GuardedWriter(opened, self)
+
+    def stored_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
+        """Yield the columns of each episode as they are stored, in the order of the indices."""
+        return self._read_columns(indices)
+
+    def episodes_without_checksums(self, indices: Iterable[int]) -> list[int]:
+        """Return those of the episodes whose values cannot be verified, since nobody made checksums of them."""
+        return self._episodes_without_checksums(indices)
+
+    def add_missing_checksums(self) -> int:
+        """Make checksums of the values that have none, as they are now, without touching a value.
+
+        Returns:
+            The number of episodes whose values have checksums now and had none before.
+
+        Raises:
+            DatasetBusyError: another program is writing the dataset.
+        """
+        return self._add_missing_checksums()
 
     # Hooks
 
@@ -436,14 +463,14 @@ class _GuardedWriter(EpisodeWriter):
         with storage_errors(self._path):
             return self._writer.copy_from(first_index, storage, indices)
 
-    def size(self) -> int:
+    def finish(self) -> int:
         with storage_errors(self._path):
-            return self._writer.size()
+            return self._writer.finish()
 
     def commit(self, metadata: DatasetMetadata) -> None:
-        before = self._storage.stored_metadata.raw
+        before, size = self._storage.stored_metadata.raw, self.finish()
         if metadata.total_episodes or metadata.size is not None:
-            metadata = metadata.with_size(self.size())
+            metadata = metadata.with_size(size)
         try:
             with storage_errors(self._path):
                 self._writer.commit(metadata)

@@ -1,13 +1,13 @@
-"""Atomic changes to a file, even if the process is killed.
+"""Atomic changes to a file, also when the writer is killed.
 
-HDF5 writes its structures in place, so a process that is killed while it appends leaves a file that cannot be
-opened. Here an HDF5 library gets a file-like object instead of the file: data beyond the old end is written
-to the file, where nothing refers to it yet, and changes to the old content are kept in memory. A commit first
-writes these changes to a journal and then applies them.
+HDF5 writes its own structures in place, so a process that dies while it appends leaves a file that
+cannot be opened. Here an HDF5 library gets a file-like object instead of the file: bytes that it writes
+beyond the old end go to the file, where nothing refers to them yet, and its changes inside are held in
+memory. To commit, these changes are written to a journal first, and then applied.
 
-A journal that is found later belongs to a killed writer. Readers see its changes through an :class:`Overlay`
-and write nothing; the next writer applies it. It is valid only for the file and the metadata that it was
-created for, and only if its checksums, which cover every byte that is used, are correct.
+A journal that is found later belongs to a writer that died. Readers see its changes through an
+:class:`Overlay` and write nothing; the next writer applies it. It counts only for the file and the
+metadata that it was made for, and only if its checksums are right, which cover every byte that is used.
 """
 
 from __future__ import annotations
@@ -29,8 +29,14 @@ from minari._base.json_text import parse_json
 from minari._base.lazy import LazyModule
 from minari._base.locks import lock
 from minari._base.system_errors import failures_logged
-from minari._storages.unfinished import corrupt_change, ignored_change, wait_for_writer
-from minari.errors import DatasetCorruptError, UnsafePathError
+from minari._storages.unfinished import (
+    change_of_older_version,
+    corrupt_change,
+    ignored_change,
+    metadata_digest,
+    wait_for_writer,
+)
+from minari.errors import UnsafePathError
 
 
 if TYPE_CHECKING:
@@ -50,8 +56,8 @@ __all__ = [
 ]
 
 JOURNAL_NAME: Final = ".journal"
-#: Number of bytes in one write. Linux writes larger blocks many times more slowly, and some systems do not
-#: accept more than 2 GiB.
+#: Bytes that are written in one call. Linux is many times slower with larger pieces, and some systems refuse more
+#: than 2 GiB.
 WRITTEN_AT_ONCE: Final = 2**20
 _PAGE: Final = 4096
 _HASHED_AT_ONCE: Final = 2**22
@@ -60,12 +66,12 @@ _OLD_MAGIC: Final = b"minari journal 1\n"
 _LENGTHS: Final = struct.Struct("<QQ")  # of the header and of the payload
 _DIGEST_SIZE: Final = 16
 
-#: An offset and the new bytes at that offset.
+#: An offset, and the new bytes there.
 Change: TypeAlias = tuple[int, bytes]
 
 
 class FileTransaction(io.RawIOBase):
-    """A binary file whose changes become visible with :meth:`commit` and are undone by :meth:`discard`.
+    """A binary file whose changes become visible with :meth:`commit`, and are undone by :meth:`discard`.
 
     The caller is the only writer of the dataset.
 
@@ -78,8 +84,8 @@ class FileTransaction(io.RawIOBase):
         UnsafePathError: the file is a link.
 
     Attributes:
-        path: path of the file.
-        failure: the error that the operating system returned to an HDF5 library, if any.
+        path: of the file.
+        failure: the error of the system that an HDF5 library has met, if any.
     """
 
     def __init__(self, path: Path) -> None:
@@ -90,7 +96,9 @@ class FileTransaction(io.RawIOBase):
         try:
             self._file: BinaryIO = os.fdopen(open_regular(path, os.O_RDWR, links=False), "r+b", buffering=0)
             try:
-                self._complete()
+                found = _overlay(self._journal, self._file.fileno())
+                if found is not None:  # committed by a killed writer
+                    found.apply(self._file, self.path)
             except BaseException:
                 self._file.close()
                 raise
@@ -105,13 +113,7 @@ class FileTransaction(io.RawIOBase):
         self._appended = _RunningDigest(self._old_end)
         self._discarding = False
 
-    def _complete(self) -> None:
-        """Apply a change that a killed writer has committed."""
-        found = _overlay(self._journal, self._file.fileno())
-        if found is not None:
-            found.apply(self._file, self.path)
-
-    # Called by an HDF5 library.
+    # Called by an HDF5 library
 
     def readable(self) -> bool:
         return True
@@ -153,7 +155,7 @@ class FileTransaction(io.RawIOBase):
 
     @contextmanager
     def _failure_kept(self) -> Iterator[None]:
-        """Keep an error of the operating system, which HDF5 replaces by its own error."""
+        """Keep an error of the system, which HDF5 replaces by one of its own."""
         try:
             yield
         except OSError as error:
@@ -168,15 +170,15 @@ class FileTransaction(io.RawIOBase):
             self._appended.changed_from(self._end)
         return self._end
 
-    # Called by a storage.
+    # Called by a storage
 
     @property
     def end(self) -> int:
-        """Return the end of the file including uncommitted changes."""
+        """The end of the file, with the changes that are not committed yet."""
         return self._end
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """Return bytes at an offset including uncommitted changes, fewer at the end of the file."""
+        """Return bytes at an offset, fewer at the end of the file, with the changes so far."""
         self.seek(offset)
         return self.read(size) or b""
 
@@ -198,7 +200,7 @@ class FileTransaction(io.RawIOBase):
         self._end = max(self._end, offset + len(view))
 
     def commit(self, texts: Mapping[str, str]) -> os.stat_result:
-        """Apply the changes, together with new metadata of the dataset.
+        """Commit the changes, together with new metadata of the dataset.
 
         Args:
             texts: the new content of ``metadata.json`` under that name, or nothing.
@@ -207,8 +209,8 @@ class FileTransaction(io.RawIOBase):
             The status of the file afterwards.
 
         Raises:
-            OSError: the changes cannot be committed. Later failures are logged, and the next writer completes
-                the change.
+            OSError: the changes cannot be committed. A failure after the commit is logged, and the next
+                writer completes the change.
         """
         descriptor = self._file.fileno()
         self._file.truncate(max(self._end, self._old_end))
@@ -223,7 +225,7 @@ class FileTransaction(io.RawIOBase):
             changes=tuple(changes),
             texts=dict(texts),
             digests_before=tuple(_digest(read_at(descriptor, offset, len(data))) for offset, data in changes),
-            metadata_before=_metadata_digest(self.path.parent),
+            metadata_before=metadata_digest(self.path.parent),
             appended=self._appended.digest(descriptor, self._end),
             ends=_digest_of_ends(descriptor, self._old_end, changes),
         )
@@ -240,19 +242,19 @@ class FileTransaction(io.RawIOBase):
         return os.fstat(descriptor)
 
     def _settle(self) -> None:
-        """Mark the change as made, either by this writer or by the next one."""
+        """Take the change as made, if not by this writer, then by the next one."""
         self._old_end = self._end
         self._pages.clear()
         self._appended = _RunningDigest(self._end)
 
     def discard(self) -> None:
-        """Undo what has not been committed; further writes are discarded."""
+        """Undo changes that are not committed; later ones are dropped."""
         self._pages.clear()
         self._discarding = True
-        if not self._lock.is_held:  # owned by a parent process, which continues to use it
+        if not self._lock.is_held:  # of a parent process, which continues with it
             return
         self._file.truncate(self._old_end)
-        if self._old_end == self._status.st_size:  # unchanged, also for programs that compare times
+        if self._old_end == self._status.st_size:  # as it was before, also for programs that compare its time
             _set_time(self.path, self._status.st_mtime_ns)
 
     def close(self) -> None:
@@ -278,14 +280,14 @@ class Overlay:
     """A committed change to a file, checked, as seen by readers and the next writer.
 
     Attributes:
-        size_before: size of the file before the change.
-        end: end of the file with the change.
-        changes: the changes inside the old file, in order and without overlaps.
+        size_before: of the file before the change.
+        end: of the file with the change.
+        changes: inside the old file, in order and without overlaps.
         texts: the new content of ``metadata.json`` under that name, or nothing.
-        digests_before: digests of the bytes replaced by the changes.
-        metadata_before: digest of ``metadata.json`` before the change, None if there was none.
-        appended: digest of the bytes beyond the old size.
-        ends: digest of the first and last bytes of the old file, with the changes.
+        digests_before: of the bytes that were in the places of the changes.
+        metadata_before: of the ``metadata.json`` before the change, None if there was none.
+        appended: of the bytes of the file beyond its old size.
+        ends: of the first and last bytes of the old file, as they are with the changes.
     """
 
     size_before: int
@@ -301,20 +303,20 @@ class Overlay:
         """Return bytes of the file as they are after the change, fewer at its end.
 
         Args:
-            descriptor: descriptor of the file.
-            offset: offset of the first byte.
-            size: number of bytes.
+            descriptor: of the file.
+            offset: of the first byte.
+            size: their number.
         """
         data = bytearray(read_at(descriptor, offset, max(0, min(size, self.end - offset))))
         self.patch(offset, memoryview(data))
         return bytes(data)
 
     def patch(self, offset: int, data: memoryview) -> None:
-        """Apply the changes to bytes that were read from the file.
+        """Put the changes into bytes that were read from the file.
 
         Args:
-            offset: offset of the bytes.
-            data: the bytes, writable.
+            offset: of the bytes.
+            data: the bytes, which must be writable.
         """
         end = offset + len(data)
         for at, new in self.changes:
@@ -323,7 +325,7 @@ class Overlay:
                 data[start - offset : stop - offset] = new[start - at : stop - at]
 
     def apply(self, file: BinaryIO, path: Path) -> None:
-        """Apply the change; idempotent, so it can be repeated after an interruption.
+        """Make the change; a second time after an interruption gives the same result.
 
         Args:
             file: the file, open for writing.
@@ -333,8 +335,8 @@ class Overlay:
             file.seek(offset)
             write_all(file, memoryview(data))
         file.truncate(self.end)
-        # The clock may tick every few milliseconds, so the file could look unchanged to programs that compare
-        # size and time.
+        # The time of a change may be that of a tick of the clock milliseconds ago, and then the file would look
+        # unchanged to programs that compare size and time.
         _set_time(path, time.time_ns())
         flush(file.fileno(), path)
         for name, text in self.texts.items():
@@ -384,7 +386,7 @@ class Overlay:
         return overlay
 
     def _check(self) -> None:
-        """Reject anything that this library never writes to a journal."""
+        """Check that the values are possible."""
         end = 0
         if not all(type(size) is int and size >= 0 for size in (self.size_before, self.end)):
             raise ValueError("its sizes are not numbers of bytes")
@@ -399,8 +401,8 @@ class Overlay:
         if not all(isinstance(text, str) and len(text) <= METADATA_LIMIT for text in self.texts.values()):
             raise ValueError("the metadata in it are not text")
 
-    def mismatch(self, descriptor: int, folder: Path) -> str | None:
-        """Return a difference from the file and metadata that this change was made for; None if there is none."""
+    def mismatch(self, descriptor: int, directory: Path) -> str | None:
+        """Return how a file and its metadata differ from those that the change was made for, None if they do not."""
         size = os.fstat(descriptor).st_size
         if size not in (max(self.size_before, self.end), self.end):
             return f"the file has {size} bytes, expected {max(self.size_before, self.end)}"
@@ -410,51 +412,51 @@ class Overlay:
             return "it was made for another file"
         if _RunningDigest(self.size_before).digest(descriptor, self.end) != self.appended:
             return "what was appended to the file is damaged"
-        metadata = _metadata_digest(folder)
+        metadata = metadata_digest(directory)
         if metadata != self.metadata_before and metadata not in {_digest(t.encode()) for t in self.texts.values()}:
             return f"{METADATA_FILE_NAME} is another one"
         return None
 
     def is_partly_in_place(self, descriptor: int) -> bool:
-        """Return whether the file contains bytes of the change that were not there before."""
+        """Return whether bytes of the change are in the file that were not there before."""
         for (offset, data), before in zip(self.changes, self.digests_before, strict=True):
             if _digest(data) != before and read_at(descriptor, offset, len(data)) == data:
                 return True
         return False
 
-    def is_in_place(self, descriptor: int, folder: Path) -> bool:
-        """Return whether everything in the journal has been applied."""
+    def is_in_place(self, descriptor: int, directory: Path) -> bool:
+        """Return whether the whole change is in place."""
         return (
             os.fstat(descriptor).st_size == self.end
-            and _metadata_digest(folder) in {_digest(text.encode()) for text in self.texts.values()}
+            and metadata_digest(directory) in {_digest(text.encode()) for text in self.texts.values()}
             and all(read_at(descriptor, offset, len(data)) == data for offset, data in self.changes)
         )
 
 
-def has_journal(folder: Path | str) -> bool:
-    """Return whether a change to a file in this directory is in progress or unfinished."""
-    return os.access(f"{folder}{os.sep}{JOURNAL_NAME}", os.F_OK)
+def has_journal(directory: Path | str) -> bool:
+    """Return whether a change to a file in a directory is being made, or was left unfinished."""
+    return os.access(f"{directory}{os.sep}{JOURNAL_NAME}", os.F_OK)
 
 
-def pending_change(folder: Path, data_file: str) -> Overlay | None:
-    """Return the change to the data file of a dataset that is committed but not applied, or None.
+def pending_change(directory: Path, data_file: str) -> Overlay | None:
+    """Return the change to the data file of a dataset that is committed and not in place, or None.
 
     Waits for a writer that is applying it. Nothing is written.
 
     Args:
-        folder: directory of the data.
-        data_file: name of the file that a journal is for.
+        directory: of the data.
+        data_file: the name of the file that a journal is for.
 
     Raises:
         DatasetCorruptError: the change has been partly applied, and the rest of it is damaged or missing.
     """
-    while has_journal(folder):
-        journal = folder / JOURNAL_NAME
+    while has_journal(directory):
+        journal = directory / JOURNAL_NAME
         if wait_for_writer(journal):
             return None
         with suppress(FileNotFoundError):
             before = journal.lstat().st_ino
-            descriptor = open_regular(folder / data_file)
+            descriptor = open_regular(directory / data_file)
             try:
                 found = _overlay(journal, descriptor)
             finally:
@@ -462,13 +464,13 @@ def pending_change(folder: Path, data_file: str) -> Overlay | None:
             if journal.lstat().st_ino == before:
                 return found
             continue
-        if not os.path.lexists(folder / data_file):
-            return None  # reported when the file is used
+        if not os.path.lexists(directory / data_file):
+            return None  # whoever needs the file reports that
     return None
 
 
 def _overlay(journal: Path, descriptor: int) -> Overlay | None:
-    """Return the change of a journal for the file beside it; None if there is no valid one."""
+    """Return the change in a journal to the file beside it; None if there is none, or none that counts."""
     limit = os.fstat(descriptor).st_size + 4 * METADATA_LIMIT
     try:
         content = read_regular(journal, limit, links=False)
@@ -478,11 +480,7 @@ def _overlay(journal: Path, descriptor: int) -> Overlay | None:
         ignored_change(journal, error)
         return None
     if content.startswith(_OLD_MAGIC):
-        raise DatasetCorruptError(
-            f"{journal.parent} has an interrupted change that version 0.6.0 has left ({journal.name}), which is not "
-            f"completed; complete it with that version, or remove it with `minari clean --discard-changes` and look at "
-            f"what the dataset holds."
-        )
+        raise change_of_older_version(journal)
     try:
         overlay = Overlay.parse(content)
     except ValueError as error:
@@ -498,7 +496,7 @@ def _overlay(journal: Path, descriptor: int) -> Overlay | None:
 
 
 def _cut(places: Any, payload: bytes) -> tuple[Change, ...]:
-    """Split the payload of a journal into the bytes of its changes."""
+    """Cut the payload of a journal into the bytes of its changes."""
     changes: list[Change] = []
     position = 0
     for offset, length in places:
@@ -516,17 +514,10 @@ def _digest(data: bytes) -> str:
 
 
 def _digest_of_ends(descriptor: int, size: int, changes: Sequence[Change]) -> str:
-    """Return the digest of the first and last bytes of a file, including the changes."""
+    """Return the digest of the first and last bytes of a file, as they are with the changes."""
     places = (0, max(0, size - _PAGE))
     overlay = Overlay(size, size, changes, {}, (), None, "", "")
     return _digest(b"".join(overlay.read_at(descriptor, at, min(_PAGE, size)) for at in places))
-
-
-def _metadata_digest(folder: Path) -> str | None:
-    try:
-        return _digest(read_regular(folder / METADATA_FILE_NAME, METADATA_LIMIT, links=False))
-    except FileNotFoundError:
-        return None
 
 
 def _is(path: Path, content: bytes) -> bool:
@@ -537,7 +528,7 @@ def _is(path: Path, content: bytes) -> bool:
 
 
 class _RunningDigest:
-    """Digest of all bytes of a file from an offset on, updated while they are written in order.
+    """The digest of all bytes of a file from an offset on, computed as they are written in order.
 
     Args:
         start: the offset.
@@ -548,7 +539,7 @@ class _RunningDigest:
         self._hash: Any = xxhash.xxh3_128()
 
     def written(self, offset: int, view: memoryview) -> None:
-        """Update the digest with written bytes."""
+        """Add bytes that were written."""
         if offset == self._end:
             self._hash.update(view)
             self._end += len(view)
@@ -556,33 +547,27 @@ class _RunningDigest:
             self.changed_from(offset)
 
     def changed_from(self, offset: int) -> None:
-        """Record that bytes from an offset on have changed."""
+        """Forget bytes from an offset on, which have changed."""
         if offset < self._end:
             self._end, self._hash = self._start, xxhash.xxh3_128()
 
     def digest(self, descriptor: int, end: int) -> str:
-        """Return the digest of the bytes up to an end; unknown bytes are read."""
+        """Return the digest of the bytes up to an end; bytes that are not known are read."""
         if end < self._end:
             self.changed_from(end)
-        for data in _pieces(descriptor, self._end, end):
+        while self._end < end and (data := read_at(descriptor, self._end, min(_HASHED_AT_ONCE, end - self._end))):
             self._hash.update(data)
             self._end += len(data)
         return str(self._hash.hexdigest())
 
 
-def _pieces(descriptor: int, start: int, end: int) -> Iterator[bytes]:
-    while start < end and (data := read_at(descriptor, start, min(_HASHED_AT_ONCE, end - start))):
-        yield data
-        start += len(data)
-
-
 def _set_time(path: Path, nanoseconds: int) -> None:
-    with suppress(PermissionError):  # for a user who may write to a file of another user
+    with suppress(PermissionError):  # a user may write to the file of another user
         os.utime(path, ns=(nanoseconds, nanoseconds), follow_symlinks=os.utime not in os.supports_follow_symlinks)
 
 
 def write_all(file: BinaryIO, view: memoryview) -> None:
-    """Write all bytes to an unbuffered file, in blocks that the system writes quickly."""
+    """Write all bytes to an unbuffered file, in pieces of the size that the system is fast with."""
     for start in range(0, len(view), WRITTEN_AT_ONCE):
         piece = view[start : start + WRITTEN_AT_ONCE]
         while piece:

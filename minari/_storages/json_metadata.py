@@ -1,8 +1,8 @@
-"""Conversion of episode metadata to JSON and back.
+"""Metadata of an episode <-> JSON.
 
-Numbers, strings, lists and dicts are the same in JSON, arrays are nested lists. The key ``_dtypes`` records
-the original types: it is nested like the metadata, and has ``["float32", [2, 3]]`` (the NumPy name of the
-type, and the shape) for an array, or for a number of a type that JSON does not have. Complex numbers are
+Numbers, strings, lists and dicts are as in JSON, arrays are nested lists. The key ``_dtypes`` has their
+types: it is nested like the metadata, with ``["float32", [2, 3]]`` (the NumPy name of the type, and the
+shape) in the place of an array, or of a number of a type that JSON does not have. Complex numbers are
 lists of two.
 
 >>> to_json({"seed": 3, "options": {"start": np.float32([0.5, 1.0])}})
@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from operator import methodcaller
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,8 @@ from minari.errors import MetadataError
 
 
 _DTYPES = "_dtypes"
-_JSON_SCALARS = (np.bool_, np.int64, np.float64)  # restored as Python types
+_TO_LIST = methodcaller("tolist")  # of arrays and numbers inside lists
+_JSON_SCALARS = (np.bool_, np.int64, np.float64)  # these come back as Python's own
 
 
 def to_json(metadata: Mapping[str, Any]) -> str:
@@ -36,11 +38,13 @@ def to_json(metadata: Mapping[str, Any]) -> str:
     if _DTYPES in metadata:
         raise MetadataError(f"The episode metadata have the key {_DTYPES!r}, which the format uses; rename it.")
     plain, dtypes = _plain_dict(metadata)
-    return json.dumps({**plain, **({_DTYPES: dtypes} if dtypes else {})}, default=_to_list)
+    return json.dumps(
+        {**plain, **({_DTYPES: dtypes} if dtypes else {})}, default=_TO_LIST
+    )  # arrays and numbers inside lists
 
 
 def _plain_dict(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the values for JSON and the types of those that JSON does not have."""
+    """Return values for JSON, and the types of those that are not as in JSON."""
     plain: dict[str, Any] = {}
     dtypes: dict[str, Any] = {}
     for key, value in values.items():
@@ -66,13 +70,8 @@ def _numbers(key: str, value: Any) -> Any:
     return np.stack([value.real, value.imag], -1).tolist() if value.dtype.kind == "c" else value.tolist()
 
 
-def _to_list(value: Any) -> Any:
-    """Convert NumPy arrays and numbers inside lists to lists and numbers."""
-    return value.tolist()
-
-
 def from_json(text: str | bytes) -> dict[str, Any]:
-    """Return the metadata of a text.
+    """Return the metadata in a text.
 
     Raises:
         ValueError: it was not created by :func:`to_json`.
@@ -92,7 +91,7 @@ def _typed_dict(values: Any, dtypes: Any) -> dict[str, Any]:
 
 
 def _typed(value: Any, dtype: Any) -> Any:
-    """Return an array or a number with a type and a shape named by data."""
+    """Return an array, or a number, of a type and a shape that the data names."""
     name, shape = dtype if isinstance(dtype, list) and len(dtype) == 2 else (None, None)
     known = numeric_dtype(name)
     if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):

@@ -269,7 +269,7 @@ def _verified_columns(source: StorageCore, indices: Sequence[int]) -> Iterator[t
     """Yield the columns of episodes after verifying their checksums, so that damaged values do not get new ones."""
     before, source.verify_checksums = source.verify_checksums, True
     try:
-        yield from source._read_columns(indices)
+        yield from source.stored_columns(indices)
     finally:
         source.verify_checksums = before
 

@@ -284,7 +284,10 @@ class ArrayCodec(SpaceCodec):
             return self.space
         if self.dtype.kind not in "biuf":
             return None
-        low, high = {"b": (0, 1), "f": (-np.inf, np.inf)}.get(self.dtype.kind) or _range_of(self.dtype)
+        if self.dtype.kind in "iu":
+            whole = np.iinfo(self.dtype)
+            return spaces.Box(int(whole.min), int(whole.max), self.shape, self.dtype.type)
+        low, high = (0, 1) if self.dtype.kind == "b" else (-np.inf, np.inf)
         return spaces.Box(low, high, self.shape, self.dtype.type)
 
     def paths(self) -> Iterator[Path]:
@@ -292,11 +295,6 @@ class ArrayCodec(SpaceCodec):
 
     def layout(self) -> Any:
         return (self.dtype, self.shape)
-
-
-def _range_of(dtype: np.dtype[Any]) -> tuple[int, int]:
-    info = np.iinfo(dtype)
-    return int(info.min), int(info.max)
 
 
 def _are_python_numbers(values: Any) -> bool:

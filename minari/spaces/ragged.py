@@ -224,20 +224,18 @@ class OneOfCodec(SpaceCodec):
         chosen: list[list[Any]] = [[] for _ in self.options]
         choices = []
         for row, value in enumerate(_step_by_step(values)):
-            if not (isinstance(value, (tuple, list)) and len(value) == 2 and self._is_choice(value[0])):
+            number = value[0] if isinstance(value, (tuple, list)) and len(value) == 2 else None
+            if not isinstance(number, (int, np.integer)) or not 0 <= number < len(self.options):
                 raise EpisodeTypeError(
                     f"The {self.name} at step {row} are {value!r}, expected a pair of a number below "
                     f"{len(self.options)} and a value of that option."
                 )
-            choices.append(int(value[0]))
+            choices.append(int(number))
             chosen[choices[-1]].append(value[1])
         columns: dict[Path, Column] = {self.choice_path: np.array(choices, dtype=np.int64)}
         for codec, option_values in zip(self.options, chosen, strict=True):
             columns.update(codec.encode(option_values))
         return columns
-
-    def _is_choice(self, number: Any) -> bool:
-        return isinstance(number, (int, np.integer)) and bool(0 <= number < len(self.options))
 
     def decode(self, columns: Columns) -> list[tuple[Any, Any]]:
         choices = columns[self.choice_path]

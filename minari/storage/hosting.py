@@ -53,7 +53,7 @@ Metadata: TypeAlias = dict[str, Any]
 
 _MOST_PARTS = 10_000  # of a combined dataset
 
-#: What finds the datasets of all owners, with the package that it needs.
+#: Function that lists the datasets of all owners, with the package that it needs.
 _COMMUNITY: Target = ("minari.storage.remotes.huggingface:list_community", "minari[hf]")
 
 
@@ -85,7 +85,7 @@ def list_remote_datasets(
         UserWarning: the metadata of a dataset cannot be read; the dataset is left out.
 
     Raises:
-        RemoteError: the remote is unknown, or does not answer.
+        RemoteError: the remote is unknown, or does not respond.
     """
     remote = get_cloud_storage(remote_path, token, max_workers=max_workers)
     found: dict[str, Metadata] = {}
@@ -125,7 +125,7 @@ def list_community_datasets(
         ``hf://owner/door/human-v2`` is what :func:`minari.download_dataset` takes.
 
     Raises:
-        RemoteError: the Hub does not answer.
+        RemoteError: the Hub does not respond.
         MissingDependencyError: its client is not installed.
     """
     list_community = load_class(_COMMUNITY, "Listing the datasets of the Hub needs")
@@ -205,17 +205,17 @@ def download_dataset(
         dataset_name: the older name of ``dataset_id``.
 
     Warns:
-        UserWarning: the dataset is here already, and nothing is done; or there is a newer version that
-            this release reads; or the remote lacks a part of it; or what was forced cannot be read.
+        UserWarning: the dataset exists locally, and nothing is done; or there is a newer version that this
+            release can read; or the remote lacks a source dataset; or a forced download cannot be read.
 
     Raises:
         DatasetIdError: the id is malformed.
-        RemoteDatasetNotFoundError: the remote has no such dataset, or not this version of it.
-        DatasetVersionError: this release does not read its format version.
+        RemoteDatasetNotFoundError: the remote has no such dataset, or not this version.
+        DatasetVersionError: this release cannot read its format version.
         DatasetCorruptError: its files on the remote are incomplete or damaged.
-        DatasetExistsError: something that is no dataset is in its place.
-        RemoteError: the remote is unknown, or cannot do what it is asked; :class:`RemoteUnreachableError`
-            where it does not answer, :class:`RemoteAccessError` where it does not let this user in.
+        DatasetExistsError: its path exists and is not a dataset.
+        RemoteError: the remote is unknown, or does not support the operation; :class:`RemoteUnreachableError`
+            if it does not respond, :class:`RemoteAccessError` if access is denied.
     """
     if dataset_name is not None:
         warn("dataset_name is the older name of dataset_id; use that.", DeprecationWarning)
@@ -236,7 +236,7 @@ def download_dataset(
         advice.append(f"{wanted} was combined from {', '.join(lost)}, which {storage.address} does not have.")
     for text in advice:
         warn(text)
-    for part in parts:  # before the dataset itself, so that a download that is tried again brings the rest
+    for part in parts:  # before the dataset itself, so that a repeated download includes the rest
         if not _is_here(part, root):
             install_dataset(storage, part, root)
     install_dataset(storage, wanted, root, existing="replace" if force_download else "keep")
@@ -263,10 +263,10 @@ def _located(address: str | None, remote: str | None) -> tuple[str, str]:
 
 
 def refuse_path(dataset_id: object) -> None:
-    """Make sure that an id is not a path, where an id or an address is expected.
+    """Raise if an id is a path where an id or an address is expected.
 
     Raises:
-        DatasetIdError: it is one; the message says how it is written as an address.
+        DatasetIdError: it is a path; the message has the corresponding address.
     """
     if is_path(dataset_id):
         raise DatasetIdError(
@@ -372,8 +372,8 @@ def upload_dataset(
             refused then.
 
     Warns:
-        UserWarning: the remote has the dataset already, and nothing is done; or a part of it is
-            neither here nor there.
+        UserWarning: the remote already has the dataset, and nothing is done; or a source dataset exists
+            neither locally nor on the remote.
 
     Raises:
         DatasetIdError: the id is malformed.

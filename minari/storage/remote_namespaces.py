@@ -25,14 +25,14 @@ __all__ = ["download_namespace_metadata", "list_remote_namespaces", "upload_name
 
 
 def list_remote_namespaces(*, remote: str | None = None, token: str | None = None) -> list[str]:
-    """The namespaces of a remote, sorted.
+    """Return the sorted namespaces of a remote.
 
     Args:
-        remote: its address; by default that of ``MINARI_REMOTE``.
-        token: of a Hub, or the path of a service-account key, for what is not public.
+        remote: address of the remote; by default that of ``MINARI_REMOTE``.
+        token: token of a Hub, or path of a service-account key, for private data.
 
     Raises:
-        RemoteError: the remote is unknown, or does not answer.
+        RemoteError: the remote is unknown, or does not respond.
     """
     storage = get_cloud_storage(remote, token)
     return with_retries(lambda: sorted(storage.list_namespaces()))
@@ -46,24 +46,24 @@ def download_namespace_metadata(
     root: Root = None,
     token: str | None = None,
 ) -> None:
-    """Fetch the metadata of a remote namespace; the local namespace is made where missing.
+    """Download the metadata of a remote namespace; create the local namespace if it is missing.
 
     Args:
-        namespace: one that the remote has.
-        overwrite: whether to replace local metadata.
-        remote: its address; by default that of ``MINARI_REMOTE``.
-        root: the folder of the local datasets, where it is not the usual one.
-        token: of a Hub, or the path of a service-account key, for what is not public.
+        namespace: a namespace on the remote.
+        overwrite: True to replace local metadata.
+        remote: address of the remote; by default that of ``MINARI_REMOTE``.
+        root: the directory of the local datasets, if it is not the default one.
+        token: token of a Hub, or path of a service-account key, for private data.
 
     Warns:
-        UserWarning: there are local metadata, which are kept.
+        UserWarning: there is local metadata, which is kept.
 
     Raises:
         DatasetIdError: the namespace is malformed.
         NamespaceError: the remote does not have it.
-        DatasetCorruptError: what the remote sent is no metadata.
-        RemoteError: the remote is unknown, or does not answer.
-        StorageError: they cannot be written; the namespace is as before.
+        DatasetCorruptError: the remote sent invalid metadata.
+        RemoteError: the remote is unknown, or does not respond.
+        StorageError: the metadata cannot be written; the namespace is unchanged.
     """
     file = namespace_file(namespace, root)
     if file.exists() and not overwrite:
@@ -85,23 +85,23 @@ def download_namespace_metadata(
 def upload_namespace(
     namespace: str, token: str | None = None, *, remote: str | None = None, root: Root = None, private: bool = False
 ) -> None:
-    """Send a local namespace to a remote, with those around it that the remote does not have.
+    """Upload a local namespace to a remote, with its parents that are missing there.
 
     Args:
-        namespace: one that exists here.
-        token: of the Hub, or the path of a service-account key; by default what the client of the
-            remote finds by itself, in its environment or from its login.
-        remote: its address; by default that of ``MINARI_REMOTE``.
-        root: the folder of the local datasets, where it is not the usual one.
-        private: whether it is for those only who are let in; a Hub can do that.
+        namespace: an existing local namespace.
+        token: token of a Hub, or path of a service-account key; by default the credentials that the client of
+            the remote finds in its environment or login.
+        remote: address of the remote; by default that of ``MINARI_REMOTE``.
+        root: the directory of the local datasets, if it is not the default one.
+        private: True to restrict access to members; supported by a Hub.
 
     Warns:
-        UserWarning: the remote has it, and nothing is done.
+        UserWarning: the remote already has it, and nothing is done.
 
     Raises:
         DatasetIdError: the namespace is malformed.
-        NamespaceError: it does not exist here.
-        RemoteError: the remote is unknown, or does not answer.
+        NamespaceError: it does not exist locally.
+        RemoteError: the remote is unknown, or does not respond.
     """
     existing_namespace_file(namespace, root)
     storage = get_cloud_storage(remote, token, private=private)

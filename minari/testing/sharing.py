@@ -1,4 +1,4 @@
-"""Datasets and trees for the tests of remotes: small, made by hand, and compared byte for byte."""
+"""Datasets and trees for the tests of remotes: small, handmade, and compared byte for byte."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def write_dataset(
 
 
 def write_namespace(root: Path, namespace: str, **metadata: Any) -> Path:
-    """Make one namespace, without those around it."""
+    """Create one namespace, without its parents."""
     file = root / namespace / NAMESPACE_FILE
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(metadata), encoding="utf-8")
@@ -72,7 +72,7 @@ def tree(root: Path) -> dict[str, bytes | None]:
 
 
 def visible(root: Path) -> dict[str, bytes | None]:
-    """What :func:`tree` gives, without what is hidden."""
+    """Return the result of :func:`tree` without hidden entries."""
     return {
         name: content
         for name, content in tree(root).items()
@@ -87,12 +87,12 @@ def uploaded(root: Path) -> dict[str, bytes | None]:
 
 
 class Interference:
-    """An observer of progress that does something when so many units of an operation are done.
+    """Observer of progress that performs an action after a number of units of an operation.
 
     Args:
-        action: what it does.
-        after: how many units; those that come together may be more.
-        during: what the description of the operation begins with.
+        action: the action.
+        after: minimum number of units.
+        during: prefix of the description of the operation.
     """
 
     def __init__(self, action: Callable[[], object], after: int = 1, during: str = "") -> None:
@@ -102,12 +102,12 @@ class Interference:
         self.finished_tasks: list[ProgressTask] = []
 
     def started(self, task: ProgressTask) -> None:
-        """An operation begins."""
+        """Start an operation."""
         self.tasks.append(task)
         self.done.append(0)
 
     def advanced(self, task: ProgressTask, amount: int) -> None:
-        """Some of it is done."""
+        """Advance an operation."""
         position = self.tasks.index(task)
         self.done[position] += amount
         if task.description.startswith(self.during) and self.done[position] >= self.after and not self.acted:
@@ -115,10 +115,10 @@ class Interference:
             self.action()
 
     def finished(self, task: ProgressTask) -> None:
-        """It has ended."""
+        """Finish an operation."""
         self.finished_tasks.append(task)
 
 
 def interrupt() -> None:
-    """What Ctrl-C does."""
+    """Raise like Ctrl-C."""
     raise KeyboardInterrupt

@@ -54,9 +54,9 @@ ENTRY_POINTS = [
     "minari.storage.remote_namespaces:download_namespace_metadata",
     "minari.cli.show:show_dataset",
     "minari.cli.listing:list_datasets",
-    "minari.cli.listing:combine",
-    "minari.cli.convert:convert",
-    "minari.cli.convert:repack",
+    "minari.cli.changing:combine",
+    "minari.cli.changing:convert",
+    "minari.cli.changing:repack",
     "minari.cli.sharing:download",
     "minari.cli.sharing:upload",
     "minari.cli.validate:validate",
@@ -81,7 +81,6 @@ ON_PURPOSE = (
     "minari.testing",
     "minari.cli.record",
     "minari.cli.rollout",
-    "minari.cli.policies",
 )
 
 #: Functions with such a call in them that do no harm, each with the reason.
@@ -101,7 +100,6 @@ ALLOWED = {
     "source, which reads through libhdf5 what may crash it",
     "minari._base.files:_exchange_call": "finds the call of the system that exchanges two directories, by its own name",
     "minari._base.files:exchange": "asks for the error number of that call",
-    "minari.cli.running:carry_out": "imports the module of a command, which minari/cli/commands.py names",
 }
 
 #: Functions that are not followed: what they lead to is safe for the reason given.

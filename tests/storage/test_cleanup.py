@@ -16,7 +16,7 @@ import minari
 from minari._catalog import layout as publishing
 from minari._catalog.layout import replace_directory
 from minari._storages.journal import Overlay
-from minari._storages.staged_directory import PendingChanges
+from minari._storages.staged_directory import StagedOverlay
 from minari.errors import DatasetBusyError, DatasetIdError, DatasetNotFoundError
 from minari.storage.cleaning import clean, find_leftovers, remove
 from minari.storage.transfer.work_dir import work_dir
@@ -118,7 +118,7 @@ def test_a_change_is_completed(datasets_root: Path, data_format: str) -> None:
     dataset = make("x-v0", data_format)
 
     def append() -> None:
-        for whole in (Overlay, PendingChanges):
+        for whole in (Overlay, StagedOverlay):
             whole.apply = die  # type: ignore[method-assign]
         dataset.storage.update_from_storage(dataset.storage)
 

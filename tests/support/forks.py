@@ -26,9 +26,9 @@ from typing import Any
 #: What commands use. Clients of remotes are not among them, since some read the environment when they are imported.
 _LOADED = (
     "minari.cli.listing",
-    "minari.cli.clean",
+    "minari.cli.changing",
+    "minari.cli.recovery",
     "minari.cli.commands",
-    "minari.cli.convert",
     "minari.cli.record",
     "minari.cli.sharing",
     "minari.cli.show",

@@ -1,4 +1,4 @@
-"""Limits of what the file of a table may claim, compared with its number of bytes."""
+"""Limits on the claims of a table file, by the bytes that it has."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Final
 from minari.errors import DatasetCorruptError
 
 
-#: Maximum decompressed size, whatever a file claims: zstd expands one byte to at most 32,768, and a table of
-#: constants takes almost nothing in Parquet.
+#: A file may claim to expand to this many bytes for each of its own: zstd makes 32,768 bytes of one at most.
+#: A table of constants takes next to nothing in Parquet, so that some bytes are always allowed.
 _MOST_PER_BYTE: Final = 2**15
 _ALWAYS: Final = 2**28
 
@@ -29,7 +29,7 @@ def check_expansion(claimed: int, size: int) -> None:
     """Check the number of bytes that a file claims to expand to.
 
     Raises:
-        ValueError: no real data expands that much.
+        ValueError: no recorded data expands so much.
     """
     if claimed > _ALWAYS + _MOST_PER_BYTE * size:
         raise ValueError(f"its {size:,} bytes claim to expand to {claimed:,}, which no recorded values do")
@@ -39,7 +39,7 @@ def check_rows(found: int, rows: int | None) -> None:
     """Check the number of rows that a file claims to have.
 
     Raises:
-        RowCountError: it differs from that of the episode.
+        RowCountError: it is not that of the episode.
     """
     if rows is not None and found != rows:
         raise RowCountError(found)

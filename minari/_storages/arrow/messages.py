@@ -1,9 +1,10 @@
-"""The messages of an Arrow file, checked before pyarrow decodes them.
+"""Checks of the messages of an Arrow file, before pyarrow decodes them.
 
-A file is a sequence of messages between two magic words: the schema, then the record batches. A message is a
-FlatBuffers table (https://flatbuffers.dev/internals) with the length of the body that follows. Everything
-that pyarrow would trust is checked here: the number of fields of a schema and their nesting, the number of
-rows, and the claimed size of compressed buffers.
+A file is a sequence of messages between two magic words: the schema, then the record batches. A message
+is a FlatBuffers table (https://flatbuffers.dev/internals), which says how long the body is that
+follows. pyarrow trusts the claims that are checked here: the number and the depth of the fields of a
+schema, dictionaries and extension types, the number of rows, and the size to which compressed buffers
+expand, for which it allocates memory before it decompresses them.
 """
 
 from __future__ import annotations
@@ -37,11 +38,11 @@ def check_schema_message(data: Any) -> None:
 
 
 def check_messages(data: Any, rows: int | None) -> None:
-    """Check the messages of an Arrow file before anything in them is trusted.
+    """Check the messages of an Arrow file.
 
     Args:
         data: the bytes of the file.
-        rows: the required number of rows; None if it is unknown.
+        rows: the number of rows that the table must have; None if that is not known.
 
     Raises:
         ValueError: as for :func:`check_schema_message`, or the table has another number of rows, or the file
@@ -61,7 +62,7 @@ def check_messages(data: Any, rows: int | None) -> None:
 
 
 class _Messages:
-    """Iterator over the messages of a file."""
+    """The messages of a file, in order."""
 
     def __init__(self, data: Any) -> None:
         self._view = memoryview(data).cast("B")
@@ -72,7 +73,7 @@ class _Messages:
             raise ValueError("it does not begin and end as an Arrow file does")
 
     def next(self) -> tuple[int, _Table, memoryview] | None:
-        """Return the type of a message, its header and its body; None after the last one."""
+        """Return the type of the next message, its header and its body; None after the last one."""
         metadata = self.next_metadata()
         if metadata is None:
             return None
@@ -80,7 +81,7 @@ class _Messages:
         return message.number(1, "B"), message.table(2), self.skip_body(message.number(3, "q"))
 
     def next_metadata(self) -> memoryview | None:
-        """Return the part before the body of a message, which is then skipped; None after the last one."""
+        """Return the bytes before the body of the next message, which must be skipped; None after the last one."""
         continuation, length = _at(self._view, "<I", self._place), _at(self._view, "<i", self._place + 4)
         if continuation != _CONTINUATION or length < 0:
             raise ValueError(f"no message begins at byte {self._place:,}")
@@ -91,7 +92,7 @@ class _Messages:
         return self._view[start : self._place]
 
     def skip_body(self, size: int) -> memoryview:
-        """Skip the body of the message."""
+        """Return the body of the message, after which the next one begins."""
         start = self._place
         if not 0 <= size <= self.size - start:
             raise ValueError(f"a message claims {size:,} bytes, which the file does not have")
@@ -117,7 +118,7 @@ def _check_schema_metadata(metadata: bytes) -> int:
     return message.number(3, "q")
 
 
-#: The files of a dataset begin with the same bytes; rejected schemas are not cached.
+#: The files of a dataset begin with the same bytes; refusals are not remembered.
 _check_known: Final = lru_cache(maxsize=64)(_check_schema_metadata)
 
 
@@ -137,7 +138,7 @@ def _check_fields(schema: _Table) -> None:
 
 
 def _expanded_size(batch: _Table, body: memoryview) -> int:
-    """Return the number of bytes that the buffers of a record batch claim to expand to."""
+    """Return the size to which the buffers of a record batch claim to expand."""
     if not batch.has(3):
         return 0  # uncompressed buffers are parts of the body
     total = 0
@@ -198,7 +199,7 @@ class _Table:
         return None if place is None else place + _at(self._data, "<I", place)
 
     def _vector(self, number: int, size: int) -> tuple[int, int]:
-        """Return the position of the elements of a vector and their number."""
+        """Return the place of the elements of a vector, and their number."""
         place = self._target(number)
         if place is None:
             return 0, 0

@@ -1,15 +1,15 @@
-"""The metadata of an episode as JSON, in ``metadata.json`` beside its table; see :mod:`json_metadata`.
+"""Metadata and checksums of an episode <-> ``metadata.json`` beside its table; see :mod:`json_metadata`.
 
 >>> import numpy as np
 >>> to_json(0, 9, {"seed": 3, "options": {"start": np.float32([0.5, 1.0])}})
 '{"id": 0, "total_steps": 9, "seed": 3, "options": {"start": [0.5, 1.0]}, "_dtypes": {"options": \
 {"start": ["float32", [2]]}}}'
 
-The checksums of the episode follow under the key ``_checksums``, which other programs keep and ignore: of the
-bytes of the file, of each column, and of the text of the metadata before them. They are written without
-spaces. Another program that changes the metadata writes them with spaces, as is usual in JSON, and the
-checksum of the text is then not valid. If the table was written by another program too, its number of rows
-differs from the checksums, and none of them is valid.
+The checksums of the episode follow under the key ``_checksums``, which other programs ignore and keep: of
+the bytes of the file, of each column, and of the text of the metadata up to there. They are written
+without spaces. Another program that changes the metadata writes them with spaces, as is usual in JSON, and
+the checksum of the text no longer counts. If it has written the table too, that has another number of
+rows than the checksums say, and none of them counts.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Checksums:
 
     @staticmethod
     def of(total_steps: int, data: Any, columns: Columns) -> Checksums:
-        """Return the checksums of an episode from the bytes of its file and its columns."""
+        """Make the checksums of an episode from the bytes of its file and its columns."""
         found = {column_name(path): _checksum(column) for path, column in columns.items()}
         return Checksums(total_steps + 1, _digest(data), found)
 
@@ -74,7 +74,7 @@ class Checksums:
         """Compare the columns of an episode with their checksums.
 
         Raises:
-            ChecksumError: one differs from what was written, is missing, or was added.
+            ChecksumError: a column was changed, added or removed.
         """
         names = {column_name(column): column for column in columns}
         for name in sorted(names.keys() | self.columns.keys()):
@@ -94,8 +94,8 @@ def to_json(index: int, total_steps: int, metadata: Mapping[str, Any], checksums
     Args:
         index: the number of the episode.
         total_steps: the number of its steps.
-        metadata: other metadata; ``id`` and ``total_steps`` in it are ignored.
-        checksums: checksums of the episode.
+        metadata: everything else; ``id`` and ``total_steps`` in it are ignored.
+        checksums: of the episode.
 
     Raises:
         MetadataError: a value cannot be stored.
@@ -113,12 +113,12 @@ def to_json(index: int, total_steps: int, metadata: Mapping[str, Any], checksums
 
 
 def read(files: FilesBeneath, name: str, *, verify: bool = False) -> tuple[dict[str, Any], Checksums | None]:
-    """Return the metadata in a file, with ``id`` and ``total_steps``, and the checksums of the episode, if any.
+    """Read the metadata in a file, with ``id`` and ``total_steps``, and the checksums of the episode, if any.
 
     Args:
-        files: the files of the dataset.
-        name: name of the file.
-        verify: True to compare the text with its checksum.
+        files: of the dataset.
+        name: of the file.
+        verify: compare the text with its checksum.
 
     Raises:
         DatasetCorruptError: the file is missing or damaged.
@@ -164,7 +164,7 @@ def _check_text(text: bytes, path: str) -> None:
 
 
 def _checksum(column: Column) -> int:
-    """Return the checksum of a column as it is read; storage in a wider type makes all NaNs quiet."""
+    """Return the checksum of a column as it is read: storing it as a wider type makes all NaNs quiet ones."""
     if column.dtype.kind == "f" and column.dtype.itemsize < 8:
         with np.errstate(all="ignore"):
             if np.isnan(column.sum()):

@@ -166,7 +166,7 @@ class HDF5Writer(EpisodeWriter):
         self._storage, self._target = storage, target
         self._old_end = target.end
         self._appender = EpisodeAppender(target.write_at, self._old_end, storage._codec_for)
-        self._appended = self._finished = self._committed = False
+        self._appended = self._committed = False
         self._replaced: dict[str, str] = {}
         self._changed: set[int] = set()
         self._described: list[int] = []  # episodes with changed metadata
@@ -197,11 +197,15 @@ class HDF5Writer(EpisodeWriter):
             self._appended = True
         return True
 
+    def finish(self) -> int:
+        self._finish()
+        size = self._target.end
+        if not isinstance(self._target, _ReplacementFile):  # which takes the place of these
+            size += sum(linked.stat().st_size for linked in self._target.path.parent.glob("additional_data_*.hdf5"))
+        return size
+
     def _finish(self) -> None:
-        """Do everything except making it visible."""
-        if self._finished:
-            return
-        self._finished = True
+        """Do everything but to make it visible."""
         unlinked: list[PlacedEpisodes] = []
         if self._appended:
             superblock = self._superblock()
@@ -271,15 +275,7 @@ class HDF5Writer(EpisodeWriter):
             # Linking has added a reference to each, and HDF5 has counted the link too.
             self._target.write_at(address + REFERENCES_AT, memoryview(b"\1\0\0\0"))
 
-    def size(self) -> int:
-        self._finish()
-        size = self._target.end
-        if not isinstance(self._target, _ReplacementFile):  # replaces these
-            size += sum(linked.stat().st_size for linked in self._target.path.parent.glob("additional_data_*.hdf5"))
-        return size
-
     def commit(self, metadata: DatasetMetadata) -> None:
-        self._finish()
         texts = {METADATA_FILE_NAME: metadata.to_json()}
         if self._placed or self._through_hdf5:
             status = self._target.commit(texts)
