@@ -1,7 +1,7 @@
 """Atomic writes, and what makes files and directories outlast a power cut.
 
-Whatever is being built lies in a file or directory whose name begins with a dot, beside the place where it
-will end up. It is flushed once, when it appears there, and not after every change.
+What is written to a dataset that is still being built need not be durable: it outlasts the program as all that
+is written does, and is flushed once, when the dataset appears, instead of after every change.
 """
 
 from __future__ import annotations
@@ -13,16 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from minari._base.files import RECORDINGS_DIRECTORY
-
 
 __all__ = [
-    "flush",
-    "flush_changes",
-    "flush_directory",
+    "flush_tree",
     "make_directory",
     "make_parents",
     "remove_empty",
+    "sync_directory",
     "write_atomically",
 ]
 
@@ -78,12 +75,13 @@ def remove_empty(folders: list[Path]) -> None:
             folder.rmdir()
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
+def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) -> None:
     """Write a file so that a reader finds either the old content or the new one, even after a crash.
 
     Args:
         path: the file; where it is a link, the link is replaced, and what it leads to is left alone.
         content: what it is to hold; text is written as UTF-8.
+        durable: outlast a power cut; not needed where whoever builds a dataset flushes all of it.
 
     Raises:
         OSError: the file cannot be written; it is as before, and nothing else is left behind.
@@ -94,14 +92,16 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         with temporary.open("xb") as file:
             file.write(data)
             file.flush()
-            flush(file.fileno(), path)
+            if durable:
+                os.fsync(file.fileno())
         _copy_mode(path, temporary)
         temporary.replace(path)
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
         raise
-    flush_directory(path.parent)
+    if durable:
+        sync_directory(path.parent)
 
 
 def _copy_mode(source: Path, target: Path) -> None:
@@ -109,38 +109,6 @@ def _copy_mode(source: Path, target: Path) -> None:
         status = source.lstat()
         if stat.S_ISREG(status.st_mode):
             target.chmod(stat.S_IMODE(status.st_mode))
-
-
-def flush(descriptor: int, path: Path) -> None:
-    """Make what was written to a file outlast a power cut, unless it lies where datasets are being built.
-
-    There it outlasts the program, as all that was written does; it is flushed when the dataset
-    appears, once instead of after every change.
-    """
-    if not _is_under_way(path):
-        os.fsync(descriptor)
-
-
-def _is_under_way(path: Path) -> bool:
-    return any(
-        part == RECORDINGS_DIRECTORY or (part[:1] == "." and part.endswith(".partial")) for part in path.parent.parts
-    )
-
-
-def flush_changes(folder: Path) -> None:
-    """Flush all that is below a folder, unless it lies where datasets are being built; see :func:`flush`.
-
-    Raises:
-        OSError: the system could not write what it had taken.
-    """
-    if not _is_under_way(folder / "any"):
-        flush_tree(folder)
-
-
-def flush_directory(folder: Path) -> None:
-    """Make a rename in a directory outlast a power cut, unless it lies where datasets are being built."""
-    if not _is_under_way(folder / "any"):
-        sync_directory(folder)
 
 
 def flush_tree(folder: Path) -> None:

@@ -176,7 +176,7 @@ class Recording:
         """Put down what is known of it."""
         content = json.dumps({key: value for key, value in asdict(state).items() if value}, default=str)
         with storage_errors(self.path.parent):
-            write_atomically(self.path.parent / _STATE_NAME, content)
+            write_atomically(self.path.parent / _STATE_NAME, content, durable=False)
 
     @property
     def is_in_progress(self) -> bool:
@@ -275,6 +275,7 @@ class Recording:
                 storage.FORMAT,
                 jpeg_encoding=storage.jpeg_encoding,
                 compression=storage.compression,
+                durable=False,
             )
             for row in self.rows:
                 try:
@@ -303,13 +304,14 @@ class Recording:
                     raw["data_format"],
                     jpeg_encoding=storage.jpeg_encoding,
                     compression=storage.compression,
+                    durable=False,
                 )
                 self.append_to(copy)
                 replace_directory(new, self.path, aside)
             finally:
                 shutil.rmtree(new, ignore_errors=True)
                 shutil.rmtree(aside, ignore_errors=True)
-        return replace(self, storage=MinariStorage.read(self.path))
+        return replace(self, storage=_storage_at(self.path))
 
     def publish(self, dataset_id: str, metadata: Mapping[str, Any]) -> Path:
         """Make a dataset of it, by moving it to its place.
@@ -333,7 +335,7 @@ class Recording:
                 publish_directory(self.path.parent, destination)
             except BaseException:
                 with suppress(OSError, MinariError):  # it has become the dataset all the same, or the disk is full
-                    write_atomically(file, before)
+                    write_atomically(file, before, durable=False)
                     self.write_state(state)
                 raise
         _remove_folder_if_empty(self.path.parent.parent)
@@ -397,6 +399,7 @@ def new_recording(
                 data_format,
                 jpeg_encoding=jpeg_encoding,
                 compression=compression,
+                durable=False,
             )
     except BaseException:
         shutil.rmtree(path, ignore_errors=True)
@@ -429,12 +432,19 @@ def list_recordings(root: PathLike | None = None) -> list[Recording]:
     found = []
     for path in _data_paths(folder / RECORDINGS_DIRECTORY):
         try:
-            recording = Recording(path.parent.name, MinariStorage.read(path), folder)
+            recording = Recording(path.parent.name, _storage_at(path), folder)
             found.append((recording.modified, recording.name, recording))
         except (MinariError, OSError) as error:  # one that died before its first episode, or was saved just now
             if isinstance(error.__cause__ or error, PermissionError):
                 _warn_of_closed(path)
     return [recording for _, _, recording in sorted(found, key=lambda item: item[:2])]
+
+
+def _storage_at(path: Path) -> MinariStorage:
+    """Open the data of a recording, which is flushed when it becomes a dataset, and not before."""
+    storage = MinariStorage.read(path)
+    storage.durable = False
+    return storage
 
 
 def _data_paths(folder: Path) -> list[Path]:

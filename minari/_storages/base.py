@@ -134,6 +134,7 @@ class MinariStorage(StorageCore):
         *,
         jpeg_encoding: bool = False,
         compression: CompressionChoice = None,
+        durable: bool = True,
     ) -> MinariStorage:
         """Make an empty storage.
 
@@ -147,6 +148,8 @@ class MinariStorage(StorageCore):
             compression: a codec for all columns, with a level if wanted (``"gzip"``, ``"gzip:9"``,
                 ``"none"``), or for some (``{"observations/pixels": "gzip:9"}``). Unless it is said,
                 frames are compressed without loss, and nothing else is.
+            durable: let every change outlast a power cut as soon as it is made; not needed where all files
+                are flushed before the dataset appears.
 
         Raises:
             DatasetExistsError: the folder holds a dataset.
@@ -166,8 +169,9 @@ class MinariStorage(StorageCore):
         if chosen.stored is not None:
             metadata = metadata.updated({"compression": chosen.stored}, allow_protected=True)
         with storage_errors(path, "made"):
-            put_file(path / METADATA_FILE_NAME, metadata.to_json())
+            put_file(path / METADATA_FILE_NAME, metadata.to_json(), durable=durable)
             storage: MinariStorage = storage_type(path, metadata)
+            storage.durable = durable
             storage._start()
         return storage
 
@@ -395,7 +399,7 @@ class MinariStorage(StorageCore):
         if chosen.stored is not None:
             changes["compression"] = chosen.stored
         target = type(self)(self._data_path, self.stored_metadata)
-        target._compression = chosen
+        target._compression, target.durable = chosen, self.durable
         storing.rewrite(target, self, changes, lock_timeout)
         self._compression = None
 

@@ -139,6 +139,10 @@ class StorageCore(ABC):
     #: Whether checksums of values lie in a hidden file, so that making them changes no file of the dataset.
     HIDDEN_CHECKSUMS: ClassVar[bool] = False
 
+    #: Whether a change outlasts a power cut as soon as it is made. Whoever builds a dataset out of sight sets this to
+    #: False, and flushes all of it once, when it appears.
+    durable: bool = True
+
     #: Whether every read compares the values with the checksums that were made when they were written.
     verify_checksums: bool = False
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeAlias
 
-from minari._base.atomic import flush, write_atomically
+from minari._base.atomic import write_atomically
 from minari._base.files import METADATA_FILE_NAME, METADATA_LIMIT, open_regular, read_at, read_regular
 from minari._base.json_text import parse_json
 from minari._base.lazy import LazyModule
@@ -71,6 +71,7 @@ class FileTransaction(io.RawIOBase):
 
     Args:
         path: an existing file; the journal goes into the same directory.
+        durable: outlast a power cut.
 
     Raises:
         DatasetBusyError: another program has the file open for writing.
@@ -82,10 +83,11 @@ class FileTransaction(io.RawIOBase):
         failure: what the system has refused to an HDF5 library, None before.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, durable: bool = True) -> None:
         super().__init__()
         self.failure: OSError | None = None
         self.path, self._journal = path, path.with_name(JOURNAL_NAME)
+        self._durable = durable
         self._lock = lock(path, path)  # against programs that use HDF5 directly
         try:
             self._file: BinaryIO = os.fdopen(open_regular(path, os.O_RDWR, links=False), "r+b", buffering=0)
@@ -109,7 +111,7 @@ class FileTransaction(io.RawIOBase):
         """Apply what a killed writer has committed."""
         found = _overlay(self._journal, self._file.fileno())
         if found is not None:
-            found.apply(self._file, self.path)
+            found.apply(self._file, self.path, self._durable)
 
     # What an HDF5 library calls.
 
@@ -212,7 +214,8 @@ class FileTransaction(io.RawIOBase):
         """
         descriptor = self._file.fileno()
         self._file.truncate(max(self._end, self._old_end))
-        flush(descriptor, self.path)
+        if self._durable:
+            os.fsync(descriptor)
         changes = [
             (page * _PAGE, bytes(data[: self._page_end(page) - page * _PAGE]))
             for page, data in sorted(self._pages.items())
@@ -229,14 +232,14 @@ class FileTransaction(io.RawIOBase):
         )
         content = overlay.dump()
         try:
-            write_atomically(self._journal, content)
+            write_atomically(self._journal, content, durable=self._durable)
         except BaseException:  # an interrupt may have come when it was written
             if _is(self._journal, content):
                 self._settle()
             raise
         self._settle()
         with failures_logged(f"Applying the journal of {self.path}, which the next writer does again,"):
-            overlay.apply(self._file, self.path)
+            overlay.apply(self._file, self.path, self._durable)
         return os.fstat(descriptor)
 
     def _settle(self) -> None:
@@ -322,12 +325,13 @@ class Overlay:
             if start < stop:
                 data[start - offset : stop - offset] = new[start - at : stop - at]
 
-    def apply(self, file: BinaryIO, path: Path) -> None:
+    def apply(self, file: BinaryIO, path: Path, durable: bool) -> None:
         """Make the change; done again after an interruption, it gives the same result.
 
         Args:
             file: open for writing.
             path: of the file, beside which the journal is.
+            durable: outlast a power cut.
         """
         for offset, data in self.changes:
             file.seek(offset)
@@ -336,9 +340,10 @@ class Overlay:
         # The time of a change may be that of a tick of the clock, milliseconds ago, and then the file would look
         # the same as before to those who go by size and time.
         _set_time(path, time.time_ns())
-        flush(file.fileno(), path)
+        if durable:
+            os.fsync(file.fileno())
         for name, text in self.texts.items():
-            write_atomically(path.with_name(name), text)
+            write_atomically(path.with_name(name), text, durable=durable)
         path.with_name(JOURNAL_NAME).unlink()
 
     def dump(self) -> bytes:

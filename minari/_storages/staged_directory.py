@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from minari._base.atomic import flush_changes, flush_directory, write_atomically
+from minari._base.atomic import flush_tree, sync_directory, write_atomically
 from minari._base.files import (
     METADATA_FILE_NAME,
     METADATA_LIMIT,
@@ -79,10 +79,11 @@ class FolderChanges:
 
     Args:
         folder: the data of a dataset.
+        durable: outlast a power cut.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, *, durable: bool = True) -> None:
+        self._folder, self._durable = folder, durable
         self.staged = folder / STAGED_NAME
         self._contents: dict[str, Content] = {}
         self._replacing: set[str] = set()
@@ -131,7 +132,7 @@ class FolderChanges:
                 completes the change.
         """
         if not self.staged.is_dir():
-            write_atomically(self._folder / METADATA_FILE_NAME, metadata)
+            write_atomically(self._folder / METADATA_FILE_NAME, metadata, durable=self._durable)
             return
         text = metadata.encode("utf-8")
         self.note(METADATA_FILE_NAME, [text])
@@ -142,10 +143,12 @@ class FolderChanges:
                 for name, directory in _files_in(staged)
             }
         record = _Record(files, sorted(self._replacing), _metadata_digest(self._folder))
-        flush_changes(self.staged)
-        write_atomically(self.staged / _RECORD_NAME, record.dump())
+        if self._durable:
+            flush_tree(self.staged)
+        write_atomically(self.staged / _RECORD_NAME, record.dump(), durable=self._durable)
         self.staged.rename(self._folder / CHANGES_NAME)
-        flush_directory(self._folder)
+        if self._durable:
+            sync_directory(self._folder)
         with failures_logged(f"Moving the change of {self._folder} into place, which the next writer does again,"):
             PendingChanges(self._folder, record).apply()
 
@@ -271,8 +274,12 @@ class PendingChanges:
 
 
 @contextmanager
-def changes_to(folder: Path) -> Iterator[FolderChanges]:
-    """Changes to a directory, which nobody else can make at the same time.
+def changes_to(folder: Path, *, durable: bool = True) -> Iterator[FolderChanges]:
+    """Begin changes to a directory, which nobody else can make until the context ends.
+
+    Args:
+        folder: the data of a dataset.
+        durable: outlast a power cut.
 
     Raises:
         DatasetBusyError: another program is writing the dataset.
@@ -285,7 +292,7 @@ def changes_to(folder: Path) -> Iterator[FolderChanges]:
         elif os.path.lexists(folder / CHANGES_NAME):  # not a change of this dataset, but in the way
             (folder / CHANGES_NAME).rename(folder / f".{secrets.token_hex(6)}.ignored")
         _remove(folder / STAGED_NAME)
-        changes = FolderChanges(folder)
+        changes = FolderChanges(folder, durable=durable)
         try:
             yield changes
         finally:

@@ -139,6 +139,7 @@ def combine_datasets(
             first.FORMAT,
             jpeg_encoding=all(dataset.storage.jpeg_encoding for dataset in datasets_to_combine),
             compression=_common_compression(datasets_to_combine),
+            durable=False,
         )
         storage.update_metadata(_combined_metadata(datasets_to_combine, new_id))
         append_stored(storage, [(dataset.storage, dataset.episode_indices.tolist()) for dataset in datasets_to_combine])

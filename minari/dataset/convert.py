@@ -73,6 +73,7 @@ def write_as_dataset(
             data_format=data_format or source.FORMAT,
             jpeg_encoding=source.jpeg_encoding if jpeg_encoding is None else jpeg_encoding,
             compression=source.compression if is_same else compression,
+            durable=False,
         )
         if compatible_with is not None:
             _write_out_bounds(storage)

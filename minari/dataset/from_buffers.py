@@ -269,6 +269,7 @@ def create_dataset_from_buffers(
             data_format or "hdf5",
             jpeg_encoding=jpeg_encoding,
             compression=compression,
+            durable=False,
         )
         storage.update_metadata({**metadata, **(extra_metadata or {})})
         outside = OutsideValues(observation_space, action_space)

@@ -155,6 +155,6 @@ def open_writer(storage: ArrowStorage) -> Iterator[ArrowWriter]:
     Raises:
         DatasetBusyError: another program is writing the dataset.
     """
-    with changes_to(storage.data_path) as changes:
+    with changes_to(storage.data_path, durable=storage.durable) as changes:
         storage._look_for_changes()
         yield ArrowWriter(storage, changes)

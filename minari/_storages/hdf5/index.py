@@ -32,6 +32,7 @@ from minari._base.checksums import bytes_checksum, column_checksum
 from minari._base.data_file import DataFile, stamp_of
 from minari._base.files import open_regular, read_regular
 from minari._base.json_text import parse_json
+from minari._base.locks import ThreadLock
 from minari._storages.hdf5.format.filters import MOST_EXPANDED, is_known
 from minari._storages.hdf5.format.objects import MOST_DIMENSIONS, Filter
 from minari.errors import UnsafePathError
@@ -194,11 +195,15 @@ class EpisodeIndex:
     Args:
         data_file: the HDF5 file; the index lies beside it.
         needed: leaves that every episode has; an index that says otherwise is not used.
+
+    Attributes:
+        lock: to be held by whoever uses the index while other threads may.
     """
 
     def __init__(self, data_file: FilePath, needed: Iterable[Path] = ()) -> None:
         self._data_file, self._needed = data_file, frozenset(needed)
         self._header_file = data_file.with_name(INDEX_NAME)
+        self.lock = ThreadLock()
         self._forget()
 
     def _forget(self) -> None:
@@ -242,6 +247,15 @@ class EpisodeIndex:
             self._keep_checksums_only()
         self.stamp = stamp
         return True
+
+    def reread(self) -> None:
+        """Notice that the data file has grown or changed, where no change to it is being made.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        with self.lock.current, DataFile(self._data_file) as file:
+            self.refresh(file)
 
     def _read(self, file: DataFile) -> None:
         """Take over what was saved.
@@ -428,6 +442,32 @@ class EpisodeIndex:
                 if self.stamp == file.stamp:
                     self._write(file)
             self._unsaved = False
+
+    def remember(
+        self, placed: Iterable[PlacedEpisodes], redescribed: Iterable[int], status: os.stat_result, total: int
+    ) -> None:
+        """Take over what a writer has changed, and save it.
+
+        Args:
+            placed: the episodes that were written.
+            redescribed: those whose metadata is changed, and has no checksum any more.
+            status: of the data file now.
+            total: the number of episodes in the file.
+        """
+        with self.lock.current:
+            for episodes in placed:
+                self.add(episodes)
+            for index in redescribed:
+                self.set_metadata_checksum(index, NO_CHECKSUM)
+            self.total = total
+            self.save(status)
+
+    def confirm(self) -> None:
+        """Take the data file, which a writer has left as it was before, for the one that is described."""
+        with self.lock.current, contextlib.suppress(OSError):
+            status = self._data_file.stat()
+            if self.stamp is not None and self.stamp[:2] == (status.st_size, status.st_mtime_ns):
+                self.save(status)
 
     def _write(self, file: DataFile) -> None:
         width = self._rows.shape[1]

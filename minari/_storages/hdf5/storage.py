@@ -7,13 +7,12 @@ and files that another program wrote.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
 import time
 import weakref
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path as FilePath
@@ -24,7 +23,8 @@ import numpy.typing as npt
 
 from minari._base.data_file import DataFile
 from minari._base.files import METADATA_FILE_NAME
-from minari._base.locks import ThreadLock
+from minari._base.locks import folder_lock
+from minari._base.system_errors import failures_logged
 from minari._model.compression import Codec, Codecs
 from minari._model.episode_codec import REWARDS, TERMINATIONS, TRUNCATIONS
 from minari._model.metadata import DatasetMetadata
@@ -39,7 +39,6 @@ from minari._storages.hdf5.index import (
     NO_CHECKSUM,
     EpisodeIndex,
     LeafPlace,
-    PlacedEpisodes,
     Schema,
     checksum_of,
 )
@@ -48,7 +47,7 @@ from minari._storages.hdf5.library import plugins
 from minari._storages.hdf5.mapped_file import MappedFile
 from minari._storages.hdf5.names import DATA_FILE_NAME, spell
 from minari._storages.hdf5.reader import EpisodeFile
-from minari._storages.hdf5.writer import empty_file, open_writer
+from minari._storages.hdf5.writer import WriteContext, empty_file, open_writer
 from minari._storages.journal import JOURNAL_NAME, Overlay, has_journal, pending_change
 from minari._storages.metadata_file import stamp_of
 from minari.errors import ChecksumError, DatasetBusyError, DatasetCorruptError
@@ -107,7 +106,6 @@ class HDF5Storage(MinariStorage):
         super().__init__(data_path, metadata)
         self._file = self.data_path / DATA_FILE_NAME
         self._place = str(self.data_path)  # which is needed for every read, and takes a path object its time
-        self._lock = ThreadLock()  # of the index
         self._first_reward: tuple[int, ...] | None = None
         self._reader: tuple[tuple[int, ...], EpisodeFile] | None = None
         self._map: weakref.ref[MappedFile] | None = None  # for as long as there are views of it
@@ -129,7 +127,7 @@ class HDF5Storage(MinariStorage):
             plugins().require(codec)
 
     def _count_episodes(self) -> int:
-        with self._lock.current:
+        with self._index.lock.current:
             self._refresh()
             if self._index.total is None or self._index.total != self.total_episodes:
                 self._index.total = self._at_one_moment(lambda file: self._episodes(file).count())
@@ -159,7 +157,7 @@ class HDF5Storage(MinariStorage):
 
     def _refresh(self) -> None:
         """Notice that the file has grown or changed, by this program or another."""
-        with self._lock.current, self._opened():
+        with self._index.lock.current, self._opened():
             pass
 
     def _episodes(self, file: DataFile) -> EpisodeFile:
@@ -189,7 +187,7 @@ class HDF5Storage(MinariStorage):
                 batch = batch[len(episodes) :]
                 for _ in range(len(episodes)):
                     yield episodes.pop(0)  # so that it can go as soon as nobody else has it
-        with self._lock.current:
+        with self._index.lock.current:
             self._index.save()
 
     def _read_batch(
@@ -203,7 +201,7 @@ class HDF5Storage(MinariStorage):
             paths: of the columns that are wanted, where others need not be read.
         """
         try:
-            with self._lock.current:
+            with self._index.lock.current:
                 file = self._opened()
                 mapped = self._mapped(file) if mapping else None
                 found = self._find_first(batch, mapped, paths)
@@ -212,7 +210,7 @@ class HDF5Storage(MinariStorage):
                     return self._read_found(file, mapped, found, paths)
             return self._at_one_moment(partial(self._columns, batch, mapping=mapping, paths=paths))
         except DatasetCorruptError:
-            with self._lock.current:
+            with self._index.lock.current:
                 if not self._index.distrust():  # which may have been wrong
                     raise
             return self._read_batch(batch, mapping=mapping, paths=paths)
@@ -381,7 +379,7 @@ class HDF5Storage(MinariStorage):
             self._change()  # waits for a commit that is being made
             before, result, error = self._moment(), None, None
             try:
-                with self._lock.current, self._opened() as file:
+                with self._index.lock.current, self._opened() as file:
                     result = read(file)
             except Exception as raised:  # HDF5 has many ways to fail at a file that is half changed
                 error = raised
@@ -390,7 +388,7 @@ class HDF5Storage(MinariStorage):
             if self._moment() == before:
                 if error is None:
                     return cast("T", result)
-                with self._lock.current:
+                with self._index.lock.current:
                     if not (isinstance(error, DatasetCorruptError) and self._index.distrust()):  # which may be wrong
                         raise error
             if time.monotonic() > deadline:
@@ -443,7 +441,7 @@ class HDF5Storage(MinariStorage):
         return found
 
     def _read_lengths(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        with self._lock.current:
+        with self._index.lock.current:
             self._refresh()
             lengths = self._index.lengths(indices)
         return super()._read_lengths(indices) if lengths is None else lengths
@@ -492,7 +490,7 @@ class HDF5Storage(MinariStorage):
         remaining = iter(indices)
         while batch := list(islice(remaining, _EPISODES_AT_A_TIME)):
             self._at_one_moment(partial(self._add_checksums_of_metadata, batch))
-        with self._lock.current:
+        with self._index.lock.current:
             self._index.save()
 
     def _add_checksums_of_metadata(self, batch: Sequence[int], file: DataFile) -> None:
@@ -514,7 +512,7 @@ class HDF5Storage(MinariStorage):
         missing = self._episodes_without_checksums(range(self.total_episodes))
         for index, columns in self._read_columns(missing):
             checksums = {path: checksum_of(column) for path, column in with_own_types(columns).items()}
-            with self._lock.current:
+            with self._index.lock.current:
                 self._index.add_checksums(index, checksums)
         self._add_metadata_checksums(range(self.total_episodes))
         return len(missing)
@@ -534,12 +532,24 @@ class HDF5Storage(MinariStorage):
             file.write(empty_file())
 
     def _writer(self) -> AbstractContextManager[EpisodeWriter]:
-        return open_writer(self)
+        return self._open_writer(replacing=False)
 
     def _rewriter(self) -> AbstractContextManager[EpisodeWriter]:
-        return open_writer(self, replacing=True)
+        return self._open_writer(replacing=True)
 
-    def _stored_episodes(self, indices: Iterable[int]) -> Iterator[StoredEpisode | EpisodeColumns]:
+    @contextmanager
+    def _open_writer(self, *, replacing: bool) -> Iterator[EpisodeWriter]:
+        with folder_lock(self.data_path):
+            context = WriteContext(
+                self._file, self._index, self.total_episodes, self._known_paths, self._codec_for, self.durable
+            )
+            with open_writer(context, replacing=replacing) as writer:
+                yield writer
+            if writer.redescribed:
+                with failures_logged(f"Making checksums of the metadata of episodes in {self._file}"):
+                    self._add_metadata_checksums(writer.redescribed)
+
+    def stored_episodes(self, indices: Iterable[int]) -> Iterator[StoredEpisode | EpisodeColumns]:
         """Episodes as they are stored, or with their values where their bytes cannot be copied."""
         remaining = iter(indices)
         while batch := list(islice(remaining, _EPISODES_AT_A_TIME)):
@@ -583,22 +593,3 @@ class HDF5Storage(MinariStorage):
             return columns
         stored = self._episodes(file).stored_columns(index, self._index.header(index), others)
         return None if stored is None else {**columns, **stored}
-
-    def _remember(
-        self, placed: Iterable[PlacedEpisodes], described: Iterable[int], status: os.stat_result, total: int
-    ) -> None:
-        """Take over what a writer has changed: episodes, and the metadata of others."""
-        with self._lock.current:
-            for episodes in placed:
-                self._index.add(episodes)
-            for index in described:
-                self._index.set_metadata_checksum(index, NO_CHECKSUM)
-            self._index.total = total
-            self._index.save(status)
-
-    def _keep_index(self) -> None:
-        """Take the file, which a writer has left as it was before, for the one that the index describes."""
-        with self._lock.current, contextlib.suppress(OSError):
-            status = self._file.stat()
-            if self._index.stamp is not None and self._index.stamp[:2] == (status.st_size, status.st_mtime_ns):
-                self._index.save(status)

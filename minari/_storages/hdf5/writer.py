@@ -6,16 +6,17 @@ import os
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, runtime_checkable
 
-from minari._base.atomic import flush, write_atomically
+from minari._base.atomic import write_atomically
 from minari._base.files import METADATA_FILE_NAME
-from minari._base.locks import folder_lock
 from minari._base.system_errors import failures_logged
+from minari._model.compression import Codec
 from minari._model.metadata import DatasetMetadata
 from minari._storages.core import EpisodeWriter, StorageCore
-from minari._storages.hdf5.appender import EpisodeAppender
+from minari._storages.hdf5.appender import EpisodeAppender, StoredEpisode
 from minari._storages.hdf5.format.btree import File, MemberTable, empty_group, find_table
 from minari._storages.hdf5.format.objects import REFERENCES_AT
 from minari._storages.hdf5.format.superblock import (
@@ -26,17 +27,42 @@ from minari._storages.hdf5.format.superblock import (
     new_superblock,
     read_superblock,
 )
-from minari._storages.hdf5.index import PlacedEpisodes
+from minari._storages.hdf5.index import EpisodeIndex, PlacedEpisodes
 from minari._storages.hdf5.library import hdf5
 from minari._storages.hdf5.names import group_name
 from minari._storages.hdf5.reader import EpisodeFile
 from minari._storages.journal import FileTransaction, has_journal, write_all
 from minari.errors import DatasetCorruptError, MinariError
-from minari.spaces import EpisodeColumns
+from minari.spaces import EpisodeColumns, Path
 
 
-if TYPE_CHECKING:
-    from minari._storages.hdf5.storage import HDF5Storage
+@dataclass(frozen=True, slots=True)
+class WriteContext:
+    """A dataset as a writer needs to know it, from when nobody else can write.
+
+    Attributes:
+        file: the data file; the metadata lies beside it.
+        index: of the episodes in the file.
+        total_episodes: in the dataset.
+        known_paths: spelled name -> path, for the columns that the spaces have.
+        codec_for: the codec of a new column, by its path.
+        durable: outlast a power cut.
+    """
+
+    file: FilePath
+    index: EpisodeIndex
+    total_episodes: int
+    known_paths: Mapping[str, Path]
+    codec_for: Callable[[Path], Codec | None]
+    durable: bool
+
+
+@runtime_checkable
+class StoredEpisodesSource(Protocol):
+    """A storage whose episodes can be copied as they are stored."""
+
+    def stored_episodes(self, indices: Iterable[int]) -> Iterator[StoredEpisode | EpisodeColumns]:
+        """Yield episodes as they are stored, or with their values where their bytes cannot be copied."""
 
 
 class _Target(File, Protocol):
@@ -78,8 +104,8 @@ class _NewFile:
 
     failure: OSError | None = None  # HDF5 itself writes the file, and says what is refused
 
-    def __init__(self, path: FilePath) -> None:
-        self.path = path
+    def __init__(self, path: FilePath, *, durable: bool) -> None:
+        self.path, self._durable = path, durable
         self._temporary = path.with_name(f".{path.name}.partial")
         self._bytes: BinaryIO | None = None
         self._process = os.getpid()
@@ -120,13 +146,14 @@ class _NewFile:
 
     def _move_into_place(self) -> None:
         if self._bytes is not None:
-            flush(self._bytes.fileno(), self.path)
+            if self._durable:
+                os.fsync(self._bytes.fileno())
             self._bytes.close()
         self._temporary.replace(self.path)
 
     def _write_texts(self, texts: Mapping[str, str]) -> None:
         for name, text in texts.items():
-            write_atomically(self.path.with_name(name), text)
+            write_atomically(self.path.with_name(name), text, durable=self._durable)
 
     def discard(self) -> None:
         pass
@@ -160,12 +187,16 @@ class HDF5Writer(EpisodeWriter):
 
     Episodes are written as they come. What HDF5 has to do itself waits for the end, when it can open
     the file with the episodes in it.
+
+    Attributes:
+        redescribed: the episodes whose metadata is changed by what has been committed.
     """
 
-    def __init__(self, storage: HDF5Storage, target: _Target) -> None:
-        self._storage, self._target = storage, target
+    def __init__(self, context: WriteContext, target: _Target) -> None:
+        self._context, self._target = context, target
+        self.redescribed: list[int] = []
         self._old_end = target.end
-        self._appender = EpisodeAppender(target.write_at, self._old_end, storage._codec_for)
+        self._appender = EpisodeAppender(target.write_at, self._old_end, context.codec_for)
         self._appended = self._committed = False
         self._replaced: dict[str, str] = {}
         self._changed: set[int] = set()
@@ -190,9 +221,9 @@ class HDF5Writer(EpisodeWriter):
         self._through_hdf5.append(lambda file: hdf5().update_metadata(file[group_name(index)], metadata))
 
     def copy_from(self, first_index: int, storage: StorageCore, indices: Sequence[int]) -> bool:
-        if not isinstance(storage, type(self._storage)):
+        if not isinstance(storage, StoredEpisodesSource):
             return False
-        for index, episode in enumerate(storage._stored_episodes(indices), first_index):
+        for index, episode in enumerate(storage.stored_episodes(indices), first_index):
             self._appender.add(index, episode)
             self._appended = True
         return True
@@ -243,7 +274,7 @@ class HDF5Writer(EpisodeWriter):
         episodes.read_at = self._target.read_at
         episodes.count()
         for index in sorted(self._changed):
-            episodes.locate(index, self._storage._known_paths)
+            episodes.locate(index, self._context.known_paths)
             episodes.read_metadata(index)
 
     def _change_through_hdf5(self, unlinked: Sequence[PlacedEpisodes]) -> None:
@@ -280,12 +311,13 @@ class HDF5Writer(EpisodeWriter):
         if self._placed or self._through_hdf5:
             status = self._target.commit(texts)
             self._committed = True
-            if not has_journal(self._storage.data_path):  # all of it is in place
+            if not has_journal(self._target.path.parent):  # all of it is in place
                 with failures_logged(f"Keeping the index of {self._target.path}"):
-                    self._storage._remember(self._placed, self._described, status, metadata.total_episodes)
-                    self._storage._add_metadata_checksums(self._described)
+                    self._context.index.remember(self._placed, self._described, status, metadata.total_episodes)
+                self.redescribed = self._described
         else:
-            write_atomically(self._storage.data_path / METADATA_FILE_NAME, texts[METADATA_FILE_NAME])
+            file = self._target.path.with_name(METADATA_FILE_NAME)
+            write_atomically(file, texts[METADATA_FILE_NAME], durable=self._context.durable)
 
     def abandon(self) -> None:
         """Undo what has not been committed."""
@@ -296,7 +328,7 @@ class HDF5Writer(EpisodeWriter):
             if self._file is not None:
                 with suppress(Exception):  # HDF5 may not manage to write what is thrown away anyway
                     self._file.close()
-            self._storage._keep_index()
+            self._context.index.confirm()
 
 
 def _names(placed: Iterable[PlacedEpisodes]) -> list[str]:
@@ -308,38 +340,39 @@ def _headers(placed: Iterable[PlacedEpisodes]) -> list[int]:
 
 
 @contextmanager
-def open_writer(storage: HDF5Storage, *, replacing: bool = False) -> Iterator[HDF5Writer]:
-    """The only writer of a dataset, until the context ends.
+def open_writer(context: WriteContext, *, replacing: bool = False) -> Iterator[HDF5Writer]:
+    """Open a writer for a dataset, which is closed when the context ends.
 
     Args:
-        storage: of the dataset.
-        replacing: whether what is written takes the place of all that is there.
+        context: the dataset, which nobody else may be writing.
+        replacing: put what is written in the place of all that is there.
 
     Raises:
-        DatasetBusyError: another program is writing the dataset.
+        DatasetBusyError: another program has the file open for writing.
+        DatasetCorruptError: the file that should hold the episodes is missing.
     """
-    with folder_lock(storage.data_path):
-        if replacing and has_journal(storage.data_path):
-            FileTransaction(storage._file).close()  # completes what a killed writer has committed
-        target = _ReplacementFile(storage._file) if replacing else _target(storage)
-        if storage.total_episodes:
-            storage._refresh()  # another program may have changed the file, and what is kept about it
-        writer = HDF5Writer(storage, target)
-        try:
-            yield writer
-        finally:
-            writer.abandon()
-            with failures_logged(f"Closing {target.path}"):
-                target.close()
-
-
-def _target(storage: HDF5Storage) -> _Target:
-    if storage.total_episodes == 0:
-        return _NewFile(storage._file)
+    path, durable = context.file, context.durable
+    target: _Target
     try:
-        return _ExistingFile(storage._file)
+        if replacing:
+            if has_journal(path.parent):
+                FileTransaction(path, durable=durable).close()  # completes what a killed writer has committed
+            target = _ReplacementFile(path, durable=durable)
+        elif context.total_episodes:
+            target = _ExistingFile(path, durable=durable)
+        else:
+            target = _NewFile(path, durable=durable)
+        if context.total_episodes:
+            context.index.reread()  # another program may have changed the file, and what is kept about it
     except FileNotFoundError:
         raise DatasetCorruptError(
-            f"The metadata speak of {storage.total_episodes} episodes, and the file {storage._file} that "
-            f"should hold them is missing; copy or download the dataset again."
+            f"The metadata speak of {context.total_episodes} episodes, and the file {path} that should hold them is "
+            f"missing; copy or download the dataset again."
         ) from None
+    writer = HDF5Writer(context, target)
+    try:
+        yield writer
+    finally:
+        writer.abandon()
+        with failures_logged(f"Closing {path}"):
+            target.close()

@@ -179,7 +179,7 @@ def write_in_parts(
     Raises:
         DatasetBusyError: another program is writing the dataset.
     """
-    with changes_to(storage.data_path) as changes:
+    with changes_to(storage.data_path, durable=storage.durable) as changes:
         appender = storage._appender(put_into(changes.staged / STORE_NAME), is_fixed=True)
         appender.plan(_columns_of(storage, episode) for episode in like)
         (changes.staged / _RESTS).mkdir(parents=True)

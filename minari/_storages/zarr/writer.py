@@ -129,7 +129,7 @@ def open_writer(storage: ZarrStorage, anew: bool = False) -> Iterator[ZarrWriter
     Raises:
         DatasetBusyError: another program is writing the dataset.
     """
-    with changes_to(storage.data_path) as changes:
+    with changes_to(storage.data_path, durable=storage.durable) as changes:
         yield ZarrWriter(storage, changes, anew)
 
 
