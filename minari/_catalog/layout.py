@@ -298,7 +298,7 @@ def remove_directory(path: Path) -> None:
         shutil.rmtree(holder)
 
 
-def get_dataset_path(dataset_id: str | None = None, *, root: str | os.PathLike[str] | None = None) -> Path:
+def get_dataset_path(dataset_id: str | DatasetId | None = None, *, root: str | os.PathLike[str] | None = None) -> Path:
     """The folder of a dataset or of a namespace, which need not exist; the root when none is given.
 
     The root itself is created where it does not exist, so that it can be listed and written to.
@@ -314,7 +314,10 @@ def get_dataset_path(dataset_id: str | None = None, *, root: str | os.PathLike[s
         DatasetIdError: the id follows neither grammar.
         StorageError: the root cannot be made.
     """
-    parts = () if dataset_id is None else parse_namespace(dataset_id)
+    if isinstance(dataset_id, DatasetId):
+        parts = dataset_id.parts
+    else:
+        parts = () if dataset_id is None else parse_namespace(dataset_id)
     folder = checked_root(root)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -336,7 +339,7 @@ def free_dataset_path(dataset_id: str, *, root: PathLike | None = None) -> Path:
         DatasetIdError: the id is malformed.
         DatasetExistsError: there is one already, or it would lie inside another one.
     """
-    path = get_dataset_path(str(DatasetId.parse(dataset_id)), root=root)
+    path = get_dataset_path(DatasetId.parse(dataset_id), root=root)
     with storage_errors(path, "made"):
         is_taken = path.exists() or restore_replaced(path)
     if is_taken:

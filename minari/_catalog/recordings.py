@@ -46,9 +46,9 @@ from minari._model.compression import CompressionChoice
 from minari._model.dataset_id import DatasetId
 from minari._model.env_spec import parse_env_spec
 from minari._model.episode import same_values
-from minari._model.episode_codec import without_info
+from minari._model.episode_codec import EpisodeCodec, without_info
 from minari._model.format_version import FORMAT_VERSION
-from minari._storages.base import MinariStorage, PathLike
+from minari._storages.base import MinariStorage, PathLike, create_storage
 from minari._storages.write_session import append_stored
 from minari.errors import (
     ArgumentTypeError,
@@ -267,7 +267,7 @@ class Recording:
         """The numbers of the episodes that the format of another storage cannot hold, and why."""
         refused: dict[int, MinariError] = {}
         with tempfile.TemporaryDirectory() as folder:
-            trial = MinariStorage.new(
+            trial = create_storage(
                 Path(folder) / "data",
                 storage.observation_space,
                 storage.action_space,
@@ -294,7 +294,7 @@ class Recording:
             shutil.rmtree(aside, ignore_errors=True)
             try:
                 raw = {key: value for key, value in storage.stored_metadata.raw.items() if key != _DISCARDED}
-                copy = MinariStorage.new(
+                copy = create_storage(
                     new,
                     storage.observation_space,
                     storage.action_space,
@@ -380,8 +380,9 @@ def new_recording(
     jpeg_encoding: bool,
     compression: CompressionChoice = None,
     root: PathLike | None = None,
+    codec: EpisodeCodec | None = None,
 ) -> Recording:
-    """Begin a recording in the catalogue."""
+    """Begin a recording in the catalogue; ``codec`` is that which the episodes are encoded with, where there is one."""
     folder = get_datasets_root(root)
     env_name = re.sub(r"[^\w-]", "-", env_spec.id) if env_spec else "recording"
     name = f"{env_name[:100]}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{secrets.token_hex(2)}"
@@ -391,7 +392,7 @@ def new_recording(
     try:
         with storage_errors(path, "made"):
             _make_recordings_folder(path.parent)
-            storage = MinariStorage.new(
+            storage = create_storage(
                 path / "data",
                 observation_space,
                 action_space,
@@ -400,6 +401,7 @@ def new_recording(
                 jpeg_encoding=jpeg_encoding,
                 compression=compression,
                 durable=False,
+                codec=codec,
             )
     except BaseException:
         shutil.rmtree(path, ignore_errors=True)

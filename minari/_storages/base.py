@@ -90,7 +90,7 @@ class MinariStorage(StorageCore):
     def _check_total(self) -> None:
         """Hold the metadata against the data, which another program may be changing."""
         while True:
-            told = self.total_episodes
+            told = self._metadata.total_episodes  # which has just been read
             self._check_room(told)
             found = self._count_episodes() if told else 0
             if found == told:
@@ -134,7 +134,6 @@ class MinariStorage(StorageCore):
         *,
         jpeg_encoding: bool = False,
         compression: CompressionChoice = None,
-        durable: bool = True,
     ) -> MinariStorage:
         """Make an empty storage.
 
@@ -148,8 +147,6 @@ class MinariStorage(StorageCore):
             compression: a codec for all columns, with a level if wanted (``"gzip"``, ``"gzip:9"``,
                 ``"none"``), or for some (``{"observations/pixels": "gzip:9"}``). Unless it is said,
                 frames are compressed without loss, and nothing else is.
-            durable: let every change outlast a power cut as soon as it is made; not needed where all files
-                are flushed before the dataset appears.
 
         Raises:
             DatasetExistsError: the folder holds a dataset.
@@ -158,22 +155,15 @@ class MinariStorage(StorageCore):
             CompressionError: the format does not have the codec, or there is no such column.
             MissingDependencyError: the format or the codec needs a package that is not installed.
         """
-        path = as_data_path(data_path)
-        storage_type = get_minari_storage(data_format)._for_place(path)
-        if exists(path):
-            raise DatasetExistsError(f"{path} already holds a dataset; delete it or give another path.")
-        raw = metadata_of_new(observation_space, action_space, env_spec, data_format, jpeg_encoding)
-        metadata = DatasetMetadata.from_raw(raw, path / METADATA_FILE_NAME)
-        codec = EpisodeCodec(metadata.observation_space, metadata.action_space)
-        chosen = checked_compression(storage_type, codec, compression, jpeg_encoding)
-        if chosen.stored is not None:
-            metadata = metadata.updated({"compression": chosen.stored}, allow_protected=True)
-        with storage_errors(path, "made"):
-            put_file(path / METADATA_FILE_NAME, metadata.to_json(), durable=durable)
-            storage: MinariStorage = storage_type(path, metadata)
-            storage.durable = durable
-            storage._start()
-        return storage
+        return create_storage(
+            data_path,
+            observation_space,
+            action_space,
+            env_spec,
+            data_format,
+            jpeg_encoding=jpeg_encoding,
+            compression=compression,
+        )
 
     # What it is
 
@@ -402,6 +392,42 @@ class MinariStorage(StorageCore):
         target._compression, target.durable = chosen, self.durable
         storing.rewrite(target, self, changes, lock_timeout)
         self._compression = None
+
+
+def create_storage(
+    data_path: PathLike,
+    observation_space: gym.Space[Any] | None,
+    action_space: gym.Space[Any] | None,
+    env_spec: Any,
+    data_format: str,
+    *,
+    jpeg_encoding: bool,
+    compression: CompressionChoice,
+    durable: bool = True,
+    codec: EpisodeCodec | None = None,
+) -> MinariStorage:
+    """Make an empty storage, as :meth:`MinariStorage.new` does.
+
+    Without ``durable`` a change does not outlast a power cut; whoever builds the dataset flushes all of its files
+    before it appears. ``codec`` is that of episodes with these spaces, where there is one already.
+    """
+    path = as_data_path(data_path)
+    storage_type = get_minari_storage(data_format)._for_place(path)
+    if exists(path):
+        raise DatasetExistsError(f"{path} already holds a dataset; delete it or give another path.")
+    raw = metadata_of_new(observation_space, action_space, env_spec, data_format, jpeg_encoding)
+    metadata = DatasetMetadata.from_raw(raw, path / METADATA_FILE_NAME)
+    if codec is not None:
+        metadata = metadata.with_codec(codec)
+    chosen = checked_compression(storage_type, metadata.episode_codec, compression, jpeg_encoding)
+    if chosen.stored is not None:
+        metadata = metadata.updated({"compression": chosen.stored}, allow_protected=True)
+    with storage_errors(path, "made"):
+        put_file(path / METADATA_FILE_NAME, metadata.to_json(), durable=durable)
+        storage: MinariStorage = storage_type(path, metadata)
+        storage.durable = durable
+        storage._start()
+    return storage
 
 
 def metadata_of_new(

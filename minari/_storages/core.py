@@ -6,6 +6,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import cached_property
 from pathlib import Path as FilePath
 from typing import Any, ClassVar, TypeVar
 
@@ -36,7 +37,7 @@ from minari.errors import (
     DatasetNotFoundError,
     StorageError,
 )
-from minari.spaces import Columns, EpisodeColumns, Path
+from minari.spaces import Columns, EpisodeColumns, Leaf, Path
 
 
 _log = logging.getLogger(__name__)
@@ -84,7 +85,7 @@ class EpisodeWriter(ABC):
 
     @abstractmethod
     def commit(self, metadata: DatasetMetadata) -> None:
-        """Make everything visible at once, together with the new metadata; :meth:`finish` has been called."""
+        """Make everything visible atomically, together with the new metadata; :meth:`finish` has been called."""
 
 
 class ReplacingWriter(EpisodeWriter):
@@ -120,7 +121,7 @@ class ReplacingWriter(EpisodeWriter):
 
 
 class StorageCore(ABC):
-    """What differs from one format to the next; :class:`MinariStorage` is built on it.
+    """An open dataset with the hooks of a storage format; :class:`MinariStorage` is built on it.
 
     A format has ``FORMAT`` and the hooks ``_read_columns``, ``_read_episode_metadata``, ``_writer`` and
     ``_count_episodes``; where it can compress, ``CODECS`` and ``FRAME_CODEC``. The others have defaults,
@@ -133,17 +134,17 @@ class StorageCore(ABC):
     CODECS: ClassVar[Codecs] = {}
     #: With what frames are compressed when nothing is said.
     FRAME_CODEC: ClassVar[Codec | None] = None
-    #: Whether a dataset may lie in a store that fsspec knows, and not only in a folder of this computer.
+    #: True if a dataset may lie in a store that fsspec knows, and not only in a directory of this computer.
     REMOTE: ClassVar[bool] = False
 
-    #: Whether checksums of values lie in a hidden file, so that making them changes no file of the dataset.
+    #: True if checksums of values lie in a hidden file, so that making them changes no file of the dataset.
     HIDDEN_CHECKSUMS: ClassVar[bool] = False
 
-    #: Whether a change outlasts a power cut as soon as it is made. Whoever builds a dataset out of sight sets this to
+    #: True if a change outlasts a power cut as soon as it is made. Whoever builds a dataset out of sight sets this to
     #: False, and flushes all of it once, when it appears.
     durable: bool = True
 
-    #: Whether every read compares the values with the checksums that were made when they were written.
+    #: True if every read compares the values with the checksums that were made when they were written.
     verify_checksums: bool = False
 
     def __init__(self, data_path: FilePath, metadata: DatasetMetadata) -> None:
@@ -151,22 +152,27 @@ class StorageCore(ABC):
         self._metadata = self._metadata_at_first = metadata
         self.placed_id: str | None = None  # in a catalogue, where it was opened by its id
         self._metadata_stamp = stamp_of(data_path)
-        self.episode_codec = EpisodeCodec(metadata.observation_space, metadata.action_space)
-        codecs = (self.episode_codec.observations, self.episode_codec.actions)
-        self.image_leaves = image_leaves(*codecs)
+        self.episode_codec = metadata.episode_codec
         self._compression: Compression | None = None  # made when something is written
-        # What may be JPEG: what the metadata declare, or, before they did, whatever looks like it.
-        self.frame_leaves = (
-            self.image_leaves
-            if metadata.jpeg_encoding is not None
-            else [leaf for codec in codecs for leaf in codec.leaves() if leaf.dtype == np.uint8 and leaf.shape]
-        )
 
     # What it is
 
+    @cached_property
+    def image_leaves(self) -> list[Leaf]:
+        """The leaves of frames that JPEG can hold."""
+        return image_leaves(self.episode_codec.observations, self.episode_codec.actions)
+
+    @cached_property
+    def frame_leaves(self) -> list[Leaf]:
+        """The leaves that may be JPEG: those that the metadata declares, or, before it did, those that look like it."""
+        if self._metadata_at_first.jpeg_encoding is not None:
+            return self.image_leaves
+        codecs = (self.episode_codec.observations, self.episode_codec.actions)
+        return [leaf for codec in codecs for leaf in codec.leaves() if leaf.dtype == np.uint8 and leaf.shape]
+
     @property
     def data_path(self) -> FilePath:
-        """The folder of the data."""
+        """The directory of the data."""
         return self._data_path
 
     @property
@@ -181,13 +187,13 @@ class StorageCore(ABC):
 
     @property
     def jpeg_encoding(self) -> bool:
-        """Whether frames are stored as JPEG."""
+        """True if frames are stored as JPEG."""
         declared = self._metadata.jpeg_encoding
         return frames_were_jpeg(self._metadata.minari_version) if declared is None else declared
 
     @property
     def compression(self) -> str | dict[str, str] | None:
-        """What was chosen as the compression of the columns; None where nothing was."""
+        """The compression that was chosen for the columns; None where none was."""
         stored: str | dict[str, str] | None = self.stored_metadata.raw.get("compression")
         return stored
 
@@ -211,7 +217,7 @@ class StorageCore(ABC):
 
     @property
     def stored_metadata(self) -> DatasetMetadata:
-        """The metadata as they are on disk now."""
+        """The metadata as it is on disk now."""
         stamp = stamp_of(self._data_path)
         if stamp != self._metadata_stamp:
             self._metadata = read_metadata(self._data_path)
@@ -219,21 +225,21 @@ class StorageCore(ABC):
         return self._metadata
 
     def forget_metadata(self) -> None:
-        """Read the metadata again when they are needed."""
+        """Read the metadata again when it is needed."""
         self._metadata_stamp = (-1, -1, -1)
 
     def measured_size(self) -> float:
-        """The size in MB of the files as they are now."""
+        """Return the size in MB of the files as they are now."""
         return round(folder_size(self._data_path) / 1e6, 1)
 
     @property
     def has_small_jpeg(self) -> bool:
-        """Whether frames too small for today's format may be JPEG, as 0.5.3 wrote them."""
+        """True if frames too small for today's format may be JPEG, as 0.5.3 wrote them."""
         small = len(self.frame_leaves) > len(self.image_leaves)
         return small and self._metadata.jpeg_encoding is None and self.jpeg_encoding
 
     def _codec_for(self, path: Path) -> Codec | None:
-        """The codec that a new column of numbers is to be compressed with, None for none."""
+        """Return the codec that a new column of numbers is to be compressed with, None for none."""
         if self._compression is None:
             self._compression = compression_of(type(self), self.episode_codec, self.compression, self.jpeg_encoding)
         return self._compression.codec_for(path)
@@ -245,14 +251,14 @@ class StorageCore(ABC):
         return checked_indices(indices, self.total_episodes, self._data_path)
 
     def get_episode_lengths(self, episode_indices: Iterable[int] | None = None) -> npt.NDArray[np.int64]:
-        """The number of steps of each of these episodes, or of all."""
+        """Return the number of steps of each of these episodes, or of all."""
         if episode_indices is None:
             episode_indices = range(self.total_episodes)
         indices = np.fromiter(self._checked(episode_indices), dtype=np.int64)
         return self._read_lengths(indices) if len(indices) else indices
 
     def get_episode_metadata(self, episode_indices: Iterable[int]) -> Iterator[dict[str, Any]]:
-        """The metadata of these episodes: id, total_steps, seed, options, statistics, and so on.
+        """Yield the metadata of these episodes: id, total_steps, seed, options, statistics, and so on.
 
         Raises:
             EpisodeIndexError: there is no episode of that number.
@@ -269,7 +275,7 @@ class StorageCore(ABC):
             return int(value)
         except (TypeError, ValueError, OverflowError) as error:
             raise DatasetCorruptError(
-                f"The metadata of an episode in {self._data_path} have {shortened(value)} as {key!r}, expected a whole "
+                f"The metadata of an episode in {self._data_path} has {shortened(value)} as {key!r}, expected a whole "
                 f"number; copy or download the dataset again."
             ) from error
 
@@ -297,7 +303,7 @@ class StorageCore(ABC):
 
     @contextmanager
     def writing(self, lock_timeout: float | None = None, *, rewriting: bool = False) -> Iterator[EpisodeWriter]:
-        """The only writer of a dataset; what the system refuses it is an error of this library.
+        """Open the only writer of a dataset; what the system refuses it is an error of this library.
 
         Args:
             lock_timeout: for how many seconds to wait for another writer; None for as long as
@@ -357,17 +363,17 @@ class StorageCore(ABC):
 
     @abstractmethod
     def _read_episode_metadata(self, indices: Iterable[int]) -> Iterator[dict[str, Any]]:
-        """The metadata of each episode, nested, with ``id`` and ``total_steps``."""
+        """Return the metadata of each episode, nested, with ``id`` and ``total_steps``."""
 
     def _start(self) -> None:  # noqa: B027 (most formats need nothing)
         """Make what other programs expect beside the metadata of a dataset without episodes."""
 
     @abstractmethod
     def _writer(self) -> AbstractContextManager[EpisodeWriter]:
-        """A writer, which nobody else can have at the same time."""
+        """Return a writer, which nobody else can have at the same time."""
 
     def _rewriter(self) -> AbstractContextManager[EpisodeWriter]:
-        """A writer whose episodes, from number 0 on, take the place of all that are there."""
+        """Return a writer whose episodes, from number 0 on, take the place of all that are there."""
         return self._replacing_one_by_one()
 
     @contextmanager
@@ -377,19 +383,19 @@ class StorageCore(ABC):
 
     @abstractmethod
     def _count_episodes(self) -> int:
-        """How many episodes the data hold, whatever the metadata say."""
+        """Return the number of episodes in the data, whatever the metadata says."""
 
     def _read_window(self, index: int, start: int, stop: int) -> Columns | None:
-        """The columns of the steps from start to stop; None where the episode has to be read as a whole."""
+        """Return the columns of the steps from start to stop; None where the episode has to be read as a whole."""
         return None
 
     def _read_lengths(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """The number of steps of each episode."""
+        """Return the number of steps of each episode."""
         lengths = (metadata["total_steps"] for metadata in self._read_episode_metadata(indices.tolist()))
         return np.fromiter(lengths, dtype=np.int64, count=len(indices))
 
     def _first_reward_shape(self) -> tuple[int, ...] | None:
-        """The shape of the reward of a step in the first episode, where the metadata do not say it.
+        """Return the shape of the reward of a step in the first episode, where the metadata does not say it.
 
         Only a format that other programs write has to look; None where it cannot tell.
         """
@@ -413,11 +419,11 @@ class StorageCore(ABC):
 
     @classmethod
     def _for_place(cls: type[Storage], path: FilePath) -> type[Storage]:
-        """The format itself, which refuses a place where it cannot keep a dataset."""
+        """Return the format itself, which refuses a place where it cannot keep a dataset."""
         if is_remote(path) and not cls.REMOTE:
             raise DataPathError(
-                f"The format {cls.FORMAT!r} keeps a dataset in a folder of this computer, and {path} is none; use the "
-                f"format 'zarr', or give a folder."
+                f"The format {cls.FORMAT!r} keeps a dataset in a directory of this computer, and {path} is none; use "
+                f"the format 'zarr', or give a directory."
             )
         return cls
 
@@ -470,7 +476,7 @@ class _GuardedWriter(EpisodeWriter):
 def checked_compression(
     storage_type: type[StorageCore], codec: EpisodeCodec, choice: CompressionChoice, jpeg_encoding: bool
 ) -> Compression:
-    """A choice for the columns of a dataset, held against what its format can do.
+    """Return a choice for the columns of a dataset, held against what its format can do.
 
     Raises:
         CompressionError: the format does not have the codec, or there is no such column.
@@ -484,7 +490,7 @@ def checked_compression(
 def compression_of(
     storage_type: type[StorageCore], codec: EpisodeCodec, choice: CompressionChoice, jpeg_encoding: bool
 ) -> Compression:
-    """A choice for the columns of a dataset.
+    """Return a choice for the columns of a dataset.
 
     Args:
         storage_type: the format, which has its own codec for frames about which nothing is said.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 from minari._model.episode_buffer import EpisodeBuffer
@@ -34,9 +35,10 @@ def append_buffers(
 ) -> None:
     """Append episodes, all or none; see :meth:`StorageCore.update_episodes`."""
     with storage.writing(lock_timeout) as writer:
-        session = _Session(storage, writer, storage.stored_metadata)  # read only now, when nobody else can write
+        # The metadata is read only now, when nobody else can write.
+        session = _Session(storage, writer, storage.stored_metadata, describe)
         for buffer in buffers:
-            session.add(buffer, describe)
+            session.add(buffer)
         session.commit()
 
 
@@ -67,7 +69,7 @@ def append_stored(
     Args:
         storage: where they go.
         parts: storages, each with the numbers of the episodes that are taken from it.
-        as_stored: copy stored bytes wherever the format can; without, the episodes are written anew, as
+        as_stored: copy stored bytes wherever the format can; without, the episodes are written again, as
             this storage compresses them.
         change: what becomes of an episode of a number before it is written; none is copied as stored then.
         lock_timeout: for how many seconds to wait for another writer.
@@ -88,7 +90,7 @@ def append_stored(
 def rewrite(
     storage: StorageCore, source: StorageCore, changes: Mapping[str, Any], lock_timeout: float | None = None
 ) -> None:
-    """Write the episodes of a dataset anew in their place, all or none.
+    """Rewrite the episodes of a dataset in place, all or none.
 
     Args:
         storage: of the dataset, as it is to be written.
@@ -125,7 +127,7 @@ def _check_same_layout(storage: StorageCore, source: StorageCore) -> None:
 
 
 def with_jpeg(storage: StorageCore, episode: EpisodeColumns) -> EpisodeColumns:
-    """The episode with its frames encoded, where the storage keeps them as JPEG."""
+    """Return the episode with its frames encoded, where the storage keeps them as JPEG."""
     leaves = storage.image_leaves if storage.jpeg_encoding else []
     if not leaves:
         return episode
@@ -134,13 +136,22 @@ def with_jpeg(storage: StorageCore, episode: EpisodeColumns) -> EpisodeColumns:
 
 
 def other_reward_shape(shape: tuple[int, ...], expected: tuple[int, ...]) -> EpisodeError | None:
-    """What is wrong with an episode whose rewards have another shape a step than those of the others."""
+    """Return an error where the rewards of an episode have another shape a step than those of the others."""
     if without_ones(shape) == without_ones(expected):
         return None
     return EpisodeError(
         f"The rewards have the shape {shape} a step, expected {expected} as in the other episodes of the dataset; put "
         f"these episodes into a dataset of their own."
     )
+
+
+@contextmanager
+def _episode_errors(index: int) -> Iterator[None]:
+    """Let an error name the episode that cannot be stored."""
+    try:
+        yield
+    except (EpisodeError, MetadataError) as error:
+        raise type(error)(f"Episode {index} cannot be stored. {error}") from error
 
 
 class _Session:
@@ -150,17 +161,21 @@ class _Session:
         storage: where the episodes go.
         writer: of its format.
         metadata: of the storage, with what is there before.
+        describe: gives what is to be kept with an episode that is added.
     """
 
-    def __init__(self, storage: StorageCore, writer: EpisodeWriter, metadata: DatasetMetadata) -> None:
+    def __init__(
+        self, storage: StorageCore, writer: EpisodeWriter, metadata: DatasetMetadata, describe: Describe | None = None
+    ) -> None:
         self._storage, self._writer, self._metadata = storage, writer, metadata
+        self._describe = describe
         self._episodes = self._stored_episodes = self._metadata.total_episodes
         self._steps = self._metadata.total_steps
         self._continued: dict[int, EpisodeColumns] = {}
         self._reward_shape = storage.reward_shape
 
-    def add(self, buffer: EpisodeBuffer | Mapping[str, Any], describe: Describe | None) -> None:
-        """Check an episode and write it; buffers may be filled anew as soon as this returns."""
+    def add(self, buffer: EpisodeBuffer | Mapping[str, Any]) -> None:
+        """Check an episode and write it; buffers may be filled again as soon as this returns."""
         if isinstance(buffer, Mapping):
             buffer = EpisodeBuffer(**buffer)
         index = self._episodes if buffer.id is None else buffer.id
@@ -169,33 +184,26 @@ class _Session:
                 f"The episode has the id {buffer.id}, expected None or {self._episodes}, the number of the "
                 f"next episode, or that of one already stored, which it continues."
             )
-        try:
+        codec = self._storage.episode_codec
+        with _episode_errors(index):
             if index < self._stored_episodes:
-                self._continue(index, buffer, describe)
-            else:
-                episode = self._storage.episode_codec.encode(buffer)
-                self.take(with_jpeg(self._storage, self._described(index, episode, describe)))
-        except (EpisodeError, MetadataError) as error:
-            raise type(error)(f"Episode {index} cannot be stored. {error}") from error
+                self._continue(index, buffer)
+                return
+            episode = codec.encode(buffer)
+            if self._describe is not None:
+                episode.metadata.update(checked_metadata(self._describe(codec.fields(index, episode.columns))))
+            self.take(with_jpeg(self._storage, episode))
 
-    def _described(self, index: int, episode: EpisodeColumns, describe: Describe | None) -> EpisodeColumns:
-        if describe is None:
-            return episode
-        fields = self._storage.episode_codec.decode(index, self._storage.with_frames(episode.columns))
-        metadata = {**episode.metadata, **checked_metadata(describe(fields))}
-        return EpisodeColumns(episode.total_steps, episode.columns, metadata)
-
-    def _continue(self, index: int, buffer: EpisodeBuffer, describe: Describe | None) -> None:
+    def _continue(self, index: int, buffer: EpisodeBuffer) -> None:
         stored = self._continued.get(index)
         if stored is None:
             (stored,) = _stored_episodes(self._storage, [index], all_frames=False)
         more = with_jpeg(self._storage, self._storage.episode_codec.encode_further_steps(buffer))
-        whole = append_steps(self._with_same_frames(stored, more), more, buffer.infos)
-        self._continued[index] = self._described(index, whole, describe)
+        self._continued[index] = append_steps(self._with_same_frames(stored, more), more, buffer.infos)
         self._steps += more.total_steps
 
     def _with_same_frames(self, stored: EpisodeColumns, more: EpisodeColumns) -> EpisodeColumns:
-        """The stored episode with frames decoded where the further steps are not encoded."""
+        """Return the stored episode with frames decoded where the further steps are not encoded."""
         frames = {
             leaf.path: decode_frames(stored.columns[leaf.path], leaf)
             for leaf in self._storage.frame_leaves
@@ -244,6 +252,10 @@ class _Session:
     def commit(self) -> None:
         """Make it all visible."""
         for index, episode in self._continued.items():
+            with _episode_errors(index):
+                if self._describe is not None:
+                    fields = self._storage.episode_codec.decode(index, self._storage.with_frames(episode.columns))
+                    episode.metadata.update(checked_metadata(self._describe(fields)))
             self._writer.replace(index, episode)
         totals = {
             "total_episodes": self._episodes,
@@ -254,7 +266,7 @@ class _Session:
 
 
 def _stored_episodes(source: StorageCore, indices: Sequence[int], all_frames: bool) -> Iterator[EpisodeColumns]:
-    """The episodes as they are stored; encoded frames stay encoded unless asked otherwise."""
+    """Yield the episodes as they are stored; encoded frames stay encoded unless asked otherwise."""
     metadatas = source.get_episode_metadata(indices)
     for (index, columns), metadata in zip(_verified_columns(source, indices), metadatas, strict=True):
         total_steps = metadata.pop("total_steps")
@@ -266,7 +278,7 @@ def _stored_episodes(source: StorageCore, indices: Sequence[int], all_frames: bo
 
 
 def _verified_columns(source: StorageCore, indices: Sequence[int]) -> Iterator[tuple[int, Columns]]:
-    """The columns of episodes, compared with their checksums, so that what is damaged does not get a new one."""
+    """Yield the columns of episodes, compared with their checksums, so that what is damaged does not get a new one."""
     before, source.verify_checksums = source.verify_checksums, True
     try:
         yield from source._read_columns(indices)

@@ -22,7 +22,7 @@ from minari._model.env_spec import (
 )
 from minari._model.format_version import combine_versions
 from minari._model.metadata_json import texts_of
-from minari._storages.base import MinariStorage, PathLike
+from minari._storages.base import PathLike, create_storage
 from minari._storages.write_session import append_stored
 from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import ArgumentTypeError, CombineError
@@ -131,7 +131,7 @@ def combine_datasets(
     _refuse_other_spaces(datasets_to_combine)
     first = datasets_to_combine[0].storage
     with new_dataset(new_id, root) as data_path:
-        storage = MinariStorage.new(
+        storage = create_storage(
             data_path,
             first.observation_space,
             first.action_space,

@@ -67,7 +67,7 @@ def test_hooks_of_a_format() -> None:
     assert MinariStorage.__abstractmethods__ == {
         "_read_columns", "_read_episode_metadata", "_writer", "_count_episodes"
     }  # fmt: skip
-    assert EpisodeWriter.__abstractmethods__ == {"append", "replace", "update_metadata", "size", "commit"}
+    assert EpisodeWriter.__abstractmethods__ == {"append", "replace", "update_metadata", "commit"}
     for format_type in (HDF5Storage, MemoryStorage):
         assert not format_type.__abstractmethods__
 
