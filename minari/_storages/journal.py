@@ -174,11 +174,11 @@ class FileTransaction(io.RawIOBase):
 
     @property
     def end(self) -> int:
-        """Where the file ends, with the changes that are not committed yet."""
+        """The number of bytes of the file, with the changes that are not committed yet."""
         return self._end
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """Bytes at an offset, fewer where the file ends, with the changes so far."""
+        """Return bytes at an offset, fewer where the file ends, with the changes so far."""
         self.seek(offset)
         return self.read(size) or b""
 
@@ -405,7 +405,7 @@ class Overlay:
             raise ValueError("the metadata in it are not text")
 
     def mismatch(self, descriptor: int, folder: Path) -> str | None:
-        """What a file and the metadata beside it have that this change was not made for; None if nothing."""
+        """Return what a file and its metadata have that the change was not made for; None if nothing."""
         size = os.fstat(descriptor).st_size
         if size not in (max(self.size_before, self.end), self.end):
             return f"the file has {size} bytes, expected {max(self.size_before, self.end)}"
@@ -421,14 +421,14 @@ class Overlay:
         return None
 
     def is_partly_in_place(self, descriptor: int) -> bool:
-        """Whether bytes of the change are in the file that were not there before."""
+        """Return whether bytes of the change are in the file that were not there before."""
         for (offset, data), before in zip(self.changes, self.digests_before, strict=True):
             if _digest(data) != before and read_at(descriptor, offset, len(data)) == data:
                 return True
         return False
 
     def is_in_place(self, descriptor: int, folder: Path) -> bool:
-        """Whether all that the journal changes is as it is to be."""
+        """Return whether all that the journal changes is as it is to be."""
         return (
             os.fstat(descriptor).st_size == self.end
             and _metadata_digest(folder) in {_digest(text.encode()) for text in self.texts.values()}
@@ -437,7 +437,7 @@ class Overlay:
 
 
 def has_journal(folder: Path | str) -> bool:
-    """Whether a change to a file in this directory is being made, or was left unfinished."""
+    """Return whether a change to a file in this directory is being made, or was left unfinished."""
     return os.access(f"{folder}{os.sep}{JOURNAL_NAME}", os.F_OK)
 
 
@@ -473,7 +473,7 @@ def pending_change(folder: Path, data_file: str) -> Overlay | None:
 
 
 def _overlay(journal: Path, descriptor: int) -> Overlay | None:
-    """The change that a journal holds for the file beside it; None where there is none, or none that counts."""
+    """Return the change that a journal holds for the file beside it; None where there is none, or none that counts."""
     limit = os.fstat(descriptor).st_size + 4 * METADATA_LIMIT
     try:
         content = read_regular(journal, limit, links=False)
@@ -503,7 +503,7 @@ def _overlay(journal: Path, descriptor: int) -> Overlay | None:
 
 
 def _cut(places: Any, payload: bytes) -> tuple[Change, ...]:
-    """The payload of a journal as the bytes of its changes."""
+    """Return the payload of a journal as the bytes of its changes."""
     changes: list[Change] = []
     position = 0
     for offset, length in places:
@@ -521,7 +521,7 @@ def _digest(data: bytes) -> str:
 
 
 def _digest_of_ends(descriptor: int, size: int, changes: Sequence[Change]) -> str:
-    """Of the first and last bytes of a file, as they are with the changes."""
+    """Return the digest of the first and last bytes of a file, as they are with the changes."""
     places = (0, max(0, size - _PAGE))
     overlay = Overlay(size, size, changes, {}, (), None, "", "")
     return _digest(b"".join(overlay.read_at(descriptor, at, min(_PAGE, size)) for at in places))
@@ -566,7 +566,7 @@ class _RunningDigest:
             self._end, self._hash = self._start, xxhash.xxh3_128()
 
     def digest(self, descriptor: int, end: int) -> str:
-        """The digest of the bytes up to an end; what is not known of them is read."""
+        """Return the digest of the bytes up to an end; what is not known of them is read."""
         if end < self._end:
             self.changed_from(end)
         for data in _pieces(descriptor, self._end, end):

@@ -1,27 +1,38 @@
-"""Episodes on their way to the end of an HDF5 file: their values at once, their objects by the hundred."""
+"""Episodes on their way to the end of an HDF5 file: their values immediately, their objects by the hundred."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from minari._base.checksums import bytes_checksum, column_checksum, seed_of
+from minari._base.lazy import LazyModule
+from minari._base.parallel import in_threads
 from minari._model.compression import Codec
 from minari._storages.hdf5.attributes import flatten_metadata, metadata_checksums, text_checksum
 from minari._storages.hdf5.format.chunks import StoredColumn, compressed, table_of, table_size
-from minari._storages.hdf5.format.datatypes import BYTES, BYTES_AS_TEXT, TEXT, Kind
-from minari._storages.hdf5.format.filters import GZIP, Chunking, gzip_chunking
+from minari._storages.hdf5.format.datatypes import BYTES, BYTES_AS_TEXT, TEXT, Kind, NoDatatype
+from minari._storages.hdf5.format.filters import GZIP, GZIP_LEVEL, Chunking, gzip_chunking
 from minari._storages.hdf5.format.objects import ALIGNMENT, GlobalHeap, aligned
-from minari._storages.hdf5.format.template import AttributeKinds, EpisodeTemplate, LeafKinds, episode_template
+from minari._storages.hdf5.format.template import AttributeKinds, EpisodeTemplate, NotWritable, episode_template
 from minari._storages.hdf5.index import NO_CHECKSUM, LeafPlace, PlacedEpisodes, Schema
 from minari._storages.hdf5.infos import with_own_types
-from minari._storages.hdf5.library import plugins
-from minari.spaces import Column, EpisodeColumns, Path, object_column
+from minari._storages.hdf5.names import spell
+from minari.errors import EpisodeError, EpisodeTypeError, MetadataError
+from minari.spaces import Column, EpisodeColumns, Path, object_column, path_name
 
+
+if TYPE_CHECKING:
+    from minari._storages.hdf5 import plugins
+else:
+    plugins = LazyModule("minari._storages.hdf5.plugins")  # with h5py, which most datasets do without
+
+#: Path, kind and shape of a row of each leaf of an episode, and how it lies in chunks where it does.
+LeafKinds: TypeAlias = tuple[tuple[Path, Kind, tuple[int, ...], "Chunking | None"], ...]
 
 #: Bytes of values that wait to be written in one go: enough for the call to cost nothing, few enough
 #: to stay in the processor's cache. Larger arrays are written by themselves.
@@ -108,7 +119,7 @@ class EpisodeAppender:
         key = leaves, names
         waiting = self._waiting.get(key)
         if waiting is None:
-            waiting = self._waiting[key] = _Waiting(episode_template(*key), key[0])
+            waiting = self._waiting[key] = _Waiting(template_of(*key), key[0])
         waiting.indices.append(index)
         waiting.total_steps.append(episode.total_steps)
         places, checksums = waiting.places, waiting.checksums
@@ -134,7 +145,7 @@ class EpisodeAppender:
             self._write_objects()
 
     def _attributes_of(self, metadata: Mapping[str, Any]) -> tuple[AttributeKinds, list[Any], list[np.uint64]]:
-        """What the attributes of an episode are like, their values, and the checksums of the texts among these."""
+        """Return the kinds of the attributes of an episode, their values, and the checksums of the texts in them."""
         key = (*metadata, *map(type, metadata.values()))
         known = self._plain.get(key)
         if known is not None and abs(metadata.get("seed", 0)) <= _MOST_INT64:
@@ -157,7 +168,7 @@ class EpisodeAppender:
     def _leaves_of(
         self, episode: EpisodeColumns | StoredEpisode
     ) -> tuple[LeafKinds, list[Column | StoredColumn], Mapping[Path, int]]:
-        """What the leaves of an episode are like, their columns as they are stored, and the checksums known so far.
+        """Return the kinds of the leaves of an episode, their columns as stored, and the checksums known so far.
 
         Those that are missing are made of the bytes as they are written.
         """
@@ -233,7 +244,7 @@ class EpisodeAppender:
         return offset
 
     def _reserve(self, size: int) -> int:
-        """A place for bytes, among the values that wait if these have room for them."""
+        """Return a place for bytes, among the values that wait if these have room for them."""
         if self._end + size > self._start + _VALUES_AT_A_TIME:
             self._write_values()
         offset = self._end
@@ -288,8 +299,28 @@ class EpisodeAppender:
         return self._placed, self._end
 
 
+def template_of(leaves: LeafKinds, attributes: AttributeKinds) -> EpisodeTemplate:
+    """Return the template for episodes with these leaves and attributes.
+
+    Raises:
+        EpisodeError: HDF5 cannot hold such an episode.
+        MetadataError: HDF5 cannot hold an attribute.
+    """
+    try:
+        return episode_template(tuple([(spell(path), *kind) for path, *kind in leaves]), attributes)
+    except NoDatatype as error:
+        raise EpisodeTypeError(f"{error}.") from None
+    except NotWritable as error:
+        if error.attribute is not None:
+            raise MetadataError(
+                f"The episode metadata {error.attribute!r} cannot be written as HDF5: {error}."
+            ) from None
+        what = "episode" if error.leaf is None else repr(path_name(leaves[error.leaf][0]))
+        raise EpisodeError(f"The {what} cannot be written as HDF5; {error}.") from None
+
+
 def _are_plain(metadata: Mapping[str, Any]) -> bool:
-    """Whether metadata are whole numbers of known names, and statistics, which become attributes as they are."""
+    """Return whether metadata is whole numbers of known names, and statistics, which become attributes as they are."""
     return all(
         type(value) is np.float64 or (type(value) is int and name in _WHOLE_NUMBERS) for name, value in metadata.items()
     )
@@ -298,7 +329,7 @@ def _are_plain(metadata: Mapping[str, Any]) -> bool:
 def _metadata_checksums(
     attributes: AttributeKinds, objects: npt.NDArray[Any], waiting: _Waiting
 ) -> npt.NDArray[np.int64]:
-    """The checksums of the metadata of episodes whose attributes are of the same kinds."""
+    """Return the checksums of the metadata of episodes whose attributes are of the same kinds."""
     texts = iter(np.array(waiting.texts, np.uint64).reshape(len(objects), -1).T)
     values = [
         next(texts) if isinstance(kind, str) else objects[f"attribute {number}"]
@@ -322,13 +353,13 @@ class _Codecs(dict[Path, "Codec | None"]):
 
 def _compressed(column: Column, codec: Codec) -> StoredColumn:
     if codec.name == GZIP:
-        return compressed(column, gzip_chunking(column.shape, column.dtype, codec))
-    stored: StoredColumn = plugins().compressed(column, codec)
-    return stored
+        level = GZIP_LEVEL if codec.level is None else codec.level
+        return compressed(column, gzip_chunking(column.shape, column.dtype, level), in_threads)
+    return plugins.compressed(column, codec)
 
 
 def bytes_of(array: npt.NDArray[Any]) -> memoryview:
-    """The bytes of an array, without a copy where it lies in one piece."""
+    """Return the bytes of an array, without a copy where it lies in one piece."""
     try:
         return array.data.cast("B")
     except (TypeError, ValueError):  # empty, not in one piece, or of a dtype that only NumPy has
@@ -337,7 +368,7 @@ def bytes_of(array: npt.NDArray[Any]) -> memoryview:
 
 
 def _as_elements(column: Column, path: Path) -> tuple[Kind, Column, Column]:
-    """What texts and byte strings are stored as, and read as.
+    """Return the kind of texts and byte strings, and the values as they are stored and as they are read.
 
     Texts are stored as their bytes. Frames of one length are stored as a matrix. Byte strings among the infos
     are stored as texts in ASCII, as other programs store and read them, unless they have zeros in them, which

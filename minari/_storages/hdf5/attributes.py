@@ -35,7 +35,7 @@ _MOST_INT64: Final = 2**63 - 1
 
 
 def flatten_metadata(metadata: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Metadata as names and values of attributes: NumPy scalars and arrays, and texts."""
+    """Yield metadata as names and values of attributes: NumPy scalars and arrays, and texts."""
     for key, value in metadata.items():
         name = prefix + key
         if isinstance(value, dict) and value:
@@ -65,7 +65,7 @@ def _named(name: str, value: Any) -> tuple[str, Any]:
 
 
 def _attribute_value(value: Any) -> Any:
-    """What an attribute holds for a value, None where it would not come back as it was."""
+    """Return the value of an attribute for a value, None where it would not come back as it was."""
     if type(value) is int and -_MOST_INT64 <= value <= _MOST_INT64:
         return np.int64(value)
     if isinstance(value, str):
@@ -135,12 +135,12 @@ def metadata_checksum(metadata: Mapping[str, Any]) -> int:
 
 
 def is_damaged(checksum: int, expected: int) -> bool:
-    """Whether metadata differ from what was written, and have the same names and kinds all the same."""
+    """Return whether metadata differ from what was written, and have the same names and kinds all the same."""
     return checksum != expected and checksum >> 32 == expected >> 32
 
 
 def nested_metadata(attributes: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """The metadata that the attributes of an episode were made of."""
+    """Return the metadata that the attributes of an episode were made of."""
     metadata: dict[str, Any] = {}
     others = []
     for name, value in attributes:
@@ -163,7 +163,7 @@ def nested_metadata(attributes: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _unsuffixed(name: str, value: Any) -> tuple[str, str, Any]:
-    """The name without a suffix, as it is written, and the value."""
+    """Return the name without a suffix, as it is written, and the value."""
     if name.endswith(_SUFFIXES):
         with contextlib.suppress(ValueError, TypeError):  # of another program, which means something else by it
             if name.endswith(_JSON_SUFFIX):
@@ -173,7 +173,7 @@ def _unsuffixed(name: str, value: Any) -> tuple[str, str, Any]:
 
 
 def _array_of_file(content: bytes) -> Any:
-    """The array in an ``.npy`` file, whose header must speak of as many bytes as there are."""
+    """Return the array in an ``.npy`` file, whose header must speak of as many bytes as there are."""
     file = io.BytesIO(content)
     version = np.lib.format.read_magic(file)
     if version not in ((1, 0), (2, 0)):
@@ -187,6 +187,6 @@ def _array_of_file(content: bytes) -> Any:
 
 
 def is_of(name: str, keys: Iterable[str]) -> bool:
-    """Whether the attribute of this name belongs to one of these keys of the metadata."""
+    """Return whether the attribute of this name belongs to one of these keys of the metadata."""
     suffix = next(filter(name.endswith, _SUFFIXES), "")  # only one: a key may end in one as well
     return name.removesuffix(suffix).split("/")[0] in keys

@@ -39,7 +39,7 @@ _MOST_LEVELS: Final = 64
 
 
 class _Refused(DatasetCorruptError):
-    """What is not read: the kind of the error, and what it says."""
+    """A request that is refused: the kind of the error, and its text."""
 
     def __init__(self, kind: str, text: str) -> None:
         super().__init__(text)
@@ -64,7 +64,7 @@ class _Episodes:
         self._others: dict[str, h5py.File] = {}
 
     def find(self, group: h5py.Group, path: str, *, is_linked: bool = False) -> Any:
-        """An object by its path, without a link that HDF5 would follow into another file."""
+        """Return an object by its path, without a link that HDF5 would follow into another file."""
         found: Any = group
         for part in (part for part in path.split("/") if part):
             link = found.get(part, getlink=True)
@@ -80,7 +80,10 @@ class _Episodes:
         return found
 
     def episode(self, index: int) -> h5py.Group:
-        return self.find(self.main, f"episode_{index}")
+        found = self.find(self.main, f"episode_{index}")
+        if not isinstance(found, h5py.Group):
+            raise _Refused("damaged", f"episode_{index} is not a group")
+        return found
 
     def array(self, group: h5py.Group, path: str) -> h5py.Dataset:
         found = self.find(group, path, is_linked=group.file != self.main)
@@ -139,7 +142,7 @@ def _nothing_else_opened() -> Iterator[None]:
 
 
 def _values(dataset: h5py.Dataset, name: str, episodes: _Episodes) -> Any:
-    """The values of an array; a list where they are texts or byte strings, None where they are of no use."""
+    """Return the values of an array; a list where they are texts or byte strings, None where they are of no use."""
     most = _MOST_EXPANDED * Path(episodes.path).stat().st_size
     if max(dataset.nbytes, math.prod(dataset.chunks or (), start=dataset.dtype.itemsize)) > most:
         raise _Refused("damaged", f"the {dataset.nbytes} bytes of {name} cannot come from so small a file")

@@ -1,4 +1,4 @@
-"""Where each leaf of each episode lies in an HDF5 file, and the checksums of their values, kept beside it.
+"""The place of each leaf of each episode in an HDF5 file, and the checksums of their values, kept beside it.
 
 With the index an episode is read without HDF5: look up, and read. It lives in two files beside the
 data: ``.index.json`` has what the leaves are and which data file it belongs to, and a table of integers
@@ -63,7 +63,7 @@ _LARGEST: Final = 2**53  # of what is multiplied with what else
 
 @dataclass(frozen=True, slots=True)
 class LeafPlace:
-    """What a leaf is like in the file, apart from where it lies and how many rows it has.
+    """The kind of a leaf in the file, apart from its place and its number of rows.
 
     Attributes:
         path: of its column.
@@ -84,13 +84,13 @@ class LeafPlace:
 
     @property
     def needs_hdf5(self) -> bool:
-        """Whether it has to be read through HDF5."""
+        """True if it has to be read through HDF5."""
         return self.dtype is None or (self.filters is not None and not is_known(self.filters))
 
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """What the leaves of an episode are like.
+    """The kinds of the leaves of an episode.
 
     Attributes:
         leaves: in their order in a row of the index.
@@ -141,17 +141,17 @@ class Schema:
             object.__setattr__(self, name, value)
 
     def needs_hdf5_for(self, paths: Container[Path] | None) -> bool:
-        """Whether one of the leaves of these paths, or of all, has to be read through HDF5."""
+        """Return whether one of the leaves of these paths, or of all, has to be read through HDF5."""
         if paths is None or not self.needs_hdf5:
             return self.needs_hdf5
         return any(leaf.needs_hdf5 and leaf.path in paths for leaf in self.leaves)
 
     def size(self, places: Sequence[int]) -> int:
-        """The number of bytes of the values of an episode."""
+        """Return the number of bytes of the values of an episode."""
         return sum([places[place] * size for place, size in self.row_sizes])
 
     def decompressed_size(self, places: Sequence[int]) -> int:
-        """The number of bytes of the compressed leaves of an episode when they are no longer that."""
+        """Return the number of bytes of the compressed leaves of an episode when they are no longer that."""
         size = position = 0
         for leaf in self.leaves:
             if leaf.filters is not None and leaf.dtype is not None:
@@ -162,7 +162,7 @@ class Schema:
 
 @dataclass(frozen=True, slots=True)
 class PlacedEpisodes:
-    """Where episodes lie whose leaves are alike.
+    """Places of episodes whose leaves are alike.
 
     Attributes:
         schema: what their leaves are like.
@@ -278,7 +278,7 @@ class EpisodeIndex:
             rows = np.empty((count, width), dtype="<i8")
             table.read_arrays([(0, rows)])
         if header["checksum"] != _checksum(header, rows):
-            raise ValueError("damaged, or two readers wrote it at once")
+            raise ValueError("damaged, or written by two readers concurrently")
         numbers = rows[:, 0]
         if count and not -1 - len(schemas) <= numbers.min() <= numbers.max() < len(schemas):
             raise ValueError("a row has a schema that is missing")
@@ -316,7 +316,7 @@ class EpisodeIndex:
         return was_read
 
     def find(self, index: int) -> tuple[Schema, list[int]] | None:
-        """The leaves of an episode, and rows and offsets of each in turn; None where not known."""
+        """Return the leaves of an episode, and rows and offsets of each in turn; None where not known."""
         if index >= self._count:
             return None
         row: list[int] = self._rows[index].tolist()
@@ -326,7 +326,7 @@ class EpisodeIndex:
         return schema, row[_FIXED : _FIXED + schema.width]
 
     def lengths(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64] | None:
-        """The numbers of steps of these episodes; None where one of them is not known."""
+        """Return the numbers of steps of these episodes; None where one of them is not known."""
         if len(indices) and indices.max() >= self._count:
             return None
         if (self._rows[indices, 0] < 0).any():
@@ -335,12 +335,12 @@ class EpisodeIndex:
         return lengths
 
     def header(self, index: int) -> int:
-        """The address of the group of an episode, whose attributes are all of its metadata, or ``UNKNOWN``."""
+        """Return the address of the group of an episode, whose attributes are all of its metadata, or ``UNKNOWN``."""
         known = index < self._count and self._rows[index, 0] >= 0
         return int(self._rows[index, 2]) if known else UNKNOWN
 
     def checksums(self, index: int) -> dict[Path, int]:
-        """The checksums of the leaves of an episode whose places are known, of those that have one."""
+        """Return the checksums of the leaves of an episode whose places are known, of those that have one."""
         if index >= self._count or self._rows[index, 0] < 0:
             return {}
         schema = self._schemas[self._rows[index, 0]]
@@ -352,7 +352,7 @@ class EpisodeIndex:
         }
 
     def metadata_checksum(self, index: int) -> int:
-        """The checksum that the metadata of an episode had when they were written, or ``NO_CHECKSUM``."""
+        """Return the checksum that the metadata of an episode had when they were written, or ``NO_CHECKSUM``."""
         known = index < self._count and self._rows[index, 0] != UNKNOWN
         return int(self._rows[index, _FIXED - 1]) if known else NO_CHECKSUM
 
@@ -364,7 +364,7 @@ class EpisodeIndex:
             self._unsaved = True
 
     def without_checksums(self, indices: Iterable[int]) -> list[int]:
-        """Those of the episodes that are not known, or have a leaf without a checksum."""
+        """Return those of the episodes that are not known, or have a leaf without a checksum."""
         return [
             index
             for index in indices
@@ -402,7 +402,7 @@ class EpisodeIndex:
         self._unsaved = True
 
     def _expected(self, episodes: PlacedEpisodes, row: int) -> list[int]:
-        """The checksums that were made of the leaves of an episode when they were the same as now."""
+        """Return the checksums that were made of the leaves of an episode when they were the same as now."""
         index = int(episodes.indices[row])
         number = int(self._rows[index, 0]) if index < self._count else UNKNOWN
         if number == UNKNOWN:
@@ -511,7 +511,7 @@ class EpisodeIndex:
             file.write(rows.data)
 
     def _saved_table(self) -> tuple[str | None, int]:
-        """The name of the table that the saved header has, and its width."""
+        """Return the name of the table that the saved header has, and its width."""
         with contextlib.suppress(*_IGNORED):
             header = parse_json(read_regular(self._header_file, _LARGEST_HEADER))
             return _checked_name(header["table"]), header["width"]
@@ -523,7 +523,7 @@ _IGNORED: Final = (OSError, ValueError, LookupError, TypeError, ArithmeticError,
 
 
 def _identity_of(file: DataFile) -> list[int]:
-    """What tells a data file from every other: size, time, inode, time of the last change, and ends."""
+    """Return the identity of a data file: size, time, inode, time of the last change, and checksum of the ends."""
     status = file.status
     head = file.read_at(0, _ENDS)
     tail = file.read_at(max(0, file.size - _ENDS), _ENDS)
@@ -532,7 +532,7 @@ def _identity_of(file: DataFile) -> list[int]:
 
 
 def _is_of(identity: list[int], file: DataFile) -> bool:
-    """Whether an identity is that of a data file, or of the file that it is a copy of."""
+    """Return whether an identity is that of a data file, or of the file that it is a copy of."""
     size, modified, inode, changed, ends = _identity_of(file)
     if (identity[0], identity[1], identity[4]) != (size, modified, ends):
         return False
@@ -540,18 +540,18 @@ def _is_of(identity: list[int], file: DataFile) -> bool:
 
 
 def _stored_size(status: os.stat_result) -> int:
-    """The number of bytes that a file takes, since a file with holes may say that it has any size."""
+    """Return the number of bytes that a file takes, since a file with holes may say that it has any size."""
     return min(status.st_size, 512 * getattr(status, "st_blocks", status.st_size))
 
 
 def _checksum(header: dict[str, Any], rows: npt.NDArray[np.int64]) -> int:
-    """The checksum of all that a header says, but for the checksum itself, and of the rows of the table."""
+    """Return the checksum of all that a header says, but for the checksum itself, and of the rows of the table."""
     covered = {key: value for key, value in header.items() if key != "checksum"}
     return bytes_checksum(json.dumps(covered, sort_keys=True).encode(), bytes_checksum(rows))
 
 
 def _are_sound(schemas: Sequence[Schema], rows: npt.NDArray[np.int64], size: int) -> bool:
-    """Whether all that the rows of a table say can be so in a file of a size."""
+    """Return whether all that the rows of a table say can be so in a file of a size."""
     numbers = rows[:, 0]
     if len(rows) and (numbers == numbers[0]).all():  # as nearly always
         return bool(numbers[0] < 0) or _are_possible(schemas[int(numbers[0])], rows, size)
@@ -562,7 +562,7 @@ def _are_sound(schemas: Sequence[Schema], rows: npt.NDArray[np.int64], size: int
 
 
 def _are_possible(schema: Schema, rows: npt.NDArray[np.int64], size: int) -> bool:
-    """Whether episodes with these leaves can lie in a file of a size as their rows say."""
+    """Return whether episodes with these leaves can lie in a file of a size as their rows say."""
     bounds = list(zip(rows.min(axis=0).tolist(), rows.max(axis=0).tolist(), strict=True))
     if not _all_within(bounds[1:2], 0, MOST_EXPANDED * size) or not _all_within(bounds[2:3], UNKNOWN, size):
         return False
@@ -599,7 +599,7 @@ def _all_within(bounds: Sequence[tuple[int, int]], least: int, most: int) -> boo
 
 
 def _row_places(schema: Schema) -> list[int]:
-    """Where the number of rows of each leaf stands among the places."""
+    """Return the position of the number of rows of each leaf among the places."""
     places, position = [], 0
     for leaf in schema.leaves:
         places.append(position)

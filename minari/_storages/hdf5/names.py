@@ -1,4 +1,4 @@
-"""How the parts of an episode are called in an HDF5 file."""
+"""Names of the parts of an episode in an HDF5 file."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _POSITION = re.compile(r"_index_(\d+)")
 
 
 def spell(path: Path) -> str:
-    """The name of a column inside the group of its episode; a position i is ``_index_i``."""
+    """Return the name of a column inside the group of its episode; a position i is ``_index_i``."""
     return "/".join(part if isinstance(part, str) else f"_index_{part}" for part in path)
 
 
 def unspell(name: str) -> Path:
-    """The path of a column that no space tells about."""
+    """Return the path of a column that no space tells about."""
     return tuple(int(match[1]) if (match := _POSITION.fullmatch(part)) else part for part in name.split("/") if part)
 
 
 def group_name(index: int) -> str:
-    """The name of the group of an episode."""
+    """Return the name of the group of an episode."""
     return f"episode_{index}"

@@ -32,7 +32,7 @@ def require(codec: Codec) -> None:
 
 
 def compressed(column: npt.NDArray[Any], codec: Codec) -> StoredColumn:
-    """A column in chunks that have gone through the filters of a codec.
+    """Return a column in chunks that have gone through the filters of a codec.
 
     Raises:
         MissingDependencyError: it needs a package that is not installed.
@@ -51,7 +51,7 @@ def compressed(column: npt.NDArray[Any], codec: Codec) -> StoredColumn:
 
 
 def _arguments(codec: Codec, dtype: np.dtype[Any]) -> Mapping[str, Any]:
-    """What h5py makes a dataset with."""
+    """Return the arguments that h5py makes a dataset with."""
     shuffle = dtype.itemsize > 1
     if codec.name == _LZF:
         return {"compression": _LZF, "shuffle": shuffle}
@@ -68,7 +68,7 @@ def _arguments(codec: Codec, dtype: np.dtype[Any]) -> Mapping[str, Any]:
 
 
 def filters_of(dataset: h5py.Dataset) -> tuple[Filter, ...]:
-    """The filters that the chunks of an array go through."""
+    """Return the filters that the chunks of an array go through."""
     properties = dataset.id.get_create_plist()
     filters = (properties.get_filter(number) for number in range(properties.get_nfilters()))
     return tuple(

@@ -61,7 +61,7 @@ class _Child:
         )
 
     def is_alive(self) -> bool:
-        """Whether the process has not ended."""
+        """Return whether the process has not ended."""
         return self._process.poll() is None
 
     def ask(self, request: dict[str, Any], limit: int) -> Iterator[tuple[Any, list[npt.NDArray[Any]]]]:
@@ -162,7 +162,7 @@ def _dtype(descriptor: Any) -> np.dtype[Any]:
 
 
 def _structure(descriptor: list[Any]) -> np.dtype[Any]:
-    """The dtype of a structure, in which parts without a name are gaps."""
+    """Return the dtype of a structure, in which parts without a name are gaps."""
     names, formats, offsets, size = [], [], [], 0
     for name, base, *shape in descriptor:
         part = np.dtype((_dtype(base), tuple(shape[0]))) if shape else _dtype(base)
@@ -216,7 +216,7 @@ def end() -> None:
 
 
 def _ask(path: Path, what: str, **further: Any) -> list[tuple[Any, list[npt.NDArray[Any]]]]:
-    """All parts of the answer to a request."""
+    """Return all parts of the answer to a request."""
     global _child
     name, status = str(Path(path).absolute()), Path(path).stat()
     identity = name, status.st_size, status.st_mtime_ns

@@ -7,7 +7,6 @@ and files that another program wrote.
 
 from __future__ import annotations
 
-import importlib
 import os
 import time
 import weakref
@@ -16,14 +15,16 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path as FilePath
-from typing import Any, ClassVar, Final, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from minari._base.data_file import DataFile
 from minari._base.files import METADATA_FILE_NAME
+from minari._base.lazy import LazyModule
 from minari._base.locks import folder_lock
+from minari._base.parallel import in_threads
 from minari._base.system_errors import failures_logged
 from minari._model.compression import Codec, Codecs
 from minari._model.episode_codec import REWARDS, TERMINATIONS, TRUNCATIONS
@@ -43,7 +44,6 @@ from minari._storages.hdf5.index import (
     checksum_of,
 )
 from minari._storages.hdf5.infos import with_own_types, without_own_types
-from minari._storages.hdf5.library import plugins
 from minari._storages.hdf5.mapped_file import MappedFile
 from minari._storages.hdf5.names import DATA_FILE_NAME, spell
 from minari._storages.hdf5.reader import EpisodeFile
@@ -53,6 +53,12 @@ from minari._storages.metadata_file import stamp_of
 from minari.errors import ChecksumError, DatasetBusyError, DatasetCorruptError
 from minari.spaces import Column, Columns, EpisodeColumns, Path, native, path_name
 
+
+if TYPE_CHECKING:
+    from minari._storages.hdf5 import legacy, plugins
+else:
+    legacy = LazyModule("minari._storages.hdf5.legacy")  # few datasets are that old
+    plugins = LazyModule("minari._storages.hdf5.plugins")  # with h5py, which most datasets do without
 
 _EPISODES_AT_A_TIME = 16  # read before the file is closed again
 _READ_AHEAD: Final = 2**18  # bytes of them
@@ -84,7 +90,7 @@ def _from_chunks(
 
 
 def _among(checksums: dict[Path, int], paths: Container[Path] | None) -> dict[Path, int]:
-    """The checksums of the leaves of some paths, or of all."""
+    """Return the checksums of the leaves of some paths, or of all."""
     return checksums if paths is None else {path: checksums[path] for path in checksums if path in paths}
 
 
@@ -115,33 +121,33 @@ class HDF5Storage(MinariStorage):
 
     @classmethod
     def _read_metadata_of_old_releases(cls, data_path: FilePath) -> dict[str, Any] | None:
-        """The metadata that releases before 0.5 kept in the HDF5 file; None where there is no file."""
+        """Return the metadata that releases before 0.5 kept in the HDF5 file; None where there is no file."""
         file = data_path / DATA_FILE_NAME
-        return importlib.import_module("minari._storages.hdf5.legacy").read_metadata(file) if file.exists() else None
+        return legacy.read_metadata(file) if file.exists() else None
 
     @classmethod
     def check_codec(cls, codec: Codec) -> None:
         """See whether a codec can be used here; beside gzip they are h5py's and those of plug-ins."""
         super().check_codec(codec)
         if codec.name != GZIP:
-            plugins().require(codec)
+            plugins.require(codec)
 
     def _count_episodes(self) -> int:
         with self._index.lock.current:
             self._refresh()
-            if self._index.total is None or self._index.total != self.total_episodes:
+            if self._index.total is None or self._index.total != self._metadata.total_episodes:
                 self._index.total = self._at_one_moment(lambda file: self._episodes(file).count())
             return self._index.total
 
     # Reading
 
     def _opened(self) -> DataFile:
-        """The data file as it is now, with an index that belongs to it as long as the lock is held."""
+        """Return the data file as it is now, with an index that belongs to it as long as the lock is held."""
         try:
             file = DataFile(f"{self._place}{os.sep}{DATA_FILE_NAME}", self._change())
         except (FileNotFoundError, NotADirectoryError):
             raise DatasetCorruptError(
-                f"The metadata speak of {self.total_episodes} episodes, and the file {self._file} that "
+                f"The metadata speaks of {self.total_episodes} episodes, and the file {self._file} that "
                 f"should hold them is missing; copy or download the dataset again."
             ) from None
         try:
@@ -152,7 +158,7 @@ class HDF5Storage(MinariStorage):
         return file
 
     def _change(self) -> Overlay | None:
-        """What a killed writer has committed and not put into the file; waits for a commit that is being made."""
+        """Return the change that a killed writer has committed; wait for a commit that is being made."""
         return pending_change(self.data_path, DATA_FILE_NAME) if has_journal(self._place) else None
 
     def _refresh(self) -> None:
@@ -161,7 +167,7 @@ class HDF5Storage(MinariStorage):
             pass
 
     def _episodes(self, file: DataFile) -> EpisodeFile:
-        """What reads the structures of the file; what it has found out is kept as long as the file is the same."""
+        """Return the reader of the structures of the file, which is kept as long as the file is the same."""
         if self._reader is None or self._reader[0] != file.stamp:
             self._reader = file.stamp, EpisodeFile(self._file, file.size)
         self._reader[1].read_at = file.read_at
@@ -216,7 +222,7 @@ class HDF5Storage(MinariStorage):
             return self._read_batch(batch, mapping=mapping, paths=paths)
 
     def _mapped(self, file: DataFile) -> MappedFile | None:
-        """A map of the file; None where there can be none."""
+        """Return a map of the file; None where there can be none."""
         if file.change is not None:
             return None
         mapped = self._map() if self._map is not None else None
@@ -231,7 +237,7 @@ class HDF5Storage(MinariStorage):
     def _find_first(
         self, batch: Sequence[int], mapped: MappedFile | None, paths: Container[Path] | None
     ) -> list[_Found]:
-        """The first of these episodes, as many as memory shall hold, up to one for which HDF5 has to be asked.
+        """Return the first of these episodes, as many as memory shall hold, up to one for which HDF5 has to be asked.
 
         Views take no memory. Checksums are looked up where they matter.
         """
@@ -318,12 +324,12 @@ class HDF5Storage(MinariStorage):
     def _decompressed(self, file: DataFile, index: int, leaf: LeafPlace, shape: tuple[int, ...], offset: int) -> Column:
         stored = self._stored(file, index, leaf, shape, offset)
         try:
-            return decompressed(stored)
+            return decompressed(stored, in_threads)
         except ValueError as error:
             raise self._damaged(index, leaf, error) from error
 
     def _stored(self, file: DataFile, index: int, leaf: LeafPlace, shape: tuple[int, ...], offset: int) -> StoredColumn:
-        """A leaf as it is stored in chunks that have a table."""
+        """Return a leaf as it is stored in chunks that have a table."""
         chunking = Chunking(cast("tuple[int, ...]", leaf.chunks), cast("tuple[Filter, ...]", leaf.filters))
         try:
             return read_column(file.read_at, offset, shape, cast("np.dtype[Any]", leaf.dtype), chunking)
@@ -339,14 +345,14 @@ class HDF5Storage(MinariStorage):
     def _columns(
         self, batch: Sequence[int], file: DataFile, mapping: bool = False, paths: Container[Path] | None = None
     ) -> list[tuple[int, Columns]]:
-        """The columns of the first episodes, with those that do not lie in the file as they are."""
+        """Return the columns of the first episodes, with those that do not lie in the file as they are."""
         found = self._own_columns(batch, file, mapping, paths)
         return [(index, without_own_types(columns)) for index, columns in found]
 
     def _own_columns(
         self, batch: Sequence[int], file: DataFile, mapping: bool = False, paths: Container[Path] | None = None
     ) -> list[tuple[int, dict[Path, Column]]]:
-        """The columns of the first episodes, as HDF5 has them."""
+        """Return the columns of the first episodes, as HDF5 has them."""
         self._locate(batch, file)
         batch = self._at_once(batch)
         others = self._read_others(batch, file, paths)
@@ -360,7 +366,7 @@ class HDF5Storage(MinariStorage):
         return episodes
 
     def _at_once(self, batch: Sequence[int]) -> Sequence[int]:
-        """The first of these episodes, as many as memory shall hold."""
+        """Return the first of these episodes, as many as memory shall hold."""
         size = 0
         for count, index in enumerate(batch):
             schema, places = self._placed(index)
@@ -370,7 +376,7 @@ class HDF5Storage(MinariStorage):
         return batch
 
     def _at_one_moment(self, read: Callable[[DataFile], T]) -> T:
-        """What ``read`` finds in the file while no change to it is being committed.
+        """Read from the file while no change to it is being committed.
 
         Reading through HDF5 takes no lock, so it is done again where a commit came in between.
         """
@@ -395,7 +401,7 @@ class HDF5Storage(MinariStorage):
                 raise DatasetBusyError(f"{self._file} is being changed all the time; try again later.") from error
 
     def _moment(self) -> Any:
-        """What is not the same any more when the dataset has changed."""
+        """Return a value that is another one when the dataset has changed."""
         return tuple(stamp_of(self.data_path, name) for name in (JOURNAL_NAME, METADATA_FILE_NAME, DATA_FILE_NAME))
 
     def _locate(self, batch: Iterable[int], file: DataFile) -> None:
@@ -412,7 +418,7 @@ class HDF5Storage(MinariStorage):
     def _read_others(
         self, batch: Sequence[int], file: DataFile, wanted_paths: Container[Path] | None = None
     ) -> dict[int, dict[Path, Column]]:
-        """The leaves that do not lie in the file as they are."""
+        """Return the leaves that do not lie in the file as they are."""
         wanted = []
         for index in batch:
             leaves = (leaf for leaf in self._placed(index)[0].leaves if leaf.needs_hdf5)

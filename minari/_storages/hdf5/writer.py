@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path as FilePath
-from typing import Any, BinaryIO, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, runtime_checkable
 
 from minari._base.atomic import write_atomically
 from minari._base.files import METADATA_FILE_NAME
+from minari._base.lazy import LazyModule
 from minari._base.system_errors import failures_logged
 from minari._model.compression import Codec
 from minari._model.metadata import DatasetMetadata
@@ -19,21 +20,26 @@ from minari._storages.core import EpisodeWriter, StorageCore
 from minari._storages.hdf5.appender import EpisodeAppender, StoredEpisode
 from minari._storages.hdf5.format.btree import File, MemberTable, empty_group, find_table
 from minari._storages.hdf5.format.objects import REFERENCES_AT
+from minari._storages.hdf5.format.source import NotUnderstood
 from minari._storages.hdf5.format.superblock import (
     NEW_SUPERBLOCK_SIZE,
     SUPERBLOCK_SIZE,
     Superblock,
-    check_not_in_use,
     new_superblock,
     read_superblock,
 )
 from minari._storages.hdf5.index import EpisodeIndex, PlacedEpisodes
-from minari._storages.hdf5.library import hdf5
 from minari._storages.hdf5.names import group_name
-from minari._storages.hdf5.reader import EpisodeFile
+from minari._storages.hdf5.reader import EpisodeFile, check_not_in_use
 from minari._storages.journal import FileTransaction, has_journal, write_all
 from minari.errors import DatasetCorruptError, MinariError
 from minari.spaces import EpisodeColumns, Path
+
+
+if TYPE_CHECKING:
+    from minari._storages.hdf5 import h5py_io
+else:
+    h5py_io = LazyModule("minari._storages.hdf5.h5py_io")  # with h5py, which appending does without
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +79,10 @@ class _Target(File, Protocol):
 
     @property
     def end(self) -> int:
-        """Where the file ends."""
+        """The number of its bytes."""
 
     def for_hdf5(self) -> Any:
-        """What HDF5 can open instead of the file."""
+        """Return what HDF5 can open instead of the file."""
 
     def commit(self, texts: Mapping[str, str]) -> os.stat_result: ...
 
@@ -166,7 +172,7 @@ class _NewFile:
 
 
 class _ReplacementFile(_NewFile):
-    """All episodes of a dataset written anew, with the same values."""
+    """All episodes of a dataset written again, with the same values."""
 
     def commit(self, texts: Mapping[str, str]) -> os.stat_result:
         if self.path.with_name(METADATA_FILE_NAME).exists():
@@ -200,9 +206,9 @@ class HDF5Writer(EpisodeWriter):
         self._appended = self._committed = False
         self._replaced: dict[str, str] = {}
         self._changed: set[int] = set()
-        self._described: list[int] = []  # episodes whose metadata are changed
-        self._through_hdf5: list[Callable[[Any], None]] = []
-        self._file: Any | None = None
+        self._described: list[int] = []  # episodes whose metadata is changed
+        self._through_hdf5: list[Callable[[h5py_io.File], None]] = []
+        self._file: h5py_io.File | None = None
         self._placed: list[PlacedEpisodes] = []
 
     def append(self, first_index: int, episodes: Sequence[EpisodeColumns]) -> None:
@@ -218,7 +224,7 @@ class HDF5Writer(EpisodeWriter):
     def update_metadata(self, index: int, metadata: Mapping[str, Any]) -> None:
         self._changed.add(index)
         self._described.append(index)
-        self._through_hdf5.append(lambda file: hdf5().update_metadata(file[group_name(index)], metadata))
+        self._through_hdf5.append(lambda file: h5py_io.update_metadata(file[group_name(index)], metadata))
 
     def copy_from(self, first_index: int, storage: StorageCore, indices: Sequence[int]) -> bool:
         if not isinstance(storage, StoredEpisodesSource):
@@ -264,8 +270,19 @@ class HDF5Writer(EpisodeWriter):
             self._change_through_hdf5(unlinked)
 
     def _superblock(self) -> Superblock:
-        superblock = read_superblock(self._target.read_at(0, SUPERBLOCK_SIZE), str(self._target.path))
-        check_not_in_use(superblock, str(self._target.path))
+        path = self._target.path
+        try:
+            superblock = read_superblock(self._target.read_at(0, SUPERBLOCK_SIZE))
+        except NotUnderstood as error:
+            raise DatasetCorruptError(
+                f"{path} is laid out in a way that cannot be extended ({error}); rewrite it with h5repack first."
+            ) from error
+        except ValueError as error:
+            raise DatasetCorruptError(
+                f"{path} cannot be read as HDF5; {error}, so copy or download it again. (Where it has a user block, "
+                f"rewrite it with h5repack first.)"
+            ) from error
+        check_not_in_use(superblock, path)
         return superblock
 
     def _check_changed(self) -> None:
@@ -292,10 +309,10 @@ class HDF5Writer(EpisodeWriter):
             ) from error
 
     def _let_hdf5_change(self, unlinked: Sequence[PlacedEpisodes]) -> None:
-        self._file = file = hdf5().open_for_writing(self._target.for_hdf5(), str(self._target.path))
+        self._file = file = h5py_io.open_for_writing(self._target.for_hdf5(), str(self._target.path))
         for name, aside in self._replaced.items():
             file.move(name, aside)
-        hdf5().link_objects(file, _headers(unlinked), _names(unlinked))
+        h5py_io.link_objects(file, _headers(unlinked), _names(unlinked))
         for change in self._through_hdf5:
             change(file)
         # Deleted last, so that nothing is written over the old arrays: a reader may have views of them.
@@ -366,7 +383,7 @@ def open_writer(context: WriteContext, *, replacing: bool = False) -> Iterator[H
             context.index.reread()  # another program may have changed the file, and what is kept about it
     except FileNotFoundError:
         raise DatasetCorruptError(
-            f"The metadata speak of {context.total_episodes} episodes, and the file {path} that should hold them is "
+            f"The metadata speaks of {context.total_episodes} episodes, and the file {path} that should hold them is "
             f"missing; copy or download the dataset again."
         ) from None
     writer = HDF5Writer(context, target)

@@ -1,7 +1,7 @@
 """The members of a group as every HDF5 library has them: a B-tree over names (III.A to III.D).
 
 The tree is what HDF5 calls version 1. Leaves have the members in the order of their names; a node has
-for each child the last name in it. Names themselves stand in a heap. Many members are added at once,
+for each child the last name in it. Names themselves stand in a heap. Many members are added in one call,
 each leaf and each node being written once, which HDF5 does one by one.
 """
 
@@ -80,7 +80,7 @@ class _Node:
 
 
 def empty_group(address: int) -> bytes:
-    """A group without members, beginning with its header, for an address in a file."""
+    """Return a group without members, beginning with its header, for an address in a file."""
     tree = aligned(address + HEADER.size + MESSAGE.size + 16)
     node = _NODE.pack(b"TREE", 0, 0, 0, UNDEFINED, UNDEFINED, 0).ljust(_NODE.size + 2 * NODE_K * _CHILD.size, b"\0")
     heap, names = tree + len(node), bytes(8)  # the empty name
@@ -89,7 +89,7 @@ def empty_group(address: int) -> bytes:
 
 
 def find_table(file: File, header: int) -> tuple[int, int] | None:
-    """The addresses of the tree and the heap of a group; None where it is a group of the other kind."""
+    """Return the addresses of the tree and the heap of a group; None where it is a group of the other kind."""
     version, messages, _, size = HEADER.unpack(file.read_at(header, HEADER.size))
     if version != 1:
         return None
@@ -189,7 +189,7 @@ class MemberTable:
         return [(self._name(place), place, header, cache) for place, header, cache in symbols]
 
     def _merged(self, node: _Node, members: list[_Member]) -> list[_Child]:
-        """What the children of a node are with these members, in the order of their names, below it."""
+        """Return the children of a node with these members below it, in the order of their names."""
         if not node.children:
             return self._write_leaves(members, None)
         children: list[_Child] = []
@@ -270,7 +270,7 @@ class MemberTable:
 
 
 def _parts(items: list[_T], most: int) -> list[list[_T]]:
-    """The items in as few parts as possible, about equally long."""
+    """Return the items in as few parts as possible, about equally long."""
     count = -(-len(items) // most)
     bounds = [len(items) * number // count for number in range(count + 1)]
     return [items[begin:end] for begin, end in pairwise(bounds)]

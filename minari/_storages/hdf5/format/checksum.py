@@ -10,7 +10,7 @@ _MASK: Final = 0xFFFFFFFF
 
 
 def checksum(data: bytes) -> int:
-    """The checksum of metadata, ``hashlittle(data, 0)``.
+    """Return the checksum of metadata, ``hashlittle(data, 0)``.
 
     >>> hex(checksum(b"Four score and seven years ago"))
     '0x17770551'

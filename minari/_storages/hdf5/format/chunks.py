@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from minari._base.parallel import in_threads
 from minari._storages.hdf5.format.checksum import checksum
 from minari._storages.hdf5.format.filters import MOST_EXPANDED, Chunking, decoded, encoded
 from minari._storages.hdf5.format.objects import PAGE_BITS
@@ -31,6 +30,21 @@ _CHECKSUM: Final = struct.Struct("<I")
 _ADDRESS, _MASK = 8, 4  # bytes in an element; those between are for the size of the chunk
 
 _ENOUGH_FOR_A_THREAD: Final = 2**18  # bytes
+
+_A = TypeVar("_A")
+_B = TypeVar("_B")
+
+
+class Map(Protocol):
+    """Calls a function for many items, perhaps in several threads, each of which takes some at a time."""
+
+    def __call__(self, function: Callable[[_A], _B], items: Iterable[_A], at_a_time: int) -> list[_B]:
+        """Return the results in the order of the items."""
+
+
+def one_by_one(function: Callable[[_A], _B], items: Iterable[_A], at_a_time: int) -> list[_B]:
+    """Call a function for each item in turn."""
+    return list(map(function, items))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +77,14 @@ class StoredColumn:
     pieces: Sequence[Piece]
 
 
-def compressed(column: npt.NDArray[Any], chunking: Chunking) -> StoredColumn:
-    """A column in chunks that have gone through filters which :func:`hdf5_filters.is_known`."""
+def compressed(column: npt.NDArray[Any], chunking: Chunking, map_chunks: Map = one_by_one) -> StoredColumn:
+    """Return a column in chunks that have gone through filters which are known.
+
+    Args:
+        column: as it is.
+        chunking: how it is to lie in chunks.
+        map_chunks: compresses several at once, where it can.
+    """
     shape, filters = chunking.shape, chunking.filters
 
     def encode(corner: tuple[int, ...]) -> Piece:
@@ -75,12 +95,16 @@ def compressed(column: npt.NDArray[Any], chunking: Chunking) -> StoredColumn:
         return Piece(encoded(np.ascontiguousarray(chunk), filters))
 
     at_a_time = _chunks_at_a_time(chunking.size(column.dtype))
-    pieces = in_threads(encode, corners(column.shape, shape), at_a_time)
+    pieces = map_chunks(encode, corners(column.shape, shape), at_a_time)
     return StoredColumn(column.dtype, column.shape, chunking, pieces)
 
 
-def decompressed(stored: StoredColumn) -> npt.NDArray[Any]:
-    """The column, in memory of its own.
+def decompressed(stored: StoredColumn, map_chunks: Map = one_by_one) -> npt.NDArray[Any]:
+    """Return the column, in memory of its own.
+
+    Args:
+        stored: as it is stored.
+        map_chunks: decompresses several at once, where it can.
 
     Raises:
         ValueError: a chunk is damaged.
@@ -90,12 +114,15 @@ def decompressed(stored: StoredColumn) -> npt.NDArray[Any]:
     if math.prod(shape, start=dtype.itemsize) > MOST_EXPANDED * stored_size:  # no room is made for it
         raise ValueError(f"its chunks have {stored_size} bytes, too few for an array of {shape}")
     array = np.empty(shape, dtype)
-    fill_from_chunks(array, chunking, zip(corners(shape, chunking.shape), stored.pieces, strict=True))
+    fill_from_chunks(array, chunking, zip(corners(shape, chunking.shape), stored.pieces, strict=True), map_chunks)
     return array
 
 
 def fill_from_chunks(
-    array: npt.NDArray[Any], chunking: Chunking, placed: Iterable[tuple[tuple[int, ...], Piece]]
+    array: npt.NDArray[Any],
+    chunking: Chunking,
+    placed: Iterable[tuple[tuple[int, ...], Piece]],
+    map_chunks: Map = one_by_one,
 ) -> None:
     """Put chunks into an array.
 
@@ -103,6 +130,7 @@ def fill_from_chunks(
         array: that is filled.
         chunking: how it lies in chunks.
         placed: chunks, each with its first indices.
+        map_chunks: decompresses several at once, where it can.
 
     Raises:
         ValueError: a chunk is damaged.
@@ -115,7 +143,7 @@ def fill_from_chunks(
         part = array[_around(corner, chunking.shape)]
         part[...] = chunk[tuple(map(slice, part.shape))]
 
-    in_threads(decode, placed, _chunks_at_a_time(size))
+    map_chunks(decode, placed, _chunks_at_a_time(size))
 
 
 def _chunks_at_a_time(size: int) -> int:
@@ -123,7 +151,7 @@ def _chunks_at_a_time(size: int) -> int:
 
 
 def corners(shape: Sequence[int], chunk: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    """The first indices of each chunk of an array."""
+    """Return the first indices of each chunk of an array."""
     return product(*(range(0, side, step) for side, step in zip(shape, chunk, strict=True)))
 
 
@@ -135,12 +163,12 @@ def _around(corner: Sequence[int], chunk: Sequence[int]) -> tuple[slice, ...]:
 
 
 def _size_width(chunk_size: int) -> int:
-    """How many bytes hold the size of an encoded chunk: one more than its size as it was would take."""
+    """Return the bytes for the size of an encoded chunk: one more than its decoded size would take."""
     return min(8, 1 + (chunk_size.bit_length() + 7) // 8)
 
 
 def table_size(chunks: int, chunk_size: int) -> int:
-    """The number of bytes of a table.
+    """Return the number of bytes of a table.
 
     Args:
         chunks: their number.
@@ -151,7 +179,7 @@ def table_size(chunks: int, chunk_size: int) -> int:
 
 
 def table_of(address: int, places: Sequence[int], pieces: Sequence[Piece], chunk_size: int) -> bytes:
-    """The table of chunks.
+    """Return the table of chunks.
 
     Args:
         address: where the table will lie.
@@ -183,7 +211,7 @@ def read_column(
     dtype: np.dtype[Any],
     chunking: Chunking,
 ) -> StoredColumn:
-    """A column as it is stored.
+    """Return a column as it is stored.
 
     Args:
         read_at: gives bytes of the file, by offset and number; fewer where it ends.
@@ -215,7 +243,7 @@ def read_column(
 
 
 def has_table(read_at: ReadAt, address: int, shape: tuple[int, ...], dtype: np.dtype[Any], chunking: Chunking) -> bool:
-    """Whether :func:`read_column` finds a table as it needs it."""
+    """Return whether :func:`read_column` finds a table as it needs it."""
     element = _ADDRESS + _size_width(chunking.size(dtype)) + _MASK
     try:
         _block_address(read_at, address, chunking.count(shape), element)
@@ -225,7 +253,7 @@ def has_table(read_at: ReadAt, address: int, shape: tuple[int, ...], dtype: np.d
 
 
 def _block_address(read_at: ReadAt, address: int, count: int, element: int) -> int:
-    """Where the elements of a table are, which has to have as many as ``count`` of that size, in one piece."""
+    """Return the address of the elements of a table, which must have ``count`` of that size, in one piece."""
     *kind, page_bits, found, block_at = _HEADER.unpack(_read_checked(read_at, address, _HEADER.size))
     if kind != [b"FAHD", 0, 1, element] or found != count or count > 1 << page_bits:
         raise ValueError("the table of its chunks is not that of such an array")

@@ -1,4 +1,4 @@
-"""How the leaves of an HDF5 file are cut into chunks, and the filters that every chunk goes through."""
+"""The shapes of the chunks of an HDF5 file, and the filters that every chunk goes through."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from minari._model.compression import Codec
 from minari._storages.hdf5.format.objects import Filter
 
 
@@ -36,7 +35,7 @@ MOST_EXPANDED: Final = 1032
 
 @dataclass(frozen=True, slots=True)
 class Chunking:
-    """How a leaf lies in chunks.
+    """The shape of the chunks of a leaf, and their filters.
 
     Attributes:
         shape: of a chunk, time first; chunks at the edges reach beyond them.
@@ -47,16 +46,16 @@ class Chunking:
     filters: tuple[Filter, ...]
 
     def count(self, shape: Sequence[int]) -> int:
-        """The number of chunks of an array."""
+        """Return the number of chunks of an array."""
         return math.prod(-(-side // chunk) for side, chunk in zip(shape, self.shape, strict=True))
 
     def size(self, dtype: np.dtype[Any]) -> int:
-        """The number of bytes of a chunk, decoded."""
+        """Return the number of bytes of a chunk, decoded."""
         return math.prod(self.shape, start=dtype.itemsize)
 
 
 def chunk_shape(shape: Sequence[int], dtype: np.dtype[Any]) -> tuple[int, ...]:
-    """The shape of the chunks for an array with time first, none of whose sides is 0.
+    """Return the shape of the chunks for an array with time first, none of whose sides is 0.
 
     Chunks span time. Where so many whole rows are too large they hold strips of rows. Along time the side is a
     power of two, so that episodes of different lengths are mostly alike.
@@ -76,33 +75,33 @@ def chunk_shape(shape: Sequence[int], dtype: np.dtype[Any]) -> tuple[int, ...]:
     return (rows, *sides)
 
 
-def gzip_chunking(shape: Sequence[int], dtype: np.dtype[Any], codec: Codec) -> Chunking:
-    """The chunks of an array that is compressed with gzip: what is wider than a byte is shuffled before."""
-    level = GZIP_LEVEL if codec.level is None else codec.level
+def gzip_chunking(shape: Sequence[int], dtype: np.dtype[Any], level: int = GZIP_LEVEL) -> Chunking:
+    """Return the chunks of an array that is compressed with gzip: what is wider than a byte is shuffled before."""
     shuffle: tuple[Filter, ...] = ((SHUFFLE, (dtype.itemsize,), ""),) if dtype.itemsize > 1 else ()
     return Chunking(chunk_shape(shape, dtype), (*shuffle, (DEFLATE, (level,), "")))
 
 
 def is_known(filters: Sequence[Filter]) -> bool:
-    """Whether :func:`decoded` can undo all of these filters."""
+    """Return whether :func:`decoded` can undo all of these filters."""
     return all(
         number in (DEFLATE, FLETCHER32) or (number == SHUFFLE and len(values) == 1) for number, values, _ in filters
     )
 
 
 def encoded(chunk: npt.NDArray[Any], filters: Sequence[Filter]) -> bytes:
-    """The bytes of a chunk as they are stored."""
+    """Return the bytes of a chunk as they are stored."""
     data: Any = chunk
     for number, values, _ in filters:
         if number == SHUFFLE:
-            data = np.ascontiguousarray(_bytes_of(data).reshape(-1, values[0]).T)
+            flat = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+            data = np.ascontiguousarray(flat.reshape(-1, values[0]).T)
         else:
             data = zlib.compress(data, values[0])
     return bytes(data)
 
 
 def decoded(data: bytes, size: int, filters: Sequence[Filter], skipped: int = 0) -> npt.NDArray[np.uint8]:
-    """The bytes of a chunk as they were.
+    """Return the bytes of a chunk as they were.
 
     Args:
         data: as they are stored.
@@ -133,7 +132,7 @@ def decoded(data: bytes, size: int, filters: Sequence[Filter], skipped: int = 0)
 
 
 def _inflated(data: Any, size: int) -> bytes:
-    """What deflate has made smaller; no more than ``size`` bytes and what filters may have added to them."""
+    """Undo deflate, up to ``size`` bytes and what filters may have added to them."""
     if size > MOST_EXPANDED * len(data):
         raise ValueError(f"{len(data)} bytes cannot become {size}")
     inflater = zlib.decompressobj()
@@ -147,7 +146,7 @@ def _inflated(data: Any, size: int) -> bytes:
 
 
 def fletcher32(data: bytes | memoryview) -> int:
-    """The checksum of the filter of that name.
+    """Return the checksum of the filter of that name.
 
     >>> hex(fletcher32(b"abcde"))
     '0x4ff029c7'
@@ -159,8 +158,3 @@ def fletcher32(data: bytes | memoryview) -> int:
     # Sums that are 0 without all words being 0 are written as what is the same.
     first, second = ((number - 1) % _FLETCHER + 1 if first else 0 for number in (first, second))
     return second << 16 | first
-
-
-def _bytes_of(chunk: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    flat: npt.NDArray[np.uint8] = np.ascontiguousarray(chunk).reshape(-1).view(np.uint8)
-    return flat

@@ -29,7 +29,7 @@ _MOST_LEVELS: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """Where a member of a group is.
+    """The place of a member of a group.
 
     Attributes:
         address: of its object; None where it is elsewhere.
@@ -43,7 +43,7 @@ class Link:
 
 
 def is_group(messages: Messages) -> bool:
-    """Whether an object with these messages is a group."""
+    """Return whether an object with these messages is a group."""
     return not messages.keys().isdisjoint((SYMBOL_TABLE, LINK_INFO, LINK))
 
 

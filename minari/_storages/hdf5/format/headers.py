@@ -196,7 +196,7 @@ def _bodies(source: Source, messages: Messages) -> Iterator[bytes]:
 
 
 def _description(body: bytes) -> bytes:
-    """What stands before the value of an attribute."""
+    """Return the bytes before the value of an attribute."""
     version, flags, name_size, type_size, space_size = _ATTRIBUTE.unpack_from(body)
     if version == 1:  # every part is filled up to a multiple of 8
         return body[: 8 + aligned(name_size) + aligned(type_size) + aligned(space_size)]
@@ -207,7 +207,7 @@ def _description(body: bytes) -> bytes:
 
 @lru_cache(maxsize=1024)
 def _described(description: bytes) -> tuple[str, Kind | None, tuple[int, ...] | None]:
-    """The name, the type and the shape of an attribute; no type is one that is not understood."""
+    """Return the name, the type and the shape of an attribute; no type is one that is not understood."""
     version, _, name_size, type_size, space_size = _ATTRIBUTE.unpack_from(description)
     start = 9 if version == 3 else 8
     type_at = start + (aligned(name_size) if version == 1 else name_size)

@@ -1,6 +1,6 @@
 """The bytes of HDF5 objects: headers and their messages, and text.
 
-What HDF5 libraries do for one object a call is done here for thousands at once, so this is the
+What HDF5 libraries do for one object a call is done here for thousands, so this is the
 part of the file format that a writer needs, in the version that every HDF5 library reads. The names
 and numbers are those of the HDF5 File Format Specification, version 3.0.
 """
@@ -79,17 +79,17 @@ class Message:
 
 
 def aligned(length: int) -> int:
-    """The next place at or after ``length`` where an object may begin."""
+    """Return the next place at or after ``length`` where an object may begin."""
     return -length % ALIGNMENT + length
 
 
 def padded(data: bytes) -> bytes:
-    """Bytes with zeros after them up to where the next object may begin."""
+    """Return bytes with zeros after them up to where the next object may begin."""
     return data + bytes(-len(data) % ALIGNMENT)
 
 
 def object_header(messages: Sequence[Message]) -> tuple[bytes, list[Field]]:
-    """An object header (IV.A.1.a, version 1) and the fields of its messages.
+    """Return an object header (IV.A.1.a, version 1) and the fields of its messages.
 
     Raises:
         ValueError: a message is larger than a header can hold, 64 KiB.
@@ -107,7 +107,7 @@ def object_header(messages: Sequence[Message]) -> tuple[bytes, list[Field]]:
 
 
 def group_messages() -> list[Message]:
-    """What makes an object a group that has its links in the header."""
+    """Return the messages that make an object a group with its links in the header."""
     return [
         Message(LINK_INFO, struct.pack("<BBQQ", 0, 0, UNDEFINED, UNDEFINED)),
         Message(_GROUP_INFO, bytes(2), flags=_CONSTANT),
@@ -115,7 +115,7 @@ def group_messages() -> list[Message]:
 
 
 def link(name: str, field: str, target: int) -> Message:
-    """A link in the header of a group to the object at the address ``target``, which is a field."""
+    """Return a link in the header of a group to the object at the address ``target``, which is a field."""
     encoded = name.encode()
     wide = len(encoded) > 255
     start = struct.pack("<BBBH" if wide else "<BBBB", 1, 0x10 | wide, _UTF8, len(encoded)) + encoded
@@ -123,7 +123,7 @@ def link(name: str, field: str, target: int) -> Message:
 
 
 def dataset_messages(name: str, datatype: bytes, row_shape: tuple[int, ...]) -> list[Message]:
-    """What makes an object an array in one piece, with rows along time.
+    """Return the messages that make an object an array in one piece, with rows along time.
 
     The number of rows, the address and the number of bytes are fields: ``rows of NAME``,
     ``address of NAME`` and ``size of NAME``.
@@ -144,7 +144,7 @@ def dataset_messages(name: str, datatype: bytes, row_shape: tuple[int, ...]) -> 
 def chunked_dataset_messages(
     name: str, datatype: bytes, row_shape: tuple[int, ...], chunk: tuple[int, ...], filters: Sequence[Filter]
 ) -> list[Message]:
-    """What makes an object an array in chunks that went through filters, with rows along time.
+    """Return the messages that make an object an array in filtered chunks, with rows along time.
 
     The number of rows and the address of the table of chunks are fields: ``rows of NAME`` and
     ``address of NAME``.
@@ -173,7 +173,7 @@ def chunked_dataset_messages(
 
 
 def attribute(name: str, datatype: bytes, shape: tuple[int, ...], field: Field) -> Message:
-    """An attribute whose value is a field; the offset of ``field`` does not matter.
+    """Return an attribute whose value is a field; the offset of ``field`` does not matter.
 
     Raises:
         ValueError: HDF5 does not allow so long a name, so large a value, or so many dimensions.
@@ -224,7 +224,7 @@ class GlobalHeap:
         return elements
 
     def lay_out(self, address: int) -> bytes:
-        """The collections of all that is waiting, for an address in the file."""
+        """Return the collections of all that is waiting, for an address in the file."""
         collections = bytearray()
         objects, number = bytearray(), 0
         for elements, values in self._waiting:

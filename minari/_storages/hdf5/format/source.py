@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-from minari.errors import DatasetCorruptError
-
 
 #: Gives bytes of a file, by offset and number; fewer where it ends.
 ReadAt: TypeAlias = Callable[[int, int], bytes]
@@ -16,8 +14,12 @@ _TIMES: Final = 4  # that the bytes of a file may be read for one purpose
 _ALLOWANCE: Final = 2**20  # bytes beyond that, since small files are read in small pieces
 
 
-class NotUnderstood(DatasetCorruptError):
+class NotUnderstood(ValueError):
     """Something that is laid out in a way that only an HDF5 library knows."""
+
+
+class StoredElsewhere(ValueError):
+    """An array whose values lie in other files."""
 
 
 class Source:

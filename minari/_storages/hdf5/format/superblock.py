@@ -12,7 +12,6 @@ from typing import Final
 from minari._storages.hdf5.format.btree import LEAF_K, NODE_K
 from minari._storages.hdf5.format.checksum import checksum
 from minari._storages.hdf5.format.source import NotUnderstood, Source
-from minari.errors import DatasetCorruptError
 
 
 #: How many bytes of a file to give to :func:`read_superblock`.
@@ -21,6 +20,7 @@ SUPERBLOCK_SIZE: Final = 100
 _SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 _UNDEFINED: Final = b"\xff" * 8
 _CHECKSUM_AT: Final = 44
+_ANOTHER_KIND: Final = "it is cut off, damaged or another kind of file"
 
 #: Of each version where the size of addresses, the end of the file, and the address of the root stand.
 _PLACES: Final[dict[int | None, tuple[int, int, int]]] = {
@@ -36,7 +36,7 @@ NEW_SUPERBLOCK_SIZE: Final = 48
 
 @dataclass(frozen=True, slots=True)
 class Superblock:
-    """What a file says about itself at its beginning.
+    """The first bytes of a file, which describe it.
 
     Attributes:
         data: the bytes of the superblock.
@@ -55,12 +55,12 @@ class Superblock:
 
     @property
     def end(self) -> int:
-        """Where the file ends."""
+        """The number of bytes of the file."""
         end: int = struct.unpack_from("<Q", self.data, self.end_at)[0]
         return end
 
     def with_end(self, end: int) -> bytes:
-        """The bytes of the superblock of a file that ends elsewhere."""
+        """Return the bytes of the superblock of a file that ends elsewhere."""
         data = bytearray(self.data)
         struct.pack_into("<Q", data, self.end_at, end)
         if data[8] >= 2:
@@ -68,28 +68,14 @@ class Superblock:
         return bytes(data)
 
 
-def check_not_in_use(superblock: Superblock, name: str) -> None:
-    """Refuse a file that a program was writing in place when it died.
-
-    Raises:
-        DatasetCorruptError: the file has the mark of such a program.
-    """
-    if superblock.in_use:
-        raise DatasetCorruptError(
-            f"{name} was open for writing in another program that died, so it may be damaged; look at it and remove "
-            f"the mark with h5clear --status, or copy or download it again."
-        )
-
-
-def find_superblock(source: Source, name: str) -> Superblock:
+def find_superblock(source: Source) -> Superblock:
     """Return the superblock of a file that is only read, and let the addresses of the source count from it.
 
     Args:
         source: the file.
-        name: of the file, for errors.
 
     Raises:
-        DatasetCorruptError: the file is not HDF5, or cut off.
+        ValueError: the file is not HDF5, or cut off.
         NotUnderstood: it has addresses of another size.
     """
     place, following, start = 0, 0, b""
@@ -100,37 +86,31 @@ def find_superblock(source: Source, name: str) -> Superblock:
     version = start[8] if start[:8] == _SIGNATURE else None
     places = _PLACES.get(version)
     if places is None or len(start) < places[2] + 8 or not (version in (0, 1) or _has_checksum(start)):
-        raise DatasetCorruptError(
-            f"{name} cannot be read as HDF5; it is cut off, damaged or another kind of file, so copy or download it "
-            f"again."
-        )
+        raise ValueError(_ANOTHER_KIND)
     sizes_at, end_at, root_at = places
     if start[sizes_at : sizes_at + 2] != b"\x08\x08":
         raise NotUnderstood("addresses of an unusual size")
     end, root = (struct.unpack_from("<Q", start, at)[0] for at in (end_at, root_at))
     if end > source.size:
-        raise DatasetCorruptError(
-            f"{name} cannot be read as HDF5; it has {source.size} bytes of {end}, so it is cut off, and has to be "
-            f"copied or downloaded again."
-        )
+        raise ValueError(f"it has {source.size} bytes of {end}, so it is cut off")
     return Superblock(start, end_at, root, LEAF_K, NODE_K, version == 3 and bool(start[11] & 1))
 
 
 def _has_checksum(start: bytes) -> bool:
-    """Whether the checksum is right, which superblocks have from version 2 on."""
+    """Return whether the checksum is right, which superblocks have from version 2 on."""
     found: int = struct.unpack_from("<I", start, _CHECKSUM_AT)[0]
     return found == checksum(start[:_CHECKSUM_AT])
 
 
-def read_superblock(start: bytes, name: str) -> Superblock:
-    """The superblock at the beginning of a file.
+def read_superblock(start: bytes) -> Superblock:
+    """Return the superblock at the beginning of a file that is to be extended.
 
     Args:
         start: the first ``SUPERBLOCK_SIZE`` bytes of the file, or all where it is shorter.
-        name: of the file, for errors.
 
     Raises:
-        DatasetCorruptError: the file is not HDF5, or laid out in a way in which it cannot be extended.
+        ValueError: the file is not HDF5.
+        NotUnderstood: it is laid out in a way in which it cannot be extended.
     """
     version = start[8] if len(start) >= 48 and start[:8] == _SIGNATURE else None
     if version in (0, 1) and start[13:15] == b"\x08\x08":
@@ -144,18 +124,14 @@ def read_superblock(start: bytes, name: str) -> Superblock:
         (root,) = struct.unpack_from("<Q", start, 36)
         return Superblock(start[:48], 28, root, LEAF_K, NODE_K, in_use)
     elif version is None:
-        raise DatasetCorruptError(
-            f"{name} cannot be read as HDF5; it is cut off, damaged or another kind of file, so copy or download "
-            f"it again. (Where it has a user block, rewrite it with h5repack first.)"
-        )
-    raise DatasetCorruptError(
-        f"{name} is laid out in a way that cannot be extended (superblock version {version}, with an unusual "
-        f"size of addresses, a user block or an extension); rewrite it with h5repack first."
+        raise ValueError(_ANOTHER_KIND)
+    raise NotUnderstood(
+        f"superblock version {version}, with an unusual size of addresses, a user block or an extension"
     )
 
 
 def new_superblock(root: int, end: int) -> bytes:
-    """The beginning of a new file, in the version that has the mark of a file being written in place.
+    """Return the beginning of a new file, in the version that has the mark of a file being written in place.
 
     Args:
         root: the address of the header of the root group.
