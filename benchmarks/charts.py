@@ -1,4 +1,4 @@
-"""The results as pictures."""
+"""Results as charts."""
 
 from __future__ import annotations
 
@@ -9,58 +9,43 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from benchmarks.growth import KINDS, Curves
-from benchmarks.results import Result, marks
+from benchmarks.results import Result
 from benchmarks.texts import figure as shown_time
 from benchmarks.texts import times
 
 
-REACHED, MISSED = "#3b76b0", "#d98a3d"
-INK, GREY, PALE = "#262626", "#6b6b6b", "#e4e4e4"
+BLUE = "#3b76b0"
+INK, GRAY, PALE = "#262626", "#6b6b6b", "#e4e4e4"
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 
 
 def ratios(results: Sequence[Result], path: Path) -> None:
-    """How many times less each workload costs than in the released package, as bars, with what is asked."""
+    """Draw the speedup of each workload over the released package as bars."""
     shown = [result for result in results if math.isfinite(result.ratio)]
     if not shown:
         return
     picture = Figure(figsize=(10, 1.5 + 0.38 * len(shown)), layout="constrained")
     axes = picture.subplots()
     for row, result in enumerate(shown):
-        _bar(axes, row, result, all(mark.reached for mark in marks(result, results)))
-    ends = [number for result in shown for number in (result.ratio, result.workload.mark, 1.0)]
+        _bar(axes, row, result)
+    ends = [number for result in shown for number in (result.ratio, 1.0)]
     _logarithmic(axes, min(ends) * 0.8, max(ends) * 2.5)
     axes.set_ylim(len(shown) - 0.4, -0.6)  # the first one on top
     axes.set_yticks(range(len(shown)), [result.workload.title.replace("`", "") for result in shown])
     axes.axvline(1, color=INK, linewidth=0.9)
     _plain(axes)
-    picture.suptitle("How many times faster than minari 0.5.4", x=0.01, ha="left", fontsize=12, fontweight="bold")
-    picture.legend(
-        handles=[
-            Patch(color=REACHED, label="all that was asked is reached"),
-            Patch(color=MISSED, label="not all of it"),
-            Line2D([], [], color=INK, marker="|", markersize=12, markeredgewidth=1.8, linestyle="none", label="asked"),
-        ],
-        loc="outside lower center",
-        ncols=3,
-        frameon=False,
-        fontsize=9,
-    )
+    picture.suptitle("Speedup over Minari 0.5.4", x=0.01, ha="left", fontsize=12, fontweight="bold")
     picture.savefig(path, dpi=160, facecolor="white")
 
 
-def _bar(axes: Axes, row: int, result: Result, reached: bool) -> None:
-    mark = result.workload.mark
-    axes.barh(row, result.ratio - 1, left=1, height=0.6, color=REACHED if reached else MISSED)
-    axes.plot([mark, mark], [row - 0.4, row + 0.4], color=INK, linewidth=1.8, solid_capstyle="butt")
+def _bar(axes: Axes, row: int, result: Result) -> None:
+    axes.barh(row, result.ratio - 1, left=1, height=0.6, color=BLUE)
     axes.annotate(
         times(result.ratio),
-        (max(result.ratio, mark, 1), row),
+        (max(result.ratio, 1), row),
         xytext=(6, 0),
         textcoords="offset points",
         va="center",
@@ -79,7 +64,7 @@ def _logarithmic(axes: Axes, least: float, most: float) -> None:
 
 
 def _plain(axes: Axes, grid: Any = "x") -> None:
-    """Nothing but the data and a faint grid behind them."""
+    """Leave only the data and a faint grid behind it."""
     axes.grid(axis=grid, color=PALE, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(length=0, labelsize=9, labelcolor=INK)
@@ -87,11 +72,11 @@ def _plain(axes: Axes, grid: Any = "x") -> None:
 
 
 def growth(curves: Curves, path: Path) -> None:
-    """One small chart a kind: the cost of one over how many there are, from zero, so that flat looks flat."""
+    """Draw one small chart for each kind: the unit cost over the number of units, with the axis starting at zero."""
     picture = Figure(figsize=(10, 5.6), layout="constrained")
     for axes, (kind, (title, unit)) in zip(picture.subplots(2, 2).flat, KINDS.items(), strict=True):
         sizes, seconds = zip(*sorted(curves[kind].items()), strict=True)
-        axes.plot(sizes, [value * 1e6 for value in seconds], color=REACHED, linewidth=2, marker="o", markersize=5)
+        axes.plot(sizes, [value * 1e6 for value in seconds], color=BLUE, linewidth=2, marker="o", markersize=5)
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(FixedLocator(sizes))
         axes.xaxis.set_minor_locator(NullLocator())
@@ -109,7 +94,7 @@ def growth(curves: Curves, path: Path) -> None:
             color=INK,
         )
         axes.set_title(title, loc="left", fontsize=10, fontweight="bold", color=INK)
-        axes.set_ylabel(f"µs {'an' if unit[0] in 'aeiou' else 'a'} {unit}", fontsize=9, color=GREY)
+        axes.set_ylabel(f"µs {'an' if unit[0] in 'aeiou' else 'a'} {unit}", fontsize=9, color=GRAY)
         _plain(axes, "y")
-    picture.suptitle("The cost of one, when there are N", x=0.01, ha="left", fontsize=12, fontweight="bold")
+    picture.suptitle("Cost per unit over the number of units N", x=0.01, ha="left", fontsize=12, fontweight="bold")
     picture.savefig(path, dpi=160, facecolor="white")

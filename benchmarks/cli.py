@@ -18,24 +18,26 @@ from benchmarks import charts, environments, formats, growth, machine, memory, r
 from benchmarks.environments import Side
 from benchmarks.errors import BenchmarkError
 from benchmarks.progress import Progress
-from benchmarks.results import Result, as_json
+from benchmarks.results import Result, as_json, from_json, missed
 from benchmarks.running import Runner
 from benchmarks.workloads import WORKLOADS, Workload
 
 
-app = typer.Typer(add_completion=False, help="Measures the library beside the released package and a floor.")
+app = typer.Typer(add_completion=False, help="Compare the library with the released package and with lower bounds.")
 console = Console()
 
-Quick = Annotated[bool, typer.Option("--quick", help="Small data and one repeat: to try whether it works.")]
-Output = Annotated[Path, typer.Option(help="Folder for the results.")]
+Quick = Annotated[bool, typer.Option("--quick", help="Use small data and one repeat, to try the benchmark itself.")]
+Output = Annotated[Path, typer.Option(help="Directory of the results.")]
 Scratch = Annotated[
-    Path | None, typer.Option(help="Folder on the disk to measure; what is put there is removed again.")
+    Path | None, typer.Option(help="Directory on the disk to measure; files written there are deleted afterwards.")
 ]
-Repeat = Annotated[int, typer.Option(min=1, help="Figures for each workload and side; the least counts.")]
-Released = Annotated[Path | None, typer.Option(help="An interpreter that has the released package; else one is made.")]
+Repeat = Annotated[int, typer.Option(min=1, help="Runs for each workload and side; the minimum counts.")]
+Released = Annotated[Path | None, typer.Option(help="An interpreter with the released package; created if not given.")]
 Environments = Annotated[
-    Path | None, typer.Option("--environments", help="Where the environment that is made for it is kept.")
+    Path | None, typer.Option("--environments", help="Directory for the environment created for it.")
 ]
+
+Check = Annotated[bool, typer.Option("--check", help="Exit with 1 if a target of the maintainers is missed.")]
 
 RESULTS = Path("benchmarks/results")
 
@@ -45,17 +47,18 @@ def compare(
     context: typer.Context,
     only: Annotated[
         list[str] | None,
-        typer.Option(help="Name, beginning of names or pattern; several with commas, or given more than once."),
+        typer.Option(help="Name, prefix or pattern; separate several by commas, or repeat the option."),
     ] = None,
-    listing: Annotated[bool, typer.Option("--list", help="Show the workloads and stop.")] = False,
+    listing: Annotated[bool, typer.Option("--list", help="Show the workloads and exit.")] = False,
     repeat: Repeat = 5,
     quick: Quick = False,
+    check: Check = False,
     output: Output = RESULTS,
     scratch: Scratch = None,
     released_python: Released = None,
-    folder: Environments = None,
+    directory: Environments = None,
 ) -> None:
-    """Run the workloads in both releases; write a table, all figures and a chart."""
+    """Run the workloads in both releases; write a table, all measured times and a chart."""
     if context.invoked_subcommand is not None:
         return
     with errors_in_one_line():
@@ -64,18 +67,19 @@ def compare(
             show(chosen)
             return
         ours = environments.our_side()
-        kept = folder or environments.default_folder()
-        released = environments.released_side(released_python, kept, ours, tell)
+        kept = directory or environments.default_directory()
+        released = environments.released_side(released_python, kept, ours, echo)
         facts = describe((ours, released), 1 if quick else repeat, quick)
-        with scratch_folder(scratch) as empty, Progress(console) as progress:
+        with scratch_directory(scratch) as empty, Progress(console) as progress:
             runner = Runner(ours, released, empty, facts["settings"]["repeat"], quick, progress)
             results = run(runner, chosen, progress, facts, output)
-        tell(tables.comparison(results, facts))
+        echo(tables.comparison(results, facts))
+        report(missed(results), check)
 
 
 @app.command("growth")
 def grow(repeat: Repeat = 3, quick: Quick = False, output: Output = RESULTS, scratch: Scratch = None) -> None:
-    """Whether the cost of an episode grows with the dataset, and that of a listed dataset with their number."""
+    """Measure the cost of an episode, and of a listed dataset, as their number grows."""
     with errors_in_one_line():
         ours = environments.our_side()
         facts = describe((ours,), 1 if quick else repeat, quick)
@@ -83,79 +87,129 @@ def grow(repeat: Repeat = 3, quick: Quick = False, output: Output = RESULTS, scr
             curves = growth.measure(ours, scratch, facts["settings"]["repeat"], quick, progress)
         write(output, "growth", growth.as_json(curves, facts), growth.page(curves, facts))
         charts.growth(curves, output / "growth.png")
-        tell(growth.page(curves, facts))
+        echo(growth.page(curves, facts))
 
 
 @app.command("memory")
-def hold(quick: Quick = False, output: Output = RESULTS, scratch: Scratch = None) -> None:
-    """How much memory is resident at most in what could hold too much."""
+def hold(quick: Quick = False, check: Check = False, output: Output = RESULTS, scratch: Scratch = None) -> None:
+    """Measure the peak memory of operations on large datasets."""
     with errors_in_one_line():
         ours = environments.our_side()
         facts = describe((ours,), 1, quick)
         with Progress(console) as progress:
             held = memory.measure(ours, scratch, quick, progress)
         write(output, "memory", memory.as_json(held, facts), memory.page(held, facts))
-        tell(memory.page(held, facts))
+        echo(memory.page(held, facts))
+        report(memory.missed(held), check)
 
 
 @app.command("formats")
 def store(repeat: Repeat = 3, quick: Quick = False, output: Output = RESULTS, scratch: Scratch = None) -> None:
-    """How fast every format is, and how small, with and without compression."""
+    """Measure the speed and the size of every format, with and without compression."""
     with errors_in_one_line():
         ours = environments.our_side()
         facts = describe((ours,), 1 if quick else repeat, quick)
         with Progress(console) as progress:
             figures = formats.measure(ours, scratch, facts["settings"]["repeat"], quick, progress)
         write(output, "formats", formats.as_json(figures, facts), formats.page(figures, facts))
-        tell(formats.page(figures, facts))
+        echo(formats.page(figures, facts))
 
 
 @app.command("remotes")
 def share(
     repeat: Repeat = 3,
     quick: Quick = False,
+    check: Check = False,
     output: Output = RESULTS,
     scratch: Scratch = None,
     released_python: Released = None,
-    folder: Environments = None,
+    directory: Environments = None,
 ) -> None:
-    """How fast datasets are listed, uploaded and downloaded over a network with a delay, in both releases."""
+    """Measure listing, uploading and downloading datasets over a slow network, in both releases."""
     with errors_in_one_line():
         ours = environments.our_side()
-        released = environments.released_side(released_python, folder or environments.default_folder(), ours, tell)
+        released = environments.released_side(
+            released_python, directory or environments.default_directory(), ours, echo
+        )
         facts = describe((ours, released), 1 if quick else repeat, quick)
         with Progress(console) as progress:
             figures = remotes.measure(ours, released, scratch, facts["settings"]["repeat"], quick, progress)
         write(output, "remotes", remotes.as_json(figures, facts), remotes.page(figures, facts))
-        tell(remotes.page(figures, facts))
+        echo(remotes.page(figures, facts))
+        report(remotes.missed(figures), check)
 
 
 @app.command("reliability")
 def stand(
-    mutants: Annotated[int, typer.Option(min=1, help="Damaged and hostile datasets, of each format.")] = 2000,
+    mutants: Annotated[int, typer.Option(min=1, help="Damaged and hostile datasets of each format.")] = 2000,
     faults: Annotated[int, typer.Option(min=1, help="Kills and failing system calls.")] = 500,
-    flips: Annotated[int, typer.Option(min=1, help="Flipped bits, in each format.")] = 1000,
-    reads: Annotated[int, typer.Option(min=1, help="Episodes read beside a writer, by each kind of reader.")] = 3000,
+    flips: Annotated[int, typer.Option(min=1, help="Flipped bits in each format.")] = 1000,
+    reads: Annotated[
+        int, typer.Option(min=1, help="Episodes read concurrently with a writer, for each kind of reader.")
+    ] = 3000,
     quick: Quick = False,
     output: Output = RESULTS,
 ) -> None:
-    """Damage, lies, kills, full disks, and readers beside a writer: how often the outcome is as promised."""
+    """Test damage, hostile data, kills, full disks and concurrent readers against the promised behavior."""
     with errors_in_one_line():
         facts = describe((environments.our_side(),), 1, quick)
         counts = reliability.Counts(*((20, 19, 20, 60) if quick else (mutants, faults, flips, reads)))
         with Progress(console) as progress:
             figures = reliability.measure(counts, progress)
         write(output, "reliability", reliability.as_json(figures, counts, facts), reliability.page(figures, facts))
-        tell(reliability.page(figures, facts))
+        echo(reliability.page(figures, facts))
         if figures.problems:
-            tell("\n".join(figures.problems))
+            echo("\n".join(figures.problems))
+
+
+@app.command("render")
+def render(output: Output = Path("docs/benchmarks")) -> None:
+    """Rewrite the pages and charts of a directory from its stored results, without measuring."""
+    with errors_in_one_line():
+        for name in ("results", "growth", "memory", "formats", "remotes", "reliability"):
+            stored = output / f"{name}.json"
+            if stored.exists():
+                facts = json.loads(stored.read_text(encoding="utf-8"))
+                _render(name, facts, output)
+                echo(f"{stored.with_suffix('.md')}")
+
+
+def _render(name: str, facts: Mapping[str, Any], output: Path) -> None:
+    if name == "results":
+        results = from_json(facts)
+        page = tables.comparison(results, facts)
+        charts.ratios(results, output / "results.png")
+    else:
+        module = {
+            "growth": growth,
+            "memory": memory,
+            "formats": formats,
+            "remotes": remotes,
+            "reliability": reliability,
+        }[name]
+        figures = module.from_json(facts)
+        page = module.page(figures, facts)
+        if name == "growth":
+            charts.growth(figures, output / "growth.png")
+    (output / f"{name}.md").write_text(page, encoding="utf-8")
+
+
+def report(lines: Sequence[str], check: bool) -> None:
+    """Print the missed targets if they are to be checked.
+
+    Raises:
+        typer.Exit: A target is missed.
+    """
+    if check and lines:
+        echo("\n".join(["Missed targets:", *(f"- {line}" for line in lines)]))
+        raise typer.Exit(1)
 
 
 def choose(patterns: Sequence[str]) -> list[Workload]:
-    """The workloads of these names, beginnings of names or patterns; all if there are none.
+    """Return the workloads that match names, prefixes or patterns; all if none is given.
 
     Raises:
-        BenchmarkError: One fits no workload.
+        BenchmarkError: A pattern matches no workload.
     """
     if not patterns:
         return list(WORKLOADS)
@@ -169,32 +223,34 @@ def _names(pattern: str) -> list[str]:
         return [pattern]
     found = [name for name in names if pattern and (name.startswith(pattern) or fnmatchcase(name, pattern))]
     if not found:
-        raise BenchmarkError(f"There is no workload {pattern!r}, expected one or the beginning of: {', '.join(names)}.")
+        raise BenchmarkError(
+            f"There is no workload {pattern!r}, expected a name, prefix or pattern of: {', '.join(names)}."
+        )
     return found
 
 
 def show(workloads: Sequence[Workload]) -> None:
-    """Names and titles."""
+    """Print names and titles."""
     width = max(len(workload.name) for workload in workloads)
-    tell("\n".join(f"{workload.name:<{width}}  {workload.title}" for workload in workloads))
+    echo("\n".join(f"{workload.name:<{width}}  {workload.title}" for workload in workloads))
 
 
 def describe(sides: Sequence[Side], repeat: int, quick: bool) -> dict[str, Any]:
-    """What belongs to the figures; it is shown as well."""
+    """Return and print the facts stored with the figures."""
     facts = {
         "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "machine": machine.describe(),
         "versions": {side.name: side.installed() for side in sides},
         "settings": {"repeat": repeat, "quick": quick},
     }
-    tell(tables.about(facts))
+    echo(tables.about(facts))
     return facts
 
 
 def run(
     runner: Runner, workloads: Sequence[Workload], progress: Progress, facts: Mapping[str, Any], output: Path
 ) -> list[Result]:
-    """Run them one after the other; the files are written anew after each."""
+    """Run workloads one after the other; rewrite the files after each."""
     progress.expect(runner.turns(workloads))
     results: list[Result] = []
     for place, workload in enumerate(workloads):
@@ -206,27 +262,27 @@ def run(
 
 
 def write(output: Path, name: str, figures: Mapping[str, Any], page: str) -> None:
-    """The figures as JSON, the page as Markdown."""
+    """Write the figures as JSON and the page as Markdown."""
     output.mkdir(parents=True, exist_ok=True)
     (output / f"{name}.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     (output / f"{name}.md").write_text(page, encoding="utf-8")
 
 
-def tell(text: str) -> None:
-    """Print it as it is."""
+def echo(text: str) -> None:
+    """Print text without markup."""
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager
-def scratch_folder(parent: Path | None) -> Iterator[Path]:
-    """An empty folder that is removed at the end."""
-    with tempfile.TemporaryDirectory(prefix="minari-benchmarks-", dir=parent) as folder:
-        yield Path(folder)
+def scratch_directory(parent: Path | None) -> Iterator[Path]:
+    """Yield an empty directory that is deleted at the end."""
+    with tempfile.TemporaryDirectory(prefix="minari-benchmarks-", dir=parent) as directory:
+        yield Path(directory)
 
 
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
-    """Show what the suite raises on purpose without a traceback."""
+    """Print a `BenchmarkError` without a traceback."""
     try:
         yield
     except BenchmarkError as error:

@@ -1,4 +1,4 @@
-"""The two interpreters: the one that runs the suite, and one with the released package."""
+"""The two interpreters: the one that runs the benchmarks and one with the released package."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from benchmarks.processes import call_worker
 RELEASE = "0.5.4"
 #: Pillow is missing from the released package's own extras.
 REQUIRED = (f"minari[all]=={RELEASE}", "pillow")
-#: What both sides should have in the same version, for the figures are about Minari alone.
+#: Packages that both sides should have in the same version, as only Minari is compared.
 SHARED = ("numpy", "gymnasium", "h5py", "pyarrow")
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """An interpreter and what is installed in it.
+    """An interpreter and its installed packages.
 
     Attributes:
         name: "ours" or "released".
         python: The interpreter.
-        versions: Of Python, minari and what it rests on; also `path` and `scripts`.
+        versions: Versions of Python, Minari and its dependencies; also `path` and `scripts`.
     """
 
     name: str
@@ -55,12 +55,12 @@ class Side:
         return Path(found)
 
     def installed(self) -> dict[str, str]:
-        """The versions, without the places."""
+        """Return the versions without the paths."""
         return {name: text for name, text in self.versions.items() if name not in ("path", "scripts") and text}
 
 
-def default_folder() -> Path:
-    """Where environments are kept, for the user who runs the suite."""
+def default_directory() -> Path:
+    """Return the cache directory for environments of the current user."""
     if os.name == "nt":
         cache = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData" / "Local")
     else:
@@ -69,23 +69,23 @@ def default_folder() -> Path:
 
 
 def our_side() -> Side:
-    """The library as it is installed for the interpreter that runs the suite."""
+    """Return the interpreter that runs the benchmarks."""
     return _side("ours", Path(sys.executable))
 
 
-def released_side(given: Path | None, folder: Path, ours: Side, tell: Callable[[str], None]) -> Side:
-    """The released package.
+def released_side(given: Path | None, directory: Path, ours: Side, echo: Callable[[str], None]) -> Side:
+    """Return an interpreter with the released package.
 
     Args:
-        given: An interpreter that has it; None for an environment of the suite's own.
-        folder: Where such environments are kept.
-        ours: The other side, whose versions are taken where pip can.
-        tell: Is told what takes long.
+        given: An interpreter that has it; None to create an environment.
+        directory: Directory for such environments.
+        ours: The other side, whose versions are used where pip can install them.
+        echo: Prints a message before slow steps.
 
     Raises:
-        BenchmarkError: The interpreter has another release, or the environment cannot be made.
+        BenchmarkError: The interpreter has another release, or the environment cannot be created.
     """
-    side = _side("released", given or _kept_environment(folder, ours, tell))
+    side = _side("released", given or _kept_environment(directory, ours, echo))
     if side.versions["minari"] != RELEASE:
         raise BenchmarkError(f"{side.python} has minari {side.versions['minari']}, expected {RELEASE}.")
     return side
@@ -95,33 +95,33 @@ def _side(name: str, python: Path) -> Side:
     return Side(name, python, call_worker(python, "versions", {}))
 
 
-def _kept_environment(folder: Path, ours: Side, tell: Callable[[str], None]) -> Path:
-    """The environment for our versions, made if it is not there yet."""
+def _kept_environment(directory: Path, ours: Side, echo: Callable[[str], None]) -> Path:
+    """Return the environment for our versions; create it if needed."""
     shared = [f"{package}=={ours.versions[package]}" for package in SHARED if ours.versions[package]]
     wanted = "\n".join([f"python=={ours.versions['python']}", *REQUIRED, *shared])
-    # A finished environment is named in this file, with what was asked of it; an unfinished one nowhere.
-    ready = folder / f"{hashlib.sha256(wanted.encode()).hexdigest()[:12]}.json"
+    # This file names a complete environment and its requirements; an incomplete one has no such file.
+    ready = directory / f"{hashlib.sha256(wanted.encode()).hexdigest()[:12]}.json"
     if ready.exists():
         python = Path(json.loads(ready.read_text(encoding="utf-8"))["python"])
         if python.exists():
             return python
-    home = folder / uuid.uuid4().hex[:12]
-    tell(f"Making an environment for minari {RELEASE} in {home} (once)")
-    python = _make_environment(home, shared, tell)
+    home = directory / uuid.uuid4().hex[:12]
+    echo(f"Creating an environment for minari {RELEASE} in {home} (once)")
+    python = _make_environment(home, shared, echo)
     draft = ready.with_suffix(f".{home.name}")
     draft.write_text(json.dumps({"python": str(python), "asked": wanted.splitlines()}, indent=2), encoding="utf-8")
     draft.replace(ready)
     return python
 
 
-def _make_environment(home: Path, shared: list[str], tell: Callable[[str], None]) -> Path:
-    """Made in its place, for an environment cannot be moved; removed again if anything goes wrong."""
+def _make_environment(home: Path, shared: list[str], echo: Callable[[str], None]) -> Path:
+    """Create an environment in place, as it cannot be moved; delete it on failure."""
     python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     try:
         venv.create(home, with_pip=True, symlinks=os.name != "nt")
         said = _install(python, [*REQUIRED, *shared])
         if said is not None and shared:
-            tell(f"pip finds no set with {', '.join(shared)}; it chooses the versions itself")
+            echo(f"pip cannot install {', '.join(shared)} together; it chooses the versions itself")
             said = _install(python, list(REQUIRED))
         if said is not None:
             raise BenchmarkError(
@@ -135,7 +135,7 @@ def _make_environment(home: Path, shared: list[str], tell: Callable[[str], None]
 
 
 def _install(python: Path, requirements: list[str]) -> str | None:
-    """None, or what pip said when it failed."""
+    """Return None, or the output of pip if it failed."""
     command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return None if done.returncode == 0 else done.stdout + done.stderr

@@ -1,7 +1,7 @@
-"""What the suite raises on purpose; the command line shows it as one line."""
+"""Exception that the command line shows as a single line."""
 
 from __future__ import annotations
 
 
 class BenchmarkError(Exception):
-    """The suite cannot go on; the message says why and what to do."""
+    """A benchmark cannot run; the message has the reason and the remedy."""

@@ -1,4 +1,4 @@
-"""Every format side by side: how long writing and reading take, and how much room the episodes."""
+"""Write time, read time and size of every format."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from benchmarks.texts import digits, figure
 from benchmarks.workloads.storing import FORMS, KINDS, WINDOW, Form
 
 
-#: By form, seconds and bytes by what they are of.
+#: Seconds and bytes by form and name.
 Figures = Mapping[Form, Mapping[str, float]]
 
 
 def measure(ours: Side, scratch: Path | None, repeat: int, quick: bool, progress: Progress) -> Figures:
-    """The least of the repeats; the forms take turns, each time in a process of their own."""
+    """Return the minimum of the repeats; the forms take turns, each time in a fresh process."""
     progress.expect(repeat * len(FORMS))
     found: dict[Form, dict[str, float]] = {form: {} for form in FORMS}
     for turn in range(repeat):
@@ -34,29 +34,44 @@ def measure(ours: Side, scratch: Path | None, repeat: int, quick: bool, progress
 
 
 def _store(ours: Side, form: Form, size: int, scratch: Path | None) -> dict[str, float]:
-    with TemporaryDirectory(prefix="minari-benchmarks-", dir=scratch) as folder:
+    with TemporaryDirectory(prefix="minari-benchmarks-", dir=scratch) as directory:
         settle()
-        return call_worker(ours.python, "store", {"name": form.name, "size": size, "data": folder, "scratch": folder})
+        return call_worker(
+            ours.python, "store", {"name": form.name, "size": size, "data": directory, "scratch": directory}
+        )
 
 
 def as_json(figures: Figures, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """All of it, for `formats.json`; seconds and bytes."""
+    """Return the content of `formats.json`; seconds and bytes."""
     return {**facts, "formats": {form.name: dict(found) for form, found in figures.items()}}
 
 
+def from_json(content: Mapping[str, Any]) -> Figures:
+    """Return the results stored in the content of `formats.json`."""
+    return {form: content["formats"][form.name] for form in FORMS}
+
+
 def page(figures: Figures, facts: Mapping[str, Any]) -> str:
-    """The page `formats.md`."""
+    """Return the page `formats.md`."""
     parts = []
     for name, kind in KINDS.items():
         forms = [form for form in FORMS if form.kind == name]
         fastest = figures[forms[0]]["writing"]
         rows = [_row(form, figures[form], fastest) for form in forms]
-        header = ("format", "compression", "write", "times HDF5", "read all", f"window of {WINDOW} steps", "on disk")
+        header = (
+            "format",
+            "compression",
+            "write",
+            "relative to HDF5",
+            "read all",
+            f"window of {WINDOW} steps",
+            "on disk",
+        )
         parts += [f"{kind.title}:", tables.table(header, rows)]
     note = (
-        f"The least of {facts['settings']['repeat']} repeats, in turns, each in a process of its own; warm, as the "
-        "files were just written. Reading adds up a part of every observation. Sizes are without the metadata.json, "
-        "which is the same for all."
+        f"Minimum of {facts['settings']['repeat']} repeats. The formats take turns, each in a fresh process. Files are "
+        "in the page cache, as they were just written. Reading sums a part of every observation. Sizes exclude "
+        "`metadata.json`, which is the same for all."
     )
     return "\n\n".join([*parts, note, tables.about(facts)]) + "\n"
 
@@ -64,7 +79,7 @@ def page(figures: Figures, facts: Mapping[str, Any]) -> str:
 def _row(form: Form, found: Mapping[str, float], fastest: float) -> list[str]:
     return [
         f"`{form.data_format}`",
-        "JPEG" if form.jpeg else form.compression or "not given",
+        "JPEG" if form.jpeg else form.compression or "default",
         figure(found["writing"]),
         digits(found["writing"] / fastest),
         figure(found["reading"]),

@@ -1,4 +1,4 @@
-"""Whether the cost of an episode, or of a listed dataset, grows with how many there are."""
+"""Cost of an episode, or of a listed dataset, as their number grows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchmarks.texts import figure, times
 SIZES = (1000, 3000, 10_000, 30_000, 100_000)
 QUICK = (250, 400)
 
-#: What is measured, as the chart and the table call it, and what a figure is the cost of.
+#: Titles of the measurements and the units of their figures.
 KINDS = {
     "writing": ("Write a dataset of N episodes", "episode"),
     "appending": ("Append 200 episodes to N", "episode"),
@@ -30,9 +30,9 @@ Curves = Mapping[str, Mapping[int, float]]
 
 
 def measure(ours: Side, scratch: Path | None, repeat: int, quick: bool, progress: Progress) -> Curves:
-    """The least of the repeats, for every kind and N; the sizes take turns.
+    """Return the minimum of the repeats for every kind and N; the sizes take turns.
 
-    The datasets to list are made once: making and removing them takes most of the time.
+    The datasets to list are created once, because creating and deleting them takes most of the time.
     """
     sizes = QUICK if quick else SIZES
     progress.expect((repeat + 1) * len(sizes))
@@ -50,24 +50,29 @@ def measure(ours: Side, scratch: Path | None, repeat: int, quick: bool, progress
 
 
 def _grow(ours: Side, name: str, size: int, scratch: Path | None) -> dict[str, float]:
-    with TemporaryDirectory(prefix="minari-benchmarks-", dir=scratch) as folder:
+    with TemporaryDirectory(prefix="minari-benchmarks-", dir=scratch) as directory:
         settle()
-        arguments = {"name": name, "size": size, "data": folder, "scratch": folder}
+        arguments = {"name": name, "size": size, "data": directory, "scratch": directory}
         return call_worker(ours.python, "grow", arguments)
 
 
 def as_json(curves: Curves, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """All of it, for `growth.json`; figures in seconds."""
+    """Return the content of `growth.json`; times in seconds."""
     growth = {kind: {str(size): seconds for size, seconds in curve.items()} for kind, curve in curves.items()}
     return {**facts, "growth": growth}
 
 
+def from_json(content: Mapping[str, Any]) -> Curves:
+    """Return the results stored in the content of `growth.json`."""
+    return {kind: {int(size): seconds for size, seconds in curve.items()} for kind, curve in content["growth"].items()}
+
+
 def page(curves: Curves, facts: Mapping[str, Any]) -> str:
-    """The page `growth.md`."""
+    """Return the page `growth.md`."""
     sizes = sorted(curves["writing"])
     header = ["", *(f"N = {size:,}" for size in sizes), "last / first"]
     rows = [_row(kind, curves[kind], sizes) for kind in KINDS]
-    note = f"Time for one episode, or one dataset of the list; the least of {facts['settings']['repeat']} repeats."
+    note = f"Time for each episode, or for each listed dataset; minimum of {facts['settings']['repeat']} repeats."
     return "\n\n".join([tables.table(header, rows), note, tables.about(facts)]) + "\n"
 
 

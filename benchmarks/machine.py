@@ -1,4 +1,4 @@
-"""The machine that the figures were made on."""
+"""Description of the machine that runs the benchmarks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def describe() -> dict[str, str | int | float | None]:
-    """CPU, cores that may be used, memory in GB, operating system, Python."""
+    """Return the CPU, usable cores, memory in GB, operating system and Python version."""
     return {
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -19,7 +19,7 @@ def describe() -> dict[str, str | int | float | None]:
 
 
 def _cpu() -> str:
-    """The name of the model, which on Linux `platform` does not know."""
+    """Return the model name, which `platform` does not know on Linux."""
     listing = Path("/proc/cpuinfo")
     if listing.exists():
         for line in listing.read_text(encoding="utf-8").splitlines():

@@ -1,4 +1,4 @@
-"""How much memory is resident at most in what could hold too much."""
+"""Peak memory of operations on large datasets."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from benchmarks.workloads.holding import CASES, Case
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What a case held.
+    """Peak memory of one case.
 
     Attributes:
-        case: What was done.
-        peak: Bytes resident at most, beyond what was resident after the imports.
-        through: Bytes that were read or written meanwhile.
+        case: The operation.
+        peak: Peak resident memory in bytes, minus what was resident after the imports.
+        through: Bytes read or written by the operation.
     """
 
     case: Case
@@ -32,16 +32,16 @@ class Held:
     through: int
 
     @property
-    def reached(self) -> bool:
-        """Whether it stayed under its limit."""
+    def within_limit(self) -> bool:
+        """True if the peak stayed below the limit of the case."""
         return self.peak < self.case.limit
 
 
 def measure(ours: Side, scratch: Path | None, quick: bool, progress: Progress) -> list[Held]:
-    """Every case, each in a process of its own.
+    """Measure every case, each in a fresh process.
 
     Raises:
-        BenchmarkError: The system does not tell.
+        BenchmarkError: The system does not report peak memory.
     """
     if not Path("/proc/self/clear_refs").exists():
         raise BenchmarkError("Peak memory is read from /proc, which this system does not have; run it on Linux.")
@@ -55,8 +55,8 @@ def measure(ours: Side, scratch: Path | None, quick: bool, progress: Progress) -
 
 
 def _hold(ours: Side, case: Case, quick: bool, scratch: Path | None) -> Held:
-    with TemporaryDirectory(prefix="minari-benchmarks-", dir=scratch) as folder:
-        data, written = Path(folder, "data"), Path(folder, "written")
+    with TemporaryDirectory(prefix="minari-benchmarks-", dir=scratch) as directory:
+        data, written = Path(directory, "data"), Path(directory, "written")
         data.mkdir()
         written.mkdir()
         size = case.quick if quick else case.size
@@ -68,15 +68,13 @@ def _hold(ours: Side, case: Case, quick: bool, scratch: Path | None) -> Held:
 
 
 def as_json(held: Sequence[Held], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """All of it, for `memory.json`; sizes in bytes."""
+    """Return the content of `memory.json`; sizes in bytes."""
     cases = [
         {
             "name": each.case.name,
             "title": each.case.title,
             "peak": each.peak,
             "through": each.through,
-            "limit": each.case.limit,
-            "reached": each.reached,
         }
         for each in held
     ]
@@ -84,23 +82,29 @@ def as_json(held: Sequence[Held], facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def page(held: Sequence[Held], facts: Mapping[str, Any]) -> str:
-    """The page `memory.md`."""
-    rows = [
-        [
-            each.case.title,
-            _megabytes(each.through),
-            _megabytes(each.peak),
-            _megabytes(each.case.limit),
-            "yes" if each.reached else "**no**",
-        ]
-        for each in held
-    ]
-    header = ("", "read or written", "resident at most", "asked: under", "reached")
+    """Return the page `memory.md`."""
+    rows = [[each.case.title, _megabytes(each.through), _megabytes(each.peak)] for each in held]
+    header = ("operation", "read or written", "peak memory")
     note = (
-        "Resident memory beyond that after the imports, at its highest; each in a process of its own. "
-        "Pages of a mapped file count while they are mapped."
+        "Peak resident memory minus what is resident after the imports; each operation runs in a fresh process. "
+        "Pages of a mapped file count as resident."
     )
     return "\n\n".join([tables.table(header, rows), note, tables.about(facts)]) + "\n"
+
+
+def from_json(content: Mapping[str, Any]) -> list[Held]:
+    """Return the results stored in the content of `memory.json`."""
+    cases = {case.name: case for case in CASES}
+    return [Held(cases[stored["name"]], stored["peak"], stored["through"]) for stored in content["memory"]]
+
+
+def missed(held: Sequence[Held]) -> list[str]:
+    """Return a line for each case that exceeds its limit."""
+    return [
+        f"{each.case.name}: expected a peak below {_megabytes(each.case.limit)}, measured {_megabytes(each.peak)}"
+        for each in held
+        if not each.within_limit
+    ]
 
 
 def _megabytes(size: int) -> str:

@@ -17,13 +17,13 @@ WORKER = Path(__file__).with_name("worker.py")
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The variables of this process, but none that changes how Python starts or finds modules."""
+    """Return the variables of this process, except those that change how Python starts or finds modules."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "MINARI"))}
     return {**kept, **more}
 
 
 def call_worker(python: Path, task: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """What a worker answers; `-I` keeps this checkout from standing in for the package it has installed.
+    """Return the answer of a worker; `-I` makes it use its installed package instead of this checkout.
 
     Raises:
         BenchmarkError: It failed; the message ends with what it wrote.
@@ -35,7 +35,7 @@ def call_worker(python: Path, task: str, arguments: Mapping[str, Any]) -> dict[s
 
 
 def time_program(command: list[str], root: Path) -> tuple[float, str]:
-    """Seconds that a program takes from its start to its end, and what it printed.
+    """Return the seconds that a program takes from start to end, and its output.
 
     Args:
         command: The program and its arguments.
@@ -51,7 +51,7 @@ def time_program(command: list[str], root: Path) -> tuple[float, str]:
 
 
 def settle() -> None:
-    """Have what was written so far reach the disk, so that the next one need not wait for it."""
+    """Flush pending writes to disk, so that the next process does not wait for them."""
     if hasattr(os, "sync"):
         os.sync()
 

@@ -1,4 +1,4 @@
-"""What a run shows while it works: a bar on a terminal, plain lines elsewhere."""
+"""Progress display: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from rich.progress import Progress as Bar
 
 
 class Progress:
-    """Shows the workload and side at work.
+    """Display of the current workload and side.
 
     Args:
-        console: Where to.
+        console: The output.
     """
 
     def __init__(self, console: Console) -> None:
@@ -25,7 +25,7 @@ class Progress:
             TimeElapsedColumn(),
             console=console,
             disable=not console.is_terminal,
-            refresh_per_second=2,  # drawing takes time from what is measured
+            refresh_per_second=2,  # drawing takes time from the measurement
             transient=True,
         )
         self._task = self._bar.add_task("", total=None)
@@ -40,19 +40,19 @@ class Progress:
         self._bar.stop()
 
     def expect(self, total: int) -> None:
-        """So many processes are to come."""
+        """Set the number of processes to run."""
         self._bar.update(self._task, total=total)
 
     def begin(self, name: str, side: str, turn: int, turns: int) -> None:
-        """A process starts."""
+        """Show that a process starts."""
         self._bar.update(self._task, description=f"{name}: {side} {turn}/{turns}")
 
     def end(self, outcome: str) -> None:
-        """It has ended, with this outcome."""
+        """Show that the process has ended, with its outcome."""
         self._bar.advance(self._task)
         if not self._console.is_terminal:
             self.note(outcome)
 
     def note(self, text: str) -> None:
-        """Something worth a line."""
+        """Print a line."""
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)

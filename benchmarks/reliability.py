@@ -1,4 +1,4 @@
-"""How the library stands damage, lies, kills and neighbors: the harnesses of the tests, with counts of choice."""
+"""Behavior under damage, hostile data, kills and concurrency: the harnesses of the test suite with chosen counts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FAMILIES = {
     "arrow": "Arrow",
     "parquet": "Parquet",
     "zarr": "Zarr",
-    "remote": "files of a remote, downloaded",
+    "remote": "downloads from a remote",
 }
 FORMATS = ("hdf5", "arrow", "parquet", "zarr")
 HOWS = {"threads": "in threads", "forked": "in forked processes", "spawned": "in spawned processes"}
@@ -36,13 +36,13 @@ _BAD = ("crash", "hang", "foreign", "memory", "wrong", "escape")
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How often everything is tried.
+    """Numbers of attempts.
 
     Attributes:
-        mutants: of each format.
-        faults: of all operations together.
-        flips: bits, in each format.
-        reads: episodes, of each format and kind of reader.
+        mutants: damaged or hostile datasets of each format.
+        faults: failing system calls over all operations.
+        flips: flipped bits in each format.
+        reads: episodes read in each format and by each kind of reader.
     """
 
     mutants: int
@@ -53,15 +53,15 @@ class Counts:
 
 @dataclass(slots=True)
 class Figures:
-    """What came out.
+    """Outcomes.
 
     Attributes:
-        mutants: by format, how many ended how.
-        flips: the same of flipped bits.
-        faults: by what went wrong, how often it was tried and how often the outcome was not as promised.
-        operations: how many operations, in how many formats, the faults happened in.
-        reads: by format and kind of reader: episodes read, wrong ones, false reports of damage.
-        problems: what to do over, as text.
+        mutants: by format, the number of mutants for each outcome.
+        flips: the same for flipped bits.
+        faults: by kind of fault, the number of attempts and of broken promises.
+        operations: number of combinations of operation and format.
+        reads: by format and kind of reader: episodes read, wrong values, false reports of damage.
+        problems: reports that say how to reproduce each failure.
     """
 
     mutants: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -76,10 +76,10 @@ def measure(counts: Counts, progress: Progress) -> Figures:
     """Run the harnesses.
 
     Raises:
-        BenchmarkError: what the tests need is not installed, or this is not Linux.
+        BenchmarkError: a requirement of the tests is not installed, or the system is not Linux.
     """
     if not sys.platform.startswith("linux"):
-        raise BenchmarkError("The limits of the children are those of Linux; run it there.")
+        raise BenchmarkError("The limits of the child processes need Linux; run this benchmark on Linux.")
     figures = Figures()
     progress.expect(2 * len(FAMILIES) + 1 + len(FORMATS) * len(HOWS))
     for kind, number, only in (("mutants", counts.mutants, ""), ("flips", counts.flips, "flip")):
@@ -149,11 +149,11 @@ def _at_once(run: Any, orders: Iterable[Any]) -> Iterator[Any]:
 def _reads(data_format: str, how: str, number: int, figures: Figures) -> dict[str, int]:
     paths = [str(TESTS), str(Path(minari.__file__).resolve().parents[1])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    with TemporaryDirectory(prefix="minari-benchmarks-", ignore_cleanup_errors=True) as folder:
-        command = [sys.executable, "-W", "ignore", "-m", "support.beside", data_format, how, str(number), folder]
+    with TemporaryDirectory(prefix="minari-benchmarks-", ignore_cleanup_errors=True) as directory:
+        command = [sys.executable, "-W", "ignore", "-m", "support.beside", data_format, how, str(number), directory]
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
-        raise BenchmarkError(f"Reading {data_format} beside a writer failed: {done.stderr.strip()[-300:]}")
+        raise BenchmarkError(f"Reading {data_format} concurrently with a writer failed: {done.stderr.strip()[-300:]}")
     seen = json.loads(done.stdout)
     if seen["first"]:
         figures.problems.append(f"{data_format} {how}: {seen['first']}")
@@ -161,20 +161,28 @@ def _reads(data_format: str, how: str, number: int, figures: Figures) -> dict[st
 
 
 def as_json(figures: Figures, counts: Counts, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """All of it, for `reliability.json`."""
+    """Return the content of `reliability.json`."""
     return {**facts, "counts": asdict(counts), **asdict(figures)}
 
 
+def from_json(content: Mapping[str, Any]) -> Figures:
+    """Return the results stored in the content of `reliability.json`."""
+    faults = {kind: (tried, failed) for kind, (tried, failed) in content["faults"].items()}
+    return Figures(
+        content["mutants"], content["flips"], faults, content["operations"], content["reads"], content["problems"]
+    )
+
+
 def page(figures: Figures, facts: Mapping[str, Any]) -> str:
-    """The page `reliability.md`."""
-    header = ("what was tried", "tries", "read right", "refused", "other values¹", "failures", "which")
+    """Return the page `reliability.md`."""
+    header = ("input", "attempts", "correct values", "rejected", "other values¹", "failures", "kinds of failure")
     rows = [
-        *(_outcomes(f"damaged and hostile, {FAMILIES[name]}", kinds) for name, kinds in figures.mutants.items()),
-        *(_outcomes(f"one flipped bit, {FAMILIES[name]}", kinds) for name, kinds in figures.flips.items()),
+        *(_outcomes(f"damaged or hostile: {FAMILIES[name]}", kinds) for name, kinds in figures.mutants.items()),
+        *(_outcomes(f"one flipped bit: {FAMILIES[name]}", kinds) for name, kinds in figures.flips.items()),
     ]
     note = (
-        "¹ Read without `verify_checksums`, or after a well-formed lie about the values. *Read right* are changes that "
-        "no value depends on, such as padding, or derived files that are made again."
+        "¹ Read without `verify_checksums`, or with well-formed but false metadata about the values. *Correct values* "
+        "are returned when the change affects no value, for example in padding or in derived files that are rebuilt."
     )
     faults = [_row(kind, tried, failed) for kind, (tried, failed) in figures.faults.items()]
     beside = [
@@ -184,9 +192,11 @@ def page(figures: Figures, facts: Mapping[str, Any]) -> str:
     parts = [
         tables.table(header, rows),
         note,
-        tables.table(("a system call that goes wrong", "tries", "neither before nor after, or lost"), faults),
-        f"In {figures.operations} operations and formats, at calls that are drawn evenly.",
-        tables.table(("readers beside a writer", "episodes", "wrong", "false reports of damage"), beside),
+        tables.table(("fault in a system call", "attempts", "inconsistent or lost state"), faults),
+        f"Faults are drawn uniformly over the calls of {figures.operations} combinations of operation and format.",
+        tables.table(
+            ("readers concurrent with a writer", "episodes", "wrong values", "false reports of damage"), beside
+        ),
         tables.about(facts),
     ]
     return "\n\n".join(parts) + "\n"

@@ -1,4 +1,4 @@
-"""Sharing datasets over a network with a delay: servers on this machine, and 20 ms added to every answer."""
+"""Sharing datasets over a slow network: servers on this machine, with 20 ms of latency for every response."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from benchmarks.texts import figure, times
 
 
 DELAY = 0.020  # seconds
-ASKED = 4.0  # times as fast as the released package
+TARGET = 4.0  # speedup over the released package
 LISTED, FILES, FILE_SIZE = 200, 100, 64 << 10
 TESTS = Path(__file__).resolve().parents[1] / "tests"
 STORES = {"gcs": "Google Cloud Storage", "hub": "Hugging Face Hub"}
@@ -39,13 +39,13 @@ Figures = Mapping[tuple[str, str], Mapping[str, tuple[float, int]]]
 
 @dataclass(frozen=True, slots=True)
 class _Store:
-    """A server that answers late: how a new, empty remote is had, and how many requests came.
+    """A server with latency that creates empty remotes and counts requests.
 
     Attributes:
-        kind: which one it is.
-        server: itself.
-        network: what holds the answers back and counts; a proxy, or the server itself where it can.
-        token: for those who write.
+        kind: key of `STORES`.
+        server: the server.
+        network: delays responses and counts requests; a proxy, or the server itself.
+        token: credentials for uploads.
     """
 
     kind: str
@@ -54,11 +54,11 @@ class _Store:
     token: str
 
     def forget(self) -> None:
-        """Count requests from here."""
+        """Reset the request count."""
         self.network.forget() if self.kind == "gcs" else self.server.requests.clear()
 
     def count(self) -> int:
-        """The requests since then."""
+        """Return the number of requests since the last reset."""
         return len(self.network.exchanges if self.kind == "gcs" else self.server.requests)
 
     def new_remote(self, name: str) -> str:
@@ -75,16 +75,16 @@ class _Store:
 
 
 def measure(ours: Side, released: Side, scratch: Path | None, repeat: int, quick: bool, progress: Progress) -> Figures:
-    """The least of the repeats; the sides take turns, each time in a process of its own."""
+    """Return the minimum of the repeats; the sides take turns, each time in a fresh process."""
     found: dict[tuple[str, str], dict[str, tuple[float, int]]] = {}
     progress.expect(repeat * len(STORES) * len(ACTIONS) * 2)
-    with TemporaryDirectory(prefix="minari-benchmarks-", dir=scratch) as folder:
+    with TemporaryDirectory(prefix="minari-benchmarks-", dir=scratch) as directory:
         for kind in STORES:
-            with _running(kind, Path(folder)) as store:
-                full, listed = _prepared(store, ours, Path(folder) / kind, 10 if quick else LISTED)
+            with _running(kind, Path(directory)) as store:
+                full, listed = _prepared(store, ours, Path(directory) / kind, 10 if quick else LISTED)
                 for turn in range(repeat):
                     for side in (ours, released):
-                        place = Path(folder, f"{kind}-{side.name}-{turn}")
+                        place = Path(directory, f"{kind}-{side.name}-{turn}")
                         empty = store.new_remote(f"{kind}-{side.name}-{turn}")
                         jobs = {"list": (listed, place), "upload": (empty, full), "download": (empty, place)}
                         for action, (address, root) in jobs.items():
@@ -99,13 +99,13 @@ def measure(ours: Side, released: Side, scratch: Path | None, repeat: int, quick
 
 
 @contextmanager
-def _running(kind: str, folder: Path) -> Iterator[_Store]:
-    """A server of the tests, with its environment set for all processes that begin meanwhile."""
+def _running(kind: str, directory: Path) -> Iterator[_Store]:
+    """Run a server of the test suite, with its environment variables set for child processes."""
     with ExitStack() as running:
         if kind == "gcs":
             tokens = running.enter_context(_of_the_tests("token").running_token_server())
             server: Any = running.enter_context(_of_the_tests("gcs").running_gcs_server())
-            token = str(tokens.account.write(folder / "key.json"))
+            token = str(tokens.account.write(directory / "key.json"))
         else:
             server, token = running.enter_context(_of_the_tests("hub").HubServer()), "hf_of_the_benchmarks"
         if kind == "gcs":
@@ -113,7 +113,7 @@ def _running(kind: str, folder: Path) -> Iterator[_Store]:
             running.callback(network.close)
             variables = {"STORAGE_EMULATOR_HOST": network.url}
         else:
-            network, variables = server, server.environment(folder / "hf")
+            network, variables = server, server.environment(directory / "hf")
         with _set(variables):
             yield _Store(kind, server, network, token)
 
@@ -130,7 +130,7 @@ def _set(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 def _of_the_tests(name: str) -> Any:
-    """A module of the servers that the tests use."""
+    """Import a module of the servers of the test suite."""
     if str(TESTS) not in sys.path:
         sys.path.append(str(TESTS))
     try:
@@ -139,9 +139,9 @@ def _of_the_tests(name: str) -> Any:
         raise BenchmarkError(f'{error}: run pip install -e ".[testing]" in a checkout.') from error
 
 
-def _prepared(store: _Store, ours: Side, folder: Path, count: int) -> tuple[Path, str]:
-    """A root that holds the dataset of many files, and a remote that holds many datasets; without a delay."""
-    root = folder / "root"
+def _prepared(store: _Store, ours: Side, directory: Path, count: int) -> tuple[Path, str]:
+    """Return a root with a dataset of many files, and the address of a remote with many datasets."""
+    root = directory / "root"
     address = store.new_remote(f"{store.kind}-listed")
     arguments = {"action": "prepare", "address": address, "token": store.token, "root": str(root), "count": count}
     call_worker(ours.python, "remote", {"name": DATASET, "size": FILES, **arguments, "data": "", "scratch": str(root)})
@@ -149,7 +149,7 @@ def _prepared(store: _Store, ours: Side, folder: Path, count: int) -> tuple[Path
 
 
 def _renew(root: Path) -> None:
-    """Other contents for the files, as a Hub keeps each but once, whoever sent it."""
+    """Replace the contents of the files, as the Hub stores equal files only once."""
     for file in root.rglob("part-*.bin"):
         file.write_bytes(os.urandom(FILE_SIZE))
 
@@ -168,7 +168,7 @@ def _timed(store: _Store, side: Side, action: str, address: str, root: Path) -> 
 
 
 def as_json(figures: Figures, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """All of it, for `remotes.json`; seconds and requests."""
+    """Return the content of `remotes.json`; seconds and requests."""
     rows = [
         {"store": kind, "action": action, **{side: {"seconds": s, "requests": n} for side, (s, n) in sides.items()}}
         for (kind, action), sides in figures.items()
@@ -176,20 +176,39 @@ def as_json(figures: Figures, facts: Mapping[str, Any]) -> dict[str, Any]:
     return {**facts, "delay": DELAY, "remotes": rows}
 
 
+def from_json(content: Mapping[str, Any]) -> Figures:
+    """Return the results stored in the content of `remotes.json`."""
+    return {
+        (row["store"], row["action"]): {
+            side: (row[side]["seconds"], row[side]["requests"]) for side in ("ours", "released")
+        }
+        for row in content["remotes"]
+    }
+
+
+def missed(figures: Figures) -> list[str]:
+    """Return a line for each operation that misses the target."""
+    ratios = {key: quotient(sides["released"][0], sides["ours"][0]) for key, sides in figures.items()}
+    return [
+        f"{action} {kind}: expected a speedup of at least {TARGET:g}, measured {ratio:.3g}"
+        for (kind, action), ratio in ratios.items()
+        if ratio < TARGET
+    ]
+
+
 def page(figures: Figures, facts: Mapping[str, Any]) -> str:
-    """The page `remotes.md`."""
-    header = ("store", "work", "ours", "released", "ratio", "asked", "reached", "requests", "released")
+    """Return the page `remotes.md`."""
+    header = ("store", "operation", "this release", "0.5.4", "speedup", "requests", "requests of 0.5.4")
     rows = [_row(kind, action, sides) for (kind, action), sides in figures.items()]
     note = (
-        f"The least of {facts['settings']['repeat']} repeats, in turns, each in a process of its own, after the "
-        f"imports. The servers run on the same machine and hold every answer back for {DELAY * 1000:.0f} ms."
+        f"Minimum of {facts['settings']['repeat']} repeats. Both releases take turns, each in a fresh process, "
+        "and are timed after the imports. The servers run on the same machine and delay every response by "
+        f"{DELAY * 1000:.0f} ms."
     )
     return "\n\n".join([tables.table(header, rows), note, tables.about(facts)]) + "\n"
 
 
 def _row(kind: str, action: str, sides: Mapping[str, tuple[float, int]]) -> list[str]:
     (ours, our_requests), (released, their_requests) = sides["ours"], sides["released"]
-    ratio = quotient(released, ours)
-    reached = "yes" if ratio >= ASKED else "**no**"
-    seconds = [figure(ours), figure(released), times(ratio), f"≥ {ASKED:g} ×", reached]
+    seconds = [figure(ours), figure(released), times(quotient(released, ours))]
     return [STORES[kind], ACTIONS[action], *seconds, str(our_requests), str(their_requests)]

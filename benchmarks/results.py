@@ -1,4 +1,4 @@
-"""Figures and what follows from them: minima, ratios, and whether the marks are reached."""
+"""Measured times and derived figures: minima, ratios and targets."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.workloads import Workload
+from benchmarks.workloads import WORKLOADS, Workload
 
 
-#: A cost that should not grow may be so many times another: what the clock cannot tell apart.
+#: Tolerance for a cost that should not grow: smaller differences are noise.
 FLAT = 1.2
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The figures of one workload, in seconds for each of its units.
+    """Measured times of one workload, in seconds for each of its units.
 
     Attributes:
-        workload: What was measured.
-        ours: One figure a repeat.
-        released: The same of the released package.
-        floor: The same of the floor.
-        opening: By side, how much of the figure went by before the first episode, where a program tells.
-        written: By side, the bytes of the dataset that it made, where it made one.
+        workload: The workload.
+        ours: One time for each repeat.
+        released: The same for the released package.
+        floor: The same for the floor.
+        opening: By side, the time until the first episode was available, where a program reports it.
+        written: By side, the size in bytes of the dataset that was written, if any.
     """
 
     workload: Workload
@@ -36,60 +36,81 @@ class Result:
 
     @property
     def ratio(self) -> float:
-        """How many times less it costs us than the released package; more than 1 is better."""
+        """Speedup over the released package; more than 1 is faster."""
         return quotient(min(self.released), min(self.ours))
 
     @property
     def over_floor(self) -> float:
-        """How many times the floor it costs us."""
+        """Our time as a multiple of the floor."""
         return quotient(min(self.ours), min(self.floor))
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """Something asked of a workload, and whether it is so.
+class Target:
+    """A figure that maintainers want to keep.
 
     Attributes:
-        text: What is asked, in a few words.
-        reached: Whether it is reached.
+        text: The target in a few words.
+        met: True if the measured times meet it.
     """
 
     text: str
-    reached: bool
+    met: bool
 
 
 def quotient(dividend: float, divisor: float) -> float:
-    """One figure by another; infinite where a difference of two times came out as nothing or less."""
+    """Divide one time by another; infinite where a difference of two times is zero or negative."""
     return math.inf if divisor <= 0 else dividend / divisor
 
 
-def marks(result: Result, others: Sequence[Result]) -> list[Mark]:
-    """What is asked of a workload: so many times the released package, so near to the floor, no growth.
+def targets(result: Result, others: Sequence[Result]) -> list[Target]:
+    """Return the targets of a workload: its speedup, its ratio to the floor, no growth.
 
     Args:
-        result: Of the workload.
-        others: Of all workloads of the run; growth is judged where the smaller one was run as well.
+        result: The result to judge.
+        others: All results of the run; growth is judged if the smaller workload is among them.
     """
     workload = result.workload
-    asked = [Mark(f"{workload.mark:g} ×", result.ratio >= workload.mark)]
+    found = [Target(f"speedup of at least {workload.target:g}", result.ratio >= workload.target)]
     if workload.floor.at_most is not None:
-        reached = result.over_floor <= workload.floor.at_most
-        asked.append(Mark(f"at most {workload.floor.at_most:g} × the floor", reached))
+        met = result.over_floor <= workload.floor.at_most
+        found.append(Target(f"at most {workload.floor.at_most:g} times the floor", met))
     for other in others:
         if other.workload.name == workload.flat_with:
-            reached = min(result.ours) <= FLAT * min(other.ours)
-            asked.append(Mark(f"an {workload.per} at most {FLAT:g} × that of `{other.workload.name}`", reached))
-    return asked
+            met = min(result.ours) <= FLAT * min(other.ours)
+            found.append(Target(f"at most {FLAT:g} times {other.workload.name} for each {workload.per}", met))
+    return found
+
+
+def missed(results: Sequence[Result]) -> list[str]:
+    """Return a line for each target that is missed."""
+    return [
+        f"{result.workload.name}: expected {target.text}; measured {result.ratio:.3g} times the speed of the released "
+        f"package and {result.over_floor:.3g} times the floor"
+        for result in results
+        for target in targets(result, results)
+        if not target.met
+    ]
 
 
 def as_json(results: Sequence[Result], about: Mapping[str, Any]) -> dict[str, Any]:
-    """All of it, for `results.json`; figures in seconds."""
-    return {**about, "workloads": [_as_json(result, results) for result in results]}
+    """Return the content of `results.json`; times in seconds."""
+    return {**about, "workloads": [_as_json(result) for result in results]}
 
 
-def _as_json(result: Result, results: Sequence[Result]) -> dict[str, Any]:
+def from_json(content: Mapping[str, Any]) -> list[Result]:
+    """Return the results stored in the content of `results.json`."""
+    known = {workload.name: workload for workload in WORKLOADS}
+    results = []
+    for stored in content["workloads"]:
+        ours, released, floor = (tuple(stored[side]["seconds"]) for side in ("ours", "released", "floor"))
+        workload = known[stored["name"]]
+        results.append(Result(workload, ours, released, floor, stored["opening"], stored["bytes"]))
+    return results
+
+
+def _as_json(result: Result) -> dict[str, Any]:
     workload = result.workload
-    asked = marks(result, results)
     return {
         "name": workload.name,
         "title": workload.title,
@@ -101,9 +122,6 @@ def _as_json(result: Result, results: Sequence[Result]) -> dict[str, Any]:
         "bytes": dict(result.written),
         "ratio": _finite(result.ratio),
         "over_floor": _finite(result.over_floor),
-        "mark": workload.mark,
-        "marks": [{"asked": mark.text, "reached": mark.reached} for mark in asked],
-        "reached": all(mark.reached for mark in asked),
     }
 
 
@@ -112,5 +130,5 @@ def _figures(seconds: Sequence[float]) -> dict[str, Any]:
 
 
 def _finite(number: float) -> float | None:
-    """JSON has no infinity."""
+    """Replace infinity by None, as JSON has no infinity."""
     return number if math.isfinite(number) else None

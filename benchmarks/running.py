@@ -1,4 +1,4 @@
-"""Runs workloads: our side, the released one, the floor, and again."""
+"""Runs workloads: this release, the released package and the floor in turns."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from benchmarks.texts import figure
 from benchmarks.workloads import DATA, Data, Job, Workload
 
 
-#: So many files are removed at the end of all only: file systems look for room for a new file among those
-#: that were just removed, and whoever is measured next would pay for it.
+#: Directories with at least this many entries are deleted only after all runs: file systems search for space
+#: among recently deleted files, which would slow down the next measurement.
 MANY = 100
 
 FLOOR = "floor"
@@ -29,7 +29,7 @@ SIDES = ("ours", "released", FLOOR)
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One figure, the value both sides must agree on, what went by before the first episode, the bytes written."""
+    """Time of one run, the value both sides must agree on, the time until the first episode, the bytes written."""
 
     seconds: float
     check: float | None = None
@@ -42,11 +42,11 @@ class Runner:
 
     Args:
         ours: The side to measure; the floor is measured by the same interpreter.
-        released: The side to compare with.
-        scratch: An empty folder on the disk to measure; everything in it is the runner's.
-        repeat: Figures for each workload and side.
-        quick: Small data.
-        progress: Is told what is at work.
+        released: The side to compare it with.
+        scratch: An empty directory on the disk to measure, owned by the runner.
+        repeat: Number of runs for each workload and side.
+        quick: True for small data.
+        progress: Receives progress reports.
     """
 
     def __init__(self, ours: Side, released: Side, scratch: Path, repeat: int, quick: bool, progress: Progress) -> None:
@@ -57,11 +57,11 @@ class Runner:
         self._progress = progress
 
     def turns(self, workloads: Sequence[Workload]) -> int:
-        """How many processes will be timed."""
+        """Return the number of processes to time."""
         return sum(self._repeats(workload) * len(SIDES) for workload in workloads)
 
     def run(self, workload: Workload) -> Result:
-        """All figures of a workload.
+        """Run a workload.
 
         Raises:
             BenchmarkError: A process failed, or the sides do not agree on what they read or wrote.
@@ -96,7 +96,7 @@ class Runner:
         return repeat * (1 if self._quick else workload.turns)
 
     def _work(self, workload: Workload, side: str, data: Path) -> Sample:
-        scratch = self._folder()
+        scratch = self._directory()
         settle()
         task = "floor" if side == FLOOR else "run"
         answer = call_worker(self._sides[side].python, task, self._arguments(workload, data, scratch))
@@ -106,7 +106,7 @@ class Runner:
 
     def _time(self, command: list[str], data: Path, first: bool) -> Sample:
         if first:
-            time_program(command, data)  # what is on disk only is in memory afterwards
+            time_program(command, data)  # brings the files into the page cache
         seconds, printed = time_program(command, data)
         numbers = _numbers(printed)
         if len(numbers) < 2:
@@ -114,27 +114,27 @@ class Runner:
         return Sample(seconds, check=numbers[1], opened=numbers[0])
 
     def _command(self, workload: Workload, side: str, data: Path) -> list[str] | None:
-        """The program of a workload or floor; None where a worker does it."""
+        """Return the command line of a workload or floor; None if a worker runs it."""
         make = workload.floor.command if side == FLOOR else workload.command
         if make is None:
             return None
-        program, *arguments = make(Job(self._size(workload), data, self._folder()))
+        program, *arguments = make(Job(self._size(workload), data, self._directory()))
         if program == "minari":
             return [str(self._sides[side].command_line), *arguments]
         return [str(self._sides[side].python), "-I", program, *arguments]
 
     def _data(self, workload: Workload, side: str) -> Path:
-        """Root of the datasets that this side reads, made if they are not there yet."""
+        """Return the root of the datasets that this side reads; create them if needed."""
         if workload.data is None:
-            return self._folder()
+            return self._directory()
         maker = "released" if workload.released_data or side == "released" else "ours"
-        folder = self._scratch / f"{workload.data}-{maker}"
-        if not folder.exists():
-            self._progress.note(f"making the data `{workload.data}` ({maker})")
-            folder.mkdir()
+        directory = self._scratch / f"{workload.data}-{maker}"
+        if not directory.exists():
+            self._progress.note(f"creating the data `{workload.data}` ({maker})")
+            directory.mkdir()
             data = next(each for each in DATA if each.name == workload.data)
-            call_worker(self._sides[maker].python, "make", self._arguments(data, folder, folder))
-        return folder
+            call_worker(self._sides[maker].python, "make", self._arguments(data, directory, directory))
+        return directory
 
     def _arguments(self, chosen: Workload | Data, data: Path, scratch: Path) -> dict[str, Any]:
         return {
@@ -147,14 +147,14 @@ class Runner:
     def _size(self, chosen: Workload | Data) -> int:
         return chosen.quick if self._quick else chosen.size
 
-    def _folder(self) -> Path:
-        folder = self._scratch / uuid.uuid4().hex[:12]
-        folder.mkdir()
-        return folder
+    def _directory(self) -> Path:
+        directory = self._scratch / uuid.uuid4().hex[:12]
+        directory.mkdir()
+        return directory
 
 
 def _numbers(printed: str) -> list[float]:
-    """The numbers that a program printed, and nothing else on that line; none where it printed text."""
+    """Return the numbers that a program printed; empty if it printed text."""
     try:
         return [float(word) for word in printed.split()]
     except ValueError:
@@ -162,19 +162,19 @@ def _numbers(printed: str) -> list[float]:
 
 
 def _opening(samples: Mapping[str, Sequence[Sample]]) -> dict[str, float]:
-    """By side, the least that it took until the first episode was there."""
+    """Return the minimum time until the first episode was available, by side."""
     told = {side: [sample.opened for sample in each if sample.opened is not None] for side, each in samples.items()}
     return {side: min(each) for side, each in told.items() if each}
 
 
 def _written(samples: Mapping[str, Sequence[Sample]]) -> dict[str, int]:
-    """By side, the bytes that were written, where the workload tells."""
+    """Return the number of bytes written, by side, where the workload reports it."""
     told = {side: [sample.written for sample in each if sample.written is not None] for side, each in samples.items()}
     return {side: min(each) for side, each in told.items() if each}
 
 
 def _compare(workload: Workload, samples: Mapping[str, Sequence[Sample]]) -> None:
-    """See to it that all runs of both sides found the same."""
+    """Raise unless all runs of both sides computed the same value."""
     found = [sample.check for side in ("ours", "released") for sample in samples[side]]
     known = [value for value in found if value is not None]
     if len(known) not in (0, len(found)):

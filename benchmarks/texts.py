@@ -1,4 +1,4 @@
-"""Numbers as a reader wants them."""
+"""Formatting of numbers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 
 def figure(seconds: float, per: str = "") -> str:
-    """A time with three digits: ``figure(4.21e-5, "step")`` is ``"42.1 µs a step"``."""
+    """Format a time with three digits: ``figure(4.21e-5, "step")`` is ``"42.1 µs a step"``."""
     article = "an" if per[:1] in "aeiou" else "a"
     return f"{_time(seconds)} {article} {per}" if per else _time(seconds)
 
@@ -19,12 +19,12 @@ def _time(seconds: float) -> str:
 
 
 def times(number: float) -> str:
-    """A ratio: ``"52.3 ×"``."""
+    """Format a ratio: ``"52.3 ×"``."""
     return f"{digits(number)} ×"
 
 
 def digits(number: float) -> str:
-    """Three digits that matter, never in powers of ten: ``"0.123"``, ``"4.56"``, ``"1,234"``."""
+    """Format a number with three significant digits and no exponent: ``"0.123"``, ``"4.56"``, ``"1,234"``."""
     if math.isinf(number):
         return "∞"
     if number == 0:

@@ -26,7 +26,7 @@ PACKAGES = ("numpy", "gymnasium", "h5py", "pyarrow", "zarr", "pillow")
 
 
 def load_benchmarks() -> None:
-    """Make `benchmarks` importable by its place, without putting the checkout on the path."""
+    """Make `benchmarks` importable by its location, without adding the checkout to the path."""
     if "benchmarks" in sys.modules:
         return
     spec = importlib.util.spec_from_file_location(
@@ -40,7 +40,7 @@ def load_benchmarks() -> None:
 
 
 def clock(operation: Callable[[Any], Any], state: Any) -> tuple[float, Any]:
-    """Seconds, and what the operation returned."""
+    """Return the duration in seconds and the result of the operation."""
     gc.collect()
     begin = time.perf_counter()
     result = operation(state)
@@ -48,7 +48,7 @@ def clock(operation: Callable[[Any], Any], state: Any) -> tuple[float, Any]:
 
 
 def versions() -> dict[str, Any]:
-    """What this interpreter would measure."""
+    """Return the versions installed for this interpreter."""
     import minari
 
     found: dict[str, Any] = {
@@ -66,7 +66,7 @@ def versions() -> dict[str, Any]:
 
 
 def run(workload: Any, job: Any) -> dict[str, Any]:
-    """Seconds for each unit of the workload, and the value that both sides must agree on."""
+    """Return the seconds for each unit of the workload, and the value that both sides must agree on."""
     from benchmarks.workloads.rehearsal import rehearse
 
     if not workload.warm:
@@ -82,20 +82,20 @@ def run(workload: Any, job: Any) -> dict[str, Any]:
     return {"seconds": seconds / workload.divisor(job), "check": check, "bytes": written}
 
 
-def bytes_below(folder: Path) -> int:
-    """The sizes of all files in a folder; of hidden ones, which can be made anew, too."""
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+def bytes_below(directory: Path) -> int:
+    """Return the total size of all files in a directory, including hidden ones."""
+    return sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
 
 
 def least_bare(workload: Any, state: Any) -> float:
-    """Seconds of what is taken off; several runs, for one that was disturbed would take off too much."""
+    """Return the time to subtract: the minimum of several runs, as a disturbed run would subtract too much."""
     if workload.bare is None:
         return 0.0
     return min(clock(workload.bare, state)[0] for _ in range(3))
 
 
 def floor(workload: Any, job: Any) -> dict[str, Any]:
-    """Seconds for each unit of the floor, warm where the workload is."""
+    """Return the seconds for each unit of the floor, warmed up like the workload."""
     state = workload.floor.setup(job)
     if workload.warm:
         workload.floor.run(state)
@@ -104,7 +104,7 @@ def floor(workload: Any, job: Any) -> dict[str, Any]:
 
 
 def main(task: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Do one task."""
+    """Run a task."""
     load_benchmarks()
     warnings.simplefilter("ignore")
     if task == "versions":

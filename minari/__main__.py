@@ -1,4 +1,4 @@
-"""``python -m minari`` is the command line."""
+"""Entry point of ``python -m minari``."""
 
 from minari.cli import main
 

@@ -2,39 +2,45 @@
 
 Every exception derives from :class:`MinariError` and from the
 built-in exception that programs written for earlier releases already catch, so
-``except ValueError`` and ``except FileNotFoundError`` go on working::
+``except ValueError`` and ``except FileNotFoundError`` continue to work::
 
     MinariError
-    ├── ArgumentError             (ValueError)         an argument outside of what a function takes
-    │   └── ArgumentTypeError     (TypeError too)      an argument of another kind than a function takes
+    ├── ArgumentError             (ValueError)         an argument with an invalid value
+    │   └── ArgumentTypeError     (TypeError too)      an argument of an invalid type
     ├── DatasetIdError            (ValueError)         a malformed id or namespace
     ├── NamespaceError            (ValueError)         a namespace that exists, is missing or is not empty
     ├── DatasetExistsError        (ValueError, FileExistsError)  the id, or the path, is taken
     ├── DatasetNotFoundError      (FileNotFoundError)  no such dataset
-    ├── DataPathError             (ValueError)         a folder that holds no dataset
-    ├── DatasetCorruptError       (ValueError)         files that are damaged, or disagree with each other
-    │   ├── ChecksumError         (ValueError)         values that are not those that were written
+    ├── DataPathError             (ValueError)         a directory without a dataset
+    ├── DatasetCorruptError       (ValueError)         damaged or inconsistent files
+    │   ├── ChecksumError         (ValueError)         values that differ from those written
     │   └── UnsafePathError       (ValueError)         a name or link that leads out of the dataset
     ├── DatasetBusyError          (BlockingIOError)    another program is writing the dataset
-    ├── StorageError              (OSError)            the system refuses to write: a full disk, no permission
+    ├── StorageError              (OSError)            a failed write: full disk, no permission
     ├── DatasetVersionError       (ValueError)         a format version that this release cannot read
     ├── UnknownFormatError        (ValueError)         no storage format of that name
     ├── MissingDependencyError    (ImportError)        an optional package is not installed
     ├── MetadataError             (ValueError)         metadata that cannot be stored or must not be changed
-    ├── CompressionError          (ValueError)         a codec that is not known, or that the format does not have
-    ├── EpisodeError              (ValueError)         an episode whose data do not fit together
+    ├── CompressionError          (ValueError)         an unknown or unsupported codec
+    ├── EpisodeError              (ValueError)         an episode with inconsistent data
     │   ├── EpisodeKeyError       (KeyError too)       a step lacks a key
-    │   └── EpisodeTypeError      (TypeError too)      a value of a kind that cannot be stored
-    ├── EpisodeIndexError         (IndexError)         no episode of that number
-    ├── SpaceError                (ValueError)         a space, or its description, that is not understood
+    │   └── EpisodeTypeError      (TypeError too)      a value whose type cannot be stored
+    ├── EpisodeIndexError         (IndexError)         no episode with that number
+    ├── SpaceError                (ValueError)         a space or description that is not supported
     │   └── UnknownSpaceError     (NotImplementedError too)  a space without a codec
     ├── EnvironmentSpecError      (ValueError)         an environment that cannot be described or recovered
-    │   └── EnvironmentModuleError (ModuleNotFoundError too)  a module of it is not installed
-    ├── CombineError              (ValueError)         datasets that cannot become one
+    │   └── EnvironmentModuleError (ModuleNotFoundError too)  one of its modules is not installed
+    ├── CombineError              (ValueError)         datasets that cannot be combined
     ├── ScoreError                (ValueError)         a reference score that is missing or contradictory
-    └── RemoteError               (ValueError)         a remote that is unknown or cannot do what it is asked
-        ├── RemoteAccessError     (PermissionError too)  the remote does not let this user do it
-        └── RemoteUnreachableError (ConnectionError too)  the remote does not answer
+    └── RemoteError               (ValueError)         an unknown remote or unsupported operation
+        ├── RemoteAccessError     (PermissionError too)  access denied by the remote
+        └── RemoteUnreachableError (ConnectionError too)  no response from the remote
+
+Warnings of interest to programs have classes of their own, below :class:`UserWarning`::
+
+    UserWarning
+    ├── MissingMetadataWarning                         a new dataset lacks recommended metadata
+    └── UnfitEpisodeWarning                            a recorded episode cannot be stored
 """
 
 from __future__ import annotations
@@ -62,6 +68,7 @@ __all__ = [
     "MetadataError",
     "MinariError",
     "MissingDependencyError",
+    "MissingMetadataWarning",
     "NamespaceError",
     "RemoteAccessError",
     "RemoteError",
@@ -69,6 +76,7 @@ __all__ = [
     "ScoreError",
     "SpaceError",
     "StorageError",
+    "UnfitEpisodeWarning",
     "UnknownFormatError",
     "UnknownSpaceError",
     "UnsafePathError",
@@ -76,15 +84,15 @@ __all__ = [
 
 
 class MinariError(Exception):
-    """Whatever this library raises on purpose."""
+    """Base class of the exceptions of this library."""
 
 
 class ArgumentError(MinariError, ValueError):
-    """An argument of a function has a value that it does not take."""
+    """An argument of a function has an invalid value."""
 
 
 class ArgumentTypeError(ArgumentError, TypeError):
-    """An argument of a function is of a kind that it does not take."""
+    """An argument of a function has an invalid type."""
 
 
 class DatasetIdError(MinariError, ValueError):
@@ -96,40 +104,40 @@ class NamespaceError(MinariError, ValueError):
 
 
 class DatasetExistsError(MinariError, ValueError, FileExistsError):
-    """The dataset id, or the folder, already holds a dataset, and datasets are never overwritten."""
+    """The dataset id or the directory already holds a dataset, and datasets are never overwritten."""
 
 
 class DatasetNotFoundError(MinariError, FileNotFoundError):
-    """There is no dataset of that id where it was looked for."""
+    """There is no dataset with that id."""
 
 
 class DataPathError(MinariError, ValueError):
-    """A folder that should hold a dataset does not exist or holds none."""
+    """A directory that should hold a dataset does not exist or holds none."""
 
 
 class DatasetCorruptError(MinariError, ValueError):
-    """The files of a dataset are damaged, foreign, or disagree with each other."""
+    """The files of a dataset are damaged, foreign or inconsistent."""
 
 
 class ChecksumError(DatasetCorruptError):
-    """Values are not those that were written: their checksum is another."""
+    """Values differ from those that were written: their checksum does not match."""
 
 
 class UnsafePathError(DatasetCorruptError):
-    """A name in the data, or a link, leads out of the dataset's directory, or to no regular file."""
+    """A name or link in the data leads out of the dataset's directory or to something other than a regular file."""
 
 
 class DatasetBusyError(MinariError, BlockingIOError):
-    """Another program is writing the dataset at this moment."""
+    """Another program is writing to the dataset."""
 
 
 class StorageError(MinariError, OSError):
-    """The system refuses to write or move files: the disk is full or failing, or permission is missing.
+    """Writing or moving files failed: the disk is full or failing, or permission is missing.
 
     Args:
-        message: what was refused, and what to do about it.
-        number: the error number of the system, kept as ``errno``.
-        reason: the text of the system about it, kept as ``strerror``.
+        message: the failed operation and the remedy.
+        number: the error number of the operating system, kept as ``errno``.
+        reason: the error message of the operating system, kept as ``strerror``.
         path: the file, kept as ``filename``.
     """
 
@@ -151,11 +159,11 @@ class DatasetVersionError(MinariError, ValueError):
 
 
 class UnknownFormatError(MinariError, ValueError):
-    """No storage format is registered under that name."""
+    """No storage format with that name is registered."""
 
 
 class MissingDependencyError(MinariError, ImportError):
-    """An optional package is needed and not installed; the message has the install line."""
+    """An optional package is not installed; the message has the command that installs it."""
 
 
 class MetadataError(MinariError, ValueError):
@@ -163,29 +171,40 @@ class MetadataError(MinariError, ValueError):
 
 
 class CompressionError(MinariError, ValueError):
-    """A codec is not known, or the storage format does not have it or not for that column."""
+    """A codec is unknown, or the storage format does not support it for that column."""
 
 
 class EpisodeError(MinariError, ValueError):
-    """The parts of an episode do not fit together, or do not fit their space."""
+    """The parts of an episode are inconsistent with each other or with their space.
+
+    Attributes:
+        info_path: keys of the info that cannot be stored, joined by ``/``, as ``DataCollector.discard_info`` takes
+            them; None for other causes.
+        problem: the message without the advice about infos.
+    """
+
+    def __init__(self, *args: object, info_path: str | None = None, problem: str | None = None) -> None:
+        super().__init__(*args)
+        self.info_path = info_path
+        self.problem = str(self) if problem is None else problem
 
 
 class EpisodeTypeError(EpisodeError, TypeError):
-    """An episode holds a value of a kind that cannot be stored."""
+    """An episode contains a value whose type cannot be stored."""
 
 
 class EpisodeKeyError(EpisodeError, KeyError):
-    """The data of a step lack a key."""
+    """A key is missing in the data of a step."""
 
-    __str__ = Exception.__str__  # and not the message in quotes, as of a KeyError
+    __str__ = Exception.__str__  # not the quoted message of a KeyError
 
 
 class EpisodeIndexError(MinariError, IndexError):
-    """The dataset has no episode of that number."""
+    """The dataset has no episode with that number."""
 
 
 class SpaceError(MinariError, ValueError):
-    """A space, or its description in JSON, is not understood."""
+    """A space, or its description in JSON, is not supported."""
 
 
 class UnknownSpaceError(SpaceError, NotImplementedError):
@@ -200,8 +219,8 @@ class EnvironmentModuleError(EnvironmentSpecError, ModuleNotFoundError):
     """A module that an environment needs is not installed.
 
     Args:
-        message: which module of which environment, and what to do about it.
-        name: of the module, kept as ``name``.
+        message: the module, the environment and the remedy.
+        name: name of the module, kept as ``name``.
     """
 
     def __init__(self, message: str, name: str | None = None) -> None:
@@ -213,24 +232,40 @@ class CombineError(MinariError, ValueError):
 
 
 class ScoreError(MinariError, ValueError):
-    """A reference score is missing, or given in two ways at once."""
+    """A reference score is missing or ambiguous."""
 
 
 class RemoteError(MinariError, ValueError):
-    """A remote is unknown, or cannot do what it is asked."""
+    """A remote is unknown, or does not support the operation."""
 
 
 class RemoteAccessError(RemoteError, PermissionError):
-    """The remote does not let this user do it: a token or key is missing, wrong, or not enough."""
+    """The remote denies access: a token or key is missing, invalid or not sufficient."""
 
 
 class RemoteUnreachableError(RemoteError, ConnectionError):
-    """The remote does not answer: it refuses, breaks off, takes too long, or is overloaded.
+    """The remote does not respond: it refuses or drops connections, times out, or is overloaded.
 
     Attributes:
-        retry_after: for how many seconds it asks to be left alone; None where it does not say.
+        retry_after: number of seconds to wait, if the remote gives one.
     """
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class MissingMetadataWarning(UserWarning):
+    """A dataset is created without recommended metadata, such as its author."""
+
+
+class UnfitEpisodeWarning(UserWarning):
+    """A recorded episode cannot be stored and stays in memory until it is fixed or dropped.
+
+    Attributes:
+        error: the exception that describes the cause.
+    """
+
+    def __init__(self, message: str, error: Exception | None = None) -> None:
+        super().__init__(message)
+        self.error = error

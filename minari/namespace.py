@@ -1,4 +1,4 @@
-"""Namespaces: the directories that datasets are grouped in, each with metadata of its own, locally and on remotes."""
+"""Namespaces: the directories that group datasets, each with its own metadata, locally and on remotes."""
 
 from minari._base.files import NAMESPACE_METADATA_FILENAME
 from minari._catalog.namespaces import (

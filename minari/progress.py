@@ -1,8 +1,7 @@
-"""How long operations report what they have done, to whoever wants to know.
+"""Progress reports of long operations.
 
-The library itself is silent. Code that does many things of one kind wraps them in
-:func:`track`; a program that wants to draw a bar installs an observer for the time of a
-``with`` block:
+The library itself is silent. Code that processes many items wraps them in :func:`track`; a program that draws
+a progress bar installs an observer for the duration of a ``with`` block::
 
 >>> from minari.progress import observe_progress, track
 >>> class Counter:
@@ -30,12 +29,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ProgressTask:
-    """One operation under way.
+    """An operation in progress.
 
     Attributes:
-        description: what is being done, as a person would say it ("combining cartpole/a-v0").
-        total: how many units it will take, None where that is not known beforehand.
-        unit: what is counted, in the plural ("episodes", "files", "bytes").
+        description: the operation in plain words ("combining cartpole/a-v0").
+        total: the number of units, None if it is not known in advance.
+        unit: the unit in the plural ("episodes", "files", "bytes").
     """
 
     description: str
@@ -44,16 +43,16 @@ class ProgressTask:
 
 
 class ProgressObserver(Protocol):
-    """What is told about operations; each is started once and finished once, even when it fails."""
+    """Observer of operations; each operation is started once and finished once, even if it fails."""
 
     def started(self, task: ProgressTask) -> None:
         """The operation begins."""
 
     def advanced(self, task: ProgressTask, amount: int) -> None:
-        """``amount`` further units are done."""
+        """``amount`` more units are done."""
 
     def finished(self, task: ProgressTask) -> None:
-        """The operation has ended, well or not."""
+        """The operation has ended, successfully or not."""
 
 
 class _Silence:
@@ -81,13 +80,13 @@ def observe_progress(observer: ProgressObserver) -> Iterator[None]:
 
 
 def track(items: Iterable[T], description: str, *, total: int | None = None, unit: str = "episodes") -> Iterator[T]:
-    """Yield the items one by one, reporting each to the observer of the moment.
+    """Yield items one by one, reporting each to the current observer.
 
     Args:
-        items: what is worked through.
-        description: what is being done.
-        total: how many items there will be; taken from ``len(items)`` where it has one.
-        unit: what the items are, in the plural.
+        items: the items to process.
+        description: the operation.
+        total: the number of items; by default ``len(items)`` if it has a length.
+        unit: the unit of the items, in the plural.
     """
     if total is None and isinstance(items, Sized):
         total = len(items)
@@ -99,15 +98,15 @@ def track(items: Iterable[T], description: str, *, total: int | None = None, uni
 
 @contextmanager
 def progress(description: str, total: int | None, *, unit: str = "episodes") -> Iterator[Callable[[int], None]]:
-    """Report an operation to the observer of the moment, whatever it does at a time.
+    """Report an operation to the current observer.
 
     Args:
-        description: what is being done.
-        total: how many units it will take; None where that is not known.
-        unit: what is counted, in the plural.
+        description: the operation.
+        total: the number of units; None if it is not known.
+        unit: the unit, in the plural.
 
     Yields:
-        What is called with the number of units that have been done since the last call.
+        A function to call with the number of units done since the last call.
     """
     observer = _observer.get()
     task = ProgressTask(description, total, unit)

@@ -1,4 +1,4 @@
-"""Spaces as JSON, in the form of ``metadata.json``; both functions are open for the registration of custom spaces."""
+"""Spaces as JSON, in the form of ``metadata.json``; custom spaces can be registered with both functions."""
 
 from minari.spaces.serialization import deserialize_space, serialize_space
 

@@ -1,4 +1,4 @@
-"""The older home of what now lies in :mod:`minari.dataset` and :mod:`minari.storage`."""
+"""Earlier location of functions that are now in :mod:`minari.dataset` and :mod:`minari.storage`."""
 
 from minari._catalog.layout import free_dataset_path as _generate_dataset_path
 from minari._catalog.layout import get_dataset_path

@@ -106,7 +106,7 @@ def test_another_release_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 def test_an_environment_is_made_once_for_the_same_versions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     made: list[list[str]] = []
 
-    def make(home: Path, shared: list[str], tell: Any) -> Path:
+    def make(home: Path, shared: list[str], echo: Any) -> Path:
         made.append(shared)
         home.mkdir(parents=True)
         (home / "python").touch()

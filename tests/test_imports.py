@@ -14,7 +14,7 @@ from support.remotes import write_dataset
 #: What the library and its formats, remotes and command line are made with.
 LIBRARIES = {
     "gymnasium", "h5py", "huggingface_hub", "google", "jax", "numpy", "packaging", "PIL", "portion", "pyarrow", "rich",
-    "torch", "typer",
+    "torch", "typer", "urllib3",
 }  # fmt: skip
 
 #: Runs a program, and prints on the last line which modules are loaded then.
@@ -68,7 +68,11 @@ def test_they_would_be_noticed() -> None:
 
 def test_importing_minari_loads_next_to_nothing() -> None:
     assert loaded("import minari") == set()
-    assert {name for name in modules("import minari") if name.startswith("minari")} == {"minari", "minari.lazy"}
+    assert {name for name in modules("import minari") if name.startswith("minari")} == {
+        "minari",
+        "minari._base",
+        "minari._base.lazy",
+    }
 
 
 def test_all_public_names_need_gymnasium_and_no_more() -> None:

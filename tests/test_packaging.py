@@ -66,7 +66,7 @@ def test_the_source_archive_can_be_built_and_tested(built: Path) -> None:
 def test_the_core_dependencies_are_few(metadata: Message) -> None:
     required = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
     names = {re.match(r"[\w.-]+", line)[0] for line in required}  # type: ignore[index]
-    assert names == {"gymnasium", "h5py", "numpy", "packaging", "portion", "rich", "typer", "xxhash"}
+    assert names == {"gymnasium", "h5py", "numpy", "packaging", "portion", "rich", "typer", "urllib3", "xxhash"}
 
 
 def test_the_extras_of_earlier_releases_are_still_there(metadata: Message) -> None:

@@ -214,4 +214,4 @@ def test_it_points_at_the_program(
 def test_no_warning_counts_levels_by_itself() -> None:
     package = Path(minari.__file__).parent
     callers = [path.name for path in package.rglob("*.py") if "warnings.warn(" in path.read_text(encoding="utf-8")]
-    assert callers == ["notices.py"]
+    assert callers == ["warnings.py"]

@@ -1,4 +1,4 @@
-"""The data that both sides store: episodes of a robot-like task, made from a seed."""
+"""Data that both sides store: episodes of a robot-like task, generated from a seed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ EPISODES, MORE, TINY = "bench/episodes-v0", "bench/more-v0", "many/tiny-v0"
 
 
 def episodes(count: int, seed: int = 0, steps: int = STEPS) -> list[EpisodeBuffer]:
-    """Episodes with 39 float64 observations and 28 float32 actions a step: 87 KB each at 200 steps."""
+    """Return episodes with 39 float64 observations and 28 float32 actions per step: 87 KB each for 200 steps."""
     rng = np.random.default_rng(seed)
     return [_episode(rng, number, steps) for number in range(count)]
 
@@ -58,17 +58,17 @@ def _episode(rng: np.random.Generator, number: int, steps: int) -> EpisodeBuffer
 
 
 def leaves(episode: Any) -> tuple[NDArray[Any], ...]:
-    """The arrays of an episode, stored or read."""
+    """Return the arrays of an episode."""
     return (episode.observations, episode.actions, episode.rewards, episode.terminations, episode.truncations)
 
 
 def payload(buffers: Iterable[EpisodeBuffer]) -> bytes:
-    """The bytes of all their arrays, one after the other."""
+    """Return the concatenated bytes of the arrays of episodes."""
     return b"".join(leaf.tobytes() for buffer in buffers for leaf in leaves(buffer))
 
 
 def store(dataset_id: str, buffers: list[EpisodeBuffer], data_format: str = "hdf5") -> minari.MinariDataset:
-    """A new dataset of these episodes, without an environment."""
+    """Create a dataset of episodes, without an environment."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return minari.create_dataset_from_buffers(
@@ -83,7 +83,7 @@ def store(dataset_id: str, buffers: list[EpisodeBuffer], data_format: str = "hdf
 
 
 def metadata_files(root: Path) -> list[Path]:
-    """The metadata files of all datasets below a root."""
+    """Return the metadata files of all datasets below a root."""
     return sorted(root.rglob("data/metadata.json"))
 
 
@@ -101,7 +101,7 @@ def _make_two(job: Job) -> None:
 
 
 def make_many(job: Job) -> None:
-    """As many tiny datasets: one is written, the others are copies of its files under their own ids."""
+    """Create many tiny datasets: one is written, the others are copies of its files under their own ids."""
     with root_at(job.scratch / "first"):
         store(TINY, episodes(1, steps=2))
     first = job.scratch / "first" / TINY / "data"
@@ -110,18 +110,18 @@ def make_many(job: Job) -> None:
     source = first
     for number in range(job.size):
         dataset_id = f"many/tiny{number:06}-v0"
-        folder = job.scratch / dataset_id / "data"
-        folder.mkdir(parents=True)
+        directory = job.scratch / dataset_id / "data"
+        directory.mkdir(parents=True)
         text = json.dumps({**metadata, "dataset_id": dataset_id})
-        (folder / "metadata.json").write_text(text, encoding="utf-8")
+        (directory / "metadata.json").write_text(text, encoding="utf-8")
         if number % LINKS == 0:
             for file in others:
-                shutil.copy(file, folder)
-            source = folder
+                shutil.copy(file, directory)
+            source = directory
             continue
         for file in others:
             # Listing does not open the episodes: a link saves the disk what would be the same bytes.
-            (folder / file.name).hardlink_to(source / file.name)
+            (directory / file.name).hardlink_to(source / file.name)
     namespace = job.scratch / "first" / "many" / "namespace_metadata.json"
     if namespace.exists():
         shutil.copy(namespace, job.scratch / "many")

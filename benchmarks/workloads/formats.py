@@ -1,4 +1,4 @@
-"""Arrow and Parquet: the same episodes as for HDF5, in a folder each."""
+"""Arrow and Parquet: the same episodes as for HDF5, with a directory for each."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from minari.data_collector import EpisodeBuffer
 
 
 @dataclass(frozen=True, slots=True)
-class Folders:
-    """Bytes for a folder an episode."""
+class Directories:
+    """Bytes to write into one directory per episode."""
 
     data: bytes
     count: int
     path: Path
 
     def write(self) -> None:
-        """An equal share of the bytes for each, and 300 more, as metadata take them."""
+        """Write an equal share of the bytes for each episode, and 300 bytes of metadata."""
         self.path.mkdir()
         share = len(self.data) // self.count
         for number in range(self.count):
-            folder = self.path / str(number)
-            folder.mkdir()
-            (folder / "part-0").write_bytes(self.data[number * share : (number + 1) * share])
-            (folder / "metadata.json").write_bytes(self.data[:300])
+            directory = self.path / str(number)
+            directory.mkdir()
+            (directory / "part-0").write_bytes(self.data[number * share : (number + 1) * share])
+            (directory / "metadata.json").write_bytes(self.data[:300])
 
 
-def _writing(data_format: str, size: int, mark: float, repeats: int | None = None) -> Workload:
+def _writing(data_format: str, size: int, target: float, repeats: int | None = None) -> Workload:
     def setup(job: Job) -> list[EpisodeBuffer]:
         with root_at(job.scratch / data_format):  # of this format, which is imported when it is first used
             store(EPISODES, episodes(3), data_format)
@@ -44,14 +44,14 @@ def _writing(data_format: str, size: int, mark: float, repeats: int | None = Non
     return Workload(
         name=f"write_{data_format}_{size}",
         title=f"Write {size:,} episodes of {STEPS} steps, {data_format.capitalize()}",
-        mark=mark,
+        target=target,
         setup=setup,
         run=run,
         check=last_sum,
         floor=Floor(
-            note="making as many folders, each with a file of the same bytes and a small one, flushing none of them",
-            setup=lambda job: Folders(payload(episodes(job.size)), job.size, job.scratch / "floor"),
-            run=Folders.write,
+            note="creating as many directories, each with a file of the same size and a small one, without flushing",
+            setup=lambda job: Directories(payload(episodes(job.size)), job.size, job.scratch / "floor"),
+            run=Directories.write,
         ),
         size=size,
         quick=20,
@@ -60,11 +60,11 @@ def _writing(data_format: str, size: int, mark: float, repeats: int | None = Non
     )
 
 
-def _iterating(data_format: str, mark: float) -> Workload:
+def _iterating(data_format: str, target: float) -> Workload:
     return Workload(
         name=f"iterate_{data_format}",
         title=f"Iterate over 300 such episodes, warm, touching every leaf, {data_format.capitalize()}",
-        mark=mark,
+        target=target,
         data=data_format,
         setup=reading,
         run=Reading.touch,

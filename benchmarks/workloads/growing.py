@@ -1,4 +1,4 @@
-"""What an episode, or a dataset of the catalogue, costs when there are many of them."""
+"""Cost of an episode, or of a listed dataset, when there are many of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DATASET = "bench/short-v0"
 
 
 def least(operation: Callable[[], Any], repeat: int) -> float:
-    """Seconds of the fastest of some calls."""
+    """Return the time of the fastest of several calls, in seconds."""
     return min(_seconds(operation) for _ in range(repeat))
 
 
@@ -33,7 +33,7 @@ def _seconds(operation: Callable[[], Any]) -> float:
 
 
 def short_episodes(count: int) -> list[EpisodeBuffer]:
-    """Episodes as of CartPole, of 20 steps; a thousand different ones, over and over."""
+    """Yield episodes of 20 steps like those of CartPole, cycling through a thousand different ones."""
     rng = np.random.default_rng(0)
     last = np.zeros(STEPS, np.bool_)
     last[-1] = True
@@ -64,7 +64,7 @@ def _store(buffers: list[EpisodeBuffer]) -> minari.MinariDataset:
 
 
 def grow_episodes(job: Job) -> dict[str, float]:
-    """Seconds an episode for writing, sampling and appending at a dataset of `job.size` episodes."""
+    """Return the seconds per episode for writing, sampling and appending with a dataset of `job.size` episodes."""
     rehearse(job.scratch / "rehearsal")
     buffers = short_episodes(job.size)
     writing = _seconds(lambda: _store(buffers)) / job.size
@@ -79,7 +79,7 @@ def grow_episodes(job: Job) -> dict[str, float]:
 
 
 def grow_datasets(job: Job) -> dict[str, float]:
-    """Seconds a dataset for listing `job.size` of them."""
+    """Return the seconds per dataset for listing `job.size` datasets."""
     make_many(job)
     with root_at(job.scratch):
         found = len(minari.list_local_datasets())

@@ -1,4 +1,4 @@
-"""Operations that could hold too much in memory, and how much they hold at most."""
+"""Operations on large datasets and their peak memory."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from benchmarks.workloads.recording import Recording, random_policy
 from benchmarks.workloads.workload import Job
 
 
-#: Steps of an episode of the large datasets: 2.15 MB each.
+#: Steps of an episode of the large datasets, which has 2.15 MB.
 LONG, BATCH = 5000, 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """An operation on something large.
+    """An operation on a large dataset.
 
     Attributes:
-        name: How it is chosen.
-        title: How the table calls it.
-        size: Episodes of a large dataset, or steps to record.
-        quick: The same for a try.
-        operation: What is measured; gives the bytes it went through.
-        make: Makes the datasets it reads, in another process.
-        limit: What it should stay under, in bytes.
+        name: Name of the case.
+        title: Title in the table.
+        size: Number of episodes of a large dataset, or of steps to record.
+        quick: `size` with `--quick`.
+        operation: The measured operation; returns the number of bytes it read or wrote.
+        make: Creates the datasets it reads, in another process.
+        limit: Peak memory in bytes that maintainers accept.
     """
 
     name: str
@@ -44,8 +44,8 @@ class Case:
 
 
 def peak(case: Case, job: Job) -> dict[str, float]:
-    """Bytes resident at most during the operation, beyond what was resident after the imports."""
-    Path("/proc/self/clear_refs").write_text("5")  # the mark of the highest resident size starts anew
+    """Return the peak resident memory of the operation in bytes, minus what was resident after the imports."""
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak resident size
     before = _resident("VmRSS")
     through = case.operation(job)
     return {"peak": _resident("VmHWM") - before, "through": through}
@@ -60,12 +60,12 @@ def _resident(key: str) -> int:
 
 
 def make_one(job: Job) -> None:
-    """A dataset of `job.size` large episodes, written a few at a time."""
+    """Create a dataset of `job.size` large episodes, written a few at a time."""
     _fill(EPISODES, job.size)
 
 
 def make_halves(job: Job) -> None:
-    """Two datasets of half as many each."""
+    """Create two datasets, each with half as many episodes."""
     _fill(EPISODES, job.size // 2)
     _fill(MORE, job.size // 2)
 
@@ -78,7 +78,7 @@ def _fill(dataset_id: str, size: int) -> None:
 
 
 def _read(dataset: minari.MinariDataset) -> int:
-    """Go through all leaves; their bytes."""
+    """Return the bytes of all leaves."""
     through = 0
     for episode in dataset:
         for leaf in (episode.observations, episode.actions, episode.rewards, episode.truncations):
@@ -128,10 +128,10 @@ def _recording(steps: int, quick: int) -> Case:
 
 
 CASES = (
-    Case(name="iterate", title="Iterate, every leaf", size=1000, quick=20, operation=_iterate, make=make_one),
+    Case(name="iterate", title="Iterate over every leaf", size=1000, quick=20, operation=_iterate, make=make_one),
     Case(
         name="split",
-        title="Split in two at random, iterate over both parts",
+        title="Split in two at random and iterate over both parts",
         size=1000,
         quick=20,
         operation=_split,
@@ -139,7 +139,7 @@ CASES = (
     ),
     Case(
         name="combine_views",
-        title="Combine: a random half of a dataset, as a new one",
+        title="Combine a random half of a dataset into a new one",
         size=1000,
         quick=20,
         operation=_combine_views,
@@ -147,7 +147,7 @@ CASES = (
     ),
     Case(
         name="combine",
-        title="Combine: two datasets, as a new one",
+        title="Combine two datasets into a new one",
         size=1000,
         quick=20,
         operation=_combine,

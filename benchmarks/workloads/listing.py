@@ -28,14 +28,14 @@ def _workload(size: int, quick: int, flat_with: str | None = None) -> Workload:
     return Workload(
         name=f"list_{size}",
         title=f"List {size:,} local datasets",
-        mark=2,
+        target=2,
         data=f"many_{size}",
         setup=lambda job: job.data,
         run=_list,
         check=_steps,
         warm=True,
         floor=Floor(
-            note="reading the metadata files, whose paths are known, and `json.loads`",
+            note="reading the metadata files at known paths and parsing them with `json.loads`",
             setup=lambda job: metadata_files(job.data),
             run=_parse,
         ),

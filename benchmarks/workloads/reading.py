@@ -1,4 +1,4 @@
-"""Reading: all episodes, a sample of them, those that fulfil a condition."""
+"""Reading: all episodes, a sample, those that satisfy a condition."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Columns = tuple[NDArray[Any], ...]
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A dataset and, for each leaf, an array that takes its values of one episode after the other.
+    """A dataset and a buffer array for each leaf.
 
     Touching a leaf takes its first and its last value, which shows what getting at it costs. Copying a leaf
     touches each of its bytes once, as using it does, and costs what moving them costs; the arrays are small
@@ -36,7 +36,7 @@ class Reading:
     columns: Columns
 
     def touch(self) -> None:
-        """Every episode, the ends of every leaf."""
+        """Read every episode and access both ends of every leaf."""
         for episode in self.dataset:
             for leaf in (
                 episode.observations,
@@ -48,7 +48,7 @@ class Reading:
                 leaf[0], leaf[-1]
 
     def copy(self) -> None:
-        """Every episode, every byte of every leaf."""
+        """Read every episode and copy every leaf."""
         observations, actions, rewards, terminations, truncations = self.columns
         for episode in self.dataset:
             np.copyto(observations, episode.observations)
@@ -58,24 +58,24 @@ class Reading:
             np.copyto(truncations, episode.truncations)
 
     def sum(self) -> float:
-        """Of everything that is read."""
+        """Return the sum of everything that is read."""
         return sum(float(leaf.sum()) for episode in self.dataset for leaf in leaves(episode))
 
 
 @dataclass(frozen=True, slots=True)
 class Copying:
-    """The bytes of episodes in memory, and an array that takes those of one after the other."""
+    """The bytes of episodes in memory and a buffer array."""
 
     episodes: list[NDArray[np.uint8]]
     destination: NDArray[np.uint8]
 
     def run(self) -> None:
-        """All of them."""
+        """Copy all episodes."""
         for episode in self.episodes:
             np.copyto(self.destination, episode)
 
     def run_samples(self) -> None:
-        """As many as are sampled."""
+        """Copy as many episodes as are sampled."""
         for _ in range(CALLS):
             for episode in random.sample(self.episodes, SAMPLE):
                 np.copyto(self.destination, episode)
@@ -83,37 +83,37 @@ class Copying:
 
 @dataclass(frozen=True, slots=True)
 class Choosing:
-    """A dataset and the return that the chosen episodes exceed."""
+    """A dataset and the return that selected episodes exceed."""
 
     dataset: minari.MinariDataset
     threshold: float
 
     def run(self) -> int:
-        """Steps of the chosen ones."""
+        """Return the number of steps of the selected episodes."""
         chosen = self.dataset.filter_episodes(lambda episode: bool(episode.rewards.sum() > self.threshold))
         return int(chosen.total_steps)
 
 
 @dataclass(frozen=True, slots=True)
 class Rewards:
-    """The rewards of each episode in memory, and the return that the chosen ones exceed."""
+    """The rewards of each episode in memory and the return that selected episodes exceed."""
 
     arrays: list[NDArray[Any]]
     threshold: float
 
     def run(self) -> int:
-        """Steps of the chosen ones."""
+        """Return the number of steps of the selected episodes."""
         return sum(len(array) for array in self.arrays if array.sum() > self.threshold)
 
 
 def copying(job: Job) -> Copying:
-    """As many episodes in memory as there are in the dataset."""
+    """Create as many episodes in memory as the dataset has."""
     stored = [np.frombuffer(payload([buffer]), np.uint8) for buffer in episodes(job.size)]
     return Copying(stored, np.ones_like(stored[0]))
 
 
 def reading(job: Job) -> Reading:
-    """The dataset of those made for this side."""
+    """Load the dataset created for this side."""
     return Reading(job.load(EPISODES), _columns())
 
 
@@ -157,11 +157,11 @@ def _sum(arrays: list[NDArray[Any]]) -> float:
     return sum(float(array.sum()) for array in arrays)
 
 
-def _iterating(name: str, title: str, mark: float, run: Callable[[Reading], None]) -> Workload:
+def _iterating(name: str, title: str, target: float, run: Callable[[Reading], None]) -> Workload:
     return Workload(
         name=name,
         title=title,
-        mark=mark,
+        target=target,
         data="episodes",
         setup=reading,
         run=run,
@@ -173,17 +173,17 @@ def _iterating(name: str, title: str, mark: float, run: Callable[[Reading], None
     )
 
 
-COPY = "copying the same bytes, from memory to memory, with `numpy.copyto`, an episode at a time"
+COPY = "copying the same bytes in memory with `numpy.copyto`, one episode at a time"
 
 WORKLOADS = (
     _iterating(
         "iterate", f"Iterate over 1,000 episodes of {STEPS} steps, warm, touching every leaf", 100, Reading.touch
     ),
-    _iterating("iterate_copy", "The same, copying every leaf out", 1, Reading.copy),
+    _iterating("iterate_copy", "The same, copying every leaf", 1, Reading.copy),
     Workload(
         name="iterate_released",
-        title="Copy out what 0.5.4 wrote, second pass",
-        mark=5,
+        title="Copy every leaf of a dataset written by 0.5.4, second pass",
+        target=5,
         data="episodes",
         released_data=True,
         setup=_reading_of_a_copy,
@@ -196,8 +196,8 @@ WORKLOADS = (
     ),
     Workload(
         name="open_and_sum",
-        title="Open the dataset in a new process, sum all observations",
-        mark=20,
+        title="Open the dataset in a new process and sum all observations",
+        target=20,
         data="episodes",
         setup=lambda job: job,
         run=_open_and_sum,
@@ -209,14 +209,16 @@ WORKLOADS = (
     Workload(
         name="sample_episodes",
         title=f"`sample_episodes({SAMPLE})`",
-        mark=100,
+        target=100,
         data="episodes",
         setup=_sampling,
         run=_sample,
         check=lambda dataset, sampled: sampled,
         warm=True,
         floor=Floor(
-            note=f"copying all bytes of {SAMPLE} episodes with `numpy.copyto`", setup=copying, run=Copying.run_samples
+            note=f"copying all bytes of {SAMPLE} episodes in memory with `numpy.copyto`",
+            setup=copying,
+            run=Copying.run_samples,
         ),
         per="call",
         count=lambda job: CALLS,
@@ -226,13 +228,13 @@ WORKLOADS = (
     Workload(
         name="filter_episodes",
         title="`filter_episodes` on the return, then `total_steps`",
-        mark=50,
+        target=50,
         data="episodes",
         setup=_choosing,
         run=Choosing.run,
         check=lambda choosing, steps: steps,
         warm=True,
-        floor=Floor(note="summing the same rewards, in memory", setup=_rewards, run=Rewards.run),
+        floor=Floor(note="summing the same rewards in memory", setup=_rewards, run=Rewards.run),
         size=1000,
         quick=40,
     ),

@@ -1,4 +1,4 @@
-"""Recording: what it adds to the steps of an environment, saving included."""
+"""Recording: the time added to the steps of an environment, including saving."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ Policy = Callable[[], Any]
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """An environment, a policy that knows nothing, and how many steps to make at least."""
+    """An environment, a random policy and a minimum number of steps."""
 
     env: gym.Env[Any, Any]
     policy: Callable[[gym.Env[Any, Any]], Policy]
     steps: int
 
     def bare(self) -> int:
-        """The steps without recording."""
+        """Run the steps without recording."""
         return roll(self.env, self.policy(self.env), self.steps)
 
     def record(self) -> minari.MinariDataset:
-        """The same steps, recorded and saved."""
+        """Run, record and save the same steps."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             collector = minari.DataCollector(self.env, data_format="hdf5", jpeg_encoding=False)
@@ -42,7 +42,7 @@ class Recording:
 
 
 def roll(env: gym.Env[Any, Any], policy: Policy, steps: int) -> int:
-    """Whole episodes until there were so many steps."""
+    """Run whole episodes until the number of steps is reached."""
     done = 0
     while done < steps:
         env.reset(seed=done)
@@ -54,13 +54,13 @@ def roll(env: gym.Env[Any, Any], policy: Policy, steps: int) -> int:
 
 
 def random_policy(env: gym.Env[Any, Any]) -> Policy:
-    """The same random actions each time it is made."""
+    """Create a policy that draws the same random actions each time."""
     env.action_space.seed(0)
     return env.action_space.sample
 
 
 def drawn_actions(env: gym.Env[Any, Any]) -> Policy:
-    """Actions drawn beforehand, over and over."""
+    """Create a policy that cycles through precomputed actions."""
     env.action_space.seed(0)
     actions = [np.asarray(env.action_space.sample()) for _ in range(997)]
     return itertools.cycle(actions).__next__
@@ -69,7 +69,7 @@ def drawn_actions(env: gym.Env[Any, Any]) -> Policy:
 def _workload(
     name: str,
     title: str,
-    mark: float,
+    target: float,
     make: Callable[[], gym.Env[Any, Any]],
     policy: Callable[[gym.Env[Any, Any]], Policy],
     size: int,
@@ -80,12 +80,12 @@ def _workload(
     return Workload(
         name=name,
         title=title,
-        mark=mark,
+        target=target,
         setup=setup,
         run=Recording.record,
         bare=Recording.bare,
         check=lambda recording, dataset: int(dataset.total_steps),
-        floor=Floor(note="the environment's own steps, without recording", setup=setup, run=Recording.bare),
+        floor=Floor(note="stepping the environment without recording", setup=setup, run=Recording.bare),
         per="step",
         count=lambda job: job.size,
         size=size,
@@ -105,7 +105,5 @@ WORKLOADS = (
     _workload(
         "record_vector", "Record 39 float64 / 28 float32, 200-step episodes", 30, vector_env, drawn_actions, 50_000
     ),
-    _workload(
-        "record_frames", "Record 84×84×3 frames as of a simulator, lossless", 5, frames_env, drawn_actions, 20_000
-    ),
+    _workload("record_frames", "Record 84×84×3 simulator frames, lossless", 5, frames_env, drawn_actions, 20_000),
 )

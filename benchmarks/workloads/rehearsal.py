@@ -1,4 +1,4 @@
-"""Everything once, on a tiny scale: so that first uses, such as late imports, are never timed."""
+"""Warm-up: every operation once on a tiny scale, so that first uses, such as lazy imports, are never timed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One action on a remote, in either release; which servers answer, the environment says."""
+"""One operation on a remote, in either release; environment variables select the servers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FILE = 64 << 10  # bytes
 
 
 def share(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Do it, and tell the seconds that it took after all imports.
+    """Run the operation and return its duration in seconds, without imports.
 
     Raises:
         ValueError: What came is not what was asked for.
@@ -56,15 +56,15 @@ def share(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _prepare(dataset_id: str, files: int, count: int, token: str) -> None:
-    """The dataset of many files, here; and so many small ones on the remote.
+    """Create a local dataset of many files and many small datasets on the remote.
 
     The released package cannot list a bucket with a dataset in the format arrow, so the files of the first
     lie beside the data of one in HDF5.
     """
     noise = np.random.default_rng(0)
-    folder = Path(str(_small(dataset_id).storage.data_path))
+    directory = Path(str(_small(dataset_id).storage.data_path))
     for number in range(files - 2):
-        (folder / f"part-{number:03}.bin").write_bytes(noise.bytes(_FILE))
+        (directory / f"part-{number:03}.bin").write_bytes(noise.bytes(_FILE))
     for number in range(count):
         small = f"bench/small-{number}-v0"
         _small(small)
@@ -79,5 +79,5 @@ def _small(dataset_id: str) -> Any:
 
 
 def minari_of_this_side() -> Any:
-    """Whichever release this interpreter has, imported when the variables are set."""
+    """Import the release of this interpreter after the variables are set."""
     return importlib.import_module("minari")

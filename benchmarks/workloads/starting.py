@@ -1,4 +1,4 @@
-"""Whole programs, timed from outside: the interpreter and every import are in the figure."""
+"""Whole programs, timed from outside, including the interpreter and all imports."""
 
 from __future__ import annotations
 
@@ -40,18 +40,21 @@ GYMNASIUM = Floor(
 
 def _program(name: str, title: str, *command: str) -> Workload:
     return Workload(
-        name=name, title=title, mark=1, command=lambda job: list(command), floor=GYMNASIUM, turns=4, size=0, quick=0
+        name=name, title=title, target=1, command=lambda job: list(command), floor=GYMNASIUM, turns=4, size=0, quick=0
     )
 
 
 WORKLOADS = (
     Workload(
         name="program_open_and_sum",
-        title="The same as a whole program: interpreter and imports, open, sum",
-        mark=20,
+        title="The same as a whole program: interpreter start, imports, open, sum",
+        target=20,
         data="episodes",
         command=lambda job: ["-c", OPEN_AND_SUM],
-        floor=Floor(note="a new process that does so with `numpy.fromfile` and `sum`", command=_read_and_sum),
+        floor=Floor(
+            note="a new process that reads and sums the same file with `numpy.fromfile` and `sum`",
+            command=_read_and_sum,
+        ),
         turns=2,
         size=1000,
         quick=40,

@@ -1,4 +1,4 @@
-"""The same episodes in every format, compressed in several ways: how fast they are, and how small."""
+"""The same episodes in every format and with several compressions: speed and size."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FRAME_STEPS = 160
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """One way to store one kind of episodes.
+    """A way to store one kind of episodes.
 
     Attributes:
         kind: Of episodes, a key of `KINDS`.
@@ -40,7 +40,7 @@ class Form:
 
     @property
     def name(self) -> str:
-        """How a worker is told of it."""
+        """Return the name that is passed to a worker."""
         return "/".join([self.kind, self.data_format, self.compression or "usual", *["jpeg"] * self.jpeg])
 
 
@@ -109,7 +109,7 @@ FORMS = (
 
 
 def measure(form: Form, job: Job) -> dict[str, float]:
-    """Seconds for writing all episodes, for reading all of them and for a window; and the bytes on disk."""
+    """Return the seconds for writing all episodes, reading all of them and reading a window; and the bytes on disk."""
     kind = KINDS[form.kind]
     buffers = kind.make(job.size)
     with root_at(job.scratch / "rehearsal"):

@@ -1,4 +1,4 @@
-"""What a workload is. This package runs under both releases: it imports only what both have."""
+"""The definition of a workload. This package runs under both releases and imports only what both have."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Job:
     """One run of a workload in one process.
 
     Attributes:
-        size: How many episodes, steps or datasets; the workload says which.
-        data: Root of the datasets that were made once for this side.
-        scratch: Root of what this run writes; empty at first, gone afterwards.
+        size: Number of episodes, steps or datasets, depending on the workload.
+        data: Root of the datasets that were created once for this side.
+        scratch: Root of what this run writes; empty at first, deleted afterwards.
     """
 
     size: int
@@ -30,16 +30,16 @@ class Job:
     scratch: Path
 
     def load(self, dataset_id: str) -> minari.MinariDataset:
-        """A dataset of those made for this side; new ones still go to `scratch`."""
+        """Load a dataset created for this side; new ones still go to `scratch`."""
         with root_at(self.data):
             return minari.load_dataset(dataset_id)
 
 
 @contextmanager
-def root_at(folder: Path) -> Iterator[None]:
-    """Let `folder` be the root of the local datasets."""
+def root_at(directory: Path) -> Iterator[None]:
+    """Make `directory` the root of the local datasets."""
     before = os.environ.get(ROOT)
-    os.environ[ROOT] = str(folder)
+    os.environ[ROOT] = str(directory)
     try:
         yield
     finally:
@@ -51,13 +51,13 @@ def root_at(folder: Path) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Data:
-    """Datasets that a side makes once, for all the runs that read them.
+    """Datasets that a side creates once, for all the runs that read them.
 
     Attributes:
-        name: What `Workload.data` calls them.
-        make: Makes them in `Job.scratch`.
-        size: Episodes, or datasets.
-        quick: The same for a try.
+        name: Name used by `Workload.data`.
+        make: Creates them in `Job.scratch`.
+        size: Number of episodes, or of datasets.
+        quick: `size` with `--quick`.
     """
 
     name: str
@@ -68,14 +68,14 @@ class Data:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Floor:
-    """What nothing that does the same can go below, measured in the same run.
+    """A lower bound for the time of a workload, measured in the same run.
 
     Attributes:
-        note: What is measured, for the notes below the table.
-        setup: Makes the state that `run` works on; not timed.
-        run: What is timed.
+        note: Description of what is measured, for the notes below the table.
+        setup: Creates the state that `run` works on; not timed.
+        run: The timed operation.
         command: Instead of both, for programs timed from outside: the arguments of a Python interpreter.
-        at_most: Within how many times the floor the workload should be, where that is asked for.
+        at_most: The largest ratio to the floor that maintainers accept; None for no limit.
     """
 
     note: str
@@ -87,37 +87,37 @@ class Floor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """Something that people do with the library.
+    """A typical use of the library.
 
     Either `setup` and `run`, which a worker calls and times, or `command`, a program that is timed from
     outside, interpreter and imports included.
 
     Attributes:
-        name: How it is chosen on the command line.
-        title: How the table calls it.
-        mark: How many times faster than the released package it should be.
-        floor: What it is compared with besides.
+        name: Name on the command line.
+        title: Title in the table.
+        target: The speedup over the released package that maintainers want to keep.
+        floor: The lower bound it is compared with.
         data: Name of the datasets it reads.
-        released_data: Whether both sides read what the released package wrote.
-        setup: Makes the state that the others work on; not timed.
-        run: What is timed.
-        check: From the state and what `run` returned, a value that both sides must agree on.
-        bare: A run whose time is taken off: the same without the library.
-        warm: Whether `run` is called once before the clock starts.
-        command: From the job, the program: ``["-c", ...]`` for Python, or ``["minari", ...]``.
-        per: What a figure is the cost of, such as "step"; empty for all of the run.
-        count: From the job, by how many of these the time is divided.
+        released_data: True if both sides read what the released package wrote.
+        setup: Creates the state that the others work on; not timed.
+        run: The timed operation.
+        check: Computes, from the state and the result of `run`, a value that both sides must agree on.
+        bare: The same work without the library; its time is subtracted.
+        warm: True to call `run` once before the clock starts.
+        command: Returns the program for a job: ``["-c", ...]`` for Python, or ``["minari", ...]``.
+        per: The unit of a figure, such as "step"; empty for the whole run.
+        count: Returns the number of units that the time of a job is divided by.
         size: `Job.size`.
-        quick: The same for a try.
-        turns: How often a repeat runs it; short ones are noisy.
-        repeats: How often it is run at most, where the released package takes minutes.
-        written: Id of the dataset that `run` makes, whose size on disk is told beside the time.
-        flat_with: Another workload of the same cost for each `per`, at most a fifth below this one's.
+        quick: `size` with `--quick`.
+        turns: Runs for each repeat; short workloads are noisy.
+        repeats: Upper limit for the repeats, where the released package takes minutes.
+        written: Id of the dataset that `run` creates, whose size on disk is reported beside the time.
+        flat_with: Another workload whose cost for each `per` should be no more than a fifth lower.
     """
 
     name: str
     title: str
-    mark: float
+    target: float
     floor: Floor
     data: str | None = None
     released_data: bool = False
@@ -137,5 +137,5 @@ class Workload:
     flat_with: str | None = None
 
     def divisor(self, job: Job) -> int:
-        """By how much the time of a run is divided."""
+        """Return the number that the time of a run is divided by."""
         return 1 if self.count is None else self.count(job)

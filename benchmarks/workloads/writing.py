@@ -1,4 +1,4 @@
-"""Writing: new datasets, episodes for one that is there, and datasets made of others."""
+"""Writing: new datasets, appended episodes, and combinations."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from benchmarks.workloads.workload import Floor, Job, Workload
 from minari.data_collector import EpisodeBuffer
 
 
-WRITTEN = "writing the same bytes to the same disk, a megabyte at a time"
+WRITTEN = "writing the same bytes to the same disk in blocks of one megabyte"
 _AT_A_TIME = 2**20  # bytes; the system takes larger pieces many times more slowly
 
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """Bytes for a file."""
+    """Bytes to write into a file."""
 
     data: bytes
     path: Path
 
     def write(self) -> None:
-        """All of them; the operating system may keep them in memory, as it may for the others."""
+        """Write all bytes; the operating system may keep them in memory, as for the other workloads."""
         view = memoryview(self.data)
         with self.path.open("wb", buffering=0) as file:
             for start in range(0, len(view), _AT_A_TIME):
@@ -34,7 +34,7 @@ class Blob:
 
 
 def blob(job: Job, times: int = 1) -> Blob:
-    """The bytes of as many episodes."""
+    """Return the bytes of as many episodes."""
     return Blob(payload(episodes(job.size)) * times, job.scratch / "floor.bin")
 
 
@@ -51,12 +51,12 @@ def _append_run(state: tuple[minari.MinariDataset, list[EpisodeBuffer]]) -> mina
 
 
 def _combine_setup(job: Job) -> list[minari.MinariDataset]:
-    (job.scratch / "bench").mkdir()  # the released package does not make the folder of the namespace here
+    (job.scratch / "bench").mkdir()  # the released package does not make the directory of the namespace here
     return [job.load(EPISODES), job.load(MORE)]
 
 
 def last_sum(state: Any, dataset: minari.MinariDataset) -> float:
-    """Steps and the sum of the last episode: what was to be written is there."""
+    """Return the steps and the sum of the last episode, to verify that everything was written."""
     last = dataset[dataset.total_episodes - 1]
     return float(dataset.total_steps + last.observations.sum())
 
@@ -65,7 +65,7 @@ WORKLOADS = (
     Workload(
         name="write_hdf5",
         title=f"Write 1,000 episodes of {STEPS} steps (87 MB), HDF5",
-        mark=10,
+        target=10,
         setup=lambda job: episodes(job.size),
         run=lambda buffers: store(EPISODES, buffers),
         check=last_sum,
@@ -77,7 +77,7 @@ WORKLOADS = (
     Workload(
         name="append_hdf5",
         title="Append 200 such episodes to such a dataset",
-        mark=10,
+        target=10,
         data="episodes",
         setup=_append_setup,
         run=_append_run,
@@ -89,7 +89,7 @@ WORKLOADS = (
     Workload(
         name="combine",
         title="Combine two such datasets",
-        mark=30,
+        target=30,
         data="two",
         setup=_combine_setup,
         run=lambda datasets: minari.combine_datasets(datasets, "bench/combined-v0"),

@@ -1,1 +1,1 @@
-"""What knows nothing of datasets: files, JSON, and their limits."""
+"""Infrastructure that knows nothing of datasets: files, locks, threads, JSON, settings."""

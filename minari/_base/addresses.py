@@ -1,4 +1,4 @@
-"""Addresses and what servers say, made fit for messages: without secrets, on one line, and short."""
+"""Addresses and server responses prepared for messages: without secrets, on one line, and short."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _QUERY = re.compile(r"[?#][^\s'\",]*")
 
 
 def without_credentials(text: str) -> str:
-    """Return a text without what stands in addresses before ``@`` and after ``?``.
+    """Return a text without the parts of addresses before ``@`` and after ``?``.
 
     >>> without_credentials("no answer from https://ann:secret@host/x?signature=5")
     'no answer from https://host/x'
@@ -24,7 +24,7 @@ def without_credentials(text: str) -> str:
 
 
 def plain_text(text: object) -> str:
-    r"""Return a text from outside as the part of a message: printable, on one line, and without secrets.
+    r"""Return an untrusted text prepared for a message: printable, on one line, and without secrets.
 
     >>> plain_text("Moved\x1b[2J\nto https://ann:secret@host")
     'Moved\ufffd[2J to https://host'
@@ -35,7 +35,7 @@ def plain_text(text: object) -> str:
 
 
 def is_path(text: Any) -> bool:
-    """Whether somebody has given the path of a directory where an id or an address was expected."""
+    """Return whether the path of a directory was given where an id or an address was expected."""
     if isinstance(text, os.PathLike):
         return True
     return isinstance(text, str) and "://" not in text and (text.startswith(("/", ".", "~")) or "\\" in text)

@@ -1,7 +1,7 @@
-"""Atomic writes, and what makes files and directories outlast a power cut.
+"""Atomic writes, and durable files and directories.
 
-What is written to a dataset that is still being built need not be durable: it outlasts the program as all that
-is written does, and is flushed once, when the dataset appears, instead of after every change.
+Files and directories are built under a name that begins with a dot, beside their destination. They are
+flushed once, when they appear there, and not after every change.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ __all__ = [
     "write_atomically",
 ]
 
-_TO_FLUSH = os.O_RDWR if os.name == "nt" else os.O_RDONLY  # Windows flushes only what may be written to
+_TO_FLUSH = os.O_RDWR if os.name == "nt" else os.O_RDONLY  # Windows flushes only files opened for writing
 _FLUSHING_THREADS = 16
-_MOST_TRIES = 1000  # to make a folder that others remove
+_MOST_TRIES = 1000  # to create a directory that others remove
 
 
 def make_parents(folder: Path) -> list[Path]:
-    """Make a folder with its parents; those that were missing, the outermost first."""
+    """Create a directory with its parents and return the created ones, the outermost first."""
     missing = [folder, *folder.parents]
     missing = missing[: next((n for n, parent in enumerate(missing) if parent.exists()), len(missing))]
     created: list[Path] = []
@@ -44,10 +44,10 @@ def make_parents(folder: Path) -> list[Path]:
 
 
 def make_directory(folder: Path) -> None:
-    """Make a folder with its parents, whoever else makes or removes them at the same moment.
+    """Create a directory with its parents, even if others create or remove them concurrently.
 
     Raises:
-        FileExistsError: something else is in its place, such as a link to a disk that is not mounted.
+        FileExistsError: something else exists at the path, such as a link to a disk that is not mounted.
     """
     for tries_left in reversed(range(_MOST_TRIES)):
         try:
@@ -55,23 +55,23 @@ def make_directory(folder: Path) -> None:
         except FileNotFoundError:
             if not tries_left:
                 raise
-            continue  # a parent was removed since it was made
+            continue  # a parent was removed in the meantime
         except FileExistsError as error:
             try:
                 is_folder = stat.S_ISDIR(folder.stat().st_mode)
             except FileNotFoundError:
                 if folder.is_symlink():
                     raise error from None
-                continue  # removed since
+                continue  # removed in the meantime
             if not is_folder:
                 raise
         return
 
 
 def remove_empty(folders: list[Path]) -> None:
-    """Remove those folders that are empty, the last one first."""
+    """Remove the empty ones of some directories, the last one first."""
     for folder in reversed(folders):
-        with suppress(OSError):  # someone else put something in, so it stays
+        with suppress(OSError):  # no longer empty, so it stays
             folder.rmdir()
 
 
@@ -84,7 +84,7 @@ def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) 
         durable: outlast a power cut; not needed where whoever builds a dataset flushes all of it.
 
     Raises:
-        OSError: the file cannot be written; it is as before, and nothing else is left behind.
+        OSError: the file cannot be written; it is unchanged, and no other file is left behind.
     """
     data = content.encode("utf-8") if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}.partial")
@@ -112,10 +112,10 @@ def _copy_mode(source: Path, target: Path) -> None:
 
 
 def flush_tree(folder: Path) -> None:
-    """Flush all files and folders below a folder, and itself, but for hidden files, which can be made anew.
+    """Flush a directory with all files and directories below it, except hidden files, which can be recreated.
 
     Raises:
-        OSError: the system could not write what it had taken.
+        OSError: the operating system could not write buffered data.
     """
     folders: list[str] = []
     files: list[str] = []
@@ -127,7 +127,7 @@ def flush_tree(folder: Path) -> None:
 
 
 def _in_shares(flush_all: Callable[[list[str]], None], paths: list[str]) -> None:
-    """Flush several at once: a disk takes many requests, and a file system makes one commit of those together."""
+    """Flush several files concurrently: disks handle many requests, and a file system combines their commits."""
     share = -(-len(paths) // _FLUSHING_THREADS)
     if len(paths) <= 2:
         flush_all(paths)
@@ -136,7 +136,7 @@ def _in_shares(flush_all: Callable[[list[str]], None], paths: list[str]) -> None
     with ThreadPoolExecutor(_FLUSHING_THREADS) as threads:
         try:
             running = [threads.submit(flush_all, part) for part in shares]
-        except RuntimeError:  # the process may not have more threads
+        except RuntimeError:  # the process cannot start more threads
             running = []
         for future in running:
             future.result()
@@ -159,7 +159,7 @@ def _flush_folders(paths: list[str]) -> None:
 
 
 def sync_directory(folder: Path) -> None:
-    """Make a rename durable where the system lets a folder be flushed."""
+    """Make a rename durable if the system supports flushing directories."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,7 +1,7 @@
-"""Checksums of columns: made when they are written, compared when they are read.
+"""Checksums of columns: computed when they are written, verified when they are read.
 
-The hash is XXH3 with 64 bits (https://xxhash.com), which costs less than a twentieth of writing the
-bytes. It finds damage, and not intent: whoever may write the values may write their checksum as well.
+The hash is XXH3 with 64 bits (https://xxhash.com), which takes less than a twentieth of the time of writing
+the bytes. It detects damage, not intent: anyone who can write the values can write their checksum too.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SIGN = 1 << 63
 def column_checksum(column: npt.NDArray[Any]) -> int:
     """Return the checksum of a column: of its values, their dtype, and its shape.
 
-    The byte order of the values makes no difference.
+    The byte order of the values does not matter.
 
     >>> column_checksum(np.arange(3)) == column_checksum(np.arange(3, dtype=">i8"))
     True
@@ -31,10 +31,10 @@ def column_checksum(column: npt.NDArray[Any]) -> int:
     False
 
     Args:
-        column: numbers of any shape, or an object array of ``str`` or of ``bytes``, with None where one is missing.
+        column: numbers of any shape, or an object array of ``str`` or of ``bytes``, with None for missing values.
 
     Returns:
-        A signed integer of 64 bits.
+        A signed 64-bit integer.
     """
     seed, is_plain = seed_of(column.dtype, column.shape)
     if not (is_plain and column.flags.c_contiguous):
@@ -44,12 +44,12 @@ def column_checksum(column: npt.NDArray[Any]) -> int:
     return _signed(bytes_checksum(column, seed))
 
 
-#: Return the checksum of bytes, an unsigned integer of 64 bits.
+#: Return the checksum of bytes, an unsigned 64-bit integer.
 #:
 #: Args:
-#:     data: bytes, or what has a buffer of them in one piece.
-#:     seed: the checksum of what comes before, where one is made of several parts; that of :func:`seed_of`
-#:         for the bytes of a column.
+#:     data: bytes, or an object with a contiguous buffer.
+#:     seed: the checksum of the preceding part, for data in several parts; that of :func:`seed_of` for
+#:         the bytes of a column.
 bytes_checksum: Callable[..., int] = xxhash.xxh3_64_intdigest
 
 
@@ -67,9 +67,9 @@ def _checksum_of_objects(column: npt.NDArray[Any]) -> int:
 
 @lru_cache(maxsize=4096)
 def seed_of(dtype: np.dtype[Any], shape: tuple[int, ...]) -> tuple[int, bool]:
-    """Return what makes the same bytes of another dtype or shape another column, and whether they are hashed as such.
+    """Return the seed that distinguishes columns with the same bytes, and whether the bytes are hashed directly.
 
-    Where they are, the checksum of a column is :func:`bytes_checksum` of its bytes with this seed, but for the sign.
+    If they are, the checksum of a column is :func:`bytes_checksum` of its bytes with this seed, except for the sign.
     """
     little = dtype.newbyteorder("<")
     seed = xxhash.xxh3_64_intdigest(f"{little.str}{shape}".encode())

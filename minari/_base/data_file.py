@@ -1,7 +1,7 @@
-"""A data file that another program may be changing, read at the offsets that are asked for.
+"""A data file that may change concurrently, read at given offsets.
 
-Every read copies the bytes, so that a file which is cut while it is read gives fewer bytes, and no
-signal that ends the process.
+Every read copies the bytes, so a file that is truncated during a read returns fewer bytes instead of a signal
+that kills the process.
 """
 
 from __future__ import annotations
@@ -20,47 +20,47 @@ from minari._base.files import open_with_status
 
 __all__ = ["DataFile", "stamp_of"]
 
-#: Bytes that are read where fewer are asked for, since structures are read in many small pieces.
+#: Minimum number of bytes to read, since structures are read in many small parts.
 _READ_AHEAD: Final = 2**14
-#: Linux reads no more than that many pieces of memory in one call.
+#: Maximum number of memory regions that Linux fills in one call.
 _MOST_PIECES: Final = 1000
-#: Bytes between two arrays that are read and thrown away sooner than another call is made.
+#: Bytes between two arrays that are read and discarded rather than making another call.
 _LARGEST_GAP: Final = 64
 _DISCARDED: Final = [np.empty(size, np.uint8) for size in range(_LARGEST_GAP + 1)]
 
 
 def stamp_of(status: os.stat_result) -> tuple[int, ...]:
-    """Return what a file that has changed, or was replaced, does not have any more: size, times, inode and device."""
+    """Return the identity of a file that changes when it is modified or replaced: size, times, inode and device."""
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev
 
 
 class Change(Protocol):
-    """A change to a file that is not in place."""
+    """A change to a file that has not been applied yet."""
 
     @property
     def end(self) -> int:
-        """Where the file ends with it."""
+        """Return the end of the file with the change."""
 
     def patch(self, offset: int, data: memoryview) -> None:
-        """Put it into bytes that were read at an offset."""
+        """Apply the change to bytes that were read at an offset."""
 
 
 class DataFile:
-    """A regular file, open for reading; for one thread at a time, and for as long as a read takes.
+    """A regular file, open for reading; used by one thread at a time, and only for the duration of a read.
 
     Args:
-        path: of the file; a link that leads out of its directory is not followed.
-        change: to the file, which is committed and not in place; what is read is as it is with that.
+        path: path of the file; a link that leads out of its directory is not followed.
+        change: a change that is committed but not applied; reads return the file with this change.
 
     Raises:
-        UnsafePathError: it is no regular file, or a link that leads out of its directory.
+        UnsafePathError: it is not a regular file, or it is a link that leads out of its directory.
         OSError: the file cannot be opened.
 
     Attributes:
-        status: of the file when it was opened.
-        change: to the file, if there is one.
-        size: of the file, in bytes, with the change.
-        stamp: what a file that has changed, or was replaced, does not have any more.
+        status: status of the file when it was opened.
+        change: the change to the file, if any.
+        size: size of the file in bytes, including the change.
+        stamp: the identity of the file, see :func:`stamp_of`.
     """
 
     __slots__ = ("_ahead", "_ahead_at", "_descriptor", "change", "size", "stamp", "status")
@@ -90,10 +90,10 @@ class DataFile:
         return self._descriptor
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """Return bytes at an offset, fewer where the file ends.
+        """Return bytes at an offset, fewer at the end of the file.
 
         Raises:
-            ValueError: the offset lies outside the file.
+            ValueError: the offset is outside the file.
         """
         if not 0 <= offset <= self.size:
             raise ValueError(f"byte {offset} of {self.size}")
@@ -110,10 +110,10 @@ class DataFile:
         """Fill arrays with the bytes at their offsets; neighbors are read in one call.
 
         Args:
-            arrays: offsets, and arrays that lie in one piece.
+            arrays: offsets and contiguous arrays.
 
         Raises:
-            ValueError: the file ends before.
+            ValueError: the file is too short.
         """
         pieces: list[npt.NDArray[Any]] = []
         begin = end = 0
@@ -145,12 +145,12 @@ class DataFile:
             raise ValueError(f"bytes {begin} to {end} of {self.size}")
         if _read_into(self._descriptor, pieces, begin) == end - begin:
             return
-        for piece in pieces:  # the system reads less than 2 GiB at a time, or the file has been cut
+        for piece in pieces:  # the system reads less than 2 GiB per call, or the file has been truncated
             view, done = piece.reshape(-1).view(np.uint8), 0
             while done < piece.nbytes:
                 read = _read_into(self._descriptor, [view[done:]], begin + done)
                 if read == 0:
-                    raise ValueError(f"bytes {begin + done} to {end} are not there any more")
+                    raise ValueError(f"bytes {begin + done} to {end} no longer exist")
                 done += read
             begin += done
 
@@ -173,7 +173,7 @@ if hasattr(os, "preadv"):
     def _read_into(descriptor: int, pieces: list[npt.NDArray[Any]], offset: int) -> int:
         return os.preadv(descriptor, pieces, offset)  # type: ignore[arg-type]
 
-else:  # Windows, where the descriptor has to be moved; nobody else has it
+else:  # Windows, where the position has to be set; no other thread uses the descriptor
 
     def _read_bytes(descriptor: int, size: int, offset: int, /) -> bytes:
         os.lseek(descriptor, offset, os.SEEK_SET)

@@ -1,8 +1,8 @@
-"""Files that somebody else may have written: opened beneath their directory, and read up to a limit.
+"""Untrusted files: opened inside their directory, and read up to a limit.
 
-Every file of a dataset is opened here. A name that comes from data is checked by
-:func:`relative_parts` before it becomes a path, symbolic links are not followed out of the directory,
-and only regular files are opened, so that neither a FIFO nor a device can hold up a reader.
+Every file of a dataset is opened here. A name from data is checked by :func:`relative_parts` before it
+becomes a path, symbolic links out of the directory are not followed, and only regular files are opened, so
+that neither a FIFO nor a device can block a reader.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from minari.errors import UnsafePathError
 if TYPE_CHECKING:
     import ctypes
 else:
-    ctypes = LazyModule("ctypes")  # which only takes the place of a directory
+    ctypes = LazyModule("ctypes")  # used only to exchange directories
 
 
 __all__ = [
@@ -44,12 +44,12 @@ __all__ = [
     "relative_parts",
 ]
 
-#: The most bytes that the metadata of a dataset may have.
+#: Maximum size of the metadata of a dataset.
 METADATA_LIMIT: Final = 64 * 2**20
-#: The most bytes that the metadata of a namespace may have.
+#: Maximum size of the metadata of a namespace.
 NAMESPACE_METADATA_LIMIT: Final = 2**20
 
-#: Only Windows tells text from other files, and only POSIX has the other flags.
+#: Only Windows distinguishes text files, and only POSIX has the other flags.
 _FLAGS: Final = (
     getattr(os, "O_BINARY", 0)
     | getattr(os, "O_CLOEXEC", 0)
@@ -60,25 +60,25 @@ _FLAGS: Final = (
 _READING: Final = os.O_RDONLY | _FLAGS
 _DIRECTORY_FLAGS: Final = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_DIRECTORY", 0)
 _HAS_DIRECTORY_DESCRIPTORS: Final = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
-#: What systems answer where a component of a path is a link and must not be.
+#: Error numbers for a path with a component that is a link but must not be.
 _IS_LINK: Final = frozenset({errno.ELOOP, errno.EMLINK, errno.ENOTDIR, getattr(errno, "EFTYPE", errno.ELOOP)})
-#: What systems answer that cannot exchange, or whose file system cannot.
+#: Error numbers of systems or file systems that do not support the exchange.
 _CANNOT_EXCHANGE: Final = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM})
-_READ_AT_ONCE: Final = 1 << 20  # bytes; a file may be much shorter than its size says
+_READ_AT_ONCE: Final = 1 << 20  # bytes; a file may be much shorter than its reported size
 _FORBIDDEN: Final = frozenset("\\:\0")
 
 
 def relative_parts(name: str) -> tuple[str, ...]:
-    """Return the parts of a relative name that comes from data, checked.
+    """Return the parts of a relative name from data, checked.
 
     >>> relative_parts("data/metadata.json")
     ('data', 'metadata.json')
 
     Args:
-        name: its parts joined by ``/``.
+        name: the name, with parts joined by ``/``.
 
     Raises:
-        UnsafePathError: a part is empty, ``.`` or ``..``, or has a character that separates parts or
+        UnsafePathError: a part is empty, ``.`` or ``..``, or contains a character that separates parts or
             names a stream on some system.
     """
     parts = _plain_parts(name) if isinstance(name, str) else ()
@@ -90,30 +90,30 @@ def relative_parts(name: str) -> tuple[str, ...]:
     return parts
 
 
-@lru_cache(maxsize=4096)  # the same files are opened again and again
+@lru_cache(maxsize=4096)  # the same files are opened repeatedly
 def _plain_parts(name: str) -> tuple[str, ...]:
-    """The parts of a name; none where one of them is not plain, or the system cannot be given the name."""
+    """Return the parts of a name; empty if a part is not plain, or the operating system cannot represent the name."""
     parts = tuple(name.split("/"))
     try:
         os.fsencode(name)
-    except UnicodeEncodeError:  # JSON may hold halves of characters
+    except UnicodeEncodeError:  # JSON may contain lone surrogates
         return ()
     return parts if all(part.strip(".") and _FORBIDDEN.isdisjoint(part) for part in parts) else ()
 
 
 class Directory:
-    """A directory, open, whose files are opened beneath it.
+    """An open directory; files are opened relative to it.
 
-    A link is followed only where it leads to a regular file inside the directory.
+    A link is followed only if it leads to a regular file inside the directory.
 
     Args:
-        path: of the directory. That it may itself be reached through links is the caller's affair.
+        path: path of the directory. The caller decides whether it may contain links.
 
     Raises:
         FileNotFoundError, NotADirectoryError: there is no such directory.
 
     Attributes:
-        path: of the directory.
+        path: path of the directory.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -129,32 +129,32 @@ class Directory:
         self.close()
 
     def close(self) -> None:
-        """Close the directory; files that were opened in it stay open."""
+        """Close the directory; files opened in it stay open."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
     def open(self, name: str, flags: int = os.O_RDONLY) -> int:
-        """Open a regular file beneath the directory and return its descriptor.
+        """Open a regular file inside the directory and return its descriptor.
 
         Args:
-            name: relative to the directory, its parts joined by ``/``.
-            flags: as for :func:`os.open`; not to be combined with ``os.O_CREAT``.
+            name: relative to the directory, with parts joined by ``/``.
+            flags: as for :func:`os.open`, without ``os.O_CREAT``.
 
         Raises:
-            UnsafePathError: the name leads out of the directory, by itself or through a link, or is
-                that of something else than a regular file.
+            UnsafePathError: the name leads out of the directory, by itself or through a link, or does not
+                refer to a regular file.
             OSError: the file cannot be opened.
         """
         return self.open_sized(name, flags)[0]
 
     def open_sized(self, name: str, flags: int = os.O_RDONLY) -> tuple[int, int]:
-        """The same, with the number of bytes that the file has."""
+        """Open a file as :meth:`open` does, and return its descriptor and size."""
         descriptor = self._descriptor_of(name, flags)
         return descriptor, _checked(descriptor, self.path, name).st_size
 
     def directory(self, name: str) -> Directory:
-        """Open a directory beneath the directory, whose files are opened faster than from here.
+        """Open a subdirectory; files in it are opened faster than from here.
 
         Args:
             name: as for :meth:`open`.
@@ -168,22 +168,22 @@ class Directory:
         if _HAS_DIRECTORY_DESCRIPTORS:
             inner._descriptor = self._descriptor_of(name, _DIRECTORY_FLAGS)
         else:
-            os.scandir(inner.path).close()  # as there is one
+            os.scandir(inner.path).close()  # as ``inner.path`` exists
             inner.path = os.path.join(self.path, *self._resolved(name))
         return inner
 
     def create(self, name: str, flags: int = os.O_RDWR) -> int:
-        """Open a regular file beneath the directory for writing and return its descriptor.
+        """Open a regular file inside the directory for writing and return its descriptor.
 
-        The file, and the directories around it, are made where missing. No link is followed.
+        The file, and the directories that contain it, are created if missing. No link is followed.
 
         Args:
             name: as for :meth:`open`.
             flags: as for :func:`os.open`; ``os.O_CREAT`` is added.
 
         Raises:
-            UnsafePathError: the name leads out of the directory, or there is a link, a file with
-                several names, or something else than a regular file in its place.
+            UnsafePathError: the name leads out of the directory, or refers to a link, a file with several
+                names, or something other than a regular file.
             OSError: the file cannot be opened.
         """
         parts = relative_parts(name)
@@ -194,7 +194,7 @@ class Directory:
                 self._make_parents(parts[:-1])
                 descriptor = self._opened(parts, flags | os.O_CREAT)
         except OSError as error:
-            if error.errno not in {*_IS_LINK, errno.EISDIR, errno.ENXIO}:  # the last one of a pipe
+            if error.errno not in {*_IS_LINK, errno.EISDIR, errno.ENXIO}:  # ENXIO is that of a pipe
                 raise
             raise _occupied(self.path, name) from None
         if _checked(descriptor, self.path, name).st_nlink > 1:
@@ -220,27 +220,27 @@ class Directory:
                 os.close(directory)
 
     def read(self, name: str, limit: int) -> bytes:
-        """Return the content of a regular file beneath the directory.
+        """Return the content of a regular file inside the directory.
 
         Args:
             name: as for :meth:`open`.
-            limit: the most bytes that it may have.
+            limit: maximum size of the file.
 
         Raises:
-            UnsafePathError: as :meth:`open` does, or the file is larger than ``limit``.
+            UnsafePathError: as for :meth:`open`, or the file is larger than ``limit``.
             OSError: the file cannot be opened or read.
         """
         return _content(*self.open_sized(name), os.path.join(self.path, name), limit)
 
     def inner(self, name: str) -> Directory:
-        """Open a directory in this one, which is not followed where it is a link.
+        """Open a subdirectory, which must not be a link.
 
         Args:
-            name: of one part.
+            name: a single part.
 
         Raises:
-            UnsafePathError: it is a link, or no directory.
-            FileNotFoundError: there is none of that name.
+            UnsafePathError: it is a link, or not a directory.
+            FileNotFoundError: it does not exist.
         """
         (part,) = relative_parts(name)
         found = object.__new__(Directory)
@@ -260,7 +260,7 @@ class Directory:
         return found
 
     def kind(self, name: str) -> int | None:
-        """Return what an entry is, as :func:`stat.S_IFMT` does, without following it; None where it is missing."""
+        """Return the type of an entry, as :func:`stat.S_IFMT` does, without following links; None if it is missing."""
         path = name if self._descriptor is not None else os.path.join(self.path, name)
         try:
             return stat.S_IFMT(os.stat(path, dir_fd=self._descriptor, follow_symlinks=False).st_mode)
@@ -272,7 +272,7 @@ class Directory:
         return sorted(os.listdir(self.path if self._descriptor is None else self._descriptor))
 
     def entries(self) -> list[tuple[str, int]]:
-        """Return the names of the entries, sorted, each with its kind as :meth:`kind` says; 0 for a link or no file."""
+        """Return the sorted names of the entries, each with its type as returned by :meth:`kind`; 0 for links."""
         with os.scandir(self.path if self._descriptor is None else self._descriptor) as entries:
             return sorted(
                 (
@@ -287,10 +287,10 @@ class Directory:
             )
 
     def move(self, name: str, target: Directory, new_name: str | None = None) -> None:
-        """Move an entry into another directory, in the place of what has its name there, which is not followed.
+        """Move an entry into another directory, replacing an entry of the same name there without following it.
 
         Raises:
-            OSError: it cannot be moved.
+            OSError: the entry cannot be moved.
         """
         new_name = name if new_name is None else new_name
         if self._descriptor is None or target._descriptor is None:
@@ -307,7 +307,7 @@ class Directory:
                 raise
             resolved = self._resolved(name)
             if resolved == parts and error.errno == errno.ENOTDIR:
-                raise  # there is no link, but a file where a directory was expected
+                raise  # not a link, but a file where a directory was expected
         try:
             return self._opened(resolved, flags)
         except OSError as error:
@@ -319,7 +319,7 @@ class Directory:
             ) from error
 
     def _opened(self, parts: tuple[str, ...], flags: int) -> int:
-        if self._descriptor is None:  # no descriptors of directories on this system
+        if self._descriptor is None:  # this system has no descriptors of directories
             return _open_checking_links(self.path, parts, flags)
         *parents, last = parts
         directory = self._descriptor
@@ -335,7 +335,7 @@ class Directory:
                 os.close(directory)
 
     def _resolved(self, name: str) -> tuple[str, ...]:
-        """Where a name leads that may have links in it, as parts without links."""
+        """Return the target of a name that may contain links, as parts without links."""
         base = os.path.realpath(self.path)
         target = os.path.realpath(os.path.join(base, name))
         if os.path.commonpath([base, target]) != base:
@@ -347,15 +347,15 @@ class Directory:
 
 
 class FilesBeneath:
-    """The files beneath a directory, opened as :class:`Directory` opens them, where few are of each directory in it.
+    """The files inside a directory, opened as :class:`Directory` opens them, for few files in each subdirectory.
 
-    The directory itself is not kept open, which saves calls of the system; the one around the last file is.
+    The directory itself is not kept open, which saves system calls; the parent of the last file is.
 
     Args:
-        path: of the directory.
+        path: path of the directory.
 
     Attributes:
-        path: of the directory.
+        path: path of the directory.
     """
 
     __slots__ = ("_around", "_descriptor", "path")
@@ -372,7 +372,7 @@ class FilesBeneath:
         self._leave()
 
     def open_sized(self, name: str) -> tuple[int, int]:
-        """Open a file for reading as :meth:`Directory.open_sized` does, and raise what that raises."""
+        """Open a file for reading like :meth:`Directory.open_sized`, with the same exceptions."""
         parts = relative_parts(name)
         if len(parts) == 2 and _HAS_DIRECTORY_DESCRIPTORS:
             try:
@@ -382,11 +382,11 @@ class FilesBeneath:
                     raise
             else:
                 return descriptor, _checked(descriptor, self.path, name).st_size
-        with Directory(self.path) as directory:  # which tells links that lead out from others
+        with Directory(self.path) as directory:  # distinguishes links that lead out
             return directory.open_sized(name)
 
     def read(self, name: str, limit: int) -> bytes:
-        """Return the content of a file as :meth:`Directory.read` does, and raise what that raises."""
+        """Return the content of a file like :meth:`Directory.read`, with the same exceptions."""
         return _content(*self.open_sized(name), f"{self.path}{os.sep}{name}", limit)
 
     def _opened(self, around: str, name: str) -> int:
@@ -403,27 +403,27 @@ class FilesBeneath:
 
 
 def open_regular(path: str | os.PathLike[str], flags: int = os.O_RDONLY, *, links: bool = True) -> int:
-    """Open a regular file and return its descriptor; as :func:`open_with_status` does."""
+    """Open a regular file and return its descriptor, like :func:`open_with_status`."""
     return open_with_status(path, flags, links=links)[0]
 
 
 def open_with_status(
     path: str | os.PathLike[str], flags: int = os.O_RDONLY, *, links: bool = True
 ) -> tuple[int, os.stat_result]:
-    """Open a regular file and return its descriptor, and its status, by which it was told from others.
+    """Open a regular file and return its descriptor and its status.
 
     Args:
-        path: of the file.
-        flags: as for :func:`os.open`; not to be combined with ``os.O_CREAT``.
-        links: whether a link to a file in the same directory is followed, which is right for reading.
+        path: path of the file.
+        flags: as for :func:`os.open`, without ``os.O_CREAT``.
+        links: True to follow a link to a file in the same directory, which is safe for reading.
 
     Raises:
-        UnsafePathError: it is a link that leads out of its directory, or any link where none is followed,
-            or no regular file.
+        UnsafePathError: it is a link that leads out of its directory, any link if links are not followed, or
+            not a regular file.
         OSError: the file cannot be opened.
     """
     text = os.fspath(path)
-    try:  # most files are no links, and their directory need not be opened for them
+    try:  # most files are not links, and their directory need not be opened
         descriptor = os.open(text, flags | _FLAGS)
     except OSError as error:
         if error.errno not in _IS_LINK or not os.path.islink(text):
@@ -443,10 +443,10 @@ def open_with_status(
 
 
 def read_regular(path: str | os.PathLike[str], limit: int, *, links: bool = True) -> bytes:
-    """Return the content of a regular file of no more than ``limit`` bytes.
+    """Return the content of a regular file of at most ``limit`` bytes.
 
     Raises:
-        UnsafePathError: as :func:`open_regular` does, or the file is larger.
+        UnsafePathError: as for :func:`open_regular`, or the file is larger.
         OSError: the file cannot be opened or read.
     """
     descriptor, status = open_with_status(path, links=links)
@@ -454,7 +454,7 @@ def read_regular(path: str | os.PathLike[str], limit: int, *, links: bool = True
 
 
 def read_at(descriptor: int, offset: int, size: int) -> bytes:
-    """Return bytes of an open file at an offset, fewer where it ends."""
+    """Return bytes of an open file at an offset, fewer at its end."""
     if hasattr(os, "pread"):
         return os.pread(descriptor, size, offset)
     os.lseek(descriptor, offset, os.SEEK_SET)
@@ -462,7 +462,7 @@ def read_at(descriptor: int, offset: int, size: int) -> bytes:
 
 
 def is_directory(path: str | os.PathLike[str]) -> bool:
-    """Whether there is a directory at a path, which is no link to one."""
+    """Return whether a path is a directory and not a link."""
     try:
         return stat.S_ISDIR(os.lstat(path).st_mode)
     except (OSError, ValueError):
@@ -470,15 +470,15 @@ def is_directory(path: str | os.PathLike[str]) -> bool:
 
 
 def exchange(first: str | os.PathLike[str], second: str | os.PathLike[str]) -> bool:
-    """Exchange two entries of a file system in one step, so that both names always exist.
+    """Exchange two entries of a file system atomically, so that both names exist at every moment.
 
     Links are exchanged themselves.
 
     Returns:
-        Whether it was done; False where the system or the file system cannot.
+        True on success; False if the system or the file system does not support it.
 
     Raises:
-        OSError: it can, and refuses: one of the entries does not exist, or permission is missing.
+        OSError: the exchange failed: one of the entries does not exist, or permission is missing.
     """
     call = _exchange_call()
     if call is None:
@@ -492,7 +492,7 @@ def exchange(first: str | os.PathLike[str], second: str | os.PathLike[str]) -> b
 
 
 def _exchange_call() -> Any:
-    """The function of the system's C library, None where it has none."""
+    """Return the function of the C library, None if it has none."""
     if sys.platform not in ("linux", "darwin"):
         return None
     library = ctypes.CDLL(None, use_errno=True)
@@ -521,9 +521,9 @@ def _occupied(directory: str, name: str) -> UnsafePathError:
 
 
 def _checked(descriptor: int, directory: str | None, name: str) -> os.stat_result:
-    """The status of a file that is open, where it is a regular one; otherwise its descriptor is closed.
+    """Return the status of an open file if it is regular; otherwise close it and raise.
 
-    Without a directory the name is a path, which is split only where it has to be shown.
+    Without a directory, the name is a path, which is split only for messages.
     """
     try:
         status = os.fstat(descriptor)
@@ -541,7 +541,7 @@ def _checked(descriptor: int, directory: str | None, name: str) -> os.stat_resul
 
 
 def _content(descriptor: int, expected: int, path: str, limit: int) -> bytes:
-    """The content of a file, which is closed; it may have become longer or shorter than was expected."""
+    """Return the content of a file and close it; its length may differ from the expected one."""
     parts: list[bytes] = []
     size = 0
     try:
@@ -569,5 +569,5 @@ def _too_large(path: str, limit: int) -> UnsafePathError:
 
 METADATA_FILE_NAME: Final = "metadata.json"
 NAMESPACE_METADATA_FILENAME: Final = "namespace_metadata.json"
-#: The hidden directory, below the root, of recordings that are not datasets yet.
+#: Hidden directory, below the root, of recordings that are not datasets yet.
 RECORDINGS_DIRECTORY: Final = ".recordings"

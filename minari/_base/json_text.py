@@ -1,4 +1,4 @@
-"""JSON that somebody else may have written."""
+"""JSON from untrusted sources."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["parse_json", "shortened"]
 _STRINGS: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _STEPS: Final = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _NO_BRACKETS: Final = bytes(set(range(256)) - _STEPS.keys())
-_MOST_LEVELS = 200  # of lists and objects in each other, which every function that goes through them can follow
-_LONGEST_REPR = 200  # characters of a value that a message shows
+_MOST_LEVELS = 200  # of nested lists and objects; every recursive function can handle them
+_LONGEST_REPR = 200  # characters of a value in a message
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Return the value of a JSON text; :func:`json.loads` with every failure a ``ValueError``.
+    """Return the value of a JSON text, like :func:`json.loads`, but raise ``ValueError`` for every failure.
 
     >>> parse_json(b'{"total_steps": 3}')
     {'total_steps': 3}
@@ -37,7 +37,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def _levels(text: str | bytes) -> int:
-    """How deeply a text that is JSON is nested, from its brackets: a twentieth of the time that its values take."""
+    """Return the nesting depth of a JSON text, counting its brackets: twenty times as fast as parsing its values."""
     if isinstance(text, bytes):
         text = text.decode(json.detect_encoding(text), "surrogatepass")
     brackets = _STRINGS.sub("", text).encode("utf-8", "surrogatepass").translate(None, _NO_BRACKETS)
@@ -45,7 +45,7 @@ def _levels(text: str | bytes) -> int:
 
 
 def shortened(value: object) -> str:
-    """Return the ``repr`` of a value from data, cut to the length of a message.
+    """Return the ``repr`` of a value from data, truncated for a message.
 
     >>> shortened("x" * 1000)[-9:]
     'xxxxxx...'

@@ -1,12 +1,12 @@
 """Modules that are imported when they are first used, in two forms.
 
-They are few, each because what it brings takes longer to load than many a program runs that has no
-use for it: the public names of :mod:`minari`, so that ``import minari`` and ``minari --help`` do not
-wait for Gymnasium; and libraries behind rare questions, such as the arithmetic of versions. Type
-checkers are shown plain imports in their place, under ``TYPE_CHECKING``.
+There are few of them, each because loading takes longer than many programs that do not use it: the public
+names of :mod:`minari`, so that ``import minari`` and ``minari --help`` do not wait for Gymnasium; and
+libraries for rare operations, such as comparing versions. Type checkers see plain imports instead, under
+``TYPE_CHECKING``.
 
-Python locks a module while a thread imports it, and a forked child inherits that lock without the thread
-that would release it. A fork therefore waits for the imports that :func:`import_late` has begun.
+Python locks a module while a thread imports it, and a forked child inherits that lock without the thread that
+would release it. A fork therefore waits for the imports started by :func:`import_late`.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from typing import Any, Final
 
 __all__ = ["LazyModule", "import_late", "lazy_package"]
 
-_PATIENCE: Final = 30.0  # seconds that a fork waits; an import may itself wait for the thread that forks
+_PATIENCE: Final = 30.0  # seconds that a fork waits; the import may itself wait for the forking thread
 
 _imported: set[str] = set()
-_importing: list[int] = []  # the threads that import something, once for each import
-_changed = threading.Condition()  # guards that list, and is held during a fork
+_importing: list[int] = []  # the threads that are importing, once for each import
+_changed = threading.Condition()  # guards that list and is held during a fork
 
 
 def import_late(name: str) -> Any:
-    """Import a module while other threads may run, one of which may fork.
+    """Import a module while other threads are running, one of which may fork.
 
     Args:
-        name: of the module, with its package.
+        name: full name of the module.
     """
     if name in _imported:
         return importlib.import_module(name)
@@ -71,26 +71,26 @@ if hasattr(os, "register_at_fork"):
 
 
 class LazyModule:
-    """Stands for a module, which is imported when one of its attributes is first asked for.
+    """Placeholder for a module that is imported when one of its attributes is first used.
 
     >>> calendar = LazyModule("calendar")
     >>> calendar.isleap(2024)
     True
 
-    Where the module is a package, the modules in it count as its attributes.
+    If the module is a package, its submodules count as attributes.
 
     Args:
-        name: of the module, with its package.
+        name: full name of the module.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     def __getattr__(self, attribute: str) -> Any:
-        if attribute.startswith("__"):  # what tools ask of every object
+        if attribute.startswith("__"):  # tools access them on every object
             raise AttributeError(f"{self!r} has no attribute {attribute!r}", name=attribute, obj=self)
         module = import_late(self._name)
-        if not hasattr(module, attribute):  # a submodule that nobody has imported yet
+        if not hasattr(module, attribute):  # a submodule that has not been imported yet
             import_late(f"{self._name}.{attribute}")
         return getattr(module, attribute)
 
@@ -101,15 +101,15 @@ class LazyModule:
 def lazy_package(
     package: str, homes: Mapping[str, tuple[str, ...]] | None = None
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """What a package calls ``__getattr__`` and ``__dir__`` (PEP 562), for its submodules and public names.
+    """Return ``__getattr__`` and ``__dir__`` of a package (PEP 562) for its submodules and public names.
 
     Args:
-        package: its ``__name__``.
-        homes: for each module that public names of the package come from, these names.
+        package: the ``__name__`` of the package.
+        homes: the public names of the package, by the module that defines them.
 
     Returns:
-        ``__getattr__``, which imports what is asked for and leaves it in the package, so that it is
-        asked but once for each name; and ``__dir__``, which tells what can be asked for.
+        ``__getattr__``, which imports a name and stores it in the package, so that it is called only once for
+        each name; and ``__dir__``, which lists the names.
     """
     module_of = {name: module for module, names in (homes or {}).items() for name in names}
     this = sys.modules[package]
@@ -129,13 +129,13 @@ def lazy_package(
 
 
 def _submodule(package: str, name: str) -> Any:
-    """A submodule by its name; None where the package has none of that name."""
-    if name.startswith("__"):  # what tools ask of every module
+    """Import a submodule by its name; None if the package has none of that name."""
+    if name.startswith("__"):  # tools access them on every module
         return None
     full_name = f"{package}.{name}"
     try:
         return import_late(full_name)
     except ModuleNotFoundError as error:
-        if error.name != full_name:  # it is there, and something that it needs is not
+        if error.name != full_name:  # it exists, but one of its imports is missing
             raise
         return None

@@ -1,8 +1,8 @@
-"""Locks that keep two programs, or two threads, from writing one dataset at the same time.
+"""Locks that prevent concurrent writes to a dataset by programs or threads.
 
-They are the system's own locks on open files, so they go with a process that is killed. A forked child
-does not keep what its parent has locked: it closes the descriptors at once. Where a file system has no
-locks, writing goes on without them, with one warning.
+They are locks of the operating system on open files, so they are released when a process is killed. A forked
+child does not hold the locks of its parent: it closes the descriptors immediately. If a file system does not
+support locks, writing continues without them, with one warning.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ __all__ = [
 
 LOCK_NAME: Final = ".lock"
 
-#: What systems say where another program holds the lock, and where there are no locks.
+#: Error numbers for a lock held by another program, and for systems without locks.
 _TAKEN: Final = frozenset({errno.EACCES, errno.EAGAIN, errno.EDEADLK, errno.EWOULDBLOCK})
 _NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL})
 _HDF5_VARIABLE: Final = "HDF5_USE_FILE_LOCKING"
-_PAUSES: Final = (0.002, 0.05)  # seconds between two tries, the shortest and the longest
+_PAUSES: Final = (0.002, 0.05)  # minimum and maximum seconds between two attempts
 _OWNER_LIMIT: Final = 4096  # bytes
 _OF_DIRECTORY: Final = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 if sys.platform == "win32":
     import msvcrt
 
-    _FAR: Final = 0x7FFFFFFE  # a byte far from the data, since locked bytes cannot be read on Windows
+    _FAR: Final = 0x7FFFFFFE  # far from the data, since locked bytes cannot be read on Windows
 
     def _lock(descriptor: int, shared: bool) -> None:
         os.lseek(descriptor, _FAR, os.SEEK_SET)
@@ -79,7 +79,7 @@ _warned = False
 
 @contextmanager
 def waiting_at_most(seconds: float | None) -> Iterator[None]:
-    """Let the block wait that long for each lock; None for as long as ``MINARI_LOCK_TIMEOUT`` says."""
+    """Limit the wait for each lock in the block; None for ``MINARI_LOCK_TIMEOUT``."""
     token = _timeout.set(seconds)
     try:
         yield
@@ -88,33 +88,33 @@ def waiting_at_most(seconds: float | None) -> Iterator[None]:
 
 
 class Lock:
-    """A file that this process has locked, on POSIX in the way that HDF5 libraries do.
+    """A file locked by this process, on POSIX in the same way as by HDF5 libraries.
 
     Args:
-        path: of the file, which is not followed where it is a link.
-        create: whether to make the file where it is missing.
-        directory: whether it is a directory.
+        path: path of the file, which must not be a link.
+        create: True to create a missing file.
+        directory: True if it is a directory.
     """
 
     def __init__(self, path: Path, *, create: bool = False, directory: bool = False) -> None:
         self.path, self.thread = path, threading.get_ident()
         self._descriptor: int | None = os.open(path, _OF_DIRECTORY) if directory else _opened(path, create)
-        _held.add(self)  # before it is locked, so that no fork comes in between
+        _held.add(self)  # before it is locked, so that no fork happens in between
 
     @property
     def is_held(self) -> bool:
-        """Whether this process has it; a forked child does not."""
+        """Return whether this process holds the lock; a forked child does not."""
         return self._descriptor is not None
 
     def is_at_its_path(self) -> bool:
-        """Whether the file has not been removed or replaced since it was opened."""
+        """Return whether the file has not been removed or replaced since it was opened."""
         try:
             return self._descriptor is not None and os.path.samestat(os.fstat(self._descriptor), os.lstat(self.path))
         except FileNotFoundError:
             return False
 
     def take(self) -> bool:
-        """Lock the file; False where another program, or another thread, has it."""
+        """Lock the file; return False if another program or thread holds the lock."""
         if self._descriptor is None:
             return False
         if os.environ.get(_HDF5_VARIABLE, "").upper() in ("FALSE", "0"):
@@ -131,7 +131,7 @@ class Lock:
         return True
 
     def write_owner(self) -> None:
-        """Put down in the file who has it, for the message of those who wait."""
+        """Write the owner into the file, for the message shown to waiting programs."""
         with suppress(OSError):
             if self._descriptor is not None:
                 os.ftruncate(self._descriptor, 0)
@@ -139,10 +139,10 @@ class Lock:
                 os.write(self._descriptor, _owner())
 
     def release(self, *, clear: bool = False) -> None:
-        """Give it up; done a second time, or in a forked child, it has no effect.
+        """Release the lock; has no effect the second time, or in a forked child.
 
         Args:
-            clear: whether to remove what :meth:`write_owner` has written.
+            clear: True to remove the owner written by :meth:`write_owner`.
         """
         descriptor, self._descriptor = self._descriptor, None
         _held.discard(self)
@@ -150,7 +150,7 @@ class Lock:
             with suppress(OSError):
                 if clear:
                     os.ftruncate(descriptor, 0)
-                _unlock(descriptor)  # closing does not, where a child of a fork has not closed it yet
+                _unlock(descriptor)  # closing does not unlock while a forked child still has the descriptor
             os.close(descriptor)
 
     def _close_in_child(self) -> None:
@@ -166,12 +166,12 @@ def _opened(path: Path, create: bool) -> int:
         except FileNotFoundError:
             if not create:
                 raise
-        with suppress(FileExistsError):  # made by another program at the same moment
+        with suppress(FileExistsError):  # created concurrently by another program
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666))
 
 
 def try_lock(path: Path, *, create: bool = True) -> Lock | None:
-    """Lock a file, or return None where another program has it."""
+    """Lock a file, or return None if another program holds the lock."""
     found = Lock(path, create=create)
     try:
         if found.take():
@@ -184,7 +184,7 @@ def try_lock(path: Path, *, create: bool = True) -> Lock | None:
 
 
 def directory_lock(path: Path) -> Lock | None:
-    """Lock a directory that is being built, so that :func:`is_locked` tells; None where that is not possible."""
+    """Lock a directory that is being built, as seen by :func:`is_locked`; None if that is not possible."""
     try:
         found = Lock(path, directory=True)
     except OSError:
@@ -198,15 +198,15 @@ def directory_lock(path: Path) -> Lock | None:
 
 
 def lock(path: Path, what: Path, *, create: bool = False) -> Lock:
-    """Lock a file; another program that has it is waited for, as long as :func:`waiting_at_most` says.
+    """Lock a file, waiting for another program as long as :func:`waiting_at_most` allows.
 
     Args:
-        path: of the file.
-        what: it stands for, for the message.
-        create: whether to make the file where it is missing.
+        path: path of the file.
+        what: the locked object, for the message.
+        create: True to create a missing file.
 
     Raises:
-        DatasetBusyError: another program still has it.
+        DatasetBusyError: another program still holds the lock.
         OSError: the file cannot be opened.
     """
     wanted = _timeout.get()
@@ -218,7 +218,7 @@ def lock(path: Path, what: Path, *, create: bool = False) -> Lock:
             if found.take():
                 if found.is_at_its_path():
                     return found
-                found.release()  # the dataset was deleted or replaced while it was waited for
+                found.release()  # the dataset was deleted or replaced during the wait
                 continue
             is_own = _is_held_by_this_thread(found)
         except BaseException:
@@ -236,14 +236,14 @@ def lock(path: Path, what: Path, *, create: bool = False) -> Lock:
 
 
 def _is_held_by_this_thread(wanted: Lock) -> bool:
-    """Whether waiting would never end."""
+    """Return whether this thread holds the lock, so that waiting would never end."""
     return any(
         other is not wanted and other.thread == wanted.thread and other.path == wanted.path for other in set(_held)
     )
 
 
 def is_locked(path: Path) -> bool:
-    """Whether another program has a file or directory locked at this moment; False where that cannot be told."""
+    """Return whether another program has locked a file or directory; False if that cannot be determined."""
     try:
         descriptor = os.open(path, _OF_DIRECTORY) if is_directory(path) else open_regular(path)
     except (OSError, MinariError):
@@ -260,18 +260,19 @@ def is_locked(path: Path) -> bool:
 
 @contextmanager
 def folder_lock(folder: Path) -> Iterator[Lock]:
-    """Be the only writer of a dataset.
+    """Lock a dataset for writing.
 
-    Another one is waited for, as long as ``MINARI_LOCK_TIMEOUT`` or the caller of the writing function says.
+    Wait for another writer for ``MINARI_LOCK_TIMEOUT`` seconds, or as long as the caller of the writing
+    function allows.
 
     Args:
-        folder: of its data, where a hidden file is locked.
+        folder: directory of its data, where a hidden file is locked.
 
     Yields:
-        The lock; where the block goes on in a forked child, that does not hold it.
+        The lock; it is not held in a forked child that continues the block.
 
     Raises:
-        DatasetBusyError: another program is still writing the dataset.
+        DatasetBusyError: another program is still writing to the dataset.
     """
     held = lock(folder / LOCK_NAME, folder, create=True)
     try:
@@ -293,7 +294,7 @@ def _owner() -> bytes:
 
 
 def _owner_of(path: Path) -> str:
-    """Who has locked a dataset, as far as the file of the lock tells; anybody may have written that."""
+    """Return the owner of a lock according to its file, which is not trusted."""
     with suppress(OSError, ValueError, MinariError):
         owner = parse_json(read_regular(path, _OWNER_LIMIT, links=False)) if path.name == LOCK_NAME else None
         if isinstance(owner, dict) and {"host", "pid", "since", "program"} <= owner.keys():
@@ -307,7 +308,7 @@ def _warn_about_no_locks(reason: str) -> None:
     if not _warned:
         _warned = True
         warn(
-            f"{reason}, so nothing keeps two programs from writing one dataset at the same time; see to it yourself.",
+            f"{reason}, so concurrent writes to a dataset are not prevented; let only one program write to it.",
         )
 
 
@@ -318,11 +319,11 @@ def _close_in_child() -> None:
 
 
 class ThreadLock:
-    """Lets one thread at a time do something: ``with lock.current: ...``.
+    """Lock between threads that works across forks: ``with lock.current: ...``.
 
     Attributes:
-        current: the lock, which a thread may take several times. In the child of a fork it is another
-            one, since the thread that held it does not exist there.
+        current: a reentrant lock. A forked child gets a new one, since the thread that held the old one does
+            not exist there.
     """
 
     _all: ClassVar[weakref.WeakSet[ThreadLock]] = weakref.WeakSet()
@@ -333,7 +334,7 @@ class ThreadLock:
 
     @classmethod
     def renew_all(cls) -> None:
-        """Replace each lock in the child of a fork, where whoever held it does not exist."""
+        """Replace every lock in a forked child, where its owner does not exist."""
         for lock in list(cls._all):
             lock.current = threading.RLock()
 

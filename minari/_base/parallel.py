@@ -1,22 +1,26 @@
-"""Threads that compress and decompress, shared by all that does so in this process."""
+"""Many calls at once, in threads."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import chain, islice
 from typing import TypeVar
 
 
-_A = TypeVar("_A")
-_B = TypeVar("_B")
+__all__ = ["map_in_batches", "parallel_map"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_POLLED_EVERY = 0.2  # seconds
 
 _pool: ThreadPoolExecutor | None = None
 
 
 def _forget() -> None:
-    global _pool  # (the threads do not exist in the child of a fork)
+    global _pool  # (a forked child has no threads)
     _pool = None
 
 
@@ -24,15 +28,46 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
-def in_threads(function: Callable[[_A], _B], items: Iterable[_A], at_a_time: int) -> list[_B]:
-    """What a function returns for each item, in order, from as many threads as there are processors.
+def parallel_map(
+    function: Callable[[T], R], items: Iterable[T], max_workers: int, *, poll: Callable[[], None] | None = None
+) -> Iterator[R]:
+    """Call a function with each item in threads that wait for a network or a disk, and yield results as they are ready.
+
+    The first failure ends it: calls that run are waited for, the others never begin.
 
     Args:
-        function: it must leave Python for most of its time, as that of zlib does, and must not call this itself.
-        items: what it is called with.
-        at_a_time: how many items a thread takes, since to hand it any costs 50 µs.
+        function: safe to run in several threads.
+        items: taken a few at a time, in order.
+        max_workers: number of threads.
+        poll: is called now and then, from this thread.
+    """
+    remaining = iter(items)
+    interval = None if poll is None else _POLLED_EVERY
+    with ThreadPoolExecutor(max_workers) as pool:
+        running: set[Future[R]] = {pool.submit(function, item) for item in islice(remaining, 2 * max_workers)}
+        try:
+            while running:
+                done, running = wait(running, interval, return_when=FIRST_COMPLETED)
+                running |= {pool.submit(function, item) for item in islice(remaining, len(done))}
+                if poll is not None:
+                    poll()
+                for future in done:
+                    yield future.result()
+        except BaseException:
+            for future in running:
+                future.cancel()
+            raise
 
-    >>> in_threads(abs, [-1, 2, -3], at_a_time=2)
+
+def map_in_batches(function: Callable[[T], R], items: Iterable[T], at_a_time: int) -> list[R]:
+    """Return the results of a function for each item, in order, using one thread per CPU.
+
+    Args:
+        function: must release the GIL for most of its time, like zlib, and must not call this function.
+        items: the arguments.
+        at_a_time: number of items that a thread takes at once, since each handover costs 50 µs.
+
+    >>> map_in_batches(abs, [-1, 2, -3], at_a_time=2)
     [1, 2, 3]
     """
     items = list(items)
@@ -41,7 +76,7 @@ def in_threads(function: Callable[[_A], _B], items: Iterable[_A], at_a_time: int
     parts = [items[start : start + at_a_time] for start in range(0, len(items), at_a_time)]
     try:
         results = _shared_pool().map(lambda part: list(map(function, part)), parts)
-    except RuntimeError:  # at the end of a program no more threads are started
+    except RuntimeError:  # no more threads can be started while the program exits
         return list(map(function, items))
     return list(chain.from_iterable(results))
 

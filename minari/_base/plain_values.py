@@ -1,4 +1,4 @@
-"""Values of any type as those that can be stored: numbers, text, bytes, arrays, lists and dicts.
+"""Conversion of values of any type to those that can be stored: numbers, text, bytes, arrays, lists and dicts.
 
 >>> import datetime, enum
 >>> class Color(enum.Enum):
@@ -6,7 +6,7 @@
 >>> plain_value(Color.RED), plain_value({3, 1, 2}), plain_value(datetime.date(2024, 5, 1))
 ('r', [1, 2, 3], np.datetime64('2024-05-01'))
 
-What JSON has no type for is an object of JSON that says its type:
+A value without a JSON type becomes a JSON object that names its type:
 
 >>> print(to_json([b"ab", {0: "x"}]))
 [{"_type": "bytes", "base64": "YWI="}, {"_type": "dict", "items": [[0, "x"]]}]
@@ -48,20 +48,20 @@ __all__ = [
     "type_name",
 ]
 
-#: Kinds of dtypes that are stored as whole numbers or bytes, with the name of the dtype beside them.
+#: Kinds of dtypes that are stored as integers or bytes beside the name of the dtype.
 TYPED_KINDS: Final = "SVMm"
 
 _TYPE: Final = "_type"
-_MOST_LEVELS: Final = 80  # of lists and dicts in each other; tagged they are twice as many, and can still be read
+_MOST_LEVELS: Final = 80  # of nested lists and dicts; tagging doubles them, and they can still be read
 _EPOCHS: Final = {datetime.datetime: "us", datetime.timedelta: "us", datetime.date: "D"}
 
 
 class Unkept:
-    """Stands for a value of which no copy could be made, and says why.
+    """Placeholder for a value that could not be copied, with the reason.
 
     Args:
-        value: that was given.
-        reason: why it is not kept.
+        value: the given value.
+        reason: why it was not copied.
     """
 
     __slots__ = ("reason", "type_name")
@@ -71,10 +71,10 @@ class Unkept:
 
     @classmethod
     def because(cls, value: Any, error: Exception) -> Unkept:
-        """What stands for a value after an error."""
+        """Return the placeholder for a value after an error."""
         try:
             return cls(value, f"{type(error).__name__}: {error}")
-        except Exception:  # of an error that cannot even say what it is
+        except Exception:  # of an error whose text cannot be produced
             return cls(value, type(error).__name__)
 
     def __repr__(self) -> str:
@@ -82,42 +82,42 @@ class Unkept:
 
 
 def brief(value: Any) -> str:
-    """Return how a value prints, cut to the length of a message, whatever its ``repr`` does."""
+    """Return the ``repr`` of a value, truncated for a message; never fails."""
     try:
         return shortened(value)
-    except Exception:  # of any class, for any reason
+    except Exception:  # a ``repr`` may raise anything
         return f"a {type(value).__name__}"
 
 
 def type_name(value: Any) -> str:
-    """The name of the type of a value, also where only that could be kept of it."""
+    """Return the name of the type of a value, also of a placeholder."""
     return value.type_name if isinstance(value, Unkept) else type(value).__name__
 
 
 def array_of(value: Any) -> npt.NDArray[Any] | None:
-    """Return an array of a value that has one to give: tensors, memory views, arrays of other libraries.
+    """Return the array of a value that provides one: tensors, memory views, arrays of other libraries.
 
     It may share memory with the value.
 
     Raises:
-        Exception: whatever the value raises where it cannot become an array.
+        Exception: any exception of the value while it is converted to an array.
     """
     if isinstance(value, np.ndarray):
         return np.asarray(value)
     if isinstance(value, (str, bytes, bytearray, type)):
         return None
-    kind = type(value)  # of which these are asked: an instance may claim to have anything
+    kind = type(value)  # attributes of the type, as an instance may claim any
     if hasattr(kind, "__array__") and hasattr(kind, "detach"):
-        value = value.detach()  # a tensor of torch, which may belong to a graph of gradients
+        value = value.detach()  # a torch tensor, which may require gradients
     is_array = any(hasattr(kind, name) for name in ("__array__", "__array_interface__", "__array_struct__"))
     return np.asarray(value) if is_array or isinstance(value, (memoryview, ctypes.Array)) else None
 
 
 def plain_value(value: Any) -> Any:
-    """Return an equal value of a type that can be stored, where there is one.
+    """Return an equal value of a type that can be stored, if there is one.
 
-    Enumerations are their values, subclasses of text and bytes text and bytes, dates those of NumPy, sets
-    sorted lists, and what has an array to give is that array. Containers stay what they are.
+    Enumerations become their values, subclasses of text and bytes become text and bytes, dates become NumPy
+    dates, sets become sorted lists, and objects that provide an array become that array. Containers are kept.
     """
     if isinstance(value, enum.Enum):
         return plain_value(value.value)
@@ -134,7 +134,7 @@ def plain_value(value: Any) -> Any:
             return _as_numpy_time(value, unit)
     try:
         array = array_of(value)
-    except Exception as error:  # of another library, for any reason
+    except Exception as error:  # other libraries may raise anything
         return Unkept.because(value, error)
     return value if array is None else array
 
@@ -142,7 +142,7 @@ def plain_value(value: Any) -> Any:
 def _as_numpy_time(value: Any, unit: Any) -> Any:
     if isinstance(value, datetime.datetime) and value.tzinfo is not None:
         value = value.astimezone(datetime.timezone.utc).replace(tzinfo=None)
-    if value != value:  # as pandas has it where there is no date
+    if value != value:  # the missing date of pandas
         return np.datetime64("NaT", unit)
     return np.timedelta64(value, unit) if isinstance(value, datetime.timedelta) else np.datetime64(value, unit)
 
@@ -158,14 +158,14 @@ def to_json(value: Any) -> str:
     """Return the JSON text of a value.
 
     Raises:
-        TypeError: the value, or one inside it, can be stored in no way.
-        ValueError: likewise, since it contains itself or is a number of too many digits.
+        TypeError: the value, or one inside it, cannot be stored.
+        ValueError: it contains itself, or has a number with too many digits.
     """
     return json.dumps(to_tagged(value))
 
 
 def from_json(text: str | bytes) -> Any:
-    """Return the value of a text that :func:`to_json` has made.
+    """Return the value of a text created by :func:`to_json`.
 
     Raises:
         ValueError: the text is not JSON.
@@ -175,11 +175,11 @@ def from_json(text: str | bytes) -> Any:
 
 
 def to_tagged(value: Any) -> Any:
-    """Return a value that JSON holds.
+    """Return a value that JSON can represent.
 
     Raises:
-        TypeError: the value, or one inside it, can be stored in no way.
-        ValueError: it is nested too deeply, or contains itself.
+        TypeError: the value, or one inside it, cannot be stored.
+        ValueError: it is nested too deeply or contains itself.
     """
     return _to_tagged(value, 0)
 
@@ -224,7 +224,7 @@ def _tagged_array(value: Any) -> Any:
 
 
 def from_tagged(value: Any) -> Any:
-    """Return the value that :func:`to_tagged` was given; what only looks like one of its objects stays as it is."""
+    """Return the value that was passed to :func:`to_tagged`; objects that only look similar are unchanged."""
     if isinstance(value, list):
         return [from_tagged(item) for item in value]
     if not isinstance(value, dict):
@@ -239,7 +239,7 @@ def from_tagged(value: Any) -> Any:
             return _array_from(value)
         if kind == "dict" and value.keys() == {_TYPE, "items"}:
             return {_hashable(from_tagged(key)): from_tagged(item) for key, item in value["items"]}
-    except (TypeError, ValueError):  # of another program, which means something else by it
+    except (TypeError, ValueError):  # of another program, with another meaning
         return value
     return {key: from_tagged(item) for key, item in value.items()}
 
@@ -248,12 +248,12 @@ def _array_from(value: dict[str, Any]) -> Any:
     dtype, shape = dtype_from_name(value["dtype"]), _shape(value["shape"])
     data = base64.b64decode(value["base64"], validate=True)
     if len(data) != dtype.itemsize * math.prod(shape):
-        raise ValueError("it has another number of bytes")
+        raise ValueError("its number of bytes is wrong")
     return np.frombuffer(bytearray(data), dtype).reshape(shape)[()]
 
 
 def _shape(value: Any) -> tuple[int, ...]:
-    sizes = value.tolist() if isinstance(value, np.ndarray) else value  # (HDF5 has lists of numbers as arrays)
+    sizes = value.tolist() if isinstance(value, np.ndarray) else value  # (HDF5 returns lists of numbers as arrays)
     if not isinstance(sizes, list) or len(sizes) > 32 or not all(type(size) is int and size >= 0 for size in sizes):
         raise ValueError("it has no shape")
     return tuple(sizes)
@@ -272,13 +272,13 @@ _MOST_DTYPE_LEVELS: Final = 16  # of structures within structures
 
 
 def numeric_dtype(name: object) -> np.dtype[Any]:
-    """Return the dtype of numbers or booleans that has this name.
+    """Return the numeric or boolean dtype with this name.
 
     >>> numeric_dtype("float32")
     dtype('float32')
 
     Raises:
-        ValueError: it is the name of another kind of dtype, or of none.
+        ValueError: the name is that of another kind of dtype, or of none.
     """
     dtype = _NUMERIC.get(name) if isinstance(name, str) else None
     if dtype is None:
@@ -295,7 +295,7 @@ def name_of_dtype(dtype: np.dtype[Any]) -> str:
     '{"fields": [["a", "int32", [], 0], ["b", "float64", [2], 4]], "size": 20}'
 
     Raises:
-        ValueError: the dtype has no such name, since it holds objects or nothing.
+        ValueError: the dtype contains objects or nothing, and has no such name.
     """
     name = _name(dtype)
     return name if isinstance(name, str) else json.dumps(name)
@@ -317,13 +317,13 @@ def _name(dtype: np.dtype[Any]) -> Any:
 
 
 def dtype_from_name(name: str) -> np.dtype[Any]:
-    """Return the dtype that :func:`name_of_dtype` has named.
+    """Return the dtype with a name given by :func:`name_of_dtype`.
 
     >>> dtype_from_name("timedelta64[ms]")
     dtype('<m8[ms]')
 
     Raises:
-        ValueError: the name is not one of those.
+        ValueError: the name is not a valid one.
     """
     return _dtype(parse_json(name) if name.startswith("{") else name, 0)
 

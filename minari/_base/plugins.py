@@ -1,6 +1,6 @@
-"""Classes that this library or another package brings, each imported when it is first used.
+"""Classes from this library or other packages, imported when they are first used.
 
-They are found by name: in a table of this library's own, and among the entry points of a group.
+They are looked up by name in a table of this library and among the entry points of a group.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from minari.errors import MissingDependencyError
 if TYPE_CHECKING:
     from importlib import metadata
 else:
-    metadata = LazyModule("importlib.metadata")  # what is in our own table is found without it
+    metadata = LazyModule("importlib.metadata")  # names in the table are found without it
 
 
-#: Where a class is (``"module:class"``), and what to install when an import in its module fails.
+#: Location of a class (``"module:class"``), and the package to install if an import of its module fails.
 Target: TypeAlias = tuple[str, str]
 
 
 def known_targets(own: Mapping[str, Target], group: str) -> dict[str, Target]:
-    """A table together with the entry points of a group; the table goes before them."""
+    """Return a table together with the entry points of a group; the table takes precedence."""
     found = {
         point.name: (point.value, point.dist.name if point.dist else point.module)
         for point in metadata.entry_points(group=group)
@@ -32,7 +32,7 @@ def known_targets(own: Mapping[str, Target], group: str) -> dict[str, Target]:
 
 
 def find_target(name: str, own: Mapping[str, Target], group: str) -> Target | None:
-    """Where the class of that name is; None where nobody brings one."""
+    """Return the location of the class with that name; None if it is unknown."""
     return own.get(name) or known_targets(own, group).get(name)
 
 
@@ -40,11 +40,11 @@ def load_class(target: Target, purpose: str) -> Any:
     """Import a class.
 
     Args:
-        target: where it is.
-        purpose: what it is needed for, as the beginning of a message: "The format 'arrow' needs".
+        target: the location of the class.
+        purpose: the beginning of the error message, such as "The format 'arrow' needs".
 
     Raises:
-        MissingDependencyError: something that its module imports is not installed.
+        MissingDependencyError: a package that its module imports is not installed.
     """
     location, requirement = target
     module_name, _, class_name = location.partition(":")

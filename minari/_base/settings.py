@@ -1,6 +1,6 @@
-"""Settings from environment variables: the root of the local datasets, the default remote, how long writers wait.
+"""Settings from environment variables: root of the local datasets, default remote, lock timeout.
 
-The variables are read at each call, so that a program may set them after the import.
+The variables are read at each call, so programs can set them after the import.
 """
 
 from __future__ import annotations
@@ -30,22 +30,21 @@ _USUAL_TIMEOUT = 60.0  # seconds
 
 
 def get_datasets_root(root: str | os.PathLike[str] | None = None) -> Path:
-    """The folder that holds all local datasets; it is not created.
+    """Return the directory of all local datasets; it is not created.
 
     Args:
-        root: the folder; by default the variable ``MINARI_DATASETS_PATH``, or else
-            ``~/.minari/datasets``.
+        root: the directory; by default ``MINARI_DATASETS_PATH``, or ``~/.minari/datasets``.
     """
     chosen = root if root is not None else os.environ.get(_ROOT_VARIABLE) or "~/.minari/datasets"
-    # Absolute, so that open datasets stay open when the program changes its folder.
+    # Absolute, so that datasets stay open when the program changes its working directory.
     return Path(chosen).expanduser().absolute()
 
 
 def get_listed_root(root: str | os.PathLike[str] | None = None) -> Path:
-    """The folder of all local datasets, as :func:`get_datasets_root` gives it, to be listed.
+    """Return the directory of all local datasets, checked before listing.
 
     Raises:
-        StorageError: something else is in its place, or it may not be read. A missing one is not an error.
+        StorageError: it is not a directory, or cannot be read. A missing one is not an error.
     """
     folder = checked_root(root)
     if folder.exists() and not os.access(folder, os.R_OK | os.X_OK):
@@ -62,26 +61,26 @@ def checked_root(root: str | os.PathLike[str] | None) -> Path:
 
 
 def name_of_root(folder: Path, root: str | os.PathLike[str] | None) -> str:
-    """The beginning of a sentence about the root, which names the variable where that is at fault."""
+    """Return the beginning of a message about the root, which names the variable if that is the cause."""
     is_variable = root is None and bool(os.environ.get(_ROOT_VARIABLE))
     return f"{_ROOT_VARIABLE} is {folder}" if is_variable else f"The root of the datasets is {folder}"
 
 
 def get_default_remote() -> str:
-    """The remote that is asked when none is named: ``MINARI_REMOTE``, or else Farama's."""
+    """Return the default remote: ``MINARI_REMOTE``, or the one of Farama."""
     return os.environ.get(_REMOTE_VARIABLE) or "hf://farama-minari"
 
 
 def is_remote_of_variable(address: object) -> bool:
-    """Whether an address is that of ``MINARI_REMOTE``, which a message about it should name."""
+    """Return whether an address is that of ``MINARI_REMOTE``, so that messages name the variable."""
     return isinstance(address, str) and address == os.environ.get(_REMOTE_VARIABLE)
 
 
 def get_lock_timeout() -> float:
-    """For how many seconds a writer waits for another one: ``MINARI_LOCK_TIMEOUT``, or else 60.
+    """Return how many seconds a writer waits for another one: ``MINARI_LOCK_TIMEOUT``, or 60.
 
     Raises:
-        DatasetBusyError: the variable is no number from 0.
+        DatasetBusyError: the variable is not a nonnegative number.
     """
     text = os.environ.get(_TIMEOUT_VARIABLE, "").strip()
     try:
@@ -90,7 +89,7 @@ def get_lock_timeout() -> float:
         seconds = -1.0
     if not seconds >= 0:
         raise DatasetBusyError(
-            f"{_TIMEOUT_VARIABLE} is {shortened(text)}, expected for how many seconds to wait for another writer, "
+            f"{_TIMEOUT_VARIABLE} is {shortened(text)}, expected the number of seconds to wait for another writer, "
             f"from 0; correct or unset it."
         )
     return seconds

@@ -1,4 +1,4 @@
-"""What somebody may have meant who mistyped a name."""
+"""Suggestions for misspelled names."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from itertools import islice
 
 __all__ = ["closest", "did_you_mean"]
 
-_LONGEST = 200  # characters of a name that is compared
-_MOST = 5_000  # names that one is compared with, so that a message does not take seconds
+_LONGEST = 200  # maximum length of a compared name
+_MOST = 5_000  # maximum number of compared names, to respond quickly
 
 
 def closest(given: object, known: Iterable[str], likeness: float = 0.6) -> str | None:
-    """Return the known name that is most like the given one, None where none is like it.
+    """Return the known name that is most similar to the given one, None if none is.
 
     Args:
-        given: what was typed.
-        known: the names that would have been right.
-        likeness: how much alike two names are at least, 1 being the same.
+        given: the misspelled name.
+        known: the valid names.
+        likeness: minimum similarity, at most 1.
     """
     if not isinstance(given, str) or not 0 < len(given) <= _LONGEST:
         return None
@@ -29,7 +29,7 @@ def closest(given: object, known: Iterable[str], likeness: float = 0.6) -> str |
 
 
 def did_you_mean(given: object, known: Iterable[str]) -> str:
-    """Return a question to append to a message, such as ``" Did you mean 'hdf5'?"``; empty where nothing is close.
+    """Return a question to append to a message, such as ``" Did you mean 'hdf5'?"``; empty if nothing is similar.
 
     >>> did_you_mean("hdf", ["arrow", "hdf5"])
     " Did you mean 'hdf5'?"

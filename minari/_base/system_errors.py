@@ -1,4 +1,4 @@
-"""What the system refuses, as an error of this library; and what no longer counts as a failure."""
+"""Errors of the operating system as errors of this library."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _ADVICE: Final = {
 
 @contextmanager
 def storage_errors(path: str | os.PathLike[str], action: str = "written") -> Iterator[None]:
-    """Turn what the system refuses in the block into a :class:`StorageError`.
+    """Convert errors of the operating system in the block into a :class:`StorageError`.
 
     Args:
-        path: what is written, for the message.
-        action: what cannot be done to it, as a participle.
+        path: the affected path, for the message.
+        action: the failed operation, as a participle.
 
     Raises:
-        StorageError: the block raised an ``OSError`` that is none of this library.
+        StorageError: the block raised an ``OSError`` that is not one of this library.
     """
     try:
         yield
@@ -56,10 +56,10 @@ def storage_errors(path: str | os.PathLike[str], action: str = "written") -> Ite
 
 @contextmanager
 def failures_logged(what: str) -> Iterator[None]:
-    """Log what fails in the block, after the moment from which a change counts as made.
+    """Log failures in the block, after the moment at which a change counts as made.
 
     Args:
-        what: is being done, for the log.
+        what: the operation, for the log.
     """
     try:
         yield

@@ -9,16 +9,16 @@ from types import FrameType
 
 __all__ = ["warn"]
 
-#: What lies between a user's line and a warning: this library, wrappers around a collector, context managers.
+#: Packages between the user's code and a warning: this library, environment wrappers, context managers.
 _PASSED_OVER = frozenset({"minari", "gymnasium", "contextlib", "functools"})
 
 
-def warn(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warn about the line outside of this library that led here.
+def warn(message: str | Warning, category: type[Warning] = UserWarning) -> None:
+    """Issue a warning for the line outside of this library that led here.
 
     Args:
-        message: what is to be said.
-        category: of the warning.
+        message: the text, or the warning itself.
+        category: the class of the warning, if only its text is given.
     """
     level = 2
     frame: FrameType | None = sys._getframe(1)

@@ -1,1 +1,1 @@
-"""Where local datasets lie: paths of ids, the walk and the list, namespaces, and recordings not saved yet."""
+"""The local catalog: paths of ids, listing, namespaces, and recordings that have not been saved."""

@@ -1,8 +1,8 @@
-"""Makes folders and files appear in one step, and takes datasets away.
+"""Local datasets on disk: paths of ids, and creating, replacing and deleting datasets atomically.
 
-Whatever is under way lies in a folder or file whose name begins with a dot, beside the place where
-it will end up. Such names are never datasets, so nobody reads half of one, and one that a killed
-program left behind harms nothing.
+Everything that is being built is in a directory or file whose name begins with a dot, beside its destination.
+Such names are never datasets, so nobody reads partial data, and one left behind by a killed program is
+harmless.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from minari._base.locks import directory_lock
 from minari._base.settings import checked_root, get_datasets_root, name_of_root
 from minari._base.system_errors import failures_logged, storage_errors
 from minari._model.dataset_id import DatasetId, is_dataset_id, parse_namespace
-from minari._storages.base import PathLike
+from minari._storages.paths import PathLike
 from minari.errors import DatasetExistsError, DatasetNotFoundError, StorageError
 
 
@@ -40,14 +40,14 @@ __all__ = [
 
 
 _BETWEEN_RENAMES = 0.1  # seconds
-_UNLOCKED = 1.0  # seconds that a program may take from making a directory to locking it
+_UNLOCKED = 1.0  # seconds that a program may take between creating a directory and locking it
 
 
 def dataset_exists(path: Path) -> bool:
-    """Whether a folder is that of a dataset: called ``name-vN``, with a folder ``data`` in it.
+    """Return whether a directory is that of a dataset: named ``name-vN``, with a subdirectory ``data``.
 
     Raises:
-        StorageError: that may not be looked at.
+        StorageError: the directory cannot be accessed.
     """
     if not is_dataset_id(path.name):
         return False
@@ -64,18 +64,18 @@ def dataset_exists(path: Path) -> bool:
 
 @contextmanager
 def staged_directory(destination: Path) -> Iterator[Path]:
-    """Build a dataset's folder out of sight; it appears at its destination when the block ends.
+    """Build a dataset in a hidden directory; it appears at its destination when the block ends.
 
     Args:
-        destination: where the folder is to be. Parents that are missing are made.
+        destination: the final path. Missing parents are created.
 
     Yields:
-        An empty hidden folder beside the destination, on the same file system.
+        An empty hidden directory beside the destination, on the same file system.
 
     Raises:
-        DatasetExistsError: the destination exists, before or after the block, or lies inside another
-            dataset. Nothing is changed at the destination, and what was built is removed.
-        StorageError: a folder cannot be made or moved; what was built is removed.
+        DatasetExistsError: the destination exists, before or after the block, or is inside another dataset.
+            Nothing is changed at the destination, and the hidden directory is removed.
+        StorageError: a directory cannot be created or moved; the hidden directory is removed.
     """
     refuse_taken(destination)
     with storage_errors(destination, "made"):
@@ -86,12 +86,12 @@ def staged_directory(destination: Path) -> Iterator[Path]:
     try:
         with storage_errors(destination, "made"):
             staging.mkdir()
-        held = directory_lock(staging)  # as a sign for those who remove what killed programs have left
+        held = directory_lock(staging)  # shows `minari clean` that the program is running
         yield staging
         with storage_errors(destination, "made"):
             _move_into_place(staging, destination)
     except BaseException:
-        if held is None or held.is_held:  # and this is no child of the program that was forked meanwhile
+        if held is None or held.is_held:  # and this is not a child process that was forked in the meantime
             shutil.rmtree(staging, ignore_errors=True)
             remove_empty(created)
         raise
@@ -101,24 +101,24 @@ def staged_directory(destination: Path) -> Iterator[Path]:
 
 
 def _remove_abandoned(destination: Path) -> None:
-    """Remove what killed programs have left that were to build the same dataset."""
+    """Remove directories left behind by killed programs that were building the same dataset."""
     with suppress(OSError):
         for path in destination.parent.iterdir():
             if not path.name.startswith(f".{destination.name}.") or path.suffix not in (".partial", ".deleted"):
                 continue
             if is_directory(path) and time.time() - path.lstat().st_mtime > _UNLOCKED:
                 held = directory_lock(path)
-                if held is not None:  # otherwise the program is alive, or that cannot be told
+                if held is not None:  # otherwise the program is running, or that is unknown
                     shutil.rmtree(path, ignore_errors=True)
                     held.release()
 
 
 def publish_directory(folder: Path, destination: Path) -> None:
-    """Move a finished folder to where it is to be, on the same file system.
+    """Move a finished directory to its destination, on the same file system.
 
     Raises:
-        DatasetExistsError: the destination exists, or lies inside another dataset.
-        OSError: the folder cannot be moved. In either case it stays where it is.
+        DatasetExistsError: the destination exists, or is inside another dataset.
+        OSError: the directory cannot be moved. In both cases it stays in place.
     """
     refuse_taken(destination)
     created = make_parents(destination.parent)
@@ -130,16 +130,16 @@ def publish_directory(folder: Path, destination: Path) -> None:
 
 
 def replace_directory(new: Path, destination: Path, aside: Path) -> None:
-    """Put a finished directory in the place of another one, which is then at ``aside``.
+    """Replace a directory by a finished one, and move the old one to ``aside``.
 
-    A kill at any moment leaves the old or the new directory. Where the system can exchange two
-    directories, one of them is at the destination all the time. Elsewhere the old one is for a moment at
-    ``.NAME.replaced`` beside the destination, from where :func:`restore_replaced` brings it back.
+    If the process is killed, either the old or the new directory remains. If the system can exchange two
+    directories, one of them is at the destination at every moment. Otherwise the old one is briefly at
+    ``.NAME.replaced`` beside the destination, from where :func:`restore_replaced` moves it back.
 
     Args:
         new: the finished directory.
-        destination: of the directory that is there.
-        aside: where the old one goes; nothing is there. All are on the same file system.
+        destination: the directory to replace.
+        aside: the new path of the old directory, which must not exist. All are on the same file system.
 
     Raises:
         OSError: a directory cannot be moved; the old one is at the destination.
@@ -149,7 +149,7 @@ def replace_directory(new: Path, destination: Path, aside: Path) -> None:
         old = new
     else:
         old = _replaced_place(destination)
-        if is_directory(old):  # of a replacement that was complete
+        if is_directory(old):  # of a complete replacement
             shutil.rmtree(old)
         destination.rename(old)
         try:
@@ -163,17 +163,17 @@ def replace_directory(new: Path, destination: Path, aside: Path) -> None:
 
 
 def restore_replaced(destination: Path) -> bool:
-    """Bring back the directory that an interrupted :func:`replace_directory` has moved away.
+    """Move back a directory that an interrupted :func:`replace_directory` has moved away.
 
     Returns:
-        Whether there was one, and nothing at the destination.
+        True if there was one, and the destination did not exist.
     """
     old = _replaced_place(destination)
-    for pause in (0.0, _BETWEEN_RENAMES):  # a program that is alive puts the new one there at once
+    for pause in (0.0, _BETWEEN_RENAMES):  # a running program puts the new one there immediately
         time.sleep(pause)
         if os.path.lexists(destination) or not is_directory(old):
             return False
-    with suppress(OSError):  # another program has done it, or nobody may
+    with suppress(OSError):  # another program has done it, or permission is missing
         old.rename(destination)
         return True
     return False
@@ -196,10 +196,10 @@ def _move_into_place(folder: Path, destination: Path) -> None:
 
 
 def refuse_taken(destination: Path) -> None:
-    """Make sure that a dataset can appear at its destination.
+    """Raise unless a dataset can appear at its destination.
 
     Raises:
-        DatasetExistsError: the destination exists, or lies inside another dataset.
+        DatasetExistsError: the destination exists, or is inside another dataset.
     """
     if os.path.lexists(destination):
         raise _taken(destination)
@@ -207,10 +207,10 @@ def refuse_taken(destination: Path) -> None:
 
 
 def refuse_nested(destination: Path) -> None:
-    """Make sure that a folder does not lie inside a dataset.
+    """Raise if a directory is inside a dataset.
 
     Raises:
-        DatasetExistsError: it does.
+        DatasetExistsError: it is.
     """
     for ancestor in destination.parents:
         if dataset_exists(ancestor):
@@ -228,20 +228,19 @@ def _taken(destination: Path) -> DatasetExistsError:
 
 
 def ensure_namespace_directories(root: Path, namespace: str | None, content: str | bytes = "{}") -> None:
-    """Make the directory and the metadata file of a namespace and of those around it, where missing.
+    """Create the missing directories and metadata files of a namespace and its parents.
 
-    The metadata file makes a directory a namespace, so that a namespace appears with all its metadata.
+    The metadata file makes a directory a namespace, so a namespace appears with all its metadata.
 
     Args:
-        root: of the datasets.
-        namespace: such as ``"D4RL/door"``; None for none.
-        content: of the metadata file, where the namespace has none; those around it get an empty object.
+        root: root of the datasets.
+        namespace: a namespace such as ``"D4RL/door"``; None for none.
+        content: content of the metadata file, if the namespace has none; its parents get an empty object.
 
     Raises:
         DatasetIdError: the namespace is malformed.
         DatasetExistsError: one of the directories is that of a dataset.
-        StorageError: a directory or file cannot be written; what was made before is removed, as far as
-            that is possible.
+        StorageError: a directory or file cannot be written; everything created before is removed, if possible.
     """
     if namespace is None:
         return
@@ -268,14 +267,14 @@ def ensure_namespace_directories(root: Path, namespace: str | None, content: str
 
 
 def remove_directory(path: Path) -> None:
-    """Delete a folder with all that is in it. It is out of sight at once, whatever happens then.
+    """Delete a directory with everything in it. It becomes hidden immediately.
 
-    A link to a folder is deleted, and the folder is left alone.
+    A link to a directory is deleted without deleting its target.
 
     Raises:
-        DatasetNotFoundError: there is no such folder, or another program has just deleted it.
-        StorageError: it cannot be moved, and is as before. Where it cannot be deleted afterwards, that
-            is logged, and `minari clean` removes what is left.
+        DatasetNotFoundError: there is no such directory, or another program has just deleted it.
+        StorageError: it cannot be moved, and is unchanged. A failure to delete it afterwards is logged, and
+            `minari clean` removes the rest.
     """
     if not path.is_dir():
         raise DatasetNotFoundError(f"There is no folder {path} to delete.")
@@ -301,7 +300,7 @@ def remove_directory(path: Path) -> None:
 def get_dataset_path(dataset_id: str | DatasetId | None = None, *, root: str | os.PathLike[str] | None = None) -> Path:
     """The folder of a dataset or of a namespace, which need not exist; the root when none is given.
 
-    The root itself is created where it does not exist, so that it can be listed and written to.
+    The root itself is created if missing, so that it can be listed and written to.
 
     >>> get_dataset_path("D4RL/door/human-v2").parts[-3:]
     ('D4RL', 'door', 'human-v2')
@@ -311,8 +310,8 @@ def get_dataset_path(dataset_id: str | DatasetId | None = None, *, root: str | o
         root: as for :func:`get_datasets_root`.
 
     Raises:
-        DatasetIdError: the id follows neither grammar.
-        StorageError: the root cannot be made.
+        DatasetIdError: the id is neither a valid id nor a valid namespace.
+        StorageError: the root cannot be created.
     """
     if isinstance(dataset_id, DatasetId):
         parts = dataset_id.parts
@@ -333,11 +332,11 @@ def get_dataset_path(dataset_id: str | DatasetId | None = None, *, root: str | o
 
 
 def free_dataset_path(dataset_id: str, *, root: PathLike | None = None) -> Path:
-    """Where a dataset of this id would be.
+    """Return the path for a new dataset with this id.
 
     Raises:
         DatasetIdError: the id is malformed.
-        DatasetExistsError: there is one already, or it would lie inside another one.
+        DatasetExistsError: it already exists, or would be inside another dataset.
     """
     path = get_dataset_path(DatasetId.parse(dataset_id), root=root)
     with storage_errors(path, "made"):
@@ -353,11 +352,11 @@ def free_dataset_path(dataset_id: str, *, root: PathLike | None = None) -> Path:
 
 @contextmanager
 def new_dataset(dataset_id: str, root: PathLike | None = None) -> Iterator[Path]:
-    """The data folder of a new dataset, which appears when the block ends and not before.
+    """Yield the data directory of a new dataset, which appears when the block ends.
 
     Raises:
         DatasetIdError: the id is malformed.
-        DatasetExistsError: there is a dataset of this id already.
+        DatasetExistsError: a dataset with this id already exists.
     """
     with staged_directory(free_dataset_path(dataset_id, root=root)) as folder:
         yield folder / "data"
@@ -365,5 +364,5 @@ def new_dataset(dataset_id: str, root: PathLike | None = None) -> Iterator[Path]
 
 
 def make_namespace(dataset_id: str, root: PathLike | None = None) -> None:
-    """The folders and metadata files of the namespace of a dataset, where they are missing."""
+    """Create the missing directories and metadata files of the namespace of a dataset."""
     ensure_namespace_directories(get_datasets_root(root), DatasetId.parse(dataset_id).namespace)

@@ -1,4 +1,4 @@
-"""The list of the local datasets, from their metadata alone: no dataset is opened for it."""
+"""Listing of local datasets from their metadata alone, without opening them."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ def list_local_datasets(
     *,
     root: str | os.PathLike[str] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """The datasets of the catalogue.
+    """Return the local datasets.
 
     Args:
-        latest_version: only the newest version of each.
-        compatible_minari_version: only those of a format version that this release reads.
-        prefix: only what lies in this namespace, or the dataset of this id.
-        root: of the catalogue; by default that of ``MINARI_DATASETS_PATH``.
+        latest_version: True to return only the newest version of each.
+        compatible_minari_version: True to return only those whose format version this release can read.
+        prefix: only datasets in this namespace, or the dataset with this id.
+        root: root of the catalog; by default that of ``MINARI_DATASETS_PATH``.
 
     Returns:
-        Id -> metadata as they are stored, sorted by namespace, name and version.
+        Id -> stored metadata, sorted by namespace, name and version.
 
     Warns:
-        UserWarning: a dataset is damaged; it is left out.
+        UserWarning: a dataset is damaged; it is omitted.
     """
     if prefix is not None and not isinstance(prefix, str):
         raise ArgumentTypeError(f"prefix is {shortened(prefix)}, expected a namespace such as 'D4RL/door'.")
@@ -72,7 +72,7 @@ def list_local_datasets(
             metadata = with_measured_size(read_raw_metadata(data_path), data_path)
         except (MinariError, OSError) as error:
             if not os.path.lexists(folders[dataset_id]):
-                continue  # it was deleted since
+                continue  # deleted in the meantime
             warn(f"The dataset {dataset_id} is left out, it cannot be read: {error}")
             continue
         metadata = with_id_of_place(metadata, dataset_id)
@@ -82,7 +82,7 @@ def list_local_datasets(
 
 
 def did_you_mean_local(dataset_id: str, root: str | os.PathLike[str] | None = None) -> str:
-    """Return a question about the local dataset whose id is most like one that there is not; empty where none is."""
+    """Return a question about the local dataset whose id is most similar to a missing one; empty if none is."""
     with warnings.catch_warnings(), suppress(OSError):
         warnings.simplefilter("ignore")
         known = (folder.id for folder in walk_catalog(get_listed_root(root)) if folder.is_dataset)
@@ -91,28 +91,28 @@ def did_you_mean_local(dataset_id: str, root: str | os.PathLike[str] | None = No
 
 
 def has_prefix(dataset_id: str, prefix: str) -> bool:
-    """Whether an id begins with these whole parts: ``D4RL/door`` or ``D4RL/door/`` or all of it."""
+    """Return whether an id begins with these whole parts: ``D4RL/door``, ``D4RL/door/`` or all of it."""
     return f"{dataset_id}/".startswith(f"{prefix.rstrip('/')}/")
 
 
 def newest_versions(datasets: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Of datasets that differ in their version only, the newest, which comes last as lists are sorted."""
+    """Return the newest of datasets that differ only in their version, which is the last in a sorted list."""
     newest = {parse_dataset_id(dataset_id)[:2]: dataset_id for dataset_id in datasets}
     kept = set(newest.values())
     return {dataset_id: metadata for dataset_id, metadata in datasets.items() if dataset_id in kept}
 
 
-_MOST_LEVELS = 100  # of namespaces in each other
+_MOST_LEVELS = 100  # of nested namespaces
 
 
 class CatalogEntry(NamedTuple):
-    """A folder below a root that can be a dataset or a namespace.
+    """A directory below a root that can be a dataset or a namespace.
 
     Attributes:
-        id: of the dataset or namespace.
-        path: of the folder; a text, as most folders of a long list are never used as a path.
-        is_dataset: whether it is that of a dataset.
-        is_namespace: whether it has the metadata of a namespace.
+        id: id of the dataset or namespace.
+        path: path of the directory, as text: most entries of a long list are never used as a path.
+        is_dataset: True for the directory of a dataset.
+        is_namespace: True if it has the metadata of a namespace.
     """
 
     id: str
@@ -122,14 +122,14 @@ class CatalogEntry(NamedTuple):
 
 
 def walk_catalog(root: Path) -> Iterator[CatalogEntry]:
-    """Every folder below a root that can be a dataset or a namespace, in no particular order.
+    """Yield every directory below a root that can be a dataset or a namespace, in no particular order.
 
-    Each is opened once. Hidden folders are passed over, and so are the insides of datasets. A link is
-    followed where it leads to a folder inside the root, and none in what it leads to. What is removed
-    meanwhile is left out.
+    Each is opened once. Hidden directories and the content of datasets are skipped. A link to a directory
+    inside the root is followed, but not links in its target. Directories that are removed concurrently are
+    omitted.
 
     Warns:
-        UserWarning: folders may not be read, or links lead out of the root; they are left out.
+        UserWarning: directories cannot be read, or links lead out of the root; they are omitted.
 
     Raises:
         OSError: the root cannot be read.
@@ -150,7 +150,8 @@ def walk_catalog(root: Path) -> Iterator[CatalogEntry]:
                         base = base or os.path.realpath(root)
                         if not entry.is_dir() or not (entry.name == "data" or is_part(entry.name)):
                             continue
-                        if not _is_within(base, os.path.realpath(entry.path)):
+                        target = os.path.realpath(entry.path)
+                        if target != base and not target.startswith(base.rstrip(os.sep) + os.sep):
                             left_out.append((entry.path, "a link that leads out of the root"))
                         elif follows:
                             folders[entry.name] = entry.path, False
@@ -159,7 +160,7 @@ def walk_catalog(root: Path) -> Iterator[CatalogEntry]:
                     elif entry.name == NAMESPACE_METADATA_FILENAME:
                         is_namespace = entry.is_file()
         except (FileNotFoundError, NotADirectoryError):
-            continue  # it was removed since
+            continue  # removed in the meantime
         except OSError as error:
             if not folder_id:
                 raise
@@ -179,10 +180,6 @@ def walk_catalog(root: Path) -> Iterator[CatalogEntry]:
         warn(f"{path} is left out ({reason}){others}.")
 
 
-def _is_within(base: str, path: str) -> bool:
-    return path == base or path.startswith(base.rstrip(os.sep) + os.sep)
-
-
 def catalog_entries(root: Path) -> Iterator[tuple[str, Path]]:
-    """The ids and paths of :func:`walk_catalog`."""
+    """Yield the ids and paths of :func:`walk_catalog`."""
     return ((folder.id, Path(folder.path)) for folder in walk_catalog(root))

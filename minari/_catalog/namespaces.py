@@ -1,4 +1,4 @@
-"""Namespaces: the folders that datasets are grouped in, each with metadata of its own."""
+"""Namespaces: directories that group datasets, each with its own metadata."""
 
 from __future__ import annotations
 
@@ -19,37 +19,41 @@ from minari._catalog.layout import dataset_exists, ensure_namespace_directories,
 from minari._catalog.listing import walk_catalog
 from minari._model.dataset_id import parse_namespace
 from minari._model.metadata import json_value, warn_about_mistyped
-from minari.errors import DatasetCorruptError, MetadataError, NamespaceError, UnsafePathError
+from minari.errors import DatasetCorruptError, MetadataError, NamespaceError
 
 
 __all__ = [
     "NAMESPACE_METADATA_FILENAME",
     "create_namespace",
     "delete_namespace",
+    "existing_namespace_file",
     "get_namespace_metadata",
     "list_local_namespaces",
+    "namespace_file",
     "namespace_hierarchy",
+    "namespace_metadata_text",
+    "parse_namespace_metadata",
     "update_namespace_metadata",
     "validate_namespace",
 ]
 
 Root = str | os.PathLike[str] | None
 
-#: What a program leaves that is killed while it writes the metadata.
+#: Left behind by a program that is killed while it writes the metadata.
 _UNFINISHED = re.compile(rf"\.{re.escape(NAMESPACE_METADATA_FILENAME)}\.[0-9a-f]{{12}}\.partial")
 
 
 def validate_namespace(namespace: str | None) -> None:
-    """Make sure that a namespace follows the grammar: parts of letters, digits, ``_`` and ``-``.
+    """Raise unless a namespace follows the grammar: parts of letters, digits, ``_`` and ``-``.
 
     Raises:
-        DatasetIdError: it does not; where it is not a string, the error is a ``TypeError`` too.
+        DatasetIdError: it does not; if it is not a string, the error is also a ``TypeError``.
     """
     parse_namespace(namespace)  # type: ignore[arg-type]  # None is what it checks for
 
 
 def namespace_hierarchy(namespace: str | None) -> Iterator[str]:
-    """The namespace with those around it, the outermost first; none of None.
+    """Yield the namespace and its parents, the outermost first; nothing for None.
 
     >>> list(namespace_hierarchy("D4RL/door"))
     ['D4RL', 'D4RL/door']
@@ -63,27 +67,27 @@ def namespace_hierarchy(namespace: str | None) -> Iterator[str]:
 
 
 def create_namespace(namespace: str, description: str | None = None, *, root: Root = None, **kwargs: Any) -> None:
-    """Make a local namespace, and those around it where missing.
+    """Create a local namespace and its missing parents.
 
     Args:
-        namespace: such as ``"D4RL/door"``.
-        description: kept in its metadata.
-        root: the folder of the local datasets, where it is not the usual one.
-        **kwargs: further metadata, of types that JSON holds.
+        namespace: a namespace such as ``"D4RL/door"``.
+        description: description for its metadata.
+        root: the directory of the local datasets, if it is not the default one.
+        **kwargs: further metadata, of types that JSON supports.
 
     Raises:
         DatasetIdError: the namespace is malformed.
         NamespaceError: it exists, or a dataset has its name.
-        MetadataError: JSON cannot hold the metadata; nothing is made.
+        MetadataError: JSON cannot represent the metadata; nothing is created.
     """
-    folder = _folder(namespace, root)
-    if _metadata_file(folder).exists():
+    file = namespace_file(namespace, root)
+    if file.exists():
         raise NamespaceError(f"Namespace {namespace!r} already exists; update its metadata instead.")
-    if dataset_exists(folder):
+    if dataset_exists(file.parent):
         raise NamespaceError(f"{namespace!r} is a dataset and cannot be a namespace; choose another name.")
     warn_about_mistyped(kwargs, known=("description",))
     metadata = dict(kwargs) if description is None else {**kwargs, "description": description}
-    text = _metadata_text(metadata)
+    text = namespace_metadata_text(metadata)
     ensure_namespace_directories(get_datasets_root(root), namespace, text)
 
 
@@ -93,47 +97,49 @@ def update_namespace_metadata(
     """Replace all metadata of a local namespace.
 
     Args:
-        namespace: one that exists.
-        description: what it holds; None is written as such.
-        root: the folder of the local datasets, where it is not the usual one.
-        **kwargs: further metadata, of types that JSON holds.
+        namespace: an existing namespace.
+        description: its description; None is stored as such.
+        root: the directory of the local datasets, if it is not the default one.
+        **kwargs: further metadata, of types that JSON supports.
 
     Raises:
         DatasetIdError: the namespace is malformed.
         NamespaceError: it does not exist.
-        MetadataError: JSON cannot hold the metadata; the old are kept.
-        StorageError: they cannot be written; the old are kept.
+        MetadataError: JSON cannot represent the metadata; the old metadata is kept.
+        StorageError: the metadata cannot be written; the old metadata is kept.
     """
-    file = _existing_metadata_file(namespace, root)
+    file = existing_namespace_file(namespace, root)
     warn_about_mistyped(kwargs, known=("description",))
     with storage_errors(file):
-        write_atomically(file, _metadata_text({**kwargs, "description": description}))
+        write_atomically(file, namespace_metadata_text({**kwargs, "description": description}))
 
 
 def get_namespace_metadata(namespace: str, *, root: Root = None) -> dict[str, Any]:
-    """The metadata of a local namespace.
+    """Return the metadata of a local namespace.
 
     Raises:
         DatasetIdError: the namespace is malformed.
         NamespaceError: it does not exist.
         DatasetCorruptError: its metadata file is damaged.
     """
-    return _read_metadata(_existing_metadata_file(namespace, root))
+    file = existing_namespace_file(namespace, root)
+    content = read_regular(file, NAMESPACE_METADATA_LIMIT)
+    return parse_namespace_metadata(content, f"The metadata file {file}")
 
 
 def delete_namespace(namespace: str, *, root: Root = None) -> None:
-    """Delete a local namespace that holds nothing but its metadata.
+    """Delete a local namespace that contains nothing but its metadata.
 
     Warns:
         UserWarning: it does not exist.
 
     Raises:
         DatasetIdError: the namespace is malformed.
-        NamespaceError: it holds datasets, namespaces or other files.
-        StorageError: the directory cannot be deleted; the namespace is as before.
+        NamespaceError: it contains datasets, namespaces or other files.
+        StorageError: the directory cannot be deleted; the namespace is unchanged.
     """
-    folder = _folder(namespace, root)
-    file = _metadata_file(folder)
+    file = namespace_file(namespace, root)
+    folder = file.parent
     if not file.exists():
         warn(f"Namespace {namespace!r} does not exist; there is nothing to delete.")
         return
@@ -151,27 +157,34 @@ def delete_namespace(namespace: str, *, root: Root = None) -> None:
         file.unlink()
         try:
             folder.rmdir()
-        except OSError:  # something arrived meanwhile, and belongs to the namespace
+        except OSError:  # an entry was added in the meantime
             write_atomically(file, text)
             raise
 
 
 def list_local_namespaces(*, root: Root = None) -> list[str]:
-    """The local namespaces, sorted."""
+    """Return the sorted local namespaces."""
     return sorted(folder.id for folder in walk_catalog(get_listed_root(root)) if folder.is_namespace)
 
 
-def _folder(namespace: str, root: Root) -> Path:
+def namespace_file(namespace: str, root: Root) -> Path:
+    """Return the path of the metadata file of a namespace, which need not exist.
+
+    Raises:
+        DatasetIdError: the namespace is malformed.
+    """
     validate_namespace(namespace)
-    return get_dataset_path(namespace, root=root)
+    return get_dataset_path(namespace, root=root) / NAMESPACE_METADATA_FILENAME
 
 
-def _metadata_file(folder: Path) -> Path:
-    return folder / NAMESPACE_METADATA_FILENAME
+def existing_namespace_file(namespace: str, root: Root) -> Path:
+    """Return the path of the metadata file of a namespace.
 
-
-def _existing_metadata_file(namespace: str, root: Root) -> Path:
-    file = _metadata_file(_folder(namespace, root))
+    Raises:
+        DatasetIdError: the namespace is malformed.
+        NamespaceError: it does not exist.
+    """
+    file = namespace_file(namespace, root)
     if not file.exists():
         raise NamespaceError(
             f"Namespace {namespace!r} does not exist locally; create it or download its metadata first."
@@ -179,19 +192,31 @@ def _existing_metadata_file(namespace: str, root: Root) -> Path:
     return file
 
 
-def _read_metadata(file: Path) -> dict[str, Any]:
+def parse_namespace_metadata(content: bytes, source: str) -> dict[str, Any]:
+    """Return the metadata of a namespace.
+
+    Args:
+        content: of its metadata file.
+        source: where that comes from, for messages.
+
+    Raises:
+        DatasetCorruptError: it is not a JSON object.
+    """
     try:
-        metadata = parse_json(read_regular(file, NAMESPACE_METADATA_LIMIT))
-    except UnsafePathError:
-        raise
+        metadata = parse_json(content)
     except ValueError as error:
-        raise DatasetCorruptError(f"The metadata file {file} is damaged, it is not valid JSON: {error}.") from error
+        raise DatasetCorruptError(f"{source} is damaged, it is not valid JSON: {error}.") from error
     if not isinstance(metadata, dict):
-        raise DatasetCorruptError(f"The metadata file {file} must hold a JSON object, got {shortened(metadata)}.")
+        raise DatasetCorruptError(f"{source} must hold a JSON object, got {shortened(metadata)}.")
     return metadata
 
 
-def _metadata_text(metadata: dict[str, Any]) -> str:
+def namespace_metadata_text(metadata: dict[str, Any]) -> str:
+    """Return the content of the metadata file of a namespace.
+
+    Raises:
+        MetadataError: JSON cannot hold the metadata.
+    """
     try:
         return json.dumps({key: json_value(value, key) for key, value in metadata.items()})
     except RecursionError:

@@ -1,8 +1,8 @@
-"""Recordings under way: hidden folders of the catalogue that become datasets, or can be recovered.
+"""Recordings: hidden directories of the catalog that become datasets, or can be recovered.
 
-A collector writes its episodes here while it runs. When the program dies, what was written by then
-is whole, and can be made a dataset later. Beside the data lies a small file that says whose recording it
-is and what the program wanted to make of it; the directory is locked for as long as its program lives.
+A collector writes its episodes here while it runs. If the program is killed, the data written so far is
+consistent, and can be made a dataset later. Beside the data is a small file with the owner of the recording
+and the intended dataset; the directory is locked while its program is running.
 """
 
 from __future__ import annotations
@@ -64,29 +64,29 @@ from minari.errors import (
 from minari.spaces import EpisodeColumns
 
 
-#: What is set when a recording becomes a dataset, whatever was set before.
+#: Set when a recording becomes a dataset, whatever was set before.
 _OF_THE_DATASET = frozenset({"dataset_id", "minari_version"})
 
-#: What is the same of an episode in every format, and with whatever info was discarded.
+#: The same for an episode in every format, and with any info discarded.
 _UNCHANGED = ("actions", "rewards", "terminations", "truncations")
 
 _STATE_NAME = "recording.json"
 _STATE_LIMIT = 4 * 2**20  # bytes
-#: The key of the metadata that says what was discarded and is still there; a dataset never has it.
+#: The metadata key with the discards that have not been applied; a dataset never has it.
 _DISCARDED = "recording_discards"
 
 
 @dataclass(frozen=True, slots=True)
 class RecordingState:
-    """What is known of a recording beside its episodes.
+    """The state of a recording in addition to its episodes.
 
     Attributes:
-        pid: of the process that recorded last.
-        ended: how it left the recording; None where it had no time to say.
-        failure: why the dataset could not be created, where that was tried.
-        dataset_id: of the dataset that was to be created.
-        metadata: of that dataset.
-        adding: the ``dataset_id`` that the episodes are being added to, and the number that the ``first`` has there.
+        pid: process that recorded last.
+        ended: how it left the recording; None if it could not record that.
+        failure: why the dataset could not be created, if that was tried.
+        dataset_id: id of the intended dataset.
+        metadata: metadata of the intended dataset.
+        adding: the ``dataset_id`` that the episodes are being appended to, and the number of the ``first`` there.
     """
 
     pid: int | None = None
@@ -98,7 +98,7 @@ class RecordingState:
 
     @classmethod
     def read(cls, path: Path) -> RecordingState:
-        """The state in a file, which anybody may have written; nothing is known where it makes no sense."""
+        """Return the state in an untrusted file; an empty state if it is invalid."""
         with suppress(OSError, ValueError, MinariError):
             raw = parse_json(read_regular(path, _STATE_LIMIT, links=False))
             kinds = {"pid": int, "ended": str, "failure": str, "dataset_id": str, "metadata": dict, "adding": dict}
@@ -109,12 +109,12 @@ class RecordingState:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """Episodes that are written and not yet a dataset.
+    """Recorded episodes that are not a dataset yet.
 
     Attributes:
-        name: of the recording, as ``minari recover`` takes it.
-        storage: its episodes.
-        root: of the catalogue that it lies in.
+        name: name of the recording, as used by ``minari recover``.
+        storage: storage of its episodes.
+        root: root of its catalog.
     """
 
     name: str
@@ -123,31 +123,31 @@ class Recording:
 
     @property
     def path(self) -> Path:
-        """The folder of the data."""
+        """Return the directory of the data."""
         return self.storage.data_path
 
     @property
     def episodes(self) -> int:
-        """The number of episodes."""
+        """Return the number of episodes."""
         return self.storage.total_episodes - len(self.discarded_rows)
 
     @property
     def steps(self) -> int:
-        """The number of steps of all episodes."""
+        """Return the number of steps of all episodes."""
         discarded = self.discarded_rows
         gone = int(self.storage.get_episode_lengths(discarded).sum()) if discarded else 0
         return self.storage.total_steps - gone
 
     @property
     def discarded_rows(self) -> list[int]:
-        """The numbers of the stored episodes that were discarded, in order."""
+        """Return the numbers of the stored episodes that were discarded, in order."""
         rows = self._discards.get("episodes")
         total = self.storage.total_episodes
         return sorted({row for row in rows if type(row) is int and 0 <= row < total}) if isinstance(rows, list) else []
 
     @property
     def rows(self) -> list[int]:
-        """The numbers of the stored episodes that were not discarded."""
+        """Return the numbers of the stored episodes that were not discarded."""
         discarded = set(self.discarded_rows)
         return [row for row in range(self.storage.total_episodes) if row not in discarded]
 
@@ -158,34 +158,34 @@ class Recording:
 
     @property
     def modified(self) -> float:
-        """When it was last written to, in seconds since the epoch."""
+        """Return the time of the last write, in seconds since the epoch."""
         return (self.path / METADATA_FILE_NAME).stat().st_mtime
 
     @property
     def env_id(self) -> str | None:
-        """The id of the environment that was recorded."""
+        """Return the id of the recorded environment."""
         text = self.storage.stored_metadata.env_spec_json
         return None if text is None else parse_env_spec(text).id
 
     @property
     def state(self) -> RecordingState:
-        """What is known of it beside its episodes."""
+        """Return the state in addition to the episodes."""
         return RecordingState.read(self.path.parent / _STATE_NAME)
 
     def write_state(self, state: RecordingState) -> None:
-        """Put down what is known of it."""
+        """Write the state."""
         content = json.dumps({key: value for key, value in asdict(state).items() if value}, default=str)
         with storage_errors(self.path.parent):
             write_atomically(self.path.parent / _STATE_NAME, content, durable=False)
 
     @property
     def is_in_progress(self) -> bool:
-        """Whether a program that is alive records to it."""
+        """Return whether a running program is recording to it."""
         return is_locked(self.path.parent)
 
     @property
     def status(self) -> str:
-        """How it came to lie there, as a phrase."""
+        """Return a phrase that describes how the recording ended."""
         state = self.state
         if self.is_in_progress:
             return "in progress" if state.pid is None else f"in progress (process {state.pid})"
@@ -197,11 +197,11 @@ class Recording:
 
     @property
     def added_to(self) -> str | None:
-        """The id of the dataset that has the episodes already, as a program was killed before it could delete them."""
+        """Return the id of the dataset that already has the episodes, if a program was killed before deleting them."""
         dataset_id, first, rows = self.state.adding.get("dataset_id"), self.state.adding.get("first"), self.rows
         if not isinstance(dataset_id, str) or type(first) is not int or not rows:
             return None
-        with suppress(MinariError, OSError):  # anybody may have written it
+        with suppress(MinariError, OSError):  # the file is not trusted
             storage = MinariStorage.read(get_dataset_path(str(DatasetId.parse(dataset_id)), root=self.root) / "data")
             if 0 <= first <= storage.total_episodes - len(rows):
                 there = range(first, first + len(rows))
@@ -211,10 +211,10 @@ class Recording:
         return None
 
     def check_not_added(self) -> None:
-        """See that no dataset has the episodes already.
+        """Raise if a dataset already has the episodes.
 
         Raises:
-            DatasetExistsError: one has them.
+            DatasetExistsError: a dataset has them.
         """
         dataset_id = self.added_to
         if dataset_id is not None:
@@ -225,25 +225,25 @@ class Recording:
 
     @property
     def dataset_id(self) -> str | None:
-        """The id of the dataset that was to be made of it, where that was said."""
+        """Return the id of the intended dataset, if it was given."""
         wanted: str | None = self.state.dataset_id or self.storage.stored_metadata.raw.get("dataset_id")
         return wanted
 
     @property
     def description(self) -> dict[str, Any]:
-        """The metadata of that dataset, as far as they were given."""
+        """Return the given metadata of the intended dataset."""
         return {**self.storage.stored_metadata.raw, **self.state.metadata}
 
     def hold(self) -> Lock | None:
-        """Lock it for this process; None where another one has it, or the system has no such locks."""
+        """Lock it for this process; None if another process holds the lock, or the system has no such locks."""
         return directory_lock(self.path.parent)
 
     def discard_rows(self, rows: list[int]) -> None:
-        """Leave out stored episodes from now on, by their numbers in the storage."""
+        """Discard stored episodes by their numbers in the storage."""
         self._set_discards({**self._discards, "episodes": sorted({*self.discarded_rows, *rows})})
 
     def discard_info(self, name: str) -> None:
-        """Leave out an info of all episodes that are stored by now."""
+        """Discard an info of all episodes stored so far."""
         infos = self._discards.get("infos")
         known = infos if isinstance(infos, dict) else {}
         self._set_discards({**self._discards, "infos": {**known, name: self.storage.total_episodes}})
@@ -256,15 +256,15 @@ class Recording:
         """Append its episodes to another storage, without what was discarded.
 
         Args:
-            storage: where they go.
-            rows: the numbers of those that are taken; by default all that were not discarded.
+            storage: the destination.
+            rows: numbers of the episodes to append; by default all that were not discarded.
         """
         infos = self._discards.get("infos")
         change = partial(_without_infos, infos) if isinstance(infos, dict) and infos else None
         append_stored(storage, [(self.storage, self.rows if rows is None else rows)], change=change)
 
     def refused_by(self, storage: MinariStorage) -> dict[int, MinariError]:
-        """The numbers of the episodes that the format of another storage cannot hold, and why."""
+        """Return the numbers of the episodes that the format of another storage cannot store, with the reasons."""
         refused: dict[int, MinariError] = {}
         with tempfile.TemporaryDirectory() as folder:
             trial = create_storage(
@@ -285,7 +285,7 @@ class Recording:
         return refused
 
     def without_discards(self) -> Recording:
-        """The recording, once what was discarded is no longer in its files; a kill leaves the old ones or the new."""
+        """Return the recording after removing discarded data from its files, atomically."""
         if not self._discards:
             return self
         storage, aside = self.storage, self.path.with_name(".data.replaced.deleted")
@@ -314,14 +314,14 @@ class Recording:
         return replace(self, storage=_storage_at(self.path))
 
     def publish(self, dataset_id: str, metadata: Mapping[str, Any]) -> Path:
-        """Make a dataset of it, by moving it to its place.
+        """Make it a dataset by moving it to its destination.
 
         Returns:
             The ``data`` directory of the dataset.
 
         Raises:
             DatasetIdError: the id is malformed.
-            DatasetExistsError: there is a dataset of this id already. The recording stays as it is.
+            DatasetExistsError: a dataset with this id already exists. The recording is unchanged.
         """
         destination = free_dataset_path(dataset_id, root=self.root)
         whole = self.without_discards()
@@ -331,7 +331,7 @@ class Recording:
             try:
                 whole._describe(metadata)
                 make_namespace(dataset_id, self.root)
-                self._remove_all_but_data()  # a kill from here on leaves a recording that says it all itself
+                self._remove_all_but_data()  # if killed after this, the recording is complete by itself
                 publish_directory(self.path.parent, destination)
             except BaseException:
                 with suppress(OSError, MinariError):  # it has become the dataset all the same, or the disk is full
@@ -351,20 +351,20 @@ class Recording:
                 Path(entry.path).unlink()
 
     def _describe(self, metadata: Mapping[str, Any]) -> None:
-        """Set metadata, also those that a program has set which was killed before the dataset was there."""
+        """Set metadata, including that of a program that was killed before the dataset existed."""
         replaced = {key: value for key, value in metadata.items() if key in _OF_THE_DATASET}
         others = {key: value for key, value in metadata.items() if key not in _OF_THE_DATASET}
         with self.storage.writing() as writer:
             writer.commit(self.storage.stored_metadata.updated(replaced, allow_protected=True).updated(others))
 
     def discard(self) -> None:
-        """Delete it."""
+        """Delete the recording."""
         remove_directory(self.path.parent)
         _remove_folder_if_empty(self.path.parent.parent)
 
 
 def _without_infos(infos: Mapping[str, Any], index: int, episode: EpisodeColumns) -> EpisodeColumns:
-    """The stored episode of a number without the infos that were discarded when there were more episodes."""
+    """Return the stored episode without the infos that were discarded after it was recorded."""
     for name, total in infos.items():
         if isinstance(total, int) and index < total:
             episode = without_info(episode, name)
@@ -411,24 +411,24 @@ def new_recording(
 
 
 def _make_recordings_folder(folder: Path) -> None:
-    """Let everybody record who may write to the root: its permissions are those of the root."""
+    """Allow everyone who can write to the root to record: use the permissions of the root."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError):
         folder.mkdir()
-        with suppress(OSError):  # of file systems without permissions
+        with suppress(OSError):  # file systems without permissions
             folder.chmod(stat.S_IMODE(folder.parent.stat().st_mode))
 
 
 def _remove_folder_if_empty(folder: Path) -> None:
-    with suppress(OSError):  # other recordings may be there
+    with suppress(OSError):  # it may contain other recordings
         folder.rmdir()
 
 
 def list_recordings(root: PathLike | None = None) -> list[Recording]:
-    """The recordings of the catalogue, the oldest first, including those in progress.
+    """Return the recordings of the catalog, the oldest first, including those in progress.
 
     Warns:
-        UserWarning: a directory may not be read; it is left out.
+        UserWarning: a directory cannot be read; it is omitted.
     """
     folder = get_datasets_root(root)
     found = []
@@ -436,7 +436,7 @@ def list_recordings(root: PathLike | None = None) -> list[Recording]:
         try:
             recording = Recording(path.parent.name, _storage_at(path), folder)
             found.append((recording.modified, recording.name, recording))
-        except (MinariError, OSError) as error:  # one that died before its first episode, or was saved just now
+        except (MinariError, OSError) as error:  # killed before its first episode, or just saved
             if isinstance(error.__cause__ or error, PermissionError):
                 _warn_of_closed(path)
     return [recording for _, _, recording in sorted(found, key=lambda item: item[:2])]
@@ -450,7 +450,7 @@ def _storage_at(path: Path) -> MinariStorage:
 
 
 def _data_paths(folder: Path) -> list[Path]:
-    """The data of the recordings in a folder; links lead to none."""
+    """Yield the data paths of the recordings in a directory; links are ignored."""
     if folder.is_symlink():
         return []
     try:
@@ -475,11 +475,11 @@ def _warn_of_closed(path: Path) -> None:
 
 
 def find_recording(name: str, root: PathLike | None = None) -> Recording:
-    """A recording by its name.
+    """Return a recording by its name.
 
     Raises:
         ArgumentTypeError: the name is not a string.
-        DatasetNotFoundError: there is none of that name.
+        DatasetNotFoundError: there is no recording with that name.
     """
     if not isinstance(name, str):
         raise ArgumentTypeError(f"The name of a recording is {shortened(name)}, expected a string.")
@@ -494,12 +494,12 @@ def find_recording(name: str, root: PathLike | None = None) -> Recording:
 
 
 def resume_recording(name: str, root: PathLike | None = None) -> tuple[Recording, Lock | None]:
-    """A recording that this process goes on with, and its lock where the system has such locks.
+    """Return a recording to be continued by this process, and its lock if the system supports locks.
 
     Raises:
-        DatasetNotFoundError: there is none of that name.
-        DatasetBusyError: a program that is alive records to it.
-        DatasetExistsError: a dataset has its episodes already.
+        DatasetNotFoundError: there is no recording with that name.
+        DatasetBusyError: a running program is recording to it.
+        DatasetExistsError: a dataset already has its episodes.
     """
     recording = find_recording(name, root)
     held = recording.hold()
@@ -521,21 +521,21 @@ def resume_recording(name: str, root: PathLike | None = None) -> tuple[Recording
 def publish_recording(name: str, dataset_id: str | None = None, root: PathLike | None = None) -> Path:
     """Make a dataset of a recording that a program left behind.
 
-    What the program said of the dataset that it wanted to create, such as its author and description, is kept.
+    Information about the intended dataset, such as its author and description, is kept.
 
     Args:
-        name: of the recording.
-        dataset_id: of the dataset; by default the id that the program gave.
-        root: of the catalogue.
+        name: name of the recording.
+        dataset_id: id of the dataset; by default the id given by the program.
+        root: root of the catalog.
 
     Returns:
         The ``data`` directory of the dataset.
 
     Raises:
-        DatasetNotFoundError: there is no recording of that name.
-        EpisodeError: no episode had been written.
-        DatasetIdError: the program gave no id, and neither does the caller.
-        DatasetExistsError: there is a dataset of this id already, or one has the episodes already.
+        DatasetNotFoundError: there is no recording with that name.
+        EpisodeError: no episode was recorded.
+        DatasetIdError: neither the program nor the caller gave an id.
+        DatasetExistsError: a dataset with this id already exists, or a dataset already has the episodes.
     """
     recording = find_recording(name, root)
     if recording.episodes == 0:

@@ -1,1 +1,1 @@
-"""What a dataset is made of, as values without any input or output."""
+"""The values that datasets consist of, without I/O."""

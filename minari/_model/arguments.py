@@ -1,4 +1,4 @@
-"""Arguments of public functions, checked before anything is done with them."""
+"""Checks of the arguments of public functions."""
 
 from __future__ import annotations
 
@@ -31,36 +31,36 @@ T = TypeVar("T")
 
 
 def check_callable(name: str, value: object, what: str) -> None:
-    """Make sure that an argument can be called.
+    """Raise unless an argument is callable.
 
     Args:
-        name: of the argument.
-        value: of it.
-        what: it should be, as a phrase.
+        name: name of the argument.
+        value: its value.
+        what: the expected value, as a phrase.
 
     Raises:
-        ArgumentTypeError: it cannot be called.
+        ArgumentTypeError: it is not callable.
     """
     if not callable(value):
-        raise ArgumentTypeError(f"{name} is {shortened(value)}, expected {what}; it cannot be called.")
+        raise ArgumentTypeError(f"{name} is {shortened(value)}, expected {what}; it is not callable.")
 
 
 def check_whole_number(name: str, value: object) -> None:
-    """Make sure that an argument is a whole number.
+    """Raise unless an argument is an integer.
 
     Raises:
-        ArgumentTypeError: it is none.
+        ArgumentTypeError: it is not an integer.
     """
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
         raise ArgumentTypeError(f"{name} is {shortened(value)}, expected a whole number.")
 
 
 def check_count(name: str, value: Any, least: int = 0, error: type[MinariError] = ArgumentError) -> None:
-    """Make sure that an argument is a whole number that is large enough.
+    """Raise unless an argument is an integer that is large enough.
 
     Raises:
-        ArgumentTypeError: it is not a whole number.
-        MinariError: it is too small; of the class ``error``.
+        ArgumentTypeError: it is not an integer.
+        MinariError: it is too small; of the type ``error``.
     """
     check_whole_number(name, value)
     if value < least:
@@ -68,10 +68,10 @@ def check_count(name: str, value: Any, least: int = 0, error: type[MinariError] 
 
 
 def check_seed(name: str, value: object) -> None:
-    """Make sure that an argument is None or a seed.
+    """Raise unless an argument is None or a seed.
 
     Raises:
-        ArgumentTypeError: it is not a whole number.
+        ArgumentTypeError: it is not an integer.
         ArgumentError: it is negative.
     """
     if value is not None:
@@ -79,7 +79,7 @@ def check_seed(name: str, value: object) -> None:
 
 
 def check_score(name: str, value: object) -> None:
-    """Make sure that an argument is None or a number.
+    """Raise unless an argument is None or a number.
 
     Raises:
         ArgumentTypeError: it is not a number.
@@ -94,31 +94,31 @@ def check_score(name: str, value: object) -> None:
 
 
 def check_space(name: str, value: object) -> None:
-    """Make sure that an argument is None or a space.
+    """Raise unless an argument is None or a space.
 
     Raises:
-        SpaceError: it is something else.
+        SpaceError: it is neither.
     """
     if value is not None and not isinstance(value, gym.Space):
         raise SpaceError(f"{name} is {shortened(value)}, expected a gymnasium space such as gymnasium.spaces.Box.")
 
 
 def made_callback(name: str, given: Callable[[], T], expected: type[T], other: type) -> T:
-    """Make a callback of the class that a user gave.
+    """Return a callback created from the class that a user passed.
 
     Args:
-        name: of the argument.
-        given: a class, or anything else that makes a callback when it is called.
-        expected: what it should inherit from.
-        other: what the argument is mistaken for.
+        name: name of the argument.
+        given: a class, or another callable that returns a callback.
+        expected: the required base class.
+        other: the class that users may confuse it with.
 
     Raises:
-        ArgumentTypeError: it is an instance, the class of the other callback, or makes nothing that can be called.
+        ArgumentTypeError: it is an instance, the class of the other callback, or does not return a callable.
     """
     if isinstance(given, (expected, other)):
         kind = type(given).__name__
         raise ArgumentTypeError(
-            f"{name} is an instance of {kind}, expected a class, of which the collector makes its own instance; give "
+            f"{name} is an instance of {kind}, expected a class, as the collector creates its own instance; give "
             f"{kind} without parentheses."
         )
     if isinstance(given, type) and issubclass(given, other) and not issubclass(given, expected):
@@ -135,12 +135,12 @@ def made_callback(name: str, given: Callable[[], T], expected: type[T], other: t
 
 
 def no_dataset(name: str, value: object) -> ArgumentTypeError:
-    """Return the error about an argument that should be an open dataset, and how to get one."""
+    """Return the error for an argument that should be an open dataset, with the remedy."""
     return ArgumentTypeError(expected_dataset(name, value))
 
 
 def expected_dataset(name: str, value: object) -> str:
-    """Return what :func:`no_dataset` says."""
+    """Return the message of :func:`no_dataset`."""
     advice = "load one with minari.load_dataset(ID)"
     if isinstance(value, str) and is_dataset_id(value):
         advice = f"load it with minari.load_dataset({value!r})"
@@ -154,20 +154,20 @@ def expected_dataset(name: str, value: object) -> str:
 
 
 def checked_indices(indices: Iterable[int], total: int, place: object) -> Iterator[int]:
-    """The numbers one by one, as ints.
+    """Yield the indices one by one, as ints.
 
     Args:
-        indices: of any kind that can be gone through once.
-        total: how many episodes there are.
-        place: where, for the message.
+        indices: any iterable.
+        total: the number of episodes.
+        place: the dataset, for the message.
 
     Raises:
-        EpisodeIndexError: there is no episode of that number.
+        EpisodeIndexError: there is no episode with that number.
     """
     if isinstance(indices, np.ndarray) and indices.dtype.kind in "iu" and indices.size:
         least, greatest = indices.min(), indices.max()
         if indices.ndim == 1 and least >= 0 and greatest < total:
-            return iter(indices.tolist())  # looked at together, which takes a tenth of the time
+            return iter(indices.tolist())  # checked together, which takes a tenth of the time
     return _index_by_index(indices, total, place)
 
 

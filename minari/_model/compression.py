@@ -1,4 +1,4 @@
-"""Which codec the columns of a dataset are compressed with: as a person says it, and as a format asks."""
+"""Compression of columns: the choice of the user, and the codec of each column."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from minari.errors import CompressionError
 from minari.spaces import Leaf, Path, path_name
 
 
-#: What a person gives: a codec for all columns, one for each of some, or None for what is usual.
+#: A user's choice: a codec for all columns, codecs for some of them, or None for the default.
 CompressionChoice: TypeAlias = str | Mapping[str, str] | None
-#: The codecs of a format, each with the levels that it takes; None where it takes none.
+#: The codecs of a format, each with its levels; None if it has none.
 Codecs: TypeAlias = Mapping[str, range | None]
 
 NONE = "none"
 _PARTS = ("observations", "actions", "rewards", "terminations", "truncations", "infos")
-_SMALLEST_FRAME = 1024  # values; smaller pictures are not worth the time
+_SMALLEST_FRAME = 1024  # values; compressing smaller images is not worth the time
 
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """A way to compress.
+    """A codec and its level.
 
     >>> Codec.parse("gzip:9")
     Codec(name='gzip', level=9)
@@ -35,8 +35,8 @@ class Codec:
     'lzf'
 
     Attributes:
-        name: as in the table of the format's codecs.
-        level: how hard it tries; None for the codec's own default.
+        name: name in the table of the format's codecs.
+        level: compression level; None for the codec's own default.
     """
 
     name: str
@@ -44,10 +44,10 @@ class Codec:
 
     @classmethod
     def parse(cls, text: Any) -> Codec:
-        """The codec that is written ``name`` or ``name:level``.
+        """Return the codec written as ``name`` or ``name:level``.
 
         Raises:
-            CompressionError: it is written otherwise.
+            CompressionError: the text has another form.
         """
         name, colon, level = text.partition(":") if isinstance(text, str) else ("", "", "")
         if not name or (colon and not (level.isdecimal() and len(level) < 5)):
@@ -62,20 +62,20 @@ class Codec:
 
 
 class Compression:
-    """The choice for a dataset.
+    """The compression of a dataset.
 
     Args:
-        choice: as a person gives it, or as ``metadata.json`` holds it.
-        frames: the columns of frames, which are compressed when nothing else is said.
-        frame_codec: with what.
-        columns: the columns that are known beforehand, to tell mistakes in the choice; infos are not.
-        encoded: those that are encoded otherwise, and never compressed.
+        choice: the choice of the user, or from ``metadata.json``.
+        frames: the columns of frames, which are compressed by default.
+        frame_codec: the default codec of frames.
+        columns: the columns that are known in advance, to detect mistakes in the choice; excludes infos.
+        encoded: columns with another encoding, which are never compressed.
 
     Attributes:
-        frames: the columns of frames that are not encoded otherwise.
+        frames: the columns of frames without another encoding.
 
     Raises:
-        CompressionError: the choice is none, or names a column that there is not.
+        CompressionError: the choice is invalid, or names an unknown column.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Compression:
         self._by_name: dict[str, Codec | None] = {}
         self._choice = choice
         if isinstance(choice, Mapping):
-            known = {name for path in columns for name in _names_above(path)} | set(_PARTS)
+            known = {path_name(path[: length + 1]) for path in columns for length in range(len(path))} | set(_PARTS)
             for name, text in choice.items():
                 if name not in known and not str(name).startswith("infos/"):
                     raise CompressionError(
@@ -104,17 +104,17 @@ class Compression:
 
     @property
     def stored(self) -> str | dict[str, str] | None:
-        """What ``metadata.json`` holds; None where nothing was chosen."""
+        """Return the value for ``metadata.json``; None if nothing was chosen."""
         return dict(self._choice) if isinstance(self._choice, Mapping) else self._choice
 
     @property
     def codecs(self) -> set[Codec | None]:
-        """Every codec that some column may be compressed with; None among them where some are not."""
+        """Return every codec that a column may use; includes None if some columns are not compressed."""
         usual: set[Codec | None] = {self._frame_codec, None} if self.frames else {None}
         return set(self._by_name.values()) | (set() if "" in self._by_name else usual)
 
     def codec_for(self, path: Path) -> Codec | None:
-        """The codec of a column, None where it is not compressed."""
+        """Return the codec of a column, None if it is not compressed."""
         if path in self._encoded:
             return None
         for length in range(len(path), 0, -1):
@@ -130,21 +130,17 @@ def _codec(text: Any) -> Codec | None:
     return None if text == NONE else Codec.parse(text)
 
 
-def _names_above(path: Path) -> list[str]:
-    return [path_name(path[: length + 1]) for length in range(len(path))]
-
-
 def is_frame(leaf: Leaf) -> bool:
-    """Whether the values of a leaf are pictures: uint8 boxes of two dimensions or more, and not tiny."""
+    """Return whether the values of a leaf are images: uint8 boxes of two or more dimensions that are not tiny."""
     is_box = leaf.dtype == np.uint8 and leaf.low is not None
     return is_box and len(leaf.shape) >= 2 and math.prod(leaf.shape) >= _SMALLEST_FRAME
 
 
 def check_codec(codec: Codec, codecs: Codecs, data_format: str) -> None:
-    """Hold a codec against those of a format.
+    """Raise unless a format supports a codec.
 
     Raises:
-        CompressionError: the format does not have it, or not at that level.
+        CompressionError: the format does not support it, or not at that level.
     """
     if codec.name not in codecs:
         known = ", ".join(map(repr, [NONE, *codecs]))

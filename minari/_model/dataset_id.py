@@ -1,7 +1,7 @@
 """The grammar of dataset ids, ``(namespace/)*name-vN``, parsed once into a value.
 
-A part holds letters, digits, ``_`` and ``-``, so that an id that was parsed is always a safe
-relative path: nothing in it is empty, absolute, hidden or points upwards.
+A part consists of letters, digits, ``_`` and ``-``, so a parsed id is always a safe relative path: no part is
+empty, absolute, hidden or refers to a parent.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 _PART = re.compile(r"[\w-]+")
-# One spelling for each version: `a-v01` would be another folder than the `a-v1` it stands for.
+# One spelling for each version: `a-v01` would be a different directory than `a-v1`.
 _VERSION = re.compile(r"0|[1-9][0-9]{0,17}")
 _ID = re.compile(rf"(?:([\w-]+(?:/[\w-]+)*)/)?([\w-]+)-v({_VERSION.pattern})")
 _ALMOST_A_VERSION = re.compile(r"(?:-V[0-9]*|-v)$")
@@ -45,7 +45,7 @@ class DatasetIdTypeError(DatasetIdError, TypeError):
 @total_ordering
 @dataclass(frozen=True, slots=True)
 class DatasetId:
-    """A dataset id that is known to follow the grammar.
+    """A dataset id that follows the grammar.
 
     >>> DatasetId.parse("D4RL/door/human-v2")
     DatasetId(namespace='D4RL/door', name='human', version=2)
@@ -57,9 +57,9 @@ class DatasetId:
     Ids are ordered by namespace, name and version, those without a namespace first.
 
     Attributes:
-        namespace: the parts before the name, joined by ``/``; None without any.
-        name: without the version.
-        version: counting from 0.
+        namespace: the parts before the name, joined by ``/``; None if there are none.
+        name: the name without the version.
+        version: a nonnegative integer.
 
     Raises:
         DatasetIdError: a part does not follow the grammar.
@@ -74,7 +74,7 @@ class DatasetId:
             parse_namespace(self.namespace)
         if not is_part(self.name):
             raise DatasetIdError(f"Malformed dataset ID: the name is {shortened(self.name)}; expected {_GRAMMAR}.")
-        if not _is_count(self.version):
+        if not isinstance(self.version, int) or isinstance(self.version, bool) or self.version < 0:
             raise DatasetIdError(
                 f"Malformed dataset ID: the version of {shortened(self.name)} must be an integer from 0, got "
                 f"{shortened(self.version)}."
@@ -85,8 +85,7 @@ class DatasetId:
         """Read an id.
 
         Raises:
-            DatasetIdError: the text does not follow the grammar; it is a ``TypeError`` too
-                where ``text`` is not a string.
+            DatasetIdError: the text does not follow the grammar; also a ``TypeError`` if ``text`` is not a string.
         """
         return cls(*parse_dataset_id(text))
 
@@ -98,7 +97,7 @@ class DatasetId:
 
     @property
     def sort_key(self) -> tuple[str, str, int]:
-        """What ids are ordered by; no namespace counts as the empty one."""
+        """Return the sort key of ids; no namespace counts as the empty one."""
         return self.namespace or "", self.name, self.version
 
     def __lt__(self, other: DatasetId) -> bool:
@@ -110,13 +109,13 @@ class DatasetId:
 
 
 def _fields(text: object) -> tuple[str | None, str, int] | None:
-    """The namespace, the name and the version of an id; None where it does not follow the grammar."""
+    """Return the namespace, name and version of an id; None if it does not follow the grammar."""
     found = _ID.fullmatch(text) if isinstance(text, str) else None
     return None if found is None else (found[1], found[2], int(found[3]))
 
 
 def _refusal(text: object) -> DatasetIdError:
-    """What to raise about a text that is no id."""
+    """Return the error for a text that is not an id."""
     if not isinstance(text, str):
         return DatasetIdTypeError(f"A dataset id must be a string, got {shortened(text)}.")
     if text.startswith(("/", "~/", "./")):
@@ -142,21 +141,17 @@ def _refusal(text: object) -> DatasetIdError:
 
 
 def is_part(name: object) -> bool:
-    """Whether a name may be a part of an id: letters, digits, ``_`` and ``-``, at least one."""
+    """Return whether a name is a valid part of an id: letters, digits, ``_`` and ``-``, at least one."""
     return isinstance(name, str) and _PART.fullmatch(name) is not None
 
 
-def _is_count(number: object) -> bool:
-    return isinstance(number, int) and not isinstance(number, bool) and number >= 0
-
-
 def is_dataset_id(text: str) -> bool:
-    """Whether the text follows the grammar of dataset ids."""
+    """Return whether the text follows the grammar of dataset ids."""
     return _fields(text) is not None
 
 
 def parse_dataset_id(dataset_id: str) -> tuple[str | None, str, int]:
-    """The namespace (None without one), the name and the version of an id.
+    """Return the namespace (None if there is none), the name and the version of an id.
 
     >>> parse_dataset_id("D4RL/door/human-v2")
     ('D4RL/door', 'human', 2)
@@ -171,7 +166,7 @@ def parse_dataset_id(dataset_id: str) -> tuple[str | None, str, int]:
 
 
 def gen_dataset_id(namespace: str | None, dataset_name: str, version: int | None = None) -> str:
-    """Put an id together; without a version, the part of the id before it.
+    """Return the id with the given parts; without a version, the part of the id before it.
 
     >>> gen_dataset_id("D4RL/door", "human", 2)
     'D4RL/door/human-v2'
@@ -186,7 +181,7 @@ def gen_dataset_id(namespace: str | None, dataset_name: str, version: int | None
 
 
 def dataset_id_sort_key(dataset_id: str) -> tuple[str, str, int]:
-    """What listings are sorted by: namespace (empty without one), name, version as a number.
+    """Return the sort key of listings: namespace (empty if there is none), name, version as a number.
 
     Raises:
         DatasetIdError: the id does not follow the grammar.
@@ -196,14 +191,14 @@ def dataset_id_sort_key(dataset_id: str) -> tuple[str, str, int]:
 
 
 def parse_namespace(namespace: str) -> tuple[str, ...]:
-    """The parts of a namespace, the outermost first.
+    """Return the parts of a namespace, the outermost first.
 
     >>> parse_namespace("D4RL/door")
     ('D4RL', 'door')
 
     Raises:
-        DatasetIdError: a part is empty or holds anything but letters, digits, ``_`` and ``-``; it
-            is a ``TypeError`` too where ``namespace`` is not a string.
+        DatasetIdError: a part is empty or contains anything but letters, digits, ``_`` and ``-``; also a
+            ``TypeError`` if ``namespace`` is not a string.
     """
     if not isinstance(namespace, str):
         raise DatasetIdTypeError(f"A namespace must be a string, got {shortened(namespace)}.")
@@ -217,11 +212,11 @@ def parse_namespace(namespace: str) -> tuple[str, ...]:
 
 
 def dataset_id_at(folder: Path, stored: str | None) -> str:
-    """Return the id of the dataset in a directory: where it lies below the root, and what it says elsewhere.
+    """Return the id of the dataset in a directory: from its location below the root, or else from its metadata.
 
     Args:
-        folder: of the dataset.
-        stored: the id in its metadata, where there is one.
+        folder: directory of the dataset.
+        stored: the id in its metadata, if any.
     """
     root, folder = get_datasets_root(), folder.absolute()
     for base, place in ((root, folder), (Path(os.path.realpath(root)), Path(os.path.realpath(folder)))):

@@ -1,4 +1,4 @@
-"""MinariDatasetSpec: what a dataset is, without its data."""
+"""MinariDatasetSpec: the description of a dataset without its data."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from minari._model.dataset_id import parse_dataset_id
 
 @dataclass(frozen=True)
 class MinariDatasetSpec:
-    """What a dataset is, without its data.
+    """The description of a dataset without its data.
 
     Attributes:
-        env_spec: of the environment that was recorded; None where there is none.
-        total_episodes: of the dataset, or of the view.
-        total_steps: likewise.
-        dataset_id: as in the catalogue.
-        combined_datasets: the ids of the datasets that it was combined from.
-        observation_space: of the episodes.
-        action_space: of the episodes.
-        data_path: the folder of the data.
-        minari_version: the format version that it follows.
+        env_spec: spec of the recorded environment; None if there is none.
+        total_episodes: number of episodes of the dataset or view.
+        total_steps: number of steps of the dataset or view.
+        dataset_id: id of the dataset.
+        combined_datasets: ids of the source datasets of a combination.
+        observation_space: space of the observations.
+        action_space: space of the actions.
+        data_path: the directory of the data.
+        minari_version: the format version of the dataset.
         namespace, dataset_name, version: the parts of the id.
     """
 

@@ -1,7 +1,7 @@
-"""The spec of an environment as JSON, written as completely as JSON allows and read tolerantly, and its requirements.
+"""Environment specs as JSON, written as completely as possible and read tolerantly, and their requirements.
 
-Data never depend on it. A spec is parsed when someone asks for it, without importing the
-environment, and whatever this release of Gymnasium does not know is left out.
+Data never depends on specs. A spec is parsed on request, without importing the environment, and anything that
+this release of Gymnasium does not support is omitted.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from importlib import metadata
 
     import packaging.requirements
-else:  # only who recovers an environment asks for them
+else:  # needed only to recover an environment
     metadata = LazyModule("importlib.metadata")
     packaging = LazyModule("packaging")
 
@@ -59,8 +59,8 @@ _WRAPPER_FIELDS = {field.name for field in dataclasses.fields(WrapperSpec) if fi
 _ENTRY_POINTS = ("entry_point", "vector_entry_point")
 _NUMBER = (int, float)
 _LONGEST_REQUIREMENT = 1000  # characters
-_NOT_STORED = " (not stored)"  # ends the name of an argument that JSON cannot hold
-_MOST_NUMBERS = 1 << 16  # of an array among the arguments
+_NOT_STORED = " (not stored)"  # suffix of the name of an argument that JSON cannot represent
+_MOST_NUMBERS = 1 << 16  # in an array among the arguments
 _TYPES: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(_ENTRY_POINTS, str),
     "max_episode_steps": int,
@@ -76,27 +76,26 @@ def env_spec_to_json(env: Described | None) -> str | None:
     >>> parse_env_spec(env_spec_to_json("CartPole-v1")).max_episode_steps
     500
 
-    What JSON cannot hold is left out with a warning rather than refused, since recorded data must
-    not be lost over it. An entry point that is a class or function of a module is written as
-    ``module:name``, any other callable is left out: the id must then be registered again before the
-    environment can be recovered.
+    Anything that JSON cannot represent is omitted with a warning rather than rejected, so that recorded data
+    is not lost. An entry point that is a class or function of a module is written as ``module:name``; any
+    other callable is omitted, and the id must be registered again before the environment can be recovered.
 
-    Arguments are written as JSON has them: dataclasses and mappings as objects whose keys are text, enums by
-    their value, paths as text, arrays, tuples and sets as lists. Of one that JSON cannot hold, and of an array
-    of more than 65,536 numbers, the name is kept (``"wind (not stored)"``): recovering then asks for it, where
-    it would otherwise make an environment of another configuration. The same goes for wrappers.
+    Arguments are written as JSON: dataclasses and mappings as objects with text keys, enums as their value,
+    paths as text, arrays, tuples and sets as lists. For an argument that JSON cannot represent, and for an
+    array of more than 65,536 numbers, only the name is kept (``"wind (not stored)"``): recovering then
+    requires it, instead of creating an environment with another configuration. The same applies to wrappers.
 
     Args:
-        env: an environment, its spec, or the id under which it is registered.
+        env: an environment, its spec, or its registered id.
 
     Returns:
-        The text, None where ``env`` is None or has no spec.
+        The text, None if ``env`` is None or has no spec.
 
     Warns:
-        UserWarning: a part of the spec was left out.
+        UserWarning: a part of the spec was omitted.
 
     Raises:
-        EnvironmentSpecError: no environment of that id is registered, or ``env`` is none of these.
+        EnvironmentSpecError: no environment with that id is registered, or ``env`` is none of these.
     """
     spec = spec_of(env)
     if spec is None:
@@ -108,10 +107,10 @@ def env_spec_to_json(env: Described | None) -> str | None:
 
 
 def spec_of(env: Described | None) -> EnvSpec | None:
-    """The spec of an environment, of an id, or of what is a spec already; None where there is none.
+    """Return the spec of an environment, an id or a spec; None if there is none.
 
     Raises:
-        EnvironmentSpecError: no environment of that id is registered, or ``env`` is none of these.
+        EnvironmentSpecError: no environment with that id is registered, or ``env`` is none of these.
     """
     if env is None or isinstance(env, EnvSpec):
         return env
@@ -126,14 +125,14 @@ def spec_of(env: Described | None) -> EnvSpec | None:
         if env.spec is None or isinstance(env.spec, EnvSpec):
             return env.spec
         warn(
-            f"The spec of the {type(env).__name__} is not an EnvSpec and is left out, got {env.spec!r}.",
+            f"The spec of the {type(env).__name__} is not an EnvSpec and is omitted, got {env.spec!r}.",
         )
         return None
     raise EnvironmentSpecError(f"Expected an environment, an EnvSpec or the id of an environment, got {env!r}.")
 
 
 def _described(spec: EnvSpec) -> tuple[dict[str, Any], list[str]]:
-    """The object that the JSON text holds, and what is not in it, each as "without …"."""
+    """Return the object for the JSON text, and the omitted parts, each as "without …"."""
     description: dict[str, Any] = {}
     omissions: list[str] = []
     for field in dataclasses.fields(spec):
@@ -175,10 +174,10 @@ def _described_wrapper(wrapper: WrapperSpec, omissions: list[str]) -> dict[str, 
 
 
 def _storable(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """What JSON holds for some arguments, and the names of those that it cannot hold.
+    """Return what JSON can represent of some arguments, and the names of the others.
 
-    Instead of such an argument there is a note under a name that no function takes, so that nobody, other
-    releases included, can make an environment without it and not notice.
+    Each omitted argument is replaced by a note under a name that no function accepts, so that no release can
+    create an environment without it unnoticed.
     """
     storable: dict[str, Any] = {}
     unstorable: list[str] = []
@@ -192,10 +191,10 @@ def _storable(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 
 def _plain(value: Any, name: str) -> Any:
-    """The value of an argument in terms of what :func:`json_value` knows.
+    """Return the value of an argument in a form supported by :func:`json_value`.
 
     Raises:
-        MetadataError: JSON cannot hold it, or only in megabytes.
+        MetadataError: JSON cannot represent it, or only in megabytes.
     """
     if isinstance(value, enum.Enum):
         return _plain(value.value, name)
@@ -208,23 +207,19 @@ def _plain(value: Any, name: str) -> Any:
         if len(named) < len(value):
             raise MetadataError(f"The keys inside {name!r} are the same as text, got {shortened(list(value))}.")
         return named
-    if isinstance(value, (list, tuple, set, frozenset, range, deque)):
-        return [_plain(item, name) for item in _ordered(value)]
+    if isinstance(value, (set, frozenset)):
+        value = sorted(
+            value, key=lambda item: (type(item).__name__, item if isinstance(item, (str, int)) else repr(item))
+        )
+    if isinstance(value, (list, tuple, range, deque)):
+        return [_plain(item, name) for item in value]
     if isinstance(value, np.ndarray) and value.size > _MOST_NUMBERS:
         raise MetadataError(f"The value of {name!r} has {value.size:,} numbers, expected {_MOST_NUMBERS:,} at most.")
     return value
 
 
-def _ordered(values: Iterable[Any]) -> Iterable[Any]:
-    if not isinstance(values, (set, frozenset)):
-        return values
-    return sorted(
-        values, key=lambda value: (type(value).__name__, value if isinstance(value, (str, int)) else repr(value))
-    )
-
-
 def _plain_key(key: Any, name: str) -> str:
-    """A key as text, as JSON writes those that are no text."""
+    """Return a key as text, in the way that JSON writes keys that are not text."""
     if isinstance(key, enum.Enum):
         key = key.value
     if isinstance(key, np.generic):
@@ -237,7 +232,7 @@ def _plain_key(key: Any, name: str) -> str:
 
 
 def _import_path(function: Callable[..., Any]) -> str | None:
-    """``module:name``, where that finds the same object in a later run."""
+    """Return ``module:name`` if that refers to the same object in a later run."""
     module = getattr(function, "__module__", None)
     name = getattr(function, "__qualname__", None)
     if module in (None, "__main__") or getattr(sys.modules.get(module), str(name), None) is not function:
@@ -246,9 +241,9 @@ def _import_path(function: Callable[..., Any]) -> str | None:
 
 
 def parse_env_spec(json_text: str) -> EnvSpec:
-    """Read a spec, whichever release of Gymnasium wrote it, without importing the environment.
+    """Parse a spec from any release of Gymnasium, without importing the environment.
 
-    Keys that this release of Gymnasium does not know are left out.
+    Keys that this release of Gymnasium does not support are omitted.
 
     Raises:
         EnvironmentSpecError: the text is not the description of an environment.
@@ -287,16 +282,16 @@ def _parsed_wrapper(description: Mapping[str, Any]) -> WrapperSpec:
 
 
 def make_environment(spec: EnvSpec, requirements: Iterable[str] = (), /, **kwargs: Any) -> Environment:
-    """Make the environment of a spec.
+    """Create the environment of a spec.
 
     Args:
-        spec: the spec. Without an entry point, the one registered under its id is used.
-        requirements: the packages that the dataset names (``"mujoco>=3.1"``), for the message.
-        **kwargs: for ``gymnasium.make``; they go before the arguments in the spec.
+        spec: the spec. Without an entry point, the one registered for its id is used.
+        requirements: the packages required by the dataset (``"mujoco>=3.1"``), for the message.
+        **kwargs: arguments of ``gymnasium.make``; they override the arguments in the spec.
 
     Raises:
-        EnvironmentModuleError: a module of it is not installed.
-        EnvironmentSpecError: the environment cannot be made; the message says what is missing.
+        EnvironmentModuleError: one of its modules is not installed.
+        EnvironmentSpecError: the environment cannot be created; the message names what is missing.
     """
     spec = _without_notes(spec, kwargs)
     if spec.entry_point is None and spec.id in gymnasium.registry:
@@ -312,17 +307,17 @@ def make_environment(spec: EnvSpec, requirements: Iterable[str] = (), /, **kwarg
 
 
 def environment_error(message: str, error: Exception) -> EnvironmentSpecError:
-    """Return the error about an environment that cannot be made or found, of the kind of what it was raised for."""
+    """Return the error for an environment that cannot be created or found, with the type of its cause."""
     if not isinstance(error, ModuleNotFoundError):
         return EnvironmentSpecError(message)
     return EnvironmentModuleError(message, error.name or getattr(error.__cause__, "name", None))
 
 
 def _without_notes(spec: EnvSpec, given: Mapping[str, Any]) -> EnvSpec:
-    """The spec without the notes about arguments that were not stored, all of which are given now.
+    """Return the spec without the notes about arguments that were not stored, all of which are given now.
 
     Raises:
-        EnvironmentSpecError: one is not given.
+        EnvironmentSpecError: one of them is missing.
     """
     missing = _not_stored(spec.kwargs)
     still_missing = [name for name in missing if name not in given]
@@ -347,7 +342,7 @@ def _without_notes(spec: EnvSpec, given: Mapping[str, Any]) -> EnvSpec:
 
 
 def _not_stored(arguments: Mapping[str, Any]) -> dict[str, str]:
-    """The arguments of which a spec has a note only, and the type that each had."""
+    """Return the arguments that a spec only has a note about, and the type of each."""
     return {
         name.removesuffix(_NOT_STORED): shortened(kind).strip("'")
         for name, kind in arguments.items()
@@ -356,7 +351,7 @@ def _not_stored(arguments: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _diagnosis(spec: EnvSpec, error: Exception) -> tuple[str, str]:
-    """What stands in the way of an environment, and what to do about it."""
+    """Return the cause that prevents the environment from being created, and the remedy."""
     if isinstance(error, ModuleNotFoundError):
         return str(error).rstrip("."), "install the package that provides it"
     if spec.entry_point is None:
@@ -372,12 +367,12 @@ def _diagnosis(spec: EnvSpec, error: Exception) -> tuple[str, str]:
 
 
 def spaces_of(spec: EnvSpec) -> tuple[Space, Space]:
-    """The observation space and the action space of an environment, which is made and closed for it.
+    """Return the observation space and the action space of an environment, which is created and closed for this.
 
     Raises:
-        EnvironmentSpecError: the environment cannot be made.
+        EnvironmentSpecError: the environment cannot be created.
     """
-    # No window for the sake of two spaces.
+    # No window is opened just for two spaces.
     quiet = {"render_mode": None} if spec.kwargs.get("render_mode") == "human" else {}
     env = make_environment(spec, **quiet)
     try:
@@ -387,10 +382,10 @@ def spaces_of(spec: EnvSpec) -> tuple[Space, Space]:
 
 
 def is_gymnasiums_own(spec: EnvSpec) -> bool:
-    """Return whether a spec, whatever its arguments, is one of an environment that Gymnasium itself brings.
+    """Return whether a spec, whatever its arguments, is one of Gymnasium's own environments.
 
-    Its id is registered with the same entry point, which is in Gymnasium, as are all wrappers; of these,
-    the one that writes videos does not count.
+    Its id is registered with the same entry point inside Gymnasium, and all its wrappers are in Gymnasium,
+    except the one that writes videos.
     """
     registered = gymnasium.registry.get(spec.id)
     entry_point = None if registered is None else registered.entry_point
@@ -404,14 +399,13 @@ def is_gymnasiums_own(spec: EnvSpec) -> bool:
 
 
 def registered_spaces(spec: EnvSpec) -> tuple[Space, Space] | None:
-    """Return the spaces of an environment that Gymnasium itself brings and that a spec describes, unchanged.
+    """Return the spaces of one of Gymnasium's own environments if a spec describes it unchanged.
 
-    For data that somebody else wrote: they choose among Gymnasium's own environments, which is all that is
-    imported and made.
+    For untrusted data: it can only select among Gymnasium's own environments, and only these are imported and created.
 
     Returns:
-        The observation space and the action space. None where the spec is not :func:`is_gymnasiums_own`, or
-        has arguments or wrappers, or the environment cannot be made here.
+        The observation space and the action space. None if the spec is not :func:`is_gymnasiums_own`, has
+        arguments or wrappers, or the environment cannot be created.
     """
     if not is_gymnasiums_own(spec) or spec.kwargs or spec.additional_wrappers:
         return None
@@ -423,12 +417,12 @@ def registered_spaces(spec: EnvSpec) -> tuple[Space, Space] | None:
 
 
 def specs_equal_up_to_max_episode_steps(first: EnvSpec, second: EnvSpec) -> bool:
-    """Whether two specs make the same environment, save that one may run longer."""
+    """Return whether two specs create the same environment, except that one may run longer."""
     return not difference_up_to_max_episode_steps(first, second)
 
 
 def difference_up_to_max_episode_steps(first: EnvSpec, second: EnvSpec) -> str:
-    """The first key in which two specs differ, save ``max_episode_steps``, with both values; empty where none is."""
+    """Return the first key besides ``max_episode_steps`` in which specs differ, with both values; empty if none."""
     descriptions = [_described(spec)[0] for spec in (first, second)]
     for description in descriptions:
         description.pop("max_episode_steps")
@@ -436,17 +430,17 @@ def difference_up_to_max_episode_steps(first: EnvSpec, second: EnvSpec) -> str:
 
 
 def merge_max_episode_steps(specs: Sequence[EnvSpec]) -> int | None:
-    """The largest limit of the specs, in steps; None, for no limit, where one of them has none."""
+    """Return the largest step limit of the specs; None, for no limit, if one of them has none."""
     limits = [spec.max_episode_steps for spec in specs]
     finite = [limit for limit in limits if limit is not None]
     return max(finite) if finite and len(finite) == len(limits) else None
 
 
 def warn_about_unmet(requirements: Iterable[str]) -> None:
-    """Warn about each requirement that the installed packages do not meet.
+    """Warn about each requirement that the installed packages do not satisfy.
 
     Args:
-        requirements: as for ``pip install``.
+        requirements: requirements in the format of ``pip install``.
     """
     for text in requirements:
         problem = _problem(text)

@@ -1,4 +1,4 @@
-"""One episode as a reader gets it."""
+"""An episode as returned to readers."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from minari.errors import DatasetBusyError
 
 @dataclass(frozen=True, eq=False)
 class EpisodeData:
-    """One episode of T steps.
+    """An episode of T steps.
 
-    Arrays belong to whoever has read the episode, and may be changed in place. Only where views were asked
-    for (``iterate_episodes(copy=False)``) they are read-only, and :meth:`copy` gives others.
+    Arrays belong to the caller and can be modified in place. Only views (``iterate_episodes(copy=False)``)
+    are read-only; :meth:`copy` returns writable arrays.
 
     Attributes:
         id: the number of the episode in its dataset.
-        observations: the T+1 observations, from the reset to the last step: arrays with time first,
-            nested in dicts and tuples as the observation space is; a list where a space has no
-            fixed shape (``Text``, ``Sequence``, ``Graph``, ``OneOf``).
-        actions: the T actions, likewise.
-        rewards: array of shape (T,), or (T, k) where the environment gives k numbers a step.
+        observations: the T+1 observations, from the reset to the last step: arrays with time first, nested in
+            dicts and tuples like the observation space; a list for a space without a fixed shape (``Text``,
+            ``Sequence``, ``Graph``, ``OneOf``).
+        actions: the T actions, in the same form.
+        rewards: array of shape (T,), or (T, k) for k numbers per step.
         terminations: boolean array of shape (T,).
         truncations: boolean array of shape (T,).
-        infos: the T+1 infos, each leaf with time first; empty where none were recorded.
+        infos: the T+1 infos, each leaf with time first; empty if none were recorded.
     """
 
     id: int
@@ -39,19 +39,12 @@ class EpisodeData:
     truncations: npt.NDArray[np.bool_]
     infos: dict[str, Any]
 
-    @classmethod
-    def _of(cls, values: dict[str, Any]) -> EpisodeData:
-        """The same as ``EpisodeData(**values)`` in a third of the time, as nothing is set field by field."""
-        episode = object.__new__(cls)
-        episode.__dict__.update(values)
-        return episode
-
     def __len__(self) -> int:
-        """The number of steps, T."""
+        """Return the number of steps, T."""
         return len(self.rewards)
 
     def __eq__(self, other: object) -> bool:
-        """Whether both have the same values, NaN being equal to NaN."""
+        """Return whether both have the same values, with NaN equal to NaN."""
         if not isinstance(other, EpisodeData):
             return NotImplemented
         return all(same_values(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
@@ -59,22 +52,30 @@ class EpisodeData:
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
+        rewards = f"shape {self.rewards.shape}" if np.ndim(self.rewards) > 1 else f"{len(self.rewards)} floats"
         return (
             f"EpisodeData(id={self.id!r}, total_steps={len(self)}, "
             f"observations={_describe(self.observations)}, actions={_describe(self.actions)}, "
-            f"rewards={_describe_rewards(self.rewards)}, "
+            f"rewards=ndarray of {rewards}, "
             f"terminations=ndarray of {len(self.terminations)} bools, "
             f"truncations=ndarray of {len(self.truncations)} bools, "
             f"infos=dict with the following keys: {list(self.infos or {})})"
         )
 
     def copy(self) -> EpisodeData:
-        """The same episode with arrays of its own, which may be changed in place."""
+        """Return the episode with its own arrays, which can be modified in place."""
         return EpisodeData(**{f.name: _copied(getattr(self, f.name)) for f in fields(self)})
 
 
+def episode_of(values: dict[str, Any]) -> EpisodeData:
+    """Create an episode like ``EpisodeData(**values)``, three times as fast."""
+    episode = object.__new__(EpisodeData)
+    episode.__dict__.update(values)
+    return episode
+
+
 class EpisodeOnDemand(EpisodeData):
-    """An episode of which only ``id``, rewards and flags have been read; the others are when they are touched.
+    """An episode that reads only ``id``, rewards and flags at first, and everything else on access.
 
     Copies and pickles are plain :class:`EpisodeData`.
     """
@@ -83,11 +84,11 @@ class EpisodeOnDemand(EpisodeData):
 
     @classmethod
     def of(cls, values: dict[str, Any], read: Callable[[], EpisodeData]) -> EpisodeOnDemand:
-        """Make one.
+        """Create an episode.
 
         Args:
             values: the fields that have been read.
-            read: returns the whole episode.
+            read: function that returns the whole episode.
         """
         episode = object.__new__(cls)
         episode.__dict__.update(values, _read=read)
@@ -95,17 +96,17 @@ class EpisodeOnDemand(EpisodeData):
 
     @property
     def is_complete(self) -> bool:
-        """Whether everything has been read."""
+        """Return whether everything has been read."""
         return "observations" in self.__dict__
 
-    def __getattr__(self, name: str) -> Any:  # which is asked for what is not there yet
+    def __getattr__(self, name: str) -> Any:  # called only for fields that have not been read
         if name not in ("observations", "actions", "infos"):
             raise AttributeError(f"An EpisodeData has no attribute {name!r}.")
         whole = self._read()
         if len(whole) != len(self):
             raise DatasetBusyError(
-                f"Episode {self.id} had {len(self)} steps a moment ago and has {len(whole)} now, as another program is "
-                f"changing it; filter the dataset again."
+                f"Episode {self.id} changed from {len(self)} to {len(whole)} steps while it was read, as another "
+                f"program is changing it; filter the dataset again."
             )
         self.__dict__.update({key: value for key, value in vars(whole).items() if key not in self.__dict__})
         return self.__dict__[name]
@@ -115,7 +116,7 @@ class EpisodeOnDemand(EpisodeData):
 
 
 def same_values(a: Any, b: Any) -> bool:
-    """Whether two nested values agree in structure, values, shapes and dtypes; NaN equals NaN."""
+    """Return whether two nested values agree in structure, values, shapes and dtypes, with NaN equal to NaN."""
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
         if not (isinstance(a, np.ndarray) and isinstance(b, np.ndarray)):
             return False
@@ -131,12 +132,6 @@ def same_values(a: Any, b: Any) -> bool:
     if isinstance(a, (float, np.floating)) and isinstance(b, (float, np.floating)) and a != a:
         return bool(b != b)
     return bool(a == b)
-
-
-def _describe_rewards(rewards: npt.NDArray[Any]) -> str:
-    if np.ndim(rewards) > 1:
-        return f"ndarray of shape {rewards.shape}"
-    return f"ndarray of {len(rewards)} floats"
 
 
 def _describe(value: Any) -> str:
@@ -165,15 +160,15 @@ def _copied(value: Any) -> Any:
 class StepData(TypedDict):
     """One step of an environment, or its reset.
 
-    For a reset, which has an observation and an info only, the other values are None. A callback
-    may add keys of its own: they are recorded as infos.
+    For a reset, which only has an observation and an info, the other values are None. A callback may add its
+    own keys: they are recorded as infos.
 
     Keys:
         observation: the observation after the step.
         action: the action that led to it.
         reward: the reward of the step.
-        terminated: whether the episode has ended in a terminal state.
-        truncated: whether the episode was cut off.
+        terminated: True if the episode has ended in a terminal state.
+        truncated: True if the episode was cut off.
         info: the info dict.
     """
 

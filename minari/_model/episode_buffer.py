@@ -1,4 +1,4 @@
-"""One episode under way, or one that is to be stored."""
+"""An episode in progress, or one to be stored."""
 
 from __future__ import annotations
 
@@ -22,23 +22,22 @@ STEP_KEYS = frozenset(StepData.__annotations__)
 class EpisodeBuffer:
     """The data of an episode of T steps, column by column.
 
-    Leaves are lists or arrays with time first; dicts and tuples of them follow the space. A leaf
-    of a ``Text``, ``Sequence``, ``Graph`` or ``OneOf`` is a list with one value a step.
+    Leaves are lists or arrays with time first, in dicts and tuples nested like the space. A leaf of a
+    ``Text``, ``Sequence``, ``Graph`` or ``OneOf`` is a list with one value per step.
 
-    A buffer that is filled step by step may begin with the first observation and the first info as
-    the environment gave them: until :meth:`add_step_data` has made lists, whatever is not a list is
-    one value there.
+    A buffer that is filled step by step can start with the first observation and info as the environment gave
+    them: until :meth:`add_step_data` creates lists, any value that is not a list is a single value.
 
     Attributes:
         id: the number of the episode; None for the next one.
-        seed: what the environment was reset with.
-        options: what the environment was reset with.
+        seed: the seed of the reset.
+        options: the options of the reset.
         observations: T+1 observations.
         actions: T actions.
         rewards: T rewards.
         terminations: T booleans.
         truncations: T booleans.
-        infos: T+1 values for each key, nested as the infos are.
+        infos: T+1 values for each key, nested like the infos.
 
     Example:
         >>> buffer = EpisodeBuffer(observations=0.5, infos={"height": 3}, seed=7)
@@ -60,23 +59,23 @@ class EpisodeBuffer:
     infos: dict[str, Any] | None = None
 
     def __len__(self) -> int:
-        """The number of steps, T."""
+        """Return the number of steps, T."""
         return len(self.rewards)
 
     def add_step_data(self, step_data: StepData) -> EpisodeBuffer:
-        """The buffer with one more step, or with the reset when it is still empty.
+        """Return the buffer with one more step, or with the reset if it is still empty.
 
-        Values are appended to lists. A leaf that is not a list is the first value itself, be it an
-        array, a number, a text or None; an array can also be the rows of several steps so far. The
-        lists of this buffer are extended and shared with the buffer that is returned, so go on with
-        that one. Keys beyond those of :class:`StepData` are kept as infos.
+        Values are appended to lists. A leaf that is not a list is the first value itself, be it an array, a
+        number, a text or None; an array can also hold the rows of several steps. The returned buffer shares
+        and extends the lists of this buffer, so continue with the returned one. Keys other than those of
+        :class:`StepData` are recorded as infos.
 
         Args:
             step_data: the step; action, reward, terminated and truncated are None for a reset.
 
         Raises:
             EpisodeKeyError: ``step_data`` lacks one of the keys of :class:`StepData`.
-            EpisodeError: the observation or action is nested otherwise than those before it.
+            EpisodeError: the observation or action is nested differently from those before it.
         """
         steps, observations, infos = len(self.rewards), self.observations, self.infos
         recorded = 0 if observations is None else _count(observations, steps + 1)
@@ -106,13 +105,13 @@ class EpisodeBuffer:
 
 
 def as_episode_buffers(buffers: Iterable[Any]) -> Iterable[EpisodeBuffer]:
-    """Episodes as a caller gives them; up to 0.4 they were plain dicts with the fields of a buffer.
+    """Yield episodes as buffers; up to 0.4 they were plain dicts with the fields of a buffer.
 
     Args:
-        buffers: the episodes. Those of a list are looked at before any of them is stored.
+        buffers: the episodes. A list is checked before any of its episodes is stored.
 
     Warns:
-        DeprecationWarning: once, where there are dicts.
+        DeprecationWarning: once, if there are dicts.
 
     Raises:
         EpisodeTypeError: an episode is neither a buffer nor such a dict.
@@ -142,15 +141,15 @@ def _as_buffer(number: int, buffer: Any) -> EpisodeBuffer:
 
 
 def _is_structure(value: Any) -> bool:
-    """Dicts and plain tuples are structure; a named tuple, such as a graph, is one value.
+    """Return whether a value is structure: a dict or plain tuple. A named tuple, such as a graph, is one value.
 
-    So is an empty tuple, which may be the first of several values of a ``Sequence``.
+    An empty tuple is also a value, as it may be the first of several of a ``Sequence``.
     """
     return isinstance(value, Mapping) or (isinstance(value, tuple) and bool(value) and not hasattr(value, "_fields"))
 
 
 def _count(values: Any, recorded: int) -> int:
-    """How many steps the values have; ``recorded`` where they are dicts without any leaf."""
+    """Return the number of steps of the values; ``recorded`` for dicts without leaves."""
     for leaf in _leaves(values):
         return len(leaf) if _is_column(leaf, recorded) else 1
     return recorded
@@ -165,7 +164,7 @@ def _leaves(values: Any) -> Iterator[Any]:
 
 
 def _first_info(value: Any) -> Any:
-    """The first info in lists, as :func:`append_info` has them; what is in lists already stays."""
+    """Return the first info in lists, as by :func:`append_info`; lists are unchanged."""
     if isinstance(value, list):
         return value
     if isinstance(value, Mapping) and value:
@@ -176,20 +175,20 @@ def _first_info(value: Any) -> Any:
 
 
 def _extended(values: Any, value: Any) -> list[Any]:
-    """The same list with one more value, or a new one where the values are an array."""
+    """Return the same list with one more value, or a new one if the values are an array."""
     column: list[Any] = values if isinstance(values, list) else list(values)
     column.append(value)
     return column
 
 
 def _grown(values: Any, value: Any, what: str, recorded: int) -> Any:
-    """The values of the steps so far, and one more.
+    """Return the values of the steps so far and one more.
 
     Args:
-        values: lists, nested as the value is, or the first value itself; None where there is none yet.
-        value: of one more step.
-        what: it is, for messages.
-        recorded: the number of steps so far, where the values do not tell.
+        values: lists, nested like the value, or the first value itself; None if there is none yet.
+        value: the value of the next step.
+        what: the name of the value, for messages.
+        recorded: the number of steps so far, for values without leaves.
     """
     return _started(value) if values is None else _appended(values, value, what, recorded)
 
@@ -213,7 +212,7 @@ def _appended(values: Any, value: Any, what: str, recorded: int) -> Any:
 
 
 def _appended_to_tuple(values: tuple[Any, ...], value: Any, what: str, recorded: int) -> Any:
-    """The values of a ``Tuple`` part by part; those of a ``Sequence`` or ``OneOf`` step by step once they differ."""
+    """Append to a ``Tuple`` part by part, and to a ``Sequence`` or ``OneOf`` step by step once values differ."""
     if not isinstance(value, tuple):
         raise EpisodeError(f"The {what} is {shortened(value)}, expected one nested as in the steps before.")
     count = _count(values, recorded)
@@ -226,14 +225,14 @@ def _appended_to_tuple(values: tuple[Any, ...], value: Any, what: str, recorded:
 
 
 def _started(value: Any) -> Any:
-    """The value of the first step, in lists."""
+    """Return the value of the first step, in lists."""
     if isinstance(value, Mapping):
         return {key: _started(part) for key, part in value.items()}
     return tuple(map(_started, value)) if _is_structure(value) else [value]
 
 
 def _row(values: Any, row: int, recorded: int) -> Any:
-    """The value of one of the steps so far."""
+    """Return the value of one of the steps so far."""
     if isinstance(values, Mapping):
         return {key: _row(part, row, recorded) for key, part in values.items()}
     if _is_structure(values):
@@ -242,5 +241,5 @@ def _row(values: Any, row: int, recorded: int) -> Any:
 
 
 def _is_column(leaf: Any, recorded: int) -> bool:
-    """Whether a leaf has one row a step, or is the value of the first one."""
+    """Return whether a leaf has one row per step, or is the value of the first one."""
     return isinstance(leaf, list) or (recorded > 1 and isinstance(leaf, np.ndarray) and leaf.ndim > 0)

@@ -1,4 +1,4 @@
-"""An episode buffer -> the checked columns of an episode, and columns -> what a reader gets."""
+"""Conversion of an episode buffer to the checked columns of an episode, and of columns to the fields for readers."""
 
 from __future__ import annotations
 
@@ -30,17 +30,18 @@ from minari.spaces import Column, Columns, EpisodeColumns, Path, SpaceCodec, cod
 REWARDS: Path = ("rewards",)
 TERMINATIONS: Path = ("terminations",)
 TRUNCATIONS: Path = ("truncations",)
-#: What came of the steps of an episode: what it is usually selected by.
+#: The results of the steps of an episode, which usually decide its selection.
 OUTCOMES = frozenset({REWARDS, TERMINATIONS, TRUNCATIONS})
 
 _NUMBERS = "biufc"  # kinds of dtypes
+_STORED = _NUMBERS + "OSU"  # those that the columns of any space may have
 _NUMBER_TYPES = frozenset({int, np.float64})  # of most metadata
-#: What decoding values that do not fit together ends in.
+#: Exceptions raised when inconsistent values are decoded.
 _ODD_VALUES = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError)
 
 
 class EpisodeCodec:
-    """Encodes and decodes the episodes of a dataset with these spaces."""
+    """Encoder and decoder of the episodes of a dataset with these spaces."""
 
     def __init__(self, observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
         self.observations = codec_for(observation_space, ("observations",))
@@ -52,15 +53,18 @@ class EpisodeCodec:
             for leaf in codec.leaves()
             if leaf.dtype.kind in _NUMBERS
         ]
-        # Only other codecs than those of arrays have columns that are not among these.
-        self._has_others = len(self._leaves) + 3 < self._columns_without_infos
+        # Only codecs that are not for arrays have columns other than these.
+        arrays = {path for path, *_ in self._leaves}
+        self._other_paths = [
+            path for codec in (self.observations, self.actions) for path in codec.paths() if path not in arrays
+        ]
 
     def encode(self, buffer: EpisodeBuffer) -> EpisodeColumns:
-        """Make the columns of an episode, and check everything about them.
+        """Return the checked columns of an episode.
 
         Raises:
-            EpisodeError: the parts differ in length, or do not have the shape or kind that the
-                spaces ask for, or the episode has no step.
+            EpisodeError: the parts differ in length, do not match the shape or type of the spaces, or the
+                episode has no step.
             MetadataError: the options cannot be stored.
         """
         total_steps, columns = self._encode_steps(buffer, first_observations=1)
@@ -69,15 +73,15 @@ class EpisodeCodec:
         return EpisodeColumns(total_steps, columns, _metadata(buffer))
 
     def encode_further_steps(self, buffer: EpisodeBuffer) -> EpisodeColumns:
-        """Make the columns of steps that continue an episode, but for the infos.
+        """Return the columns of steps that extend an episode, without the infos.
 
         Raises:
-            EpisodeError: as :meth:`encode` does, but there are as many observations as actions.
+            EpisodeError: as for :meth:`encode`, but with as many observations as actions.
         """
         return EpisodeColumns(*self._encode_steps(buffer, first_observations=0))
 
     def _encode_steps(self, buffer: EpisodeBuffer, first_observations: int) -> tuple[int, dict[Path, Column]]:
-        """The number of steps, and all columns but the infos."""
+        """Return the number of steps and all columns except the infos."""
         rewards = _rewards(buffer.rewards)
         total_steps = len(rewards)
         if total_steps == 0:
@@ -92,11 +96,10 @@ class EpisodeCodec:
         return total_steps, columns
 
     def decode(self, episode_id: int, columns: Columns) -> dict[str, Any]:
-        """The fields of an :class:`~minari.EpisodeData`.
+        """Return the fields of an :class:`~minari.EpisodeData`.
 
         Raises:
-            DatasetCorruptError: a column is missing, or does not have the rows, the shape or the kind of
-                values that the spaces ask for.
+            DatasetCorruptError: a column is missing, or its rows, shape or type do not match the spaces.
         """
         try:
             self._check(episode_id, columns)
@@ -124,10 +127,10 @@ class EpisodeCodec:
         }
 
     def decode_outcomes(self, episode_id: int, columns: Columns) -> dict[str, Any]:
-        """The fields of an :class:`~minari.EpisodeData` that need none but the columns of :data:`OUTCOMES`.
+        """Return the fields of an :class:`~minari.EpisodeData` that need only the columns of :data:`OUTCOMES`.
 
         Raises:
-            DatasetCorruptError: a column is missing, or is not such a column.
+            DatasetCorruptError: a column is missing or invalid.
         """
         try:
             self._check_outcomes(episode_id, columns)
@@ -145,12 +148,12 @@ class EpisodeCodec:
 
         Args:
             episode_id: the number of the episode.
-            columns: as they are stored.
+            columns: the stored columns.
             total_steps: the number of its steps.
             encoded: the paths of frames that are still encoded.
 
         Raises:
-            DatasetCorruptError: as :meth:`decode` does.
+            DatasetCorruptError: as for :meth:`decode`.
         """
         try:
             self._check(episode_id, columns, frozenset(encoded))
@@ -164,8 +167,8 @@ class EpisodeCodec:
     def _check(self, episode_id: int, columns: Columns, encoded: frozenset[Path] = frozenset()) -> None:
         """Compare the columns of an episode with the spaces.
 
-        Any kind of number passes, and any dimensions of length one, since other releases store what the
-        environment gave; what no release could have written does not.
+        Any type of number is accepted, and any dimensions of length one, since other releases store what the
+        environment gave; anything that no release could have written is rejected.
         """
         rows = self._check_outcomes(episode_id, columns)
         for path, more, shape, plain in self._leaves:
@@ -178,7 +181,7 @@ class EpisodeCodec:
                 or (column.shape[1:] != shape and without_ones(column.shape[1:]) != plain)
             ) and path not in encoded:
                 raise _odd_column(episode_id, path, column, f"{rows + more} rows of numbers of shape {shape}")
-        if self._has_others or encoded:
+        if self._other_paths or encoded:
             self._check_others(episode_id, columns, rows)
         if len(columns) > self._columns_without_infos:
             for path, column in columns.items():
@@ -186,7 +189,7 @@ class EpisodeCodec:
                     raise _odd_column(episode_id, path, column, f"{rows + 1} rows")
 
     def _check_outcomes(self, episode_id: int, columns: Columns) -> int:
-        """Compare the rewards and the flags of an episode with each other; returns the number of steps."""
+        """Compare the rewards and the flags of an episode; return the number of steps."""
         rewards = columns[REWARDS]
         if rewards.dtype.kind not in _NUMBERS or not rewards.ndim:
             raise _odd_column(episode_id, REWARDS, rewards, "numbers, one row a step")
@@ -194,12 +197,16 @@ class EpisodeCodec:
         for path in (TERMINATIONS, TRUNCATIONS):
             flags = columns[path]
             if flags.shape == (rows,) and flags.dtype.kind in _NUMBERS:
-                continue  # nearly always
+                continue  # the most frequent case
             if flags.shape[:1] != (rows,) or flags.size != rows or flags.dtype.kind not in _NUMBERS:
                 raise _odd_column(episode_id, path, flags, f"{rows} flags")
         return rows
 
     def _check_others(self, episode_id: int, columns: Columns, rows: int) -> None:
+        """Compare the columns of spaces that are no arrays: the kind of their values, and how many steps there are."""
+        for path in self._other_paths:
+            if columns[path].dtype.kind not in _STORED:
+                raise _odd_column(episode_id, path, columns[path], "numbers or texts")
         for codec, expected in ((self.observations, rows + 1), (self.actions, rows)):
             count = codec.count(columns)
             if count is not None and count != expected:
@@ -210,11 +217,11 @@ class EpisodeCodec:
 
 
 def without_info(episode: EpisodeColumns, name: str) -> EpisodeColumns:
-    """The episode without one info.
+    """Return the episode without one info.
 
     Args:
-        episode: as :meth:`EpisodeCodec.encode` makes it.
-        name: the keys of the info joined by ``/``.
+        episode: an episode returned by :meth:`EpisodeCodec.encode`.
+        name: the keys of the info, joined by ``/``.
     """
     dropped = columns_of_info(episode.columns, name)
     columns = {path: column for path, column in episode.columns.items() if path not in dropped}
@@ -222,7 +229,7 @@ def without_info(episode: EpisodeColumns, name: str) -> EpisodeColumns:
 
 
 def size_of(episode: EpisodeColumns) -> int:
-    """About how many bytes of memory the values of an episode take, texts included."""
+    """Return the approximate memory of the values of an episode in bytes, including texts."""
     size = 0
     for column in episode.columns.values():
         size += column.nbytes
@@ -234,7 +241,7 @@ def size_of(episode: EpisodeColumns) -> int:
 
 
 def size_of_value(value: Any) -> int:
-    """About how many bytes of memory a nested value takes."""
+    """Return the approximate memory of a nested value in bytes."""
     if isinstance(value, (str, bytes)):
         return 50 + len(value)
     if isinstance(value, (np.ndarray, np.generic)):
@@ -245,7 +252,7 @@ def size_of_value(value: Any) -> int:
 
 
 def _damage(episode_id: int, error: Exception) -> DatasetCorruptError:
-    """What an error means that came of values which do not fit together."""
+    """Return the error for inconsistent stored values."""
     if isinstance(error, KeyError):
         missing = error.args[0] if error.args else None
         name = path_name(missing) if isinstance(missing, tuple) else missing
@@ -269,7 +276,7 @@ def _encode_space(codec: SpaceCodec, values: Any, rows: int, total_steps: int) -
         columns = codec.encode(values)
     except EpisodeError:
         raise
-    except Exception as error:  # of values that a space has never seen, in codecs of others as well
+    except Exception as error:  # custom codecs may raise anything
         raise EpisodeTypeError(
             f"The {codec.name} cannot be stored as values of {codec.space} ({type(error).__name__}: {error}); convert "
             f"or drop them in a StepDataCallback."
@@ -284,7 +291,7 @@ def _encode_space(codec: SpaceCodec, values: Any, rows: int, total_steps: int) -
 
 
 def _rewards(values: Any) -> Column:
-    """The rewards as an array: one number a step, or several in the same shape at each."""
+    """Return the rewards as an array: one number per step, or several with the same shape."""
     try:
         rewards = np.asarray(values)
     except Exception:  # rows of different shapes, or values of other libraries, which may raise anything
@@ -292,7 +299,7 @@ def _rewards(values: Any) -> Column:
     if rewards.dtype == object:
         rewards = _row_by_row(values)
     if rewards.ndim > 1 and rewards.size == len(rewards):
-        rewards = rewards.reshape(len(rewards))  # environments that return arrays of one element
+        rewards = rewards.reshape(len(rewards))  # of environments that return arrays of one element
     if rewards.ndim == 0 or 0 in rewards.shape[1:]:
         raise EpisodeError(
             f"The rewards have the shape {rewards.shape}, expected one number a step, (T,), or as many at each "
@@ -304,13 +311,13 @@ def _rewards(values: Any) -> Column:
 
 
 def _row_by_row(values: Any) -> Column:
-    """An array of rewards that NumPy does not make by itself; the first that is odd is named."""
+    """Return an array of rewards that NumPy cannot create directly; name the first invalid one."""
     rows: list[Column] = []
     for step, value in enumerate(values):
         try:
             row = array_of(value)
             row = np.asarray(value) if row is None else row
-        except Exception:  # of another library, for any reason
+        except Exception:  # other libraries may raise anything
             row = np.empty((), object)
         if row.dtype.kind not in "biuf":
             raise EpisodeTypeError(
@@ -357,10 +364,10 @@ def _metadata(buffer: EpisodeBuffer) -> dict[str, Any]:
 
 
 def check_window(index: int, total_steps: int, start: int, stop: int) -> None:
-    """See that an episode has these steps.
+    """Raise unless an episode has these steps.
 
     Raises:
-        EpisodeIndexError: it has not, or there is no step between start and stop.
+        EpisodeIndexError: it does not have them, or there is no step between start and stop.
     """
     if not 0 <= start < stop <= total_steps:
         raise EpisodeIndexError(
@@ -370,7 +377,7 @@ def check_window(index: int, total_steps: int, start: int, stop: int) -> None:
 
 
 def window_of(episode: dict[str, Any], start: int, stop: int) -> dict[str, Any]:
-    """The same fields with the steps from start to stop, and one observation and info more.
+    """Return the fields restricted to the steps from start to stop, with one more observation and info.
 
     >>> window_of({"id": 7, "observations": [0, 1, 2, 3], "rewards": [0.5, 1.5, 2.5]}, 1, 3)
     {'id': 7, 'observations': [1, 2, 3], 'rewards': [1.5, 2.5]}
@@ -393,12 +400,11 @@ def _window_rows(values: Any, start: int, stop: int) -> Any:
 
 
 def append_steps(stored: EpisodeColumns, more: EpisodeColumns, more_infos: Mapping[str, Any] | None) -> EpisodeColumns:
-    """The whole episode: what is stored, followed by further steps.
+    """Return the whole episode: the stored steps followed by further steps.
 
     Args:
-        stored: the episode so far; its metadata stay.
-        more: the columns of the further steps without infos; observations have as many rows as
-            actions.
+        stored: the stored episode; its metadata is kept.
+        more: the columns of the further steps without infos; as many rows of observations as of actions.
         more_infos: the infos of the further steps.
 
     Raises:
@@ -421,7 +427,7 @@ def _joined(stored: Columns, more: Column, path: Path) -> Column:
             f"shapes, {None if first is None else first.shape} and {more.shape}; the stored data are damaged."
         )
     if not len(first) or not len(more):
-        return first if len(first) else more.copy()  # an empty column says nothing about the dtype
+        return first if len(first) else more.copy()  # an empty column has no meaningful dtype
     return np.concatenate([first, more])
 
 
@@ -448,9 +454,9 @@ def _rows(values: Any, count: int) -> list[Any]:
 
 
 def _without_masks(infos: Mapping[str, Any]) -> dict[str, Any]:
-    """Infos whose absent rows are marked in place rather than by a mask beside them.
+    """Return infos whose missing rows are marked in place rather than by a separate mask.
 
-    A mask is told from an info of the same name by the rows that it hides: they hold the filling.
+    A mask is distinguished from an info of the same name by the rows that it hides: they hold the filling.
     """
     plain = dict(infos)
     for key, values in infos.items():
@@ -459,10 +465,10 @@ def _without_masks(infos: Mapping[str, Any]) -> dict[str, Any]:
             continue
         mask: Any = infos[names[0]]
         if isinstance(values, Mapping):
-            del plain[names[0]]  # its parts have masks of their own
+            del plain[names[0]]  # its parts have their own masks
             continue
         rows = list(zip(*values, strict=True)) if isinstance(values, tuple) else values
-        if len(rows) == len(mask) and all(map(_is_filling, _hidden(rows, mask))):
+        if len(rows) == len(mask) and all(_is_filling(row) for row, there in zip(rows, mask, strict=True) if not there):
             del plain[names[0]]
             plain[key] = [value if there else ABSENT for value, there in zip(rows, mask, strict=True)]
     return {key: _without_masks(values) if isinstance(values, Mapping) else values for key, values in plain.items()}
@@ -470,10 +476,6 @@ def _without_masks(infos: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_mask(column: Any) -> bool:
     return isinstance(column, np.ndarray) and column.dtype == np.bool_ and column.ndim == 1 and not column.all()
-
-
-def _hidden(values: Any, mask: Column) -> list[Any]:
-    return [value for value, there in zip(values, mask, strict=True) if not there]
 
 
 def _is_filling(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Metadata of an episode in the form that every storage format takes: nested dicts, checked."""
+"""Metadata of an episode in the form for every storage format: nested dicts, checked."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from minari.errors import MetadataError
 from minari.spaces import is_utf8_text
 
 
-#: Keys that follow from the data, and that nobody sets.
+#: Keys that are derived from the data and cannot be set.
 OWN_KEYS = ("id", "total_steps")
 
-_MOST_LEVELS = 30  # of dicts in each other
-_MOST_BITS = 14_000  # of a whole number: Python writes no more than 4,300 digits
+_MOST_LEVELS = 30  # of nested dicts
+_MOST_BITS = 14_000  # of an integer: Python converts no more than 4,300 digits to text
 
-#: Types whose values every format holds as they are.
+#: Types whose values every format stores unchanged.
 _PLAIN = frozenset({type(None), str, bool, int, float} | {np.dtype(code).type for code in "?bhilqBHILQefdFD"})
 
-#: Of these every value can be held.
+#: Types of which every value can be stored.
 _FLAT = _PLAIN - {int}
 
 
 def checked_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Metadata that every format can hold, or an error.
+    """Return metadata that every format can store, or raise an error.
 
-    A key with slashes is the same as nested dicts, which is how it is spelled on disk:
+    A key with slashes is equivalent to nested dicts, as on disk:
 
     >>> checked_metadata({"level": 3, "state/position": [0.5, 1.0], "state/name": "start"})
     {'level': 3, 'state': {'position': [0.5, 1.0], 'name': 'start'}}
 
     Args:
-        metadata: numbers, arrays, strings, bytes, dates, None, and lists and dicts of these; the seed is a whole
-            number or None.
+        metadata: numbers, arrays, strings, bytes, dates, None, and lists and dicts of these; the seed is an
+            integer or None.
 
     Raises:
-        MetadataError: a key is not a string that can be stored, or belongs to the library; or a
-            value is of another kind.
+        MetadataError: a key is not a string that can be stored, or is reserved by the library; or a value has
+            another type.
     """
     if type(metadata) is dict and _FLAT.issuperset(map(type, metadata.values())) and _are_flat(tuple(metadata)):
-        return metadata.copy()  # statistics, which nearly all episodes have and nothing else
+        return metadata.copy()  # only statistics, as in nearly all episodes
     own = [key for key in OWN_KEYS if key in metadata]
     if own:
         raise MetadataError(f"The episode metadata {own[0]!r} follow from the data; leave them out.")
@@ -85,16 +85,16 @@ def _nested(metadata: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return nested
 
 
-@lru_cache(maxsize=1024)  # every episode brings the same keys
+@lru_cache(maxsize=1024)  # every episode has the same keys
 def _place_of(key: str) -> tuple[list[str], str] | None:
-    """The key at its slashes, the last part for itself; None for one that cannot be stored."""
+    """Return the parts of a key between slashes, with the last part separate; None for a key that cannot be stored."""
     *outer, last = key.split("/")
     return (outer, last) if all((*outer, last)) and is_utf8_text(key) else None
 
 
 @lru_cache(maxsize=1024)
 def _are_flat(keys: tuple[Any, ...]) -> bool:
-    """Whether all keys can be stored as they are, and none has a meaning of its own."""
+    """Return whether all keys can be stored unchanged, and none has a special meaning."""
     places = [_place_of(key) if isinstance(key, str) else None for key in keys]
     return all(place is not None and not place[0] for place in places) and {*OWN_KEYS, "seed"}.isdisjoint(keys)
 
@@ -104,7 +104,7 @@ def _conflict(name: str) -> MetadataError:
 
 
 def _checked_value(name: str, value: Any) -> Any:
-    """A value of a type that every format holds, or what stands for one of another type."""
+    """Return a value of a type that every format stores, converted if necessary."""
     value = plain_value(value)
     if isinstance(value, complex):
         return np.complex128(value)
@@ -125,7 +125,7 @@ def _checked_value(name: str, value: Any) -> Any:
 
 
 def _is_json(value: Any, text: str) -> bool:
-    """Whether JSON holds a value as it is, but for arrays as lists."""
+    """Return whether JSON represents a value unchanged, except for arrays as lists."""
     try:
         return json.dumps(value, default=_to_list) == text
     except TypeError:
@@ -139,10 +139,10 @@ def _to_list(value: Any) -> Any:
 
 
 def _checked_seed(seed: Any) -> int | None:
-    """The seed of an episode.
+    """Return the seed of an episode.
 
     Raises:
-        MetadataError: it is not a whole number.
+        MetadataError: it is not an integer.
     """
     if seed is None:
         return None
@@ -155,5 +155,5 @@ def _checked_seed(seed: Any) -> int | None:
 
 
 def decoded_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
-    """Return stored metadata of an episode with values of their own types."""
+    """Return stored metadata of an episode with values of their original types."""
     return {key: from_tagged(value) if isinstance(value, (dict, list)) else value for key, value in metadata.items()}

@@ -1,7 +1,7 @@
-"""Format versions: which datasets can be read, and what a combination of datasets carries.
+"""Format versions: the readable ones, and the version of a combination of datasets.
 
-A dataset carries either an exact version (``0.5.4``) or a specifier (``~=0.4``), in the sense of
-PEP 440; those of 0.3 carry none.
+A dataset has either an exact version (``0.5.4``) or a specifier (``~=0.4``), as defined by PEP 440; those of
+0.3 have none.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from minari._model import version_ranges
 else:
-    # It brings two libraries, and a release that is known by its name, as nearly all are, needs none.
+    # It imports two libraries, and versions in the list below, as nearly all are, do not need it.
     version_ranges = LazyModule("minari._model.version_ranges")
 
 
@@ -35,13 +35,13 @@ __all__ = [
     "supported_dataset_versions",
 ]
 
-#: The newest format version that 0.5.4 reads, which is the one that is written.
+#: The newest format version that 0.5.4 can read, which is the one that is written.
 FORMAT_VERSION = "0.5.4"
 
-#: The format version of datasets whose spaces have uniform bounds that are not written out; 0.5.4 refuses it.
+#: The format version of datasets with a short form of uniform bounds, which 0.5.4 rejects.
 UNIFORM_BOUNDS_VERSION = "0.6"
 
-#: What a dataset without any version follows.
+#: The format version of datasets without one.
 FIRST_VERSION = "~=0.3.0"
 
 #: The releases whose datasets can be read.
@@ -59,14 +59,13 @@ _NEWER = f">{FORMAT_VERSION},<1.dev0"
 
 
 def is_compatible(version_text: str | None) -> bool:
-    """Whether datasets of that version are read without reservation.
+    """Return whether datasets of that version can be read without reservation.
 
     >>> is_compatible("0.5.4"), is_compatible("~=0.4"), is_compatible("0.6.0")
     (True, True, False)
 
     Args:
-        version_text: an exact version, a specifier, or None for the datasets of 0.3. A text that
-            is neither is not compatible.
+        version_text: an exact version, a specifier, or None for the datasets of 0.3. Any other text is not compatible.
     """
     if _is_release(version_text):
         return True
@@ -77,17 +76,17 @@ def is_compatible(version_text: str | None) -> bool:
 
 
 def check_readable(version_text: str | None, dataset: str) -> None:
-    """Make sure that a dataset can be read.
+    """Raise unless a dataset can be read.
 
     Args:
-        version_text: the version it carries, None for the datasets of 0.3.
+        version_text: its version, None for the datasets of 0.3.
         dataset: its id or path, for the message.
 
     Warns:
-        UserWarning: the version is newer, of the same major line.
+        UserWarning: the version is newer, with the same major version.
 
     Raises:
-        DatasetVersionError: the version is of another major line, or not a version at all.
+        DatasetVersionError: the major version differs, or the text is not a version.
     """
     if _is_release(version_text):
         return
@@ -112,10 +111,9 @@ def check_readable(version_text: str | None, dataset: str) -> None:
 
 
 def combine_versions(version_texts: Sequence[str | None]) -> str:
-    """The version that a combination of datasets carries.
+    """Return the version of a combination of datasets.
 
-    Datasets that all carry specifiers give the intersection of these; otherwise the combination
-    carries the newest format version.
+    If all datasets have specifiers, it is their intersection; otherwise it is the newest format version.
 
     >>> combine_versions(["~=0.4", "~=0.4.1"])
     '>=0.4.1,<0.5'
@@ -152,8 +150,8 @@ def _interval(text: object) -> portion.Interval:
 
 
 def frames_were_jpeg(version_text: str | None) -> bool:
-    """Whether a release that does not say how it stores frames stores them as JPEG.
+    """Return whether a release that does not record how it stores frames stores them as JPEG.
 
-    Up to 0.5.2 they are raw, in 0.5.3 they are JPEG, and from 0.5.4 on the metadata say.
+    Up to 0.5.2 frames are raw, in 0.5.3 they are JPEG, and since 0.5.4 the metadata records it.
     """
     return version_text == "0.5.3"

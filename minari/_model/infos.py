@@ -1,23 +1,23 @@
-"""Info dicts of any shape <-> columns.
+"""Conversion between info dicts of any shape and columns.
 
-Infos have no space, so what was given decides how it is kept:
+Infos have no space, so the values determine how they are stored:
 
-- numbers and arrays of one shape become an array with one row a step, strings become text, bytes byte
+- numbers and arrays of one shape become an array with one row per step, strings become text, bytes byte
   strings, a dict becomes a group, and so does a key with slashes: ``a/b`` is the same as ``b`` in a dict
   ``a``, unless there is an ``a`` that is not a dict;
-- dates, fixed-size bytes and structures become one column below the key, which is called ``_dtype=`` and
-  the name of the dtype: dates as whole numbers, the others as their bytes;
-- where a key is absent from some steps, its rows there are filled (0, False or "") and a boolean
-  mask ``_<key>`` beside it says which rows are real, as in Gymnasium's vector environments, or
-  ``_mask:<key>`` where there is an info of that name; so it is where a key is None and otherwise holds
-  what JSON has no type for;
-- arrays whose shape changes from step to step become two columns below the key, ``_ragged_values``
-  (all numbers in a row) and ``_ragged_shapes``;
-- whatever else JSON can hold, or :mod:`minari._base.plain_values` can make JSON of (None, mixed types,
-  lists of strings, texts that UTF-8 cannot hold), becomes one column below the key, ``_json``, of one JSON
-  text a step.
+- dates, fixed-size bytes and structures become one column below the key, named ``_dtype=`` and the name of
+  the dtype: dates as integers, the others as their bytes;
+- if a key is missing in some steps, its rows there are filled (0, False or "") and a boolean mask ``_<key>``
+  beside it marks the real rows, as in Gymnasium's vector environments, or ``_mask:<key>`` if there is an info
+  of that name; the same applies if a key is None in some steps and has values without a JSON type in the
+  others;
+- arrays whose shape changes from step to step become two columns below the key, ``_ragged_values`` (all
+  numbers concatenated) and ``_ragged_shapes``;
+- anything else that JSON can represent, or :mod:`minari._base.plain_values` can convert to JSON (None, mixed
+  types, lists of strings, texts that UTF-8 cannot represent), becomes one column below the key, ``_json``,
+  with one JSON text per step.
 
-Keys that are no text, or cannot be a name in a file, are called ``_key:`` and their JSON.
+Keys that are not text, or cannot be a name in a file, become ``_key:`` and their JSON.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -49,7 +49,7 @@ from minari.spaces.columns import Column, Columns, Path, has_flags, is_utf8_text
 
 
 class _Absent:
-    """Stands for a step that has no such key."""
+    """Placeholder for a step without the key."""
 
     __slots__ = ()
 
@@ -57,7 +57,7 @@ class _Absent:
         return "<absent>"
 
     def __reduce__(self) -> str:
-        return "ABSENT"  # so that copies and pickles are the same object
+        return "ABSENT"  # copies and pickles are the same object
 
     def __deepcopy__(self, memo: Any) -> _Absent:
         return self
@@ -67,7 +67,7 @@ ABSENT: Final = _Absent()
 
 _NUMBERS = frozenset({bool, int, float} | {np.dtype(code).type for code in "?bhilqBHILQefdFD"})
 
-#: Types of values that nobody can change, so that they need no copy.
+#: Immutable types, whose values need no copy.
 IMMUTABLE = _NUMBERS | {
     complex,
     str,
@@ -81,17 +81,17 @@ IMMUTABLE = _NUMBERS | {
     np.timedelta64,
 }
 
-#: What the column is called that holds the numbers of arrays of different shapes, and has no row a step.
+#: Name of the column with the numbers of arrays of different shapes, which does not have one row per step.
 RAGGED_VALUES: Final = "_ragged_values"
 _RAGGED_SHAPES, _JSON = "_ragged_shapes", "_json"
 _RESERVED = frozenset({RAGGED_VALUES, _RAGGED_SHAPES, _JSON})
-#: What the name of a column begins with that holds dates, bytes or structures; the dtype follows.
+#: Prefix of the name of a column of dates, bytes or structures; the dtype follows.
 DTYPE: Final = "_dtype="
-_KEY: Final = "_key:"  # what the name of an escaped key begins with
+_KEY: Final = "_key:"  # prefix of an escaped key
 _NUMERIC: Final = "biufc"  # kinds of dtypes
-_LONGEST_NAME: Final = 30_000  # letters of the name of a dtype
-_MOST_LEVELS = 128  # of dicts in each other
-_POSITION = re.compile(r"_index_\d+")  # how a position in a tuple is called on disk
+_LONGEST_NAME: Final = 30_000  # maximum length of the name of a dtype
+_MOST_LEVELS = 128  # of nested dicts
+_POSITION = re.compile(r"_index_\d+")  # name of a position in a tuple on disk
 
 
 def append_info(
@@ -102,21 +102,21 @@ def append_info(
 ) -> dict[str, Any]:
     """Append the info dict of one step to the infos of the steps before it, in place.
 
-    Keys that are new, missing, or of another kind than before are all fine.
+    Keys may be new, missing, or of another type than before.
 
     Args:
         infos: for each key a list of values, or nested infos.
-        info: what the step returned.
-        recorded: the number of steps that ``infos`` hold.
-        keep: what is done to a value before it is kept, such as copying it, unless it is one of the
-            :data:`IMMUTABLE` types.
+        info: the info returned by the step.
+        recorded: the number of steps in ``infos``.
+        keep: function applied to a value before it is stored, such as copying it, unless its type is one of
+            :data:`IMMUTABLE`.
 
     Returns:
         ``infos``.
     """
     for key in infos if infos.keys() == info.keys() else [*infos, *(key for key in info if key not in infos)]:
         values, value = infos.get(key), info.get(key, ABSENT)
-        if isinstance(values, list):  # as nearly always
+        if isinstance(values, list):  # the most frequent case
             values.append(value if type(value) in IMMUTABLE else keep(value))
         elif isinstance(value, Mapping) and value and (values is None or isinstance(values, dict)):
             infos[key] = append_info({} if values is None else values, value, recorded, keep)
@@ -128,7 +128,7 @@ def append_info(
 
 
 def rows_so_far(values: Any, recorded: int) -> list[Any]:
-    """The values of the steps so far as a list, whatever they were kept as: a list, a dict, or None."""
+    """Return the values of the steps so far as a list; they may be stored as a list, a dict, or None."""
     if values is None:
         return [ABSENT] * recorded
     if isinstance(values, dict):
@@ -139,7 +139,7 @@ def rows_so_far(values: Any, recorded: int) -> list[Any]:
 
 
 def discard_info(infos: dict[str, Any] | None, name: str) -> None:
-    """Drop one info, by its keys joined by ``/``; a key that is no string is found by how it prints."""
+    """Drop one info, by its keys joined by ``/``; a key that is not a string is identified by its text."""
     if not isinstance(infos, dict):
         return
     for key in list(infos):
@@ -150,17 +150,17 @@ def discard_info(infos: dict[str, Any] | None, name: str) -> None:
 
 
 def columns_of_info(columns: Columns, name: str) -> set[Path]:
-    """The columns that :func:`encode_infos` has made of what :func:`discard_info` would drop.
+    """Return the columns of an info that :func:`discard_info` would drop.
 
     Args:
-        columns: of an episode.
-        name: the keys of the info joined by ``/``.
+        columns: the columns of an episode.
+        name: the keys of the info, joined by ``/``.
     """
-    found: dict[Path, Path] = {}  # the columns, and where the info lies that they belong to
+    found: dict[Path, Path] = {}  # the columns, and the path of the info they belong to
     for path in columns:
         for depth in range(2, len(path) + 1) if path[0] == "infos" else ():
             part = path[depth - 1]
-            if type(part) is not str or _is_marker(part):  # below it is what a value is made of
+            if type(part) is not str or _is_marker(part):  # below it are the parts of a value
                 break
             if info_name(path[:depth]) == name:
                 found[path] = path[:depth]
@@ -170,17 +170,17 @@ def columns_of_info(columns: Columns, name: str) -> set[Path]:
 
 
 def info_name(path: Path) -> str:
-    """The keys of the info that lies at a path, joined by ``/``."""
+    """Return the keys of the info at a path, joined by ``/``."""
     return path_name(tuple(map(_key_of, path[1:])))
 
 
 def _shown(path: Path) -> str:
-    """A path as :func:`discard_info` would have it, below ``infos``."""
+    """Return a path below ``infos`` in the form for :func:`discard_info`."""
     return f"{path[0]}/{info_name(path)}"
 
 
 def _mask_of(place: Path, columns: Columns) -> Path | None:
-    """Where the mask of an info lies; None where it has none."""
+    """Return the path of the mask of an info; None if it has none."""
     mask: Path | None = None
     key, name = _key_of(place[-1]), mask_name(_key_of(place[-1]))
     while True:
@@ -194,7 +194,7 @@ def _mask_of(place: Path, columns: Columns) -> Path | None:
 
 
 def _can_be_mask(mask: Column, column: Column | None) -> bool:
-    """Whether it says that rows are missing, which are filled then; an info may have the name of a mask."""
+    """Return whether a column marks missing, filled rows; an info may have the name of a mask."""
     if mask.dtype != np.bool_ or mask.ndim != 1 or mask.all():
         return False
     if column is None or column.dtype == object:
@@ -203,18 +203,18 @@ def _can_be_mask(mask: Column, column: Column | None) -> bool:
 
 
 def encode_infos(infos: Mapping[str, Any] | None, rows: int, path: Path = ("infos",)) -> dict[Path, Column]:
-    """Make columns of infos.
+    """Return the columns of infos.
 
     Args:
-        infos: for each key a list or array with one value a step (:data:`ABSENT` where the step
-            has none), or a dict of such infos, or a tuple of them.
+        infos: for each key, a list or array with one value per step (:data:`ABSENT` for a missing one), or a
+            dict of such infos, or a tuple of them.
         rows: the number of steps, T+1.
-        path: where the columns go.
+        path: prefix of the paths of the columns.
 
     Raises:
-        EpisodeError: a key does not have ``rows`` values, or two keys are the same in a file.
-        EpisodeTypeError: a value can be neither an array, text, bytes nor JSON; or a key is of a type that
-            cannot be written down.
+        EpisodeError: a key does not have ``rows`` values, or two keys have the same name in a file.
+        EpisodeTypeError: a value cannot be represented as an array, text, bytes or JSON; or a key has a type
+            that cannot be written.
     """
     columns: dict[Path, Column] = {}
     _encode_infos(columns, infos or {}, rows, path)
@@ -228,15 +228,17 @@ def encode_infos(infos: Mapping[str, Any] | None, rows: int, path: Path = ("info
 
 
 def _encode_infos(columns: dict[Path, Column], infos: Mapping[Any, Any], rows: int, path: Path) -> None:
-    taken: dict[Path, bool | None] = {}  # where infos lie, and whether they are dicts; None for what slashes make
+    taken: dict[Path, bool | None] = {}  # paths of infos: True for dicts; None for those created by slashes
     masks = []
-    for key, values, parts in sorted(_placed(infos, path), key=_number_of_parts):
+    names = {key: (_parts_of(key) if type(key) is str else None) or (_escaped(key, path),) for key in infos}
+    for key in sorted(infos, key=lambda key: len(names[key])):
+        values, parts = infos[key], names[key]
         place = (*path, *parts)
         if len(parts) > 1 and not _is_free(place, taken, columns):
             place = (*path, _escaped(key, path))
         if place in taken:
             raise EpisodeError(
-                f"The infos give {path_name(place)!r} twice, by keys that are one in a file; rename one of the two."
+                f"The infos give {path_name(place)!r} twice, by keys with one name in a file; rename one of the two."
             )
         for depth in range(len(path) + 1, len(place)):
             taken.setdefault(place[:depth], None)
@@ -249,19 +251,8 @@ def _encode_infos(columns: dict[Path, Column], infos: Mapping[Any, Any], rows: i
         _put_mask(columns, taken, parent, key, mask)
 
 
-def _placed(infos: Mapping[Any, Any], path: Path) -> Iterable[tuple[Any, Any, tuple[str, ...]]]:
-    """The keys of infos, their values, and the names that stand for the keys in a file."""
-    for key, values in infos.items():
-        parts = _parts_of(key) if type(key) is str else None
-        yield key, values, (_escaped(key, path),) if parts is None else parts
-
-
-def _number_of_parts(place: tuple[Any, Any, tuple[str, ...]]) -> int:
-    return len(place[2])
-
-
 def _is_free(place: Path, taken: Mapping[Path, bool | None], columns: Mapping[Path, Column]) -> bool:
-    """Whether no other key has the place of a key with slashes, and it is not inside a value other than a dict."""
+    """Return whether no other key has the path of a key with slashes, and its parents are dicts."""
     above = [taken.get(place[:depth]) for depth in range(1, len(place))]
     if place in taken or False in above:
         return False
@@ -271,7 +262,7 @@ def _is_free(place: Path, taken: Mapping[Path, bool | None], columns: Mapping[Pa
 def _put_mask(
     columns: dict[Path, Column], taken: Mapping[Path, bool | None], parent: Path, key: str, mask: Column
 ) -> None:
-    """Add the mask of an info, unless the same one was brought along."""
+    """Add the mask of an info, unless the same one was already given."""
     name = mask_name(key)
     while True:
         place = (*parent, _mask_part(name, parent))
@@ -289,12 +280,12 @@ def _mask_part(name: str, parent: Path) -> str:
 
 
 def mask_name(key: Any) -> str:
-    """What the mask of an info is called, unless there is another info of that name."""
+    """Return the name of the mask of an info, unless there is another info of that name."""
     return f"_{key}"
 
 
 def second_mask_name(key: Any) -> str:
-    """What the mask of an info is called where there is another info of the usual name."""
+    """Return the name of the mask of an info if there is another info of the usual name."""
     return f"_mask:{key}"
 
 
@@ -302,7 +293,7 @@ def _encode_key(columns: dict[Path, Column], path: Path, values: Any, rows: int)
     """Add the columns of a key.
 
     Returns:
-        Which steps have it; None where all do.
+        Mask of the steps that have the key; None if all do.
     """
     if isinstance(values, Mapping) and values:
         _encode_infos(columns, values, rows, path)
@@ -321,9 +312,9 @@ def _encode_key(columns: dict[Path, Column], path: Path, values: Any, rows: int)
 # Keys
 
 
-@lru_cache(maxsize=1024)  # every episode brings the same keys
+@lru_cache(maxsize=1024)  # every episode has the same keys
 def _parts_of(key: str) -> tuple[str, ...] | None:
-    """The key at its slashes; None for one that has to be escaped."""
+    """Return the parts of a key between slashes; None for a key that has to be escaped."""
     parts = tuple(key.split("/"))
     return parts if is_utf8_text(key) and not any(map(_is_reserved, parts)) else None
 
@@ -337,7 +328,7 @@ def _is_marker(part: str) -> bool:
 
 
 def _escaped(key: Any, path: Path) -> str:
-    """The name that stands for a key of any type; a slash would be a level of its own."""
+    """Return the escaped name of a key of any type; a slash would start another level."""
     plain = _plain_key(key)
     if plain is ABSENT:
         raise EpisodeTypeError(
@@ -348,7 +339,7 @@ def _escaped(key: Any, path: Path) -> str:
 
 
 def _plain_key(key: Any) -> Any:
-    """The key as JSON holds it, a tuple as a list; ABSENT where it cannot."""
+    """Return the key as JSON represents it, a tuple as a list; ABSENT if it cannot."""
     if key is None:
         return None
     key = plain_value(key)
@@ -364,7 +355,7 @@ def _plain_key(key: Any) -> Any:
 
 
 def _key_of(name: Any) -> Any:
-    """The key that a name in a file stands for."""
+    """Return the key for a name in a file."""
     if not isinstance(name, str) or not name.startswith(_KEY):
         return name
     try:
@@ -384,7 +375,7 @@ def _hashable(key: Any) -> Any:
 
 
 def _presence(values: Any, rows: int) -> Column | None:
-    """Which steps have the key: for a dict, those in which any part of it is there; None where all have it."""
+    """Return the mask of the steps that have the key, for a dict those with any part of it; None if all have it."""
     if isinstance(values, Mapping):
         parts = [_presence(part, rows) for part in values.values()]
         masks = [part for part in parts if part is not None]
@@ -396,7 +387,7 @@ def _presence(values: Any, rows: int) -> Column | None:
 
 
 def _encode_values(values: Any, rows: int, path: Path) -> tuple[dict[Path, Column], Column | None]:
-    """The columns of the values of a key, and which of them are there; None where all are."""
+    """Return the columns of the values of a key, and the mask of those present; None if all are."""
     if isinstance(values, str) or not isinstance(values, (Sequence, np.ndarray)):
         raise EpisodeTypeError(
             f"The info {_shown(path)!r} is {brief(values)}, expected a list or array with one value a step."
@@ -445,14 +436,14 @@ def _mask_without(missing: Any, values: list[Any]) -> Column:
 
 
 def _is_typed(value: Any) -> bool:
-    """Whether a value has a type that JSON does not know."""
+    """Return whether a value has a type that JSON does not have."""
     return type(value) is bytes or (
         isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in _NUMERIC + TYPED_KINDS
     )
 
 
 def _length_of_tuples(present: list[Any]) -> int | None:
-    """How many parts each value has, where all are tuples of as many parts that no list of JSON equals."""
+    """Return the length of the values if all are tuples of that length which are not equal to a JSON list."""
     if not present or not all(type(value) is tuple for value in present):
         return None
     lengths = set(map(len, present))
@@ -460,9 +451,9 @@ def _length_of_tuples(present: list[Any]) -> int | None:
 
 
 def _of_one_type(values: Any) -> Column | None:
-    """The column of numbers, or arrays, of one type, dtype and shape; None for values that take a closer look.
+    """Return the column of values of one type, dtype and shape; None for values that need closer inspection.
 
-    It is what :func:`_as_arrays` and :func:`_encode_arrays` make of them one by one, at a tenth of the cost.
+    Same result as :func:`_as_arrays` and :func:`_encode_arrays`, at a tenth of the cost.
     """
     kinds = set(map(type, values))
     if kinds == {np.ndarray}:
@@ -471,27 +462,27 @@ def _of_one_type(values: Any) -> Column | None:
             return np.array(values, dtype if dtype.isnative else dtype.newbyteorder("="))
     elif len(kinds) == 1 and kinds <= _NUMBERS:
         column = np.array(values)
-        if kinds != {int} or column.dtype == np.int64:  # larger ones are no number of one size
+        if kinds != {int} or column.dtype == np.int64:  # larger ones have no fixed size
             return column
     return None
 
 
 def _as_arrays(present: list[Any]) -> list[Column] | None:
-    """The values as arrays of one dtype, or None where one of them is not such a thing."""
+    """Return the values as arrays of one dtype, or None if one of them is not such an array."""
     arrays = []
     for value in present:
-        if type(value) is bytes:  # of which an array would lose zeros at the end
+        if type(value) is bytes:  # an array would lose trailing zeros
             return None
         try:
             array = np.asarray(value)
         except ValueError:
             return None
         is_list = isinstance(value, (list, tuple))
-        kinds = _NUMERIC + ("Mm" if is_list else TYPED_KINDS)  # (lists of bytes would lose zeros at their ends)
+        kinds = _NUMERIC + ("Mm" if is_list else TYPED_KINDS)  # (lists of bytes would lose trailing zeros)
         if array.dtype.kind not in kinds or (array.dtype.kind in TYPED_KINDS and not _has_name(array.dtype)):
             return None
-        if is_list and (array.size == 0 or _rounds_flags(array, value)):
-            return None
+        if is_list and (array.size == 0 or (array.dtype.kind != "b" and has_flags(value))):
+            return None  # True and 1 are different things
         arrays.append(native(array))
     if not arrays:
         return None
@@ -502,7 +493,7 @@ def _as_arrays(present: list[Any]) -> list[Column] | None:
 def _has_name(dtype: np.dtype[Any]) -> bool:
     try:
         return bool(name_of_column(dtype.newbyteorder("=")))
-    except ValueError:  # it holds objects, or nothing
+    except ValueError:  # it contains objects, or nothing
         return False
 
 
@@ -511,14 +502,10 @@ def _of_common_dtype(arrays: list[Column], dtypes: set[np.dtype[Any]]) -> list[C
     if len(kinds) > 1 and not kinds <= set(_NUMERIC):
         return None
     if "V" in kinds or ("b" in kinds and not kinds <= set("bf")):
-        return None  # True and 1 are different things; among floats True is taken to be one
+        return None  # True and 1 are distinct; among floats True becomes 1
     common = np.result_type(*dtypes)
     converted = [array.astype(common) for array in arrays]
     return converted if all(map(_same_values, converted, arrays)) else None
-
-
-def _rounds_flags(array: Column, value: Any) -> bool:
-    return array.dtype.kind != "b" and has_flags(value)  # True and 1 are different things
 
 
 def _same_values(a: Column, b: Column) -> bool:
@@ -542,7 +529,7 @@ def _encode_arrays(values: Any, arrays: list[Column], path: Path) -> dict[Path, 
                 column[row] = next(present)
         return {path: column}
     depth = max(map(len, shapes))
-    dims = np.full((len(values), depth), -1, dtype=np.int64)  # -1: no such dimension
+    dims = np.full((len(values), depth), -1, dtype=np.int64)  # -1 for a missing dimension
     for row, value in enumerate(values):
         shape = (0,) if value is ABSENT else next(present).shape
         dims[row, : len(shape)] = shape
@@ -551,16 +538,16 @@ def _encode_arrays(values: Any, arrays: list[Column], path: Path) -> dict[Path, 
 
 
 def raw_of(array: Column) -> Column:
-    """Dates as whole numbers, other typed values as their bytes, in one more dimension."""
+    """Return dates as integers, other typed values as their bytes, in an additional dimension."""
     if array.dtype.kind in "Mm":
         return array.astype(np.int64) if array.ndim == 0 else np.ascontiguousarray(array).view(np.int64)
-    plain = np.zeros(array.shape, array.dtype)  # whose gaps between the parts of a structure are zeros
+    plain = np.zeros(array.shape, array.dtype)  # fills the padding of structures with zeros
     plain[...] = array
     return plain.reshape(-1).view(np.uint8).reshape(*array.shape, array.dtype.itemsize)
 
 
 def typed_of(raw: Any, dtype: np.dtype[Any]) -> Column:
-    """The array that :func:`raw_of` was given.
+    """Return the array that was passed to :func:`raw_of`.
 
     Raises:
         ValueError: it is not such an array.
@@ -582,10 +569,15 @@ def _json_texts(values: Any, path: Path) -> list[str]:
         try:
             texts.append(to_json(None if value is ABSENT else value))
         except (TypeError, ValueError) as error:
+            problem = (
+                f"The info {_shown(path)!r} at step {row} is {brief(value)} ({type_name(value)}), which is or contains "
+                f"a value that cannot be stored ({error})"
+            )
+            name = info_name(path)
             raise EpisodeTypeError(
-                f"The info {_shown(path)!r} at step {row} is {brief(value)} ({type_name(value)}), which is or holds "
-                f"what cannot be stored ({error}); change or drop it in a StepDataCallback, or call "
-                f"discard_info({info_name(path)!r}) on the collector."
+                f"{problem}; change or drop it in a StepDataCallback, or call discard_info({name!r}) on the collector.",
+                info_path=name,
+                problem=problem,
             ) from error
     return texts
 
@@ -593,10 +585,10 @@ def _json_texts(values: Any, path: Path) -> list[str]:
 def decode_infos(columns: Columns) -> dict[str, Any]:
     """Return infos nested as they were given, each leaf with one row a step.
 
-    Text, ragged and JSON infos are object arrays, so that a mask can pick the rows that are real.
+    Text, ragged and JSON infos are object arrays, so that a mask can select the real rows.
 
     Raises:
-        DatasetCorruptError: the columns are not such as :func:`encode_infos` makes.
+        DatasetCorruptError: the columns were not created by :func:`encode_infos`.
     """
     tree: dict[str | int, Any] = {}
     for path, column in columns.items():
@@ -647,7 +639,7 @@ def _decode_node(node: Any, path: Path) -> Any:
 
 @lru_cache(maxsize=256)
 def _dtype_of(name: str) -> np.dtype[Any] | None:
-    """The dtype that the name of a column speaks of; None where another program means something else by it."""
+    """Return the dtype in the name of a column; None if it is not such a name."""
     try:
         return dtype_from_name(name[len(DTYPE) :])
     except ValueError:
@@ -655,10 +647,10 @@ def _dtype_of(name: str) -> np.dtype[Any] | None:
 
 
 def name_of_column(dtype: np.dtype[Any]) -> str:
-    """The name of the column that holds the bytes, or whole numbers, of values of a dtype.
+    """Return the name of the column with the bytes or integers of values of a dtype.
 
     Raises:
-        ValueError: there can be none.
+        ValueError: the dtype has no such name.
     """
     name = name_of_dtype(dtype).replace("/", "\\u002f")
     if len(name) > _LONGEST_NAME or not is_utf8_text(name):
@@ -667,7 +659,7 @@ def name_of_column(dtype: np.dtype[Any]) -> str:
 
 
 def dtype_of_column(path: Path) -> np.dtype[Any] | None:
-    """The dtype of the values whose bytes, or whole numbers, a column of infos holds; None for any other column."""
+    """Return the dtype of the values stored as bytes or integers in a column of infos; None for other columns."""
     name = path[-1]
     return _dtype_of(name) if path[0] == "infos" and isinstance(name, str) and name.startswith(DTYPE) else None
 
@@ -697,7 +689,7 @@ def _decoded_json(texts: Any, path: Path) -> Column:
 
 
 def _ragged_rows(flat: Any, dims: Any, path: Path) -> list[Column]:
-    """The arrays of different shapes, one a step, that lie in a row."""
+    """Return the concatenated arrays of different shapes as one array per step."""
     if not all(isinstance(part, np.ndarray) for part in (flat, dims)) or (flat.ndim, dims.ndim) != (1, 2):
         raise _damaged(path, "has no arrays and their shapes")
     if dims.dtype.kind not in "iu":
@@ -712,6 +704,6 @@ def _ragged_rows(flat: Any, dims: Any, path: Path) -> list[Column]:
         for shape, size in zip(shapes, sizes, strict=True):
             rows.append(flat[start : start + size].reshape(shape))
             start += size
-    except (ValueError, OverflowError) as error:  # more dimensions than NumPy has, or an extent beyond 64 bits
+    except (ValueError, OverflowError) as error:  # more dimensions than NumPy supports, or a size beyond 64 bits
         raise _damaged(path, f"has a shape that no array has ({shortened(str(error))})") from error
     return rows

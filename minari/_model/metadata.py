@@ -1,6 +1,6 @@
 """The metadata of a dataset, ``metadata.json``, as a typed value.
 
-What older releases wrote is turned into today's form here and nowhere else.
+Metadata of older releases is converted to the current form here and nowhere else.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["DatasetMetadata", "json_value", "upgrade_attributes", "warn_about_mi
 Space: TypeAlias = spaces.Space[Any]
 
 _NAME_SETS = ("author", "author_email")
-#: The shape of the reward of one step, where it is not a number.
+#: The shape of the reward of one step, if it is not a number.
 REWARD_SHAPE: Final = "reward_shape"
 
 _SET_AT_FIRST = (*TOTALS, "compression")
@@ -45,7 +45,7 @@ _SET_ONCE = (*SPACES, "env_spec", "data_format", "jpeg_encoding", "dataset_id", 
 
 @dataclass(frozen=True, slots=True)
 class DatasetMetadata:
-    """What ``metadata.json`` says, checked when it is read.
+    """The content of ``metadata.json``, checked when it is read.
 
     >>> metadata = DatasetMetadata.from_raw(
     ...     {
@@ -63,7 +63,7 @@ class DatasetMetadata:
     {'Ada'}
 
     Attributes:
-        source: the file that it was read from, for messages.
+        source: the file it was read from, for messages.
     """
 
     _raw: dict[str, Any]
@@ -73,79 +73,79 @@ class DatasetMetadata:
 
     @classmethod
     def from_json(cls, text: str | bytes, source: object) -> DatasetMetadata:
-        """Read the text of a metadata file.
+        """Parse the text of a metadata file.
 
         Args:
             text: the content of the file.
             source: its path, for messages.
 
         Raises:
-            DatasetCorruptError: the text is no JSON object, or a key is missing or has a wrong value.
+            DatasetCorruptError: the text is not a JSON object, or a key is missing or has an invalid value.
         """
         return cls(parse_metadata(text, source), str(source))
 
     @classmethod
     def from_raw(cls, raw: Mapping[str, Any], source: object) -> DatasetMetadata:
-        """Take the object that a metadata file holds, spaces and specs being JSON strings.
+        """Create metadata from the object of a metadata file, with spaces and specs as JSON strings.
 
         Raises:
-            DatasetCorruptError: a key is missing or has a wrong value.
+            DatasetCorruptError: a key is missing or has an invalid value.
         """
         return cls(check_metadata(copy.deepcopy(dict(raw)), source), str(source))
 
     @property
     def raw(self) -> dict[str, Any]:
-        """The object that the file holds, as a copy; spaces and specs are JSON strings."""
+        """Return a copy of the object in the file; spaces and specs are JSON strings."""
         return copy.deepcopy(self._raw)
 
     def to_json(self) -> str:
-        """The text of the file, its keys in the order in which they were set."""
+        """Return the text of the file, with keys in the order in which they were set."""
         return json.dumps(self._raw)
 
     @property
     def total_episodes(self) -> int:
-        """How many episodes the dataset holds."""
+        """Return the number of episodes."""
         return int(self._raw["total_episodes"])
 
     @property
     def total_steps(self) -> int:
-        """How many steps all episodes have together."""
+        """Return the total number of steps."""
         return int(self._raw["total_steps"])
 
     @property
     def data_format(self) -> str:
-        """The name of the storage format; the releases that did not write it knew only ``hdf5``."""
+        """Return the name of the storage format; releases that did not store it only supported ``hdf5``."""
         return str(self._raw.get("data_format") or "hdf5")
 
     @property
     def jpeg_encoding(self) -> bool | None:
-        """Whether frames are stored as JPEG; None for datasets from before 0.5.4, which do not say."""
+        """Return whether frames are stored as JPEG; None for datasets from before 0.5.4, which do not record it."""
         value = self._raw.get("jpeg_encoding")
         return None if value is None else bool(value)
 
     @property
     def size(self) -> float | None:
-        """The size of the dataset in MB; None where nobody has measured it."""
+        """Return the size of the dataset in MB; None if it has not been measured."""
         return size_of(self._raw)
 
     @property
     def has_spaces(self) -> bool:
-        """Whether both spaces are described; the datasets of 0.3 leave them to the environment."""
+        """Return whether both spaces are described; datasets of 0.3 leave them to the environment."""
         return all(key in self._raw for key in SPACES)
 
     @property
     def observation_space(self) -> Space:
-        """The space of the observations.
+        """Return the space of the observations.
 
         Raises:
-            DatasetCorruptError: it is not described, or not in a way that makes a space.
-            UnknownSpaceError: it is of a type that is not registered.
+            DatasetCorruptError: the description is missing or invalid.
+            UnknownSpaceError: its type is not registered.
         """
         return self._space("observation_space")
 
     @property
     def action_space(self) -> Space:
-        """The space of the actions; raises as :attr:`observation_space` does."""
+        """Return the space of the actions; raises like :attr:`observation_space`."""
         return self._space("action_space")
 
     @property
@@ -181,31 +181,31 @@ class DatasetMetadata:
 
     @property
     def env_spec_json(self) -> str | None:
-        """The spec of the environment that was recorded, as text; None without one."""
+        """Return the spec of the recorded environment as text; None if there is none."""
         return self._raw.get("env_spec")
 
     @property
     def eval_env_spec_json(self) -> str | None:
-        """The spec of the environment that policies are evaluated in, as text; None without one."""
+        """Return the spec of the evaluation environment as text; None if there is none."""
         return self._raw.get("eval_env_spec")
 
     @property
     def dataset_id(self) -> str | None:
-        """The id under which the dataset was created."""
+        """Return the id under which the dataset was created."""
         return self._raw.get("dataset_id")
 
     @property
     def minari_version(self) -> str | None:
-        """The format version, or a specifier of versions, that the dataset follows."""
+        """Return the format version of the dataset, or a specifier of versions."""
         return self._raw.get("minari_version")
 
     @property
     def combined_datasets(self) -> list[str]:
-        """The ids of the datasets that this one was combined from."""
+        """Return the ids of the source datasets of a combination."""
         return list(self._raw.get("combined_datasets") or [])
 
     def public(self) -> dict[str, Any]:
-        """The metadata for people: spaces as spaces, authors and their addresses as sets."""
+        """Return the metadata for users: spaces as objects, authors and their addresses as sets."""
         public = self.raw
         for key in SPACES:
             if key in public:
@@ -216,7 +216,7 @@ class DatasetMetadata:
         return public
 
     def with_size(self, data_bytes: int) -> DatasetMetadata:
-        """The metadata with the size of the dataset, the metadata file included.
+        """Return the metadata with the size of the dataset, including the metadata file.
 
         Args:
             data_bytes: the size of all other files.
@@ -227,15 +227,15 @@ class DatasetMetadata:
         return DatasetMetadata({**self._raw, "dataset_size": size}, self.source)
 
     def updated(self, changes: Mapping[str, Any], allow_protected: bool = False) -> DatasetMetadata:
-        """The metadata with some keys set; those that are there keep their place.
+        """Return the metadata with some keys set; existing keys keep their position.
 
         Args:
-            changes: what to set. NumPy scalars and arrays become numbers and lists, tuples lists,
-                sets sorted lists, spaces their description.
-            allow_protected: whether the totals, and what is set once and for all, may change.
+            changes: the keys to set. NumPy scalars and arrays become numbers and lists, tuples lists, sets
+                sorted lists, spaces their description.
+            allow_protected: True to allow changes of totals and of keys that are set only once.
 
         Raises:
-            MetadataError: a key is protected or not a string, or JSON cannot hold its value.
+            MetadataError: a key is protected or not a string, or JSON cannot represent its value.
         """
         raw = self.raw
         for key, value in changes.items():
@@ -259,27 +259,24 @@ def _stored_value(key: str, value: Any) -> Any:
     if key in _NAME_SETS and isinstance(value, str):
         return [value]
     stored = json_value(value, key)
-    if key in _NAME_SETS and not (stored is None or _is_list_of_strings(stored)):
+    is_list = isinstance(stored, list) and all(isinstance(item, str) for item in stored)
+    if key in _NAME_SETS and not (stored is None or is_list):
         raise MetadataError(f"The metadata key {key!r} must be a string or a set of strings, got {value!r}.")
     return stored
-
-
-def _is_list_of_strings(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def warn_about_mistyped(
     changes: Mapping[str, Any], present: Iterable[str] = (), known: Iterable[str] = _KNOWN_KEYS
 ) -> None:
-    """Point out the keys of metadata that look like one that this library knows and are none.
+    """Warn about unknown keys of metadata that resemble known ones.
 
     Args:
-        changes: the keys that are set.
-        present: those that there are already.
-        known: those that mean something.
+        changes: the keys to set.
+        present: the existing keys.
+        known: the keys with a meaning.
 
     Warns:
-        UserWarning: for each such key, which is kept all the same.
+        UserWarning: for each such key, which is stored anyway.
     """
     for key in changes:
         meant = None if key in known or key in present else closest(key, known, likeness=0.8)
@@ -288,17 +285,17 @@ def warn_about_mistyped(
 
 
 def json_value(value: Any, key: str) -> Any:
-    """What JSON holds for a value: NumPy scalars as numbers, arrays and tuples as lists, sets sorted.
+    """Return a value as JSON: NumPy scalars as numbers, arrays and tuples as lists, sets sorted.
 
     >>> json_value({"gain": np.float64(0.5), "axes": (0, 1)}, "controller")
     {'gain': 0.5, 'axes': [0, 1]}
 
     Args:
-        value: what to convert.
-        key: what it belongs to, for the message.
+        value: the value to convert.
+        key: its key, for the message.
 
     Raises:
-        MetadataError: the value, or something in it, is of a type that JSON cannot hold.
+        MetadataError: the value contains a type that JSON cannot represent.
     """
     if isinstance(value, (np.generic, np.ndarray)):
         value = value.tolist()
@@ -322,24 +319,24 @@ def json_value(value: Any, key: str) -> Any:
 
 
 def _in_order(values: Iterable[Any]) -> list[Any]:
-    """Sorted, so that equal sets give equal files."""
+    """Sort values, so that equal sets give equal files."""
     try:
         return sorted(values)
-    except TypeError:  # of several kinds
+    except TypeError:  # of several types
         return sorted(values, key=lambda value: (type(value).__name__, repr(value)))
 
 
 def upgrade_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn the root attributes of an HDF5 file from 0.3 or 0.4 into what ``metadata.json`` holds today.
+    """Convert the root attributes of an HDF5 file from 0.3 or 0.4 to the current ``metadata.json``.
 
     >>> upgraded = upgrade_attributes({"total_episodes": "2", "total_steps": np.int64(9), "author": "Ada"})
     >>> upgraded["total_episodes"], upgraded["author"], upgraded["minari_version"]
     (2, ['Ada'], '~=0.3.0')
 
-    Keys that are not known are kept. Where 0.3 wrote no spaces there are none in the result.
+    Unknown keys are kept. If 0.3 wrote no spaces, the result has none.
 
     Raises:
-        MetadataError: a value is of a kind that an attribute of these releases never has.
+        MetadataError: an attribute has a type that these releases never write.
     """
     raw: dict[str, Any] = {
         "total_episodes": None,
@@ -369,13 +366,13 @@ def _upgraded(key: str, value: Any) -> Any:
         try:
             return _NUMBERS[key](value)
         except (TypeError, ValueError):
-            # Left as it is; the check of the metadata names the file as well.
+            # Unchanged; the check of the metadata also names the file.
             return value
     return value
 
 
 def _decoded_text(value: Any) -> Any:
-    """HDF5 strings come as ``str`` or ``bytes``, alone or in arrays; an empty attribute has no shape."""
+    """Decode HDF5 strings, which are ``str`` or ``bytes``, single or in arrays; an empty attribute has no shape."""
     if isinstance(value, bytes):
         return value.decode("utf-8", errors="replace")
     if isinstance(value, (np.ndarray, np.generic)):

@@ -1,7 +1,7 @@
-"""``metadata.json`` as it is stored: found in a folder, read and checked, without making anything of it.
+"""``metadata.json`` in its stored form: parsed and checked.
 
-Nothing here needs Gymnasium or NumPy, so that catalogues of thousands of datasets are listed at once.
-What the descriptions of spaces and environments stand for, :mod:`minari._model.metadata` finds out.
+Nothing here needs Gymnasium or NumPy, so that thousands of datasets are listed quickly.
+:mod:`minari._model.metadata` interprets the descriptions of spaces and environments.
 """
 
 from __future__ import annotations
@@ -21,17 +21,19 @@ __all__ = [
     "damaged",
     "parse_metadata",
     "size_of",
+    "size_text",
     "texts_of",
     "with_id_of_place",
 ]
 
-#: The most bytes that the metadata of a dataset may have; those of the largest images have a third of it.
+#: Maximum size of the metadata of a dataset; the largest images need a third of it.
 MOST_METADATA = 1 << 26
 
 TOTALS = ("total_episodes", "total_steps")
 SPACES = ("observation_space", "action_space")
 
-_MOST = 2**63 - 1  # of a total
+_MOST = 2**63 - 1  # largest total
+_LEAST = 0.05  # MB; less is rounded to zero
 _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     **dict.fromkeys(("data_format", "env_spec", "eval_env_spec", "dataset_id", "minari_version"), (str, "a string")),
     **dict.fromkeys(SPACES, ((str, dict), "the description of a space")),
@@ -41,14 +43,14 @@ _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
 
 
 def parse_metadata(text: str | bytes, source: object) -> dict[str, Any]:
-    """The object that the text of a metadata file holds, checked.
+    """Return the checked object of the text of a metadata file.
 
     Args:
         text: the content of the file.
         source: its path, for messages.
 
     Raises:
-        DatasetCorruptError: the text is no JSON object, or a key is missing or has a wrong value.
+        DatasetCorruptError: the text is not a JSON object, or a key is missing or has an invalid value.
     """
     if len(text) > MOST_METADATA:
         raise DatasetCorruptError(
@@ -65,21 +67,21 @@ def parse_metadata(text: str | bytes, source: object) -> dict[str, Any]:
 
 
 def check_metadata(raw: dict[str, Any], source: object) -> dict[str, Any]:
-    """The same object, when everything in it that the library goes by is there and of the right kind.
+    """Return the object after checking everything that the library relies on.
 
     Args:
-        raw: what a metadata file holds, spaces and specs being JSON strings.
-        source: where it comes from, for messages.
+        raw: the object of a metadata file, with spaces and specs as JSON strings.
+        source: its origin, for messages.
 
     Raises:
-        DatasetCorruptError: a key is missing or has a wrong value.
+        DatasetCorruptError: a key is missing or has an invalid value.
     """
     for key in TOTALS:
         value = raw.get(key)
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MOST:
             raise damaged(source, key, "a count from 0", raw)
     for key in SPACES:
-        # The datasets of 0.3 leave the spaces to the environment.
+        # Datasets of 0.3 leave the spaces to the environment.
         if key not in raw and raw.get("env_spec") is None:
             raise damaged(source, key, "the description of a space, as there is no 'env_spec' to take it from", raw)
     for key, (kind, expected) in _KINDS.items():
@@ -92,15 +94,26 @@ def check_metadata(raw: dict[str, Any], source: object) -> dict[str, Any]:
 
 
 def size_of(raw: Mapping[str, Any]) -> float | None:
-    """Return the size of a dataset in MB, from its metadata; None where they have none that a size can be."""
+    """Return the size of a dataset in MB from its metadata; None if it is missing or invalid."""
     size = raw.get("dataset_size")
     if isinstance(size, bool) or not isinstance(size, (int, float)) or not 0 <= size < _MOST:
         return None
     return float(size)
 
 
+def size_text(size: float) -> str:
+    """Return a size in MB, which metadata gives to one decimal, for display.
+
+    >>> size_text(12.34), size_text(0.3), size_text(0.0)
+    ('12.3 MB', '300 kB', '< 50 kB')
+    """
+    if size >= 1:
+        return f"{size:.1f} MB"
+    return f"{1000 * size:.0f} kB" if size >= _LEAST else "< 50 kB"
+
+
 def texts_of(value: object) -> list[str]:
-    """Return the texts that a key of the metadata holds, whatever that is: several in a list, one, or none.
+    """Return the texts of a metadata key of any type: several in a list, one, or none.
 
     >>> texts_of(["Ada", 3]), texts_of("Ada"), texts_of(None)
     (['Ada', '3'], ['Ada'], [])
@@ -111,11 +124,11 @@ def texts_of(value: object) -> list[str]:
 
 
 def with_id_of_place(raw: dict[str, Any], dataset_id: str) -> dict[str, Any]:
-    """Return metadata with the id that says where the dataset lies, which may have been moved or copied there."""
+    """Return metadata with the id that follows from the location, as the dataset may have been moved or copied."""
     return {**raw, "dataset_id": dataset_id} if raw.get("dataset_id") else raw
 
 
 def damaged(source: object, key: str, expected: str, raw: Mapping[str, Any]) -> DatasetCorruptError:
-    """The error about a key of the metadata."""
+    """Return the error for a key of the metadata."""
     found = f"got {shortened(raw[key])}" if key in raw else "which is missing"
     return DatasetCorruptError(f"The metadata in {source} is damaged: {key!r} must be {expected}, {found}.")

@@ -1,4 +1,4 @@
-"""Holds a whole episode against its space at once, and counts over a recording what lies outside."""
+"""Comparison of whole episodes with their spaces, with counts of the values outside over a recording."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Outside:
     """Values of one leaf that lie outside their space.
 
     Attributes:
-        space: of the leaf.
-        path: of the leaf inside the whole space, empty for the whole.
-        first: the first step that is outside.
-        count: how many steps are.
-        worst: the value that is farthest outside, as text; of an array, the number in it.
-        excess: how far that is beyond its bound; infinite where distance means nothing.
+        space: space of the leaf.
+        path: path of the leaf inside the whole space, empty for the whole.
+        first: the first step with a value outside.
+        count: the number of such steps.
+        worst: the value farthest outside, as text; for an array, the number in it.
+        excess: its distance from the bound; infinite if there is no meaningful distance.
     """
 
     space: gym.Space[Any]
@@ -39,17 +39,17 @@ class Outside:
     excess: float
 
     def united(self, later: Outside) -> Outside:
-        """Both, of one leaf; the first step stays that of the earlier."""
+        """Return the union of both, of the same leaf; the first step is that of the earlier one."""
         worst = later if later.excess > self.excess else self
         return Outside(self.space, self.path, self.first, self.count + later.count, worst.worst, worst.excess)
 
 
 class OutsideValues:
-    """Counts, leaf by leaf, the values of a recording that lie outside their spaces.
+    """Counter of the values of a recording outside their spaces, by leaf.
 
     Args:
-        observation_space: of the recording.
-        action_space: likewise.
+        observation_space: observation space of the recording.
+        action_space: action space of the recording.
     """
 
     def __init__(self, observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
@@ -58,15 +58,15 @@ class OutsideValues:
         self._is_news: set[tuple[str, str]] = set()
 
     def add(self, observations: Any, actions: Any, episode: int) -> list[str]:
-        """Look at an episode.
+        """Add an episode.
 
         Args:
-            observations: of all steps, nested as their space is.
-            actions: likewise.
+            observations: the observations of all steps, nested like their space.
+            actions: the actions of all steps.
             episode: its number.
 
         Returns:
-            A sentence for each leaf that is outside for the first time.
+            A sentence for each leaf that has values outside for the first time.
         """
         sentences = []
         for (name, check), values in zip(self._checks, (observations, actions), strict=True):
@@ -82,11 +82,11 @@ class OutsideValues:
         return sentences
 
     def take_summary(self, *, is_first_time: bool = False) -> list[str]:
-        """Return a sentence for each leaf with all that was outside, and begin at zero.
+        """Return a sentence for each leaf with the totals, and reset the counts.
 
         Args:
-            is_first_time: whether nobody has heard what :meth:`add` returned; a leaf of which that was all
-                is left out otherwise.
+            is_first_time: True if the result of :meth:`add` was not shown; otherwise leaves without further
+                values are omitted.
         """
         sentences = [
             _sentence(name, outside, first)
@@ -109,11 +109,11 @@ def _sentence(name: str, outside: Outside, episode: int) -> str:
 
 
 class SpaceCheck:
-    """Finds values that lie outside a space; what can be told from the space alone is worked out once.
+    """Check for values outside a space; precomputes everything that depends only on the space.
 
     Args:
-        space: what the values should lie in.
-        path: of the space inside a larger one.
+        space: the space.
+        path: its path inside a larger space.
     """
 
     def __init__(self, space: gym.Space[Any], path: tuple[str | int, ...] = ()) -> None:
@@ -130,7 +130,7 @@ class SpaceCheck:
         )
 
     def outside(self, values: Any) -> list[Outside]:
-        """Return what lies outside the space, one a leaf.
+        """Return the values outside the space, one item per leaf.
 
         Args:
             values: many steps, column by column.
@@ -144,7 +144,7 @@ class SpaceCheck:
             if array is not None:
                 found = self._bounds.outside(array, is_typed=isinstance(values, np.ndarray))
                 return [] if found is None else [Outside(self.space, self._name, *found)]
-        # No rule for all rows at once: ask the space row by row.
+        # There is no vectorized rule: check row by row.
         rows = [row for row, value in enumerate(values) if not _contains(self.space, value)]
         return [Outside(self.space, self._name, r, len(rows), shortened(values[r]), _UNKNOWN) for r in rows[:1]]
 
@@ -152,7 +152,7 @@ class SpaceCheck:
 def _contains(space: gym.Space[Any], value: Any) -> bool:
     try:
         return bool(space.contains(value))
-    except Exception:  # spaces are asked about values they were not made for
+    except Exception:  # spaces may raise anything for unexpected values
         return False
 
 
@@ -160,9 +160,9 @@ _WHOLE_NUMBERS = frozenset({int} | {np.dtype(code).type for code in "bhilqBHILQ"
 
 
 def _are_choices(lowest: int, highest: int, values: list[Any]) -> bool:
-    """Whether whole numbers of one type are within bounds; few of them differ, so that no array is needed to tell.
+    """Return whether integers of one type are within bounds; uses a set, as few of them differ.
 
-    Right after the steps of another program, an array and its least and greatest number cost four times as much.
+    After the steps of another program, an array with its minimum and maximum takes four times as long.
     """
     types = set(map(type, values))
     if len(types) != 1 or not types <= _WHOLE_NUMBERS:
@@ -171,7 +171,7 @@ def _are_choices(lowest: int, highest: int, values: list[Any]) -> bool:
 
 
 def _as_numbers(values: Any, shape: tuple[int, ...] | None) -> npt.NDArray[Any] | None:
-    """The values as numbers with one row a step, if that is what they are."""
+    """Return the values as numbers with one row per step, if they are numbers."""
     try:
         array = np.asarray(values)
     except ValueError:
@@ -184,26 +184,25 @@ class _Bounds:
     """The lowest and the highest numbers of a space.
 
     Args:
-        dtype: of the numbers.
-        low: the lowest, for each part of a value.
-        high: the highest, likewise.
-        is_box: whether the space takes numbers of all kinds that can be cast to its dtype, or
-            whole numbers of any size.
+        dtype: dtype of the numbers.
+        low: the lowest number for each element of a value.
+        high: the highest number for each element.
+        is_box: True if the space accepts all types of numbers that can be cast to its dtype, or integers of any size.
     """
 
     def __init__(self, dtype: Any, low: npt.NDArray[Any], high: npt.NDArray[Any], is_box: bool) -> None:
         self._dtype, self._low, self._high, self._is_box = np.dtype(dtype), low, high, is_box
-        # Where all parts have the same bounds, the least and the greatest of all numbers decide.
+        # If all elements have the same bounds, the minimum and maximum of all numbers are sufficient.
         self._least, self._greatest = uniform_bound(low), uniform_bound(high)
         info = np.iinfo(self._dtype) if self._dtype.kind in "iu" else None
         self._is_whole_dtype = info is not None and (self._least, self._greatest) == (info.min, info.max)
 
     def outside(self, array: npt.NDArray[Any], is_typed: bool) -> tuple[int, int, str, float] | None:
-        """Return the first row that is outside, how many are, the worst number and how far it is outside.
+        """Return the first row outside, the number of such rows, the worst number and its distance from the bound.
 
         Args:
             array: the rows.
-            is_typed: whether the values came with a dtype, rather than as Python numbers.
+            is_typed: True if the values came with a dtype, False for Python numbers.
         """
         is_refused = self._is_refused(array.dtype, is_typed)
         if self._holds(array):
@@ -227,11 +226,11 @@ class _Bounds:
         return dtype.kind not in "biu"
 
     def _holds(self, array: npt.NDArray[Any]) -> bool:
-        """Whether all rows are inside; a NaN is not."""
+        """Return whether all rows are inside; a NaN is not."""
         if array.size == 0 or (self._is_whole_dtype and array.dtype == self._dtype):
             return True
         if self._least is not None and self._greatest is not None:
-            # Two passes that keep nothing: half the time of two comparisons of every number.
+            # Two reductions without temporary arrays: half the time of two elementwise comparisons.
             low_enough = np.maximum.reduce(array, axis=None) <= self._greatest
             return bool(low_enough and np.minimum.reduce(array, axis=None) >= self._least)
         not_low, not_high = np.count_nonzero(array >= self._low), np.count_nonzero(array <= self._high)
@@ -239,7 +238,7 @@ class _Bounds:
 
 
 def _bounds_of(space: gym.Space[Any]) -> _Bounds | None:
-    """The bounds of a space of numbers; a space of another type may have a rule of its own."""
+    """Return the bounds of a space of numbers; None for other types, which may have their own rules."""
     if type(space) is gym.spaces.Box:
         return _Bounds(space.dtype, space.low, space.high, is_box=True)
     if type(space) is gym.spaces.Discrete:

@@ -1,4 +1,4 @@
-"""Versions and specifiers (PEP 440) as intervals of versions: what they share, and how that is spelled."""
+"""Versions and specifiers (PEP 440) as intervals of versions, and their intersections as text."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from minari._base.json_text import shortened
 
 __all__ = ["interval", "is_exact", "specifier_of"]
 
-_LONGEST = 200  # characters: what many exclusions stand for takes the square of their number
+_LONGEST = 200  # characters; the time for many exclusions grows with the square of their number
 
 
 def is_exact(text: str) -> bool:
-    """Whether a text is a version, and no specifier."""
+    """Return whether a text is a version and not a specifier."""
     try:
         Version(text)
     except InvalidVersion:
@@ -27,7 +27,7 @@ def is_exact(text: str) -> bool:
 
 
 def interval(text: object) -> portion.Interval:
-    """The versions that a text stands for.
+    """Return the interval of versions of a text.
 
     >>> interval("0.4.3") in interval("~=0.4")
     True
@@ -40,7 +40,7 @@ def interval(text: object) -> portion.Interval:
     return _interval(text)
 
 
-@lru_cache(maxsize=128)  # the datasets of a catalogue carry the same few
+@lru_cache(maxsize=128)  # the datasets of a catalog have the same few
 def _interval(text: str) -> portion.Interval:
     if is_exact(text):
         return portion.singleton(Version(text))
@@ -77,14 +77,14 @@ def _specified(specifier: Specifier) -> portion.Interval:
 
 
 def _next(release: tuple[int, ...]) -> Version:
-    """The first version after all those that begin with ``release``."""
+    """Return the first version after all those that begin with ``release``."""
     return Version(".".join(map(str, (*release[:-1], release[-1] + 1))))
 
 
 def specifier_of(interval: portion.Interval, texts: Sequence[str]) -> str:
-    """Write an interval as a specifier that admits the same versions.
+    """Return an interval as a specifier that admits the same versions.
 
-    Holes can only come from the ``!=`` of the texts, so those that lie inside are kept as they are.
+    Gaps can only come from ``!=`` in the texts, so those inside the interval are kept unchanged.
     """
     bounds = interval.enclosure
     if bounds.lower == bounds.upper:

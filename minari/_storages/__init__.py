@@ -1,1 +1,1 @@
-"""How episodes lie on disk: the base of all storage formats, and one directory a format."""
+"""Storage formats: their base classes, and one directory for each format."""

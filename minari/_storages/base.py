@@ -1,4 +1,4 @@
-"""MinariStorage: what every storage format can do, written once over a handful of hooks."""
+"""MinariStorage: the operations of every storage format, built on a few hooks."""
 
 from __future__ import annotations
 
@@ -21,31 +21,25 @@ from minari._model.format_version import FORMAT_VERSION
 from minari._model.metadata import DatasetMetadata, warn_about_mistyped
 from minari._model.metadata_json import SPACES
 from minari._storages import write_session as storing
-from minari._storages.core import EpisodeWriter, StorageCore, checked_compression
+from minari._storages.core import EpisodeWriter, StorageCore, checked_compression, read_metadata
 from minari._storages.images import is_image_space
-from minari._storages.metadata_file import exists, read_metadata, read_raw_metadata, stamp_of
+from minari._storages.metadata_file import exists, read_raw_metadata, stamp_of
 from minari._storages.paths import PathLike, as_data_path, is_remote, put_file
 from minari._storages.registry import get_minari_storage
-from minari._storages.staged_directory import folder_size
-from minari.errors import (
-    ArgumentTypeError,
-    DatasetCorruptError,
-    DatasetExistsError,
-    MetadataError,
-    SpaceError,
-)
+from minari._storages.staged_directory import directory_size
+from minari.errors import ArgumentTypeError, DatasetCorruptError, DatasetExistsError, MetadataError, SpaceError
 from minari.spaces.serialization import serialize_space, space_classes
 
 
 __all__ = ["METADATA_FILE_NAME", "EpisodeWriter", "MinariStorage", "PathLike", "is_image_space"]
 
-_MANY_EPISODES = 1 << 20  # more than these are held against the size of the data first
+_MANY_EPISODES = 1 << 20  # above this number, it is first compared with the size of the data
 
 
 class MinariStorage(StorageCore):
-    """The episodes and metadata of one dataset, in one folder.
+    """The episodes and metadata of one dataset, in one directory.
 
-    Obtained from :meth:`new` or :meth:`read`. A format is a subclass that fills in the hooks of
+    Created by :meth:`new` or :meth:`read`. A format is a subclass that implements the hooks of
     :class:`~minari._storages.core.StorageCore`.
     """
 
@@ -66,20 +60,20 @@ class MinariStorage(StorageCore):
 
     @classmethod
     def read(cls, data_path: PathLike, *, verify_checksums: bool = False) -> MinariStorage:
-        """Open the storage in a folder.
+        """Open the storage in a directory.
 
         Args:
-            data_path: the ``data`` folder of a dataset, or its address (``"s3://bucket/data"``).
-            verify_checksums: compare the values of every episode that is read with the checksums that
-                were made when they were written.
+            data_path: the ``data`` directory of a dataset, or its address (``"s3://bucket/data"``).
+            verify_checksums: True to verify the values of every episode that is read with the checksums from
+                when they were written.
 
         Raises:
-            DataPathError: the folder does not exist or holds no dataset.
-            DatasetCorruptError: the metadata are damaged, or disagree with the data.
-            UnknownFormatError: the format of the dataset is not known.
+            DataPathError: the directory does not exist or holds no dataset.
+            DatasetCorruptError: the metadata is damaged, or inconsistent with the data.
+            UnknownFormatError: the format of the dataset is unknown.
         """
         path = as_data_path(data_path)
-        stamp = stamp_of(path)  # taken first: what another program writes from now on is noticed later
+        stamp = stamp_of(path)  # taken first, so that later changes by other programs are noticed
         metadata = read_metadata(path)
         storage: MinariStorage = get_minari_storage(metadata.data_format)._for_place(path)(path, metadata)
         storage._metadata_stamp = stamp
@@ -88,25 +82,39 @@ class MinariStorage(StorageCore):
         return storage
 
     def _check_total(self) -> None:
-        """Hold the metadata against the data, which another program may be changing."""
+        """Compare the totals of the metadata with the data, which may be changing concurrently."""
         while True:
-            told = self._metadata.total_episodes  # which has just been read
-            self._check_room(told)
-            found = self._count_episodes() if told else 0
-            if found == told:
+            told = self._metadata  # which has just been read
+            problem = self._wrong_total(told.total_episodes, told.total_steps)
+            if problem is None:
                 return
             self.forget_metadata()
-            if self.total_episodes == told:
+            now = self.stored_metadata
+            if (now.total_episodes, now.total_steps) == (told.total_episodes, told.total_steps):
                 raise DatasetCorruptError(
-                    f"The metadata of {self._data_path} speak of {told} episodes and the data hold "
-                    f"{found}; the files do not belong together, so copy or download the dataset again."
+                    f"The metadata of {self._data_path} speak of {problem}; the files do not belong together, so copy "
+                    f"or download the dataset again."
                 )
 
+    def _wrong_total(self, episodes: int, steps: int) -> str | None:
+        """Return what is wrong with the totals. Steps are counted only if checksums are verified."""
+        self._check_room(episodes)
+        found = self._count_episodes() if episodes else 0
+        if found != episodes:
+            return f"{episodes} episodes and the data hold {found}"
+        if not episodes and steps:
+            return f"no episodes and {steps} steps"
+        if episodes and self.verify_checksums:
+            added = int(self.get_episode_lengths(range(episodes)).sum())
+            if added != steps:
+                return f"{steps} steps and the {episodes} episodes have {added}"
+        return None
+
     def _check_room(self, total: int) -> None:
-        """Make sure that the data have a byte for each episode at least, before anything is made of that size."""
+        """Raise unless the data has at least one byte for each episode, before anything of that size is allocated."""
         if total <= _MANY_EPISODES or is_remote(self._data_path):
             return
-        size = folder_size(self._data_path)
+        size = directory_size(self._data_path)
         if total > size:
             raise DatasetCorruptError(
                 f"The metadata of {self._data_path} speak of {total} episodes, which do not fit into the {size} bytes "
@@ -115,11 +123,11 @@ class MinariStorage(StorageCore):
 
     @classmethod
     def read_raw_metadata(cls, data_path: PathLike) -> dict[str, Any]:
-        """The metadata as they are stored: spaces and environment specs as JSON strings.
+        """Return the stored metadata: spaces and environment specs as JSON strings.
 
         Raises:
-            DataPathError: the folder does not exist or holds no dataset.
-            DatasetCorruptError: the metadata are damaged.
+            DataPathError: the directory does not exist or holds no dataset.
+            DatasetCorruptError: the metadata is damaged.
         """
         return read_raw_metadata(as_data_path(data_path))
 
@@ -135,24 +143,24 @@ class MinariStorage(StorageCore):
         jpeg_encoding: bool = False,
         compression: CompressionChoice = None,
     ) -> MinariStorage:
-        """Make an empty storage.
+        """Create an empty storage.
 
         Args:
-            data_path: a folder, or an address for ``"zarr"``, that holds no dataset; made if need be.
-            observation_space: of the episodes; by default that of the environment.
-            action_space: likewise.
-            env_spec: the ``EnvSpec`` of the environment, where there is one.
+            data_path: a directory, or an address for ``"zarr"``, without a dataset; created if necessary.
+            observation_space: space of the observations; by default that of the environment.
+            action_space: space of the actions; by default that of the environment.
+            env_spec: the ``EnvSpec`` of the environment, if there is one.
             data_format: one of :func:`minari.dataset._storages.get_storage_keys`.
-            jpeg_encoding: store frames as JPEG, which loses detail, rather than as they are.
-            compression: a codec for all columns, with a level if wanted (``"gzip"``, ``"gzip:9"``,
-                ``"none"``), or for some (``{"observations/pixels": "gzip:9"}``). Unless it is said,
-                frames are compressed without loss, and nothing else is.
+            jpeg_encoding: True to store frames as JPEG, which is lossy.
+            compression: a codec for all columns, with an optional level (``"gzip"``, ``"gzip:9"``,
+                ``"none"``), or codecs for some (``{"observations/pixels": "gzip:9"}``). By default, only
+                frames are compressed, without loss.
 
         Raises:
-            DatasetExistsError: the folder holds a dataset.
+            DatasetExistsError: the directory holds a dataset.
             UnknownFormatError: no format has that name.
-            SpaceError: a space is missing and there is no environment to ask.
-            CompressionError: the format does not have the codec, or there is no such column.
+            SpaceError: a space is missing and there is no environment to take it from.
+            CompressionError: the format does not support the codec, or there is no such column.
             MissingDependencyError: the format or the codec needs a package that is not installed.
         """
         return create_storage(
@@ -165,11 +173,11 @@ class MinariStorage(StorageCore):
             compression=compression,
         )
 
-    # What it is
+    # Properties
 
     @property
     def dataset_id(self) -> str:
-        """The id of the dataset: where it lies, also where it was moved or copied there."""
+        """Return the id of the dataset, which follows from its location, even after it was moved or copied."""
         if self.placed_id is not None:
             return self.placed_id
         stored = self._metadata.dataset_id
@@ -179,17 +187,17 @@ class MinariStorage(StorageCore):
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """The metadata, with spaces as spaces, authors and emails as sets, and the id that says where it lies."""
+        """Return the metadata, with spaces as objects, authors and emails as sets, and the id from the location."""
         public = self.stored_metadata.public()
         if public.get("dataset_id"):
             public["dataset_id"] = self.dataset_id
         return public
 
     def get_size(self) -> float:
-        """The size of the dataset in MB, to one decimal: that of all its files, hidden ones aside.
+        """Return the size of the dataset in MB, to one decimal: that of all its files except hidden ones.
 
-        It is what the last writer has measured and what lists show, and is measured now where the
-        metadata do not say.
+        It is the size measured by the last writer, which lists show too; if the metadata does not have it, it
+        is measured now.
         """
         stored = self.stored_metadata.size
         return self.measured_size() if stored is None else stored
@@ -197,31 +205,31 @@ class MinariStorage(StorageCore):
     # Reading
 
     def get_episodes(self, episode_indices: Iterable[int], *, copy: bool = True) -> Iterator[dict[str, Any]]:
-        """The episodes of these numbers, in that order, one at a time.
+        """Yield the episodes with these numbers, in this order, one at a time.
 
         Args:
             episode_indices: the numbers of the episodes.
-            copy: whether the arrays belong to the caller. Otherwise they may be read-only views of the
-                files, which must not be truncated by another program as long as a view is used.
+            copy: True if the arrays should belong to the caller. Otherwise they may be read-only views of the
+                files, which other programs must not truncate while a view is used.
 
         Yields:
             Dicts with the fields of :class:`minari.EpisodeData`.
 
         Raises:
-            EpisodeIndexError: there is no episode of that number.
-            ChecksumError: the values are not those that were written, where that is verified.
+            EpisodeIndexError: there is no episode with that number.
+            ChecksumError: the values differ from those written, if verified.
         """
         read = self._read_columns if copy else self._view_columns
         for index, columns in read(self._checked(episode_indices)):
             yield self.episode_codec.decode(index, self.with_frames(columns) if self.frame_leaves else columns)
 
-    def _get_outcomes(self, episode_indices: Iterable[int]) -> Iterator[dict[str, Any]]:
-        """The id, rewards, terminations and truncations of these episodes, as :meth:`get_episodes` gives them."""
+    def get_outcomes(self, episode_indices: Iterable[int]) -> Iterator[dict[str, Any]]:
+        """Yield the id, rewards, terminations and truncations of episodes, in the form of :meth:`get_episodes`."""
         for index, columns in self._read_leaves(self._checked(episode_indices), OUTCOMES):
             yield self.episode_codec.decode_outcomes(index, columns)
 
     def get_window(self, episode_index: int, start: int, stop: int) -> dict[str, Any]:
-        """Some consecutive steps of an episode; ``zarr`` reads no other chunks for them.
+        """Return consecutive steps of an episode; ``zarr`` reads only their chunks.
 
         Args:
             episode_index: the number of the episode.
@@ -230,10 +238,10 @@ class MinariStorage(StorageCore):
 
         Returns:
             A dict with the fields of :class:`minari.EpisodeData`: ``stop - start`` actions, rewards and
-            flags, and one observation and info more than that, as in an episode.
+            flags, and one more observation and info, as in an episode.
 
         Raises:
-            EpisodeIndexError: there is no episode of that number, or it does not have these steps.
+            EpisodeIndexError: there is no episode with that number, or it does not have these steps.
         """
         (index,) = self._checked([episode_index])
         (total_steps,) = self._read_lengths(np.array([index])).tolist()
@@ -247,7 +255,7 @@ class MinariStorage(StorageCore):
     def apply(
         self, function: Callable[[dict[str, Any]], Any], episode_indices: Iterable[int] | None = None
     ) -> Iterator[Any]:
-        """What a function returns for each of these episodes, or for all; computed as it is asked for."""
+        """Yield the result of a function for each of these episodes, or for all; computed on demand."""
         if episode_indices is None:
             episode_indices = range(self.total_episodes)
         return map(function, self.get_episodes(episode_indices))
@@ -255,20 +263,19 @@ class MinariStorage(StorageCore):
     # Writing
 
     def update_metadata(self, metadata: Mapping[str, Any], *, lock_timeout: float | None = None) -> None:
-        """Set metadata of the dataset, leaving the other keys as they are.
+        """Set metadata of the dataset, keeping other keys unchanged.
 
         Args:
-            metadata: the keys and their values. One that looks like a key of this library and is none is
-                stored with a warning.
-            lock_timeout: for how many seconds to wait for another program that is writing the dataset; by
-                default 60, or what ``MINARI_LOCK_TIMEOUT`` says.
+            metadata: the keys and their values. An unknown key that resembles one of this library is stored
+                with a warning.
+            lock_timeout: seconds to wait for another program that is writing to the dataset; by default
+                ``MINARI_LOCK_TIMEOUT``, or 60.
 
         Raises:
             ArgumentTypeError: ``metadata`` is not a dict.
-            MetadataError: a key that must not be changed, or a value that JSON cannot hold; the
-                stored metadata are then as they were.
-            DatasetBusyError: another program is still writing the dataset.
-            StorageError: the system refuses to write; nothing is changed.
+            MetadataError: a key is protected, or JSON cannot represent a value; the stored metadata is then unchanged.
+            DatasetBusyError: another program is still writing to the dataset.
+            StorageError: writing failed; nothing is changed.
         """
         if not isinstance(metadata, Mapping):
             raise ArgumentTypeError(f"metadata is {shortened(metadata)}, expected a dict.")
@@ -283,19 +290,18 @@ class MinariStorage(StorageCore):
         *,
         lock_timeout: float | None = None,
     ) -> None:
-        """Set metadata of episodes, leaving their other keys as they are.
+        """Set metadata of episodes, keeping other keys unchanged.
 
         Args:
-            metadatas: one dict for each episode; where it has nested dicts, they replace what the key
-                had before.
+            metadatas: one dict for each episode; nested dicts replace the previous value of their key.
             episode_indices: the episodes, by default all.
-            lock_timeout: for how many seconds to wait for another program that is writing the dataset; by
-                default 60, or what ``MINARI_LOCK_TIMEOUT`` says.
+            lock_timeout: seconds to wait for another program that is writing to the dataset; by default
+                ``MINARI_LOCK_TIMEOUT``, or 60.
 
         Raises:
-            MetadataError: the numbers of both differ, or a value cannot be stored.
-            DatasetBusyError: another program is still writing the dataset.
-            StorageError: the system refuses to write; nothing is changed.
+            MetadataError: the lengths of both differ, or a value cannot be stored.
+            DatasetBusyError: another program is still writing to the dataset.
+            StorageError: writing failed; nothing is changed.
         """
         if episode_indices is None:
             episode_indices = range(self.total_episodes)
@@ -316,22 +322,22 @@ class MinariStorage(StorageCore):
         describe: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None,
         lock_timeout: float | None = None,
     ) -> None:
-        """Append episodes; all of them, or none where one is refused.
+        """Append episodes: all of them, or none if one is rejected.
 
-        An episode whose ``id`` is that of one that is stored continues it: its observations, infos,
-        actions and so on, one each a step, are appended to those.
+        An episode with the ``id`` of a stored one extends it: its observations, infos, actions and so on, one
+        of each per step, are appended to the stored ones.
 
         Args:
-            episodes: the episodes, taken one by one.
-            describe: called with the fields of each episode's :class:`minari.EpisodeData`; returns
-                what is to be kept with it beside its seed and options, such as statistics.
-            lock_timeout: for how many seconds to wait for another program that is writing the dataset; by
-                default 60, or what ``MINARI_LOCK_TIMEOUT`` says.
+            episodes: the episodes, consumed one by one.
+            describe: called with the fields of each episode's :class:`minari.EpisodeData`; returns metadata
+                to store beside its seed and options, such as statistics.
+            lock_timeout: seconds to wait for another program that is writing to the dataset; by default
+                ``MINARI_LOCK_TIMEOUT``, or 60.
 
         Raises:
-            EpisodeError: an episode does not fit the spaces, or its parts do not fit together.
-            DatasetBusyError: another program is still writing the dataset.
-            StorageError: the system refuses to write; nothing is changed.
+            EpisodeError: an episode does not match the spaces, or its parts are inconsistent.
+            DatasetBusyError: another program is still writing to the dataset.
+            StorageError: writing failed; nothing is changed.
         """
         storing.append_buffers(self, episodes, describe, lock_timeout)
 
@@ -344,47 +350,45 @@ class MinariStorage(StorageCore):
     ) -> None:
         """Append episodes of another storage with all their metadata.
 
-        Stored bytes are copied as they are wherever both formats are the same.
+        Stored bytes are copied unchanged if both formats are the same.
 
         Args:
-            storage: where they come from.
-            episode_indices: which episodes, by default all.
-            lock_timeout: for how many seconds to wait for another program that is writing the dataset; by
-                default 60, or what ``MINARI_LOCK_TIMEOUT`` says.
+            storage: the source of the episodes.
+            episode_indices: the episodes, by default all.
+            lock_timeout: seconds to wait for another program that is writing to the dataset; by default
+                ``MINARI_LOCK_TIMEOUT``, or 60.
 
         Raises:
-            CombineError: the episodes do not fit the spaces of this storage.
-            DatasetBusyError: another program is still writing the dataset.
-            StorageError: the system refuses to write; nothing is changed.
+            CombineError: the episodes do not match the spaces of this storage.
+            DatasetBusyError: another program is still writing to the dataset.
+            StorageError: writing failed; nothing is changed.
         """
         if episode_indices is None:
             episode_indices = range(storage.total_episodes)
         storing.append_stored(self, [(storage, list(storage._checked(episode_indices)))], lock_timeout=lock_timeout)
 
     def repack(self, *, compression: CompressionChoice = None, lock_timeout: float | None = None) -> None:
-        """Rewrite all episodes in place, as this release writes them.
+        """Rewrite all episodes in place, in the layout of this release.
 
-        What another release or another program wrote is read as fast afterwards as what this one
-        writes. Values and metadata stay what they are, and frames that are JPEG stay the same JPEG. The
-        change is atomic: concurrent readers find either the old episodes or the new ones.
+        A dataset written by another release or program can then be read as fast as one written by this
+        release. Values and metadata stay the same, and JPEG frames are copied unchanged. The change is
+        atomic: concurrent readers find either the old episodes or the new ones.
 
         Args:
-            compression: of all columns or of some, as in :meth:`new`; unless it is said, what was chosen
-                when the dataset was made.
-            lock_timeout: for how many seconds to wait for another program that is writing the dataset; by
-                default 60, or what ``MINARI_LOCK_TIMEOUT`` says.
+            compression: the codec of all columns or of some, as in :meth:`new`; by default, the choice stored
+                in the dataset.
+            lock_timeout: seconds to wait for another program that is writing to the dataset; by default
+                ``MINARI_LOCK_TIMEOUT``, or 60.
 
         Raises:
-            CompressionError: the format does not have the codec, or there is no such column.
+            CompressionError: the format does not support the codec, or there is no such column.
             MissingDependencyError: the codec needs a package that is not installed.
-            DatasetBusyError: another program is still writing the dataset.
-            StorageError: the system refuses to write; nothing is changed.
+            DatasetBusyError: another program is still writing to the dataset.
+            StorageError: writing failed; nothing is changed.
         """
         choice = self.compression if compression is None else compression
         chosen = checked_compression(type(self), self.episode_codec, choice, self.jpeg_encoding)
-        changes: dict[str, Any] = {
-            key: serialize_space(getattr(self, key)) for key in SPACES
-        }  # which 0.3 did not store
+        changes: dict[str, Any] = {key: serialize_space(getattr(self, key)) for key in SPACES}  # 0.3 did not store them
         changes.update(minari_version=FORMAT_VERSION, jpeg_encoding=self.jpeg_encoding)
         if chosen.stored is not None:
             changes["compression"] = chosen.stored
@@ -437,10 +441,10 @@ def metadata_of_new(
     data_format: str,
     jpeg_encoding: bool,
 ) -> dict[str, Any]:
-    """The metadata of a storage without episodes.
+    """Return the metadata of a storage without episodes.
 
     Raises:
-        SpaceError: a space is missing and there is no environment to ask.
+        SpaceError: a space is missing and there is no environment to take it from.
     """
     if observation_space is None or action_space is None:
         if env_spec is None:
@@ -462,7 +466,7 @@ def metadata_of_new(
     }
     classes = {**space_classes(observation_space, ("observations",)), **space_classes(action_space, ("actions",))}
     if classes:
-        raw["space_classes"] = classes  # a note for people: nothing is ever imported by it
+        raw["space_classes"] = classes  # for information only: nothing is ever imported by it
     if env_spec is not None:
         raw["env_spec"] = env_spec_to_json(env_spec)
     return raw

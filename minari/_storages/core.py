@@ -1,4 +1,4 @@
-"""StorageCore and EpisodeWriter: an open dataset on disk, and the hooks that a storage format fills in."""
+"""StorageCore and EpisodeWriter: an open dataset on disk, and the hooks of a storage format."""
 
 from __future__ import annotations
 
@@ -24,19 +24,11 @@ from minari._model.episode_metadata import decoded_metadata
 from minari._model.format_version import frames_were_jpeg
 from minari._model.metadata import REWARD_SHAPE, DatasetMetadata
 from minari._model.metadata_json import SPACES
-from minari._storages.images import (
-    image_leaves,
-    with_decoded_frames,
-)
-from minari._storages.metadata_file import read_metadata, stamp_of
+from minari._storages.images import image_leaves, with_decoded_frames
+from minari._storages.metadata_file import find_raw_metadata, stamp_of, with_measured_size
 from minari._storages.paths import is_remote
-from minari._storages.staged_directory import folder_size
-from minari.errors import (
-    DataPathError,
-    DatasetCorruptError,
-    DatasetNotFoundError,
-    StorageError,
-)
+from minari._storages.staged_directory import directory_size
+from minari.errors import DataPathError, DatasetCorruptError, DatasetNotFoundError, StorageError
 from minari.spaces import Columns, EpisodeColumns, Leaf, Path
 
 
@@ -46,29 +38,29 @@ Storage = TypeVar("Storage", bound="StorageCore")
 
 
 class EpisodeWriter(ABC):
-    """The hooks of a format for changing a dataset, for the time of one transaction.
+    """The hooks of a format for changing a dataset, for the duration of one transaction.
 
-    Nothing of what a writer is given can be seen before :meth:`commit`; without it everything is
-    undone when the context of the writer ends.
+    Nothing that a writer receives is visible before :meth:`commit`; without it, everything is undone when the
+    context of the writer ends.
     """
 
     @abstractmethod
     def append(self, first_index: int, episodes: Sequence[EpisodeColumns]) -> None:
-        """Add episodes as number ``first_index`` and following."""
+        """Append episodes as number ``first_index`` and following."""
 
     @abstractmethod
     def replace(self, index: int, episode: EpisodeColumns) -> None:
-        """Put an episode in the place of one that is there."""
+        """Replace an existing episode."""
 
     @abstractmethod
     def update_metadata(self, index: int, metadata: Mapping[str, Any]) -> None:
-        """Set metadata of an episode that is there, leaving the other keys as they are.
+        """Set metadata of an existing episode, keeping other keys unchanged.
 
-        Where a key has a dict, the whole dict is replaced.
+        If a key has a dict, the whole dict is replaced.
         """
 
     def copy_from(self, first_index: int, storage: StorageCore, indices: Sequence[int]) -> bool:
-        """Add episodes of another storage as they are stored; False where this format cannot."""
+        """Append episodes of another storage in their stored form; return False if this format cannot."""
         return False
 
     def finish(self) -> int:
@@ -85,14 +77,14 @@ class EpisodeWriter(ABC):
 
     @abstractmethod
     def commit(self, metadata: DatasetMetadata) -> None:
-        """Make everything visible atomically, together with the new metadata; :meth:`finish` has been called."""
+        """Make everything visible at once, together with the new metadata; :meth:`finish` has been called."""
 
 
 class ReplacingWriter(EpisodeWriter):
-    """Puts the episodes that are appended into the place of those that are there, one by one.
+    """Writer that replaces existing episodes by appended ones, one by one.
 
     Args:
-        writer: of the format.
+        writer: the writer of the format.
     """
 
     def __init__(self, writer: EpisodeWriter) -> None:
@@ -104,11 +96,11 @@ class ReplacingWriter(EpisodeWriter):
             self._writer.replace(index, episode)
 
     def replace(self, index: int, episode: EpisodeColumns) -> None:
-        """See :class:`EpisodeWriter`."""
+        """Replace an episode, see :class:`EpisodeWriter`."""
         self._writer.replace(index, episode)
 
     def update_metadata(self, index: int, metadata: Mapping[str, Any]) -> None:
-        """See :class:`EpisodeWriter`."""
+        """Set metadata, see :class:`EpisodeWriter`."""
         self._writer.update_metadata(index, metadata)
 
     def finish(self) -> int:
@@ -116,7 +108,7 @@ class ReplacingWriter(EpisodeWriter):
         return self._writer.finish()
 
     def commit(self, metadata: DatasetMetadata) -> None:
-        """See :class:`EpisodeWriter`."""
+        """Commit the changes, see :class:`EpisodeWriter`."""
         self._writer.commit(metadata)
 
 
@@ -124,15 +116,15 @@ class StorageCore(ABC):
     """An open dataset with the hooks of a storage format; :class:`MinariStorage` is built on it.
 
     A format has ``FORMAT`` and the hooks ``_read_columns``, ``_read_episode_metadata``, ``_writer`` and
-    ``_count_episodes``; where it can compress, ``CODECS`` and ``FRAME_CODEC``. The others have defaults,
-    which a format replaces where it can do better.
+    ``_count_episodes``; if it can compress, ``CODECS`` and ``FRAME_CODEC``. The others have defaults, which a
+    format overrides if it can do better.
     """
 
     #: The name of the format.
     FORMAT: ClassVar[str]
-    #: The codecs that columns can be compressed with, and the levels of each.
+    #: The supported codecs of columns, and the levels of each.
     CODECS: ClassVar[Codecs] = {}
-    #: With what frames are compressed when nothing is said.
+    #: The default codec of frames.
     FRAME_CODEC: ClassVar[Codec | None] = None
     #: True if a dataset may lie in a store that fsspec knows, and not only in a directory of this computer.
     REMOTE: ClassVar[bool] = False
@@ -150,7 +142,7 @@ class StorageCore(ABC):
     def __init__(self, data_path: FilePath, metadata: DatasetMetadata) -> None:
         self._data_path = data_path
         self._metadata = self._metadata_at_first = metadata
-        self.placed_id: str | None = None  # in a catalogue, where it was opened by its id
+        self.placed_id: str | None = None  # in a catalog, if it was opened by its id
         self._metadata_stamp = stamp_of(data_path)
         self.episode_codec = metadata.episode_codec
         self._compression: Compression | None = None  # made when something is written
@@ -170,46 +162,48 @@ class StorageCore(ABC):
         codecs = (self.episode_codec.observations, self.episode_codec.actions)
         return [leaf for codec in codecs for leaf in codec.leaves() if leaf.dtype == np.uint8 and leaf.shape]
 
+    # Properties
+
     @property
     def data_path(self) -> FilePath:
-        """The directory of the data."""
+        """Return the directory of the data."""
         return self._data_path
 
     @property
     def observation_space(self) -> gym.Space[Any]:
-        """The space of the observations."""
+        """Return the space of the observations."""
         return self._metadata.observation_space
 
     @property
     def action_space(self) -> gym.Space[Any]:
-        """The space of the actions."""
+        """Return the space of the actions."""
         return self._metadata.action_space
 
     @property
     def jpeg_encoding(self) -> bool:
-        """True if frames are stored as JPEG."""
+        """Return whether frames are stored as JPEG."""
         declared = self._metadata.jpeg_encoding
         return frames_were_jpeg(self._metadata.minari_version) if declared is None else declared
 
     @property
     def compression(self) -> str | dict[str, str] | None:
-        """The compression that was chosen for the columns; None where none was."""
+        """Return the chosen compression of the columns; None if none was chosen."""
         stored: str | dict[str, str] | None = self.stored_metadata.raw.get("compression")
         return stored
 
     @property
     def total_episodes(self) -> int:
-        """The number of episodes."""
+        """Return the number of episodes."""
         return self.stored_metadata.total_episodes
 
     @property
     def total_steps(self) -> int:
-        """The number of steps of all episodes."""
+        """Return the number of steps of all episodes."""
         return self.stored_metadata.total_steps
 
     @property
     def reward_shape(self) -> tuple[int, ...] | None:
-        """The shape of the reward of one step, ``()`` for a number; None where there is no episode yet."""
+        """Return the shape of the reward of one step, ``()`` for a number; None if there is no episode yet."""
         stored = self.stored_metadata.raw.get(REWARD_SHAPE)
         if isinstance(stored, list) and all(type(length) is int and length > 0 for length in stored):
             return tuple(stored)
@@ -217,7 +211,7 @@ class StorageCore(ABC):
 
     @property
     def stored_metadata(self) -> DatasetMetadata:
-        """The metadata as it is on disk now."""
+        """Return the current metadata on disk."""
         stamp = stamp_of(self._data_path)
         if stamp != self._metadata_stamp:
             self._metadata = read_metadata(self._data_path)
@@ -229,17 +223,17 @@ class StorageCore(ABC):
         self._metadata_stamp = (-1, -1, -1)
 
     def measured_size(self) -> float:
-        """Return the size in MB of the files as they are now."""
-        return round(folder_size(self._data_path) / 1e6, 1)
+        """The size in MB of the files as they are now."""
+        return round(directory_size(self._data_path) / 1e6, 1)
 
     @property
     def has_small_jpeg(self) -> bool:
-        """True if frames too small for today's format may be JPEG, as 0.5.3 wrote them."""
+        """Return whether frames too small for the current format may be JPEG, as written by 0.5.3."""
         small = len(self.frame_leaves) > len(self.image_leaves)
         return small and self._metadata.jpeg_encoding is None and self.jpeg_encoding
 
     def _codec_for(self, path: Path) -> Codec | None:
-        """Return the codec that a new column of numbers is to be compressed with, None for none."""
+        """Return the codec for a new column of numbers, None for none."""
         if self._compression is None:
             self._compression = compression_of(type(self), self.episode_codec, self.compression, self.jpeg_encoding)
         return self._compression.codec_for(path)
@@ -258,10 +252,10 @@ class StorageCore(ABC):
         return self._read_lengths(indices) if len(indices) else indices
 
     def get_episode_metadata(self, episode_indices: Iterable[int]) -> Iterator[dict[str, Any]]:
-        """Yield the metadata of these episodes: id, total_steps, seed, options, statistics, and so on.
+        """Return the metadata of these episodes: id, total_steps, seed, options, statistics, and so on.
 
         Raises:
-            EpisodeIndexError: there is no episode of that number.
+            EpisodeIndexError: there is no episode with that number.
         """
         for metadata in self._read_episode_metadata(self._checked(episode_indices)):
             metadata = decoded_metadata(metadata)
@@ -280,10 +274,10 @@ class StorageCore(ABC):
             ) from error
 
     def _check_place(self) -> None:
-        """Make sure that the dataset which is about to be written is the one that was opened.
+        """Raise unless the dataset about to be written is the one that was opened.
 
         Raises:
-            DatasetNotFoundError: another program has put another one in its place.
+            DatasetNotFoundError: another program has replaced it by another dataset.
         """
         now = self.stored_metadata
         if now is self._metadata_at_first or is_remote(self._data_path):
@@ -303,17 +297,16 @@ class StorageCore(ABC):
 
     @contextmanager
     def writing(self, lock_timeout: float | None = None, *, rewriting: bool = False) -> Iterator[EpisodeWriter]:
-        """Open the only writer of a dataset; what the system refuses it is an error of this library.
+        """Lock the dataset and yield a writer; failures of the operating system become errors of this library.
 
         Args:
-            lock_timeout: for how many seconds to wait for another writer; None for as long as
-                ``MINARI_LOCK_TIMEOUT`` says.
-            rewriting: whether the episodes take the place of all that are there.
+            lock_timeout: seconds to wait for another writer; None for ``MINARI_LOCK_TIMEOUT``.
+            rewriting: True if the episodes replace all existing ones.
 
         Raises:
-            DatasetBusyError: another program is still writing the dataset.
-            DatasetNotFoundError: another dataset is in its place.
-            StorageError: the system refuses to write.
+            DatasetBusyError: another program is still writing to the dataset.
+            DatasetNotFoundError: it was replaced by another dataset.
+            StorageError: writing failed.
         """
         if not is_remote(self._data_path) and not self._data_path.is_dir():
             raise DatasetNotFoundError(
@@ -327,30 +320,15 @@ class StorageCore(ABC):
             self._check_place()
             yield _GuardedWriter(opened, self)
 
-    # Hooks
-
-    @abstractmethod
-    def _read_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
-        """Yield the columns of each episode, in the order of the indices, as they are stored.
-
-        The arrays belong to the caller. Where :attr:`verify_checksums` is set, values that are not those
-        that were written raise :class:`minari.errors.ChecksumError`.
-        """
-
-    def _view_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
-        """Yield the same as read-only views of the files where the format has such, without a copy."""
+    def stored_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
+        """Yield the columns of each episode as they are stored, in the order of the indices."""
         return self._read_columns(indices)
 
-    def _read_leaves(self, indices: Iterable[int], paths: Container[Path]) -> Iterator[tuple[int, Columns]]:
-        """Yield the same with no other columns than those of some paths; a format reads the others if it must."""
-        for index, columns in self._read_columns(indices):
-            yield index, {path: column for path, column in columns.items() if path in paths}
-
-    def _episodes_without_checksums(self, indices: Iterable[int]) -> list[int]:
+    def episodes_without_checksums(self, indices: Iterable[int]) -> list[int]:
         """Return those of the episodes whose values cannot be verified, since nobody made checksums of them."""
-        return list(indices)
+        return self._episodes_without_checksums(indices)
 
-    def _add_missing_checksums(self) -> int:
+    def add_missing_checksums(self) -> int:
         """Make checksums of the values that have none, as they are now, without touching a value.
 
         Returns:
@@ -359,21 +337,55 @@ class StorageCore(ABC):
         Raises:
             DatasetBusyError: another program is writing the dataset.
         """
+        return self._add_missing_checksums()
+
+    # Hooks
+
+    @abstractmethod
+    def _read_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
+        """Yield the stored columns of each episode, in the order of the indices.
+
+        The arrays belong to the caller. If :attr:`verify_checksums` is set, values that differ from those
+        written raise :class:`minari.errors.ChecksumError`.
+        """
+
+    def _view_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
+        """Yield the columns as read-only views of the files, without a copy, if the format supports it."""
+        return self._read_columns(indices)
+
+    def _read_leaves(self, indices: Iterable[int], paths: Container[Path]) -> Iterator[tuple[int, Columns]]:
+        """Yield only the columns at some paths; a format may read the others too."""
+        for index, columns in self._read_columns(indices):
+            yield index, {path: column for path, column in columns.items() if path in paths}
+
+    def _episodes_without_checksums(self, indices: Iterable[int]) -> list[int]:
+        """Return those of the episodes that have no checksums, so that their values cannot be verified."""
+        return list(indices)
+
+    def _add_missing_checksums(self) -> int:
+        """Compute the missing checksums from the current values, without changing a value.
+
+        Returns:
+            The number of episodes whose values have new checksums.
+
+        Raises:
+            DatasetBusyError: another program is writing to the dataset.
+        """
         return 0
 
     @abstractmethod
     def _read_episode_metadata(self, indices: Iterable[int]) -> Iterator[dict[str, Any]]:
-        """Return the metadata of each episode, nested, with ``id`` and ``total_steps``."""
+        """Yield the metadata of each episode, nested, with ``id`` and ``total_steps``."""
 
     def _start(self) -> None:  # noqa: B027 (most formats need nothing)
-        """Make what other programs expect beside the metadata of a dataset without episodes."""
+        """Create what other programs expect beside the metadata of a dataset without episodes."""
 
     @abstractmethod
     def _writer(self) -> AbstractContextManager[EpisodeWriter]:
-        """Return a writer, which nobody else can have at the same time."""
+        """Return the context of an exclusive writer."""
 
     def _rewriter(self) -> AbstractContextManager[EpisodeWriter]:
-        """Return a writer whose episodes, from number 0 on, take the place of all that are there."""
+        """Return the context of a writer whose episodes, from number 0 on, replace all existing ones."""
         return self._replacing_one_by_one()
 
     @contextmanager
@@ -383,10 +395,10 @@ class StorageCore(ABC):
 
     @abstractmethod
     def _count_episodes(self) -> int:
-        """Return the number of episodes in the data, whatever the metadata says."""
+        """Return the number of episodes in the data, independent of the metadata."""
 
     def _read_window(self, index: int, start: int, stop: int) -> Columns | None:
-        """Return the columns of the steps from start to stop; None where the episode has to be read as a whole."""
+        """Return the columns of the steps from start to stop; None if the episode has to be read as a whole."""
         return None
 
     def _read_lengths(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -395,25 +407,25 @@ class StorageCore(ABC):
         return np.fromiter(lengths, dtype=np.int64, count=len(indices))
 
     def _first_reward_shape(self) -> tuple[int, ...] | None:
-        """Return the shape of the reward of a step in the first episode, where the metadata does not say it.
+        """Return the shape of the reward of a step in the first episode, for metadata that does not have it.
 
-        Only a format that other programs write has to look; None where it cannot tell.
+        Only formats that other programs write need to look; None if it is unknown.
         """
         return ()
 
     @classmethod
     def check_codec(cls, codec: Codec) -> None:
-        """See whether the format can compress with a codec, here and now.
+        """Raise unless the format supports a codec and its package is installed.
 
         Raises:
-            CompressionError: it does not have the codec, or not at that level.
+            CompressionError: the format does not support the codec, or not at that level.
             MissingDependencyError: the codec needs a package that is not installed.
         """
         check_codec(codec, cls.CODECS, cls.FORMAT)
 
     @classmethod
     def check_compression(cls, compression: Compression) -> None:
-        """See whether the format can carry out a choice; raises as :meth:`check_codec` does."""
+        """Raise unless the format supports a choice of compression; see :meth:`check_codec`."""
         for codec in sorted(filter(None, compression.codecs), key=str):
             cls.check_codec(codec)
 
@@ -429,11 +441,11 @@ class StorageCore(ABC):
 
 
 class _GuardedWriter(EpisodeWriter):
-    """A writer whose failures with the files of the dataset are errors of this library.
+    """Writer whose failures with the files of the dataset become errors of this library.
 
     Args:
-        writer: of the format.
-        storage: of the dataset.
+        writer: the writer of the format.
+        storage: the storage of the dataset.
     """
 
     def __init__(self, writer: EpisodeWriter, storage: StorageCore) -> None:
@@ -476,10 +488,10 @@ class _GuardedWriter(EpisodeWriter):
 def checked_compression(
     storage_type: type[StorageCore], codec: EpisodeCodec, choice: CompressionChoice, jpeg_encoding: bool
 ) -> Compression:
-    """Return a choice for the columns of a dataset, held against what its format can do.
+    """Return a choice of compression, checked against what its format supports.
 
     Raises:
-        CompressionError: the format does not have the codec, or there is no such column.
+        CompressionError: the format does not support the codec, or there is no such column.
         MissingDependencyError: the codec needs a package that is not installed.
     """
     compression = compression_of(storage_type, codec, choice, jpeg_encoding)
@@ -490,16 +502,16 @@ def checked_compression(
 def compression_of(
     storage_type: type[StorageCore], codec: EpisodeCodec, choice: CompressionChoice, jpeg_encoding: bool
 ) -> Compression:
-    """Return a choice for the columns of a dataset.
+    """Return the compression of a dataset for a choice.
 
     Args:
-        storage_type: the format, which has its own codec for frames about which nothing is said.
-        codec: of the spaces.
-        choice: as a person gives it.
-        jpeg_encoding: whether frames are JPEG, which is not compressed further.
+        storage_type: the format, which has its own default codec for frames.
+        codec: the episode codec of the spaces.
+        choice: the choice of the user.
+        jpeg_encoding: True if frames are JPEG, which is not compressed further.
 
     Raises:
-        CompressionError: the choice names no codec, or a column that there is not.
+        CompressionError: the choice is invalid, or names an unknown column.
     """
     spaces = codec.observations, codec.actions
     encoded = {leaf.path for leaf in image_leaves(*spaces)} if jpeg_encoding else set()
@@ -511,3 +523,14 @@ def compression_of(
         columns=[path for space in spaces for path in space.paths()],
         encoded=encoded,
     )
+
+
+def read_metadata(data_path: FilePath) -> DatasetMetadata:
+    """The metadata of the dataset in a folder, after a change that a killed program has committed.
+
+    Raises:
+        DataPathError: the folder does not exist or holds no dataset.
+        DatasetCorruptError: the metadata are damaged.
+    """
+    raw, source = find_raw_metadata(data_path)
+    return DatasetMetadata(with_measured_size(raw, data_path), source)

@@ -1,7 +1,7 @@
-"""Frames as JPEG, for datasets that ask for it.
+"""Frames as JPEG, for datasets that choose it.
 
-Which leaves are frames follows the released format: uint8 boxes of two or three dimensions, the
-first two at least 32, with the bounds 0 and 255.
+Frames are the same leaves as in the released format: uint8 boxes of two or three dimensions, the first
+two at least 32, with the bounds 0 and 255.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from minari.spaces import Column, Columns, Leaf, Path, SpaceCodec, codec_for, ob
 
 
 _SMALLEST_SIDE = 32
-_SCAN, _END, _APPLICATION = b"\xff\xda", b"\xff\xd9", b"\xff\xe1"  # markers; the last is that of Exif
+_SCAN, _END, _APPLICATION = b"\xff\xda", b"\xff\xd9", b"\xff\xe1"  # markers; the last one is that of Exif
 _CHANNELS: Final[dict[str, tuple[int, ...]]] = {"L": (), "RGB": (3,)}
-# An image of one color takes a bit for 64 values at least, and one that is refined takes some scans.
+# An image of one color takes at least a bit for 64 values, and a progressive one has some scans.
 _MOST_PER_BYTE: Final = 2048
 _MOST_SCANS: Final = 256
 
 
 def is_image_space(space: gym.Space[Any]) -> bool:
-    """Whether the values of a space are frames, which ``jpeg_encoding`` stores as JPEG.
+    """Return whether the values of a space are frames, which ``jpeg_encoding`` stores as JPEG.
 
     Example:
         >>> is_image_space(gym.spaces.Box(0, 255, (64, 64, 3), np.uint8))
@@ -54,23 +54,23 @@ def _is_image(leaf: Leaf) -> bool:
 
 
 def image_leaves(*codecs: SpaceCodec) -> list[Leaf]:
-    """The leaves that are stored as JPEG where JPEG is asked for.
+    """Return the leaves that are stored as JPEG if that is chosen.
 
-    JPEG knows grey and color images; frames with another number of channels, such as stacked ones,
-    stay as they are.
+    JPEG has gray and color images; frames with another number of channels, such as stacked ones, are
+    stored as they are.
     """
     leaves = (leaf for codec in codecs for leaf in codec.leaves() if _is_image(leaf))
     return [leaf for leaf in leaves if len(leaf.shape) == 2 or leaf.shape[2] in (1, 3)]
 
 
 def encode_frames(frames: npt.NDArray[np.uint8]) -> Column:
-    """JPEG byte strings of frames of shape (T, H, W) or (T, H, W, 1 or 3).
+    """Return JPEG byte strings of frames of shape (T, H, W) or (T, H, W, 1 or 3).
 
     Raises:
-        EpisodeTypeError: the frames are of another dtype, and do not fit uint8.
+        EpisodeTypeError: the frames have another dtype and do not fit uint8.
         MissingDependencyError: Pillow is not installed.
     """
-    image = _pillow()
+    image, _ = _pillow()
     pixels = frames.astype(np.uint8, copy=False)
     if pixels is not frames and not np.array_equal(pixels, frames):
         raise EpisodeTypeError(
@@ -86,24 +86,24 @@ def encode_frames(frames: npt.NDArray[np.uint8]) -> Column:
 
 
 def is_encoded(column: Column, leaf: Leaf) -> bool:
-    """Whether a stored column holds JPEG byte strings rather than arrays like the leaf."""
+    """Return whether a stored column holds JPEG byte strings rather than arrays like the leaf."""
     if leaf.dtype != np.uint8 or column.shape[1:] == leaf.shape or not column.size:
         return False
     return column.dtype == object or (column.dtype == np.uint8 and column.ndim == 2)
 
 
 def is_encoded_in(columns: Columns, leaf: Leaf) -> bool:
-    """Whether the columns of an episode have the leaf, as JPEG byte strings."""
+    """Return whether the columns of an episode have the leaf, as JPEG byte strings."""
     return leaf.path in columns and is_encoded(columns[leaf.path], leaf)
 
 
 def decode_frames(column: Column, leaf: Leaf) -> npt.NDArray[np.uint8]:
-    """Frames of the leaf's shape from JPEG byte strings, or rows of a uint8 matrix.
+    """Return frames of the leaf's shape from JPEG byte strings, or rows of a uint8 matrix.
 
     Raises:
-        DatasetCorruptError: a row is no JPEG, cut off, or an image of another size.
+        DatasetCorruptError: a row is not a JPEG, is cut off, or an image of another size.
     """
-    open_jpeg = _jpeg_reader()
+    _, plugin = _pillow()
     encoded = [encoded_frame(frame, row, leaf.path) for row, frame in enumerate(column)]
     size = math.prod(leaf.shape)
     for row, frame in enumerate(encoded):
@@ -117,11 +117,11 @@ def decode_frames(column: Column, leaf: Leaf) -> npt.NDArray[np.uint8]:
     pixels = frames[..., 0] if leaf.shape[2:] == (1,) else frames
     for row, frame in enumerate(encoded):
         try:
-            image = open_jpeg(io.BytesIO(_without_exif(frame)))
+            image = plugin.JpegImageFile(io.BytesIO(_without_exif(frame)))
             shape = (*image.size[::-1], *_CHANNELS.get(image.mode, (0,)))
-            if shape == pixels.shape[1:]:  # seen before a pixel is decoded
+            if shape == pixels.shape[1:]:  # checked before a pixel is decoded
                 pixels[row] = np.asarray(image)
-        except Exception as error:  # of whatever kind: Pillow has many
+        except Exception as error:  # Pillow raises exceptions of many types
             problem = f"is no JPEG image ({type(error).__name__}: {shortened(str(error))})"
             raise _odd_frame(row, leaf.path, problem) from error
         if shape != pixels.shape[1:]:
@@ -130,7 +130,7 @@ def decode_frames(column: Column, leaf: Leaf) -> npt.NDArray[np.uint8]:
 
 
 def encoded_frame(frame: Any, row: int, path: Path) -> bytes:
-    """The bytes of a frame in a column that is not decoded yet.
+    """Return the bytes of a frame in a column that is not decoded yet.
 
     Raises:
         DatasetCorruptError: it is neither bytes nor an array of bytes.
@@ -149,7 +149,7 @@ def _odd_frame(row: int, path: Path, problem: str) -> DatasetCorruptError:
 
 
 def _without_exif(frame: bytes) -> bytes:
-    """The image without the segments that Pillow would look into for what no frame needs."""
+    """Return the image without the Exif segments, which Pillow would parse and no frame needs."""
     if _APPLICATION not in frame:
         return frame
     kept, place = [frame[:2]], 2
@@ -162,29 +162,19 @@ def _without_exif(frame: bytes) -> bytes:
 
 
 def with_decoded_frames(columns: Columns, leaves: Iterable[Leaf]) -> Columns:
-    """The columns with JPEG byte strings turned into frames; which they are, their looks tell."""
+    """Return the columns with JPEG byte strings decoded to frames, wherever a leaf has them."""
     encoded = [leaf for leaf in leaves if is_encoded_in(columns, leaf)]
     if not encoded:
         return columns
     return {**columns, **{leaf.path: decode_frames(columns[leaf.path], leaf) for leaf in encoded}}
 
 
-def _pillow() -> Any:
+def _pillow() -> tuple[Any, Any]:
+    """Import Pillow: the module that makes images, and that of the class that opens an image only as JPEG."""
     try:
-        from PIL import Image  # noqa: PLC0415 (optional)
+        from PIL import Image, JpegImagePlugin  # noqa: PLC0415 (optional)
     except ImportError as error:
-        raise _missing_pillow() from error
-    return Image
-
-
-def _jpeg_reader() -> Any:
-    """What opens an image as JPEG and as nothing else."""
-    try:
-        from PIL.JpegImagePlugin import JpegImageFile  # noqa: PLC0415 (optional)
-    except ImportError as error:
-        raise _missing_pillow() from error
-    return JpegImageFile
-
-
-def _missing_pillow() -> MissingDependencyError:
-    return MissingDependencyError('JPEG frames need Pillow, which is not installed; run pip install "minari[image]".')
+        raise MissingDependencyError(
+            'JPEG frames need Pillow, which is not installed; run pip install "minari[image]".'
+        ) from error
+    return Image, JpegImagePlugin

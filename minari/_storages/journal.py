@@ -1,13 +1,13 @@
-"""A change to a file that is atomic, even when the process is killed.
+"""Atomic changes to a file, also when the writer is killed.
 
-HDF5 writes its own structures in place, so a process that dies while it appends leaves a file
-that nobody can open. Here an HDF5 library gets a file-like object instead of the file: what it
-writes beyond the old end goes to the file, where nothing refers to it yet, and what it would change
-inside is kept in memory. To commit, these changes are written to a journal first and applied then.
+HDF5 writes its own structures in place, so a process that dies while it appends leaves a file that
+cannot be opened. Here an HDF5 library gets a file-like object instead of the file: bytes that it writes
+beyond the old end go to the file, where nothing refers to them yet, and its changes inside are held in
+memory. To commit, these changes are written to a journal first, and then applied.
 
 A journal that is found later belongs to a writer that died. Readers see its changes through an
 :class:`Overlay` and write nothing; the next writer applies it. It counts only for the file and the
-metadata that it was made for, and where its checksums are right, which cover every byte that is used.
+metadata that it was made for, and only if its checksums are right, which cover every byte that is used.
 """
 
 from __future__ import annotations
@@ -29,14 +29,20 @@ from minari._base.json_text import parse_json
 from minari._base.lazy import LazyModule
 from minari._base.locks import lock
 from minari._base.system_errors import failures_logged
-from minari._storages.unfinished import corrupt_change, ignored_change, wait_for_writer
-from minari.errors import DatasetCorruptError, UnsafePathError
+from minari._storages.unfinished import (
+    change_of_older_version,
+    corrupt_change,
+    ignored_change,
+    metadata_digest,
+    wait_for_writer,
+)
+from minari.errors import UnsafePathError
 
 
 if TYPE_CHECKING:
     import xxhash
 else:
-    xxhash = LazyModule("xxhash")  # lists of datasets do without it
+    xxhash = LazyModule("xxhash")  # lists of datasets do not need it
 
 
 __all__ = [
@@ -50,8 +56,8 @@ __all__ = [
 ]
 
 JOURNAL_NAME: Final = ".journal"
-#: Bytes that are written in one call. Linux takes larger pieces many times more slowly, and some systems none of
-#: more than 2 GiB.
+#: Bytes that are written in one call. Linux is many times slower with larger pieces, and some systems refuse more
+#: than 2 GiB.
 WRITTEN_AT_ONCE: Final = 2**20
 _PAGE: Final = 4096
 _HASHED_AT_ONCE: Final = 2**22
@@ -60,27 +66,27 @@ _OLD_MAGIC: Final = b"minari journal 1\n"
 _LENGTHS: Final = struct.Struct("<QQ")  # of the header and of the payload
 _DIGEST_SIZE: Final = 16
 
-#: An offset, and the bytes that are to be there.
+#: An offset, and the new bytes there.
 Change: TypeAlias = tuple[int, bytes]
 
 
 class FileTransaction(io.RawIOBase):
-    """A binary file whose changes appear at :meth:`commit`, and are undone by :meth:`discard`.
+    """A binary file whose changes become visible with :meth:`commit`, and are undone by :meth:`discard`.
 
     The caller is the only writer of the dataset.
 
     Args:
-        path: an existing file; the journal goes into the same directory.
-        durable: outlast a power cut.
+        path: an existing file; the journal is stored in the same directory.
+        durable: let the changes outlast a power cut.
 
     Raises:
         DatasetBusyError: another program has the file open for writing.
-        DatasetCorruptError: an interrupted change is partly in place, and damaged.
+        DatasetCorruptError: an interrupted change has been partly applied and is damaged.
         UnsafePathError: the file is a link.
 
     Attributes:
         path: of the file.
-        failure: what the system has refused to an HDF5 library, None before.
+        failure: the error of the system that an HDF5 library has met, if any.
     """
 
     def __init__(self, path: Path, *, durable: bool = True) -> None:
@@ -88,11 +94,13 @@ class FileTransaction(io.RawIOBase):
         self.failure: OSError | None = None
         self.path, self._journal = path, path.with_name(JOURNAL_NAME)
         self._durable = durable
-        self._lock = lock(path, path)  # against programs that use HDF5 directly
+        self._lock = lock(path, path)  # excludes programs that use HDF5 directly
         try:
             self._file: BinaryIO = os.fdopen(open_regular(path, os.O_RDWR, links=False), "r+b", buffering=0)
             try:
-                self._complete()
+                found = _overlay(self._journal, self._file.fileno())
+                if found is not None:  # committed by a killed writer
+                    found.apply(self._file, self.path, durable)
             except BaseException:
                 self._file.close()
                 raise
@@ -107,13 +115,7 @@ class FileTransaction(io.RawIOBase):
         self._appended = _RunningDigest(self._old_end)
         self._discarding = False
 
-    def _complete(self) -> None:
-        """Apply what a killed writer has committed."""
-        found = _overlay(self._journal, self._file.fileno())
-        if found is not None:
-            found.apply(self._file, self.path, self._durable)
-
-    # What an HDF5 library calls.
+    # Called by an HDF5 library
 
     def readable(self) -> bool:
         return True
@@ -155,7 +157,7 @@ class FileTransaction(io.RawIOBase):
 
     @contextmanager
     def _failure_kept(self) -> Iterator[None]:
-        """Keep what the system refuses, of which HDF5 makes an error of its own."""
+        """Keep an error of the system, which HDF5 replaces by one of its own."""
         try:
             yield
         except OSError as error:
@@ -170,20 +172,20 @@ class FileTransaction(io.RawIOBase):
             self._appended.changed_from(self._end)
         return self._end
 
-    # What a storage calls.
+    # Called by a storage
 
     @property
     def end(self) -> int:
-        """The number of bytes of the file, with the changes that are not committed yet."""
+        """The end of the file, with the changes that are not committed yet."""
         return self._end
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """Return bytes at an offset, fewer where the file ends, with the changes so far."""
+        """Return bytes at an offset, fewer at the end of the file, with the changes so far."""
         self.seek(offset)
         return self.read(size) or b""
 
     def write_at(self, offset: int, view: memoryview) -> None:
-        """Write bytes at an offset: into the file beyond its old end, into memory before it."""
+        """Write bytes at an offset: to the file beyond its old end, to memory before it."""
         if self._discarding:
             return
         inside = max(0, min(len(view), self._old_end - offset))
@@ -200,17 +202,17 @@ class FileTransaction(io.RawIOBase):
         self._end = max(self._end, offset + len(view))
 
     def commit(self, texts: Mapping[str, str]) -> os.stat_result:
-        """Make the changes, together with new metadata of the dataset.
+        """Commit the changes, together with new metadata of the dataset.
 
         Args:
             texts: the new content of ``metadata.json`` under that name, or nothing.
 
         Returns:
-            What the file is like afterwards.
+            The status of the file afterwards.
 
         Raises:
-            OSError: the changes cannot be committed. What fails after that is logged, and the next writer
-                completes the change.
+            OSError: the changes cannot be committed. A failure after the commit is logged, and the next
+                writer completes the change.
         """
         descriptor = self._file.fileno()
         self._file.truncate(max(self._end, self._old_end))
@@ -226,14 +228,14 @@ class FileTransaction(io.RawIOBase):
             changes=tuple(changes),
             texts=dict(texts),
             digests_before=tuple(_digest(read_at(descriptor, offset, len(data))) for offset, data in changes),
-            metadata_before=_metadata_digest(self.path.parent),
+            metadata_before=metadata_digest(self.path.parent),
             appended=self._appended.digest(descriptor, self._end),
             ends=_digest_of_ends(descriptor, self._old_end, changes),
         )
         content = overlay.dump()
         try:
             write_atomically(self._journal, content, durable=self._durable)
-        except BaseException:  # an interrupt may have come when it was written
+        except BaseException:  # an interrupt may have come after it was written
             if _is(self._journal, content):
                 self._settle()
             raise
@@ -243,19 +245,19 @@ class FileTransaction(io.RawIOBase):
         return os.fstat(descriptor)
 
     def _settle(self) -> None:
-        """From here on the change is made, if not by this writer, then by the next one."""
+        """Take the change as made, if not by this writer, then by the next one."""
         self._old_end = self._end
         self._pages.clear()
         self._appended = _RunningDigest(self._end)
 
     def discard(self) -> None:
-        """Undo what has not been committed; whatever is written from now on is thrown away."""
+        """Undo changes that are not committed; later ones are dropped."""
         self._pages.clear()
         self._discarding = True
-        if not self._lock.is_held:  # of a parent process, which goes on with it
+        if not self._lock.is_held:  # of a parent process, which continues with it
             return
         self._file.truncate(self._old_end)
-        if self._old_end == self._status.st_size:  # as it was before, for whoever goes by its time as well
+        if self._old_end == self._status.st_size:  # as it was before, also for programs that compare its time
             _set_time(self.path, self._status.st_mtime_ns)
 
     def close(self) -> None:
@@ -278,15 +280,15 @@ class FileTransaction(io.RawIOBase):
 
 @dataclass(frozen=True, slots=True)
 class Overlay:
-    """A committed change to a file, checked, as readers and the next writer see it.
+    """A committed change to a file, checked, as seen by readers and the next writer.
 
     Attributes:
         size_before: of the file before the change.
-        end: where the file ends with the change.
-        changes: what changes inside the old file, in order and without overlaps.
+        end: of the file with the change.
+        changes: inside the old file, in order and without overlaps.
         texts: the new content of ``metadata.json`` under that name, or nothing.
         digests_before: of the bytes that were in the places of the changes.
-        metadata_before: of the ``metadata.json`` before the change, None where there was none.
+        metadata_before: of the ``metadata.json`` before the change, None if there was none.
         appended: of the bytes of the file beyond its old size.
         ends: of the first and last bytes of the old file, as they are with the changes.
     """
@@ -301,23 +303,23 @@ class Overlay:
     ends: str
 
     def read_at(self, descriptor: int, offset: int, size: int) -> bytes:
-        """Return bytes of the file as they are after the change, fewer where it ends.
+        """Return bytes of the file as they are after the change, fewer at its end.
 
         Args:
             descriptor: of the file.
             offset: of the first byte.
-            size: how many.
+            size: their number.
         """
         data = bytearray(read_at(descriptor, offset, max(0, min(size, self.end - offset))))
         self.patch(offset, memoryview(data))
         return bytes(data)
 
     def patch(self, offset: int, data: memoryview) -> None:
-        """Put the changes into bytes that were read of the file.
+        """Put the changes into bytes that were read from the file.
 
         Args:
-            offset: where they lie.
-            data: the bytes, which may be written to.
+            offset: of the bytes.
+            data: the bytes, which must be writable.
         """
         end = offset + len(data)
         for at, new in self.changes:
@@ -326,19 +328,19 @@ class Overlay:
                 data[start - offset : stop - offset] = new[start - at : stop - at]
 
     def apply(self, file: BinaryIO, path: Path, durable: bool) -> None:
-        """Make the change; done again after an interruption, it gives the same result.
+        """Make the change; a second time after an interruption gives the same result.
 
         Args:
-            file: open for writing.
-            path: of the file, beside which the journal is.
-            durable: outlast a power cut.
+            file: the file, open for writing.
+            path: path of the file, beside which the journal is.
+            durable: let the change outlast a power cut.
         """
         for offset, data in self.changes:
             file.seek(offset)
             write_all(file, memoryview(data))
         file.truncate(self.end)
-        # The time of a change may be that of a tick of the clock, milliseconds ago, and then the file would look
-        # the same as before to those who go by size and time.
+        # The time of a change may be that of a tick of the clock milliseconds ago, and then the file would look
+        # unchanged to programs that compare size and time.
         _set_time(path, time.time_ns())
         if durable:
             os.fsync(file.fileno())
@@ -368,7 +370,7 @@ class Overlay:
         """Return the change in the content of a journal.
 
         Raises:
-            ValueError: it is damaged or makes no sense.
+            ValueError: it is damaged or inconsistent.
         """
         start = len(_MAGIC) + _LENGTHS.size
         if not content.startswith(_MAGIC) or len(content) < start + _DIGEST_SIZE:
@@ -389,7 +391,7 @@ class Overlay:
         return overlay
 
     def _check(self) -> None:
-        """Refuse what no journal of ours says."""
+        """Check that the values are possible."""
         end = 0
         if not all(type(size) is int and size >= 0 for size in (self.size_before, self.end)):
             raise ValueError("its sizes are not numbers of bytes")
@@ -404,8 +406,8 @@ class Overlay:
         if not all(isinstance(text, str) and len(text) <= METADATA_LIMIT for text in self.texts.values()):
             raise ValueError("the metadata in it are not text")
 
-    def mismatch(self, descriptor: int, folder: Path) -> str | None:
-        """Return what a file and its metadata have that the change was not made for; None if nothing."""
+    def mismatch(self, descriptor: int, directory: Path) -> str | None:
+        """Return how a file and its metadata differ from those that the change was made for, None if they do not."""
         size = os.fstat(descriptor).st_size
         if size not in (max(self.size_before, self.end), self.end):
             return f"the file has {size} bytes, expected {max(self.size_before, self.end)}"
@@ -415,7 +417,7 @@ class Overlay:
             return "it was made for another file"
         if _RunningDigest(self.size_before).digest(descriptor, self.end) != self.appended:
             return "what was appended to the file is damaged"
-        metadata = _metadata_digest(folder)
+        metadata = metadata_digest(directory)
         if metadata != self.metadata_before and metadata not in {_digest(t.encode()) for t in self.texts.values()}:
             return f"{METADATA_FILE_NAME} is another one"
         return None
@@ -427,39 +429,39 @@ class Overlay:
                 return True
         return False
 
-    def is_in_place(self, descriptor: int, folder: Path) -> bool:
-        """Return whether all that the journal changes is as it is to be."""
+    def is_in_place(self, descriptor: int, directory: Path) -> bool:
+        """Return whether the whole change is in place."""
         return (
             os.fstat(descriptor).st_size == self.end
-            and _metadata_digest(folder) in {_digest(text.encode()) for text in self.texts.values()}
+            and metadata_digest(directory) in {_digest(text.encode()) for text in self.texts.values()}
             and all(read_at(descriptor, offset, len(data)) == data for offset, data in self.changes)
         )
 
 
-def has_journal(folder: Path | str) -> bool:
-    """Return whether a change to a file in this directory is being made, or was left unfinished."""
-    return os.access(f"{folder}{os.sep}{JOURNAL_NAME}", os.F_OK)
+def has_journal(directory: Path | str) -> bool:
+    """Return whether a change to a file in a directory is being made, or was left unfinished."""
+    return os.access(f"{directory}{os.sep}{JOURNAL_NAME}", os.F_OK)
 
 
-def pending_change(folder: Path, data_file: str) -> Overlay | None:
+def pending_change(directory: Path, data_file: str) -> Overlay | None:
     """Return the change to the data file of a dataset that is committed and not in place, or None.
 
-    A writer that is putting it into place is waited for. Nothing is written.
+    Waits for a writer that is applying it. Nothing is written.
 
     Args:
-        folder: of the data.
+        directory: of the data.
         data_file: the name of the file that a journal is for.
 
     Raises:
-        DatasetCorruptError: the change is partly in place, and the rest of it is damaged or missing.
+        DatasetCorruptError: the change has been partly applied, and the rest of it is damaged or missing.
     """
-    while has_journal(folder):
-        journal = folder / JOURNAL_NAME
+    while has_journal(directory):
+        journal = directory / JOURNAL_NAME
         if wait_for_writer(journal):
             return None
         with suppress(FileNotFoundError):
             before = journal.lstat().st_ino
-            descriptor = open_regular(folder / data_file)
+            descriptor = open_regular(directory / data_file)
             try:
                 found = _overlay(journal, descriptor)
             finally:
@@ -467,13 +469,13 @@ def pending_change(folder: Path, data_file: str) -> Overlay | None:
             if journal.lstat().st_ino == before:
                 return found
             continue
-        if not os.path.lexists(folder / data_file):
-            return None  # which those who need the file will say
+        if not os.path.lexists(directory / data_file):
+            return None  # whoever needs the file reports that
     return None
 
 
 def _overlay(journal: Path, descriptor: int) -> Overlay | None:
-    """Return the change that a journal holds for the file beside it; None where there is none, or none that counts."""
+    """Return the change in a journal to the file beside it; None if there is none, or none that counts."""
     limit = os.fstat(descriptor).st_size + 4 * METADATA_LIMIT
     try:
         content = read_regular(journal, limit, links=False)
@@ -483,11 +485,7 @@ def _overlay(journal: Path, descriptor: int) -> Overlay | None:
         ignored_change(journal, error)
         return None
     if content.startswith(_OLD_MAGIC):
-        raise DatasetCorruptError(
-            f"{journal.parent} has an interrupted change that version 0.6.0 has left ({journal.name}), which is not "
-            f"completed; complete it with that version, or remove it with `minari clean --discard-changes` and look at "
-            f"what the dataset holds."
-        )
+        raise change_of_older_version(journal)
     try:
         overlay = Overlay.parse(content)
     except ValueError as error:
@@ -503,7 +501,7 @@ def _overlay(journal: Path, descriptor: int) -> Overlay | None:
 
 
 def _cut(places: Any, payload: bytes) -> tuple[Change, ...]:
-    """Return the payload of a journal as the bytes of its changes."""
+    """Cut the payload of a journal into the bytes of its changes."""
     changes: list[Change] = []
     position = 0
     for offset, length in places:
@@ -527,13 +525,6 @@ def _digest_of_ends(descriptor: int, size: int, changes: Sequence[Change]) -> st
     return _digest(b"".join(overlay.read_at(descriptor, at, min(_PAGE, size)) for at in places))
 
 
-def _metadata_digest(folder: Path) -> str | None:
-    try:
-        return _digest(read_regular(folder / METADATA_FILE_NAME, METADATA_LIMIT, links=False))
-    except FileNotFoundError:
-        return None
-
-
 def _is(path: Path, content: bytes) -> bool:
     try:
         return read_regular(path, len(content), links=False) == content
@@ -542,7 +533,7 @@ def _is(path: Path, content: bytes) -> bool:
 
 
 class _RunningDigest:
-    """The digest of all bytes of a file from an offset on, made while they are written in order.
+    """The digest of all bytes of a file from an offset on, computed as they are written in order.
 
     Args:
         start: the offset.
@@ -553,7 +544,7 @@ class _RunningDigest:
         self._hash: Any = xxhash.xxh3_128()
 
     def written(self, offset: int, view: memoryview) -> None:
-        """Take bytes that were written."""
+        """Add bytes that were written."""
         if offset == self._end:
             self._hash.update(view)
             self._end += len(view)
@@ -561,33 +552,27 @@ class _RunningDigest:
             self.changed_from(offset)
 
     def changed_from(self, offset: int) -> None:
-        """Notice that bytes from an offset on are no longer what they were."""
+        """Forget bytes from an offset on, which have changed."""
         if offset < self._end:
             self._end, self._hash = self._start, xxhash.xxh3_128()
 
     def digest(self, descriptor: int, end: int) -> str:
-        """Return the digest of the bytes up to an end; what is not known of them is read."""
+        """Return the digest of the bytes up to an end; bytes that are not known are read."""
         if end < self._end:
             self.changed_from(end)
-        for data in _pieces(descriptor, self._end, end):
+        while self._end < end and (data := read_at(descriptor, self._end, min(_HASHED_AT_ONCE, end - self._end))):
             self._hash.update(data)
             self._end += len(data)
         return str(self._hash.hexdigest())
 
 
-def _pieces(descriptor: int, start: int, end: int) -> Iterator[bytes]:
-    while start < end and (data := read_at(descriptor, start, min(_HASHED_AT_ONCE, end - start))):
-        yield data
-        start += len(data)
-
-
 def _set_time(path: Path, nanoseconds: int) -> None:
-    with suppress(PermissionError):  # of a user who may write to a file of somebody else
+    with suppress(PermissionError):  # a user may write to the file of another user
         os.utime(path, ns=(nanoseconds, nanoseconds), follow_symlinks=os.utime not in os.supports_follow_symlinks)
 
 
 def write_all(file: BinaryIO, view: memoryview) -> None:
-    """Write all bytes to an unbuffered file, in pieces that the system takes quickly."""
+    """Write all bytes to an unbuffered file, in pieces of the size that the system is fast with."""
     for start in range(0, len(view), WRITTEN_AT_ONCE):
         piece = view[start : start + WRITTEN_AT_ONCE]
         while piece:

@@ -1,9 +1,9 @@
-"""Metadata of an episode as values that JSON holds, and back.
+"""Metadata of an episode <-> JSON.
 
-Numbers, strings, lists and dicts are what they are in JSON, arrays are nested lists. The key
-``_dtypes`` says what they were: it is nested like the metadata, and has ``["float32", [2, 3]]`` (the
-NumPy name of the type, and the shape) in the place of an array, or of a number of a type that JSON
-does not know. Complex numbers are lists of two.
+Numbers, strings, lists and dicts are as in JSON, arrays are nested lists. The key ``_dtypes`` has their
+types: it is nested like the metadata, with ``["float32", [2, 3]]`` (the NumPy name of the type, and the
+shape) in the place of an array, or of a number of a type that JSON does not have. Complex numbers are
+lists of two.
 
 >>> to_json({"seed": 3, "options": {"start": np.float32([0.5, 1.0])}})
 '{"seed": 3, "options": {"start": [0.5, 1.0]}, "_dtypes": {"options": {"start": ["float32", [2]]}}}'
@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from operator import methodcaller
 from typing import Any
 
 import numpy as np
@@ -24,23 +25,26 @@ from minari.errors import MetadataError
 
 
 _DTYPES = "_dtypes"
+_TO_LIST = methodcaller("tolist")  # of arrays and numbers inside lists
 _JSON_SCALARS = (np.bool_, np.int64, np.float64)  # these come back as Python's own
 
 
 def to_json(metadata: Mapping[str, Any]) -> str:
-    """The text of metadata.
+    """Return the text of metadata.
 
     Raises:
-        MetadataError: a value that cannot be stored.
+        MetadataError: a value cannot be stored.
     """
     if _DTYPES in metadata:
         raise MetadataError(f"The episode metadata have the key {_DTYPES!r}, which the format uses; rename it.")
     plain, dtypes = _plain_dict(metadata)
-    return json.dumps({**plain, **({_DTYPES: dtypes} if dtypes else {})}, default=_to_list)
+    return json.dumps(
+        {**plain, **({_DTYPES: dtypes} if dtypes else {})}, default=_TO_LIST
+    )  # arrays and numbers inside lists
 
 
 def _plain_dict(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What JSON holds, and the types of what it holds otherwise."""
+    """Return values for JSON, and the types of those that are not as in JSON."""
     plain: dict[str, Any] = {}
     dtypes: dict[str, Any] = {}
     for key, value in values.items():
@@ -66,16 +70,11 @@ def _numbers(key: str, value: Any) -> Any:
     return np.stack([value.real, value.imag], -1).tolist() if value.dtype.kind == "c" else value.tolist()
 
 
-def _to_list(value: Any) -> Any:
-    """Arrays and numbers of NumPy inside lists become lists and numbers."""
-    return value.tolist()
-
-
 def from_json(text: str | bytes) -> dict[str, Any]:
-    """The metadata that a text holds.
+    """Return the metadata in a text.
 
     Raises:
-        ValueError: it is not one that :func:`to_json` makes.
+        ValueError: it was not created by :func:`to_json`.
     """
     values = parse_json(text)
     if not isinstance(values, dict):
@@ -92,7 +91,7 @@ def _typed_dict(values: Any, dtypes: Any) -> dict[str, Any]:
 
 
 def _typed(value: Any, dtype: Any) -> Any:
-    """An array, or a number, of a type and a shape that data name."""
+    """Return an array, or a number, of a type and a shape that the data names."""
     name, shape = dtype if isinstance(dtype, list) and len(dtype) == 2 else (None, None)
     known = numeric_dtype(name)
     if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):

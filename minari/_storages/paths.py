@@ -1,4 +1,4 @@
-"""Where a dataset lies: a folder of this computer, or a place that fsspec knows (``s3://bucket/data``)."""
+"""Paths of datasets: local directories, and addresses that fsspec knows (``s3://bucket/data``)."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _LOCAL = ("", "file", "local")
 
 
 def as_data_path(path: PathLike) -> Path:
-    """The path as an object, in either case with the methods of :class:`pathlib.Path`.
+    """Return a path as an object with the methods of :class:`pathlib.Path`.
 
-    >>> as_data_path("folder/data").name
+    >>> as_data_path("directory/data").name
     'data'
 
     Args:
-        path: of a folder, or an address with a protocol.
+        path: of a directory, or an address with a protocol.
 
     Raises:
-        MissingDependencyError: it is an address, and what that takes is not installed.
+        MissingDependencyError: it is an address, and a package for it is not installed.
         ArgumentTypeError: it is neither text nor a path.
-        DataPathError: nobody knows the protocol.
+        DataPathError: fsspec does not know the protocol.
     """
     if not isinstance(path, (str, os.PathLike)) and not is_remote(path):
         raise ArgumentTypeError(f"A data path is {shortened(path)}, expected the path of a directory.")
@@ -42,7 +42,7 @@ def as_data_path(path: PathLike) -> Path:
             if path.partition("://")[0] not in _LOCAL:
                 raise ValueError("it is none of those that are installed")
             return Path(found.path)
-        found.fs  # noqa: B018 (imports what the protocol takes)
+        found.fs  # noqa: B018 (imports the packages for the protocol)
     except ImportError as error:
         raise MissingDependencyError(
             f'Reading {path} needs {error.name or error}, which is not installed; run pip install "minari[zarr]", and '
@@ -57,7 +57,7 @@ def as_data_path(path: PathLike) -> Path:
 
 
 def is_remote(path: object) -> bool:
-    """Whether a path is an address for fsspec, and not that of a folder."""
+    """Return whether a path is an address for fsspec, and not a local one."""
     return not isinstance(path, (str, Path)) and hasattr(path, "fs")
 
 

@@ -1,4 +1,4 @@
-"""The storage formats by name, each imported when it is first used."""
+"""Registry of storage formats, each imported when it is first used."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ _formats: dict[str, Target] = {
     "zarr": ("minari._storages.zarr.storage:ZarrStorage", "minari[zarr]"),
 }
 
-_PYTHON = {"zarr": (3, 11)}
+LEAST_PYTHON = {"zarr": (3, 11)}
 
 
 def register_storage(name: str, target: str, requirement: str) -> None:
-    """Make a format known, as a package does that brings one of its own.
+    """Register a format, as a package that brings one does.
 
     Args:
-        name: as in ``data_format``.
+        name: the name, as in ``data_format``.
         target: ``"package.module:Class"`` of a subclass of :class:`minari.dataset.minari_storage.MinariStorage`.
-        requirement: what ``pip install`` needs where the module cannot be imported.
+        requirement: the argument of ``pip install`` in the message if the module cannot be imported.
     """
     _formats[name] = (target, requirement)
 
 
 def get_storage_keys() -> list[str]:
-    """The names of the formats, sorted."""
+    """Return the names of the formats, sorted."""
     return sorted(known_targets(_formats, ENTRY_POINT_GROUP))
 
 
@@ -56,7 +56,7 @@ def get_minari_storage(storage_type: str) -> type[Any]:
             f"No storage implemented for the format {shortened(storage_type)}, expected one of {get_storage_keys()}."
             f"{did_you_mean(storage_type, get_storage_keys())}"
         )
-    python = _PYTHON.get(storage_type, (0, 0))
+    python = LEAST_PYTHON.get(storage_type, (0, 0))
     if sys.version_info < python:
         raise MissingDependencyError(
             f"The format {storage_type!r} needs Python {'.'.join(map(str, python))} or newer, as the package of that "

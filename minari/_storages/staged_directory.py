@@ -1,16 +1,15 @@
-"""A change to the files of a directory that is atomic, even when the process is killed.
+"""Atomic changes to the files of a dataset, also when the writer is killed.
 
-A writer puts new and changed files, ordered as they are to lie, into the hidden directory ``.staged``,
-at last a record of them. To commit, it is renamed to ``.changes``, and what is in it is moved into
-place then, the metadata of the dataset last.
+A writer stages new and changed files in the hidden directory ``.staged``, laid out as in the dataset,
+and writes a record of them last. To commit, it renames that directory to ``.changes``, and then moves
+what is in it into place, the metadata of the dataset last.
 
-A directory ``.changes`` that is found later belongs to a writer that died. Readers take its files
-before those that are in place and move nothing; the next writer moves them. It counts only for the
-metadata that it was made for, and where every file is what the record says. One called ``.staged`` is
-thrown away by the next writer.
+A directory ``.changes`` that is found later belongs to a writer that died. Readers look for files there
+first and move nothing; the next writer moves them. It counts only for the metadata that it was made
+for, and only if every file is what the record says. The next writer removes a directory ``.staged``.
 
-A directory that is staged adds its files to those of the directory that is in place already, or
-takes that one's place, where the record says so.
+A staged directory adds its files to those of the directory in place, or replaces that directory if the
+record says so.
 """
 
 from __future__ import annotations
@@ -27,39 +26,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from minari._base.atomic import flush_tree, sync_directory, write_atomically
-from minari._base.files import (
-    METADATA_FILE_NAME,
-    METADATA_LIMIT,
-    Directory,
-    is_directory,
-    read_at,
-    read_regular,
-    relative_parts,
-)
+from minari._base.files import METADATA_FILE_NAME, Directory, is_directory, read_at, read_regular, relative_parts
 from minari._base.json_text import parse_json
 from minari._base.lazy import LazyModule
 from minari._base.locks import folder_lock
 from minari._base.system_errors import failures_logged
 from minari._storages.paths import is_remote
-from minari._storages.unfinished import corrupt_change, ignored_change, wait_for_writer
+from minari._storages.unfinished import (
+    change_of_older_version,
+    corrupt_change,
+    ignored_change,
+    metadata_digest,
+    wait_for_writer,
+)
 from minari.errors import DatasetCorruptError, UnsafePathError
 
 
 if TYPE_CHECKING:
     import xxhash
 else:
-    xxhash = LazyModule("xxhash")  # lists of datasets do without it
+    xxhash = LazyModule("xxhash")  # lists of datasets do not need it
 
 
 __all__ = [
     "CHANGES_NAME",
     "STAGED_NAME",
-    "FolderChanges",
-    "PendingChanges",
-    "change_under_way",
-    "changes_to",
-    "folder_size",
-    "pending_changes",
+    "StagedDirectory",
+    "StagedOverlay",
+    "directory_size",
+    "open_staged_directory",
+    "pending_commit",
+    "staged_overlay",
 ]
 
 STAGED_NAME: Final = ".staged"
@@ -68,31 +65,36 @@ _RECORD_NAME: Final = ".commit"
 _RECORD_LIMIT: Final = 2**30  # bytes; a file takes about 70
 _READ_AT_ONCE: Final = 2**22
 _DIGEST_SIZE: Final = 32
-_REPLACED: Final = ".replaced"  # how the name of a directory ends that has been moved out of its place
+_REPLACED: Final = ".replaced"  # suffix of the name of a directory that has been replaced
 
 #: The size of a file, and the digest of its content.
 Content: TypeAlias = tuple[int, str]
 
 
-class FolderChanges:
-    """Files to be put into a directory in one go; made by :func:`changes_to`.
+class StagedDirectory:
+    """The files of one change, staged below the directory that they change.
+
+    Only the block of :func:`open_staged_directory` may commit one.
 
     Args:
-        folder: the data of a dataset.
-        durable: outlast a power cut.
+        target: the directory of the data of a dataset.
+        durable: let the change outlast a power cut.
+
+    Attributes:
+        path: where files are staged; made by whoever stages the first.
     """
 
-    def __init__(self, folder: Path, *, durable: bool = True) -> None:
-        self._folder, self._durable = folder, durable
-        self.staged = folder / STAGED_NAME
+    def __init__(self, target: Path, *, durable: bool = True) -> None:
+        self._target, self._durable = target, durable
+        self.path = target / STAGED_NAME
         self._contents: dict[str, Content] = {}
         self._replacing: set[str] = set()
 
-    def note(self, name: str, parts: Iterable[Any]) -> None:
-        """Remember what a staged file holds, so that it need not be read to be recorded.
+    def record(self, name: str, parts: Iterable[Any]) -> None:
+        """Record the content of a staged file, which then need not be read for the commit.
 
         Args:
-            name: of the file below ``staged``, its parts joined by ``/``.
+            name: of the file, relative to :attr:`path`, its parts joined by ``/``.
             parts: of its content, one after the other.
         """
         digest, size = xxhash.xxh3_128(), 0
@@ -101,66 +103,70 @@ class FolderChanges:
             size += memoryview(part).nbytes
         self._contents[name] = size, digest.hexdigest()
 
-    def entries(self) -> Iterator[tuple[Path, Path]]:
-        """What is staged at the top, each with the place where it will lie."""
-        if self.staged.is_dir():
-            for staged in self.staged.iterdir():
-                if not staged.name.startswith("."):
-                    yield staged, self._folder / staged.name
+    def replace(self, name: str) -> Path:
+        """Make a staged directory replace the one in place as a whole, with all files in it.
 
-    def take_the_place_of(self, staged: Path) -> None:
-        """A staged directory is to replace, as a whole, the one that is in place now."""
-        self._replacing.add(staged.relative_to(self.staged).as_posix())
+        Args:
+            name: of the directory, relative to :attr:`path`; made if need be.
+
+        Returns:
+            The staged directory.
+        """
+        directory = self.path / name
+        directory.mkdir(parents=True, exist_ok=True)
+        self._replacing.add(name)
+        return directory
 
     def growth(self) -> int:
-        """By how many bytes the directory will be larger."""
-        return sum(self._growth(staged, place) for staged, place in self.entries())
+        """Return by how many bytes the change makes the data larger."""
+        return self._growth("") if self.path.is_dir() else 0
 
-    def _growth(self, staged: Path, place: Path) -> int:
+    def _growth(self, name: str) -> int:
+        staged, place = self.path / name, self._target / name
         if not staged.is_dir():
             return staged.stat().st_size - (place.lstat().st_size if place.is_file() else 0)
-        if staged.relative_to(self.staged).as_posix() in self._replacing:
-            return folder_size(staged) - folder_size(place)
-        inner = (entry for entry in staged.iterdir() if not entry.name.startswith("."))
-        return sum(self._growth(entry, place / entry.name) for entry in inner)
+        if name in self._replacing:
+            return directory_size(staged) - directory_size(place)
+        inner = (entry.name for entry in staged.iterdir() if not entry.name.startswith("."))
+        return sum(self._growth(f"{name}/{entry}" if name else entry) for entry in inner)
 
     def commit(self, metadata: str) -> None:
-        """Put everything into place, together with the metadata of the dataset.
+        """Commit the change together with the metadata of the dataset, and move it into place.
 
         Raises:
-            OSError: the change cannot be committed. What fails after that is logged, and the next writer
-                completes the change.
+            OSError: the change cannot be committed. A failure after the commit is logged, and the next
+                writer completes the change.
         """
-        if not self.staged.is_dir():
-            write_atomically(self._folder / METADATA_FILE_NAME, metadata, durable=self._durable)
+        if not self.path.is_dir():
+            write_atomically(self._target / METADATA_FILE_NAME, metadata, durable=self._durable)
             return
         text = metadata.encode("utf-8")
-        self.note(METADATA_FILE_NAME, [text])
-        (self.staged / METADATA_FILE_NAME).write_bytes(text)
-        with Directory(self.staged) as staged:
+        self.record(METADATA_FILE_NAME, [text])
+        (self.path / METADATA_FILE_NAME).write_bytes(text)
+        with Directory(self.path) as staged:
             files = {
                 name: self._contents.get(name) or _content_of(directory, name.rpartition("/")[2])
                 for name, directory in _files_in(staged)
             }
-        record = _Record(files, sorted(self._replacing), _metadata_digest(self._folder))
+        record = _Record(files, sorted(self._replacing), metadata_digest(self._target))
         if self._durable:
-            flush_tree(self.staged)
-        write_atomically(self.staged / _RECORD_NAME, record.dump(), durable=self._durable)
-        self.staged.rename(self._folder / CHANGES_NAME)
+            flush_tree(self.path)
+        write_atomically(self.path / _RECORD_NAME, record.dump(), durable=self._durable)
+        self.path.rename(self._target / CHANGES_NAME)
         if self._durable:
-            sync_directory(self._folder)
-        with failures_logged(f"Moving the change of {self._folder} into place, which the next writer does again,"):
-            PendingChanges(self._folder, record).apply()
+            sync_directory(self._target)
+        with failures_logged(f"Moving the change of {self._target} into place, which the next writer does again,"):
+            StagedOverlay(self._target, record).apply()
 
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """What a change consists of.
+    """The record of a change.
 
     Attributes:
-        files: by their name below the directory, its parts joined by ``/``.
-        replacing: directories that take the place of those that are there.
-        metadata_before: the digest of the metadata before the change, None where there were none.
+        files: the content of each file, by its name relative to the data, its parts joined by ``/``.
+        replacing: names of staged directories that replace those in place.
+        metadata_before: the digest of the metadata before the change, None if there was none.
     """
 
     files: Mapping[str, Content]
@@ -175,7 +181,7 @@ class _Record:
 
     @classmethod
     def parse(cls, text: bytes) -> _Record:
-        """Raise ``ValueError`` where the text is damaged or makes no sense."""
+        """Parse a record; raise ``ValueError`` if it is damaged or inconsistent."""
         if xxhash.xxh3_128_hexdigest(text[_DIGEST_SIZE:]).encode() != text[:_DIGEST_SIZE]:
             raise ValueError("the checksum of its record is wrong")
         try:
@@ -189,52 +195,55 @@ class _Record:
         return cls(files, record.replacing, record.metadata_before)
 
 
-class PendingChanges:
-    """A committed change that is not in place, or not all of it.
+class StagedOverlay:
+    """A committed change that is not in place yet, laid over the files that are.
 
     Args:
-        folder: the data of the dataset.
+        target: the directory of the data of the dataset.
         record: of the change.
+
+    Attributes:
+        path: where its files are staged.
     """
 
-    def __init__(self, folder: Path, record: _Record) -> None:
-        self._folder, self._record = folder, record
-        self.staged = folder / CHANGES_NAME
+    def __init__(self, target: Path, record: _Record) -> None:
+        self._target, self._record = target, record
+        self.path = target / CHANGES_NAME
 
     def name(self, name: str) -> str:
-        """Where a file of the dataset lies that may have changed: where it is staged, or else in place.
+        """Return the name that a file of the dataset has now: that of the staged file, or else its own.
 
         Args:
-            name: relative to the data, its parts joined by ``/``; so is what is returned.
+            name: name relative to the data, with parts joined by ``/``, like the result.
         """
-        is_staged = name in self._record.files and os.path.lexists(f"{self.staged}{os.sep}{name}")
+        is_staged = name in self._record.files and os.path.lexists(f"{self.path}{os.sep}{name}")
         return f"{CHANGES_NAME}/{name}" if is_staged else name
 
     def names(self) -> set[str]:
-        """The first parts of the names of the files that change."""
+        """Return the first parts of the names of the files that change."""
         return {name.partition("/")[0] for name in self._record.files}
 
     def apply(self) -> None:
-        """Move everything into place; what was moved before an interruption stays where it is.
+        """Move everything into place; a file that was moved before an interruption stays there.
 
         Raises:
-            OSError: something cannot be moved; done again later, this goes on.
+            OSError: something cannot be moved; a later call resumes.
             UnsafePathError: a link is in the way.
         """
-        with Directory(self._folder) as folder, folder.inner(CHANGES_NAME) as staged:
+        with Directory(self._target) as target, target.inner(CHANGES_NAME) as staged:
             for name in staged.names():
                 if name != METADATA_FILE_NAME and not name.startswith("."):
-                    self._move(staged, folder, name, name)
+                    self._move(staged, target, name, name)
             if staged.kind(METADATA_FILE_NAME) is not None:
-                staged.move(METADATA_FILE_NAME, folder)
-        shutil.rmtree(self.staged)
+                staged.move(METADATA_FILE_NAME, target)
+        shutil.rmtree(self.path)
 
     def _move(self, staged: Directory, place: Directory, name: str, path: str) -> None:
         if staged.kind(name) != stat.S_IFDIR:
             staged.move(name, place)
             return
         if path in self._record.replacing and place.kind(name) is not None:
-            place.move(name, staged, f".{name}{_REPLACED}")  # no directory is moved over one that is not empty
+            place.move(name, staged, f".{name}{_REPLACED}")  # no directory can be moved over a non-empty one
         if place.kind(name) is None:
             staged.move(name, place)
             return
@@ -244,109 +253,112 @@ class PendingChanges:
                     self._move(inner_staged, inner_place, inner, f"{path}/{inner}")
 
     def mismatch(self) -> str | None:
-        """What is not as the record says; None if nothing."""
+        """Return how the files disagree with the record, None if they do not."""
         try:
-            with Directory(self._folder) as folder, folder.inner(CHANGES_NAME) as staged:
+            with Directory(self._target) as target, target.inner(CHANGES_NAME) as staged:
                 unknown = {name for name, _ in _files_in(staged)} - self._record.files.keys()
                 if unknown:
                     return f"{min(unknown)} is not in its record"
                 for name, content in self._record.files.items():
-                    found = _content_below(staged, name) or _content_below(folder, name)
+                    found = _content_below(staged, name) or _content_below(target, name)
                     if found != content:
                         return f"{name} is {'missing' if found is None else 'damaged'}"
         except UnsafePathError as error:
             return str(error)
-        is_staged = os.path.lexists(self.staged / METADATA_FILE_NAME)  # which is moved last
+        is_staged = os.path.lexists(self.path / METADATA_FILE_NAME)  # which is moved last
         if METADATA_FILE_NAME not in self._record.files or (
-            is_staged and _metadata_digest(self._folder) != self._record.metadata_before
+            is_staged and metadata_digest(self._target) != self._record.metadata_before
         ):
             return f"it was not made for the {METADATA_FILE_NAME} that is there"
         return None
 
     def is_partly_in_place(self) -> bool:
-        """Whether a file of the change has been moved."""
-        with Directory(self._folder) as folder, folder.inner(CHANGES_NAME) as staged:
+        """Return whether a file of the change has been moved."""
+        with Directory(self._target) as target, target.inner(CHANGES_NAME) as staged:
             for name, content in self._record.files.items():
                 with suppress(UnsafePathError):
-                    if _content_below(staged, name) is None and _content_below(folder, name) == content:
+                    if _content_below(staged, name) is None and _content_below(target, name) == content:
                         return True
         return False
 
 
 @contextmanager
-def changes_to(folder: Path, *, durable: bool = True) -> Iterator[FolderChanges]:
-    """Begin changes to a directory, which nobody else can make until the context ends.
+def open_staged_directory(target: Path, *, durable: bool = True) -> Iterator[StagedDirectory]:
+    """Stage a change to a directory as its only writer; what is not committed is removed in the end.
 
     Args:
-        folder: the data of a dataset.
-        durable: outlast a power cut.
+        target: the directory of the data of a dataset.
+        durable: let the change outlast a power cut.
 
     Raises:
-        DatasetBusyError: another program is writing the dataset.
-        DatasetCorruptError: an interrupted change is partly in place, and damaged.
+        DatasetBusyError: another program is writing to the dataset.
+        DatasetCorruptError: an interrupted change has been partly applied and is damaged.
     """
-    with folder_lock(folder) as held:
-        found = _pending(folder)
+    with folder_lock(target) as held:
+        found = _overlay(target)
         if found is not None:
             found.apply()
-        elif os.path.lexists(folder / CHANGES_NAME):  # not a change of this dataset, but in the way
-            (folder / CHANGES_NAME).rename(folder / f".{secrets.token_hex(6)}.ignored")
-        _remove(folder / STAGED_NAME)
-        changes = FolderChanges(folder, durable=durable)
+        elif os.path.lexists(target / CHANGES_NAME):  # not a change of this dataset, but in the way
+            (target / CHANGES_NAME).rename(target / f".{secrets.token_hex(6)}.ignored")
+        staged = StagedDirectory(target, durable=durable)
+        if is_directory(staged.path):
+            shutil.rmtree(staged.path)
+        elif os.path.lexists(staged.path):  # a link or a file
+            staged.path.unlink()
         try:
-            yield changes
+            yield staged
         finally:
             if held.is_held:
-                shutil.rmtree(changes.staged, ignore_errors=True)
+                shutil.rmtree(staged.path, ignore_errors=True)
 
 
-def change_under_way(folder: Path) -> int | None:
-    """Tell the change that is committed and not in place from others; None where there is none.
+def pending_commit(target: Path) -> int | None:
+    """Return a number that identifies the commit that is not in place yet, None if there is none.
 
-    A writer that is putting it into place is waited for.
+    A writer that is moving its commit into place is waited for.
     """
-    if not os.access(f"{folder}{os.sep}{CHANGES_NAME}", os.F_OK):
+    if not os.access(f"{target}{os.sep}{CHANGES_NAME}", os.F_OK):
         return None
-    sign = folder / CHANGES_NAME
-    if wait_for_writer(sign):
+    changes = target / CHANGES_NAME
+    if wait_for_writer(changes):
         return None
     try:
-        return sign.lstat().st_ino
+        return changes.lstat().st_ino
     except FileNotFoundError:
         return None
 
 
-#: What was found last for a few directories, since all files of a change are read to check it.
-_known: dict[str, tuple[Any, PendingChanges | None]] = {}
+#: The overlays found last for a few directories, since checking one reads all of its files.
+_known: dict[str, tuple[Any, StagedOverlay | None]] = {}
 _MOST_KNOWN: Final = 16
 
 
-def pending_changes(folder: Path) -> PendingChanges | None:
-    """Return the change to a dataset that is committed and not in place, or None.
+def staged_overlay(target: Path) -> StagedOverlay | None:
+    """Return the committed change to a dataset that is not in place yet, or None.
 
-    A writer that is putting it into place is waited for. Nothing is written.
+    A writer that is moving it into place is waited for. Nothing is written.
 
     Args:
-        folder: of the data.
+        target: the directory of the data.
 
     Raises:
-        DatasetCorruptError: the change is partly in place, and the rest of it is damaged or missing.
+        DatasetCorruptError: the change has been partly applied, and the rest of it is damaged or missing.
     """
-    while (number := change_under_way(folder)) is not None:
-        state = number, _stamp(folder / CHANGES_NAME / _RECORD_NAME), _stamp(folder / METADATA_FILE_NAME)
-        known = _known.get(str(folder))
+    while (number := pending_commit(target)) is not None:
+        state = number, _stamp(target / CHANGES_NAME / _RECORD_NAME), _stamp(target / METADATA_FILE_NAME)
+        known = _known.get(str(target))
         if known is not None and known[0] == state:
             return known[1]
         try:
-            found = _pending(folder)
+            found = _overlay(target)
         except DatasetCorruptError:
-            if change_under_way(folder) == number:
+            if pending_commit(target) == number:
                 raise
             continue
-        if change_under_way(folder) == number:
-            _known[str(folder)] = state, found
+        if pending_commit(target) == number:
+            _known[str(target)] = state, found
             while len(_known) > _MOST_KNOWN:
-                with suppress(KeyError, StopIteration, RuntimeError):  # of another thread
+                with suppress(KeyError, StopIteration, RuntimeError):  # from another thread
                     del _known[next(iter(_known))]
             return found
     return None
@@ -360,43 +372,39 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _pending(folder: Path) -> PendingChanges | None:
-    """The change that lies in a directory; None where there is none, or none that counts."""
-    sign = folder / CHANGES_NAME
-    if not os.path.lexists(sign):
+def _overlay(target: Path) -> StagedOverlay | None:
+    """Return the change in a directory; None if there is none, or none that counts."""
+    changes = target / CHANGES_NAME
+    if not os.path.lexists(changes):
         return None
-    if not is_directory(sign):
-        ignored_change(sign, "it is not a directory")
+    if not is_directory(changes):
+        ignored_change(changes, "it is not a directory")
         return None
     try:
-        record = _Record.parse(read_regular(sign / _RECORD_NAME, _RECORD_LIMIT, links=False))
+        record = _Record.parse(read_regular(changes / _RECORD_NAME, _RECORD_LIMIT, links=False))
     except FileNotFoundError:
-        if (sign / METADATA_FILE_NAME).is_file():
-            raise DatasetCorruptError(
-                f"{folder} has an interrupted change that version 0.6.0 has left ({CHANGES_NAME}), which is not "
-                f"completed; complete it with that version, or remove it with `minari clean --discard-changes` and "
-                f"look at what the dataset holds."
-            ) from None
-        ignored_change(sign, "it has no record")
+        if (changes / METADATA_FILE_NAME).is_file():
+            raise change_of_older_version(changes) from None
+        ignored_change(changes, "it has no record")
         return None
     except (OSError, ValueError) as error:
-        ignored_change(sign, error)
+        ignored_change(changes, error)
         return None
-    found = PendingChanges(folder, record)
+    found = StagedOverlay(target, record)
     mismatch = found.mismatch()
     if mismatch is None:
         return found
     if found.is_partly_in_place():
-        raise corrupt_change(sign, mismatch)
-    ignored_change(sign, mismatch)
+        raise corrupt_change(changes, mismatch)
+    ignored_change(changes, mismatch)
     return None
 
 
 def _files_in(directory: Directory, prefix: str = "") -> Iterator[tuple[str, Directory]]:
-    """The files of a change by their name, each with the directory that it lies in.
+    """Yield the name of each file of a change, and the directory that it lies in.
 
     Raises:
-        UnsafePathError: something is a link, or neither file nor directory.
+        UnsafePathError: something is a link, or neither a file nor a directory.
     """
     for name, kind in directory.entries():
         if name.startswith("."):
@@ -413,7 +421,7 @@ def _files_in(directory: Directory, prefix: str = "") -> Iterator[tuple[str, Dir
 
 
 def _content_below(directory: Directory, name: str) -> Content | None:
-    """What a file below a directory holds; None where there is none."""
+    """Return the size and digest of a file below a directory, None if there is none."""
     first, _, rest = name.partition("/")
     if not rest:
         return _content_of(directory, name) if directory.kind(name) is not None else None
@@ -438,27 +446,12 @@ def _content_of(directory: Directory, name: str) -> Content:
     return size, digest.hexdigest()
 
 
-def _metadata_digest(folder: Path) -> str | None:
-    try:
-        return xxhash.xxh3_128_hexdigest(read_regular(folder / METADATA_FILE_NAME, METADATA_LIMIT, links=False))
-    except FileNotFoundError:
-        return None
-
-
-def _remove(path: Path) -> None:
-    """Remove a directory with all that is in it; where it is a link or a file, only that."""
-    if is_directory(path):
-        shutil.rmtree(path)
-    elif os.path.lexists(path):
-        path.unlink()
-
-
-def folder_size(folder: Path) -> int:
-    """The number of bytes of the files in a directory, hidden ones aside; no link is followed."""
-    if is_remote(folder):
-        found = (entry for entry in folder.rglob("*") if not entry.name.startswith("."))
+def directory_size(directory: Path) -> int:
+    """Return the number of bytes of the files in a directory, except hidden ones; no link is followed."""
+    if is_remote(directory):
+        found = (entry for entry in directory.rglob("*") if not entry.name.startswith("."))
         return sum(entry.stat().st_size for entry in found if entry.is_file())
-    size, pending = 0, [str(folder)]
+    size, pending = 0, [str(directory)]
     while pending:
         with suppress(FileNotFoundError, NotADirectoryError), os.scandir(pending.pop()) as entries:
             for entry in entries:

@@ -1,4 +1,4 @@
-"""Episodes into a storage: encoded, checked and handed to the writer of its format."""
+"""Write sessions: encode and check episodes, and pass them to the writer of a format."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from minari.spaces import Column, Columns, EpisodeColumns, Path, object_column, 
 from minari.spaces.differences import differing_leaf
 
 
-#: What is to be kept with an episode, from the fields of its ``EpisodeData``.
+#: Function from the fields of an ``EpisodeData`` to metadata to store with the episode.
 Describe: TypeAlias = Callable[[dict[str, Any]], Mapping[str, Any]]
 
 _log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ def append_buffers(
     describe: Describe | None,
     lock_timeout: float | None = None,
 ) -> None:
-    """Append episodes, all or none; see :meth:`StorageCore.update_episodes`."""
+    """Append all episodes or none; see :meth:`StorageCore.update_episodes`."""
     with storage.writing(lock_timeout) as writer:
         # The metadata is read only now, when nobody else can write.
         session = _Session(storage, writer, storage.stored_metadata, describe)
@@ -46,12 +46,12 @@ def append_encoded(storage: StorageCore, episodes: Iterable[EpisodeColumns]) -> 
     """Append episodes that are encoded for the spaces of the storage, all or none.
 
     Raises:
-        EpisodeError: the format cannot hold an episode.
-        DatasetBusyError: another program is still writing the dataset.
-        StorageError: the system refuses to write; nothing is changed.
+        EpisodeError: the format cannot store an episode.
+        DatasetBusyError: another program is still writing to the dataset.
+        StorageError: writing failed; nothing is changed.
     """
     with storage.writing() as writer:
-        session = _Session(storage, writer, storage.stored_metadata)  # read only now, when nobody else can write
+        session = _Session(storage, writer, storage.stored_metadata)  # read only after locking out other writers
         session.take(*[with_jpeg(storage, episode) for episode in episodes])
         session.commit()
 
@@ -67,17 +67,17 @@ def append_stored(
     """Append episodes of other storages, all or none; see :meth:`StorageCore.update_from_storage`.
 
     Args:
-        storage: where they go.
-        parts: storages, each with the numbers of the episodes that are taken from it.
-        as_stored: copy stored bytes wherever the format can; without, the episodes are written again, as
-            this storage compresses them.
-        change: what becomes of an episode of a number before it is written; none is copied as stored then.
-        lock_timeout: for how many seconds to wait for another writer.
+        storage: the destination.
+        parts: storages, each with the numbers of its episodes to append.
+        as_stored: True to copy stored bytes if the format can; False to write the episodes again with the
+            compression of this storage.
+        change: function applied to an episode and its number before it is written; disables copying of stored bytes.
+        lock_timeout: seconds to wait for another writer.
     """
     for source, _ in parts:
         _check_same_layout(storage, source)
     with storage.writing(lock_timeout) as writer:
-        session = _Session(storage, writer, storage.stored_metadata)  # read only now, when nobody else can write
+        session = _Session(storage, writer, storage.stored_metadata)  # read only after locking out other writers
         with progress("copying episodes", sum(len(indices) for _, indices in parts)) as advance:
             for source, indices in parts:
                 for start in range(0, len(indices), _COPIED_AT_A_TIME):
@@ -93,13 +93,13 @@ def rewrite(
     """Rewrite the episodes of a dataset in place, all or none.
 
     Args:
-        storage: of the dataset, as it is to be written.
-        source: of the same dataset, as it is read.
-        changes: of its metadata.
-        lock_timeout: for how many seconds to wait for another writer.
+        storage: the dataset as it should be written.
+        source: the same dataset as it is read.
+        changes: changes of its metadata.
+        lock_timeout: seconds to wait for another writer.
     """
     with storage.writing(lock_timeout, rewriting=True) as writer:
-        total = source.total_episodes  # read only now, when nobody else can write
+        total = source.total_episodes  # read only after locking out other writers
         empty = {**changes, "total_episodes": 0, "total_steps": 0}
         session = _Session(storage, writer, source.stored_metadata.updated(empty, allow_protected=True))
         with progress("rewriting episodes", total) as advance:
@@ -127,7 +127,7 @@ def _check_same_layout(storage: StorageCore, source: StorageCore) -> None:
 
 
 def with_jpeg(storage: StorageCore, episode: EpisodeColumns) -> EpisodeColumns:
-    """Return the episode with its frames encoded, where the storage keeps them as JPEG."""
+    """Return the episode with encoded frames, if the storage uses JPEG."""
     leaves = storage.image_leaves if storage.jpeg_encoding else []
     if not leaves:
         return episode
@@ -136,7 +136,7 @@ def with_jpeg(storage: StorageCore, episode: EpisodeColumns) -> EpisodeColumns:
 
 
 def other_reward_shape(shape: tuple[int, ...], expected: tuple[int, ...]) -> EpisodeError | None:
-    """Return an error where the rewards of an episode have another shape a step than those of the others."""
+    """Return what is wrong with an episode whose rewards have another shape than those of the others."""
     if without_ones(shape) == without_ones(expected):
         return None
     return EpisodeError(
@@ -155,13 +155,12 @@ def _episode_errors(index: int) -> Iterator[None]:
 
 
 class _Session:
-    """One transaction: counts what goes in, and hands it to the writer of the format.
+    """A transaction that counts episodes and passes them to the writer of the format.
 
     Args:
-        storage: where the episodes go.
-        writer: of its format.
-        metadata: of the storage, with what is there before.
-        describe: gives what is to be kept with an episode that is added.
+        storage: the destination.
+        writer: the writer of its format.
+        metadata: the metadata of the storage before the transaction.
     """
 
     def __init__(
@@ -203,7 +202,7 @@ class _Session:
         self._steps += more.total_steps
 
     def _with_same_frames(self, stored: EpisodeColumns, more: EpisodeColumns) -> EpisodeColumns:
-        """Return the stored episode with frames decoded where the further steps are not encoded."""
+        """Return the stored episode with decoded frames if the further steps are not encoded."""
         frames = {
             leaf.path: decode_frames(stored.columns[leaf.path], leaf)
             for leaf in self._storage.frame_leaves
@@ -212,7 +211,7 @@ class _Session:
         return EpisodeColumns(stored.total_steps, {**stored.columns, **frames}, stored.metadata)
 
     def _check_rewards(self, shape: tuple[int, ...]) -> None:
-        """See that the rewards have as many components as those of all other episodes."""
+        """Raise unless the rewards have as many components as those of all other episodes."""
         if self._reward_shape is None:
             self._reward_shape = shape
         elif shape != self._reward_shape:
@@ -221,7 +220,7 @@ class _Session:
                 raise error
 
     def take(self, *episodes: EpisodeColumns) -> None:
-        """Write episodes that are encoded."""
+        """Write encoded episodes."""
         for episode in episodes:
             self._check_rewards(episode.columns[REWARDS].shape[1:])
             self._steps += episode.total_steps
@@ -235,7 +234,7 @@ class _Session:
         as_stored: bool,
         change: Callable[[int, EpisodeColumns], EpisodeColumns] | None = None,
     ) -> None:
-        """Take episodes of another storage, byte for byte where that is wanted and the format can."""
+        """Copy episodes of another storage, byte for byte if requested and supported by the format."""
         if source.reward_shape is not None:
             self._check_rewards(source.reward_shape)
         same_images = source.jpeg_encoding == self._storage.jpeg_encoding or not source.image_leaves
@@ -250,7 +249,7 @@ class _Session:
             self.take(episode if same_images else with_jpeg(self._storage, episode))
 
     def commit(self) -> None:
-        """Make it all visible."""
+        """Make all changes visible."""
         for index, episode in self._continued.items():
             with _episode_errors(index):
                 if self._describe is not None:
@@ -266,7 +265,7 @@ class _Session:
 
 
 def _stored_episodes(source: StorageCore, indices: Sequence[int], all_frames: bool) -> Iterator[EpisodeColumns]:
-    """Yield the episodes as they are stored; encoded frames stay encoded unless asked otherwise."""
+    """Yield the stored episodes; encoded frames stay encoded unless requested otherwise."""
     metadatas = source.get_episode_metadata(indices)
     for (index, columns), metadata in zip(_verified_columns(source, indices), metadatas, strict=True):
         total_steps = metadata.pop("total_steps")
@@ -278,16 +277,16 @@ def _stored_episodes(source: StorageCore, indices: Sequence[int], all_frames: bo
 
 
 def _verified_columns(source: StorageCore, indices: Sequence[int]) -> Iterator[tuple[int, Columns]]:
-    """Yield the columns of episodes, compared with their checksums, so that what is damaged does not get a new one."""
+    """Yield the columns of episodes after verifying their checksums, so that damaged values do not get new ones."""
     before, source.verify_checksums = source.verify_checksums, True
     try:
-        yield from source._read_columns(indices)
+        yield from source.stored_columns(indices)
     finally:
         source.verify_checksums = before
 
 
 def _as_bytes(source: StorageCore, columns: dict[Path, Column]) -> dict[Path, Column]:
-    """JPEG byte strings as ``bytes``; frames of a size that the format does not encode are decoded."""
+    """Return JPEG byte strings as ``bytes``; decode frames of a size that the format does not encode."""
     for leaf in source.frame_leaves:
         if not is_encoded_in(columns, leaf):
             continue

@@ -1,4 +1,4 @@
-"""The command line. What the commands and their options are is in :mod:`minari.cli.commands`."""
+"""The command line; its commands and options are defined in :mod:`minari.cli.commands`."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ __all__ = ["app", "main"]
 
 
 def main() -> None:
-    """Run the command line on the arguments of this process, and end the process."""
+    """Run the command line with the arguments of this process, and exit."""
     app(prog_name="minari")

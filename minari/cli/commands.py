@@ -1,25 +1,40 @@
-"""The commands with their arguments and options: what a user types, and nothing of what it does.
+"""The commands with their arguments and options.
 
-Only Typer is imported here. What a command does is in a module of its own, which
-:func:`minari.cli.running.carry_out` loads when the command runs.
+The modules that carry them out are imported when their command runs, so that ``minari --help`` and a mistyped
+option answer without waiting for libraries that they have no use for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from minari.cli.running import carry_out
+from minari import __version__
+from minari._base.lazy import LazyModule
+from minari.cli.running import run_command
+from minari.cli.terminal import echo
+
+
+if TYPE_CHECKING:
+    from minari.cli import changing, listing, record, recovery, sharing, show, validate
+else:
+    changing = LazyModule("minari.cli.changing")
+    listing = LazyModule("minari.cli.listing")
+    record = LazyModule("minari.cli.record")
+    recovery = LazyModule("minari.cli.recovery")
+    sharing = LazyModule("minari.cli.sharing")
+    show = LazyModule("minari.cli.show")
+    validate = LazyModule("minari.cli.validate")
 
 
 __all__ = ["app"]
 
 
 class _PlainFlags:
-    """A command whose help shows no type after options that take no value."""
+    """A command whose help shows no type for options without a value."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
@@ -30,7 +45,10 @@ class _PlainFlags:
 
 
 class _Command(_PlainFlags, TyperCommand):
-    pass
+    """A command whose failures and warnings are lines on standard error."""
+
+    def invoke(self, ctx: Any) -> Any:
+        return run_command(lambda: super(_Command, self).invoke(ctx))
 
 
 class _Group(_PlainFlags, TyperGroup):
@@ -53,36 +71,36 @@ Compression = Annotated[
     list[str] | None,
     typer.Option(
         metavar="CODEC",
-        help="How columns are compressed: gzip, gzip:9, none, ... for all, or COLUMN=CODEC for one, as in "
-        "observations/pixels=gzip:9, which may be given several times. Unless it is said, frames are compressed "
-        "without loss, and nothing else is.",
+        help="Codec for all columns (gzip, gzip:9, none, ...), or COLUMN=CODEC for one of them, such as "
+        "observations/pixels=gzip:9; may be repeated. By default, frames are compressed losslessly and other "
+        "columns are not compressed.",
     ),
 ]
-DatasetIds = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids such as cartpole/random-v0.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+DatasetIds = Annotated[list[str], typer.Argument(metavar="ID...", help="Dataset ids, such as cartpole/random-v0.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 KeyPath = Annotated[
     str | None,
-    typer.Option(metavar="PATH", help="The file with the token, or the service-account key, if one is needed."),
+    typer.Option(metavar="PATH", help="File that holds the token or the service-account key, if one is needed."),
 ]
-MaxWorkers = Annotated[int, typer.Option(min=1, metavar="N", help="How many files are on their way at once.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Draw no bars; what takes long says a line now and then.")]
+MaxWorkers = Annotated[int, typer.Option(min=1, metavar="N", help="Maximum number of files transferred concurrently.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Draw no progress bars; print a line now and then instead.")]
 Remote = Annotated[
     str | None,
-    typer.Option(metavar="URL", help="The remote, such as gcp://bucket, in place of the one that MINARI_REMOTE names."),
+    typer.Option(metavar="URL", help="Address of the remote, such as gcp://bucket; by default MINARI_REMOTE."),
 ]
 Token = Annotated[
     str | None,
     typer.Option(
         metavar="TOKEN",
-        help="The token, if one is needed. Others on this machine can see it while the command runs: --key-path, "
-        "HF_TOKEN or `hf auth login` keep it to yourself.",
+        help="Token, if one is needed. Other users of this machine can see it while the command runs; --key-path, "
+        "HF_TOKEN or `hf auth login` keep it private.",
     ),
 ]
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        carry_out("version", "print_version")
+        echo(f"Minari version: {__version__}")
         raise typer.Exit
 
 
@@ -97,24 +115,22 @@ def _options_of_all(
 
 
 @app.command("record", epilog="Example: minari record CartPole-v1 --dataset-id cartpole/a-v0 --seed 0")
-def _record(
-    env_id: Annotated[str, typer.Argument(metavar="ENV_ID", help="What gymnasium.make is given.")],
-    dataset_id: Annotated[
-        str, typer.Option(metavar="ID", help="The id of the dataset to make, such as cartpole/random-v0.")
-    ],
+def _record_dataset(
+    env_id: Annotated[str, typer.Argument(metavar="ENV_ID", help="Id that gymnasium.make accepts.")],
+    dataset_id: Annotated[str, typer.Option(metavar="ID", help="Id of the new dataset, such as cartpole/random-v0.")],
     episodes: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="How many episodes to record; 10 if nothing is said.")
+        int | None, typer.Option(min=1, metavar="N", help="Number of episodes to record; 10 by default.")
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="How many steps to record; the last episode is truncated there."),
+        typer.Option(min=1, metavar="N", help="Number of steps to record; the last episode is truncated there."),
     ] = None,
     policy: Annotated[
         str,
         typer.Option(
             metavar="MODULE:NAME",
-            help="What chooses the actions: 'random', or a function of the observation that returns an action, "
-            "or a class of such, which is called with the environment first.",
+            help="Policy that chooses the actions: 'random', a function from observation to action, or a class "
+            "whose instances are such functions and which takes the environment.",
         ),
     ] = "random",
     seed: Annotated[
@@ -122,43 +138,66 @@ def _record(
         typer.Option(
             min=0,
             metavar="SEED",
-            help="Episode number i is reset with SEED + i, and the random policy draws from SEED.",
+            help="Episode i is reset with SEED + i, and the random policy is seeded with SEED.",
         ),
     ] = None,
     env_kwargs: Annotated[
-        str | None, typer.Option(metavar="JSON", help="Arguments for the environment, as a JSON object.")
+        str | None, typer.Option(metavar="JSON", help="Arguments of the environment, as a JSON object.")
     ] = None,
     data_format: Annotated[
-        str | None, typer.Option("--format", metavar="FORMAT", help="hdf5, arrow, parquet or zarr; hdf5 if not said.")
+        str | None, typer.Option("--format", metavar="FORMAT", help="hdf5, arrow, parquet or zarr; hdf5 by default.")
     ] = None,
     compression: Compression = None,
-    record_infos: Annotated[bool, typer.Option("--record-infos", help="Keep the info dicts as well.")] = False,
+    record_infos: Annotated[bool, typer.Option("--record-infos", help="Record the info dicts as well.")] = False,
     append: Annotated[
-        bool, typer.Option("--append", help="Add to a dataset of the same environment that exists already.")
+        bool, typer.Option("--append", help="Append to an existing dataset of the same environment.")
     ] = False,
     author: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Who made the dataset; may be given several times.")
+        list[str] | None, typer.Option(metavar="NAME", help="Author of the dataset; may be repeated.")
     ] = None,
     author_email: Annotated[
-        list[str] | None, typer.Option(metavar="ADDRESS", help="Where to reach them; may be given several times.")
+        list[str] | None, typer.Option(metavar="ADDRESS", help="Email address of an author; may be repeated.")
     ] = None,
     algorithm_name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What chose the actions; if nothing is said, the policy's name.")
+        str | None,
+        typer.Option(metavar="NAME", help="Algorithm that chose the actions; by default the name of the policy."),
     ] = None,
-    description: Annotated[str | None, typer.Option(metavar="TEXT", help="What the dataset is, in Markdown.")] = None,
+    description: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Description of the dataset, in Markdown.")
+    ] = None,
     code_permalink: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Where the code that made it can be found.")
+        str | None, typer.Option(metavar="ADDRESS", help="Link to the code that generated the dataset.")
     ] = None,
     eval_env: Annotated[
         str | None,
-        typer.Option(metavar="ENV_ID", help="The environment to evaluate policies in, if it is another one."),
+        typer.Option(metavar="ENV_ID", help="Environment to evaluate policies in, if it is a different one."),
     ] = None,
 ) -> None:
-    """Run an environment and save what happens as a dataset.
+    """Run an environment and save its episodes as a dataset.
 
-    Ctrl-C ends the recording and keeps what there is; --append goes on with it.
+    Ctrl-C ends the recording and keeps the steps so far; --append continues it.
     """
-    carry_out("record", "record", **locals())
+    record.record(
+        record.Plan(
+            env_id=env_id,
+            dataset_id=dataset_id,
+            episodes=episodes,
+            steps=steps,
+            policy=policy,
+            seed=seed,
+            env_kwargs=env_kwargs,
+            data_format=data_format,
+            compression=compression,
+            record_infos=record_infos,
+            append=append,
+            author=author,
+            author_email=author_email,
+            algorithm_name=algorithm_name,
+            description=description,
+            code_permalink=code_permalink,
+            eval_env=eval_env,
+        )
+    )
 
 
 @app.command("list", epilog="Example: minari list local --prefix D4RL/")
@@ -167,30 +206,31 @@ def _list(
         str,
         typer.Argument(
             metavar="PLACE",
-            help="'local', 'remote', 'community' for what anybody shares on the Hugging Face Hub, or the address of "
-            "a remote such as hf://farama-minari.",
+            help="'local', 'remote', 'community' (datasets that anyone shares on the Hugging Face Hub), or the "
+            "address of a remote, such as hf://farama-minari.",
         ),
     ] = "local",
     every: Annotated[
-        bool, typer.Option("--all", "-a", help="All versions of each dataset, and every dataset of a long list.")
+        bool, typer.Option("--all", "-a", help="List all versions of each dataset, and do not collapse long lists.")
     ] = False,
     prefix: Annotated[
-        str | None, typer.Option("--prefix", "-p", metavar="NAMESPACE", help="Only what is in this namespace.")
+        str | None, typer.Option("--prefix", "-p", metavar="NAMESPACE", help="List only datasets in this namespace.")
     ] = None,
     recordings: Annotated[
-        bool, typer.Option("--recordings", help="With 'local': the recordings in progress, in place of datasets.")
+        bool, typer.Option("--recordings", help="With 'local': list recordings in progress instead of datasets.")
     ] = False,
     as_json: Json = False,
     token: Token = None,
     key_path: KeyPath = None,
     quiet: Quiet = False,
 ) -> None:
-    """List the datasets of this machine or of a remote."""
-    options = locals()
-    if options.pop("recordings"):
-        carry_out("recover", "list_in_progress", place=place, as_json=as_json)
+    """List the datasets on this machine or on a remote."""
+    if recordings:
+        recovery.list_in_progress(place=place, as_json=as_json)
     else:
-        carry_out("listing", "list_datasets", **options)
+        listing.list_datasets(
+            place=place, every=every, prefix=prefix, as_json=as_json, token=token, key_path=key_path, quiet=quiet
+        )
 
 
 @app.command("show", epilog="Example: minari show D4RL/door/human-v2")
@@ -199,8 +239,8 @@ def _show(
         str,
         typer.Argument(
             metavar="ID",
-            help="The id of a local dataset, the path of its folder, or an address such as "
-            "hf://farama-minari/D4RL/door/human-v2, of which only the metadata are fetched.",
+            help="Id of a local dataset, path of its directory, or an address such as "
+            "hf://farama-minari/D4RL/door/human-v2, of which only the metadata is fetched.",
         ),
     ],
     as_json: Json = False,
@@ -208,99 +248,117 @@ def _show(
     key_path: KeyPath = None,
     quiet: Quiet = False,
 ) -> None:
-    """Describe a dataset and its environment, with the returns and lengths of its episodes."""
-    carry_out("show", "show_dataset", **locals())
+    """Describe a dataset, its environment, and the returns and lengths of its episodes."""
+    show.show_dataset(dataset=dataset, as_json=as_json, token=token, key_path=key_path, quiet=quiet)
 
 
 @app.command("combine", epilog="Example: minari combine toy/a-v0 toy/b-v0 --dataset-id toy/both-v0")
 def _combine(
     dataset_ids: DatasetIds,
-    new_id: Annotated[str, typer.Option("--dataset-id", metavar="ID", help="The id of the new dataset.")],
+    new_id: Annotated[str, typer.Option("--dataset-id", metavar="ID", help="Id of the new dataset.")],
 ) -> None:
-    """Make one dataset out of several of the same environment."""
-    carry_out("listing", "combine", **locals())
+    """Combine datasets of the same environment into one."""
+    changing.combine(dataset_ids=dataset_ids, new_id=new_id)
 
 
 @app.command("convert", epilog="Example: minari convert cartpole/a-v0 cartpole/b-v0 --format zarr --compression zstd")
 def _convert(
-    dataset_id: Annotated[str, typer.Argument(metavar="ID", help="The id of a local dataset.")],
-    new_id: Annotated[str, typer.Argument(metavar="NEW_ID", help="The id of the dataset to make of it.")],
+    dataset_id: Annotated[str, typer.Argument(metavar="ID", help="Id of a local dataset.")],
+    new_id: Annotated[str, typer.Argument(metavar="NEW_ID", help="Id of the new dataset.")],
     data_format: Annotated[
         str | None,
-        typer.Option("--format", metavar="FORMAT", help="hdf5, arrow, parquet or zarr; the same if not said."),
+        typer.Option(
+            "--format", metavar="FORMAT", help="hdf5, arrow, parquet or zarr; by default that of the dataset."
+        ),
     ] = None,
     compression: Compression = None,
     compatible_with: Annotated[
         str | None,
-        typer.Option(metavar="RELEASE", help="0.5 for a dataset that releases 0.5 read, also with camera spaces."),
+        typer.Option(
+            metavar="RELEASE", help="Use 0.5 for a dataset that release 0.5 can read, even with camera spaces."
+        ),
     ] = None,
 ) -> None:
-    """Make a dataset of another in another format, with the same values and metadata."""
-    carry_out("convert", "convert", **locals())
+    """Copy a dataset to another format or compression, with the same values and metadata."""
+    changing.convert(
+        dataset_id=dataset_id,
+        new_id=new_id,
+        data_format=data_format,
+        compression=compression,
+        compatible_with=compatible_with,
+    )
 
 
 @app.command("repack", epilog="Example: minari repack D4RL/door/human-v2")
 def _repack(
-    dataset_id: Annotated[str, typer.Argument(metavar="ID", help="The id of a local dataset.")],
+    dataset_id: Annotated[str, typer.Argument(metavar="ID", help="Id of a local dataset.")],
     compression: Compression = None,
 ) -> None:
-    """Rewrite a dataset in place, so that it is read as fast as those recorded with this release.
+    """Rewrite a dataset in place, so that reading it is as fast as if this release had recorded it.
 
-    Values and metadata stay as they are; the change is atomic.
+    Values and metadata do not change; the rewrite is atomic.
     """
-    carry_out("convert", "repack", **locals())
+    changing.repack(dataset_id=dataset_id, compression=compression)
 
 
 @app.command("rename", epilog="Example: minari rename cartpole/draft-v0 cartpole/random-v0")
 def _rename(
-    old_id: Annotated[str, typer.Argument(metavar="OLD", help="The id of a local dataset.")],
-    new_id: Annotated[str, typer.Argument(metavar="NEW", help="The id that it gets.")],
+    old_id: Annotated[str, typer.Argument(metavar="OLD", help="Id of a local dataset.")],
+    new_id: Annotated[str, typer.Argument(metavar="NEW", help="New id of the dataset.")],
 ) -> None:
-    """Give a dataset of this machine another id, in one step.
+    """Rename a local dataset atomically.
 
-    Datasets that were combined from it name its new id afterwards; what lies on a remote stays as it is.
+    Datasets that were combined from it refer to the new id afterwards; remotes are not changed.
     """
-    carry_out("listing", "rename", **locals())
+    changing.rename(old_id, new_id)
 
 
 @app.command("delete", epilog="Example: minari delete cartpole/random-v0")
 def _delete(
     dataset_ids: DatasetIds,
-    without_asking: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    without_asking: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Delete datasets from this machine."""
-    carry_out("listing", "delete", **locals())
+    """Delete local datasets."""
+    changing.delete(dataset_ids=dataset_ids, without_asking=without_asking)
 
 
 @app.command("clean", epilog="Example: minari clean --dry-run")
 def _clean(
     dataset_ids: Annotated[
-        list[str] | None, typer.Argument(metavar="[ID...]", help="Ids of datasets; all if nothing is said.")
+        list[str] | None, typer.Argument(metavar="[ID...]", help="Ids of datasets; all by default.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only show what would be done.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Show what would be done, and do nothing.")] = False,
     root: Annotated[
-        str | None, typer.Option(metavar="PATH", help="The folder of datasets, in place of MINARI_DATASETS_PATH.")
+        str | None, typer.Option(metavar="PATH", help="Directory of datasets, instead of MINARI_DATASETS_PATH.")
     ] = None,
-    without_asking: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    without_asking: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     discard_changes: Annotated[
         bool,
-        typer.Option("--discard-changes", help="Also remove interrupted changes to datasets that cannot be completed."),
+        typer.Option("--discard-changes", help="Also remove interrupted changes that cannot be completed."),
     ] = False,
 ) -> None:
-    """Complete or remove what killed programs have left of datasets.
+    """Complete or remove the files that killed programs left behind.
 
-    What a program that is alive works on is left alone, and so are recordings.
+    Files that a running program uses are left alone, and so are recordings.
     """
-    carry_out("clean", "clean", **locals())
+    recovery.clean(
+        dataset_ids=dataset_ids,
+        dry_run=dry_run,
+        root=root,
+        without_asking=without_asking,
+        discard_changes=discard_changes,
+    )
 
 
 @app.command("download", epilog="Example: minari download D4RL/door/human-v2")
 def _download(
     datasets: Annotated[
         list[str],
-        typer.Argument(metavar="ID...", help="Ids, or addresses such as hf://farama-minari/D4RL/door/human-v2."),
+        typer.Argument(
+            metavar="ID...", help="Dataset ids, or addresses such as hf://farama-minari/D4RL/door/human-v2."
+        ),
     ],
-    force: Annotated[bool, typer.Option("--force", "-f", help="Replace a dataset that is here already.")] = False,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace datasets that exist locally.")] = False,
     remote: Remote = None,
     token: Token = None,
     key_path: KeyPath = None,
@@ -309,10 +367,17 @@ def _download(
 ) -> None:
     """Download datasets from a remote.
 
-    A download that was broken off goes on where it stopped, and a dataset appears when all of it has
-    come and is right.
+    An interrupted download resumes where it stopped. A dataset appears once it is complete and verified.
     """
-    carry_out("sharing", "download", **locals())
+    sharing.download(
+        datasets=datasets,
+        force=force,
+        remote=remote,
+        token=token,
+        key_path=key_path,
+        max_workers=max_workers,
+        quiet=quiet,
+    )
 
 
 @app.command("upload", epilog="Example: minari upload cartpole/random-v0 --remote gcp://bucket")
@@ -321,74 +386,87 @@ def _upload(
     remote: Remote = None,
     token: Token = None,
     key_path: KeyPath = None,
-    no_verify: Annotated[
-        bool, typer.Option("--no-verify", help="Do not compare the values with their checksums first.")
-    ] = False,
+    no_verify: Annotated[bool, typer.Option("--no-verify", help="Do not verify checksums before the upload.")] = False,
     private: Annotated[
-        bool, typer.Option("--private", help="Where the remote can keep datasets private (the Hub can), do so.")
+        bool, typer.Option("--private", help="Keep the datasets private, on remotes that support it (such as the Hub).")
     ] = False,
     force: Annotated[
         bool,
-        typer.Option(
-            "--force", "-f", help="Replace what an upload of other data under this id has left unfinished there."
-        ),
+        typer.Option("--force", "-f", help="Replace an unfinished upload of different data under the same id."),
     ] = False,
     max_workers: MaxWorkers = 16,
     quiet: Quiet = False,
 ) -> None:
     """Upload datasets to a remote.
 
-    Others see a dataset there when it is complete; one that is there already is never replaced.
+    A dataset appears on the remote once it is complete; existing datasets are never replaced.
     """
-    carry_out("sharing", "upload", **locals())
+    sharing.upload(
+        dataset_ids=dataset_ids,
+        remote=remote,
+        token=token,
+        key_path=key_path,
+        no_verify=no_verify,
+        private=private,
+        force=force,
+        max_workers=max_workers,
+        quiet=quiet,
+    )
 
 
 @app.command("validate", epilog="Example: minari validate D4RL/door/human-v2 --checksums")
 def _validate(
     datasets: Annotated[
         list[str] | None,
-        typer.Argument(metavar="ID|PATH...", help="Ids of local datasets, or the paths of their folders."),
+        typer.Argument(metavar="ID|PATH...", help="Ids of local datasets, or paths of their directories."),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", "-a", help="All datasets of this machine.")] = False,
+    every: Annotated[bool, typer.Option("--all", "-a", help="Validate all local datasets.")] = False,
     checksums: Annotated[
-        bool, typer.Option("--checksums", help="Compare all values with the checksums made when they were written.")
+        bool,
+        typer.Option(
+            "--checksums", help="Compare all values with the checksums that were made when they were written."
+        ),
     ] = False,
     fix: Annotated[
         bool,
         typer.Option(
             "--fix",
-            help="First make checksums where there are none, and set totals and size right; no value is touched.",
+            help="First add missing checksums and correct totals and size; no value is changed.",
         ),
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Check whether datasets are sound.
+    """Check that datasets are intact.
 
-    Every episode is read. The exit status is 1 where there is an error.
+    Every episode is read. The exit status is 1 if there is an error.
     """
-    carry_out("validate", "validate", **locals())
+    validate.validate(datasets=datasets, every=every, checksums=checksums, fix=fix, as_json=as_json, quiet=quiet)
 
 
 @app.command("recover", epilog="Example: minari recover 3f2a --dataset-id cartpole/random-v0")
 def _recover(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Of the recording, as listed.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Name of the recording, as listed.")] = None,
     dataset_id: Annotated[
         str | None,
-        typer.Option(metavar="ID", help="The id of the dataset to make of it, where it is not that which was given."),
+        typer.Option(
+            metavar="ID", help="Id of the new dataset, if the program gave none or a different one is wanted."
+        ),
     ] = None,
     every: Annotated[
         bool,
-        typer.Option("--all", "-a", help="Make datasets of all recordings, called recovered/NAME-v0 if nothing else."),
+        typer.Option("--all", "-a", help="Recover all recordings; the default id is recovered/NAME-v0."),
     ] = False,
     discard: Annotated[str | None, typer.Option(metavar="NAME", help="Delete this recording.")] = None,
     root: Annotated[
-        str | None, typer.Option(metavar="PATH", help="The directory of datasets, in place of MINARI_DATASETS_PATH.")
+        str | None, typer.Option(metavar="PATH", help="Directory of datasets, instead of MINARI_DATASETS_PATH.")
     ] = None,
-    without_asking: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    without_asking: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """List the recordings that a program left behind, or make datasets of them.
+    """List the recordings that programs left behind, or turn them into datasets.
 
-    Author, description and the like are kept, where the program gave them.
+    Author, description and other metadata are kept if the program gave them.
     """
-    carry_out("recover", "recover", **locals())
+    recovery.recover(
+        name=name, dataset_id=dataset_id, every=every, discard=discard, root=root, without_asking=without_asking
+    )

@@ -1,31 +1,40 @@
-"""The commands on whole datasets: list, combine, rename, delete."""
+"""``minari list``, and the table of datasets that other commands show as well."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
-from typing import Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 import minari
 from minari._base.addresses import is_path, without_credentials
 from minari._base.json_text import shortened
+from minari._base.lazy import LazyModule
 from minari._base.settings import get_datasets_root, get_default_remote
 from minari._base.suggestions import did_you_mean
-from minari._catalog.layout import dataset_exists, get_dataset_path
-from minari._catalog.listing import did_you_mean_local
-from minari._model.dataset_id import DatasetId
-from minari._storages.metadata_file import read_raw_metadata, with_measured_size
-from minari.cli.credentials import credentials
-from minari.cli.plain import plain
+from minari._model.metadata_json import size_of, size_text, texts_of
+from minari.cli.options import read_credentials
 from minari.cli.progress import progress_bars
-from minari.cli.tables import collapsed, dataset_rows, dataset_table
-from minari.cli.terminal import complain, counted, show, tell
-from minari.errors import DatasetNotFoundError, MinariError, RemoteError
+from minari.cli.terminal import UNKNOWN, echo, print_json, printable, show
+from minari.errors import RemoteError
 
 
+if TYPE_CHECKING:
+    import rich.cells
+    import rich.table
+else:
+    rich = LazyModule("rich")
+
+
+__all__ = ["LONG_LIST", "DatasetRow", "collapsed", "dataset_rows", "dataset_table", "list_datasets"]
+
+#: Longer lists are collapsed.
+LONG_LIST = 100
+
+_LONGEST_CELL = 1_000  # characters
+_MOST = 1e19  # larger than any total or size; NaN is not smaller
 _PLACES = ("local", "remote", "community")
 
 
@@ -38,7 +47,7 @@ def list_datasets(
     key_path: str | None,
     quiet: bool,
 ) -> None:
-    """Print the datasets of this machine, of a remote, or of everybody on the Hub."""
+    """Print the datasets of this machine, of a remote, or of the community on the Hub."""
     if place == "local":
         datasets = minari.list_local_datasets(latest_version=not every, prefix=prefix)
         title, nothing = f"Local Minari datasets ('{get_datasets_root()}')", f"in {get_datasets_root()}"
@@ -48,7 +57,7 @@ def list_datasets(
                 prefix=prefix,
                 latest_version=not every,
                 compatible_minari_version=not every,
-                token=credentials("hf://", token, key_path),
+                token=read_credentials("hf://", token, key_path),
             )
         title, nothing = "Minari datasets of the community", "of the community on the Hugging Face Hub"
     elif place != "remote" and "://" not in place and not is_path(place) and not Path(place).is_dir():
@@ -64,73 +73,127 @@ def list_datasets(
                 prefix=prefix,
                 latest_version=not every,
                 compatible_minari_version=not every,
-                token=credentials(address, token, key_path),
+                token=read_credentials(address, token, key_path),
             )
         address = without_credentials(address)
         title, nothing = f"Remote Minari datasets ('{address}')", f"on {address}"
     if as_json:
-        print(json.dumps(plain(datasets), indent=2))
+        print_json(datasets)
         return
     if not datasets:
         namespace = f"of the namespace '{prefix}' " if prefix else ""
-        tell(f"There are no datasets {namespace}{nothing}.")
+        echo(f"There are no datasets {namespace}{nothing}.")
         return
     rows = dataset_rows(datasets)
-    # Who names a prefix wants to see what is behind it.
+    # A prefix asks for the datasets below it.
     lines = rows if every or prefix else collapsed(rows)
-    tell(title)
+    echo(title)
     show(dataset_table(lines))
     if len(lines) < len(rows):
-        tell("Namespaces of several datasets are one line each; --prefix NAMESPACE or --all shows what is in them.")
+        echo("Namespaces of several datasets are one line each; --prefix NAMESPACE or --all shows what is in them.")
 
 
-def combine(dataset_ids: Sequence[str], new_id: str) -> None:
-    """Make one dataset out of several."""
-    refuse_unknown(dataset_ids, "combined")
-    with progress_bars():
-        new = minari.combine_datasets([minari.load_dataset(dataset_id) for dataset_id in dataset_ids], new_id)
-    tell(
-        f"Dataset {new_id} combined from {', '.join(dataset_ids)}: "
-        f"{counted(new.total_episodes, 'episode')}, {counted(new.total_steps, 'step')}, at {get_dataset_path(new_id)}"
+@dataclass(frozen=True, slots=True)
+class DatasetRow:
+    """One dataset, or a namespace of several, as a row of the table.
+
+    Attributes:
+        name: id, address of a dataset of the community, or label of the namespace.
+        namespace: namespace of the dataset, empty without one; everything before the last part of an address.
+        datasets: number of datasets in the row.
+        episodes: number of their episodes; None if unknown.
+        steps: number of their steps; None if unknown.
+        size: size in MB; None if unknown.
+        authors: sorted names.
+    """
+
+    name: str
+    namespace: str
+    datasets: int
+    episodes: int | None
+    steps: int | None
+    size: float | None
+    authors: tuple[str, ...]
+
+
+def dataset_rows(datasets: Mapping[str, Mapping[str, Any]]) -> list[DatasetRow]:
+    """Return a row for each dataset, whatever is missing or wrong in its metadata."""
+    return [_row(name, metadata) for name, metadata in datasets.items()]
+
+
+def _row(name: str, metadata: Mapping[str, Any]) -> DatasetRow:
+    episodes, steps = (_number(metadata.get(key)) for key in ("total_episodes", "total_steps"))
+    return DatasetRow(
+        name=name,
+        namespace=name.rpartition("/")[0],
+        datasets=1,
+        episodes=None if episodes is None else int(episodes),
+        steps=None if steps is None else int(steps),
+        size=size_of(metadata),
+        authors=tuple(sorted(texts_of(metadata.get("author")))),
     )
 
 
-def rename(old_id: str, new_id: str) -> None:
-    """Give a dataset another id."""
-    minari.rename_dataset(old_id, new_id)
-    tell(f"Dataset {old_id} renamed to {new_id}, at {get_dataset_path(new_id)}")
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return value if abs(value) < _MOST else None
 
 
-def delete(dataset_ids: Sequence[str], without_asking: bool) -> None:
-    """Delete datasets from this machine, when the user agrees."""
-    dataset_ids = list(dict.fromkeys(dataset_ids))
-    refuse_unknown(dataset_ids, "deleted")
-    rows = dataset_rows({dataset_id: _metadata_if_readable(dataset_id) for dataset_id in dataset_ids})
-    tell("Delete local Minari datasets")
-    show(dataset_table(rows))
-    if not without_asking:
-        typer.confirm("Are you sure you want to delete these local datasets?", abort=True)
-    for dataset_id in dataset_ids:
-        minari.delete_dataset(dataset_id)
-        tell(f"Dataset {dataset_id} deleted!")
+def collapsed(rows: Sequence[DatasetRow]) -> list[DatasetRow]:
+    """Return one row for each namespace of several datasets if the list is long, and the list itself otherwise."""
+    if len(rows) <= LONG_LIST:
+        return list(rows)
+    lines: list[DatasetRow] = []
+    for namespace, members in groupby(rows, key=lambda row: row.namespace):
+        group = list(members)
+        lines += group if len(group) == 1 or not namespace else [_united(namespace, group)]
+    return lines
 
 
-def refuse_unknown(dataset_ids: Sequence[str], done: str) -> None:
-    """Make sure that all datasets are here before anything is done to one of them."""
-    paths = {dataset_id: get_dataset_path(str(DatasetId.parse(dataset_id))) for dataset_id in dataset_ids}
-    unknown = [dataset_id for dataset_id, path in paths.items() if not dataset_exists(path)]
-    if unknown:
-        raise DatasetNotFoundError(
-            f"Not found in {get_datasets_root()}: {', '.join(unknown)}; nothing was {done}. "
-            f"`minari list local --all` shows which datasets there are.{did_you_mean_local(unknown[0])}"
-        )
+def _united(namespace: str, group: Sequence[DatasetRow]) -> DatasetRow:
+    return DatasetRow(
+        name=f"{namespace}/… ({len(group)} datasets)",
+        namespace=namespace,
+        datasets=len(group),
+        episodes=sum(row.episodes or 0 for row in group),
+        steps=sum(row.steps or 0 for row in group),
+        size=_total_size(group),
+        authors=tuple(sorted({author for row in group for author in row.authors})),
+    )
 
 
-def _metadata_if_readable(dataset_id: str) -> Mapping[str, Any]:
-    """The metadata of a local dataset; none of a damaged one, which can be deleted all the same."""
-    try:
-        data_path = get_dataset_path(dataset_id) / "data"
-        return with_measured_size(read_raw_metadata(data_path), data_path)
-    except (MinariError, OSError) as error:
-        complain(f"Warning: The dataset {dataset_id} is damaged: {error}")
-        return {}
+def _total_size(rows: Iterable[DatasetRow]) -> float:
+    return sum(row.size or 0.0 for row in rows)
+
+
+def dataset_table(rows: Sequence[DatasetRow]) -> rich.table.Table:
+    """Return the table of datasets, with number and total size below; a rule separates the namespaces."""
+    count = sum(row.datasets for row in rows)
+    caption = f"Number of datasets: {count}, total size: {size_text(_total_size(rows))}"
+    table = rich.table.Table(caption=caption)
+    lines = [[printable(cell) for cell in _cells(row)] for row in rows]
+    headers = ("Name", "# Episodes", "# Steps", "Size")
+    for column, header in enumerate(headers):
+        # Set explicitly: a narrower column would be truncated, and Rich takes long to measure it.
+        width = max(map(rich.cells.cell_len, [header, *(line[column] for line in lines)]))
+        table.add_column(header, justify="right" if column else "left", width=width, no_wrap=True)
+    table.add_column("Author", overflow="fold")
+    for line, row, following in zip(lines, rows, [*rows[1:], None], strict=True):
+        table.add_row(*line, end_section=following is not None and _field(row) != _field(following))
+    return table
+
+
+def _field(row: DatasetRow) -> str:
+    """Return the outermost namespace, or the owner of a dataset."""
+    return row.namespace.rpartition("://")[2].partition("/")[0]
+
+
+def _cells(row: DatasetRow) -> tuple[str, ...]:
+    return (
+        row.name,
+        UNKNOWN if row.episodes is None else str(row.episodes),
+        UNKNOWN if row.steps is None else str(row.steps),
+        UNKNOWN if row.size is None else size_text(row.size),
+        ", ".join(row.authors)[:_LONGEST_CELL] or UNKNOWN,
+    )

@@ -1,20 +1,18 @@
-"""``minari record``: an environment, a policy, and a dataset of what they do."""
+"""``minari record``: runs a policy in an environment and saves a dataset."""
 
 from __future__ import annotations
 
-import ast
 import importlib
 import importlib.util
 import json
 import os
-import re
 import shlex
 import signal
 import stat
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,30 +24,36 @@ import minari
 from minari._catalog.layout import dataset_exists, free_dataset_path, get_dataset_path
 from minari._model.dataset_id import DatasetId
 from minari._model.env_spec import env_spec_to_json, environment_error, specs_equal_up_to_max_episode_steps
-from minari.cli.compression import as_choice
-from minari.cli.policies import RANDOM, find_policy, place_of, seed_policies
+from minari.cli.bars import recording_bar
+from minari.cli.options import parse_compression
 from minari.cli.progress import progress_bars
-from minari.cli.recording_bar import recording_bar
-from minari.cli.rollout import Goal, Tally, roll_out
+from minari.cli.rollout import RANDOM, Goal, Tally, find_policy, place_of, roll_out, seed_policies
 from minari.cli.running import UsageError
-from minari.cli.terminal import complain, counted, tell
-from minari.errors import CombineError, DatasetNotFoundError, EpisodeError, MinariError
+from minari.cli.terminal import counted, echo, warn
+from minari.errors import (
+    CombineError,
+    DatasetNotFoundError,
+    EpisodeError,
+    MinariError,
+    MissingMetadataWarning,
+    UnfitEpisodeWarning,
+)
 
 
 __all__ = ["record"]
 
 _DEFAULT_EPISODES = 10
-# How the ids begin of environments that are registered when their package is imported, and only then.
+# Prefixes of the ids of environments that are registered by importing their package.
 _PACKAGES = {"MiniGrid-": "minigrid", "BabyAI-": "minigrid", "MiniWorld-": "miniworld", "ALE/": "ale_py"}
 
 
 class RecordingError(MinariError, RuntimeError):
-    """The environment or the policy failed while it was recorded."""
+    """The environment or the policy failed during the recording."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the user asked for; the fields are the options of the command."""
+    """A recording as the user requested it; the fields are the options of the command."""
 
     env_id: str
     dataset_id: str
@@ -71,25 +75,24 @@ class Plan:
 
     @property
     def goal(self) -> Goal:
-        """How much to record."""
+        """Amount to record."""
         is_open = self.episodes is None and self.steps is None
         return Goal(_DEFAULT_EPISODES if is_open else self.episodes, self.steps)
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What the user says of the dataset; None where nothing is said."""
+        """Metadata given by the user; None for what is missing."""
         names = ("author", "author_email", "algorithm_name", "description", "code_permalink", "eval_env")
         return {name: getattr(self, name) or None for name in names}
 
 
-def record(**options: Any) -> None:
-    """Record a dataset, and say what was recorded.
+def record(plan: Plan) -> None:
+    """Record a dataset, and print a summary.
 
-    Whatever can be refused is refused before the first step. What was recorded before a failure, or
-    before the user broke it off, becomes a dataset all the same.
+    Invalid options are reported before the first step. Steps recorded before a failure or an interruption are
+    saved nevertheless.
     """
-    plan = Plan(**options)
-    sys.path.insert(0, str(Path.cwd()))  # where users have their own environments and policies
+    sys.path.insert(0, str(Path.cwd()))  # where the user's own environments and policies are
     _check_options(plan)
     env = _make_environment(plan)
     try:
@@ -99,13 +102,16 @@ def record(**options: Any) -> None:
             seed_policies(env, plan.seed + first_episode)
         policy = find_policy(plan.policy, env)
         collector = minari.DataCollector(
-            env, record_infos=plan.record_infos, data_format=plan.data_format, compression=as_choice(plan.compression)
+            env,
+            record_infos=plan.record_infos,
+            data_format=plan.data_format,
+            compression=parse_compression(plan.compression),
         )
     except BaseException:
         env.close()
         raise
     try:
-        with recording_bar(f"Recording {plan.dataset_id}", plan.goal) as report, _unfit_infos_left_out(collector):
+        with recording_bar(f"Recording {plan.dataset_id}", plan.goal) as report, _leave_out_unfit_infos(collector):
             tally = roll_out(collector, policy, plan.goal, seed=plan.seed, first_episode=first_episode, report=report)
             if tally.signal == getattr(signal, "SIGHUP", None):
                 _let_go_of_terminal()
@@ -117,7 +123,7 @@ def record(**options: Any) -> None:
 
 
 def _let_go_of_terminal() -> None:
-    """Write to a terminal no longer, as it is gone: that would be an error before anything is saved."""
+    """Stop writing to a terminal that has gone, which would raise an error before anything is saved."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
         if stat.S_ISCHR(os.fstat(stream).st_mode):
@@ -126,7 +132,7 @@ def _let_go_of_terminal() -> None:
 
 
 def _check_options(plan: Plan) -> None:
-    """Refuse what can be seen to be wrong without the environment."""
+    """Check the options that can be checked without the environment."""
     if plan.episodes is not None and plan.steps is not None:
         raise UsageError("Both --episodes and --steps are given, expected one of them; leave one out.")
     DatasetId.parse(plan.dataset_id)
@@ -146,13 +152,13 @@ def _make_environment(plan: Plan) -> gym.Env[Any, Any]:
     try:
         _import_package_of(plan.env_id)
         return gym.make(plan.env_id, **arguments)
-    except Exception as error:  # an environment is foreign code and may raise anything
+    except Exception as error:  # an environment may raise anything
         kind = "" if isinstance(error, gym.error.Error) else f"{type(error).__name__}: "
         raise environment_error(f"The environment {plan.env_id!r} cannot be made: {kind}{error}", error) from error
 
 
 def _import_package_of(env_id: str) -> None:
-    """Import the package of an environment that is registered only by that, where it is known and installed."""
+    """Import the package that registers an environment, if it is known and installed."""
     package = next((name for start, name in _PACKAGES.items() if env_id.startswith(start)), None)
     if package is not None and env_id not in gym.registry and importlib.util.find_spec(package) is not None:
         importlib.import_module(package)
@@ -169,7 +175,7 @@ def _env_arguments(text: str | None) -> dict[str, Any]:
 
 
 def _existing_dataset(plan: Plan, env: gym.Env[Any, Any]) -> minari.MinariDataset:
-    """The dataset to add to, which must be of the same environment."""
+    """Return the dataset to append to, which must be of the same environment."""
     path = get_dataset_path(plan.dataset_id)
     if not dataset_exists(path):
         raise DatasetNotFoundError(f"There is no dataset at {path} to add to; leave out --append to make it.")
@@ -193,15 +199,16 @@ def _save(plan: Plan, collector: minari.DataCollector, dataset: minari.MinariDat
         _store(collector, lambda: collector.add_to_dataset(dataset))
         return
     metadata = {**plan.metadata, "algorithm_name": plan.algorithm_name or plan.policy}
-    with _advice_left_out():
+    # One hint replaces the warnings about missing metadata.
+    with _warnings_handled(lambda warning: isinstance(warning, MissingMetadataWarning)):
         _store(collector, lambda: collector.create_dataset(plan.dataset_id, **metadata))
     missing = [name.replace("_", " ") for name, value in metadata.items() if value is None and name != "eval_env"]
     if missing:
-        complain(f"Hint: the dataset has no {', '.join(missing)}; `minari record --help` shows how to give them.")
+        echo(f"Hint: the dataset has no {', '.join(missing)}; `minari record --help` shows how to give them.", err=True)
 
 
 def _store(collector: minari.DataCollector, store: Callable[[], object]) -> None:
-    """Store what was recorded, without the infos that cannot be: from here nobody could take them out."""
+    """Store the recording without infos that cannot be stored, as the user has no way to drop them."""
     left_out: set[str] = set()
     while True:
         try:
@@ -209,65 +216,52 @@ def _store(collector: minari.DataCollector, store: Callable[[], object]) -> None
                 store()
             return
         except EpisodeError as error:
-            unfit = _unfit_info(str(error))
+            unfit = error.info_path
             if unfit is None or unfit in left_out:
                 raise
             left_out.add(unfit)
             collector.discard_info(unfit)
-            complain(f"Warning: The info {unfit!r} is left out: {str(error).partition(';')[0]}.")
-
-
-def _unfit_info(advice: str) -> str | None:
-    """The info that a message advises to drop."""
-    call = re.search(r"""discard_info\(('.*?'|".*?")\)""", advice)
-    return None if call is None else str(ast.literal_eval(call[1]))
+            warn(f"The info {unfit!r} is left out: {error.problem}.")
 
 
 @contextmanager
-def _unfit_infos_left_out(collector: minari.DataCollector) -> Iterator[None]:
-    """Leave out infos that cannot be stored as soon as an episode with them has ended, so that it can be written."""
-    tell_warning = warnings.showwarning
+def _warnings_handled(handle: Callable[[Warning | str], bool]) -> Iterator[None]:
+    """Pass the warnings in the ``with`` block to a function; those for which it returns False are shown."""
+    show_warning = warnings.showwarning
+
+    def show_others(message: Warning | str, *arguments: Any, **options: Any) -> None:
+        if not handle(message):
+            show_warning(message, *arguments, **options)
+
+    warnings.showwarning = show_others
+    try:
+        yield
+    finally:
+        warnings.showwarning = show_warning
+
+
+def _leave_out_unfit_infos(collector: minari.DataCollector) -> AbstractContextManager[None]:
+    """Drop infos that cannot be stored as soon as an episode with them ends, so that it can be written."""
     left_out: set[str] = set()
 
-    def tell_others(message: Warning | str, *arguments: Any, **options: Any) -> None:
-        unfit = _unfit_info(str(message))
-        if unfit is None:
-            tell_warning(message, *arguments, **options)
-            return
-        collector.discard_info(unfit)
-        if unfit not in left_out:
-            left_out.add(unfit)
-            cause = str(message).partition("apart from the others. ")[2].partition(";")[0]
-            complain(f"Warning: The info {unfit!r} is left out: {cause}.")
+    def leave_out(warning: Warning | str) -> bool:
+        error = warning.error if isinstance(warning, UnfitEpisodeWarning) else None
+        if not isinstance(error, EpisodeError) or error.info_path is None:
+            return False
+        collector.discard_info(error.info_path)
+        if error.info_path not in left_out:
+            left_out.add(error.info_path)
+            warn(f"The info {error.info_path!r} is left out: {error.problem}.")
+        return True
 
-    warnings.showwarning = tell_others
-    try:
-        yield
-    finally:
-        warnings.showwarning = tell_warning
-
-
-@contextmanager
-def _advice_left_out() -> Iterator[None]:
-    """Leave out the warnings about metadata that were not given, which become one hint."""
-    tell_warning = warnings.showwarning
-
-    def tell_others(message: Warning | str, *arguments: Any, **options: Any) -> None:
-        if not re.match(r"`\w+` is set to None", str(message)):
-            tell_warning(message, *arguments, **options)
-
-    warnings.showwarning = tell_others
-    try:
-        yield
-    finally:
-        warnings.showwarning = tell_warning
+    return _warnings_handled(leave_out)
 
 
 def _conclude(plan: Plan, tally: Tally) -> None:
-    """Say what was recorded, and how to go on where that is less than was asked for."""
+    """Print what was recorded, and how to continue if that is less than was requested."""
     if tally.steps:
         verb = "extended" if plan.append else "recorded"
-        tell(
+        echo(
             f"Dataset {plan.dataset_id} {verb}: {counted(tally.episodes, 'episode')}, {counted(tally.steps, 'step')}, "
             f"mean return {tally.mean_return:.6g}, at {get_dataset_path(plan.dataset_id)}"
         )
@@ -277,7 +271,7 @@ def _conclude(plan: Plan, tally: Tally) -> None:
     if tally.steps:
         kept = f"{counted(tally.episodes, 'episode')} {'is' if tally.episodes == 1 else 'are'} kept"
     cut = ", the last of them truncated" if tally.episodes > tally.finished else ""
-    complain(f"The recording ended early: {kept}{cut}. To go on: {_continuation(plan, tally)}")
+    echo(f"The recording ended early: {kept}{cut}. To go on: {_continuation(plan, tally)}", err=True)
     if tally.signal is not None:
         raise typer.Exit(128 + tally.signal)
     raise RecordingError(
@@ -287,7 +281,7 @@ def _conclude(plan: Plan, tally: Tally) -> None:
 
 
 def _continuation(plan: Plan, tally: Tally) -> str:
-    """The command that records the rest."""
+    """Return the command that records the rest."""
     goal = plan.goal
     words = ["minari", "record", plan.env_id, "--dataset-id", plan.dataset_id]
     if goal.steps is not None:

@@ -1,29 +1,97 @@
-"""Runs episodes until there are enough of them, something fails, or the user has had enough."""
+"""Policies by name, and episodes run with them until there are enough, one fails, or the user stops them."""
 
 from __future__ import annotations
 
+import random
 import signal
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
+from operator import attrgetter
+from pathlib import Path
 from types import FrameType
 from typing import Any, TypeAlias
 
 import gymnasium as gym
+import numpy as np
+
+from minari.cli.running import UsageError
 
 
-__all__ = ["Goal", "Policy", "Tally", "roll_out"]
+__all__ = ["RANDOM", "Goal", "Policy", "Tally", "find_policy", "place_of", "roll_out", "seed_policies"]
 
 Policy: TypeAlias = Callable[[Any], Any]
+
+_OWN = str(Path(__file__).parents[1])
+_STANDARD = str(Path(traceback.__file__).parent)
+_LIBRARIES = frozenset({"site-packages", "dist-packages"})
+
+#: The name of the policy that samples the action space.
+RANDOM = "random"
+
+
+def find_policy(name: str, env: gym.Env[Any, Any]) -> Policy:
+    """Return the policy of a name.
+
+    Args:
+        name: ``random``, or ``package.module:callable``. A class is called with the environment, and its instance is
+            the policy.
+        env: environment that the policy acts in.
+
+    Raises:
+        UsageError: there is no such module or callable, or importing or calling it fails.
+    """
+    if name == RANDOM:
+        return lambda observation: env.action_space.sample()
+    module_name, separator, attribute = name.partition(":")
+    if not (module_name and separator and attribute):
+        raise UsageError(f"The policy {name!r} is not known; give 'random' or 'package.module:callable'.")
+    try:
+        policy = attrgetter(attribute)(import_module(module_name))
+        if isinstance(policy, type):
+            policy = policy(env)
+    except Exception as error:  # user code may raise anything
+        hint = ""
+        if module_name.endswith(".py") or "/" in module_name:
+            hint = f"; give it as {Path(module_name).stem}:{attribute}, from the directory of the file"
+        raise UsageError(
+            f"The policy {name!r} cannot be loaded: {type(error).__name__}: {error}{place_of(error)}{hint}"
+        ) from error
+    if not callable(policy):
+        raise UsageError(f"The policy {name!r} is {policy!r}, expected something that can be called.")
+    return policy  # type: ignore[no-any-return]
+
+
+def place_of(error: BaseException) -> str:
+    """Return file and line of the user's code that raised an error, in parentheses; empty if there is none.
+
+    Args:
+        error: the error, with its traceback.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    foreign = [frame for frame in frames if not frame.filename.startswith((_OWN, _STANDARD, "<frozen"))]
+    own = [frame for frame in foreign if not any(part in _LIBRARIES for part in Path(frame.filename).parts)]
+    if not own:
+        return ""
+    return f" ({own[-1].filename}, line {own[-1].lineno}, in {own[-1].name})"
+
+
+def seed_policies(env: gym.Env[Any, Any], seed: int) -> None:
+    """Seed the random generators that policies use: the action space, and the global ones of Python and NumPy."""
+    env.action_space.seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """How much to record; one of the two is given.
+    """Amount to record; one of the two is given.
 
     Attributes:
-        episodes: how many episodes.
-        steps: how many steps; the last episode ends where it stands.
+        episodes: number of episodes.
+        steps: number of steps; the last episode is truncated there.
     """
 
     episodes: int | None
@@ -31,15 +99,15 @@ class Goal:
 
 
 class Tally:
-    """How far a recording has come, and what ended it.
+    """State of a recording, and what ended it.
 
     Attributes:
-        episodes: how many have begun and have at least one step.
-        finished: how many of them have come to their end.
-        steps: of all episodes.
-        return_sum: of all episodes.
-        failure: what the environment or the policy raised.
-        signal: the number of the signal that asked for an end.
+        episodes: number of episodes with at least one step.
+        finished: number of episodes that have ended.
+        steps: total number of steps.
+        return_sum: sum of the returns of all episodes.
+        failure: exception raised by the environment or the policy.
+        signal: number of the signal that requested the end.
     """
 
     def __init__(self) -> None:
@@ -52,11 +120,11 @@ class Tally:
 
     @property
     def mean_return(self) -> float:
-        """Of the episodes that have begun; 0 before the first step."""
+        """Mean return of the episodes so far; 0 before the first step."""
         return self.return_sum / max(self.episodes, 1)
 
     def reaches(self, goal: Goal) -> bool:
-        """Whether there is enough."""
+        """Return True once the goal is reached."""
         if goal.steps is not None:
             return self.steps >= goal.steps
         return self.finished >= (goal.episodes or 0)
@@ -71,18 +139,18 @@ def roll_out(
     first_episode: int,
     report: Callable[[Tally], None],
 ) -> Tally:
-    """Run episodes. Nothing that goes wrong with one of them is raised: the tally holds it.
+    """Run episodes until the goal is reached; failures are not raised, but returned in the tally.
 
-    A first Ctrl-C, or a request of the system to terminate, is heeded after the step under way, so
-    that no step is recorded by halves; a second one breaks that step off.
+    The first Ctrl-C, or termination signal, takes effect after the current step, so that no step is recorded
+    partially; the second one interrupts that step.
 
     Args:
-        env: the environment, which records what happens.
-        policy: chooses an action for an observation.
-        goal: when to stop.
-        seed: episode number ``i`` is reset with ``seed + i``; None leaves the seeds to the environment.
-        first_episode: the number of the first episode.
-        report: is called after each step.
+        env: environment, which records its steps.
+        policy: function from observation to action.
+        goal: amount to record.
+        seed: episode ``i`` is reset with ``seed + i``; None leaves the seeds to the environment.
+        first_episode: number of the first episode.
+        report: called with the tally after each step.
     """
     tally = Tally()
     with _signals_noted_in(tally):
@@ -91,7 +159,7 @@ def roll_out(
                 number = first_episode + tally.finished
                 observation, _ = env.reset(seed=None if seed is None else seed + number)
                 _run_episode(env, policy, observation, goal, tally, report)
-        except (Exception, KeyboardInterrupt) as error:  # foreign code may raise anything
+        except (Exception, KeyboardInterrupt) as error:  # user code may raise anything
             tally.failure = error
     return tally
 
@@ -123,7 +191,7 @@ def _signals_noted_in(tally: Tally) -> Iterator[None]:
             raise KeyboardInterrupt
         tally.signal = number
 
-    # One that is ignored, as in a job in the background, stays so. A terminal that is closed sends SIGHUP.
+    # Ignored signals stay ignored, as in a background job. A terminal that is closed sends SIGHUP.
     ends = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
     numbers = [number for number in ends if signal.getsignal(number) is not signal.SIG_IGN]
     previous = {number: signal.signal(number, note) for number in numbers}

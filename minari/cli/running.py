@@ -1,9 +1,4 @@
-"""Carries out a command: loads the module that does it, and tells what goes wrong in one line.
-
-The modules of the commands are loaded when their command runs and not before, so that ``minari
---help`` and a mistyped option answer without waiting for libraries that they have no use for. Their
-names are therefore given as text, to one function, and nothing imports them.
-"""
+"""Runs a command, and reports what goes wrong in one line."""
 
 from __future__ import annotations
 
@@ -11,51 +6,47 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from importlib import import_module
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import typer
 
-from minari.cli.terminal import complain, printable
+from minari.cli.terminal import echo, printable, warn
 from minari.errors import MinariError
 
 
-__all__ = ["UsageError", "carry_out", "for_each"]
+__all__ = ["UsageError", "for_each", "run_command"]
 
 T = TypeVar("T")
+Result = TypeVar("Result")
 
-_INTERRUPTED = 130  # 128 and the number of the signal, as shells have it
+_INTERRUPTED = 130  # 128 plus the number of the signal, as in shells
 
 
 class UsageError(MinariError, ValueError):
-    """Options that contradict each other, or have a value that means nothing."""
+    """Options that contradict each other, or have an invalid value."""
 
 
-def carry_out(module: str, function: str, /, **arguments: Any) -> None:
-    """Call a function of one of the modules beside this one.
-
-    Args:
-        module: its name, without the package.
-        function: its name.
-        **arguments: what it is called with.
+def run_command(command: Callable[[], Result]) -> Result:
+    """Call a function, with a line on standard error for its failure and for each warning.
 
     Raises:
-        typer.Exit: it failed, and that was said on standard error.
+        typer.Exit: it failed, which has been reported.
     """
-    with _failures_told(), _warnings_told():
-        getattr(import_module(f"minari.cli.{module}"), function)(**arguments)
+    with _failures_as_lines(), warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        return command()
 
 
 def for_each(items: Iterable[T], action: Callable[[T], None]) -> None:
     """Call a function for each item, whether or not it fails for another.
 
     Raises:
-        typer.Exit: it failed for one or several, and that was said on standard error.
+        typer.Exit: it failed for one or several, which has been reported.
     """
     worst = 0
     for item in items:
         try:
-            with _failures_told():
+            with _failures_as_lines():
                 action(item)
         except typer.Exit as failed:
             if failed.exit_code == _INTERRUPTED:
@@ -66,18 +57,18 @@ def for_each(items: Iterable[T], action: Callable[[T], None]) -> None:
 
 
 @contextmanager
-def _failures_told() -> Iterator[None]:
+def _failures_as_lines() -> Iterator[None]:
     try:
         yield
     except (typer.Exit, typer.Abort, BrokenPipeError):
         raise  # Typer ends the process properly for each of them.
     except KeyboardInterrupt:
-        complain("Interrupted.")
+        echo("Interrupted.", err=True)
         raise typer.Exit(_INTERRUPTED) from None
     except Exception as error:
         if os.environ.get("MINARI_DEBUG", "0") not in ("", "0"):
             raise
-        complain(f"Error: {_sentence(error)}")
+        echo(f"Error: {_sentence(error)}", err=True, style="red")
         raise typer.Exit(2 if isinstance(error, UsageError) else 1) from None
 
 
@@ -90,14 +81,6 @@ def _sentence(error: Exception) -> str:
     return f"{type(error).__name__}: {error} (this was not expected; MINARI_DEBUG=1 shows where it comes from)"
 
 
-@contextmanager
-def _warnings_told() -> Iterator[None]:
-    """Warnings as lines without the place in the code that they come from."""
-
-    def tell(message: Warning | str, *_: object, **__: object) -> None:
-        # Gymnasium begins its own with a colored "WARN:".
-        complain(f"Warning: {printable(str(message)).removeprefix('WARN: ')}")
-
-    with warnings.catch_warnings():
-        warnings.showwarning = tell
-        yield
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """Print a warning without the place in the code that it comes from."""
+    warn(printable(str(message)).removeprefix("WARN: "))  # with which Gymnasium begins its own, in color

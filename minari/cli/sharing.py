@@ -1,4 +1,4 @@
-"""The commands that move datasets: download, upload."""
+"""The commands that transfer datasets: download, upload."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from minari._base.addresses import plain_text
 from minari._base.settings import get_default_remote
 from minari._catalog.layout import dataset_exists, get_dataset_path
 from minari._model.dataset_id import DatasetId
-from minari.cli.credentials import credentials
-from minari.cli.listing import refuse_unknown
+from minari.cli.changing import refuse_unknown
+from minari.cli.options import read_credentials
 from minari.cli.progress import progress_bars
 from minari.cli.running import UsageError, for_each
-from minari.cli.terminal import complain, tell
+from minari.cli.terminal import echo
 from minari.storage.hosting import refuse_path
 from minari.storage.remotes import DEFAULT_REMOTE, get_cloud_storage, split_address
 
@@ -31,7 +31,7 @@ def download(
     max_workers: int,
     quiet: bool,
 ) -> None:
-    """Bring datasets from a remote, or each from its own where addresses are given."""
+    """Download datasets from a remote, or each from the remote that its address names."""
     addresses = [dataset for dataset in datasets if "://" in dataset]
     if remote is not None and addresses:
         raise UsageError(f"{addresses[0]} names its remote itself; leave out --remote, or give the id alone.")
@@ -41,23 +41,20 @@ def download(
         refuse_path(dataset_id)
         path = get_dataset_path(str(DatasetId.parse(dataset_id)))
         if dataset_exists(path) and not force:
-            tell(f"Dataset {dataset_id} is at {path} already; --force downloads it again.")
+            echo(f"Dataset {dataset_id} is at {path} already; --force downloads it again.")
             return
-        key = credentials(dataset if "://" in dataset else remote, token, key_path)
-        tell(f"Downloading {dataset_id} from {_name_of(source)}...")
+        name = "Farama servers" if source.rstrip("/") == DEFAULT_REMOTE else plain_text(source)
+        key = read_credentials(dataset if "://" in dataset else remote, token, key_path)
+        echo(f"Downloading {dataset_id} from {name}...")
         try:
             with progress_bars(quiet=quiet):
                 minari.download_dataset(dataset, force, remote=remote, token=key, max_workers=max_workers)
         except KeyboardInterrupt:
-            complain(f"What has come of {dataset_id} is kept; the same command goes on with the rest.")
+            echo(f"What has come of {dataset_id} is kept; the same command goes on with the rest.", err=True)
             raise
-        tell(f"Dataset {dataset_id} downloaded to {path}")
+        echo(f"Dataset {dataset_id} downloaded to {path}")
 
     for_each(dict.fromkeys(datasets), bring)
-
-
-def _name_of(remote: str) -> str:
-    return "Farama servers" if remote.rstrip("/") == DEFAULT_REMOTE else plain_text(remote)
 
 
 def upload(
@@ -71,18 +68,18 @@ def upload(
     max_workers: int,
     quiet: bool,
 ) -> None:
-    """Send datasets to a remote."""
+    """Upload datasets to a remote."""
     refuse_unknown(dataset_ids, "uploaded")
     address = get_default_remote() if remote is None else remote
-    key = credentials(address, token, key_path)
+    key = read_credentials(address, token, key_path)
     storage = get_cloud_storage(address, key)
 
     def send(dataset_id: str) -> None:
         if storage.has_dataset(dataset_id):
-            tell(f"Dataset {dataset_id} is on {storage.address} already.")
+            echo(f"Dataset {dataset_id} is on {storage.address} already.")
             return
         options: dict[str, Any] = {"verify": False} if no_verify else {}
-        tell(f"Uploading {dataset_id} to {storage.address}...")
+        echo(f"Uploading {dataset_id} to {storage.address}...")
         with progress_bars(quiet=quiet):
             minari.upload_dataset(
                 dataset_id,
@@ -93,6 +90,6 @@ def upload(
                 max_workers=max_workers,
                 **options,
             )
-        tell(f"Dataset {dataset_id} uploaded to {storage.address}")
+        echo(f"Dataset {dataset_id} uploaded to {storage.address}")
 
     for_each(dict.fromkeys(dataset_ids), send)

@@ -1,10 +1,8 @@
-"""``minari show``: what a dataset is, where it comes from, and how its episodes went."""
+"""``minari show``: the facts of a dataset and its environment, and the distribution of returns and lengths."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,62 +16,61 @@ from rich.table import Table
 from rich.text import Text
 
 from minari._base.settings import get_datasets_root
-from minari._catalog.layout import dataset_exists, get_dataset_path
 from minari._catalog.listing import did_you_mean_local
-from minari._model.dataset_id import DatasetId, dataset_id_at, is_dataset_id
+from minari._model.dataset_id import dataset_id_at
 from minari._model.env_spec import parse_env_spec
 from minari._model.metadata import DatasetMetadata
-from minari._model.metadata_json import texts_of
-from minari._storages.metadata_file import read_metadata
-from minari.cli.credentials import credentials
-from minari.cli.histogram import Distribution, histogram_lines
-from minari.cli.plain import plain
+from minari._storages.core import read_metadata
+from minari.cli.options import read_credentials
 from minari.cli.progress import progress_bars
-from minari.cli.tables import size_text
-from minari.cli.terminal import complain, open_console, page_width, printable
-from minari.dataset.description import DatasetStatistics, describe_env_spec, get_dataset_spec_dict
+from minari.cli.terminal import open_console, page_width, print_json, printable, warn
+from minari.dataset.description import DatasetStatistics, Fact, dataset_facts, env_facts
 from minari.dataset.minari_dataset import MinariDataset
-from minari.errors import DataPathError, DatasetNotFoundError, MinariError
+from minari.dataset.validation import find_data_path
+from minari.errors import DatasetNotFoundError, MinariError
 from minari.spaces.serialization import serialize_space
 from minari.storage.remotes import get_cloud_storage, split_address
 
 
-__all__ = ["show_dataset"]
+__all__ = ["Distribution", "histogram_lines", "show_dataset"]
 
-_BESIDE_VALUES = 32  # columns that the table of specs takes for names and lines
-_LONGEST_VALUE = 5_000  # letters
+_BESIDE_VALUES = 32  # columns of the table for titles and borders
+_LONGEST_VALUE = 5_000  # characters
 _LONGEST_DESCRIPTION = 20_000
-_WIDEST = 70  # columns of a histogram: longer bars say no more
-_MOST_COMPONENTS = 16  # of rewards, of which histograms are drawn
-_SIDE_BY_SIDE = 90  # columns, from which both histograms stand beside each other
+_WIDEST = 70  # columns of a histogram; longer bars are no clearer
+_MOST_COMPONENTS = 16  # of the rewards that have a histogram
+_SIDE_BY_SIDE = 90  # columns, from which histograms are side by side
+_BINS = 10
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+_FULL = "█"
 
 
 def show_dataset(dataset: str, as_json: bool, token: str | None, key_path: str | None, quiet: bool) -> None:
-    """Describe a dataset, of which only the metadata are fetched where it is on a remote.
+    """Print the description of a dataset; only the metadata is fetched if it is on a remote.
 
-    What the metadata say is shown even where the episodes cannot be read. The environment is not
-    made: a dataset that someone else wrote names the code that this would run.
+    The metadata is shown even if the episodes cannot be read. The environment is not created, since that would run
+    code that the author of the dataset chose.
     """
     page = _remote_page(dataset, token, key_path) if "://" in dataset else _local_page(dataset, quiet)
     if as_json:
         stored = {
             key: serialize_space(value) if isinstance(value, Space) else value for key, value in page.described.items()
         }
-        print(json.dumps(plain({**stored, **page.place, **_summaries(page.episodes)}), indent=2))
+        print_json({**stored, **page.place, **_summaries(page.episodes)})
         return
     _print_page(page)
 
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """What is shown of a dataset.
+    """Everything that is shown of a dataset.
 
     Attributes:
-        metadata: as they are stored.
-        described: the same as what is shown; spaces as such where the dataset could be opened.
-        place: the key and the value that say where it is.
-        download: what is to be downloaded to have it.
-        episodes: their returns and lengths, where they are here and can be read.
+        metadata: stored metadata.
+        described: metadata as shown; spaces are objects if the dataset could be opened.
+        place: key and value of its location.
+        download: argument of ``minari download``.
+        episodes: returns and lengths of the episodes, if they are local and readable.
     """
 
     metadata: DatasetMetadata
@@ -94,52 +91,41 @@ def _local_page(dataset: str, quiet: bool) -> _Page:
         with progress_bars(quiet=quiet):
             episodes = opened.statistics()
     except (MinariError, OSError) as error:
-        complain(f"Warning: The episodes cannot be read: {error}")
+        warn(f"The episodes cannot be read: {error}")
     described["dataset_id"] = dataset_id_at(data_path.absolute().parent, metadata.dataset_id)
     return _Page(metadata, described, {"data_path": str(data_path)}, str(described["dataset_id"]), episodes)
 
 
 def _remote_page(address: str, token: str | None, key_path: str | None) -> _Page:
     remote, dataset_id = split_address(address)
-    storage = get_cloud_storage(remote, credentials(address, token, key_path))
+    storage = get_cloud_storage(remote, read_credentials(address, token, key_path))
     metadata = DatasetMetadata.from_raw(storage.get_dataset_metadata(dataset_id), address)
     return _Page(metadata, {**metadata.raw, "dataset_id": dataset_id}, {"address": address}, address, None)
 
 
 def _data_path(dataset: str) -> Path:
-    """The folder of the data of a dataset that is given by its id or by its folder."""
-    if is_dataset_id(dataset) and dataset_exists(get_dataset_path(dataset)):
-        return get_dataset_path(dataset) / "data"
-    folder = Path(dataset).expanduser()
-    if dataset and folder.is_dir():
-        return folder / "data" if (folder / "data").is_dir() else folder
-    if dataset and folder.is_file():
-        raise DataPathError(f"{folder} is a file; give the folder of a dataset, or the id of a local one.")
-    if folder.is_absolute() or dataset.startswith((".", "~")):
-        raise DataPathError(f"There is no folder {folder}; give the folder of a dataset, or the id of a local one.")
-    raise DatasetNotFoundError(
-        f"There is no dataset {DatasetId.parse(dataset)} in {get_datasets_root()}; "
-        f"`minari list local --all` shows which there are.{did_you_mean_local(dataset)}"
-    )
+    """Return the data directory of a dataset that is given by id or directory."""
+    try:
+        return find_data_path(dataset)
+    except DatasetNotFoundError:
+        raise DatasetNotFoundError(
+            f"There is no dataset {dataset} in {get_datasets_root()}; `minari list local --all` shows which there "
+            f"are.{did_you_mean_local(dataset)}"
+        ) from None
 
 
 def _summaries(episodes: DatasetStatistics | None) -> dict[str, Any]:
     if episodes is None:
         return {}
+    returns = [Distribution.of(values).numbers() for _, values in _components(episodes.returns)]
     return {
-        "episode_returns": _distributions(episodes.returns),
+        "episode_returns": returns[0] if episodes.returns.ndim == 1 else returns,
         "episode_lengths": Distribution.of(episodes.lengths.astype(np.float64)).numbers(),
     }
 
 
-def _distributions(returns: npt.NDArray[np.float64]) -> Any:
-    """The numbers of the returns: a dict, or a list of one for each component of the rewards."""
-    components = [Distribution.of(values).numbers() for _, values in _components(returns)]
-    return components[0] if returns.ndim == 1 else components
-
-
 def _components(returns: npt.NDArray[np.float64]) -> list[tuple[str, npt.NDArray[np.float64]]]:
-    """Each component of the returns, after what is added to its title."""
+    """Return a suffix of the title and the values, for each component of the returns."""
     if returns.ndim == 1:
         return [("", returns)]
     components = returns.reshape(len(returns), -1).T
@@ -147,80 +133,53 @@ def _components(returns: npt.NDArray[np.float64]) -> list[tuple[str, npt.NDArray
     return [(f", component {name}", values) for name, values in zip(names, components, strict=True)]
 
 
-def _env_description(metadata: DatasetMetadata) -> dict[str, str]:
+def _env_facts(metadata: DatasetMetadata) -> list[Fact]:
     if metadata.env_spec_json is None:
-        return {}
+        return []
     try:
-        return describe_env_spec(parse_env_spec(metadata.env_spec_json))
+        return env_facts(parse_env_spec(metadata.env_spec_json))
     except MinariError as error:
-        complain(f"Warning: {error}")
-        return {}
+        warn(str(error))
+        return []
 
 
 def _print_page(page: _Page) -> None:
-    described, episodes, env = page.described, page.episodes, _env_description(page.metadata)
+    described, episodes, env = page.described, page.episodes, _env_facts(page.metadata)
     command = f"minari download {page.download}"
-    # The line with the download command stays whole, so that it can be copied.
+    # The download command is not wrapped, so that it can be copied.
     console = open_console(width=max(page_width(), len(command) + _BESIDE_VALUES))
     console.print(_heading(str(described["dataset_id"])))
     if described.get("description"):
-        console.print(_heading("\nDescription"), _description(described["description"]))
-    specs = {**get_dataset_spec_dict(described), "Download": command, **_further(described)}
-    console.print(_heading("\nDataset Specs"), _spec_table(specs))
+        text = printable(_cut(str(described["description"]), _LONGEST_DESCRIPTION))
+        console.print(_heading("\nDescription"), Markdown(text, hyperlinks=False))  # links show where they lead
+    # The environment has a table of its own.
+    facts = [fact for fact in dataset_facts(described) if fact.key != "env_spec"]
+    after_version = 1 + [fact.key for fact in facts].index("minari_version")
+    facts.insert(after_version, Fact("download", "Download", command))
+    console.print(_heading("\nDataset Specs"), _fact_table(facts))
     if env:
-        console.print(_heading("\nEnvironment Specs"), _spec_table(env))
+        console.print(_heading("\nEnvironment Specs"), _fact_table(env))
     if episodes is not None and episodes.lengths.size:
         console.print()
         console.print(_histograms(episodes, console.width, console.options.ascii_only))
 
 
-def _description(text: object) -> Markdown:
-    """The description, whose links show where they lead."""
-    return Markdown(printable(_cut(str(text), _LONGEST_DESCRIPTION)), hyperlinks=False)
-
-
 def _cut(text: str, length: int) -> str:
-    """A text that is not longer than somebody reads, as the time for laying out may grow with its square."""
+    """Truncate text, as the time for layout may grow with the square of its length."""
     return text if len(text) <= length else f"{text[:length]}…"
-
-
-def _further(described: Mapping[str, Any]) -> dict[str, str]:
-    """What not every dataset has."""
-    further: dict[str, str] = {}
-    if described.get("dataset_size") is not None:
-        size = described["dataset_size"]
-        told = size_text(size) if isinstance(size, (int, float)) else f"{size} MB"
-        further["Size"] = f"{told} ({described.get('data_format') or 'hdf5'})"
-    if "compression" in described:
-        choice = described["compression"]
-        by_column = choice.items() if isinstance(choice, dict) else [("all columns", choice)]
-        further["Compression"] = ", ".join(f"{column}: {codec}" for column, codec in by_column)
-    scores = [described.get(f"ref_{name}_score") for name in ("min", "max")]
-    if any(score is not None for score in scores):
-        further["Reference Scores"] = f"min {scores[0]}, max {scores[1]}"
-    for key, title in (("requirements", "Requirements"), ("combined_datasets", "Combined From")):
-        if described.get(key):
-            further[title] = ", ".join(texts_of(described[key]))
-    return further
 
 
 def _heading(text: str) -> Text:
     return Text(printable(text), style="bold")
 
 
-def _spec_table(specs: Mapping[str, str]) -> Table:
+def _fact_table(facts: Iterable[Fact]) -> Table:
     table = Table(show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in specs.items():
-        table.add_row(name, _without_markdown(printable(value)))
+    for fact in facts:
+        table.add_row(fact.title, " ".join(_cut(printable(fact.text), _LONGEST_VALUE).split()))
     return table
-
-
-def _without_markdown(value: str) -> str:
-    """The text of a cell, which is Markdown as far as links and code go."""
-    linked = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", _cut(value, _LONGEST_VALUE))
-    return " ".join(linked.replace("`", "").split())
 
 
 def _histograms(episodes: DatasetStatistics, width: int, ascii_only: bool) -> RenderableType:
@@ -243,3 +202,103 @@ def _histogram(title: str, values: npt.NDArray[np.float64], width: int, ascii_on
     return Text.assemble(
         (f"{title}\n", "bold"), f"{Distribution.of(values).summary()}\n", "\n".join(lines), no_wrap=True
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """Summary of numbers.
+
+    >>> Distribution.of(np.array([1.0, 3.0])).summary()
+    'min 1  mean 2  max 3  std 1'
+
+    Attributes:
+        count: number of finite values.
+        minimum, mean, maximum, std: statistics of the finite values; NaN if there are none.
+    """
+
+    count: int
+    minimum: float
+    mean: float
+    maximum: float
+    std: float
+
+    @classmethod
+    def of(cls, values: npt.NDArray[np.float64]) -> Distribution:
+        """Summarize an array of shape (n,)."""
+        finite = values[np.isfinite(values)]
+        if not finite.size:
+            return cls(0, np.nan, np.nan, np.nan, np.nan)
+        mean, std = float(finite.mean()), float(finite.std())
+        return cls(finite.size, float(finite.min()), mean, float(finite.max()), std)
+
+    def numbers(self) -> dict[str, float]:
+        """Return the statistics by name, in the order in which they are shown."""
+        return {"min": self.minimum, "mean": self.mean, "max": self.maximum, "std": self.std}
+
+    def summary(self) -> str:
+        """Return the statistics as one line."""
+        return "  ".join(f"{name} {_short(value)}" for name, value in self.numbers().items())
+
+
+def histogram_lines(values: npt.NDArray[np.float64], width: int, *, ascii_only: bool = False) -> list[str]:
+    """Return a histogram, one line per bin.
+
+    The bins of integers are ranges of integers, others are half-open intervals, except the last one. Values that are
+    not finite are counted on a separate line, without a bar.
+
+    >>> for line in histogram_lines(np.array([1.0, 1.0, 2.0]), 16):
+    ...     print(line)
+    1 │███████████ 2
+    2 │█████▌ 1
+
+    Args:
+        values: array of shape (n,).
+        width: maximum length of a line.
+        ascii_only: draw with ``#``.
+    """
+    finite = values[np.isfinite(values)]
+    lines: list[str] = []
+    if finite.size:
+        # Beyond 2**53, every float is an integer, and not every integer is a float.
+        is_whole = np.all(finite == np.round(finite)) and np.abs(finite).max() < 2**53
+        labels, counts = _whole_bins(finite) if is_whole else _bins(finite)
+        label_width, number_width = max(map(len, labels)), len(str(max(counts)))
+        room = max(width - label_width - number_width - 3, 1)
+        axis = "|" if ascii_only else "│"
+        for label, count in zip(labels, counts, strict=True):
+            lines.append(f"{label:>{label_width}} {axis}{_bar(count / max(counts), room, ascii_only)} {count}")
+    if finite.size < values.size:
+        lines.append(f"not finite: {values.size - finite.size}")
+    return lines
+
+
+def _whole_bins(values: npt.NDArray[np.float64]) -> tuple[list[str], list[int]]:
+    low, high = int(values.min()), int(values.max())
+    step = -(-(high - low + 1) // _BINS)
+    starts = range(low, high + 1, step)
+    places = ((values - low) // step).astype(np.int64)
+    counts = np.bincount(places, minlength=len(starts)).tolist()
+    if step == 1:
+        return [str(start) for start in starts], counts
+    return [f"{start} to {min(start + step - 1, high)}" for start in starts], counts
+
+
+def _bins(values: npt.NDArray[np.float64]) -> tuple[list[str], list[int]]:
+    if values.min() == values.max():
+        return [_short(float(values[0]))], [values.size]
+    counts, edges = np.histogram(values, bins=_BINS)
+    pairs = zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
+    return [f"{_short(low)} to {_short(high)}" for low, high in pairs], counts.tolist()
+
+
+def _bar(share: float, room: int, ascii_only: bool) -> str:
+    """Return a bar, which is visible for every share above zero."""
+    if ascii_only:
+        return "#" * max(round(share * room), share > 0)
+    eighths = max(round(share * room * 8), share > 0)
+    return _FULL * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
+
+
+def _short(value: float) -> str:
+    """Format a number with up to four significant digits."""
+    return f"{value:.4g}" if abs(value) < 1000 or abs(value) >= 1e9 else f"{value:.0f}"

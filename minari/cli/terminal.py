@@ -1,12 +1,15 @@
-"""Writes to standard output and standard error: for people where they are terminals, plain text where not."""
+"""Output: lines, tables and JSON, without anything that could deceive a reader or direct a terminal."""
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import re
 import sys
+from collections.abc import Iterable, Mapping
 from io import TextIOWrapper
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from minari._base.lazy import LazyModule
 
@@ -17,23 +20,37 @@ if TYPE_CHECKING:
     import rich.segment
     import rich.text
 else:
-    rich = LazyModule("rich")  # commands that print lines of text only do not wait for it
+    rich = LazyModule("rich")  # not loaded by commands that print only lines of text
 
 
-__all__ = ["complain", "open_console", "page_width", "printable", "show", "tell"]
+__all__ = [
+    "UNKNOWN",
+    "as_json",
+    "counted",
+    "echo",
+    "open_console",
+    "page_width",
+    "print_json",
+    "printable",
+    "show",
+    "warn",
+]
 
-_ANY_WIDTH = 100_000  # columns: more than any table has
-_PAGE_WIDTH = 110  # columns, where nothing says how wide the output is
+#: Stands in a table for a value that is missing.
+UNKNOWN = "–"
+
+_ANY_WIDTH = 100_000  # columns; wider than any table
+_PAGE_WIDTH = 110  # columns, if the width of the output is unknown
 _ESCAPE_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
-# Control characters, separators of lines and paragraphs, what turns the direction of writing or is not seen, and halves
-# of surrogate pairs.
+# Control characters, line and paragraph separators, invisible characters and those that change the writing direction,
+# and halves of surrogate pairs.
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
 
 
 def open_console(*, stderr: bool = False, width: int | None = None) -> rich.console.Console:
-    """A console that prints texts as they are: no markup, no emoji, no colors of its own choice."""
+    """Return a console that prints text as it is: no markup, no emoji, no automatic colors."""
     _accept_any_letter(sys.stderr if stderr else sys.stdout)
     console = rich.console.Console(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
     console.push_render_hook(_only_printable())
@@ -41,13 +58,13 @@ def open_console(*, stderr: bool = False, width: int | None = None) -> rich.cons
 
 
 def _accept_any_letter(stream: TextIO) -> None:
-    """See to it that a name which the encoding of the terminal lacks does not end the command."""
+    """Replace characters that the encoding of the terminal lacks, which would end the command otherwise."""
     if isinstance(stream, TextIOWrapper):
         stream.reconfigure(errors="replace")
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number with the noun that it counts.
+    """Return a number with its noun, singular or plural.
 
     >>> counted(1, "episode"), counted(0, "episode")
     ('1 episode', '0 episodes')
@@ -55,24 +72,56 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def tell(text: str) -> None:
-    """Print one line on standard output, however long it is."""
-    _accept_any_letter(sys.stdout)
-    print(printable(text), flush=True)
+def echo(text: str, *, err: bool = False, style: str = "") -> None:
+    """Print text as one line that does not wrap; on standard error, line breaks become spaces.
+
+    Args:
+        text: the line.
+        err: print on standard error.
+        style: color on standard error, if that is a terminal.
+    """
+    if err:
+        line = " ".join(printable(text).split())
+        open_console(stderr=True).print(rich.text.Text(line, style=style), soft_wrap=True)
+    else:
+        _accept_any_letter(sys.stdout)
+        print(printable(text), flush=True)
 
 
-def complain(text: str) -> None:
-    """Print one line on standard error, however long it is and however many lines the text has."""
-    style = "red" if text.startswith("Error") else "yellow" if text.startswith("Warning") else ""
-    line = " ".join(printable(text).split())
-    open_console(stderr=True).print(rich.text.Text(line, style=style), soft_wrap=True)
+def warn(text: str) -> None:
+    """Print a warning as one line on standard error."""
+    echo(f"Warning: {text}", err=True, style="yellow")
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON that every program reads."""
+    print(json.dumps(as_json(value), indent=2))
+
+
+def as_json(value: Any) -> Any:
+    """Return the JSON value for a value of the metadata.
+
+    Sets become sorted lists. Numbers that are not finite become null, as JSON has neither infinity nor NaN;
+    they stay inside the description of a space, which is text.
+
+    >>> as_json({"author": {"Grace", "Ada"}, "ref_max_score": float("inf")})
+    {'author': ['Ada', 'Grace'], 'ref_max_score': None}
+    """
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): as_json(item) for key, item in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return sorted(map(as_json, value), key=str)
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return [as_json(item) for item in value]
+    return value
 
 
 def show(renderable: rich.console.RenderableType) -> None:
-    """Print on standard output, as wide as the terminal, and wider where a word would not fit.
+    """Print a renderable on standard output, as wide as the terminal, or wider if a word would not fit.
 
-    Where the output is no terminal and ``COLUMNS`` does not say how wide it is, it is as wide as the
-    renderable would like to be.
+    If the output is not a terminal and ``COLUMNS`` is not set, the renderable has its natural width.
     """
     console = open_console()
     needed = rich.measure.Measurement.get(console, console.options.update(width=_ANY_WIDTH), renderable)
@@ -81,7 +130,7 @@ def show(renderable: rich.console.RenderableType) -> None:
 
 
 def page_width() -> int:
-    """How wide running text may be, in columns."""
+    """Return the width of running text, in columns."""
     console = open_console()
     return console.width if _has_width(console) else _PAGE_WIDTH
 
@@ -91,10 +140,10 @@ def _has_width(console: rich.console.Console) -> bool:
 
 
 def printable(text: str) -> str:
-    r"""Return a text without the characters by which a dataset's metadata could direct a terminal or deceive a reader.
+    r"""Return text without the characters with which metadata could control a terminal or deceive a reader.
 
-    Colors are left out. Of other control characters, and of those that turn the direction of writing, it is
-    shown that something was there.
+    Colors are removed. Other control characters, and characters that change the writing direction, become
+    replacement characters.
 
     >>> printable("\x1b[31mred\x1b[0m and \x07")
     'red and �'
@@ -103,7 +152,7 @@ def printable(text: str) -> str:
 
 
 class _Printable:
-    """A renderable as another one, with :func:`printable` texts."""
+    """A renderable whose text passes through :func:`printable`."""
 
     def __init__(self, renderable: rich.console.RenderableType) -> None:
         self._renderable = renderable
@@ -116,7 +165,7 @@ class _Printable:
 
 
 def _only_printable() -> rich.console.RenderHook:
-    """What whatever a console prints passes through, wherever it comes from."""
+    """Return a hook that makes everything that a console prints :func:`printable`."""
 
     class OnlyPrintable(rich.console.RenderHook):
         def process_renderables(

@@ -1,8 +1,7 @@
-"""``minari validate``: whether datasets are sound."""
+"""``minari validate``: checks of datasets, and their repair."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 import typer
@@ -12,8 +11,8 @@ from minari._base.settings import get_listed_root
 from minari._catalog.listing import did_you_mean_local, walk_catalog
 from minari.cli.progress import progress_bars
 from minari.cli.running import UsageError, for_each
-from minari.cli.terminal import counted, tell
-from minari.dataset.validation import Finding, Report, repair
+from minari.cli.terminal import counted, echo, print_json
+from minari.dataset.validation import Report, repair
 from minari.errors import DatasetNotFoundError
 
 
@@ -25,10 +24,12 @@ _PLURALS = {"error": "errors", "warning": "warnings", "note": "notes"}
 def validate(
     datasets: Sequence[str] | None, every: bool, checksums: bool, fix: bool, as_json: bool, quiet: bool
 ) -> None:
-    """Validate datasets, and end with the status 1 where one of them has errors."""
+    """Validate datasets, and exit with status 1 if one of them has errors."""
     if every == bool(datasets):
-        raise UsageError("Give the ids or folders of datasets, or --all for all that are here.")
-    names = list(dict.fromkeys(datasets or _local_datasets()))
+        raise UsageError("Give the ids or directories of datasets, or --all for all local ones.")
+    if every:  # including damaged ones
+        datasets = sorted(entry.id for entry in walk_catalog(get_listed_root()) if entry.is_dataset)
+    names = list(dict.fromkeys(datasets or ()))
     reports: list[Report] = []
 
     def examine(name: str) -> None:
@@ -41,7 +42,7 @@ def validate(
         reports.append(report)
         if not as_json:
             for line in [*done, *_lines(report)]:
-                tell(line)
+                echo(line)
         if not report.ok:
             raise typer.Exit(1)
 
@@ -49,12 +50,7 @@ def validate(
         for_each(names, examine)
     finally:
         if as_json:
-            print(json.dumps([report.as_dict() for report in reports], indent=2))
-
-
-def _local_datasets() -> list[str]:
-    """The ids of all local datasets, the damaged ones included."""
-    return sorted(folder.id for folder in walk_catalog(get_listed_root()) if folder.is_dataset)
+            print_json([report.as_dict() for report in reports])
 
 
 def _lines(report: Report) -> list[str]:
@@ -64,9 +60,5 @@ def _lines(report: Report) -> list[str]:
     verdict = "sound" if report.ok else "damaged"
     return [
         f"{report.dataset}: {verdict}, {counted(report.episodes, 'episode')} read{f', {counts}' if counts else ''}",
-        *(_line(finding) for finding in report.findings),
+        *(f"  {finding.level:8}{' '.join(finding.message.split())}" for finding in report.findings),
     ]
-
-
-def _line(finding: Finding) -> str:
-    return f"  {finding.level:8}{' '.join(finding.message.split())}"

@@ -1,7 +1,7 @@
-"""The values of a space over an episode, in columns that grow.
+"""The values of a space over an episode, in growing columns.
 
-Appending copies the values of a step and does nothing else. Whatever is odd about a value, it is
-kept, and looked at when the episode is stored.
+Appending only copies the values of a step. Unusual values are kept as they are, and examined when the episode
+is stored.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ class GrowingColumn(Protocol):
     """The values of one node of a space, step by step."""
 
     def append(self, value: Any) -> None:
-        """Keep the value of one more step."""
+        """Append the value of one more step."""
 
     def cut(self, rows: int) -> None:
-        """Forget the values after the first ``rows``."""
+        """Drop the values after the first ``rows``."""
 
     def values(self) -> Any:
-        """The values so far, column by column."""
+        """Return the values so far, column by column."""
 
     def clear(self) -> None:
-        """Begin again without values, and leave those alone that were handed out."""
+        """Start again without values, leaving those already returned unchanged."""
 
 
 class _ArrayColumn:
-    """Arrays of numbers of one shape and dtype, one after the other."""
+    """Arrays of numbers of one shape and dtype."""
 
     def __init__(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
         self._dtype, self._shape = dtype, shape
-        # Bytes that are joined in the end take half the time of rows that are set in an array.
+        # Joining bytes at the end takes half the time of assigning rows of an array.
         self._rows: list[bytes] = []
         self._odd: list[Any] | None = None  # the values, once one did not fit
 
@@ -60,7 +60,7 @@ class _ArrayColumn:
         if self._odd is None:
             is_plain = isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and value.shape == self._shape
             if is_plain and (value.dtype == self._dtype or not self._rows):
-                # The environment may have another dtype than its space; what it returns is what counts.
+                # The dtype may differ from that of the space; the returned value is recorded.
                 self._dtype = value.dtype
                 self._rows.append(value.tobytes())
                 return
@@ -68,7 +68,7 @@ class _ArrayColumn:
         self._odd.append(value)
 
     def _array(self) -> npt.NDArray[Any]:
-        joined = bytearray().join(self._rows)  # no bytes, as an array of these could not be written to
+        joined = bytearray().join(self._rows)  # not bytes, whose arrays would be read-only
         return np.frombuffer(joined, self._dtype).reshape(len(self._rows), *self._shape)
 
     def cut(self, rows: int) -> None:
@@ -156,11 +156,11 @@ class _TupleColumn:
 
 
 def growing_column(space: gym.Space[Any], notes: list[str]) -> GrowingColumn:
-    """The column for the values of a space.
+    """Return the column for the values of a space.
 
     Args:
         space: the space.
-        notes: where the column says what it leaves out.
+        notes: list to which the column adds the reasons for omitted values.
     """
     if isinstance(space, gym.spaces.Dict):
         return _DictColumn(space, notes)
@@ -172,10 +172,11 @@ def growing_column(space: gym.Space[Any], notes: list[str]) -> GrowingColumn:
 
 
 def kept(value: Any) -> Any:
-    """A copy that stays what it is when the environment goes on working with its own memory.
+    """Return a copy that stays unchanged when the environment modifies its own memory.
 
-    What has an array to give (tensors, memory views, handles of other libraries) is kept as that array,
-    since copies of such objects may share memory. Of what cannot be copied, only the reason is kept.
+    An object that provides an array (tensors, memory views, handles of other libraries) is copied as that
+    array, since copies of such objects may share memory. If a value cannot be copied, only the reason is
+    kept.
     """
     kind = type(value)
     if kind in IMMUTABLE:
@@ -186,11 +187,11 @@ def kept(value: Any) -> Any:
 
 
 def _kept_once(value: Any, memo: dict[int, Any]) -> Any:
-    """A copy of a value, in which each part that cannot be copied is replaced by the reason.
+    """Return a copy of a value in which each part that cannot be copied is replaced by the reason.
 
     Args:
-        value: of any kind.
-        memo: the copies of containers that were met, by their ids.
+        value: any value.
+        memo: copies of the containers already visited, by their ids.
     """
     if type(value) in IMMUTABLE:
         return value
@@ -199,7 +200,7 @@ def _kept_once(value: Any, memo: dict[int, Any]) -> Any:
     memo[id(value)] = Unkept(value, "it contains itself")
     try:
         copied = _copied(value, memo)
-    except Exception as error:  # objects of others may refuse for any reason, and a step must go on
+    except Exception as error:  # objects may raise anything, and a step must not fail
         copied = Unkept.because(value, error)
     memo[id(value)] = copied
     return copied
@@ -222,7 +223,7 @@ def _copied(value: Any, memo: dict[int, Any]) -> Any:
 
 
 def private(value: Any) -> Any:
-    """The value in memory of its own, and of the same types; itself where it cannot be copied."""
+    """Return the value in its own memory, with the same types; unchanged if it cannot be copied."""
     kind = type(value)
     if kind in IMMUTABLE:
         return value
@@ -234,12 +235,12 @@ def private(value: Any) -> Any:
         return kind(map(private, value))
     try:
         return copy.deepcopy(value)
-    except Exception:  # objects of others may refuse for any reason, and a step must go on
+    except Exception:  # objects may raise anything, and a step must not fail
         return value
 
 
 def last_row(values: Any) -> Any:
-    """A copy of the value of the last step, from values column by column."""
+    """Return a copy of the value of the last step, from values column by column."""
     if isinstance(values, dict):
         return {key: last_row(part) for key, part in values.items()}
     if isinstance(values, tuple):
@@ -248,7 +249,7 @@ def last_row(values: Any) -> Any:
 
 
 def last_info(infos: Mapping[str, Any]) -> dict[str, Any]:
-    """The info of the last step, from infos key by key; the values are those of the infos."""
+    """Return the info of the last step, from infos key by key, without copying values."""
     info: dict[str, Any] = {}
     for key, values in infos.items():
         if not isinstance(values, dict):

@@ -23,8 +23,8 @@ from minari._storages.base import PathLike
 from minari.data_collector.callbacks import EpisodeMetadataCallback, StepDataCallback
 from minari.data_collector.columns import kept, last_info, last_row, private
 from minari.data_collector.episode_buffer import EpisodeBuffer
-from minari.data_collector.episode_queue import Medium, PendingEpisodes
-from minari.data_collector.exit_handlers import leave, tell, watch
+from minari.data_collector.episode_queue import Medium, Note, PendingEpisodes
+from minari.data_collector.exit_handlers import leave, warn_unsaved, watch
 from minari.data_collector.recorder import EpisodeRecorder, RecordedValues
 from minari.dataset.from_buffers import DatasetDescription, EnvLike
 from minari.dataset.minari_dataset import MinariDataset
@@ -34,64 +34,63 @@ from minari.spaces.serialization import serialize_space
 
 __all__ = ["AUTOSEED_BIT_SIZE", "DataCollector", "EpisodeBuffer"]
 
-#: Environments that use NumPy's legacy seeding take no more than 32 bits.
+#: Environments that use NumPy's legacy seeding accept at most 32 bits.
 AUTOSEED_BIT_SIZE = 32
 
 _AUTOSEED_OPTION = "minari_autoseed"
 OnError: TypeAlias = Literal["raise", "skip"]
 
-_FIRST_LOOK = 256  # steps of an episode after which it is looked how large they are
+_FIRST_LOOK = 256  # steps of an episode after which their size is measured
 
 
 class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
-    """Records the episodes of an environment, to make a dataset of them.
+    """Recorder of the episodes of an environment, from which datasets are created.
 
-    The environment is used as always: its values are returned untouched. Recording a step copies
-    its values and nothing else; spaces are checked when an episode ends. Finished episodes are written
-    to a hidden directory of the catalogue when many steps have come together, and five seconds after
-    they have ended at the latest, whatever the program does meanwhile. When the program ends before they
-    are saved, however that comes about, ``minari recover`` makes a dataset of them.
+    Use the environment as usual: its values are returned unchanged. Recording a step only copies its values;
+    spaces are checked when an episode ends. Finished episodes are written to a hidden directory of the
+    catalog when enough steps have accumulated, and at the latest five seconds after they have ended, whatever
+    the program is doing. If the program ends before they are saved, for any reason, ``minari recover``
+    creates a dataset from them.
 
-    An episode that cannot be stored is named in a warning when it ends, and stays in memory apart from
-    the others; see :meth:`discard_episode` and ``on_error`` of :meth:`create_dataset`.
+    An episode that cannot be stored is reported by a warning when it ends, and stays in memory separately;
+    see :meth:`discard_episode` and ``on_error`` of :meth:`create_dataset`.
 
     Args:
         env: the environment.
-        step_data_callback: a class like :class:`~minari.StepDataCallback`; says what is recorded of a step.
-        episode_metadata_callback: a class like :class:`~minari.EpisodeMetadataCallback`; describes episodes.
-        record_infos: whether the info dicts are recorded.
-        observation_space: of what is recorded, where the callback changes it.
-        action_space: likewise.
-        data_format: of the dataset, by default ``"hdf5"``.
-        jpeg_encoding: store frames as JPEG, which loses detail.
+        step_data_callback: a class like :class:`~minari.StepDataCallback` that selects what to record of a step.
+        episode_metadata_callback: a class like :class:`~minari.EpisodeMetadataCallback` that describes episodes.
+        record_infos: True to record the info dicts.
+        observation_space: space of the recorded observations, if the callback changes it.
+        action_space: space of the recorded actions, if the callback changes it.
+        data_format: format of the dataset, by default ``"hdf5"``.
+        jpeg_encoding: True to store frames as JPEG, which is lossy.
         compression: a codec such as ``"gzip"`` or ``"gzip:9"``, for all columns or for some
-            (``{"observations/pixels": "gzip:9"}``). Unless it is said, frames are compressed without
-            loss, and nothing else is.
-        buffer_steps: how many steps may be in memory; with so many, those of the running episode
-            included, or with 64 MiB, the finished episodes are written to disk, and so they are five
-            seconds after the first of them has ended.
-        root: of the catalogue; by default that of ``MINARI_DATASETS_PATH``.
-        resume: the name of a recording to go on with, as ``minari recover`` lists it. Its episodes come first,
-            and its format is used.
-        max_buffer_steps: the name that ``buffer_steps`` had before 0.5.
-        max_buffer_episodes: has no effect any more.
+            (``{"observations/pixels": "gzip:9"}``). By default, only frames are compressed, without loss.
+        buffer_steps: maximum number of steps in memory, including those of the current episode. At this
+            number, at 64 MiB, or five seconds after the first of them has ended, finished episodes are
+            written to disk.
+        root: root of the catalog; by default that of ``MINARI_DATASETS_PATH``.
+        resume: name of a recording to continue, as listed by ``minari recover``. Its episodes come first, and
+            its format is used.
+        max_buffer_steps: name of ``buffer_steps`` before 0.5.
+        max_buffer_episodes: ignored.
 
     Warns:
-        UserWarning: an observation or action lies outside its space, said once a leaf when the first such
+        UserWarning: an observation or action lies outside its space: once per leaf when the first such
             episode ends, and with the number of steps and the worst value when the recording is saved or
-            closed, where there were more; it is recorded all the same. Or an episode cannot be stored, or
-            nothing can be written yet.
+            closed, if there are more; it is recorded anyway. Or an episode cannot be stored, or writing is
+            currently not possible.
 
     Raises:
-        TypeError: ``env`` is a vector environment, or a callback is an instance and no class.
-        ArgumentError: ``buffer_steps`` is not a whole number of at least 1.
-        SpaceError: a space is none.
+        TypeError: ``env`` is a vector environment, or a callback is an instance instead of a class.
+        ArgumentError: ``buffer_steps`` is not a positive integer.
+        SpaceError: a space argument is not a space.
         UnknownFormatError: there is no such format.
-        UnknownSpaceError: a space, or one in it, is of a type that nothing tells how to store.
-        CompressionError: the format does not have the codec, or there is no such column.
-        DatasetNotFoundError: there is no recording to resume of that name.
-        DatasetBusyError: the recording to resume is in use by a program that is alive.
-        CombineError: the recording to resume is of another environment, or has other spaces or another format.
+        UnknownSpaceError: a space, or one inside it, has a type without a codec.
+        CompressionError: the format does not support the codec, or there is no such column.
+        DatasetNotFoundError: there is no recording with the name ``resume``.
+        DatasetBusyError: the recording to resume is in use by a running program.
+        CombineError: the recording to resume has a different environment, spaces or format.
 
     Example:
         >>> import gymnasium as gym, minari
@@ -145,13 +144,13 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         self._observation_space = env.observation_space if observation_space is None else observation_space
         self._action_space = env.action_space if action_space is None else action_space
         for space in (self._observation_space, self._action_space):
-            serialize_space(space)  # what cannot be stored is refused before the first step
+            serialize_space(space)  # rejects unsupported spaces before the first step
         if max_buffer_steps is not None:
             _deprecated("max_buffer_steps", "buffer_steps")
             buffer_steps = max_buffer_steps
         if max_buffer_episodes is not None:
             _deprecated("max_buffer_episodes", "buffer_steps")
-        get_listed_root(root)  # so that a root which can be none is refused before the first step
+        get_listed_root(root)  # rejects an invalid root before the first step
         self._root = root
         medium = Medium(self._observation_space, self._action_space, env.spec, data_format, jpeg_encoding, compression)
         self._pending = PendingEpisodes(
@@ -160,23 +159,23 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         self._recorder = EpisodeRecorder(self._observation_space, self._action_space)
         self._recorded = RecordedValues(step_callback, record_infos, self._recorder.checked_info)
         self._outside = OutsideValues(self._observation_space, self._action_space)
-        self._room = 0  # how many steps the running episode can have before finished ones must be written
+        self._room = 0  # number of steps that the current episode may have before finished ones must be written
         self._resets_itself = _has_wrapper(env, Autoreset)
         self._was_reset = False
-        self._done = False  # whether the last step ended an episode of the environment
-        # What the last step recorded; the next episode begins with it where nobody resets.
+        self._done = False  # True if the last step ended an episode of the environment
+        # Recorded by the last step; the next episode begins with it unless the environment is reset.
         self._last: tuple[Any, dict[str, Any]] = None, {}
-        watch(self)
+        watch(self, self._pending, self._recorder)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Reset the environment; a running episode ends here, truncated unless it has terminated.
+        """Reset the environment; the current episode ends here, truncated unless it has terminated.
 
         Args:
-            seed: for the environment; chosen at random, and recorded, where none is given.
-            options: for the environment; ``{"minari_autoseed": False}`` resets without a seed.
+            seed: seed of the environment; chosen at random, and recorded, if not given.
+            options: options of the reset; ``{"minari_autoseed": False}`` resets without a seed.
 
         Returns:
-            What the environment returned.
+            The result of the environment.
         """
         check_seed("seed", seed)
         if options is not None and not isinstance(options, Mapping):
@@ -193,23 +192,25 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
-        """Step the environment and record what it returns.
+        """Step the environment and record the result.
 
-        Where a callback changes ``terminated`` or ``truncated``, what it says decides where the recorded
-        episode ends. After the end of an episode a step without a reset begins a new one, from the last
-        observation and info that were recorded; an environment with Gymnasium's ``Autoreset`` is reset by the
-        step after its own end, which is recorded as such.
+        If a callback changes ``terminated`` or ``truncated``, its values determine where the recorded episode
+        ends. After the end of an episode, a step without a reset begins a new one, from the last recorded
+        observation and info; an environment with Gymnasium's ``Autoreset`` is reset by the step after its own
+        end, which is recorded as a reset.
 
         Returns:
-            What the environment returned.
+            The result of the environment.
         """
         recorder, recorded = self._recorder, self._recorded
         if not recorder.started:
             if not self._was_reset:
                 raise gym.error.ResetNeeded("Cannot record a step before the first reset; call reset() first.")
-            self._end_episode()  # where an interruption came in between
+            self._end_episode()  # if an interruption occurred in between
             if self._resets_itself and self._done:
-                return self._step_that_resets(action)
+                result = self.env.step(action)
+                self._start_episode(*self._recorded.of_reset(self.env, result[0], result[4]), None, None)
+                return result
             self._start_episode(*self._last, None, None)
         try:
             if recorded.are_returned:
@@ -219,7 +220,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
                 if not recorded.with_infos:
                     info = {}
             else:
-                # The environment may write into the action, and the callback is to see what was given. Comparing
+                # The environment may modify the action, and the callback should get the original one. Comparing
                 # bytes takes a quarter of the time of a copy.
                 is_array = type(action) is np.ndarray and not action.dtype.hasobject
                 given = action.tobytes() if is_array else private(action)
@@ -234,17 +235,12 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         except BaseException:
             recorder.drop_half_step()
             raise
-        # An environment that resets itself goes on elsewhere, whatever a callback says.
+        # An environment that resets itself continues elsewhere, regardless of a callback.
         if terminated or truncated or (self._resets_itself and (result[2] or result[3])):
             self._done = bool(result[2] or result[3])
             self._end_episode()
         elif steps >= self._room:
             self._make_room(steps, (observation, action, info))
-        return result
-
-    def _step_that_resets(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
-        result = self.env.step(action)
-        self._start_episode(*self._recorded.of_reset(self.env, result[0], result[4]), None, None)
         return result
 
     def _start_episode(self, observation: Any, info: Any, seed: int | None, options: dict[str, Any] | None) -> None:
@@ -253,14 +249,14 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         self._room = min(self._pending.room, _FIRST_LOOK)
 
     def _make_room(self, steps: int, values: Any) -> None:
-        """Write the finished episodes to disk, where memory holds the most steps or bytes that it may.
+        """Write the finished episodes to disk if memory holds the maximum of steps or bytes.
 
         Args:
-            steps: of the running episode.
-            values: of its last step, by which the others are judged.
+            steps: number of steps of the current episode.
+            values: values of its last step, to estimate its size.
         """
         row_bytes = 0
-        with suppress(Exception):  # of values that nest endlessly, or that have a length and will not say it
+        with suppress(Exception):  # values may be nested endlessly, or have a length that raises
             row_bytes = size_of_value(values)
         notes = self._pending.make_room(steps) if steps >= self._pending.room_for(row_bytes) else []
         self._room = min(self._pending.room_for(row_bytes), 2 * steps)
@@ -268,17 +264,17 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
             warn(note)
 
     def _end_episode(self) -> None:
-        """Move the running episode, if it has a step, to those that are finished."""
+        """Move the current episode, if it has a step, to the finished ones."""
         if not len(self._recorder):
             return
         self._recorder.truncate()
         number, buffer = self._pending.total_episodes, self._recorder.ended()
         if buffer is None:
             return
-        # Environment and caller may change their own, so the copies count.
+        # The environment and the caller may modify their own, so the copies count.
         self._last = last_row(buffer.observations), last_info(buffer.infos or {})
         # What is to be said comes last, as a warning may be an exception: the episode is safe by then.
-        notes = self._recorder.take_notes()
+        notes: list[Note] = [*self._recorder.take_notes()]
         notes += self._outside.add(buffer.observations, buffer.actions, number)
         notes += self._pending.add(buffer)
         self._recorder.clear()
@@ -302,22 +298,21 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         *,
         on_error: OnError = "raise",
     ) -> MinariDataset:
-        """Save all that was recorded as a dataset; the collector is empty afterwards.
+        """Save all recorded episodes as a dataset; the collector is empty afterwards.
 
-        A running episode ends here, truncated. Where this fails, what was recorded stays recorded, and
-        `minari recover` knows the id, the author and all else that was given.
-        The arguments are those of :func:`minari.create_dataset_from_buffers`, and ``on_error`` says what to
-        do about episodes that cannot be stored: ``"raise"`` names all of them, ``"skip"`` leaves them out with
-        one warning.
+        The current episode ends here, truncated. If saving fails, the episodes stay recorded, and `minari
+        recover` has the id, the author and all other metadata. The arguments are those of
+        :func:`minari.create_dataset_from_buffers`; ``on_error`` selects what to do about episodes that cannot
+        be stored: ``"raise"`` reports all of them, ``"skip"`` omits them with one warning.
 
         Warns:
-            UserWarning: for each thing worth giving that was left out, and for episodes that were skipped.
+            UserWarning: lists missing recommended metadata, and episodes that were skipped.
 
         Raises:
             DatasetIdError: the id is malformed.
-            DatasetExistsError: there is a dataset of this id already.
+            DatasetExistsError: a dataset with this id already exists.
             EpisodeError: nothing was recorded, or an episode cannot be stored.
-            ArgumentError: ``on_error`` is something else.
+            ArgumentError: ``on_error`` has another value.
         """
         skips = _skips(on_error)
         description_of_dataset = DatasetDescription(
@@ -341,9 +336,9 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
             return self._pending.publish(dataset_id, metadata, skips)
 
     def add_to_dataset(self, dataset: MinariDataset, *, on_error: OnError = "raise") -> None:
-        """Append all that was recorded to a dataset; the collector is empty afterwards.
+        """Append all recorded episodes to a dataset; the collector is empty afterwards.
 
-        A running episode ends here, truncated. Where this fails, what was recorded stays recorded.
+        The current episode ends here, truncated. If appending fails, the episodes stay recorded.
 
         Args:
             dataset: the dataset.
@@ -351,8 +346,8 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
 
         Raises:
             EpisodeError: an episode cannot be stored.
-            CombineError: the spaces of the dataset are others.
-            ArgumentError: ``on_error`` is something else.
+            CombineError: the spaces of the dataset are different.
+            ArgumentError: ``on_error`` has another value.
         """
         if not isinstance(dataset, MinariDataset):
             raise no_dataset("dataset", dataset)
@@ -362,37 +357,37 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         self._pending.append_to(dataset, skips)
 
     def discard_episode(self, index: int) -> None:
-        """Drop one episode of those that are recorded and not yet saved.
+        """Drop one of the recorded episodes that have not been saved.
 
         Args:
-            index: its number among them, as warnings name it; negative ones count from the last. Those after
-                it move up.
+            index: its number among them, as in warnings; negative ones count from the end. The numbers of
+                later episodes decrease.
 
         Raises:
-            ArgumentTypeError: ``index`` is not a whole number.
+            ArgumentTypeError: ``index`` is not an integer.
             EpisodeIndexError: there is no such episode.
         """
         check_whole_number("index", index)
         self._pending.discard_episode(index)
 
     def _interrupt_episode(self) -> None:
-        """End the running episode; further steps without a reset begin a new one."""
+        """End the current episode; a step without a reset begins a new one."""
         if len(self._recorder):
             self._end_episode()
 
     def _sum_up_outside(self) -> None:
-        """Warn about values outside of their spaces where there were more than the first warnings told."""
+        """Warn about values outside their spaces if there were more than the first warnings reported."""
         for note in self._outside.take_summary():
             warn(note)
 
     def discard_info(self, name: str) -> None:
-        """Drop an info from all that was recorded, such as one that cannot be stored.
+        """Drop an info from all recorded episodes, such as one that cannot be stored.
 
         Args:
-            name: the key, whatever its type; keys of nested infos are joined by ``/``.
+            name: the key, of any type; keys of nested infos are joined by ``/``.
 
         Warns:
-            UserWarning: an episode that could not be stored because of it cannot be stored for another reason either.
+            UserWarning: an episode that could not be stored because of it cannot be stored for another reason.
         """
         name = str(name)
         self._recorder.discard_info(name)
@@ -401,19 +396,19 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
 
     @property
     def total_episodes(self) -> int:
-        """The number of finished episodes that are recorded and not yet saved."""
+        """Return the number of finished episodes that have not been saved."""
         return self._pending.total_episodes
 
     @property
     def total_steps(self) -> int:
-        """The number of steps of the finished episodes that are recorded and not yet saved."""
+        """Return the number of steps of the finished episodes that have not been saved."""
         return self._pending.total_steps
 
     def close(self) -> None:
-        """Close the environment, and write what is in memory. What was not saved can be recovered.
+        """Close the environment and write the episodes in memory. Unsaved episodes can be recovered.
 
         Warns:
-            UserWarning: says how, where there is something that was not saved.
+            UserWarning: explains how to recover unsaved episodes, if any.
         """
         try:
             super().close()
@@ -423,7 +418,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
                 warn(note)
             self._sum_up_outside()
             if sentence is not None:
-                tell(self._pending, sentence)
+                warn_unsaved(self._pending, sentence)
 
 
 def _skips(on_error: str) -> bool:

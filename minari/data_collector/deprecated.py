@@ -13,12 +13,12 @@ from minari.dataset.minari_dataset import MinariDataset
 
 
 class DataCollectorV0(DataCollector):
-    """The older name of :class:`~minari.DataCollector`."""
+    """Deprecated name of :class:`~minari.DataCollector`."""
 
     def __init__(self, env: gym.Env[Any, Any], *args: Any, **kwargs: Any) -> None:
         warn("DataCollectorV0 is the older name of DataCollector; use that.", DeprecationWarning)
         with warnings.catch_warnings():
-            # One warning is enough, also where the older arguments are given.
+            # One warning is enough, even if deprecated arguments are given.
             warnings.simplefilter("ignore", DeprecationWarning)
             super().__init__(env, *args, **kwargs)
 
@@ -30,12 +30,12 @@ def create_dataset_from_collector_env(
     dataset_name: str | None = None,
     **description: Any,
 ) -> MinariDataset:
-    """The older form of :meth:`minari.DataCollector.create_dataset`.
+    """Deprecated form of :meth:`minari.DataCollector.create_dataset`.
 
     Args:
-        dataset_id: of the new dataset.
-        collector_env: what has recorded it.
-        dataset_name: the still older name of ``dataset_id``.
+        dataset_id: id of the new dataset.
+        collector_env: the collector.
+        dataset_name: even older name of ``dataset_id``.
         **description: as in :meth:`~minari.DataCollector.create_dataset`.
 
     Raises:

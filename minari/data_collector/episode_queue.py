@@ -1,8 +1,8 @@
-"""The finished episodes of a collector, on their way to a dataset.
+"""Queue of the finished episodes of a collector, between recording and a dataset.
 
-An episode is encoded when it ends, so that what cannot be stored is named at once. Those that can be are
-written to a recording when there are many, or soon after; one that cannot be stays in memory, apart from
-the others, until it is mended or dropped.
+An episode is encoded when it ends, so that problems are reported immediately. Valid episodes are written to a
+recording when there are enough, or soon after; one that cannot be stored stays in memory separately, until it
+is fixed or dropped.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from typing import Any, Final, NamedTuple
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final, TypeAlias
 
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
@@ -50,26 +50,31 @@ from minari.errors import (
     EpisodeIndexError,
     MetadataError,
     MinariError,
+    UnfitEpisodeWarning,
 )
 from minari.spaces import EpisodeColumns, codec_for
 from minari.spaces.differences import differing_leaf
 
 
+#: What a collector warns about, once the lock is free: a warning may be an exception.
+Note: TypeAlias = str | UnfitEpisodeWarning
+
 _BUFFER_BYTES = 64 * 2**20
-#: What says something of the disk or the machine, and nothing of an episode.
+#: Errors that concern the disk or the machine, not an episode.
 _OF_THE_SYSTEM: Final = (OSError, DatasetBusyError, DatasetNotFoundError, MemoryError)
 
 
-class Medium(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Medium:
     """What episodes are recorded for and how they are stored.
 
     Attributes:
-        observation_space: of the episodes.
-        action_space: of the episodes.
-        env_spec: of the environment.
-        data_format: of the storage; None for the usual one.
-        jpeg_encoding: store frames as JPEG.
-        compression: of the columns.
+        observation_space: space of the observations.
+        action_space: space of the actions.
+        env_spec: spec of the environment.
+        data_format: format of the storage; None for the default.
+        jpeg_encoding: True to store frames as JPEG.
+        compression: compression of the columns.
     """
 
     observation_space: gym.Space[Any]
@@ -85,12 +90,12 @@ class _Finished:
     """An episode in memory.
 
     Attributes:
-        steps: how many it has.
-        index: its number among all that are recorded; that of an episode that can be stored may change.
-        buffer: as it was recorded, until it is encoded.
-        episode: encoded.
-        error: why it cannot be stored.
-        row: where it was to be written last; it is there where the recording has as many episodes.
+        steps: number of its steps.
+        index: its number among all recorded episodes; that of a storable episode may change.
+        buffer: the recorded buffer, until it is encoded.
+        episode: the encoded episode.
+        error: the reason why it cannot be stored.
+        row: its row in the last attempt to write; it has been written if the recording has more episodes.
     """
 
     steps: int
@@ -106,16 +111,16 @@ class _Finished:
 
 
 class PendingEpisodes:
-    """Keeps finished episodes, and writes them to a recording when there are many or they are some seconds old.
+    """Queue that keeps finished episodes and writes them when there are enough or they are some seconds old.
 
-    It may be used by several threads. In the child of a fork it has what was in memory, and no recording.
+    It is thread-safe. In a forked child it has the episodes in memory, and no recording.
 
     Args:
-        medium: what they are recorded for.
-        describe: gives the metadata of an episode.
-        buffer_steps: how many steps may be in memory, of these and of the running episode.
-        root: of the catalogue.
-        resume: the name of a recording to go on with.
+        medium: the spaces, environment and storage options.
+        describe: returns the metadata of an episode.
+        buffer_steps: maximum number of steps in memory, of these and of the current episode.
+        root: root of the catalog.
+        resume: name of a recording to continue.
     """
 
     def __init__(
@@ -129,7 +134,7 @@ class PendingEpisodes:
     ) -> None:
         self._codec = EpisodeCodec(medium.observation_space, medium.action_space)
         self._describe, self._buffer_steps = describe, buffer_steps
-        # Where it is now: at the end of the program, or after some seconds, the variable may say something else.
+        # The current value: at the end of the program, or some seconds later, the variable may be different.
         self._root = get_datasets_root(root)
         self._given_root = root
         self._lock = ThreadLock()
@@ -144,7 +149,7 @@ class PendingEpisodes:
                     held.release()
                 raise
         self._medium, self._data_format = medium, medium.data_format or "hdf5"
-        # What the format cannot do is refused before anything is recorded.
+        # Options that the format does not support are rejected before anything is recorded.
         storage_type = get_minari_storage(self._data_format)
         checked_compression(storage_type, self._codec, medium.compression, medium.jpeg_encoding)
         self._start_again(recording, held)
@@ -154,32 +159,32 @@ class PendingEpisodes:
         _all.add(self)
 
     def _start_again(self, recording: Recording | None = None, held: Lock | None = None) -> None:
-        """With nothing in memory, and nothing on disk but what a recording has."""
+        """Reset to an empty queue, with only what a recording has on disk."""
         self._recording, self._held = recording, held
-        # Counted here, since others may take a recording away at any time.
+        # Counted here, since other programs may remove a recording at any time.
         self._rows = recording.storage.total_episodes if recording else 0
         self._discarded = recording.discarded_rows if recording else []
         self._written_steps = recording.steps if recording else 0
         self._kept: list[_Finished] = []
         self._reward_shape = self._reward_shape_of([])
         self._latest: weakref.ref[EpisodeBuffer] | None = None
-        self._ready_count = self._steps = self._bytes = 0  # of those that can be written
+        self._ready_count = self._steps = self._bytes = 0  # of storable episodes
         self._next_flush = self._buffer_steps
-        self._oldest = 0.0  # when the oldest episode ended that can be written
+        self._oldest = 0.0  # end of the oldest storable episode
         self._is_scheduled = self._has_failed = self._is_told = False
         self._is_unsure = False  # whether what was written last has been written
-        self._notes: list[str] = []  # of the other thread
+        self._notes: list[Note] = []  # of the other thread
         self._state = RecordingState(pid=os.getpid())
 
     @property
     def total_episodes(self) -> int:
-        """The number of episodes, in memory and written."""
+        """Return the number of episodes, in memory and written."""
         with self._lock.current:
             return self._written_episodes + len(self._kept)
 
     @property
     def total_steps(self) -> int:
-        """The number of steps, in memory and written."""
+        """Return the number of steps, in memory and written."""
         with self._lock.current:
             return self._written_steps + sum([finished.steps for finished in self._kept])
 
@@ -197,18 +202,18 @@ class PendingEpisodes:
 
     @property
     def room(self) -> int:
-        """How many steps a running episode can have before the finished ones must be written."""
+        """Return how many steps the current episode may have before the finished ones must be written."""
         return self._next_flush - self._steps if self._steps else sys.maxsize
 
     def room_for(self, row_bytes: int) -> int:
-        """How many steps of that size a running episode can have before the finished ones must be written."""
+        """Return how many steps of that size the current episode may have before finished ones must be written."""
         return min(self.room, max(0, _BUFFER_BYTES - self._bytes) // max(row_bytes, 1)) if self._steps else sys.maxsize
 
-    def add(self, buffer: EpisodeBuffer) -> list[str]:
+    def add(self, buffer: EpisodeBuffer) -> list[Note]:
         """Take a finished episode; a second call for the same one, after an interruption, completes the first.
 
         Returns:
-            What cannot be stored or written, in a sentence each.
+            Problems with storing or writing, one sentence each.
         """
         with self._lock.current:
             is_known = self._latest is not None and self._latest() is buffer
@@ -216,28 +221,26 @@ class PendingEpisodes:
                 self._kept.append(_Finished(len(buffer), self._written_episodes + len(self._kept), buffer))
             self._latest, self._is_inherited, self._is_told = weakref.ref(buffer), False, False
             self._encode_new()
-            if self._steps >= self._next_flush or self._bytes >= _BUFFER_BYTES or self._is_overdue():
+            # Overdue: the other thread has not done its work, or there could be none.
+            is_overdue = bool(self._steps) and time.monotonic() - self._oldest > flush_timer.FLUSH_AFTER + 1
+            if self._steps >= self._next_flush or self._bytes >= _BUFFER_BYTES or is_overdue:
                 return self.make_room()
             self._schedule()
             return self.take_notes()
 
-    def take_notes(self) -> list[str]:
+    def take_notes(self) -> list[Note]:
         """What could not be stored or written since the last call, in a sentence each."""
         notes = list(self._notes)
         self._notes.clear()
         return notes
 
     def _schedule(self) -> None:
-        """See to it that what is in memory will be written, whatever the program does."""
+        """Ensure that the episodes in memory will be written, whatever the program does."""
         if self._steps and not self._is_scheduled:
             self._is_scheduled = flush_timer.flush_timer.call_later(self._flush_in_time)
 
-    def _is_overdue(self) -> bool:
-        """Whether the other thread has not done its work, or there could be none."""
-        return bool(self._steps) and time.monotonic() - self._oldest > flush_timer.FLUSH_AFTER + 1
-
     def _encode_new(self) -> None:
-        """Encode what is not encoded yet, the last ones, and note what cannot be stored."""
+        """Encode the latest episodes that are not encoded yet, and report those that cannot be stored."""
         first = len(self._kept)
         while first and self._kept[first - 1].episode is None and self._kept[first - 1].error is None:
             first -= 1
@@ -247,11 +250,11 @@ class PendingEpisodes:
                 self._notes.append(_unfit_note(finished))
 
     def _encode(self, finished: _Finished) -> None:
-        """Encode an episode, or keep why that is not possible."""
+        """Encode an episode, or keep the reason why that is not possible."""
         if finished.buffer is not None:
             try:
                 finished.episode = self._encoded(finished.buffer)
-            except Exception as error:  # whatever it is, also in a callback: the recording must go on
+            except Exception as error:  # including errors in a callback: the recording must continue
                 finished.error = error
                 return
             finished.buffer = None
@@ -279,36 +282,36 @@ class PendingEpisodes:
         episode.metadata.update(checked_metadata(metadata))
         return episode
 
-    def make_room(self, running: int = 0) -> list[str]:
+    def make_room(self, running: int = 0) -> list[Note]:
         """Write the episodes in memory to the recording, or say what went wrong, as :meth:`add` does.
 
         Args:
-            running: the steps of an episode that is not finished.
+            running: number of steps of the current episode.
         """
         with self._lock.current:
             try:
                 self._flush()
-            except Exception as error:  # whatever it is: the step must go on
-                # The episodes stay in memory, and the next try waits for as many again.
+            except Exception as error:  # the step must not fail
+                # The episodes stay in memory, and the next attempt is made after as many again.
                 self._next_flush = 2 * (self._steps + running)
                 self._bytes = 0
                 self._notes.append(_not_yet(error))
             return self.take_notes()
 
     def _flush_in_time(self) -> None:
-        """Write the episodes in memory, in the thread of the timer; what goes wrong is said by the next call."""
+        """Write the episodes in memory, in the thread of the timer; the next call reports problems."""
         with self._lock.current:
             self._is_scheduled = False
             try:
                 self._flush()
-            except Exception as error:  # the disk may have room again in some seconds
+            except Exception as error:  # the disk may have space again in some seconds
                 if not self._has_failed:
                     self._notes.append(_not_yet(error))
                 self._has_failed = True
                 self._schedule()
 
     def _flush(self) -> None:
-        """Write the episodes in memory that can be stored to the recording, all of them or none."""
+        """Write the storable episodes in memory to the recording, all of them or none."""
         if not self._kept:
             return
         self._forget_what_is_gone()
@@ -326,7 +329,7 @@ class PendingEpisodes:
                 self._abandon()
 
     def _begin(self) -> Recording:
-        """Begin a recording; from the moment it exists it is known here."""
+        """Start a recording, and register it as soon as it exists."""
         self._recording = recording = new_recording(
             self._medium.observation_space,
             self._medium.action_space,
@@ -352,13 +355,13 @@ class PendingEpisodes:
                 recording.discard()
 
     def _append(self) -> None:
-        """Write what is ready in one go, or one by one where the format refuses an episode."""
+        """Write storable episodes together, or one by one if the format rejects one."""
         try:
             self._append_to_recording(self._ready)
         except _OF_THE_SYSTEM:
             raise
         except Exception:
-            self._settle()  # the error may have come after they were written
+            self._settle()  # the error may have occurred after they were written
             for finished in list(self._ready):
                 try:
                     self._append_to_recording([finished])
@@ -371,12 +374,12 @@ class PendingEpisodes:
                         self._notes.append(_unfit_note(finished))
                         self._recount()
         except BaseException:
-            with suppress(Exception):  # the next flush tries it again
+            with suppress(Exception):  # the next flush tries again
                 self._settle()
             raise
 
     def _append_to_recording(self, ready: list[_Finished]) -> None:
-        if self._recording is None:  # as it was found to be gone
+        if self._recording is None:  # it was found to be removed
             return
         for finished in self._kept:
             finished.row = sys.maxsize
@@ -385,15 +388,15 @@ class PendingEpisodes:
         episodes = [finished.episode for finished in ready if finished.episode is not None]
         self._is_unsure = True
         append_encoded(self._recording.storage, episodes)
-        # Where the system failed after the commit, the change waits for the next writer.
+        # If the system failed after the commit, the next writer applies the change.
         self._is_unsure = self._recording.storage.total_episodes < self._rows + len(episodes)
         self._settle()
 
     def _settle(self) -> None:
-        """Forget what is written, also where an interruption came when it just was."""
+        """Remove written episodes from the queue, even if an interruption occurred just after writing."""
         if self._recording is not None:
             if self._is_unsure:
-                with self._recording.storage.writing():  # which completes a change that was committed
+                with self._recording.storage.writing():  # completes a committed change
                     self._is_unsure = False
             self._rows = self._recording.storage.total_episodes
             if any(finished.row < self._rows for finished in self._kept):
@@ -411,14 +414,14 @@ class PendingEpisodes:
         self._reward_shape = self._reward_shape_of(ready)
 
     def _reward_shape_of(self, ready: list[_Finished]) -> tuple[int, ...] | None:
-        """The shape of the reward of a step in the episodes that can be stored; None where there is none."""
+        """Return the shape of the reward of a step in the storable episodes; None if there is none."""
         if self._recording is not None and self._rows:
             return self._recording.storage.reward_shape
         first = next((finished.episode for finished in ready if finished.episode is not None), None)
         return None if first is None else first.columns[REWARDS].shape[1:]
 
     def _forget_what_is_gone(self) -> None:
-        """Notice that someone has recovered, deleted or resumed the recording; a new one begins then."""
+        """Detect that the recording was recovered, deleted or resumed elsewhere; a new one begins then."""
         recording = self._recording
         if recording is None:
             return
@@ -449,11 +452,11 @@ class PendingEpisodes:
 
     @contextmanager
     def saving(self, dataset_id: str, description: Mapping[str, Any]) -> Iterator[None]:
-        """Keep what a dataset is to be like, whatever happens before it is there.
+        """Store the intended dataset in the recording until it has been created.
 
         Args:
-            dataset_id: of the dataset.
-            description: what is said of it, as far as JSON can hold it.
+            dataset_id: id of the dataset.
+            description: its metadata, as far as JSON can represent it.
         """
         if self._is_inherited and not self._kept:
             yield
@@ -463,7 +466,7 @@ class PendingEpisodes:
             yield
         except BaseException as error:
             if isinstance(error, (DatasetIdError, DatasetExistsError)):
-                self._note_state(dataset_id=None)  # which would be refused again
+                self._note_state(dataset_id=None)  # it would be rejected again
             reason = str(error).partition("\n")[0] or type(error).__name__
             self._note_state(failure=f"{reason[:200]}…" if len(reason) > 200 else reason)
             raise
@@ -472,19 +475,19 @@ class PendingEpisodes:
         with self._lock.current:
             self._state = replace(self._state, **changes)
             if self._recording is not None:
-                with suppress(MinariError, OSError):  # a full disk must not keep anybody from anything else
+                with suppress(MinariError, OSError):  # a full disk must not prevent anything else
                     self._recording.write_state(self._state)
 
     def publish(self, dataset_id: str, metadata: Mapping[str, Any], skips: bool) -> MinariDataset:
-        """Make a dataset of all episodes.
+        """Create a dataset from all episodes.
 
         Args:
-            dataset_id: of the dataset.
-            metadata: of the dataset.
-            skips: whether to leave out episodes that cannot be stored.
+            dataset_id: id of the dataset.
+            metadata: metadata of the dataset.
+            skips: True to omit episodes that cannot be stored.
 
         Raises:
-            EpisodeError: there is none, or one cannot be stored and none is left out; all are then still there.
+            EpisodeError: there is none, or one cannot be stored and is not omitted; all are kept.
         """
         with self._lock.current:
             self._forget_what_is_gone()
@@ -499,7 +502,7 @@ class PendingEpisodes:
             self._note_state(metadata=kept)
             self._mend_or_raise(skips)
             self._flush()
-            self._check_unfit(skips)  # as the format may have refused one
+            self._check_unfit(skips)  # the format may have rejected one
             if self._recording is None or not self._written_episodes:
                 raise EpisodeError(f"No episode can be stored, so there is none for the dataset {dataset_id}.")
             notes = self.take_notes() + _skipped_note(self._unfit)
@@ -510,7 +513,7 @@ class PendingEpisodes:
         return MinariDataset(data_path)
 
     def _follow_root(self) -> None:
-        """Go where the datasets are now, where the program has set another directory since the collector was made."""
+        """Move to the current root, if the program has changed it since the collector was created."""
         root = get_datasets_root(self._given_root)
         if root == self._root:
             return
@@ -528,7 +531,7 @@ class PendingEpisodes:
         with self._lock.current:
             self._forget_what_is_gone()
             self._mend_or_raise(skips)
-            refused: list[str] = []
+            refused: list[Note] = []
             try:
                 self._append_all_to(dataset, skips)
             except (EpisodeError, MetadataError) as error:
@@ -547,38 +550,41 @@ class PendingEpisodes:
     def _append_all_to(self, dataset: MinariDataset, skips: bool) -> None:
         if self._recording is None:
             ready = [finished.episode for finished in self._ready if finished.episode is not None]
-            dataset._append(lambda: append_encoded(dataset.storage, ready))
+            with dataset.appending():
+                append_encoded(dataset.storage, ready)
             return
         self._flush()
         self._check_unfit(skips)
         recording = self._recording
         self._note_state(adding=self._mark_of(dataset))
-        dataset._append(lambda: recording.append_to(dataset.storage))
+        with dataset.appending():
+            recording.append_to(dataset.storage)
 
-    def _append_others_to(self, dataset: MinariDataset, reason: Exception) -> list[str]:
+    def _append_others_to(self, dataset: MinariDataset, reason: Exception) -> list[Note]:
         """Append the episodes that the format of the dataset can hold, where it cannot hold all of them.
 
         Args:
             dataset: the dataset.
-            reason: why it cannot, which is raised where no episode is left.
+            reason: the error, which is raised if no episode remains.
 
         Returns:
-            A sentence on those that are left out.
+            A sentence about those that are omitted.
         """
-        self._flush()  # which finds those that the format of the recording cannot hold
+        self._flush()  # finds those that the format of the recording cannot store
         recording = self._recording
         refused = {} if recording is None else recording.refused_by(dataset.storage)
         if recording is None or len(refused) == recording.episodes:
             raise reason
         rows = [row for row in recording.rows if row not in refused]
-        dataset._append(lambda: recording.append_to(dataset.storage, rows))
+        with dataset.appending():
+            recording.append_to(dataset.storage, rows)
         if not refused:
             return []
         first = next(iter(refused.values()))
         return [f"{len(refused)} more cannot be stored in the dataset {dataset.id} and are left out: {first}"]
 
     def _mark_of(self, dataset: MinariDataset) -> dict[str, Any]:
-        """By what a recording is known to be in a dataset, where the program is killed before it deletes it."""
+        """Return the state that identifies the recording in a dataset if the program is killed before deleting it."""
         with suppress(MinariError, OSError):
             place = get_dataset_path(dataset.id, root=self._root) / "data"
             if place.samefile(dataset.storage.data_path):
@@ -586,7 +592,7 @@ class PendingEpisodes:
         return {}
 
     def _mend_or_raise(self, skips: bool) -> None:
-        """Encode again what could not be stored, since what was wrong may have been a callback's affair."""
+        """Encode invalid episodes again, since the cause may have been in a callback."""
         self._mend()
         self._check_unfit(skips)
 
@@ -599,16 +605,16 @@ class PendingEpisodes:
                 self._close_gap(finished.index)
 
     def _close_gap(self, index: int) -> None:
-        """Count on without a number that an episode has no longer."""
+        """Close the gap in the numbers after an episode was dropped."""
         for other in self._unfit:
             if other.index > index:
                 other.index -= 1
 
     def _check_unfit(self, skips: bool) -> None:
-        """Name the episodes that cannot be stored, unless they are left out.
+        """Report the episodes that cannot be stored, unless they are omitted.
 
         Raises:
-            EpisodeError: or what a callback has raised.
+            EpisodeError: or the exception of a callback.
         """
         unfit = self._unfit
         if not unfit or skips:
@@ -621,8 +627,11 @@ class PendingEpisodes:
             raise error
         causes = " ".join(f"Episode {finished.index} cannot be stored. {finished.error}" for finished in unfit[:10])
         more = f" The same holds for {_numbers(unfit)}." if len(unfit) > 10 else ""
-        kind = MetadataError if isinstance(error, MetadataError) else type(error) if error else EpisodeError
-        raise kind(f"{causes}{more} Fix the cause, {advice}.") from error
+        message = f"{causes}{more} Fix the cause, {advice}."
+        if not isinstance(error, EpisodeError):
+            raise (MetadataError if error else EpisodeError)(message) from error
+        problem = f"Episode {unfit[0].index} cannot be stored. {error.problem}"
+        raise type(error)(message, info_path=error.info_path, problem=problem) from error
 
     # Dropping
 
@@ -664,15 +673,15 @@ class PendingEpisodes:
             self._discarded = self._recording.discarded_rows
             self._written_steps = self._recording.steps
             if not self._written_episodes:
-                self._abandon()  # a new one may be of other rewards
+                self._abandon()  # a new one may have other rewards
                 self._rows, self._discarded = 0, []
                 self._recount()
 
-    def discard_info(self, name: str) -> list[str]:
+    def discard_info(self, name: str) -> list[Note]:
         """Drop an info from all episodes.
 
         Returns:
-            Why episodes cannot be stored that could not be stored for another reason before, in a sentence each.
+            Problems of episodes that could not be stored for another reason before, one sentence each.
         """
         with self._lock.current:
             self._forget_what_is_gone()
@@ -696,14 +705,13 @@ class PendingEpisodes:
     # The end
 
     def leave(self, how: str) -> str | None:
-        """Write what is in memory too.
+        """Write the episodes in memory when the collector is left.
 
         Args:
-            how: the collector is left.
+            how: how the collector is left, as a phrase.
 
         Returns:
-            A sentence that says where the recording is, or what is lost; None where there is nothing to say, or it
-            has been said.
+            A sentence about the recording or the loss; None if there is nothing to report, or it has been reported.
         """
         with self._lock.current:
             if self._is_inherited or self._is_told:
@@ -713,7 +721,7 @@ class PendingEpisodes:
                 self._encode_new()
                 self._forget_what_is_gone()
                 self._flush()
-            except Exception as error:  # leaving goes on, and what is written already can be recovered
+            except Exception as error:  # leaving continues, and written episodes can be recovered
                 problem = error
             if self._recording is not None:
                 self._note_state(ended=how)
@@ -730,28 +738,25 @@ class PendingEpisodes:
         lost = f" {left} more could not be written: {problem}" if left else ""
         if self._recording is None or not self._written_episodes:
             return f"{_recorded(left)} not saved as a dataset and could not be written: {problem}"
+        words = ["minari", "recover", self._recording.name, "--dataset-id", self._state.dataset_id or "ID"]
+        if get_datasets_root() != self._root:
+            words += ["--root", str(self._root)]
         kept, them = ("It is", "it") if self._written_episodes == 1 else ("They are", "them")
         return (
             f"{_recorded(self._written_episodes)} not saved as a dataset. {kept} kept: run "
-            f"`{self._command(self._recording)}` to make a dataset of {them}.{lost}"
+            f"`{shlex.join(words)}` to make a dataset of {them}.{lost}"
         )
-
-    def _command(self, recording: Recording) -> str:
-        words = ["minari", "recover", recording.name, "--dataset-id", self._state.dataset_id or "ID"]
-        if get_datasets_root() != self._root:
-            words += ["--root", str(self._root)]
-        return shlex.join(words)
 
     @property
     def is_inherited(self) -> bool:
-        """Whether this is the child of a fork and what is in memory the affair of its parent."""
+        """Return whether this is a forked child, whose parent is responsible for the episodes in memory."""
         return self._is_inherited
 
     def is_left_behind(self) -> bool:
-        """Whether there is still a recording that nobody has saved."""
+        """Return whether there is a recording that has not been saved."""
         return self._recording is not None and self._recording.path.exists()
 
-    def _disown(self) -> None:
+    def disown(self) -> None:
         """In the child of a fork: the recording is the parent's, and so is the care for what is in memory."""
         self._recording = self._held = None
         self._rows, self._discarded, self._written_steps = 0, [], 0
@@ -771,7 +776,7 @@ _all: weakref.WeakSet[PendingEpisodes] = weakref.WeakSet()
 
 def _disown_all() -> None:
     for pending in list(_all):
-        pending._disown()
+        pending.disown()
 
 
 if hasattr(os, "register_at_fork"):
@@ -779,10 +784,10 @@ if hasattr(os, "register_at_fork"):
 
 
 def _checked_medium(medium: Medium, recording: Recording) -> Medium:
-    """What is recorded, as it is in a recording that goes on.
+    """Return the recording options, adjusted to those of a recording that is resumed.
 
     Raises:
-        CombineError: something else is recorded than there.
+        CombineError: they do not match.
     """
     storage = recording.storage
     their_spec = MinariDataset(storage).env_spec
@@ -801,23 +806,27 @@ def _checked_medium(medium: Medium, recording: Recording) -> Medium:
         storage.jpeg_encoding,
         storage.compression,
     )
-    asked = medium._replace(
+    asked = replace(
+        medium,
         data_format=medium.data_format or theirs.data_format,
         jpeg_encoding=medium.jpeg_encoding or theirs.jpeg_encoding,
         compression=theirs.compression if medium.compression is None else medium.compression,
     )
-    for name, ours, other in zip(Medium._fields, asked, theirs, strict=True):
+    for field in fields(Medium):
+        ours, other = getattr(asked, field.name), getattr(theirs, field.name)
         if ours != other:
             raise CombineError(
-                f"The {name} is {shortened(ours)}, expected {shortened(other)} as in the recording {recording.name}; "
-                f"go on with it as it began, or leave out resume."
+                f"The {field.name} is {shortened(ours)}, expected {shortened(other)} as in the recording "
+                f"{recording.name}; go on with it as it began, or leave out resume."
             )
     return theirs
 
 
 def _check_same_layout(medium: Medium, dataset: MinariDataset) -> None:
-    theirs = dataset.observation_space, dataset.action_space
-    for name, ours, other in zip(("observations", "actions"), medium[:2], theirs, strict=True):
+    for name, ours, other in (
+        ("observations", medium.observation_space, dataset.observation_space),
+        ("actions", medium.action_space, dataset.action_space),
+    ):
         if codec_for(ours).layout() != codec_for(other).layout():
             raise CombineError(
                 f"The recorded {name} are of another space than those of the dataset {dataset.id}: "
@@ -825,20 +834,21 @@ def _check_same_layout(medium: Medium, dataset: MinariDataset) -> None:
             )
 
 
-def _unfit_note(finished: _Finished) -> str:
+def _unfit_note(finished: _Finished) -> UnfitEpisodeWarning:
     error, index = finished.error, finished.index
     if isinstance(error, MinariError):
         problem = f"Episode {index} cannot be stored and stays in memory, apart from the others. {error}"
-    else:  # such as what a callback has raised, which is asked again
+    else:  # such as an exception of a callback, which is called again
         problem = f"Episode {index} cannot be written yet and stays in memory ({type(error).__name__}: {error})."
-    return f"{problem} Drop the episode with discard_episode({index}), or save the others with on_error='skip'."
+    advice = f"Drop the episode with discard_episode({index}), or save the others with on_error='skip'."
+    return UnfitEpisodeWarning(f"{problem} {advice}", error)
 
 
 def _not_yet(error: Exception) -> str:
     return f"The recorded episodes cannot be written yet and stay in memory: {error}"
 
 
-def _skipped_note(unfit: list[_Finished]) -> list[str]:
+def _skipped_note(unfit: list[_Finished]) -> list[Note]:
     if not unfit:
         return []
     verb = "is" if len(unfit) == 1 else "are"
@@ -850,6 +860,6 @@ def _numbers(unfit: list[_Finished]) -> str:
     return f"episode {numbers}" if len(unfit) == 1 else f"the {len(unfit)} episodes {numbers}"
 
 
-def _warn(notes: list[str]) -> None:
+def _warn(notes: list[Note]) -> None:
     for note in notes:
         warn(note)

@@ -1,8 +1,8 @@
-"""What becomes of episodes that a program has not saved when it drops their collector or ends.
+"""Handling of unsaved episodes when their collector is dropped or the program ends.
 
-They are written to disk, and at the end of the program one line on standard error says how to go on, unless
-a warning has said so before. The library installs no signal handler: Ctrl-C and an exception that nobody
-catches end in this as well.
+They are written to disk, and at the end of the program one line on standard error explains how to continue,
+unless a warning has done so before. The library installs no signal handler: Ctrl-C and uncaught exceptions
+end here too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import warnings
 import weakref
 from collections import deque
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 from minari._base.warnings import warn
 from minari.data_collector import flush_timer
@@ -22,41 +22,41 @@ from minari.data_collector.episode_queue import PendingEpisodes
 from minari.data_collector.recorder import EpisodeRecorder
 
 
-class Collector(Protocol):
-    """What is watched: it records an episode at a time, and keeps the finished ones."""
-
-    _recorder: EpisodeRecorder
-    _pending: PendingEpisodes
-
-
-_alive: weakref.WeakSet[Any] = weakref.WeakSet()
+#: The collectors that exist, each with its finished episodes and its running one.
+_alive: weakref.WeakKeyDictionary[object, tuple[PendingEpisodes, EpisodeRecorder]] = weakref.WeakKeyDictionary()
 _dropped: deque[tuple[PendingEpisodes, EpisodeRecorder]] = deque()
-_untold: list[tuple[PendingEpisodes, str]] = []  # what nobody has seen, and whose it is
-_watching: set[int] = set()  # the processes whose end is noticed
+_untold: list[tuple[PendingEpisodes, str]] = []  # sentences not shown yet, with their queue
+_watching: set[int] = set()  # processes whose end is handled
 
 
-def watch(collector: Collector) -> None:
-    """See to it that nothing is lost when the collector is dropped, or the program ends."""
-    _alive.add(collector)
-    weakref.finalize(collector, _drop, collector._pending, collector._recorder).atexit = False
+def watch(collector: object, pending: PendingEpisodes, recorder: EpisodeRecorder) -> None:
+    """Save the episodes of a collector when it is garbage-collected or the program ends.
+
+    Args:
+        collector: the collector.
+        pending: its finished episodes.
+        recorder: its running episode.
+    """
+    _alive[collector] = pending, recorder
+    weakref.finalize(collector, _drop, pending, recorder).atexit = False
     if os.getpid() not in _watching:
         _watching.add(os.getpid())
         process: Any = sys.modules.get("multiprocessing.process")
         if process is not None and process.parent_process() is not None:
-            # A process of multiprocessing ends without the functions of atexit.
+            # Processes of multiprocessing exit without calling atexit functions.
             sys.modules["multiprocessing.util"].Finalize(None, _leave_all, exitpriority=0)
 
 
 def leave(recorder: EpisodeRecorder, pending: PendingEpisodes, how: str) -> str | None:
-    """Write all that is in memory, the running episode included, which ends here.
+    """Write all episodes in memory, including the current one, which ends here.
 
     Args:
-        recorder: has the running episode.
-        pending: has the others.
-        how: the program leaves them, as a phrase.
+        recorder: recorder of the current episode.
+        pending: queue of the others.
+        how: how the program leaves them, as a phrase.
 
     Returns:
-        A sentence that says how to go on, where there is something to save.
+        A sentence that explains how to continue, if there are unsaved episodes.
     """
     if pending.is_inherited and not len(recorder):
         return None
@@ -68,7 +68,7 @@ def leave(recorder: EpisodeRecorder, pending: PendingEpisodes, how: str) -> str 
     return pending.leave(how)
 
 
-def tell(pending: PendingEpisodes, sentence: str) -> None:
+def warn_unsaved(pending: PendingEpisodes, sentence: str) -> None:
     """Warn, and remember the sentence for the end of the program where warnings are not shown."""
     if _is_ignored(sentence):
         _untold.append((pending, sentence))
@@ -76,7 +76,7 @@ def tell(pending: PendingEpisodes, sentence: str) -> None:
 
 
 def _is_ignored(sentence: str) -> bool:
-    """Whether a filter for all modules keeps the warning from being shown."""
+    """Return whether a filter for all modules hides the warning."""
     for action, message, category, module, line in warnings.filters:
         if issubclass(UserWarning, category) and (message is None or message.match(sentence)):
             return action == "ignore" and module is None and line == 0
@@ -84,7 +84,7 @@ def _is_ignored(sentence: str) -> bool:
 
 
 def _drop(pending: PendingEpisodes, recorder: EpisodeRecorder) -> None:
-    """Leave the episodes of a collector that is garbage to another thread, as this may be in the middle of anything."""
+    """Hand the episodes of a garbage-collected collector to another thread, as this one may be in any state."""
     if pending.total_episodes or len(recorder):
         _dropped.append((pending, recorder))
         flush_timer.flush_timer.call_later(_leave_dropped)
@@ -98,7 +98,7 @@ def _leave_dropped() -> None:
 
 
 def _leave_silently(recorder: EpisodeRecorder, pending: PendingEpisodes, how: str) -> None:
-    with suppress(Exception):  # there is nobody to catch it, and others are to be written
+    with suppress(Exception):  # nobody can catch it, and others have to be written
         sentence = leave(recorder, pending, how)
         if sentence is not None:
             _untold.append((pending, sentence))
@@ -106,21 +106,21 @@ def _leave_silently(recorder: EpisodeRecorder, pending: PendingEpisodes, how: st
 
 def _leave_all() -> None:
     """At the end of the program, write what is in memory, and say in one line how to go on."""
-    for collector in list(_alive):
-        _leave_silently(collector._recorder, collector._pending, "the program ended")
+    for pending, recorder in list(_alive.values()):
+        _leave_silently(recorder, pending, "the program ended")
     _leave_dropped()
     sentences = [sentence for pending, sentence in _untold if pending.is_left_behind() or pending.total_episodes]
     _untold.clear()
     if not sentences:
         return
     more = f" In all, {len(sentences)} recordings were not saved; see `minari recover`." if len(sentences) > 1 else ""
-    with suppress(Exception):  # the stream may be closed, or there may be none
+    with suppress(Exception):  # the stream may be closed or missing
         sys.stderr.write(f"minari: {sentences[0]}{more}\n")
         sys.stderr.flush()
 
 
 def _forget() -> None:
-    _dropped.clear()  # which the parent writes
+    _dropped.clear()  # written by the parent
     _untold.clear()
 
 

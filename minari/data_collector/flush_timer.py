@@ -1,4 +1,4 @@
-"""A thread that writes what collectors hold back, whatever their programs do meanwhile."""
+"""A thread that writes the episodes of collectors in time, whatever their programs are doing."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from collections import deque
 from collections.abc import Callable
 
 
-#: For how many seconds a finished episode may be in memory only.
+#: Maximum number of seconds for which a finished episode is only in memory.
 FLUSH_AFTER = 5.0
 
 
 class FlushTimer:
-    """Calls functions some seconds later.
+    """Timer that calls functions after some seconds.
 
-    Its thread exists while there is something to wait for, and does not keep the program alive.
+    Its thread exists only while there are pending calls, and does not keep the program alive.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # as the garbage collector may call in the middle of a call
+        self._lock = threading.RLock()  # the garbage collector may call in the middle of a call
         self._waiting: deque[tuple[float, Callable[[], None]]] = deque()
         self._thread: threading.Thread | None = None
 
@@ -31,7 +31,7 @@ class FlushTimer:
             function: it must not raise.
 
         Returns:
-            Whether it will be called; False where the system has no more threads.
+            True if it will be called; False if the system has no more threads.
         """
         with self._lock:
             self._waiting.append((time.monotonic() + FLUSH_AFTER, function))
@@ -60,7 +60,7 @@ flush_timer = FlushTimer()
 
 
 def _renew() -> None:
-    global flush_timer  # (the thread does not exist in the child of a fork)
+    global flush_timer  # (the thread does not exist in a forked child)
     flush_timer = FlushTimer()
 
 

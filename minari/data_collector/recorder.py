@@ -1,4 +1,4 @@
-"""The running episode, leaf by leaf: no checks and no trees of temporary objects on the way."""
+"""The current episode, leaf by leaf, without checks or trees of temporary objects."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from minari.errors import EpisodeError, EpisodeTypeError
 
 
 class EpisodeRecorder:
-    """Collects the steps of one episode at a time.
+    """Recorder of the steps of one episode at a time.
 
     Args:
-        observation_space: of what is recorded.
-        action_space: of what is recorded.
+        observation_space: space of the recorded observations.
+        action_space: space of the recorded actions.
 
     Attributes:
-        started: whether an episode is under way.
-        act: keeps the action of the step that begins, before the environment can change it.
+        started: True if an episode is in progress.
+        act: keeps the action of the step that begins, before the environment can modify it.
     """
 
     def __init__(self, observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
@@ -37,24 +37,24 @@ class EpisodeRecorder:
         self.clear()
 
     def clear(self) -> None:
-        """Forget the episode."""
+        """Drop the episode."""
         self._observations.clear()
         self._actions.clear()
         self._rewards: list[Any] = []
-        # A byte a step, as NumPy keeps booleans; lists where there is another value than True and False.
+        # A byte per step, as NumPy stores booleans; lists if a value is neither True nor False.
         self._terminations: bytearray | list[Any] = bytearray()
         self._truncations: bytearray | list[Any] = bytearray()
         self._infos: dict[str, Any] = {}
         self._seed: int | None = None
         self._options: dict[str, Any] | None = None
         self.started = False
-        self._ended: EpisodeBuffer | None = None  # last of all, so that an interruption before it changes nothing
+        self._ended: EpisodeBuffer | None = None  # set last, so that an earlier interruption changes nothing
 
     def __len__(self) -> int:
         return len(self._rewards)
 
     def start(self, observation: Any, info: Any, seed: int | None, options: dict[str, Any] | None) -> None:
-        """Begin an episode with what a reset returned."""
+        """Start an episode with the result of a reset."""
         if self.started or self._ended is not None:
             self.clear()
         try:
@@ -66,7 +66,7 @@ class EpisodeRecorder:
         self._seed, self._options, self.started = seed, options, True
 
     def add(self, observation: Any, reward: Any, terminated: Any, truncated: Any, info: Any) -> int:
-        """Add one step, whose action is kept already.
+        """Add one step, whose action has already been kept.
 
         Returns:
             The number of steps.
@@ -76,7 +76,7 @@ class EpisodeRecorder:
             self._add_info(info, recorded=steps)
         self._append_observation(observation)
         if type(terminated) is not bool or type(truncated) is not bool:
-            self._keep_flags_as_they_are()
+            self._terminations, self._truncations = _as_list(self._terminations), _as_list(self._truncations)
             terminated, truncated = kept(terminated), kept(truncated)
         self._terminations.append(terminated)
         self._truncations.append(truncated)
@@ -84,16 +84,13 @@ class EpisodeRecorder:
         return steps
 
     def drop_half_step(self) -> None:
-        """Forget what was kept of a step that an error, or an interruption, has broken off."""
-        steps = len(self._rewards)  # which come last
+        """Drop the partial values of a step that was interrupted by an error."""
+        steps = len(self._rewards)  # appended last
         self._observations.cut(steps + 1)
         self._actions.cut(steps)
         for values in (self._terminations, self._truncations):
             del values[steps:]
         _cut_infos(self._infos, steps + 1)
-
-    def _keep_flags_as_they_are(self) -> None:
-        self._terminations, self._truncations = _as_list(self._terminations), _as_list(self._truncations)
 
     def _add_info(self, info: Any, recorded: int) -> None:
         info = self.checked_info(info)
@@ -101,7 +98,7 @@ class EpisodeRecorder:
             append_info(self._infos, info, recorded, kept)
 
     def checked_info(self, info: Any) -> Mapping[str, Any]:
-        """The info of a step; an empty one, and a note, where it is no dict."""
+        """Return the info of a step; an empty one, with a note, if it is not a dict."""
         if type(info) is dict or isinstance(info, Mapping):
             return info
         if not (info is None or self._noted):
@@ -110,13 +107,13 @@ class EpisodeRecorder:
         return {}
 
     def take_notes(self) -> list[str]:
-        """What was left out of the steps so far, in a sentence each; none is given twice."""
+        """Return the reasons for omitted values so far, one sentence each, without repetitions."""
         notes = list(self._notes)
         self._notes.clear()
         return notes
 
     def discard_info(self, name: str) -> None:
-        """Drop one info of the running episode."""
+        """Drop one info of the current episode."""
         discard_info(self._infos, name)
 
     def truncate(self) -> None:
@@ -125,18 +122,18 @@ class EpisodeRecorder:
             self._truncations[-1] = True
 
     def ended(self) -> EpisodeBuffer | None:
-        """The episode, which ends here; None where there is no step.
+        """Return the episode, which ends here; None if there is no step.
 
-        Until :meth:`clear` it is the same object each time, also where an interruption came in between.
+        It is the same object each time until :meth:`clear`, even after an interruption.
         """
         self.started = False
         if self._ended is None and self._rewards:
-            self.drop_half_step()  # as the program may end while another thread steps
+            self.drop_half_step()  # the program may end while another thread steps
             self._ended = self._buffer()
         return self._ended
 
     def take(self) -> EpisodeBuffer:
-        """The episode so far; the recorder is empty afterwards."""
+        """Return the episode so far; the recorder is empty afterwards."""
         buffer = self.ended() or self._buffer()
         self.clear()
         return buffer
@@ -171,17 +168,17 @@ def _cut_infos(infos: dict[str, Any], rows: int) -> None:
 
 
 class RecordedValues:
-    """Takes the callback's word for what is recorded.
+    """The values to record, as determined by the step data callback.
 
     Args:
-        callback: says it of every step.
-        record_infos: whether the infos are recorded, beside what the callback adds.
-        checked_info: gives an info dict, also where the info of a step is none.
+        callback: called for every step.
+        record_infos: True to record the infos, in addition to what the callback adds.
+        checked_info: returns an info dict, even if the info of a step is not one.
 
     Attributes:
-        are_returned: whether they are what the environment returned, since the callback is the one
-            that changes nothing and need not be asked.
-        with_infos: whether the infos are recorded.
+        are_returned: True if they are the values of the environment, since the callback is the default one
+            and need not be called.
+        with_infos: True if the infos are recorded.
     """
 
     def __init__(
@@ -192,10 +189,10 @@ class RecordedValues:
         self._callback, self._checked_info = callback, checked_info
 
     def of_reset(self, env: gym.Env[Any, Any], observation: Any, info: Any) -> tuple[Any, Any]:
-        """The observation and the infos to record of a reset.
+        """Return the observation and the infos to record of a reset.
 
         Raises:
-            EpisodeError: the callback leaves something out, or returns something else than a dict.
+            EpisodeError: the callback omits something, or does not return a dict.
         """
         if self.are_returned:
             return observation, info if self.with_infos else {}
@@ -216,7 +213,7 @@ class RecordedValues:
     def of_step(
         self, env: gym.Env[Any, Any], action: Any, returned: tuple[Any, Any, bool, bool, Any]
     ) -> tuple[Any, Any, Any, Any, Any, Any]:
-        """The observation, action, reward, two flags and infos to record of a step."""
+        """Return the observation, action, reward, two flags and infos to record of a step."""
         observation, reward, terminated, truncated, info = returned
         step_data = self._callback(
             env=env,
@@ -237,7 +234,7 @@ class RecordedValues:
         )
 
     def _info(self, step_data: Mapping[str, Any]) -> Any:
-        """The info of the step, where infos are recorded, with what the callback has added to the step."""
+        """Return the info of the step, if infos are recorded, with the keys added by the callback."""
         info = step_data["info"] if self.with_infos else {}
         if len(step_data) <= len(STEP_KEYS):
             return info

@@ -1,4 +1,4 @@
-"""What a dataset is: its id, its metadata, its storage and its episodes."""
+"""Datasets: creating, reading, combining, converting and validating them."""
 
 from __future__ import annotations
 

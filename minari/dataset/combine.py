@@ -1,4 +1,4 @@
-"""Datasets out of datasets: combine and split."""
+"""Combining and splitting datasets."""
 
 from __future__ import annotations
 
@@ -31,15 +31,14 @@ from minari.spaces.differences import differing_leaf
 
 
 def validate_datasets_to_combine(datasets_to_combine: Sequence[MinariDataset]) -> EnvSpec | None:
-    """Check that datasets come from one environment.
+    """Check that datasets have the same environment.
 
     Returns:
-        Its spec, with the largest ``max_episode_steps`` of them, or None where one has no limit; None
-        where no dataset has a spec.
+        Its spec, with the largest ``max_episode_steps``, or None if one has no limit; None if no dataset has a spec.
 
     Raises:
-        CombineError: there is no dataset, or they come from different environments, or some have a
-            spec and some have none, or their rewards differ in shape.
+        CombineError: there is no dataset, or they have different environments, or only some of them have a
+            spec, or the shapes of their rewards differ.
     """
     if isinstance(datasets_to_combine, (MinariDataset, str, os.PathLike)):
         raise CombineError(
@@ -88,21 +87,21 @@ def combine_datasets(
     root: PathLike | None = None,
     new_dataset_name: str | None = None,
 ) -> MinariDataset:
-    """Make one dataset of the episodes of several, in their order.
+    """Combine the episodes of several datasets into one, in their order.
 
-    Of a view exactly its episodes are taken. Episodes keep their seeds, options and other metadata;
-    what is stored is copied as it is.
+    From a view, exactly its episodes are taken. Episodes keep their seeds, options and other metadata; stored
+    bytes are copied unchanged.
 
     Args:
-        datasets_to_combine: recorded in one environment, up to its ``max_episode_steps``.
-        new_dataset_id: of the new dataset.
-        root: of the catalogue; by default that of ``MINARI_DATASETS_PATH``.
-        new_dataset_name: the older name of ``new_dataset_id``.
+        datasets_to_combine: datasets of one environment, up to its ``max_episode_steps``.
+        new_dataset_id: id of the new dataset.
+        root: root of the catalog; by default that of ``MINARI_DATASETS_PATH``.
+        new_dataset_name: deprecated name of ``new_dataset_id``.
 
     Raises:
-        CombineError: the datasets do not go together.
+        CombineError: the datasets cannot be combined.
         DatasetIdError: the id is malformed.
-        DatasetExistsError: there is a dataset of this id already.
+        DatasetExistsError: a dataset with this id already exists.
 
     Example:
         >>> import minari, numpy as np
@@ -161,7 +160,7 @@ def _refuse_other_spaces(datasets: Sequence[MinariDataset]) -> None:
 
 
 def _common_compression(datasets: Sequence[MinariDataset]) -> CompressionChoice:
-    """For what is appended later: what all of them say; what is combined is copied as it is."""
+    """Return the compression for later episodes: the common choice of all; combined episodes are copied unchanged."""
     first = datasets[0].storage
     is_common = all(
         dataset.storage.compression == first.compression and dataset.storage.FORMAT == first.FORMAT
@@ -184,7 +183,7 @@ def _combined_metadata(datasets: Sequence[MinariDataset], new_id: str) -> dict[s
     if any(raw.get("inferred_spaces") for raw in all_raw):
         metadata["inferred_spaces"] = True
     if all_raw[0].get("space_classes"):
-        metadata["space_classes"] = all_raw[0]["space_classes"]  # whose spaces the new dataset has
+        metadata["space_classes"] = all_raw[0]["space_classes"]  # the new dataset has its spaces
     eval_specs = {raw.get("eval_env_spec") for raw in all_raw}
     if len(eval_specs) == 1 and None not in eval_specs:
         metadata["eval_env_spec"] = eval_specs.pop()
@@ -192,16 +191,16 @@ def _combined_metadata(datasets: Sequence[MinariDataset], new_id: str) -> dict[s
 
 
 def split_dataset(dataset: MinariDataset, sizes: Sequence[int], seed: int | None = None) -> list[MinariDataset]:
-    """Views of a dataset at random, without an episode in common.
+    """Return random views of a dataset without common episodes.
 
     Args:
-        dataset: what is split.
-        sizes: how many episodes each view gets.
-        seed: for the permutation of the episodes.
+        dataset: the dataset to split.
+        sizes: number of episodes of each view.
+        seed: seed for the permutation of the episodes.
 
     Raises:
-        ArgumentTypeError: an argument is of another kind.
-        CombineError: a size is no whole number of episodes, or they add up to more than there are.
+        ArgumentTypeError: an argument has an invalid type.
+        CombineError: a size is not a number of episodes, or they add up to more than there are.
     """
     if not isinstance(dataset, MinariDataset):
         raise no_dataset("dataset", dataset)

@@ -1,4 +1,4 @@
-"""The public path of codecs, for authors of formats."""
+"""Public import path of codecs, for authors of formats."""
 
 from minari._model.compression import Codec, Codecs
 

@@ -1,4 +1,4 @@
-"""Episodes of one dataset as another one: in another format, compressed otherwise, or only some of them."""
+"""Conversion of a dataset to another format or compression, or of some of its episodes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from minari.errors import DatasetVersionError
 from minari.spaces.serialization import described_types, serialize_space, with_written_bounds
 
 
-# What describes one copy of a dataset, and is made anew for another.
+# Properties of one copy of a dataset, which are determined again for another.
 _OF_ONE_COPY = frozenset(
     {"total_episodes", "total_steps", "dataset_size", "dataset_id", "minari_version", "data_format"}
     | {"observation_space", "action_space", "jpeg_encoding", "compression"}
@@ -37,29 +37,29 @@ def write_as_dataset(
     compatible_with: str | None = None,
     root: PathLike | None = None,
 ) -> Path:
-    """Make a dataset of episodes of another, with all their metadata and all metadata of the dataset.
+    """Create a dataset from episodes of another, with all metadata of the episodes and the dataset.
 
     Args:
-        source: where the episodes are.
-        indices: which of them, in this order.
-        dataset_id: of the new dataset.
+        source: storage of the episodes.
+        indices: the episodes, in this order.
+        dataset_id: id of the new dataset.
         data_format: by default that of the source.
-        compression: as in :meth:`MinariStorage.new`; unless it is said, the choice for the source where
-            the format stays the same, and stored bytes are copied as they are.
-        jpeg_encoding: whether frames are JPEG; by default as they are in the source.
-        compatible_with: ``"0.5"`` for what 0.5.4 reads; None for what this release does.
-        root: of the catalogue; by default that of ``MINARI_DATASETS_PATH``.
+        compression: as in :meth:`MinariStorage.new`; by default, that of the source if the format stays the
+            same, in which case stored bytes are copied unchanged.
+        jpeg_encoding: True if frames are JPEG; by default as in the source.
+        compatible_with: ``"0.5"`` for a dataset that 0.5.4 can read; None for this release.
+        root: root of the catalog; by default that of ``MINARI_DATASETS_PATH``.
 
     Returns:
-        The folder of its data.
+        The directory of its data.
 
     Raises:
         DatasetIdError: the id is malformed.
-        DatasetExistsError: there is a dataset of this id already.
+        DatasetExistsError: a dataset with this id already exists.
         UnknownFormatError: no format has that name.
-        CompressionError: the format does not have the codec, or there is no such column.
-        DatasetVersionError: ``compatible_with`` is not a known release, or that release has no such format
-            or space.
+        CompressionError: the format does not support the codec, or there is no such column.
+        DatasetVersionError: ``compatible_with`` is not a known release, or that release does not support the
+            format or a space.
     """
     if compatible_with is not None:
         _check_compatible(source, data_format or source.FORMAT, compatible_with)
@@ -77,17 +77,21 @@ def write_as_dataset(
             durable=False,
         )
         if compatible_with is not None:
-            _write_out_bounds(storage)
+            # Each bound of each number, as earlier releases read them.
+            raw = storage.stored_metadata.raw
+            written = {key: with_written_bounds(raw[key], MOST_METADATA // 2) for key in SPACES}
+            with storage.writing() as writer:
+                writer.commit(storage.stored_metadata.updated(written, allow_protected=True))
         storage.update_metadata({**kept, "dataset_id": dataset_id, "minari_version": FORMAT_VERSION})
         append_stored(storage, [(source, indices)], as_stored=is_same)
     return get_dataset_path(dataset_id, root=root) / "data"
 
 
 def _check_compatible(source: MinariStorage, data_format: str, release: str) -> None:
-    """Make sure that an earlier release has what a dataset needs.
+    """Raise unless an earlier release supports a dataset.
 
     Raises:
-        DatasetVersionError: it has not, or is not one that this release can write for.
+        DatasetVersionError: it does not, or this release cannot write for it.
     """
     if release != _OLDER_RELEASE:
         raise DatasetVersionError(f"compatible_with is {release!r}, expected {_OLDER_RELEASE!r} or None.")
@@ -102,11 +106,3 @@ def _check_compatible(source: MinariStorage, data_format: str, release: str) -> 
             f"The dataset has spaces of the types {sorted(new)}, which releases {release} cannot read; convert it "
             f"without compatible_with."
         )
-
-
-def _write_out_bounds(storage: MinariStorage) -> None:
-    """Describe the spaces of a storage as earlier releases read them, with each bound of each number."""
-    raw = storage.stored_metadata.raw
-    changes = {key: with_written_bounds(raw[key], MOST_METADATA // 2) for key in SPACES}
-    with storage.writing() as writer:
-        writer.commit(storage.stored_metadata.updated(changes, allow_protected=True))

@@ -1,39 +1,189 @@
-"""What a dataset and its environment are, as short texts for a page or a table."""
+"""Facts and statistics of a dataset and its environment, for tables and pages."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from gymnasium.envs.registration import EnvSpec
 
+from minari._base.json_text import parse_json
 from minari._model.env_spec import is_gymnasiums_own, spaces_of
 from minari._model.format_version import is_compatible
-from minari._model.metadata_json import texts_of
+from minari._model.metadata_json import size_text, texts_of
 from minari._storages.base import MinariStorage
 from minari.errors import EnvironmentSpecError, EpisodeError
 from minari.progress import track
 from minari.spaces.serialization import deserialize_space
 
 
-__all__ = ["describe_env_spec", "get_dataset_spec_dict", "get_env_spec_dict"]
+__all__ = ["Fact", "dataset_facts", "env_facts", "get_dataset_spec_dict", "get_env_spec_dict"]
+
+Form: TypeAlias = Literal["text", "code", "link"]
 
 _NOT_PROVIDED = "Not provided"
-# The fields of a spec that say what is made and how, and whether they are shown as code.
-_SPEC_FIELDS = {
-    "entry_point": True,
-    "max_episode_steps": False,
-    "reward_threshold": False,
-    "nondeterministic": True,
-    "order_enforce": True,
-    "disable_env_checker": True,
-    "kwargs": True,
-    "additional_wrappers": True,
-    "vector_entry_point": True,
+#: What :func:`get_dataset_spec_dict` has beside the command that downloads the dataset.
+_SPEC_KEYS = frozenset(
+    {
+        *("total_steps", "total_episodes", "observation_space", "action_space", "algorithm_name", "author"),
+        *("author_email", "code_permalink", "minari_version"),
+    }
+)
+# The fields of a spec that say what is made and how, and the form in which they are shown.
+_SPEC_FIELDS: dict[str, Form] = {
+    "entry_point": "code",
+    "max_episode_steps": "text",
+    "reward_threshold": "text",
+    "nondeterministic": "code",
+    "order_enforce": "code",
+    "disable_env_checker": "code",
+    "kwargs": "code",
+    "additional_wrappers": "code",
+    "vector_entry_point": "code",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A fact about a dataset or an environment, as shown on a terminal or a web page.
+
+    Attributes:
+        key: metadata key.
+        title: title in a table.
+        value: value; None if it is not provided.
+        form: markup in Markdown.
+        to_text: converts the value to text.
+        remark: suffix of the text.
+    """
+
+    key: str
+    title: str
+    value: Any
+    form: Form = "text"
+    to_text: Callable[[Any], str] = str
+    remark: str = ""
+
+    @property
+    def text(self) -> str:
+        """Return the value as plain text."""
+        return f"{_NOT_PROVIDED if self.value is None else self.to_text(self.value)}{self.remark}"
+
+    @property
+    def markdown(self) -> str:
+        """Return the value as Markdown; text from the metadata is not escaped."""
+        if self.value is None or self.form == "text":
+            return self.text
+        text = self.to_text(self.value)
+        return f"`{text}`{self.remark}" if self.form == "code" else f"[{text}]({text}){self.remark}"
+
+
+def dataset_facts(metadata: Mapping[str, Any]) -> list[Fact]:
+    """Return the facts of a dataset that are shown to people, in order.
+
+    ``minari show``, :func:`get_dataset_spec_dict` and dataset cards all derive from this list, so that they agree. Each
+    of them may omit facts that it shows elsewhere.
+
+    >>> [(fact.title, fact.text) for fact in dataset_facts({"total_steps": 9, "license": "mit"})][::8]
+    [('Total Steps', '9'), ('License', 'mit')]
+
+    Args:
+        metadata: metadata of the dataset, as in ``MinariStorage.metadata`` or as stored.
+
+    Returns:
+        Totals and origin of the dataset, provided or not, and other facts that are provided. The text of a space raises
+        :class:`SpaceError` if its description is damaged.
+    """
+    version = metadata.get("minari_version")
+    inferred = " (inferred from the data)" if metadata.get("inferred_spaces") else ""
+    scores = [metadata.get(f"ref_{bound}_score") for bound in ("min", "max")]
+    people = {key: sorted(filter(None, texts_of(metadata.get(key)))) or None for key in ("author", "author_email")}
+    spaces = [
+        Fact(
+            "observation_space",
+            "Dataset Observation Space",
+            metadata.get("observation_space"),
+            "code",
+            _space,
+            inferred,
+        ),
+        Fact("action_space", "Dataset Action Space", metadata.get("action_space"), "code", _space, inferred),
+    ]
+    further = [
+        Fact(
+            "dataset_size",
+            "Size",
+            metadata.get("dataset_size"),
+            to_text=_size,
+            remark=f" ({metadata.get('data_format') or 'hdf5'})",
+        ),
+        Fact("compression", "Compression", metadata.get("compression"), to_text=_compression),
+        Fact("ref_scores", "Reference Scores", None if scores == [None, None] else scores, to_text=_scores),
+        Fact("requirements", "Requirements", texts_of(metadata.get("requirements")) or None, to_text=", ".join),
+        Fact(
+            "combined_datasets", "Combined From", texts_of(metadata.get("combined_datasets")) or None, to_text=", ".join
+        ),
+        Fact("env_spec", "Environment", _env_id(metadata.get("env_spec"))),
+        Fact("eval_env_spec", "Evaluation Environment", _env_id(metadata.get("eval_env_spec"))),
+        Fact("license", "License", metadata.get("license") or None),
+    ]
+    return [
+        Fact("total_steps", "Total Steps", metadata.get("total_steps")),
+        Fact("total_episodes", "Total Episodes", metadata.get("total_episodes")),
+        *(fact for fact in spaces if fact.value is not None),
+        Fact("algorithm_name", "Algorithm", metadata.get("algorithm_name")),
+        Fact("author", "Author", people["author"], to_text=", ".join),
+        Fact("author_email", "Email", people["author_email"], to_text=", ".join),
+        Fact("code_permalink", "Code Permalink", metadata.get("code_permalink") or None, "link"),
+        Fact(
+            "minari_version",
+            "Minari Version",
+            version,
+            "code",
+            remark=f" ({'supported' if is_compatible(version) else 'not supported'})",
+        ),
+        *(fact for fact in further if fact.value is not None),
+    ]
+
+
+def _space(space: Any) -> str:
+    return str(deserialize_space(space) if isinstance(space, (str, dict)) else space)
+
+
+def _size(size: Any) -> str:
+    return size_text(size) if isinstance(size, (int, float)) else f"{size} MB"
+
+
+def _compression(choice: Any) -> str:
+    by_column = choice.items() if isinstance(choice, dict) else [("all columns", choice)]
+    return ", ".join(f"{column}: {codec}" for column, codec in by_column)
+
+
+def _scores(scores: list[Any]) -> str:
+    return f"min {scores[0]}, max {scores[1]}"
+
+
+def _env_id(env_spec: object) -> str | None:
+    """Return the id of an environment from its spec, or from a stored spec."""
+    if isinstance(env_spec, EnvSpec):
+        return env_spec.id
+    try:
+        described = parse_json(env_spec) if isinstance(env_spec, str) else env_spec
+    except ValueError:
+        return None
+    name = described.get("id") if isinstance(described, Mapping) else None
+    return None if name is None else str(name)
+
+
+def env_facts(env_spec: EnvSpec) -> list[Fact]:
+    """Return the facts of an environment from its spec, without its spaces, so that none of its code runs."""
+    fields = {name: getattr(env_spec, name, None) for name in _SPEC_FIELDS}
+    return [
+        Fact("id", "ID", env_spec.id),
+        *(Fact(name, name, str(value), _SPEC_FIELDS[name]) for name, value in fields.items()),
+    ]
 
 
 def get_dataset_spec_dict(dataset_spec: Mapping[str, Any]) -> dict[str, str]:
@@ -46,84 +196,44 @@ def get_dataset_spec_dict(dataset_spec: Mapping[str, Any]) -> dict[str, str]:
     ('9', 'Not provided', '`0.5.4` (supported)')
 
     Args:
-        dataset_spec: the metadata of the dataset, as ``MinariStorage.metadata`` has them or as they
-            are stored. Of what is missing it says so; a space that is missing has no entry.
+        dataset_spec: the metadata of the dataset, as in ``MinariStorage.metadata`` or as stored. Missing
+            values are described as such; a missing space has no entry.
 
     Raises:
-        SpaceError: a stored space is damaged or of a type that is not registered.
+        SpaceError: a stored space is damaged or its type is not registered.
     """
-    description = {
-        "Total Steps": _text(dataset_spec.get("total_steps")),
-        "Total Episodes": _text(dataset_spec.get("total_episodes")),
-    }
-    for key, title in (("observation_space", "Observation"), ("action_space", "Action")):
-        space = dataset_spec.get(key)
-        if space is not None:
-            space = deserialize_space(space) if isinstance(space, (str, dict)) else space
-            inferred = " (inferred from the data)" if dataset_spec.get("inferred_spaces") else ""
-            description[f"Dataset {title} Space"] = f"{_code(space)}{inferred}"
-    permalink = dataset_spec.get("code_permalink")
-    version = dataset_spec.get("minari_version")
-    return {
-        **description,
-        "Algorithm": _text(dataset_spec.get("algorithm_name")),
-        "Author": _names(dataset_spec.get("author")),
-        "Email": _names(dataset_spec.get("author_email")),
-        "Code Permalink": f"[{permalink}]({permalink})" if permalink else _NOT_PROVIDED,
-        "Minari Version": f"{_code(version)} ({'supported' if is_compatible(version) else 'not supported'})",
-        "Download": _code(f"minari download {dataset_spec.get('dataset_id')}"),
-    }
+    facts = {fact.title: fact.markdown for fact in dataset_facts(dataset_spec) if fact.key in _SPEC_KEYS}
+    return {**facts, "Download": f"`minari download {dataset_spec.get('dataset_id')}`"}
 
 
 def get_env_spec_dict(env_spec: EnvSpec) -> dict[str, str]:
     """Describe an environment by its spec; the values are Markdown.
 
-    An environment that Gymnasium itself brings is made for its spaces. Others have no entry for them, since
-    the spec may come from somebody else's data, and the code that it names is not run.
+    One of Gymnasium's own environments is created to get its spaces. Others have no entry for them, since the
+    spec may come from untrusted data, whose code is not run.
 
     >>> import gymnasium
     >>> description = get_env_spec_dict(gymnasium.spec("CartPole-v1"))
     >>> description["ID"], description["Action Space"], description["max_episode_steps"]
     ('CartPole-v1', '`Discrete(2)`', '500')
     """
-    fields = describe_env_spec(env_spec)
+    fields = {fact.title: fact.markdown for fact in env_facts(env_spec)}
     if not is_gymnasiums_own(env_spec):
         return fields
     try:
         observation_space, action_space = spaces_of(env_spec)
     except EnvironmentSpecError:
         return fields
-    described_spaces = {"Observation Space": _code(observation_space), "Action Space": _code(action_space)}
+    described_spaces = {"Observation Space": f"`{observation_space}`", "Action Space": f"`{action_space}`"}
     return {"ID": fields.pop("ID"), **described_spaces, **fields}
-
-
-def describe_env_spec(env_spec: EnvSpec) -> dict[str, str]:
-    """What :func:`get_env_spec_dict` says, without the spaces: no code of the environment is run."""
-    values = {name: getattr(env_spec, name, None) for name in _SPEC_FIELDS}
-    fields = {name: _code(value) if _SPEC_FIELDS[name] else str(value) for name, value in values.items()}
-    return {"ID": env_spec.id, **fields}
-
-
-def _code(value: object) -> str:
-    return f"`{value}`"
-
-
-def _text(value: object) -> str:
-    return _NOT_PROVIDED if value is None else str(value)
-
-
-def _names(names: object) -> str:
-    """Names in order, whether they come alone, in a list or in a set."""
-    return ", ".join(sorted(texts_of(names))) or _NOT_PROVIDED
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DatasetStatistics:
-    """What the episodes of a dataset, or of a view, add up to.
+    """Returns and lengths of the episodes of a dataset or view.
 
     Attributes:
-        returns: the undiscounted return of each episode, shape (E,), or (E, k) where the rewards have k
-            components.
+        returns: the undiscounted return of each episode, shape (E,), or (E, k) for rewards of k components.
         lengths: the number of steps of each episode, shape (E,).
     """
 
@@ -131,9 +241,9 @@ class DatasetStatistics:
     lengths: npt.NDArray[np.int64]
 
     def summary(self) -> dict[str, dict[str, Any]]:
-        """Minimum, mean, maximum and standard deviation of both; empty for a view without episodes.
+        """Return minimum, mean, maximum and standard deviation of both; empty for a view without episodes.
 
-        Where the rewards have several components, those of the returns are lists with one number for each.
+        If rewards have several components, the values for returns are lists with one number for each.
         """
         if not len(self.returns):
             return {}
@@ -150,10 +260,10 @@ def _summary(values: npt.NDArray[Any]) -> dict[str, Any]:
 
 
 def statistics_of(storage: MinariStorage, indices: npt.NDArray[np.int_]) -> DatasetStatistics:
-    """The statistics of some episodes, from their rewards.
+    """Return the statistics of some episodes, computed from their rewards.
 
     Raises:
-        EpisodeError: the rewards of one have another number of components than those of another.
+        EpisodeError: the number of reward components differs between episodes.
     """
     episodes = track(storage.get_episodes(indices), "adding up the rewards", total=len(indices))
     sums = [episode["rewards"].sum(axis=0) for episode in episodes]

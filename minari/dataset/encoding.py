@@ -1,4 +1,4 @@
-"""The public path of :class:`EpisodeCodec`, for authors of formats."""
+"""Public import path of :class:`EpisodeCodec`, for authors of formats."""
 
 from minari._model.episode_codec import EpisodeCodec
 

@@ -1,4 +1,4 @@
-"""The public path of :class:`EpisodeBuffer`."""
+"""Public import path of :class:`EpisodeBuffer`."""
 
 from minari._model.episode_buffer import EpisodeBuffer
 

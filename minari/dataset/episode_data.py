@@ -1,4 +1,4 @@
-"""The public path of :class:`EpisodeData`."""
+"""Public import path of :class:`EpisodeData`."""
 
 from minari._model.episode import EpisodeData
 

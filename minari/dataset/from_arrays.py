@@ -1,4 +1,4 @@
-"""Datasets from flat arrays, as other libraries and logs have them."""
+"""Creation of datasets from flat arrays, the form of other libraries and logs."""
 
 from __future__ import annotations
 
@@ -57,34 +57,31 @@ def create_dataset_from_arrays(  # noqa: D417 (what it shares with the other is 
     compression: CompressionChoice = None,
     root: PathLike | None = None,
 ) -> MinariDataset:
-    """Make a dataset of N steps that lie one after the other in arrays.
+    """Create a dataset of N steps that are concatenated in arrays.
 
-    An episode ends at every step that is terminated or truncated. What had to be assumed is said in a
-    warning and kept in the metadata, under ``assumptions``.
+    An episode ends at every step that is terminated or truncated. Assumptions about missing data are reported
+    by a warning and stored in the metadata under ``assumptions``.
 
     Args:
         dataset_id: ``(namespace/)*name-vN``.
         observations: array with time first, or dicts and tuples of such arrays. Either N rows, the
-            observation before each step, or one row more for each episode, its last observation.
-        actions: N rows, likewise.
-        rewards: shape (N,) or (N, 1), one number a step, or (N, k) for rewards of k components.
-        terminations: shape (N,), true where a step ended in a terminal state.
-        truncations: shape (N,), true where an episode was cut off; by default nowhere.
-        infos: nested dicts of arrays with N rows (those of the steps, the reset then having none) or
-            with one more for each episode.
-        next_observations: N rows, the observation after each step, from which the last observation of
-            each episode is taken.
-        final_observation: what to do where the last observation of the episodes is not there:
-            ``"error"`` refuses, ``"repeat"`` takes the one before it again, ``"drop_last_step"`` leaves
-            out the last step of each episode, and marks the one before it as truncated. The choice is
-            kept in the metadata.
+            observation before each step, or one more row for each episode, its last observation.
+        actions: N rows, in the same form.
+        rewards: shape (N,) or (N, 1), one number per step, or (N, k) for rewards of k components.
+        terminations: shape (N,), true if a step ended in a terminal state.
+        truncations: shape (N,), true if an episode was cut off; by default nowhere.
+        infos: nested dicts of arrays with N rows (one per step, without the reset) or with one more for each episode.
+        next_observations: N rows, the observation after each step, used for the last observation of each episode.
+        final_observation: what to do if the last observations of the episodes are missing: ``"error"``
+            raises, ``"repeat"`` repeats the previous one, ``"drop_last_step"`` drops the last step of each
+            episode, and marks the previous one as truncated. The choice is stored in the metadata.
         observation_space: by default that of ``env``, or inferred from the array.
-        action_space: likewise.
+        action_space: by default that of ``env``, or inferred from the array.
 
     The other arguments are those of :func:`minari.create_dataset_from_buffers`.
 
     Raises:
-        EpisodeError: the arrays differ in length, or the last observations are missing and
+        EpisodeError: the lengths of the arrays differ, or the last observations are missing and
             ``final_observation`` is ``"error"``.
 
     Example:
@@ -149,7 +146,7 @@ def _brief(space: gym.Space[Any] | None) -> str:
 
 @dataclass
 class _Steps:
-    """The arrays, and where the episodes begin and end in them."""
+    """The arrays, and the start and end of the episodes in them."""
 
     observations: Any
     actions: Any
@@ -205,7 +202,7 @@ class _Steps:
         )  # fmt: skip
 
     def settle_final_observations(self, choice: FinalObservation) -> None:
-        """Decide where the last observation of each episode comes from."""
+        """Decide how to get the last observation of each episode."""
         if self.has_final or self.next_observations is not None:
             return
         if choice == "error":
@@ -220,11 +217,11 @@ class _Steps:
 
     @property
     def dropped(self) -> int:
-        """How many of the last steps of each episode are left out."""
+        """Return the number of steps dropped from the end of each episode."""
         return 1 if self.final_observation == "drop_last_step" else 0
 
     def episodes(self) -> Iterator[EpisodeBuffer]:
-        """The episodes, as views of the arrays where that is possible."""
+        """Yield the episodes, as views of the arrays if possible."""
         dropped = self.dropped
         for number, (start, end) in enumerate(zip(self.starts.tolist(), self.ends.tolist(), strict=True)):
             steps = slice(start, end - dropped)
@@ -244,7 +241,7 @@ class _Steps:
             )
 
     def _episode_observations(self, number: int, start: int, end: int) -> Any:
-        if self.has_final:  # each episode before this one has a row more than steps
+        if self.has_final:  # each previous episode has one row more than steps
             return _part(self.observations, slice(start + number, end + number + 1))
         before = _part(self.observations, slice(start, end))
         if self.next_observations is not None:
@@ -262,7 +259,7 @@ class _Steps:
                 episode[key] = self._episode_infos(values, number, start, end, dropped)
             elif len(values) > len(self.rewards):
                 episode[key] = values[start + number : end + number + 1 - dropped]
-            else:  # the reset has no info: its row is filled, and the mask says so
+            else:  # the reset has no info: its row is filled and masked
                 column = np.zeros((end - start + 1 - dropped, *values.shape[1:]), dtype=values.dtype)
                 column[1:] = values[start : end - dropped]
                 mask = np.ones(len(column), dtype=np.bool_)
@@ -272,23 +269,18 @@ class _Steps:
 
 
 def _rewards(values: npt.ArrayLike) -> npt.NDArray[Any]:
-    """An array with one row a step, those of one number as numbers."""
+    """Return an array with one row per step; scalar rewards as numbers."""
     array = _as_array("rewards", values)
     if array.ndim == 0 or 0 in array.shape[1:]:
         raise EpisodeError(f"The rewards have the shape {array.shape}, expected one value a step, (N,), or (N, k).")
     return array.reshape(len(array)) if array.size == len(array) else array
 
 
-def _one_a_step(name: str, values: npt.ArrayLike) -> npt.NDArray[Any]:
-    """An array of shape (N,) from one of that shape or (N, 1)."""
+def _flags(name: str, values: npt.ArrayLike, count: int) -> npt.NDArray[np.bool_]:
     array = _as_array(name, values)
     if array.ndim == 0 or array.size != len(array):
         raise EpisodeError(f"The {name} have the shape {array.shape}, expected one value a step, (N,).")
-    return array.reshape(len(array))
-
-
-def _flags(name: str, values: npt.ArrayLike, count: int) -> npt.NDArray[np.bool_]:
-    flags = _one_a_step(name, values)
+    flags = array.reshape(len(array))
     if len(flags) != count:
         raise EpisodeError(f"The {name} have {len(flags)} rows, expected {count} as the rewards.")
     if flags.dtype.kind not in "biuf" or not np.isin(flags, (0, 1)).all():
@@ -297,7 +289,7 @@ def _flags(name: str, values: npt.ArrayLike, count: int) -> npt.NDArray[np.bool_
 
 
 def _checked_infos(name: str, infos: Any, allowed: tuple[int, ...]) -> dict[str, Any]:
-    """Nested infos as arrays, each with one of the numbers of rows that are allowed."""
+    """Return nested infos as arrays, each with one of the allowed numbers of rows."""
     if not isinstance(infos, Mapping):
         raise EpisodeError(f"The {name} are {type(infos).__name__} values, expected a dict of arrays.")
     checked: dict[str, Any] = {}
@@ -331,7 +323,7 @@ def _as_arrays(name: str, values: Any) -> Any:
 
 
 def _layout(tree: Any) -> Any:
-    """How arrays are nested, and what they hold of each step; texts may differ in length."""
+    """Return the nesting of arrays with the shape and dtype of each step; texts may differ in length."""
     if isinstance(tree, Mapping):
         return {key: _layout(part) for key, part in tree.items()}
     if isinstance(tree, tuple):
@@ -353,7 +345,7 @@ def _part(tree: Any, rows: slice) -> Any:
 
 
 def _rows(tree: Any, name: str, allowed: tuple[int, ...]) -> int:
-    """The number of rows of every array in a tree, which must be one of those allowed."""
+    """Return the number of rows of every array in a tree, which must be one of those allowed."""
     if isinstance(tree, (Mapping, tuple)):
         parts = tree.items() if isinstance(tree, Mapping) else enumerate(tree)
         found = {key: _rows(part, f"{name}/{key}", allowed) for key, part in parts}

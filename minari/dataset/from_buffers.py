@@ -1,10 +1,10 @@
-"""Datasets from recorded episodes, and the metadata that go with them."""
+"""Creation of datasets from recorded episodes, with their metadata."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
@@ -26,7 +26,7 @@ from minari._storages.core import checked_compression
 from minari._storages.registry import get_minari_storage
 from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.scores import RandomPolicy, get_average_reference_score
-from minari.errors import MetadataError, ScoreError, SpaceError
+from minari.errors import MetadataError, MissingMetadataWarning, ScoreError, SpaceError
 
 
 EnvLike = str | gym.Env[Any, Any] | EnvSpec
@@ -44,7 +44,7 @@ _WORTH_GIVING = {
 
 @dataclass(frozen=True)
 class DatasetDescription:
-    """What a person says of a dataset when it is created; see ``DataCollector.create_dataset``."""
+    """Metadata given by the user when a dataset is created; see ``DataCollector.create_dataset``."""
 
     eval_env: EnvLike | None = None
     algorithm_name: str | None = None
@@ -59,14 +59,14 @@ class DatasetDescription:
     requirements: Sequence[str] | None = None
 
     def metadata(self, dataset_id: str, env_spec: EnvSpec | None) -> dict[str, Any]:
-        """The metadata to store, once the reference scores have been estimated where that is asked for.
+        """Return the metadata to store, after estimating the reference scores if requested.
 
         Warns:
-            UserWarning: lists the things worth giving that were left out.
+            MissingMetadataWarning: lists the metadata worth giving that were left out.
 
         Raises:
-            ScoreError: the maximum score is given in two ways, or there is no environment to estimate in.
-            EnvironmentSpecError: the environment for evaluation is not known.
+            ScoreError: the maximum score is given twice, or there is no environment to estimate it in.
+            EnvironmentSpecError: the evaluation environment is unknown.
         """
         self._check()
         if self.expert_policy is not None and self.ref_max_score is not None:
@@ -75,7 +75,7 @@ class DatasetDescription:
             f"`{name}` is set to None: {use}" for name, use in _WORTH_GIVING.items() if getattr(self, name) is None
         ]
         if missing:
-            warn(f"{'; '.join(missing)}.")
+            warn(f"{'; '.join(missing)}.", MissingMetadataWarning)
         metadata: dict[str, Any] = {"dataset_id": dataset_id, "minari_version": FORMAT_VERSION}
         if self.eval_env is not None:
             metadata["eval_env_spec"] = env_spec_to_json(self.eval_env)
@@ -86,12 +86,12 @@ class DatasetDescription:
         metadata["author_email"] = sorted(_names("author_email", self.author_email))
         if self.requirements is not None:
             metadata["requirements"] = _names("requirements", self.requirements)
-        # Checked before the policies play, which may take long.
+        # Checked before the policies run, which may take long.
         metadata = {name: json_value(value, name) for name, value in metadata.items()}
         return {**metadata, **self._scores(env_spec)}
 
     def _check(self) -> None:
-        """Refuse what cannot be meant, before a policy plays."""
+        """Reject invalid values before a policy runs."""
         if self.expert_policy is not None:
             check_callable("expert_policy", self.expert_policy, "a function of the observation that gives an action")
         check_count("num_episodes_average_score", self.num_episodes_average_score, 1, ScoreError)
@@ -99,7 +99,7 @@ class DatasetDescription:
         check_score("ref_max_score", self.ref_max_score)
 
     def given(self) -> dict[str, Any]:
-        """What is said in words, as the metadata have it; what cannot be stored is left out."""
+        """Return the given texts in the form of the metadata, without those that cannot be stored."""
         words: dict[str, Any] = {}
         for name in ("code_permalink", "algorithm_name", "description"):
             if isinstance(getattr(self, name), str):
@@ -160,11 +160,20 @@ def generate_dataset_metadata(
     requirements: Sequence[str] | None,
 ) -> dict[str, Any]:
     """The metadata of a new dataset, in the argument order that older programs use."""
-    given = {name: value for name, value in locals().items() if name in _DESCRIPTION_FIELDS}
-    return DatasetDescription(**given).metadata(str(DatasetId.parse(dataset_id)), env_spec)
-
-
-_DESCRIPTION_FIELDS = frozenset(item.name for item in fields(DatasetDescription))
+    description_of_dataset = DatasetDescription(
+        eval_env=eval_env,
+        algorithm_name=algorithm_name,
+        author=author,
+        author_email=author_email,
+        code_permalink=code_permalink,
+        ref_min_score=ref_min_score,
+        ref_max_score=ref_max_score,
+        expert_policy=expert_policy,
+        num_episodes_average_score=num_episodes_average_score,
+        description=description,
+        requirements=requirements,
+    )
+    return description_of_dataset.metadata(str(DatasetId.parse(dataset_id)), env_spec)
 
 
 def create_dataset_from_buffers(
@@ -191,43 +200,41 @@ def create_dataset_from_buffers(
     extra_metadata: Mapping[str, Any] | None = None,
     root: PathLike | None = None,
 ) -> MinariDataset:
-    """Make a dataset of episodes that are in memory.
+    """Create a dataset from episodes in memory.
 
     Args:
         dataset_id: ``(namespace/)*name-vN``.
-        buffer: the episodes; none make a dataset to append to.
-        env: the environment that they come from: its id, itself or its spec.
-        eval_env: the environment to evaluate policies in.
-        algorithm_name: of what chose the actions.
+        buffer: the episodes; an empty list creates a dataset to append to.
+        env: the environment of the episodes: its id, the environment itself or its spec.
+        eval_env: the environment for the evaluation of policies.
+        algorithm_name: name of the algorithm that chose the actions.
         author: one name, or several.
         author_email: one address, or several.
-        code_permalink: where the code is that made the dataset.
+        code_permalink: link to the code that created the dataset.
         action_space: by default that of the environment.
         observation_space: by default that of the environment.
-        ref_min_score: mean return of a random policy; estimated where it is missing and the maximum
-            is given.
+        ref_min_score: mean return of a random policy; estimated if it is missing and the maximum is given.
         ref_max_score: mean return of an expert.
-        expert_policy: estimates ``ref_max_score``, which must then not be given.
-        num_episodes_average_score: how many episodes the scores are estimated over.
+        expert_policy: policy to estimate ``ref_max_score``, which must then not be given.
+        num_episodes_average_score: number of episodes for the estimates.
         description: Markdown.
-        data_format: of the storage, by default ``"hdf5"``.
-        requirements: what ``pip install`` needs for the environment.
-        jpeg_encoding: store frames as JPEG, which loses detail.
+        data_format: format of the storage, by default ``"hdf5"``.
+        requirements: requirements of the environment in the format of ``pip install``.
+        jpeg_encoding: True to store frames as JPEG, which is lossy.
         compression: a codec such as ``"gzip"`` or ``"gzip:9"``, for all columns or for some
-            (``{"observations/pixels": "gzip:9"}``). Unless it is said, frames are compressed without
-            loss, and nothing else is.
-        extra_metadata: whatever else is to be kept with the dataset.
-        root: of the catalogue; by default that of ``MINARI_DATASETS_PATH``.
+            (``{"observations/pixels": "gzip:9"}``). By default, only frames are compressed, without loss.
+        extra_metadata: further metadata of the dataset.
+        root: root of the catalog; by default that of ``MINARI_DATASETS_PATH``.
 
     Returns:
         The dataset.
 
     Raises:
         DatasetIdError: the id is malformed.
-        DatasetExistsError: there is a dataset of this id already.
+        DatasetExistsError: a dataset with this id already exists.
         SpaceError: a space is missing and there is no environment.
-        CompressionError: the format does not have the codec, or there is no such column.
-        EpisodeError: an episode does not fit the spaces. No dataset is made.
+        CompressionError: the format does not support the codec, or there is no such column.
+        EpisodeError: an episode does not match the spaces. No dataset is created.
 
     Example:
         >>> import minari, numpy as np
@@ -243,7 +250,6 @@ def create_dataset_from_buffers(
         >>> dataset[0].rewards
         array([1., 2.])
     """
-    given = {name: value for name, value in locals().items() if name in _DESCRIPTION_FIELDS}
     DatasetId.parse(dataset_id)  # so that arguments in another order are noticed
     if env is None and (observation_space is None or action_space is None):
         raise SpaceError("Without an env both observation_space and action_space are needed; give them.")
@@ -259,7 +265,21 @@ def create_dataset_from_buffers(
     check_space("action_space", action_space)
     storage_type = get_minari_storage(data_format or "hdf5")
     checked_compression(storage_type, EpisodeCodec(observation_space, action_space), compression, jpeg_encoding)
-    metadata = DatasetDescription(**given).metadata(dataset_id, env_spec)
+    metadata = generate_dataset_metadata(
+        dataset_id,
+        env_spec,
+        eval_env,
+        algorithm_name,
+        author,
+        author_email,
+        code_permalink,
+        ref_min_score,
+        ref_max_score,
+        expert_policy,
+        num_episodes_average_score,
+        description,
+        requirements,
+    )
     with new_dataset(dataset_id, root) as data_path:
         storage = create_storage(
             data_path,
@@ -280,10 +300,10 @@ def create_dataset_from_buffers(
 
 
 def _looked_at(episodes: Iterable[EpisodeBuffer], outside: OutsideValues) -> Iterator[EpisodeBuffer]:
-    """Count the values of episodes that lie outside their spaces, once they are known to fit otherwise."""
+    """Count the values of episodes outside their spaces, after other checks have passed."""
     for number, episode in enumerate(episodes):
         yield episode
-        with suppress(KeyError, IndexError, TypeError):  # nested in another way that the storage takes
+        with suppress(KeyError, IndexError, TypeError):  # nested in another way that the storage accepts
             outside.add(episode.observations, episode.actions, number)
 
 

@@ -1,4 +1,4 @@
-"""The public path of :class:`DatasetMetadata`, for authors of formats."""
+"""Public import path of :class:`DatasetMetadata`, for authors of formats."""
 
 from minari._model.metadata import DatasetMetadata
 

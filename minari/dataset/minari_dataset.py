@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol, overload
 
@@ -19,7 +20,7 @@ from minari._model.compression import CompressionChoice
 from minari._model.dataset_id import gen_dataset_id, parse_dataset_id
 from minari._model.dataset_spec import MinariDatasetSpec
 from minari._model.env_spec import make_environment, parse_env_spec, warn_about_unmet
-from minari._model.episode import EpisodeData, EpisodeOnDemand
+from minari._model.episode import EpisodeData, EpisodeOnDemand, episode_of
 from minari._model.episode_buffer import EpisodeBuffer, as_episode_buffers
 from minari._model.format_version import FORMAT_VERSION, check_readable
 from minari._model.metadata_json import texts_of
@@ -35,24 +36,23 @@ logger = logging.getLogger(__name__)
 
 
 class Collector(Protocol):
-    """What records episodes, such as :class:`minari.DataCollector`."""
+    """A recorder of episodes, such as :class:`minari.DataCollector`."""
 
     def add_to_dataset(self, dataset: MinariDataset) -> object:
-        """Append what was recorded to a dataset."""
+        """Append the recorded episodes to a dataset."""
 
 
 class MinariDataset:
     """The episodes of a dataset, or a view of some of them.
 
-    Views share the storage and cost next to nothing: filters, splits, slices and index lists can
-    be taken of each other as one likes. An index always counts inside the view, and
-    ``episode.id`` is the number in the whole dataset.
+    Views share the storage and are almost free: filters, splits, slices and index lists can be applied to
+    each other. An index always refers to the view, and ``episode.id`` is the number in the whole dataset.
 
     Args:
-        data: a storage, or the ``data`` folder of a dataset.
+        data: a storage, or the ``data`` directory of a dataset.
         episode_indices: the episodes of the view, by default all.
-        verify_checksums: compare the values of every episode that is read with the checksums that were made
-            when they were written; a storage keeps its own choice unless this is true.
+        verify_checksums: True to verify the values of every episode that is read with the checksums from when
+            they were written; False keeps the setting of a given storage.
 
     Example:
         >>> import minari
@@ -111,26 +111,26 @@ class MinariDataset:
             )
         return array.astype(np.int_)
 
-    # What it is
+    # Properties
 
     @property
     def id(self) -> str:
-        """The id of the dataset, which is where it lies, also where it was moved or copied there."""
+        """Return the id of the dataset, which follows from its location, even after it was moved or copied."""
         return self._storage.dataset_id
 
     @property
     def storage(self) -> MinariStorage:
-        """Where the episodes are."""
+        """Return the storage of the episodes."""
         return self._storage
 
     @property
     def total_episodes(self) -> int:
-        """The number of episodes, in this view."""
+        """Return the number of episodes of this view."""
         return len(self._indices)
 
     @property
     def total_steps(self) -> int:
-        """The number of steps of all episodes, in this view."""
+        """Return the number of steps of all episodes of this view."""
         if self._total_steps is None:
             self._total_steps = int(self._storage.get_episode_lengths(self._indices).sum())
         return self._total_steps
@@ -147,17 +147,17 @@ class MinariDataset:
 
     @property
     def observation_space(self) -> gym.Space[Any]:
-        """The space of the observations."""
+        """Return the space of the observations."""
         return self._storage.observation_space
 
     @property
     def action_space(self) -> gym.Space[Any]:
-        """The space of the actions."""
+        """Return the space of the actions."""
         return self._storage.action_space
 
     @property
     def env_spec(self) -> EnvSpec | None:
-        """The spec of the environment that was recorded, which need not be installed.
+        """Return the spec of the recorded environment, which need not be installed.
 
         Raises:
             EnvironmentSpecError: the stored spec is damaged.
@@ -167,23 +167,23 @@ class MinariDataset:
 
     @property
     def eval_env_spec(self) -> EnvSpec | None:
-        """The spec of the environment that policies are evaluated in, where one was given."""
+        """Return the spec of the evaluation environment, if one was given."""
         text = self._storage.stored_metadata.eval_env_spec_json
         return None if text is None else parse_env_spec(text)
 
     @property
     def combined_datasets(self) -> list[str]:
-        """The ids of the datasets that this one was combined from."""
+        """Return the ids of the source datasets of a combination."""
         return self._storage.stored_metadata.combined_datasets
 
     @property
     def minari_version(self) -> str:
-        """The format version, or a specifier of versions, that the dataset follows."""
+        """Return the format version of the dataset, or a specifier of versions."""
         return self._raw.minari_version or FORMAT_VERSION
 
     @property
     def spec(self) -> MinariDatasetSpec:
-        """What the dataset, or the view, is."""
+        """Return the description of the dataset or view."""
         return MinariDatasetSpec(
             env_spec=self.env_spec,
             total_episodes=self.total_episodes,
@@ -207,7 +207,7 @@ class MinariDataset:
         self._generator = np.random.default_rng(seed)
 
     def sample_episodes(self, n_episodes: int) -> list[EpisodeData]:
-        """Episodes drawn at random, none of them twice in one call.
+        """Return episodes drawn at random without replacement.
 
         Raises:
             EpisodeError: there are fewer than ``n_episodes``.
@@ -223,15 +223,15 @@ class MinariDataset:
     def iterate_episodes(
         self, episode_indices: Iterable[int] | None = None, *, copy: bool = True
     ) -> Iterator[EpisodeData]:
-        """The episodes one by one, without holding them all.
+        """Yield the episodes one by one, without holding them all in memory.
 
         Args:
             episode_indices: numbers in the whole dataset; by default those of this view.
-            copy: whether the arrays belong to the caller. Otherwise they are read-only views of the files
-                where the format has such, which saves a copy. A view must not be used any more once
-                another program has truncated or overwritten the file in place: its values change, or the
-                process ends with SIGBUS, which nothing can catch. Nor may it be handed to a library that
-                ignores that an array is read-only, as torch does.
+            copy: True if the arrays should belong to the caller. False returns read-only views of the files
+                if the format supports it, which saves a copy. A view must not be used after another program
+                has truncated or overwritten the file in place: its values change, or the process is killed by
+                SIGBUS, which cannot be caught. Do not pass views to libraries that ignore the read-only flag,
+                such as torch.
         """
         if episode_indices is not None and (
             isinstance(episode_indices, str) or not isinstance(episode_indices, Iterable)
@@ -242,7 +242,7 @@ class MinariDataset:
         return self._read(self._indices if episode_indices is None else episode_indices, copy=copy)
 
     def _read(self, indices: Iterable[int], *, copy: bool = True) -> Iterator[EpisodeData]:
-        return map(EpisodeData._of, self._storage.get_episodes(indices, copy=copy))
+        return map(episode_of, self._storage.get_episodes(indices, copy=copy))
 
     def __iter__(self) -> Iterator[EpisodeData]:
         return self.iterate_episodes()
@@ -257,7 +257,7 @@ class MinariDataset:
     def __getitem__(self, idx: slice | list[int] | npt.NDArray[Any]) -> MinariDataset: ...
 
     def __getitem__(self, idx: Any) -> EpisodeData | MinariDataset:
-        """The episode at a position of this view, or a view for a slice, a list of positions or a mask.
+        """Return the episode at a position of this view, or a view for a slice, a list of positions or a mask.
 
         Raises:
             EpisodeIndexError: there is no such position.
@@ -278,10 +278,10 @@ class MinariDataset:
         return MinariDataset(self._storage, indices)
 
     def filter_episodes(self, condition: Callable[[EpisodeData], bool]) -> MinariDataset:
-        """A view of the episodes for which the condition is true.
+        """Return a view of the episodes for which the condition is true.
 
-        Observations, actions and infos are read only if the condition looks at them, so that selecting
-        episodes by their rewards decodes no frames.
+        Observations, actions and infos are read only if the condition uses them, so that selecting episodes
+        by their rewards decodes no frames.
 
         Args:
             condition: called with each :class:`~minari.EpisodeData` of this view, in order.
@@ -290,9 +290,9 @@ class MinariDataset:
         return self._view([episode.id for episode in self._read_on_demand() if condition(episode)])
 
     def _read_on_demand(self) -> Iterator[EpisodeData]:
-        """The episodes of this view without what nobody touches; from the first that is touched on with all of it."""
+        """Yield the episodes of this view; read fields on access, and everything after the first access."""
         indices, done = self._indices.tolist(), 0
-        for values in self._storage._get_outcomes(indices):
+        for values in self._storage.get_outcomes(indices):
             done += 1
             episode = EpisodeOnDemand.of(values, partial(self._read_whole, values["id"]))
             yield episode
@@ -304,7 +304,7 @@ class MinariDataset:
         return next(self._read([index]))
 
     def statistics(self) -> DatasetStatistics:
-        """Returns and lengths of the episodes of this view, computed from their rewards."""
+        """Return the returns and lengths of the episodes of this view, computed from their rewards."""
         return statistics_of(self._storage, self._indices)
 
     # Changing and saving
@@ -314,40 +314,46 @@ class MinariDataset:
 
         Args:
             buffer: the episodes.
-            lock_timeout: for how many seconds to wait for another program that is writing the dataset; by
-                default 60, or what ``MINARI_LOCK_TIMEOUT`` says.
+            lock_timeout: seconds to wait for another program that is writing to the dataset; by default
+                ``MINARI_LOCK_TIMEOUT``, or 60.
 
         Raises:
-            EpisodeError: an episode does not fit the spaces; nothing is then appended.
-            DatasetNotFoundError: the dataset is gone, or another one is in its place.
-            DatasetBusyError: another program is still writing the dataset.
-            StorageError: the system refuses to write; nothing is changed.
+            EpisodeError: an episode does not match the spaces; nothing is appended.
+            DatasetNotFoundError: the dataset was deleted or replaced by another one.
+            DatasetBusyError: another program is still writing to the dataset.
+            StorageError: writing failed; nothing is changed.
         """
         episodes = as_episode_buffers(buffer)
-        self._append(lambda: self._storage.update_episodes(episodes, lock_timeout=lock_timeout))
+        with self.appending():
+            self._storage.update_episodes(episodes, lock_timeout=lock_timeout)
 
-    def _append(self, change: Callable[[], None]) -> None:
-        """Run what appends to the storage, and take the new episodes into this view."""
+    @contextmanager
+    def appending(self) -> Iterator[None]:
+        """Add the episodes that are appended to the storage inside the ``with`` block to this view.
+
+        Raises:
+            DatasetNotFoundError: another dataset has taken the place of this one.
+        """
         before = self._storage.total_episodes
         if self._indices.size and self._indices.max() >= before:
             raise DatasetNotFoundError(
                 f"{self.id} has been replaced by one with {before} episodes, fewer than there were when it was opened; "
                 f"open it again. Nothing was appended."
             )
-        change()
+        yield
         new = np.arange(before, self._storage.total_episodes)
         self.episode_indices = np.concatenate([self._indices, new])
 
     def save(self, dataset_id: str, *, root: PathLike | None = None) -> MinariDataset:
-        """Make a dataset of its own of this view, with all metadata of the episodes and the dataset.
+        """Create an independent dataset from this view, with all metadata of the episodes and the dataset.
 
         Args:
-            dataset_id: of the new dataset.
-            root: of the catalogue; by default that of ``MINARI_DATASETS_PATH``.
+            dataset_id: id of the new dataset.
+            root: root of the catalog; by default that of ``MINARI_DATASETS_PATH``.
 
         Raises:
             DatasetIdError: the id is malformed.
-            DatasetExistsError: there is a dataset of this id already.
+            DatasetExistsError: a dataset with this id already exists.
             EpisodeError: the view is empty.
         """
         return self.convert(dataset_id, root=root)
@@ -362,37 +368,36 @@ class MinariDataset:
         compatible_with: str | None = None,
         root: PathLike | None = None,
     ) -> MinariDataset:
-        """Make a dataset of this one, or of this view, in another format or compressed otherwise.
+        """Create a dataset from this one, or from this view, with another format or compression.
 
-        The values are the same to the bit, and all metadata of the episodes and the dataset are kept.
-        Episodes go through memory a few at a time, so the dataset may be larger than that. What need
-        not change is copied as it is stored; JPEG frames stay the same JPEG.
+        The values are the same bit for bit, and all metadata of the episodes and the dataset is kept. Only a
+        few episodes are in memory at a time, so the dataset may be larger than memory. Data that does not
+        change is copied as stored; JPEG frames are copied unchanged.
 
         Args:
-            dataset_id: of the new dataset.
-            data_format: ``"hdf5"``, ``"arrow"``, ``"parquet"``, ``"zarr"``, or one that another package
-                brings; by default that of this dataset.
-            compression: a codec for all columns, such as ``"gzip"`` or ``"gzip:9"``, or for some
-                (``{"observations/pixels": "gzip:9"}``). Unless it is said, what was chosen for this
-                dataset where the format stays the same, and else what is usual: frames are compressed
-                without loss, and nothing else is.
-            jpeg_encoding: whether frames are JPEG, which loses detail; by default as they are here.
-            compatible_with: ``"0.5"`` for a dataset that 0.5.4 reads: the bounds of camera spaces are written
-                out one by one, which takes megabytes and seconds.
-            root: of the catalogue; by default that of ``MINARI_DATASETS_PATH``.
+            dataset_id: id of the new dataset.
+            data_format: ``"hdf5"``, ``"arrow"``, ``"parquet"``, ``"zarr"``, or a format of another package;
+                by default that of this dataset.
+            compression: a codec for all columns, such as ``"gzip"`` or ``"gzip:9"``, or codecs for some
+                (``{"observations/pixels": "gzip:9"}``). By default, the choice of this dataset if the format
+                stays the same; otherwise only frames are compressed, without loss.
+            jpeg_encoding: True if frames are JPEG, which is lossy; by default as in this dataset.
+            compatible_with: ``"0.5"`` for a dataset that 0.5.4 can read: every bound of camera spaces is
+                written out, which takes megabytes and seconds.
+            root: root of the catalog; by default that of ``MINARI_DATASETS_PATH``.
 
         Returns:
             The new dataset.
 
         Raises:
             DatasetIdError: the id is malformed.
-            DatasetExistsError: there is a dataset of this id already.
+            DatasetExistsError: a dataset with this id already exists.
             UnknownFormatError: no format has that name.
-            CompressionError: the format does not have the codec, or there is no such column.
+            CompressionError: the format does not support the codec, or there is no such column.
             MissingDependencyError: the format or the codec needs a package that is not installed.
             EpisodeError: the view is empty.
-            DatasetVersionError: ``compatible_with`` is not a known release, or that release has no such
-                format or space.
+            DatasetVersionError: ``compatible_with`` is not a known release, or that release does not support
+                the format or a space.
 
         Example:
             >>> import minari, numpy as np
@@ -419,16 +424,15 @@ class MinariDataset:
         return MinariDataset(data_path)
 
     def recover_environment(self, eval_env: bool = False, **kwargs: Any) -> gym.Env[Any, Any]:
-        """The environment that the data come from.
+        """Create the environment of the data.
 
         Args:
-            eval_env: the environment to evaluate policies in; the one that was recorded where no other
-                was given.
-            **kwargs: for :func:`gymnasium.make`.
+            eval_env: True for the evaluation environment; the recorded one if no other was given.
+            **kwargs: arguments of :func:`gymnasium.make`.
 
         Raises:
             EnvironmentModuleError: a module of the environment is not installed; it is a ``ModuleNotFoundError``.
-            EnvironmentSpecError: the dataset names no environment, or it cannot be made.
+            EnvironmentSpecError: the dataset names no environment, or it cannot be created.
         """
         requirements = texts_of(self._storage.stored_metadata.raw.get("requirements"))
         warn_about_unmet(requirements)
@@ -443,16 +447,16 @@ class MinariDataset:
             )
         return make_environment(spec, requirements, **kwargs)
 
-    # Names of older releases
+    # Deprecated names
 
     @property
     def name(self) -> str:
-        """The id, as it was called up to 0.3."""
+        """The id, under its name up to 0.3."""
         _deprecated("MinariDataset.name", "MinariDataset.id")
         return self.id
 
     def update_dataset_from_collector_env(self, collector_env: Collector) -> None:
-        """Append what a collector has recorded, as up to 0.4."""
+        """Append recorded episodes, as up to 0.4."""
         _deprecated("MinariDataset.update_dataset_from_collector_env", "DataCollector.add_to_dataset")
         collector_env.add_to_dataset(self)
 

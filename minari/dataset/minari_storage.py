@@ -1,4 +1,4 @@
-"""The public path of :class:`MinariStorage`, and of what a storage format of one's own is made with."""
+"""Public import path of :class:`MinariStorage`, and of what a custom storage format is built from."""
 
 from minari._base.files import METADATA_FILE_NAME
 from minari._storages.base import MinariStorage

@@ -1,4 +1,4 @@
-"""Reference scores: what a random and an expert policy reach, and returns on the scale between them."""
+"""Reference scores: returns of a random and an expert policy, and returns normalized by them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from minari.errors import ArgumentTypeError, ScoreError
 if TYPE_CHECKING:
     from minari.dataset.minari_dataset import MinariDataset
 
-_SEED = 123  # reference scores are the same whenever they are estimated
+_SEED = 123  # reference scores are reproducible
 
 
 class RandomPolicy:
-    """Samples the action space, whatever the observation.
+    """Policy that samples the action space, whatever the observation.
 
     Args:
-        env: the environment whose action space is sampled, with a seed of its own.
+        env: the environment whose action space is sampled, with its own seed.
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
@@ -32,17 +32,17 @@ class RandomPolicy:
         self.action_space.seed(_SEED)
 
     def __call__(self, observation: Any) -> Any:
-        """An action at random."""
+        """Return a random action."""
         return self.action_space.sample()
 
 
 def get_average_reference_score(env: gym.Env[Any, Any], policy: Callable[[Any], Any], num_episodes: int) -> float:
-    """The mean return of a policy.
+    """Return the mean return of a policy.
 
     Args:
         env: the environment, seeded once at the beginning.
-        policy: gives the action for an observation.
-        num_episodes: how many episodes are played.
+        policy: maps an observation to an action.
+        num_episodes: number of episodes to run.
 
     Raises:
         ScoreError: ``num_episodes`` is less than one, or the rewards have several components.
@@ -73,12 +73,12 @@ def _number(reward: Any) -> float:
 
 
 def get_normalized_score(dataset: MinariDataset, returns: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Returns on a scale where the random policy has 0 and the expert 1, as D4RL introduced it.
+    """Return returns on a scale where the random policy has 0 and the expert 1, as introduced by D4RL.
 
     Args:
-        dataset: has ``ref_min_score`` and ``ref_max_score`` among its metadata.
-        returns: of episodes, of any shape; where the rewards have several components, choose or weigh
-            these first, as the reference scores are on the scale of one number.
+        dataset: a dataset with ``ref_min_score`` and ``ref_max_score`` in its metadata.
+        returns: returns of episodes, of any shape; for rewards of several components, select or weight these
+            first, as the reference scores are scalars.
 
     Returns:
         ``(returns - ref_min_score) / (ref_max_score - ref_min_score)``, of the same shape.

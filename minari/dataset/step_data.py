@@ -1,4 +1,4 @@
-"""The public path of :class:`StepData`."""
+"""Public import path of :class:`StepData`."""
 
 from minari._model.episode import StepData
 

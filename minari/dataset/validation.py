@@ -1,7 +1,7 @@
-"""Validates a dataset: whether its files belong together, and whether its values are those that were written.
+"""Validation of a dataset: consistency of its files, and comparison of its values with their checksums.
 
-A check is a function that yields a :class:`Finding` for whatever it finds. Those of :data:`DATASET_CHECKS` look
-at the open dataset, those of :data:`EPISODE_CHECKS` at one episode after the other; further checks are added to
+A check is a function that yields a :class:`Finding` for each problem. Those in :data:`DATASET_CHECKS` examine
+the open dataset, those in :data:`EPISODE_CHECKS` one episode after the other; further checks are added to
 these lists.
 """
 
@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path as FilePath
 from typing import Any, Literal, TypeAlias
 
@@ -36,7 +37,7 @@ from minari.errors import (
     MinariError,
 )
 from minari.progress import track
-from minari.spaces import Column, Columns, Leaf, SpaceCodec, path_name, without_ones
+from minari.spaces import Column, Columns, Leaf, path_name, without_ones
 
 
 __all__ = ["DATASET_CHECKS", "EPISODE_CHECKS", "Examined", "Finding", "Report", "repair", "validate"]
@@ -44,11 +45,11 @@ __all__ = ["DATASET_CHECKS", "EPISODE_CHECKS", "Examined", "Finding", "Report", 
 Level: TypeAlias = Literal["error", "warning", "note"]
 
 _LEVELS: tuple[Level, ...] = ("error", "warning", "note")
-_MOST_FINDINGS = 1000  # of one kind; the report counts the rest
-_ONE_BY_ONE = 32  # episodes that are read for themselves where several together cannot be read
-_ROUNDING = 0.11  # MB by which the size in the metadata may differ, as it has one decimal
+_MOST_FINDINGS = 1000  # of one kind; the report counts the others
+_ONE_BY_ONE = 32  # episodes that are read individually if several together cannot be read
+_ROUNDING = 0.11  # tolerance in MB of the size in the metadata, which has one decimal
 
-# What lies in the data folder of each format; what others keep there is theirs to say.
+# Expected entries in the data directory of each format; others are not judged.
 _ALWAYS = re.compile(r"metadata\.json|manifest\.json|\.lock|\.index\..*")
 _BELONGS = {
     "hdf5": re.compile(r"main_data\.hdf5|additional_data_\d+\.hdf5"),
@@ -56,21 +57,21 @@ _BELONGS = {
     "parquet": re.compile(r"\d+"),
     "zarr": re.compile(r"main_data\.zarr"),
 }
-_UNFINISHED = re.compile(r"\.journal|\.changes")  # committed by a writer that was killed before it was done
+_UNFINISHED = re.compile(r"\.journal|\.changes")  # committed by a writer that was killed before it finished
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check has found.
+    """A problem found by a check.
 
     Attributes:
-        level: ``"error"`` for what makes values wrong or unreadable, ``"warning"`` for what is unusual and may
-            be a mistake, ``"note"`` for what is good to know.
-        kind: what was found, as one word or two: ``"checksum"``, ``"rows"``, ``"unreadable"``.
-        message: a sentence about it.
-        episode: the number of the episode; None for what concerns the whole dataset.
-        leaf: the column, such as ``"observations/camera"``; None where it is not one.
-        path: the file or folder; None where it is not one.
+        level: ``"error"`` if values are wrong or unreadable, ``"warning"`` for unusual data that may be a
+            mistake, ``"note"`` for information.
+        kind: the kind of problem in one or two words: ``"checksum"``, ``"rows"``, ``"unreadable"``.
+        message: a sentence that describes it.
+        episode: number of the episode; None if it concerns the whole dataset.
+        leaf: the column, such as ``"observations/camera"``; None if it is not about one.
+        path: the file or directory; None if it is not about one.
     """
 
     level: Level
@@ -83,13 +84,13 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What :func:`validate` has found.
+    """The result of :func:`validate`.
 
     Attributes:
-        dataset: the id or the path that was validated.
-        episodes: how many episodes were read.
-        findings: in the order in which they were found; of each kind the first thousand.
-        counts: the number of findings of each level, those that are left out included.
+        dataset: the id or path that was validated.
+        episodes: number of episodes that were read.
+        findings: the findings in order; the first thousand of each kind.
+        counts: the number of findings of each level, including omitted ones.
     """
 
     dataset: str
@@ -99,11 +100,11 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether there is no finding of the level ``"error"``."""
+        """Return whether there is no finding of the level ``"error"``."""
         return not self.counts["error"]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the report as JSON holds it."""
+        """Return the report as a JSON object."""
         return {
             "dataset": self.dataset,
             "ok": self.ok,
@@ -115,11 +116,11 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """What checks look at.
+    """The dataset that checks examine.
 
     Attributes:
         storage: the open dataset.
-        checksums: whether the values are compared with their checksums.
+        checksums: True to verify the checksums of values.
     """
 
     storage: MinariStorage
@@ -131,23 +132,23 @@ EpisodeCheck: TypeAlias = Callable[[Examined, int, Columns], Iterable[Finding]]
 
 
 def validate(dataset: PathLike, *, checksums: bool = False, root: PathLike | None = None) -> Report:
-    """Check whether the files of a dataset are sound and belong together; every episode is read.
+    """Check whether the files of a dataset are valid and consistent; every episode is read.
 
-    Nothing is changed, and no code that the dataset names is run.
+    Nothing is changed, and no code named by the dataset is run.
 
     Args:
-        dataset: the id of a local dataset, the path of its folder, or the address of its data
+        dataset: the id of a local dataset, the path of its directory, or the address of its data
             (``"s3://bucket/data"``).
-        checksums: compare all values with the checksums that were made when they were written.
-        root: of the catalogue; by default that of ``MINARI_DATASETS_PATH``.
+        checksums: True to verify all values with the checksums from when they were written.
+        root: root of the catalog; by default that of ``MINARI_DATASETS_PATH``.
 
     Returns:
-        What was found. A dataset that cannot be opened is an error in it.
+        The report. If the dataset cannot be opened, the report contains an error.
 
     Raises:
         DatasetIdError: it is neither a path nor an id.
-        DatasetNotFoundError: there is no dataset of that id.
-        DataPathError: the folder holds no dataset.
+        DatasetNotFoundError: there is no dataset with that id.
+        DataPathError: the directory contains no dataset.
 
     Example:
         >>> import minari, numpy as np
@@ -166,19 +167,19 @@ def validate(dataset: PathLike, *, checksums: bool = False, root: PathLike | Non
         storage.verify_checksums = checksums
         examined = Examined(storage, checksums)
         for check in DATASET_CHECKS:
-            collected.take(_guarded(check(examined), str(data_path)))
+            collected.take(_guarded(partial(check, examined), path=str(data_path)))
         episodes = _check_episodes(examined, collected)
     return Report(os.fspath(dataset), episodes, tuple(collected.findings), collected.counts)
 
 
 def find_data_path(dataset: PathLike, root: PathLike | None = None) -> FilePath:
-    """Return the folder of the data of a dataset that is given by its id or by its folder.
+    """Return the data directory of a dataset given by its id or its directory.
 
     Raises:
         ArgumentTypeError: it is neither text nor a path.
         DatasetIdError: it is neither a path nor an id.
         DatasetNotFoundError: there is no dataset of that id.
-        DataPathError: there is no such folder.
+        DataPathError: there is no such directory, or it is a file.
     """
     if isinstance(dataset, str) and "://" in dataset:
         return as_data_path(dataset)
@@ -191,14 +192,18 @@ def find_data_path(dataset: PathLike, root: PathLike | None = None) -> FilePath:
     folder = FilePath(dataset).expanduser()
     if os.fspath(dataset) and folder.is_dir():
         return folder / "data" if (folder / "data").is_dir() else folder
+    if os.fspath(dataset) and folder.is_file():
+        raise DataPathError(f"{folder} is a file; give the directory of a dataset, or the id of a local one.")
     if not isinstance(dataset, str) or folder.is_absolute() or dataset.startswith((".", "~")):
-        raise DataPathError(f"There is no folder {folder}; give the folder of a dataset, or the id of a local one.")
+        raise DataPathError(
+            f"There is no directory {folder}; give the directory of a dataset, or the id of a local one."
+        )
     path = get_dataset_path(str(DatasetId.parse(dataset)), root=root)
     raise DatasetNotFoundError(f"There is no dataset {dataset} at {path}; list_local_datasets() tells which there are.")
 
 
 class _Collected:
-    """Findings, of each kind no more than a report holds."""
+    """Findings, limited to the number of each kind in a report."""
 
     def __init__(self) -> None:
         self.findings: list[Finding] = []
@@ -214,7 +219,7 @@ class _Collected:
 
 
 def _opened(data_path: FilePath, collected: _Collected) -> MinariStorage | None:
-    """The storage in a folder; None, with a finding, where it cannot be opened."""
+    """Return the storage in a directory; None, with a finding, if it cannot be opened."""
     try:
         storage = MinariStorage.read(data_path)
         check_readable(storage.stored_metadata.minari_version, str(data_path))
@@ -227,26 +232,28 @@ def _opened(data_path: FilePath, collected: _Collected) -> MinariStorage | None:
 
 
 def _failure(error: Exception, *, episode: int | None = None, path: str | None = None) -> Finding:
-    """What an exception says about a dataset; one that is not the library's own is reported all the same."""
+    """Return the message of an exception; unexpected exceptions are reported too."""
     is_ours = isinstance(error, (MinariError, OSError))
     message = str(error) if is_ours else f"{type(error).__name__}: {shortened(str(error))}"
     kind = "checksum" if isinstance(error, ChecksumError) else "unreadable"
-    return Finding("error", kind, message, episode, getattr(error, "leaf", None), path)
+    return Finding("error", kind, message, episode, None, path)
 
 
-def _guarded(findings: Iterable[Finding], path: str) -> Iterator[Finding]:
+def _guarded(
+    check: Callable[[], Iterable[Finding]], *, episode: int | None = None, path: str | None = None
+) -> Iterator[Finding]:
     """The findings of a check, and as one of them the exception that it ends with."""
     try:
-        yield from findings
+        yield from check()
     except Exception as error:
-        yield _failure(error, path=path)
+        yield _failure(error, episode=episode, path=path)
 
 
 # Episodes
 
 
 def _check_episodes(examined: Examined, collected: _Collected) -> int:
-    """Read every episode once, for all checks; returns how many could be read."""
+    """Read every episode once, for all checks; return the number that could be read."""
     total = examined.storage.total_episodes
     counted = 0
     for index, columns in track(_episodes(examined.storage, total), "validating", total=total):
@@ -255,27 +262,20 @@ def _check_episodes(examined: Examined, collected: _Collected) -> int:
             continue
         counted += 1
         for check in EPISODE_CHECKS:
-            collected.take(_guarded_episode(check, examined, index, columns))
+            collected.take(_guarded(partial(check, examined, index, columns), episode=index))
     return counted
 
 
-def _guarded_episode(check: EpisodeCheck, examined: Examined, index: int, columns: Columns) -> Iterator[Finding]:
-    try:
-        yield from check(examined, index, columns)
-    except Exception as error:
-        yield _failure(error, episode=index)
-
-
 def _episodes(storage: MinariStorage, total: int) -> Iterator[tuple[int, Columns | Exception]]:
-    """The stored columns of each episode, or what is raised in their place.
+    """Yield the stored columns of each episode, or the exception raised instead.
 
-    A format may read several episodes together, so that one of them keeps the others from being read: then
-    those that follow are read one by one.
+    A format may read several episodes together, so that one of them prevents reading the others: then the
+    following ones are read individually.
     """
     start = 0
     while start < total:
         with suppress(Exception):
-            for index, columns in storage._read_columns(range(start, total)):
+            for index, columns in storage.stored_columns(range(start, total)):
                 yield index, columns
                 start = index + 1
         stop = min(start + _ONE_BY_ONE, total)
@@ -286,14 +286,14 @@ def _episodes(storage: MinariStorage, total: int) -> Iterator[tuple[int, Columns
 
 def _episode(storage: MinariStorage, index: int) -> Columns | Exception:
     try:
-        ((_, columns),) = storage._read_columns([index])
+        ((_, columns),) = storage.stored_columns([index])
     except Exception as error:
         return error
     return columns
 
 
 def _check_columns(examined: Examined, index: int, columns: Columns) -> Iterator[Finding]:
-    """Hold the columns against the spaces: which there are, their shapes and kinds."""
+    """Compare the columns with the spaces: their presence, shapes and types."""
     codec = examined.storage.episode_codec
     expected = {*codec.observations.paths(), *codec.actions.paths(), REWARDS, TERMINATIONS, TRUNCATIONS}
     for path in expected - columns.keys():
@@ -310,14 +310,9 @@ def _check_columns(examined: Examined, index: int, columns: Columns) -> Iterator
         )
         yield Finding("error", "shape", message, index, path_name(REWARDS))
     frames = examined.storage.with_frames(columns)
-    for leaf in _leaves(codec.observations, codec.actions):
+    for leaf in (*codec.observations.leaves(), *codec.actions.leaves()):
         if leaf.path in frames:
             yield from _check_leaf(index, leaf, frames[leaf.path])
-
-
-def _leaves(*codecs: SpaceCodec) -> Iterator[Leaf]:
-    for codec in codecs:
-        yield from codec.leaves()
 
 
 def _check_leaf(index: int, leaf: Leaf, column: Column) -> Iterator[Finding]:
@@ -334,7 +329,7 @@ def _check_leaf(index: int, leaf: Leaf, column: Column) -> Iterator[Finding]:
 
 
 def _check_rows(examined: Examined, index: int, columns: Columns) -> Iterator[Finding]:
-    """Decode the episode, which takes T+1 observations and infos and T of everything else, and compare T."""
+    """Decode the episode, which requires T+1 observations and infos and T of everything else, and compare T."""
     storage = examined.storage
     storage.episode_codec.decode(index, storage.with_frames(columns))
     ((metadata, length),) = zip(
@@ -363,7 +358,7 @@ EPISODE_CHECKS: list[EpisodeCheck] = [_check_columns, _check_rows, _check_flags]
 
 
 def _check_metadata(examined: Examined) -> Iterator[Finding]:
-    """Look at what the metadata say beside the totals: specs that cannot be parsed, spaces that nobody stored."""
+    """Check the metadata besides the totals: specs that cannot be parsed, spaces that were not stored."""
     metadata = examined.storage.stored_metadata
     for key, text in (("env_spec", metadata.env_spec_json), ("eval_env_spec", metadata.eval_env_spec_json)):
         try:
@@ -377,7 +372,7 @@ def _check_metadata(examined: Examined) -> Iterator[Finding]:
 
 
 def _check_totals(examined: Examined) -> Iterator[Finding]:
-    """Hold the totals of the metadata against the lengths of the episodes, and the size against that of the files."""
+    """Compare the totals of the metadata with the lengths of the episodes, and the size with that of the files."""
     storage = examined.storage
     steps = int(storage.get_episode_lengths().sum())
     if steps != storage.total_steps:
@@ -391,7 +386,7 @@ def _check_totals(examined: Examined) -> Iterator[Finding]:
 
 
 def _check_files(examined: Examined) -> Iterator[Finding]:
-    """Look for unfinished changes, for what killed writers have left, and for files that do not belong."""
+    """Check for unfinished changes, leftovers of killed writers, and unexpected files."""
     storage = examined.storage
     belongs = _BELONGS.get(storage.FORMAT)
     if belongs is None or is_remote(storage.data_path):
@@ -414,16 +409,16 @@ def _check_files(examined: Examined) -> Iterator[Finding]:
 
 
 def _is_beyond(name: str, storage: MinariStorage) -> bool:
-    """Whether a folder is that of an episode that the dataset does not count."""
+    """Return whether a directory is that of an episode beyond the total."""
     return name.isdecimal() and (len(name) > 18 or int(name) >= storage.total_episodes)
 
 
 def _check_missing_checksums(examined: Examined) -> Iterator[Finding]:
-    """Count the episodes whose values cannot be verified."""
+    """Count the episodes without checksums."""
     if not examined.checksums:
         return
     storage = examined.storage
-    missing = len(storage._episodes_without_checksums(range(storage.total_episodes)))
+    missing = len(storage.episodes_without_checksums(range(storage.total_episodes)))
     if missing:
         message = (
             f"{missing} of {storage.total_episodes} episodes have no checksums, so that their values are not "
@@ -439,39 +434,38 @@ DATASET_CHECKS: list[DatasetCheck] = [_check_metadata, _check_totals, _check_fil
 
 
 def repair(dataset: PathLike, *, root: PathLike | None = None) -> list[str]:
-    """Make checksums where there are none, and set totals and size right; no value is touched.
+    """Add missing checksums, and correct totals and size; no value is changed.
 
-    The checksums are those of the values as they are now: they find damage from now on.
+    The checksums are computed from the current values, so that later damage is detected.
 
     Args:
-        dataset: the id of a local dataset, or the path of its folder.
-        root: of the catalogue; by default that of ``MINARI_DATASETS_PATH``.
+        dataset: the id of a local dataset, or the path of its directory.
+        root: root of the catalog; by default that of ``MINARI_DATASETS_PATH``.
 
     Returns:
-        What was done, as sentences.
+        The actions, as sentences.
 
     Raises:
         DatasetCorruptError: the dataset cannot be opened or read.
-        DatasetBusyError: another program is writing the dataset.
+        DatasetBusyError: another program is writing to the dataset.
     """
     storage = MinariStorage.read(find_data_path(dataset, root))
     done = []
-    added = storage._add_missing_checksums()
+    added = storage.add_missing_checksums()
     if added:
         done.append(f"Made checksums of {added} episodes.")
     right = {"total_steps": int(storage.get_episode_lengths().sum()), "dataset_size": storage.measured_size()}
     raw = storage.stored_metadata.raw
     wrong = {key: value for key, value in right.items() if key in raw and _differs(raw[key], value)}
     if wrong:
-        with storage._writer() as writer:
-            writer.finish()
+        with storage.writing() as writer:
             writer.commit(storage.stored_metadata.updated(wrong, allow_protected=True))
         done += [f"Set {key} to {value}, which was {shortened(raw[key])}." for key, value in wrong.items()]
     return done
 
 
 def _differs(told: Any, found: Any) -> bool:
-    """Whether a number of the metadata is another one than was found, sizes as they are rounded."""
+    """Return whether a number of the metadata differs from the actual one, allowing for rounded sizes."""
     if not isinstance(told, (int, float)) or isinstance(found, int):
         return bool(told != found)
-    return not abs(told - found) <= max(_ROUNDING, found / 10)  # NaN is no size either
+    return not abs(told - found) <= max(_ROUNDING, found / 10)  # a NaN is not a size

@@ -1,4 +1,4 @@
-"""One walk over a Gymnasium space: from the values of its steps to flat columns, and back."""
+"""Spaces: conversion between the values of steps and flat columns, and between spaces and JSON."""
 
 from minari.spaces import ragged as _ragged  # noqa: F401  (registers its codecs)
 from minari.spaces.codecs import (

@@ -1,6 +1,6 @@
-"""One codec a space: the values of many steps <-> flat columns with time first.
+"""Codecs of spaces: the values of many steps <-> flat columns with time first.
 
-A codec is found by the type of the space, so that a user's own space can have one:
+A codec is selected by the type of the space, so that custom spaces can have their own:
 
 >>> import gymnasium as gym
 >>> from minari.spaces import ArrayCodec, register_codec
@@ -9,8 +9,8 @@ A codec is found by the type of the space, so that a user's own space can have o
 >>> register_codec(Angle)(ArrayCodec)
 <class 'minari.spaces.codecs.ArrayCodec'>
 
-In a dataset such a space is described as the space of Gymnasium that its codec records it as, here a ``Box``,
-and comes back as that, unless it has a description of its own in JSON, see :mod:`minari.spaces.serialization`.
+In a dataset, such a space is described by the Gymnasium space that its codec records it as, here a ``Box``,
+and restored as that space, unless it has its own description in JSON; see :mod:`minari.spaces.serialization`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from minari.spaces.columns import (
 )
 
 
-# Of the Text space that stands for another space of texts, which does not say how long they are and of what.
+# The Text space that stands for other spaces of text, which do not specify lengths and characters.
 _LONGEST_TEXT = 4096
 _CHARACTERS = string.digits + string.ascii_letters + string.punctuation + " "
 
@@ -49,11 +49,11 @@ F = TypeVar("F", bound=CodecFactory)
 
 
 class SpaceCodec(ABC):
-    """Turns the values that a space has over many steps into columns, and back.
+    """Converter between the values of a space over many steps and columns.
 
     Args:
         space: the space.
-        path: where its columns go; every path that the codec makes begins with it.
+        path: prefix of the paths of all its columns.
     """
 
     def __init__(self, space: spaces.Space[Any], path: Path = ()) -> None:
@@ -62,48 +62,48 @@ class SpaceCodec(ABC):
 
     @property
     def name(self) -> str:
-        """The path for messages."""
+        """Return the path for messages."""
         return path_name(self.path) or "the value"
 
     @abstractmethod
     def encode(self, values: Any) -> dict[Path, Column]:
-        """Make columns of the values.
+        """Return the columns of the values.
 
         Args:
-            values: a list with one value a step, or, for a ``Dict``, ``Tuple`` or array, the
-                values column by column: a dict or tuple of such values, an array with time first.
+            values: a list with one value per step, or, for a ``Dict``, ``Tuple`` or array, the values column
+                by column: a dict or tuple of such values, an array with time first.
 
         Raises:
-            EpisodeError: the values do not have the shape or kind that the space asks for.
+            EpisodeError: the shape or type of the values does not match the space.
         """
 
     @abstractmethod
     def decode(self, columns: Columns) -> Any:
-        """What a reader gets: arrays with time first, nested as the space is, or a list of steps."""
+        """Return the values for readers: arrays with time first, nested like the space, or a list of steps."""
 
     @abstractmethod
     def steps(self, decoded: Any, count: int) -> list[Any]:
-        """The values of ``count`` steps as the environment gave them, from what ``decode`` returned."""
+        """Return the values of ``count`` steps as the environment gave them, from the result of ``decode``."""
 
     @abstractmethod
     def count(self, columns: Columns) -> int | None:
-        """How many steps the columns hold; None where the space is empty and nothing tells."""
+        """Return the number of steps in the columns; None if the space is empty and the number is unknown."""
 
     @abstractmethod
     def paths(self) -> Iterator[Path]:
-        """The paths of all columns that the codec makes."""
+        """Return the paths of all columns of the codec."""
 
     def leaves(self) -> Iterator[Leaf]:
-        """The leaves that are arrays with one row a step."""
+        """Return the leaves that are arrays with one row per step."""
         return iter(())
 
     def recorded_space(self) -> spaces.Space[Any] | None:
-        """The space of Gymnasium that has the same columns and describes this one in a dataset; None for none."""
+        """Return the Gymnasium space with the same columns that describes this one in a dataset; None for none."""
         return None
 
     @abstractmethod
     def layout(self) -> Any:
-        """What the columns look like, bounds aside: equal for spaces whose episodes can be mixed."""
+        """Return the layout of the columns, without bounds: equal for spaces whose episodes can be mixed."""
 
 
 @singledispatch
@@ -112,16 +112,16 @@ def _find_codec(space: Any, path: Path) -> SpaceCodec:
 
 
 def codec_for(space: spaces.Space[Any], path: Path = ()) -> SpaceCodec:
-    """The codec of a space.
+    """Return the codec of a space.
 
     Raises:
-        UnknownSpaceError: the type of the space has no codec and no shape and dtype to go by.
+        UnknownSpaceError: the type of the space has no codec, and the space has no shape and dtype.
     """
     return _find_codec(space, path)
 
 
 def register_codec(space_type: type) -> Callable[[F], F]:
-    """Register the codec of a space type; its subclasses use it as well.
+    """Register the codec of a space type and its subclasses.
 
     Returns:
         A decorator for a :class:`SpaceCodec` class, or a function of a space and a path.
@@ -144,15 +144,15 @@ def _codec_of_unknown_space(space: spaces.Space[Any], path: Path) -> SpaceCodec:
 
 
 def _is_of_text(space: spaces.Space[Any]) -> bool:
-    """Whether the values of a space are strings, as its dtype says; so are the missions of MiniGrid."""
+    """Return whether the dtype of a space is that of strings, as for the missions of MiniGrid."""
     return space.shape is None and space.dtype is not None and space.dtype.kind == "U"
 
 
 def recorded_space(space: spaces.Space[Any]) -> spaces.Space[Any]:
-    """Return the space of Gymnasium that describes a space in a dataset: itself, its base, or what its codec says.
+    """Return the Gymnasium space that describes a space in a dataset: itself, its base, or that of its codec.
 
     Raises:
-        UnknownSpaceError: the space subclasses none of Gymnasium's, has no codec of its own, and is none of text.
+        UnknownSpaceError: the space is no subclass of Gymnasium's, has no codec of its own, and is not text.
     """
     is_known = _find_codec.dispatch(type(space)) is not _codec_of_unknown_space or _is_of_text(space)
     recorded = codec_for(space).recorded_space() if is_known else None
@@ -162,7 +162,7 @@ def recorded_space(space: spaces.Space[Any]) -> spaces.Space[Any]:
 
 
 def unknown_space(space: spaces.Space[Any]) -> UnknownSpaceError:
-    """Return the error about a space of which nothing tells how its values are to be stored."""
+    """Return the error for a space without a codec."""
     name = type(space).__name__
     return UnknownSpaceError(
         f"Spaces of the type {name} cannot be stored, as nothing tells which of Gymnasium's spaces has such values; "
@@ -173,19 +173,19 @@ def unknown_space(space: spaces.Space[Any]) -> UnknownSpaceError:
 
 
 class ArrayCodec(SpaceCodec):
-    """A space whose value is an array of one shape and dtype: Box, Discrete, and so on.
+    """Codec of spaces whose value is an array of one shape and dtype: Box, Discrete, and so on.
 
-    An array keeps the dtype it was given, so that nothing is lost; Python numbers take the dtype
-    of the space where that holds them exactly. A value of another shape is stored in that of the space
-    where the two differ in nothing but dimensions of length one. What is refused are kinds that the
-    space cannot mean: text, ragged lists, fractions where the space has integers.
+    An array keeps its dtype, so that nothing is lost; Python numbers take the dtype of the space if it
+    represents them exactly. A value that differs from the shape of the space only by dimensions of length one
+    is stored in the shape of the space. Values that cannot belong to the space are rejected: text, ragged
+    lists, fractions for integers.
     """
 
     def __init__(self, space: spaces.Space[Any], path: Path = ()) -> None:
         super().__init__(space, path)
         if space.dtype is None:
             raise UnknownSpaceError(
-                f"The space {space!r} has no dtype, which arrays need; give it one, or register another codec."
+                f"The space {space!r} has no dtype, which arrays require; give it one, or register another codec."
             )
         self.dtype = np.dtype(space.dtype)
         self.shape = tuple(space.shape or ())
@@ -214,7 +214,7 @@ class ArrayCodec(SpaceCodec):
         return shape == self.shape or without_ones(shape) == without_ones(self.shape)
 
     def _row_by_row(self, values: Any) -> Column:
-        """An array of values that NumPy does not make by itself; the first that is odd is named."""
+        """Return an array that NumPy cannot create directly; name the first invalid value."""
         rows = []
         for step, value in enumerate(values):
             row: Column | None = None
@@ -223,7 +223,7 @@ class ArrayCodec(SpaceCodec):
                 row = np.asarray(value) if row is None else row
             except ValueError:
                 raise self._odd_shape(step, "ragged") from None
-            except Exception as error:  # of another library, for any reason
+            except Exception as error:  # other libraries may raise anything
                 raise self._odd_kind(step, value, "object", f": {type(error).__name__}: {error}") from None
             if row.dtype.kind not in "biufc":
                 raise self._odd_kind(step, value, str(row.dtype))
@@ -253,7 +253,7 @@ class ArrayCodec(SpaceCodec):
             converted = column.astype(declared)
             exact = np.array_equal(converted, column, equal_nan=declared.kind in "fc")
         if weak and given.kind in "iu":
-            exact = bool(converted.tolist() == column.tolist())  # NumPy would round large integers to compare
+            exact = bool(converted.tolist() == column.tolist())  # NumPy would round large integers for the comparison
         if exact:
             return converted
         if whole_wanted:
@@ -269,7 +269,7 @@ class ArrayCodec(SpaceCodec):
 
     def steps(self, decoded: Any, count: int) -> list[Any]:
         if isinstance(self.space, spaces.Box) and not self.shape:
-            return [decoded[step, ...] for step in range(count)]  # a Box has arrays, also of no dimension
+            return [decoded[step, ...] for step in range(count)]  # a Box returns arrays, even without dimensions
         return list(decoded)
 
     def count(self, columns: Columns) -> int | None:
@@ -284,7 +284,10 @@ class ArrayCodec(SpaceCodec):
             return self.space
         if self.dtype.kind not in "biuf":
             return None
-        low, high = {"b": (0, 1), "f": (-np.inf, np.inf)}.get(self.dtype.kind) or _range_of(self.dtype)
+        if self.dtype.kind in "iu":
+            whole = np.iinfo(self.dtype)
+            return spaces.Box(int(whole.min), int(whole.max), self.shape, self.dtype.type)
+        low, high = (0, 1) if self.dtype.kind == "b" else (-np.inf, np.inf)
         return spaces.Box(low, high, self.shape, self.dtype.type)
 
     def paths(self) -> Iterator[Path]:
@@ -292,11 +295,6 @@ class ArrayCodec(SpaceCodec):
 
     def layout(self) -> Any:
         return (self.dtype, self.shape)
-
-
-def _range_of(dtype: np.dtype[Any]) -> tuple[int, int]:
-    info = np.iinfo(dtype)
-    return int(info.min), int(info.max)
 
 
 def _are_python_numbers(values: Any) -> bool:
@@ -312,14 +310,14 @@ for _space_type in (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.Mu
 
 
 def _as_text(value: Any) -> Any:
-    """The text of a subclass or an enumeration; the value itself where it has none."""
+    """Return the text of a subclass or an enumeration; the value itself if it has none."""
     text = plain_value(value)
     return text if type(text) is str else value
 
 
 @register_codec(spaces.Text)
 class TextCodec(SpaceCodec):
-    """Text: one string a step, also of spaces that are not ``Text`` and have strings for values."""
+    """Codec of text: one string per step, also for other spaces with string values."""
 
     def recorded_space(self) -> spaces.Space[Any] | None:
         if isinstance(self.space, spaces.Text):
@@ -361,7 +359,7 @@ class TextCodec(SpaceCodec):
 
 @register_codec(spaces.Dict)
 class DictCodec(SpaceCodec):
-    """A ``Dict``: the columns of its subspaces, each under its key."""
+    """Codec of ``Dict``: the columns of its subspaces, each under its key."""
 
     def __init__(self, space: spaces.Dict, path: Path = ()) -> None:
         super().__init__(space, path)
@@ -417,7 +415,7 @@ class DictCodec(SpaceCodec):
 
 @register_codec(spaces.Tuple)
 class TupleCodec(SpaceCodec):
-    """A ``Tuple``: the columns of its subspaces, each under its position."""
+    """Codec of ``Tuple``: the columns of its subspaces, each under its position."""
 
     def __init__(self, space: spaces.Tuple[Any], path: Path = ()) -> None:
         super().__init__(space, path)

@@ -1,4 +1,4 @@
-"""The types that episodes are made of between a collector, a storage format and a reader."""
+"""The types of episodes between a collector, a storage format and a reader."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 
-#: Where a column lies: a string is the key of a ``Dict``, an int the position in a ``Tuple``.
+#: Path of a column: a string is the key of a ``Dict``, an int the position in a ``Tuple``.
 Path: TypeAlias = tuple[str | int, ...]
 
 #: An array with time first. Text and encoded frames are object arrays of ``str`` and ``bytes``.
@@ -23,13 +23,13 @@ Columns: TypeAlias = Mapping[Path, Column]
 
 @dataclass(frozen=True, slots=True)
 class EpisodeColumns:
-    """One episode as a storage format takes it: checked, flat, and with time first.
+    """An episode as received by a storage format: checked, flat, and with time first.
 
     Attributes:
         total_steps: the number of steps, T.
         columns: observations and infos with T+1 rows, the rest with T.
-        metadata: the seed and the options where there are any, statistics, and whatever else
-            describes the episode; nested mappings are allowed.
+        metadata: the seed and the options if given, statistics, and other metadata of the episode; nested
+            mappings are allowed.
     """
 
     total_steps: int
@@ -39,12 +39,12 @@ class EpisodeColumns:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A place in a space that has one row a step.
+    """A part of a space that has one row per step.
 
     Attributes:
-        path: the way from the root of the space.
-        dtype: of one row.
-        shape: of one row, without time.
+        path: the path from the root of the space.
+        dtype: dtype of a row.
+        shape: shape of a row, without time.
         low, high: the bounds of a ``Box``, None for other leaves.
     """
 
@@ -56,19 +56,19 @@ class Leaf:
 
 
 def path_name(path: Path) -> str:
-    """The path as a person would write it: ``observations/camera/0``."""
+    """Return the path as text: ``observations/camera/0``."""
     return "/".join(str(part) for part in path)
 
 
 def is_utf8_text(text: str) -> bool:
-    """Whether UTF-8 on disk can hold a text: it has no NUL character and no half of a surrogate pair."""
+    """Return whether UTF-8 on disk can represent a text: it has no NUL character and no lone surrogate."""
     return "\0" not in text and (text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text))
 
 
 def uniform_bound(bounds: npt.NDArray[Any]) -> Any:
-    """Return the number that all bounds of a Box are, None where they differ or there are none.
+    """Return the number that all bounds of a Box are equal to, None if they differ or there are none.
 
-    Views of one number, which take no memory, are not gone through.
+    Views of a single number, which take no memory, are not compared element by element.
     """
     if not bounds.size:
         return None
@@ -77,7 +77,7 @@ def uniform_bound(bounds: npt.NDArray[Any]) -> Any:
 
 
 def without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A shape without its dimensions of length one.
+    """Return a shape without its dimensions of length one.
 
     >>> without_ones((1, 3, 1))
     (3,)
@@ -86,19 +86,19 @@ def without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def has_flags(value: Any) -> bool:
-    """Whether there is a boolean in nested lists, which NumPy makes a number where it is among numbers."""
+    """Return whether nested lists contain a boolean, which NumPy converts to a number among numbers."""
     if isinstance(value, (list, tuple)):
         return any(map(has_flags, value))
     return isinstance(value, (bool, np.bool_))
 
 
 def native(array: Column) -> Column:
-    """The array in the byte order of this machine; a copy where it has another one."""
+    """Return the array in native byte order; a copy if its byte order differs."""
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def object_column(values: list[Any]) -> Column:
-    """A one-dimensional object array of the values as they are, even where they are sequences."""
+    """Return a one-dimensional object array of the unchanged values, even if they are sequences."""
     column = np.empty(len(values), dtype=object)
     column[:] = values
     return column

@@ -1,4 +1,4 @@
-"""Where two datasets differ that should be alike: a leaf of their spaces, a key of their environment specs."""
+"""The first difference between two datasets: a leaf of their spaces, a key of their environment specs."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Space = spaces.Space[Any]
 
 
 def differing_leaf(ours: Space, theirs: Space, path: tuple[str | int, ...] = ()) -> str:
-    """Return the first leaf whose values are laid out in another way, with both of its spaces.
+    """Return the first leaf whose values have a different layout, with both of its spaces.
 
     Args:
-        ours: one space.
-        theirs: another one.
-        path: of both inside larger ones.
+        ours: the first space.
+        theirs: the second space.
+        path: path of both inside larger spaces.
 
     Returns:
-        Such as ``"observations/camera is Box(...) and Discrete(3)"``; empty where there is no such leaf.
+        A text such as ``"observations/camera is Box(...) and Discrete(3)"``; empty if there is no such leaf.
     """
     if isinstance(ours, spaces.Dict) and isinstance(theirs, spaces.Dict):
         if ours.spaces.keys() != theirs.spaces.keys():
@@ -44,7 +44,7 @@ def differing_leaf(ours: Space, theirs: Space, path: tuple[str | int, ...] = ())
 
 
 def differing_key(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
-    """Return the first key with other values in two descriptions, with both values; empty where there is none.
+    """Return the first key whose values differ in two descriptions, with both values; empty if there is none.
 
     >>> differing_key({"id": "A-v0", "kwargs": {"n": 1}}, {"id": "A-v0", "kwargs": {"n": 2}})
     'kwargs/n is 1 and 2'

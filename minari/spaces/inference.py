@@ -1,4 +1,4 @@
-"""Spaces for data that come without an environment."""
+"""Inference of spaces for data without an environment."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from minari.errors import SpaceError
 
 
 def infer_observation_space(values: Any) -> gym.Space[Any]:
-    """A space that holds these observations: boxes as wide as their dtype, or text.
+    """Return a space that contains these observations: boxes with the full range of their dtype, or text.
 
     Args:
-        values: array with time first, or dicts and tuples of such arrays. A space may stand for an array.
+        values: array with time first, or dicts and tuples of such arrays. A space can replace an array.
 
     Raises:
-        SpaceError: an array holds neither numbers nor strings.
+        SpaceError: an array contains neither numbers nor strings.
     """
     return _infer(values, _observation_leaf)
 
 
 def infer_action_space(values: Any) -> gym.Space[Any]:
-    """A space that holds these actions: whole numbers, one a step, are taken to be a choice.
+    """Return a space that contains these actions; one integer per step is a ``Discrete`` choice.
 
     Args:
         values: array with time first, or dicts and tuples of such arrays.
 
     Raises:
-        SpaceError: an array holds neither numbers nor strings.
+        SpaceError: an array contains neither numbers nor strings.
     """
     return _infer(values, _action_leaf)
 

@@ -1,7 +1,7 @@
 """Codecs of the spaces whose values differ in size from step to step: Sequence, Graph, OneOf.
 
-Each keeps the elements of all steps one after the other, through the codec of the element space,
-and beside them a column that says how many belong to each step.
+Each stores the concatenated elements of all steps, using the codec of the element space, and beside them a
+column with the number of elements of each step.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from minari.spaces.codecs import SpaceCodec, codec_for, register_codec
 from minari.spaces.columns import Column, Columns, Path
 
 
-_MOST_EMPTY: Final = 1 << 20  # elements of an empty space, of which nothing but the lengths tells
+_MOST_EMPTY: Final = 1 << 20  # elements of an empty space, which only the lengths determine
 
 
 def _counts(lengths: Column, name: str, least: int = 0) -> list[int]:
-    """Return the stored numbers of elements, one a step, as ints.
+    """Return the stored numbers of elements of each step, as ints.
 
     Raises:
-        DatasetCorruptError: they are no numbers of elements.
+        DatasetCorruptError: they are not numbers of elements.
     """
     counts: list[int] = lengths.tolist() if lengths.ndim == 1 and lengths.dtype.kind in "iu" else [least - 1]
     if min(counts, default=least) < least:
@@ -36,15 +36,15 @@ def _counts(lengths: Column, name: str, least: int = 0) -> list[int]:
 
 
 def _bounds(counts: list[int], elements: int | None, name: str) -> list[tuple[int, int]]:
-    """Return where the elements of each step begin and end.
+    """Return the start and end of the elements of each step.
 
     Args:
         counts: the number of elements of each step.
-        elements: how many there are; None where nothing tells.
-        name: of what they belong to, for the message.
+        elements: the total number; None if unknown.
+        name: name of the column, for the message.
 
     Raises:
-        DatasetCorruptError: the counts do not add up to the elements that there are.
+        DatasetCorruptError: the counts do not add up to the number of elements.
     """
     ends = list(accumulate(counts, initial=0))
     if elements not in (None, ends[-1]):
@@ -61,9 +61,9 @@ def _damaged(name: str, reason: str) -> DatasetCorruptError:
 
 
 def _step_by_step(values: Any) -> Any:
-    """Return the values as a list with one a step, where a buffer has gathered them part by part.
+    """Return the values as a list with one item per step, if a buffer has collected them part by part.
 
-    A buffer that is filled step by step does not know the space, and takes tuples and dicts for structure.
+    A buffer that is filled step by step does not know the space, and treats tuples and dicts as structure.
     """
     if not isinstance(values, (Mapping, tuple)) or not values:
         return values
@@ -76,7 +76,7 @@ def _step_by_step(values: Any) -> Any:
 
 @register_codec(spaces.Sequence)
 class SequenceCodec(SpaceCodec):
-    """A ``Sequence``: ``_lengths``, one a step, and ``_values``, the elements of all steps."""
+    """Codec of ``Sequence``: ``_lengths``, one per step, and ``_values``, the elements of all steps."""
 
     def __init__(self, space: spaces.Sequence, path: Path = ()) -> None:
         super().__init__(space, path)
@@ -133,7 +133,7 @@ class SequenceCodec(SpaceCodec):
 
 
 def _stacked(decoded: Any, start: int, end: int) -> Any:
-    """Some elements in the form in which ``Sequence.sample`` gives them: batched like a vector environment's."""
+    """Return elements in the form of ``Sequence.sample``: batched as by a vector environment."""
     if isinstance(decoded, dict):
         return {key: _stacked(part, start, end) for key, part in decoded.items()}
     if isinstance(decoded, tuple):
@@ -143,7 +143,7 @@ def _stacked(decoded: Any, start: int, end: int) -> Any:
 
 @register_codec(spaces.Graph)
 class GraphCodec(SpaceCodec):
-    """A ``Graph``: counts of nodes, edges and links a step (-1 for None), and their values."""
+    """Codec of ``Graph``: counts of nodes, edges and links per step (-1 for None), and their values."""
 
     PARTS = ("nodes", "edges", "edge_links")
 
@@ -213,7 +213,7 @@ class GraphCodec(SpaceCodec):
 
 @register_codec(spaces.OneOf)
 class OneOfCodec(SpaceCodec):
-    """A ``OneOf``: ``_choice``, one a step, and ``_option_i``, the values of the steps that chose i."""
+    """Codec of ``OneOf``: ``_choice``, one per step, and ``_option_i``, the values of the steps that chose i."""
 
     def __init__(self, space: spaces.OneOf[Any], path: Path = ()) -> None:
         super().__init__(space, path)
@@ -224,20 +224,18 @@ class OneOfCodec(SpaceCodec):
         chosen: list[list[Any]] = [[] for _ in self.options]
         choices = []
         for row, value in enumerate(_step_by_step(values)):
-            if not (isinstance(value, (tuple, list)) and len(value) == 2 and self._is_choice(value[0])):
+            number = value[0] if isinstance(value, (tuple, list)) and len(value) == 2 else None
+            if not isinstance(number, (int, np.integer)) or not 0 <= number < len(self.options):
                 raise EpisodeTypeError(
                     f"The {self.name} at step {row} are {value!r}, expected a pair of a number below "
                     f"{len(self.options)} and a value of that option."
                 )
-            choices.append(int(value[0]))
+            choices.append(int(number))
             chosen[choices[-1]].append(value[1])
         columns: dict[Path, Column] = {self.choice_path: np.array(choices, dtype=np.int64)}
         for codec, option_values in zip(self.options, chosen, strict=True):
             columns.update(codec.encode(option_values))
         return columns
-
-    def _is_choice(self, number: Any) -> bool:
-        return isinstance(number, (int, np.integer)) and bool(0 <= number < len(self.options))
 
     def decode(self, columns: Columns) -> list[tuple[Any, Any]]:
         choices = columns[self.choice_path]
@@ -248,7 +246,7 @@ class OneOfCodec(SpaceCodec):
         return [(choice, next(values[choice])) for choice in choices]
 
     def _values(self, codec: SpaceCodec, chosen: int, columns: Columns) -> Iterator[Any]:
-        """The values of an option, one for each step that chose it."""
+        """Return the values of an option, one for each step that chose it."""
         if codec.count(columns) not in (chosen, None):
             raise _damaged(self.name, f"has {codec.count(columns)} values of an option that {chosen} steps chose")
         return iter(codec.steps(codec.decode(columns), chosen))

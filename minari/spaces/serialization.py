@@ -1,6 +1,6 @@
-"""Gymnasium spaces as JSON, and back, by value and dtype.
+"""Conversion of Gymnasium spaces to JSON and back, preserving values and dtypes.
 
-Every space of Gymnasium is known. The random state of a space is not part of its description.
+Every space of Gymnasium is supported. The random state of a space is not stored.
 
 >>> import numpy as np
 >>> from gymnasium import spaces
@@ -10,7 +10,7 @@ Every space of Gymnasium is known. The random state of a space is not part of it
 >>> deserialize_space(text)
 Discrete(3, start=1)
 
-A space that subclasses one of these is described as its base. One that is to come back as itself takes two
+A subclass of one of these spaces is described as its base class. To restore it as its own class, register two
 functions, one for each direction:
 
 >>> class Angle(spaces.Space):
@@ -58,15 +58,15 @@ __all__ = [
     "with_written_bounds",
 ]
 
-#: A Box of more numbers whose bounds are uniform is described by one lower and one upper bound.
+#: A Box with more numbers and uniform bounds is described by one lower and one upper bound.
 MOST_WRITTEN_OUT = 1 << 16
 
-# What the description of a space may ask for, which somebody else may have written.
+# Limits for untrusted descriptions of spaces.
 _MOST_LEVELS = 64
 _MOST_SPACES = 1 << 16
-_MOST_BITS = 1 << 24  # of all MultiBinary spaces together, which are larger than their description
-_MOST_NUMBERS = 1 << 30  # of all Boxes with uniform bounds together, which take no memory for these
-_MOST_DIMENSIONS = 64  # as NumPy has
+_MOST_BITS = 1 << 24  # total of all MultiBinary spaces, which are larger than their description
+_MOST_NUMBERS = 1 << 30  # total of all Boxes with uniform bounds, which take no memory for them
+_MOST_DIMENSIONS = 64  # the limit of NumPy
 _ONE_BOUND = re.compile(r'"(?:low|high)"\s*:\s*[^\[\s]')
 _DTYPES = {
     name: dtype
@@ -84,29 +84,29 @@ def serialize_space(space: Space, to_string: bool = True) -> str | Description:
     """Describe a space in JSON.
 
     Args:
-        space: any space of Gymnasium, or of a type given to ``serialize_space.register``.
-        to_string: whether to return JSON text; otherwise the object that the text would hold.
+        space: any Gymnasium space, or one of a type registered with ``serialize_space.register``.
+        to_string: True to return JSON text; False to return the object that the text represents.
 
     Raises:
         UnknownSpaceError: no function is registered for the type of ``space``.
-        SpaceError: the space has a dtype or keys that JSON cannot hold.
+        SpaceError: the space has a dtype or keys that JSON cannot represent.
     """
     if not isinstance(space, spaces.Space):
         raise SpaceError(f"Expected a gymnasium space to describe, got {space!r}.")
     recorded = recorded_space(space)
-    if serialize_space.dispatch(type(recorded)) is serialize_space.dispatch(object):  # a codec says it of itself
+    if serialize_space.dispatch(type(recorded)) is serialize_space.dispatch(object):  # described by its codec
         raise unknown_space(space)
     return serialize_space(recorded, to_string)
 
 
 Writer: TypeAlias = Callable[[Any], Description]
 
-# Of the functions that serialize_space has for Gymnasium's spaces; any other comes from a user.
+# The types whose functions are defined here; any other function comes from a user.
 _OWN_WRITERS: set[Any] = {serialize_space.dispatch(object)}
 
 
 def _describes(space_type: type[Space]) -> Callable[[Writer], Writer]:
-    """Decorate the function that describes the spaces of a type of Gymnasium, and those which are recorded as such."""
+    """Register the function that describes the spaces of a Gymnasium type, and those recorded as such."""
 
     def register(describe: Writer) -> Writer:
         def write(space: Space, to_string: bool = True) -> str | Description:
@@ -125,7 +125,7 @@ def _describes(space_type: type[Space]) -> Callable[[Writer], Writer]:
 
 
 def space_classes(space: Space, path: Path = ()) -> dict[str, str]:
-    """Return the classes of the spaces that are described as the space of Gymnasium which they are recorded as.
+    """Return the classes of the spaces that are described as another Gymnasium space.
 
     >>> class Camera(spaces.Box):
     ...     pass
@@ -137,7 +137,7 @@ def space_classes(space: Space, path: Path = ()) -> dict[str, str]:
         path: of the space.
 
     Returns:
-        Path -> ``module:name``, without Gymnasium's own classes and those that have a description of their own.
+        Path -> ``module:name``, without Gymnasium's own classes and those with their own description.
     """
     if serialize_space.dispatch(type(space)) not in _OWN_WRITERS:
         return {}
@@ -258,17 +258,17 @@ def _write_graph(space: spaces.Graph) -> Description:
 
 
 class SpaceReader:
-    """What :func:`deserialize_space` is: it reads a description by the function of its type.
+    """Callable behind :func:`deserialize_space`: reads a description with the function of its type.
 
     Attributes:
-        registry: for the name of each known type, the function that reads it.
+        registry: the function for the name of each known type.
     """
 
     def __init__(self) -> None:
         self.registry: dict[str, Callable[[Description], Space]] = {}
 
     def register(self, type_name: str) -> Callable[[Reader], Reader]:
-        """Decorate a function that makes a space of the description whose ``type`` is ``type_name``."""
+        """Register a function that creates a space from a description with the ``type`` ``type_name``."""
 
         def add(function: Reader) -> Reader:
             self.registry[type_name] = function
@@ -277,21 +277,21 @@ class SpaceReader:
         return add
 
     def __call__(self, space_dict: str | bytes | Mapping[str, Any]) -> Space:
-        """Make the space that a description in JSON stands for.
+        """Create the space of a description in JSON.
 
         Args:
-            space_dict: the text, or the object, that :func:`serialize_space` gave.
+            space_dict: the text or object returned by :func:`serialize_space`.
 
         Raises:
             UnknownSpaceError: no function is registered for the type of the description.
-            SpaceError: the text is no JSON object, or a key is missing or has a wrong value.
+            SpaceError: the text is not a JSON object, or a key is missing or has an invalid value.
         """
         description = _parsed(space_dict)
         _check_extent(description)
         return self._read(description)
 
     def _read(self, description: Description) -> Space:
-        """Make the space of a description whose extent has been checked."""
+        """Create the space of a description whose size has been checked."""
         if not isinstance(description, Mapping):
             raise SpaceError(f"The description of a space must be a JSON object, got {shortened(description)}.")
         type_name = description.get("type")
@@ -309,7 +309,7 @@ class SpaceReader:
         except KeyError as error:
             missing = shortened(error.args[0] if error.args else None)
             raise SpaceError(f"The description of a {type_name} space lacks the key {missing}.") from error
-        except Exception as error:  # whatever Gymnasium and NumPy raise about values of any kind
+        except Exception as error:  # Gymnasium and NumPy may raise anything for invalid values
             reason = shortened(str(error))
             raise SpaceError(f"The description of a {type_name} space does not make one: {reason}.") from error
 
@@ -328,12 +328,12 @@ def _parsed(space_dict: str | bytes | Mapping[str, Any]) -> Description:
     return dict(value)
 
 
-#: What most of a description consists of, told from mappings in a third of the time.
+#: Matches most of a description, three times as fast as testing for mappings.
 _SCALARS = frozenset({bool, int, float, str})
 
 
 def _check_extent(description: Mapping[str, Any]) -> None:
-    """Make sure that a description asks for no more than its own length warrants, before anything is made of it."""
+    """Raise if a description requests much more than its own length justifies, before anything is created."""
     count = bits = numbers = 0
     for node, level in _nodes(description):
         if "type" in node:
@@ -349,7 +349,7 @@ def _check_extent(description: Mapping[str, Any]) -> None:
 
 
 def _nodes(description: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], int]]:
-    """All objects of a description, each with the number of spaces that it is in, itself included."""
+    """Yield all objects of a description, each with the number of spaces around it, itself included."""
     pending: list[tuple[Mapping[str, Any], int]] = [(description, 1)]
     while pending:
         node, level = pending.pop()
@@ -361,7 +361,7 @@ def _nodes(description: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], 
 
 
 def _bits_of(description: Mapping[str, Any]) -> int:
-    """The number of values of a MultiBinary space, which its description gives without listing them."""
+    """Return the number of values of a MultiBinary space, which its description does not list individually."""
     if description["type"] != "MultiBinary":
         return 0
     n = description.get("n")
@@ -369,7 +369,7 @@ def _bits_of(description: Mapping[str, Any]) -> int:
 
 
 def _size_of(shape: Any, name: str) -> int:
-    """How many values there are of a shape; of one that is beyond any limit, more than the limit."""
+    """Return the number of values of a shape, capped just above the limit."""
     sizes: list[Any] = shape if isinstance(shape, list) else [shape]
     if not all(isinstance(size, int) and size >= 0 for size in sizes):
         raise SpaceError(f"The {name} space must be sizes, got {shortened(shape)}.")
@@ -377,20 +377,20 @@ def _size_of(shape: Any, name: str) -> int:
 
 
 def _is_uniform(description: Mapping[str, Any]) -> bool:
-    """Whether it describes a Box, of some dimensions, with one number for a bound."""
+    """Return whether an object describes a Box of at least one dimension with a single number as a bound."""
     is_array = description.get("type") == "Box" and description.get("shape") not in (None, [])
     return is_array and not (isinstance(description.get("low"), list) and isinstance(description.get("high"), list))
 
 
 def has_uniform_bounds(space_text: str | Mapping[str, Any]) -> bool:
-    """Return whether the description of a space gives one bound for many numbers, which 0.5.4 cannot read.
+    """Return whether the description of a space has one bound for many numbers, which 0.5.4 cannot read.
 
     >>> has_uniform_bounds(serialize_space(spaces.Box(0, 255, (480, 640, 3), np.uint8)))
     True
     >>> has_uniform_bounds(serialize_space(spaces.Box(0, 255, (64, 64, 3), np.uint8)))
     False
     """
-    # As it stands: bounds that are written out in megabytes are not such, which is seen without parsing them.
+    # Without parsing: bounds that are written out in megabytes are recognized quickly.
     if isinstance(space_text, str) and "\\" not in space_text and not _ONE_BOUND.search(space_text):
         return False
     description = parse_json(space_text) if isinstance(space_text, str) else space_text
@@ -407,14 +407,14 @@ def described_types(space_text: str | Mapping[str, Any]) -> set[str]:
 
 
 def with_written_bounds(space_text: str | Mapping[str, Any], most_bytes: int) -> str:
-    """Return the description of a space with each bound of each number written out, as 0.5.4 reads it.
+    """Return the description of a space with every bound written out, as 0.5.4 reads it.
 
     >>> with_written_bounds('{"type": "Box", "dtype": "int8", "shape": [2], "low": 0, "high": 1}', 100)
     '{"type": "Box", "dtype": "int8", "shape": [2], "low": [0, 0], "high": [1, 1]}'
 
     Args:
         space_text: the description.
-        most_bytes: that it may have.
+        most_bytes: maximum size of the result.
 
     Raises:
         SpaceError: it would be larger.
@@ -422,13 +422,13 @@ def with_written_bounds(space_text: str | Mapping[str, Any], most_bytes: int) ->
     description = copy.deepcopy(_parsed(space_text))
     _check_extent(description)
     uniform = [node for node, _ in _nodes(description) if _is_uniform(node)]
-    # Each number takes a digit, a comma and a space at least, and an empty list no less.
+    # Each number takes at least a digit, a comma and a space, and an empty list no less.
     if sum(6 * math.prod(max(size, 1) for size in node["shape"]) for node in uniform) > most_bytes:
         raise SpaceError(
             f"The bounds of the space take more than {most_bytes:,} bytes when they are written out one by one, as "
             f"0.5.4 needs them; keep the dataset in the form of this release."
         )
-    # Texts stand for the bounds until the rest is written: millions of Python numbers take a second.
+    # Placeholders stand for the bounds until the rest is written: millions of Python numbers take a second.
     texts: dict[str, str] = {}
     for node in uniform:
         for key in ("low", "high"):
@@ -441,7 +441,7 @@ def with_written_bounds(space_text: str | Mapping[str, Any], most_bytes: int) ->
 
 
 def _nested(value: str, shape: Sequence[int]) -> str:
-    """The text of nested lists of a shape that hold one value, as ``json.dumps`` writes them."""
+    """Return the text of nested lists of a shape with a single value, as ``json.dumps`` writes them."""
     for size in reversed(shape):
         value = f"[{', '.join([value] * size)}]"
     return value
@@ -453,13 +453,13 @@ _LONG_TEXT = 1 << 18
 
 
 def _with_uniform_bounds(text: str) -> str:
-    """The text of a description, the written out bounds in it replaced by the one number that they all are.
+    """Return the text of a description with written-out uniform bounds replaced by a single number.
 
-    Earlier releases write millions of numbers, which are compared here as text, in a hundredth of the time that
-    it takes to make numbers of them. What is not written exactly like that stays as it is.
+    Earlier releases write millions of numbers, which are compared as text here, a hundred times as fast as
+    parsing them. Text in any other form is unchanged.
     """
     parts, done = [], 0
-    left = 2 * len(text)  # of what is made to compare it with, which somebody else's text may ask for many times
+    left = 2 * len(text)  # size limit of the comparison text, as an untrusted text may request it many times
     for box in _WRITTEN_BOX.finditer(text):
         shape = [int(size) for size in box.group(1).split(", ")]
         start, pieces = box.end(), [box.group()]
@@ -482,7 +482,7 @@ def _with_uniform_bounds(text: str) -> str:
 
 
 def _dtype_of(name: Any) -> np.dtype[Any]:
-    """The dtype of that name, which must be one of numbers."""
+    """Return the dtype with that name, which must be numeric."""
     dtype = _DTYPES.get(name) if isinstance(name, str) else None
     if dtype is None:
         raise SpaceError(f"The dtype of a space must be one of numbers, such as 'float32', got {shortened(name)}.")
@@ -503,7 +503,7 @@ def _read_box(description: Description) -> Space:
 
 
 def _uniform_box(low: Any, high: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Space:
-    """A Box whose bounds are views of one number each, so that they take no memory whatever the shape."""
+    """Return a Box whose bounds are views of a single number each, so that they take no memory."""
     least, greatest = np.array(low, dtype=dtype), np.array(high, dtype=dtype)
     if least.ndim or greatest.ndim:
         raise SpaceError(f"The bounds of a Box must both be numbers or both be lists, got {shortened((low, high))}.")
@@ -521,7 +521,7 @@ def _uniform_box(low: Any, high: Any, shape: tuple[int, ...], dtype: np.dtype[An
 def _bounds(values: Any, key: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     bounds = np.array(values, dtype=dtype)
     if bounds.size == 0:
-        # Nested lists cannot tell (0, 3) from (0,).
+        # Nested lists cannot distinguish (0, 3) from (0,).
         bounds = bounds.reshape(shape)
     if bounds.shape != shape:
         raise SpaceError(f"The bounds {key!r} of a Box have the shape {bounds.shape}, expected {shape}.")
@@ -532,7 +532,7 @@ def _bounds(values: Any, key: str, shape: tuple[int, ...], dtype: np.dtype[Any])
 def _read_discrete(description: Description) -> Space:
     n, start = description["n"], description.get("start", 0)
     dtype = _dtype_of(description.get("dtype", "int64"))
-    # The first releases of Gymnasium 1 know no other dtype.
+    # The first releases of Gymnasium 1 support no other dtype.
     return spaces.Discrete(n, start=start) if dtype == np.int64 else spaces.Discrete(n, start=start, dtype=dtype.type)
 
 
@@ -561,7 +561,7 @@ def _read_text(description: Description) -> Space:
 
 @deserialize_space.register("Dict")
 def _read_dict(description: Description) -> Space:
-    # Gymnasium sorts the keys of a plain dict, and leaves those of an OrderedDict where they are.
+    # Gymnasium sorts the keys of a plain dict, but not those of an OrderedDict.
     subspaces = description["subspaces"].items()
     return spaces.Dict(OrderedDict((key, deserialize_space._read(subspace)) for key, subspace in subspaces))
 

@@ -1,4 +1,4 @@
-"""Where datasets live: on this machine and on remotes."""
+"""Local and remote storage of datasets."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""What killed programs have left in a catalogue: found, completed or removed.
+"""Files left behind by killed programs: finding, completing and removing them.
 
-What a program that is alive works on is left alone, and recordings are: `minari recover` makes datasets
-of them.
+Files of running programs are left alone, and so are recordings, which `minari recover` turns into datasets.
 """
 
 from __future__ import annotations
@@ -26,18 +25,24 @@ from minari._catalog.listing import catalog_entries
 from minari._model.dataset_id import DatasetId
 from minari._storages.base import PathLike
 from minari._storages.journal import JOURNAL_NAME, FileTransaction, pending_change
-from minari._storages.staged_directory import CHANGES_NAME, STAGED_NAME, changes_to, folder_size, pending_changes
+from minari._storages.staged_directory import (
+    CHANGES_NAME,
+    STAGED_NAME,
+    directory_size,
+    open_staged_directory,
+    staged_overlay,
+)
 from minari.errors import DatasetBusyError, DatasetCorruptError, DatasetNotFoundError, MinariError
-from minari.storage.transfer.under_way import LOCK_NAME_WITHIN
+from minari.storage.transfer.work_dir import LOCK_FILE_NAME
 
 
 __all__ = ["Leftover", "clean", "find_leftovers", "remove"]
 
 _DATA_FILE: Final = "main_data.hdf5"
-#: Where it cannot be told whether a program is alive, what is that old (in seconds) is no longer its.
+#: Age in seconds above which files are considered abandoned if it is unknown whether a program is running.
 _OLD: Final = 24 * 3600.0
-_WRITTEN: Final = 60.0  # seconds that no program takes to write a small file
-_SETTLED: Final = 1.0  # seconds that a program may take from making a directory to locking it
+_WRITTEN: Final = 60.0  # seconds that no program needs to write a small file
+_SETTLED: Final = 1.0  # seconds that a program may take between creating a directory and locking it
 
 _BUILT = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{12}\.partial")
 _DELETED = re.compile(r"\.(?P<name>.+)\.\w{8}\.deleted")
@@ -48,12 +53,12 @@ _IN_DATA = re.compile(r"\..+\.partial|\.[0-9a-f]{12}\.ignored|\.index\.[0-9a-f]+
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """Something that a killed program has left.
+    """A file or directory left behind by a killed program.
 
     Attributes:
-        path: where it is.
-        what: it is, and what becomes of it, as a phrase.
-        size: in bytes.
+        path: its path.
+        what: its description and what will be done, as a phrase.
+        size: size in bytes.
     """
 
     path: Path
@@ -65,16 +70,16 @@ class Leftover:
 def find_leftovers(
     dataset_ids: Iterable[str] = (), *, root: PathLike | None = None, discard_changes: bool = False
 ) -> list[Leftover]:
-    """Look for what killed programs have left of datasets, and change nothing.
+    """Find files left behind by killed programs, without changing anything.
 
     Args:
-        dataset_ids: of the datasets; by default all of the catalogue.
-        root: of the catalogue; by default that of ``MINARI_DATASETS_PATH``.
-        discard_changes: also find changes to datasets that cannot be completed.
+        dataset_ids: ids of the datasets; by default all of the catalog.
+        root: root of the catalog; by default that of ``MINARI_DATASETS_PATH``.
+        discard_changes: True to include changes to datasets that cannot be completed.
 
     Raises:
         DatasetIdError: an id is malformed.
-        DatasetNotFoundError: there is nothing of that id.
+        DatasetNotFoundError: there is nothing with that id.
     """
     wanted = [get_dataset_path(str(DatasetId.parse(dataset_id)), root=root) for dataset_id in dataset_ids]
     if not wanted:
@@ -101,21 +106,21 @@ def find_leftovers(
 def clean(
     dataset_ids: Iterable[str] = (), *, root: PathLike | None = None, discard_changes: bool = False
 ) -> list[Leftover]:
-    """Complete or remove what killed programs have left of datasets.
+    """Complete or remove what killed programs have left behind.
 
     Args:
-        dataset_ids: of the datasets; by default all of the catalogue.
-        root: of the catalogue; by default that of ``MINARI_DATASETS_PATH``.
-        discard_changes: also remove changes to datasets that cannot be completed; what of them is in
-            place stays there.
+        dataset_ids: ids of the datasets; by default all of the catalog.
+        root: root of the catalog; by default that of ``MINARI_DATASETS_PATH``.
+        discard_changes: True to also remove changes to datasets that cannot be completed; the parts that have
+            been applied stay.
 
     Returns:
-        What was done.
+        The completed actions.
 
     Raises:
         DatasetIdError: an id is malformed.
-        DatasetNotFoundError: there is nothing of that id.
-        StorageError: the system refuses it.
+        DatasetNotFoundError: there is nothing with that id.
+        StorageError: a file operation failed.
     """
     done = []
     for leftover in find_leftovers(dataset_ids, root=root, discard_changes=discard_changes):
@@ -125,18 +130,18 @@ def clean(
 
 
 def remove(leftover: Leftover) -> None:
-    """Do what is to be done about something that was found.
+    """Complete or remove something that was found.
 
     Raises:
-        DatasetBusyError: a program has taken it up since.
-        StorageError: the system refuses it.
+        DatasetBusyError: a program is using it again.
+        StorageError: a file operation failed.
     """
     with storage_errors(leftover.path, "cleaned"), waiting_at_most(0), suppress(FileNotFoundError):
         leftover._act()
 
 
 def _beside(folder: Path, name: str | None) -> Iterator[Leftover]:
-    """What lies hidden in a folder of datasets, of one of them or of all."""
+    """Yield leftovers in a directory of datasets, of one of them or of all."""
     for path in _hidden(folder):
         for pattern, look in _BESIDE.items():
             match = pattern.fullmatch(path.name)
@@ -171,11 +176,11 @@ def _replaced(path: Path, name: str) -> Leftover | None:
 
 
 def _moved(path: Path, name: str) -> Leftover | None:
-    if not is_directory(path) or is_locked(path / LOCK_NAME_WITHIN):
+    if not is_directory(path) or is_locked(path / LOCK_FILE_NAME):
         return None
 
     def act() -> None:
-        held = try_lock(path / LOCK_NAME_WITHIN)
+        held = try_lock(path / LOCK_FILE_NAME)
         if held is None:
             raise DatasetBusyError(f"{path} is in use by another program; it was left alone.")
         try:
@@ -190,12 +195,12 @@ _BESIDE: Final = {_BUILT: _built, _DELETED: _deleted, _REPLACED: _replaced, _MOV
 
 
 def _inside(data_path: Path, discard_changes: bool) -> Iterator[Leftover]:
-    """What lies hidden among the data of a dataset that nobody is writing."""
+    """Yield leftovers in the data of a dataset that nobody is writing to."""
     if is_locked(data_path / ".lock"):
         return
     for sign, is_pending, complete in (
         (data_path / JOURNAL_NAME, lambda: pending_change(data_path, _DATA_FILE), _complete_journal),
-        (data_path / CHANGES_NAME, lambda: pending_changes(data_path), _complete_changes),
+        (data_path / CHANGES_NAME, lambda: staged_overlay(data_path), _complete_changes),
     ):
         if not os.path.lexists(sign):
             continue
@@ -222,7 +227,7 @@ def _complete_journal(data_path: Path) -> None:
 
 
 def _complete_changes(data_path: Path) -> None:
-    with changes_to(data_path):
+    with open_staged_directory(data_path):
         pass  # who locks the data for writing completes what is there
 
 
@@ -263,7 +268,7 @@ def _hidden(folder: Path) -> list[Path]:
 
 
 def _is_abandoned(path: Path) -> bool:
-    """Whether the program that builds a directory is dead."""
+    """Return whether the program that was building a directory is no longer running."""
     if not _is_older(path, _SETTLED):
         return False
     held = directory_lock(path)
@@ -286,6 +291,6 @@ def _is_older(path: Path, seconds: float) -> bool:
 
 def _size(path: Path) -> int:
     try:
-        return folder_size(path) if is_directory(path) else path.lstat().st_size
+        return directory_size(path) if is_directory(path) else path.lstat().st_size
     except (OSError, MinariError):
         return 0

@@ -1,4 +1,4 @@
-"""The public path of :func:`get_dataset_path`."""
+"""Public import path of :func:`get_dataset_path`."""
 
 from minari._catalog.layout import get_dataset_path
 

@@ -1,4 +1,4 @@
-"""Share datasets: download, upload and list those of a remote. Policy only; remotes move the bytes."""
+"""Download, upload and list the datasets of a remote: policy only, as minari.storage.transfer moves the bytes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from minari._base.addresses import is_path, without_credentials
 from minari._base.json_text import shortened
+from minari._base.parallel import parallel_map
 from minari._base.plugins import Target, load_class
 from minari._base.settings import get_datasets_root, get_default_remote
 from minari._base.suggestions import did_you_mean
@@ -33,7 +34,6 @@ from minari.errors import (
     RemoteError,
 )
 from minari.progress import track
-from minari.storage.receiving import receive_dataset
 from minari.storage.remotes import (
     MAX_WORKERS,
     CloudStorage,
@@ -41,8 +41,10 @@ from minari.storage.remotes import (
     get_cloud_storage,
     split_address,
 )
-from minari.storage.transfer.retries import retrying
-from minari.storage.transfer.workers import each_at_once
+from minari.storage.transfer.installer import install_dataset
+from minari.storage.transfer.limits import with_retries
+from minari.storage.transfer.uploader import upload_dataset as send_snapshot
+from minari.storage.transfer.uploader import upload_namespace
 
 
 __all__ = ["download_dataset", "list_community_datasets", "list_remote_datasets", "refuse_path", "upload_dataset"]
@@ -51,7 +53,7 @@ Metadata: TypeAlias = dict[str, Any]
 
 _MOST_PARTS = 10_000  # of a combined dataset
 
-#: What finds the datasets of all owners, with the package that it needs.
+#: Function that lists the datasets of all owners, with the package that it needs.
 _COMMUNITY: Target = ("minari.storage.remotes.huggingface:list_community", "minari[hf]")
 
 
@@ -64,30 +66,32 @@ def list_remote_datasets(
     token: str | None = None,
     max_workers: int = MAX_WORKERS,
 ) -> dict[str, dict[str, Any]]:
-    """The datasets of a remote.
+    """Return the datasets of a remote.
 
     Args:
-        remote_path: the address of the remote, such as ``file:///folder``; by default that of
+        remote_path: the address of the remote, such as ``file:///directory``; by default that of
             ``MINARI_REMOTE``.
         prefix: only ids that begin with this text; unlike in :func:`minari.list_local_datasets`, it may
             end inside a part of an id.
         latest_version: only the newest version of each.
         compatible_minari_version: only those of a format version that this release reads.
         token: as for :func:`download_dataset`.
-        max_workers: how many requests may run at the same time.
+        max_workers: number of concurrent requests.
 
     Returns:
-        Id -> metadata as they are stored, sorted by namespace, name and version.
+        Id -> metadata as it is stored, sorted by namespace, name and version.
 
     Warns:
-        UserWarning: the metadata of a dataset cannot be read; it is left out.
+        UserWarning: the metadata of a dataset cannot be read; the dataset is left out.
 
     Raises:
-        RemoteError: the remote is unknown, or does not answer.
+        RemoteError: the remote is unknown, or does not respond.
     """
     remote = get_cloud_storage(remote_path, token, max_workers=max_workers)
     found: dict[str, Metadata] = {}
-    for dataset_id, answer in _metadata_of(remote, retrying(lambda: remote.survey(prefix or None))).items():
+    for dataset_id, answer in _metadata_of(
+        remote, with_retries(lambda: remote.list_with_metadata(prefix or None))
+    ).items():
         if isinstance(answer, Exception):
             warn(
                 f"The remote dataset {dataset_id} is left out, its metadata cannot be read: {answer}",
@@ -105,7 +109,7 @@ def list_community_datasets(
     token: str | None = None,
     max_workers: int = MAX_WORKERS,
 ) -> dict[str, dict[str, Any]]:
-    """The datasets that anybody has uploaded to the Hugging Face Hub with this library.
+    """Return the datasets that anybody has uploaded to the Hugging Face Hub with this library.
 
     They are found by the tag ``minari`` of their repositories, which an upload sets.
 
@@ -114,14 +118,14 @@ def list_community_datasets(
         latest_version: only the newest version of each.
         compatible_minari_version: only those of a format version that this release reads.
         token: of the Hub; by default that of its own login or environment.
-        max_workers: how many requests may run at the same time.
+        max_workers: number of concurrent requests.
 
     Returns:
-        Address -> metadata as they are stored, sorted by owner and id. An address such as
+        Address -> metadata as it is stored, sorted by owner and id. An address such as
         ``hf://owner/door/human-v2`` is what :func:`minari.download_dataset` takes.
 
     Raises:
-        RemoteError: the Hub does not answer.
+        RemoteError: the Hub does not respond.
         MissingDependencyError: its client is not installed.
     """
     list_community = load_class(_COMMUNITY, "Listing the datasets of the Hub needs")
@@ -146,10 +150,10 @@ def list_community_datasets(
 def _metadata_of(
     remote: CloudStorage, listed: Mapping[str, bytes | None]
 ) -> dict[str, Metadata | MinariError | OSError]:
-    """The metadata of datasets, or the error in their place, sorted by id.
+    """Return the metadata of datasets, or the errors in their place, sorted by id.
 
     Args:
-        remote: is asked for what the list does not tell, for many at the same time.
+        remote: is asked concurrently for what the list does not hold.
         listed: id -> content of the metadata file, or None.
     """
 
@@ -164,7 +168,7 @@ def _metadata_of(
             return dataset_id, error
 
     in_order = sorted(filter(is_dataset_id, listed), key=dataset_id_sort_key)
-    answers = each_at_once(read, in_order, remote.max_workers)
+    answers = parallel_map(read, in_order, remote.max_workers)
     found = dict(track(answers, "reading metadata", total=len(in_order), unit="datasets"))
     return {dataset_id: found[dataset_id] for dataset_id in in_order}
 
@@ -179,17 +183,17 @@ def download_dataset(
     max_workers: int = MAX_WORKERS,
     dataset_name: str | None = None,
 ) -> None:
-    """Bring a dataset from a remote, with the metadata of its namespaces.
+    """Download a dataset from a remote, with the metadata of its namespaces.
 
-    Of a combined dataset the parts are brought as well, as far as the remote has them and they are not
-    here. A dataset appears when it is complete and every file has the checksum that the remote tells.
-    A download that fails or is killed leaves what has come in a hidden folder, and the next one goes on
+    The source datasets of a combined dataset are downloaded as well, as far as the remote has them and they are
+    not here. A dataset appears when it is complete and every file has the checksum that the remote reports.
+    A download that fails or is killed leaves what has arrived in a hidden directory, and the next one resumes
     with it.
 
     Args:
         dataset_id: ``(namespace/)*name-vN`` for the remote of ``MINARI_REMOTE``, or a full address such
-            as ``hf://farama-minari/D4RL/door/human-v2``. In ``file:///folder/D4RL/door/human-v2`` those
-            folders belong to the id that are namespaces, that is, hold a ``namespace_metadata.json``.
+            as ``hf://farama-minari/D4RL/door/human-v2``. In ``file:///shared/D4RL/door/human-v2`` those
+            directories belong to the id that are namespaces, that is, hold a ``namespace_metadata.json``.
         force_download: bring it even if it is here, in place of that, and even if this release does not
             read its format version. Files that are here already as the remote has them are not moved again.
         remote: the address of the remote, where ``dataset_id`` is not a full address; by default that of
@@ -197,21 +201,21 @@ def download_dataset(
         root: of the local datasets; by default that of ``MINARI_DATASETS_PATH``.
         token: of a Hub, or the path of a service-account key, for what is not public; by default what
             the client of the remote finds by itself, in its environment or from its login.
-        max_workers: how many requests may run at the same time.
+        max_workers: number of concurrent requests.
         dataset_name: the older name of ``dataset_id``.
 
     Warns:
-        UserWarning: the dataset is here already, and nothing is done; or there is a newer version that
-            this release reads; or the remote lacks a part of it; or what was forced cannot be read.
+        UserWarning: the dataset exists locally, and nothing is done; or there is a newer version that this
+            release can read; or the remote lacks a source dataset; or a forced download cannot be read.
 
     Raises:
         DatasetIdError: the id is malformed.
-        RemoteDatasetNotFoundError: the remote has no such dataset, or not this version of it.
-        DatasetVersionError: this release does not read its format version.
+        RemoteDatasetNotFoundError: the remote has no such dataset, or not this version.
+        DatasetVersionError: this release cannot read its format version.
         DatasetCorruptError: its files on the remote are incomplete or damaged.
-        DatasetExistsError: something that is no dataset is in its place.
-        RemoteError: the remote is unknown, or cannot do what it is asked; :class:`RemoteUnreachableError`
-            where it does not answer, :class:`RemoteAccessError` where it does not let this user in.
+        DatasetExistsError: its path exists and is not a dataset.
+        RemoteError: the remote is unknown, or does not support the operation; :class:`RemoteUnreachableError`
+            if it does not respond, :class:`RemoteAccessError` if access is denied.
     """
     if dataset_name is not None:
         warn("dataset_name is the older name of dataset_id; use that.", DeprecationWarning)
@@ -232,10 +236,10 @@ def download_dataset(
         advice.append(f"{wanted} was combined from {', '.join(lost)}, which {storage.address} does not have.")
     for text in advice:
         warn(text)
-    for part in parts:  # before the dataset itself, so that a download that is tried again brings the rest
+    for part in parts:  # before the dataset itself, so that a repeated download includes the rest
         if not _is_here(part, root):
-            receive_dataset(storage, part, root)
-    receive_dataset(storage, wanted, root, replace=force_download)
+            install_dataset(storage, part, root)
+    install_dataset(storage, wanted, root, existing="replace" if force_download else "keep")
 
 
 def _is_here(dataset_id: str, root: PathLike | None) -> bool:
@@ -243,7 +247,7 @@ def _is_here(dataset_id: str, root: PathLike | None) -> bool:
 
 
 def _located(address: str | None, remote: str | None) -> tuple[str, str]:
-    """The id that is asked for, checked, and the address of the remote."""
+    """Return the id that is asked for, checked, and the address of the remote."""
     if isinstance(address, str) and "://" in address:
         if remote is not None:
             raise RemoteError(
@@ -259,10 +263,10 @@ def _located(address: str | None, remote: str | None) -> tuple[str, str]:
 
 
 def refuse_path(dataset_id: object) -> None:
-    """Make sure that an id is not a path, where an id or an address is expected.
+    """Raise if an id is a path where an id or an address is expected.
 
     Raises:
-        DatasetIdError: it is one; the message says how it is written as an address.
+        DatasetIdError: it is a path; the message has the corresponding address.
     """
     if is_path(dataset_id):
         raise DatasetIdError(
@@ -272,9 +276,9 @@ def refuse_path(dataset_id: object) -> None:
 
 
 def _requested(remote: CloudStorage, wanted: str, force: bool) -> tuple[Metadata, list[str]]:
-    """The metadata of the dataset that is asked for, and what its user should know before having it."""
+    """Return the metadata of the dataset that is asked for, and warnings for its user."""
     stem = wanted.rpartition("-v")[0]
-    listed = retrying(lambda: remote.survey(f"{stem}-v"))
+    listed = with_retries(lambda: remote.list_with_metadata(f"{stem}-v"))
     versions = _metadata_of(
         remote, {name: content for name, content in listed.items() if name.rpartition("-v")[0] == stem}
     )
@@ -310,12 +314,12 @@ def _requested(remote: CloudStorage, wanted: str, force: bool) -> tuple[Metadata
 def _did_you_mean_there(remote: CloudStorage, wanted: str) -> str:
     """Return a question about the dataset of a remote that is most like one it does not have."""
     with suppress(MinariError, OSError):
-        return did_you_mean(wanted, remote.survey())
+        return did_you_mean(wanted, remote.list_with_metadata())
     return ""
 
 
 def _parts(metadata: Mapping[str, Any], read: Callable[[str], Metadata]) -> tuple[list[str], list[str]]:
-    """What a dataset was combined from, and what that was combined from; and what there is not of it."""
+    """Return the source datasets of a dataset with theirs in turn, and those that are missing."""
     found: dict[str, Metadata] = {}
     missing: dict[str, None] = {}
     pending = [metadata]
@@ -348,33 +352,33 @@ def upload_dataset(
     max_workers: int = MAX_WORKERS,
     verify: bool = True,
 ) -> None:
-    """Send a local dataset to a remote, with the metadata of its namespaces.
+    """Upload a local dataset to a remote, with the metadata of its namespaces.
 
-    Of a combined dataset the parts are sent as well, as far as they are here and the remote lacks them.
-    Others see a dataset on the remote when it is complete. An upload that fails or is killed goes on
-    where it was when it is called again.
+    The source datasets of a combined dataset are uploaded as well, as far as they are here and the remote lacks
+    them. A dataset appears on the remote when it is complete. An upload that fails or is killed resumes when it
+    is called again.
 
     Args:
         dataset_id: ``(namespace/)*name-vN``.
         token: the token of a Hub, or the path of a service-account key; by default what the client of
             the remote finds by itself, in its environment or from its login.
-        remote: its address, such as ``file:///folder``; by default that of ``MINARI_REMOTE``.
+        remote: its address, such as ``file:///directory``; by default that of ``MINARI_REMOTE``.
         root: of the local datasets; by default that of ``MINARI_DATASETS_PATH``.
         private: whether it is for those only who are let in; a Hub can do that.
         force: whether to take the place of an upload of other data under this id that was never
             finished. A dataset that is complete is never overwritten.
-        max_workers: how many requests may run at the same time.
+        max_workers: number of concurrent requests.
         verify: whether to validate what is sent first, its values by their checksums; damaged data are
             refused then.
 
     Warns:
-        UserWarning: the remote has the dataset already, and nothing is done; or a part of it is
-            neither here nor there.
+        UserWarning: the remote already has the dataset, and nothing is done; or a source dataset exists
+            neither locally nor on the remote.
 
     Raises:
         DatasetIdError: the id is malformed.
         DatasetNotFoundError: there is no such dataset here.
-        DatasetCorruptError: its metadata are damaged, or its values are not those that were written.
+        DatasetCorruptError: its metadata is damaged, or its values are not those that were written.
         DatasetBusyError: it is being changed, or an upload of other data was never finished there.
         RemoteError: the remote is unknown, or cannot do what it is asked; :class:`RemoteUnreachableError`
             where it does not answer, :class:`RemoteAccessError` where it does not let this user write.
@@ -406,7 +410,7 @@ def upload_dataset(
         _refuse_damaged(name, root)
     for name in wanted:
         _send_namespaces(storage, DatasetId.parse(name).namespace, known, root)
-        storage.upload_dataset(name, root=root, force=force)
+        send_snapshot(storage, name, root=root, force=force)
 
 
 def _refuse_damaged(dataset_id: str, root: PathLike | None) -> None:
@@ -421,13 +425,13 @@ def _refuse_damaged(dataset_id: str, root: PathLike | None) -> None:
 
 
 def _known(remote: CloudStorage, dataset_ids: list[str], others: list[str]) -> tuple[set[str], set[str]]:
-    """Which of some datasets the remote has, and which of the namespaces of the first ones; asked at the same time."""
+    """Return which datasets the remote has, and which namespaces of the first ones; it is asked concurrently."""
     namespaces = {level for name in dataset_ids for level in namespace_hierarchy(DatasetId.parse(name).namespace)}
     questions: list[tuple[Callable[[str], bool], str]] = [
         *((remote.has_dataset, name) for name in [*dataset_ids, *others]),
         *((remote.has_namespace, name) for name in sorted(namespaces)),
     ]
-    answers = each_at_once(lambda question: (question, question[0](question[1])), questions, remote.max_workers)
+    answers = parallel_map(lambda question: (question, question[0](question[1])), questions, remote.max_workers)
     known = [question for question, is_known in answers if is_known]
     return (
         {name for ask, name in known if ask == remote.has_dataset},
@@ -440,5 +444,5 @@ def _send_namespaces(remote: CloudStorage, namespace: str | None, known: set[str
     ensure_namespace_directories(get_datasets_root(root), namespace)
     for level in namespace_hierarchy(namespace):
         if level not in known:
-            remote.upload_namespace(level, root=root)
+            upload_namespace(remote, level, root=root)
             known.add(level)

@@ -1,4 +1,4 @@
-"""The local catalogue: find, open, rename and delete datasets."""
+"""The local catalog: find, open, rename and delete datasets."""
 
 from __future__ import annotations
 
@@ -69,20 +69,20 @@ def load_dataset(
     token: str | None = None,
     verify_checksums: bool = False,
 ) -> MinariDataset:
-    """Open a dataset of the catalogue.
+    """Open a local dataset.
 
     Args:
         dataset_id: ``(namespace/)*name-vN``.
-        download: get it from the remote where it is not here.
-        remote: the address of the remote to get it from; by default that of ``MINARI_REMOTE``.
-        root: of the catalogue; by default that of ``MINARI_DATASETS_PATH``.
-        token: what the remote may ask for, as for :func:`minari.download_dataset`.
-        verify_checksums: compare the values of every episode that is read with the checksums that were made
-            when they were written; :class:`minari.errors.ChecksumError` is raised where they differ.
+        download: True to download it from the remote if it is missing.
+        remote: address of the remote; by default that of ``MINARI_REMOTE``.
+        root: root of the catalog; by default that of ``MINARI_DATASETS_PATH``.
+        token: credentials for the remote, as for :func:`minari.download_dataset`.
+        verify_checksums: True to verify the values of every episode that is read with the checksums from when
+            they were written; raises :class:`minari.errors.ChecksumError` on a mismatch.
 
     Raises:
         DatasetIdError: the id is malformed.
-        DatasetNotFoundError: it is not here, and was not to be downloaded.
+        DatasetNotFoundError: it does not exist locally, and ``download`` is false.
         DatasetCorruptError: its files are damaged.
     """
     if is_path(dataset_id):
@@ -107,29 +107,29 @@ def recover_recording(name: str, dataset_id: str | None = None, root: PathLike |
     """Make a dataset of a recording that a program left behind, and open it.
 
     Args:
-        name: of the recording.
-        dataset_id: of the dataset; by default the id that the program gave.
-        root: of the catalogue.
+        name: name of the recording.
+        dataset_id: id of the dataset; by default the id given by the program.
+        root: root of the catalog.
 
     Raises:
-        DatasetNotFoundError: there is no recording of that name.
-        EpisodeError: no episode had been written.
-        DatasetIdError: the program gave no id, and neither does the caller.
-        DatasetExistsError: there is a dataset of this id already, or one has the episodes already.
+        DatasetNotFoundError: there is no recording with that name.
+        EpisodeError: no episode was recorded.
+        DatasetIdError: neither the program nor the caller gave an id.
+        DatasetExistsError: a dataset with this id already exists, or a dataset already has the episodes.
     """
     return MinariDataset(publish_recording(name, dataset_id, root))
 
 
 def open_dataset(path: PathLike, *, verify_checksums: bool = False) -> MinariDataset:
-    """Open a dataset in any folder, whether or not it is in the catalogue.
+    """Open a dataset in any directory, inside or outside of the catalog.
 
     Args:
-        path: the folder of the dataset, or the folder ``data`` in it.
+        path: the directory of the dataset, or its subdirectory ``data``.
         verify_checksums: as for :func:`load_dataset`.
 
     Raises:
-        ArgumentTypeError: the path is none.
-        DataPathError: there is no dataset in the folder.
+        ArgumentTypeError: the argument is not a path.
+        DataPathError: there is no dataset in the directory.
         DatasetCorruptError: its files are damaged.
 
     Example:
@@ -157,19 +157,19 @@ def open_dataset(path: PathLike, *, verify_checksums: bool = False) -> MinariDat
 
 
 def delete_dataset(dataset_id: str, *, root: PathLike | None = None, lock_timeout: float | None = None) -> None:
-    """Delete a dataset of the catalogue; its namespace stays.
+    """Delete a local dataset; its namespace stays.
 
     Args:
         dataset_id: ``(namespace/)*name-vN``.
-        root: of the catalogue; by default that of ``MINARI_DATASETS_PATH``.
+        root: root of the catalog; by default that of ``MINARI_DATASETS_PATH``.
         lock_timeout: for how many seconds to wait for another program that is writing the dataset; by
             default 60, or what ``MINARI_LOCK_TIMEOUT`` says.
 
     Raises:
         DatasetIdError: the id is malformed.
         DatasetNotFoundError: there is no such dataset, or another program has just deleted it.
-        DatasetBusyError: another program is still writing the dataset.
-        StorageError: the system refuses to move it; it is as it was.
+        DatasetBusyError: another program is still writing to the dataset.
+        StorageError: it cannot be moved; it is unchanged.
     """
     path = get_dataset_path(DatasetId.parse(dataset_id), root=root)
     if not dataset_exists(path):
@@ -178,31 +178,31 @@ def delete_dataset(dataset_id: str, *, root: PathLike | None = None, lock_timeou
             f"{did_you_mean_local(dataset_id, root)}"
         )
     with _only_writer(path / "data", lock_timeout):
-        pass  # so that nobody is in the middle of a change
+        pass  # waits until no change is in progress
     remove_directory(path)
 
 
 def rename_dataset(
     old_id: str, new_id: str, *, root: PathLike | None = None, lock_timeout: float | None = None
 ) -> None:
-    """Give a dataset of the catalogue another id, in one step: it is found under the old one or the new one.
+    """Change the id of a local dataset atomically: it is found under either the old or the new id.
 
-    The namespace of the new id is made where missing, and that of the old one stays. Local datasets that
-    were combined from it name it by its new id afterwards. What lies on a remote is not renamed.
+    Missing namespaces of the new id are created, and those of the old one stay. Local datasets that were
+    combined from it refer to the new id afterwards. Remote datasets are not renamed.
 
     Args:
         old_id: ``(namespace/)*name-vN``.
         new_id: likewise.
-        root: of the catalogue; by default that of ``MINARI_DATASETS_PATH``.
+        root: root of the catalog; by default that of ``MINARI_DATASETS_PATH``.
         lock_timeout: for how many seconds to wait for another program that is writing the dataset; by
             default 60, or what ``MINARI_LOCK_TIMEOUT`` says.
 
     Raises:
         DatasetIdError: an id is malformed.
-        DatasetNotFoundError: there is no dataset of the old id.
-        DatasetExistsError: there is something under the new id, or it lies below a dataset.
-        DatasetBusyError: another program is still writing the dataset.
-        StorageError: the system refuses to move it; it is as it was.
+        DatasetNotFoundError: there is no dataset with the old id.
+        DatasetExistsError: the new id exists, or is below a dataset.
+        DatasetBusyError: another program is still writing to the dataset.
+        StorageError: it cannot be moved; it is unchanged.
 
     Example:
         >>> import minari, numpy as np
@@ -231,7 +231,7 @@ def rename_dataset(
 
 
 def _update_ids(data_path: Path, changes: dict[str, Any], lock_timeout: float | None) -> None:
-    """Set ids in the metadata, where the dataset keeps them in a file of their own."""
+    """Set ids in the metadata, if the dataset stores them in a metadata file."""
     if not (data_path / METADATA_FILE_NAME).exists() or "dataset_id" not in read_raw_metadata(data_path):
         return
     storage = MinariStorage.read(data_path)
@@ -240,7 +240,7 @@ def _update_ids(data_path: Path, changes: dict[str, Any], lock_timeout: float | 
 
 
 def _rename_in_combined(old_id: str, new_id: str, root: PathLike | None, lock_timeout: float | None) -> None:
-    """Give the new id to the local datasets that were combined from the renamed one."""
+    """Update the id in the local datasets that were combined from the renamed one."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about damaged ones, which lists report
         listed = list_local_datasets(root=root)
@@ -255,20 +255,20 @@ def _rename_in_combined(old_id: str, new_id: str, root: PathLike | None, lock_ti
 
 @contextmanager
 def _only_writer(data_path: Path, lock_timeout: float | None) -> Iterator[None]:
-    """Wait for other writers and keep new ones out; what may not be written to has none."""
+    """Wait for other writers and exclude new ones; a read-only dataset has none."""
     with ExitStack() as stack:
         try:
             stack.enter_context(waiting_at_most(lock_timeout))
             stack.enter_context(folder_lock(data_path))
         except DatasetBusyError:
             raise
-        except (OSError, UnsafePathError):  # what may not be written to, or is damaged, can be moved all the same
+        except (OSError, UnsafePathError):  # a read-only or damaged dataset can be moved anyway
             pass
         yield
 
 
 def list_non_hidden_dirs(path: PathLike) -> Iterator[str]:
-    """The names of the folders in a folder, without those whose name begins with a dot."""
+    """Return the names of the subdirectories of a directory that are not hidden."""
     for entry in Path(path).iterdir():
         if entry.is_dir() and not entry.name.startswith("."):
             yield entry.name

@@ -1,4 +1,4 @@
-"""The public path of atomic writes, for authors of formats."""
+"""Public import path of atomic writes, for authors of formats."""
 
 from minari._base.atomic import write_atomically
 

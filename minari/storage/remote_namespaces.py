@@ -1,9 +1,6 @@
-"""TODO."""
+"""Namespaces of remotes: listed, downloaded and uploaded."""
 
 from __future__ import annotations
-
-import tempfile
-from pathlib import Path
 
 from minari._base.atomic import write_atomically
 from minari._base.settings import get_datasets_root
@@ -12,32 +9,33 @@ from minari._base.warnings import warn
 from minari._catalog.layout import ensure_namespace_directories
 from minari._catalog.namespaces import (
     Root,
-    _existing_metadata_file,
-    _folder,
-    _metadata_file,
-    _metadata_text,
-    _read_metadata,
+    existing_namespace_file,
+    namespace_file,
     namespace_hierarchy,
+    namespace_metadata_text,
+    parse_namespace_metadata,
 )
 from minari.storage.remotes import get_cloud_storage
-from minari.storage.transfer.retries import retrying
+from minari.storage.transfer import uploader
+from minari.storage.transfer.installer import fetch_namespace_metadata
+from minari.storage.transfer.limits import with_retries
 
 
 __all__ = ["download_namespace_metadata", "list_remote_namespaces", "upload_namespace"]
 
 
 def list_remote_namespaces(*, remote: str | None = None, token: str | None = None) -> list[str]:
-    """The namespaces of a remote, sorted.
+    """Return the sorted namespaces of a remote.
 
     Args:
-        remote: its address; by default that of ``MINARI_REMOTE``.
-        token: of a Hub, or the path of a service-account key, for what is not public.
+        remote: address of the remote; by default that of ``MINARI_REMOTE``.
+        token: token of a Hub, or path of a service-account key, for private data.
 
     Raises:
-        RemoteError: the remote is unknown, or does not answer.
+        RemoteError: the remote is unknown, or does not respond.
     """
     storage = get_cloud_storage(remote, token)
-    return retrying(lambda: sorted(storage.list_namespaces()))
+    return with_retries(lambda: sorted(storage.list_namespaces()))
 
 
 def download_namespace_metadata(
@@ -48,65 +46,64 @@ def download_namespace_metadata(
     root: Root = None,
     token: str | None = None,
 ) -> None:
-    """Fetch the metadata of a remote namespace; the local namespace is made where missing.
+    """Download the metadata of a remote namespace; create the local namespace if it is missing.
 
     Args:
-        namespace: one that the remote has.
-        overwrite: whether to replace local metadata.
-        remote: its address; by default that of ``MINARI_REMOTE``.
-        root: the folder of the local datasets, where it is not the usual one.
-        token: of a Hub, or the path of a service-account key, for what is not public.
+        namespace: a namespace on the remote.
+        overwrite: True to replace local metadata.
+        remote: address of the remote; by default that of ``MINARI_REMOTE``.
+        root: the directory of the local datasets, if it is not the default one.
+        token: token of a Hub, or path of a service-account key, for private data.
 
     Warns:
-        UserWarning: there are local metadata, which are kept.
+        UserWarning: there is local metadata, which is kept.
 
     Raises:
         DatasetIdError: the namespace is malformed.
         NamespaceError: the remote does not have it.
-        DatasetCorruptError: what the remote sent is no metadata.
-        RemoteError: the remote is unknown, or does not answer.
-        StorageError: they cannot be written; the namespace is as before.
+        DatasetCorruptError: the remote sent invalid metadata.
+        RemoteError: the remote is unknown, or does not respond.
+        StorageError: the metadata cannot be written; the namespace is unchanged.
     """
-    folder = _folder(namespace, root)
-    if _metadata_file(folder).exists() and not overwrite:
+    file = namespace_file(namespace, root)
+    if file.exists() and not overwrite:
         warn(
             f"The namespace {namespace!r} has local metadata, which are kept; overwrite=True replaces them.",
         )
         return
     storage = get_cloud_storage(remote, token)
-    datasets_root = get_datasets_root(root)
-    with storage_errors(folder, "downloaded"):
-        with tempfile.TemporaryDirectory(prefix=".namespace.", dir=datasets_root) as received_root:
-            storage.download_namespace_metadata(namespace, Path(received_root))
-            text = _metadata_text(_read_metadata(_metadata_file(Path(received_root, namespace))))
-        if _metadata_file(folder).exists():
-            write_atomically(_metadata_file(folder), text)
+    with storage_errors(file.parent, "downloaded"):
+        content = fetch_namespace_metadata(storage, namespace)
+        source = f"The metadata of the namespace {namespace} in {storage.address}"
+        text = namespace_metadata_text(parse_namespace_metadata(content, source))
+        if file.exists():
+            write_atomically(file, text)
         else:
-            ensure_namespace_directories(datasets_root, namespace, text)
+            ensure_namespace_directories(get_datasets_root(root), namespace, text)
 
 
 def upload_namespace(
     namespace: str, token: str | None = None, *, remote: str | None = None, root: Root = None, private: bool = False
 ) -> None:
-    """Send a local namespace to a remote, with those around it that the remote does not have.
+    """Upload a local namespace to a remote, with its parents that are missing there.
 
     Args:
-        namespace: one that exists here.
-        token: of the Hub, or the path of a service-account key; by default what the client of the
-            remote finds by itself, in its environment or from its login.
-        remote: its address; by default that of ``MINARI_REMOTE``.
-        root: the folder of the local datasets, where it is not the usual one.
-        private: whether it is for those only who are let in; a Hub can do that.
+        namespace: an existing local namespace.
+        token: token of a Hub, or path of a service-account key; by default the credentials that the client of
+            the remote finds in its environment or login.
+        remote: address of the remote; by default that of ``MINARI_REMOTE``.
+        root: the directory of the local datasets, if it is not the default one.
+        private: True to restrict access to members; supported by a Hub.
 
     Warns:
-        UserWarning: the remote has it, and nothing is done.
+        UserWarning: the remote already has it, and nothing is done.
 
     Raises:
         DatasetIdError: the namespace is malformed.
-        NamespaceError: it does not exist here.
-        RemoteError: the remote is unknown, or does not answer.
+        NamespaceError: it does not exist locally.
+        RemoteError: the remote is unknown, or does not respond.
     """
-    _existing_metadata_file(namespace, root)
+    existing_namespace_file(namespace, root)
     storage = get_cloud_storage(remote, token, private=private)
     if storage.has_namespace(namespace):
         warn(
@@ -115,4 +112,4 @@ def upload_namespace(
         return
     for level in namespace_hierarchy(namespace):
         if level == namespace or not storage.has_namespace(level):
-            storage.upload_namespace(level, root=root)
+            uploader.upload_namespace(storage, level, root=root)

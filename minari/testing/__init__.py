@@ -1,6 +1,6 @@
-"""What a package that brings a storage format or a kind of remote of its own tests it with.
+"""Conformance tests for packages with their own storage formats or remotes.
 
-:class:`StorageConformance` and :class:`RemoteConformance` are classes of tests to inherit from,
+:class:`StorageConformance` and :class:`RemoteConformance` are test classes to inherit from;
 :class:`MemoryStorage` is the format that others are compared with.
 
 Example::
@@ -22,7 +22,7 @@ from minari.testing.storage_conformance import StorageConformance
 if TYPE_CHECKING:
     from minari.testing.remote_conformance import RemoteConformance
 else:
-    # It imports pytest, which the formats do not ask for.
+    # Imports pytest, which the formats do not require.
     __getattr__, __dir__ = lazy_package(__name__, {"minari.testing.remote_conformance": ("RemoteConformance",)})
 
 __all__ = ["MemoryStorage", "RemoteConformance", "StorageConformance", "register_memory_storage"]

@@ -1,4 +1,4 @@
-"""Conformance: a compression that is chosen changes sizes, and nothing else."""
+"""Conformance: compression changes only sizes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _EVERYTHING = spaces.Dict(
 )
 _PLAIN = spaces.Dict({"x": spaces.Box(-1.0, 1.0, (2, 3), np.float64), "bits": spaces.MultiBinary(3)})
 
-#: How much smaller frames that are all the same become, and columns of one number, at the least.
+#: Minimum compression ratios of identical frames, and of constant columns.
 _WORTHWHILE = 4
 
 
@@ -45,28 +45,28 @@ def _codecs(suite: type[Suite]) -> Codecs:
     try:
         return _storage_type(suite).CODECS
     except (MissingDependencyError, UnknownFormatError):
-        return {}  # the tests need the format itself, and tell what is missing
+        return {}  # the tests need the format itself, and report what is missing
 
 
 def _names(suite: type[Suite]) -> list[str]:
-    """Every codec of the format; to compress nothing is one."""
+    """Return every codec of the format, including none."""
     return [NONE, *_codecs(suite)]
 
 
 def _choices(suite: type[Suite]) -> list[str]:
-    """Every codec of the format as it is, with its lowest and with its highest level."""
+    """Return every codec of the format, with its default, lowest and highest level."""
     codecs = _codecs(suite)
     ends = {name: [] if levels is None else [levels.start, levels.stop - 1] for name, levels in codecs.items()}
     return [NONE, *(str(Codec(name, level)) for name in codecs for level in [None, *ends[name]])]
 
 
 class CompressionSuite(Suite):
-    """What is compressed comes back as it was; a choice that makes no sense is refused."""
+    """Compressed data is restored unchanged; invalid choices are rejected."""
 
     cases: ClassVar[dict[str, Any]] = {"choice": _choices, "codec": _names}
 
     def test_values_of_every_kind(self, tmp_path: Path, codec: str) -> None:
-        """Frames, numbers, flags, text and ragged spaces, in observations, actions and infos."""
+        """Store frames, numbers, flags, text and ragged spaces, in observations, actions and infos."""
         self._require(codec)
         pair = _EVERYTHING, _STATE
         storage = self.new(tmp_path, *pair, compression=codec)
@@ -80,7 +80,7 @@ class CompressionSuite(Suite):
             assert_metadata(metadata, {"seed": 2**63, "options": {"o": np.arange(3)}})
 
     def test_lengths(self, tmp_path: Path, choice: str) -> None:
-        """Episodes of one step and of many, around the sizes of blocks, some of them continued."""
+        """Store episodes of one step and of many, around block sizes, some of them extended."""
         self._require(choice)
         pair = _PLAIN, ACTIONS
         storage = self.new(tmp_path, *pair, compression=choice)
@@ -94,7 +94,7 @@ class CompressionSuite(Suite):
         self.assert_holds(storage, truths, *pair)
 
     def test_without_a_choice(self, tmp_path: Path) -> None:
-        """What is usual, and no word of it in the metadata."""
+        """Use the default, which is not recorded in the metadata."""
         storage = self.new(tmp_path, _EVERYTHING, _STATE)
         truths = _of_everything()
         storage.update_episodes(map(as_buffer, truths))
@@ -104,7 +104,7 @@ class CompressionSuite(Suite):
             assert "compression" not in opened.metadata
 
     def test_some_columns(self, tmp_path: Path) -> None:
-        """Each column as it is said for it, or for what it lies in; a format may refuse to tell them apart."""
+        """Choose codecs for columns or groups of columns; a format may not support different ones."""
         truths = _of_state()
         for codec in list(_available(_storage_type(type(self)))) or [NONE]:
             choice = {
@@ -126,7 +126,7 @@ class CompressionSuite(Suite):
             self._assert_chosen(storage, choice)
 
     def test_copies(self, tmp_path: Path) -> None:
-        """From and to storages that compress otherwise: the same values and metadata, whatever was chosen."""
+        """Copy between storages with different compressions: values and metadata stay the same."""
         pair = _STATE, ACTIONS
         truths = _of_state()
         choices = [None, NONE, *islice(_available(_storage_type(type(self))), 2)]
@@ -142,7 +142,7 @@ class CompressionSuite(Suite):
             assert storage.compression == choice
 
     def test_appending_follows_the_choice(self, tmp_path: Path) -> None:
-        """Columns of one number become small, those that are appended later as well."""
+        """Constant columns become small, including those appended later."""
         space = spaces.Box(-9.0, 9.0, (64,), np.float64)
         column = np.full((1001, 64), np.pi)
         truth = {**self.draw(1000, 0), "observations": column}
@@ -153,7 +153,7 @@ class CompressionSuite(Suite):
                 assert _bytes_of(storage) < call * column.nbytes / _WORTHWHILE, f"{choice} does not compress"
 
     def test_frames_are_compressed_unless_told_otherwise(self, tmp_path: Path) -> None:
-        """One picture again and again takes little more than a few of it, in a format that can compress."""
+        """Identical frames take little more space than a few of them, in a format that can compress."""
         if _storage_type(type(self)).FRAME_CODEC is None:
             raise SkipTest(f"the format {self.data_format!r} does not compress frames by itself")
         picture = np.random.default_rng(0).integers(0, 255, _PIXELS.shape, dtype=np.uint8)
@@ -167,7 +167,7 @@ class CompressionSuite(Suite):
         assert sizes[None] < sizes[NONE] / _WORTHWHILE, sizes
 
     def test_written_anew(self, tmp_path: Path) -> None:
-        """All episodes are written again in their place, compressed as before or as it is said now."""
+        """Rewrite all episodes in place, with the previous or another compression."""
         pair = _STATE, ACTIONS
         truths = _of_state()
         storage = self.new(tmp_path, *pair)
@@ -191,7 +191,7 @@ class CompressionSuite(Suite):
         self.assert_holds(storage, [*truths, truths[0]], *pair)
 
     def test_what_is_refused(self, tmp_path: Path) -> None:
-        """Codecs, levels and columns that there are not; nothing is made then, and nothing changed later."""
+        """Reject unknown codecs, levels and columns, without creating or changing anything."""
         for wrong in self._wrong_choices():
             with refused(CompressionError):
                 MinariStorage.new(tmp_path / "data", _STATE, ACTIONS, data_format=self.data_format, compression=wrong)
@@ -212,7 +212,7 @@ class CompressionSuite(Suite):
                 yield f"{name}:{levels.start - 1}"
 
     def _require(self, choice: str) -> None:
-        """Skip the test where the codec needs a package that is not installed."""
+        """Skip the test if the codec needs a package that is not installed."""
         if choice != NONE and choice.partition(":")[0] not in _available(_storage_type(type(self))):
             raise SkipTest(f"the codec {choice!r} needs a package that is not installed")
 
@@ -223,7 +223,7 @@ class CompressionSuite(Suite):
 
 
 def _available(storage_type: type[MinariStorage]) -> Iterator[str]:
-    """The codecs of a format that can be used here and now."""
+    """Return the codecs of a format that can be used."""
     for name in storage_type.CODECS:
         try:
             storage_type.check_codec(Codec(name))
@@ -244,7 +244,7 @@ def _of_state() -> list[Truth]:
 
 @cache
 def _of_everything() -> list[Truth]:
-    """Episodes that are drawn once, since that takes longer than to store them."""
+    """Return episodes that are drawn once, since drawing takes longer than storing them."""
     return [_with_infos(draw_truth(_EVERYTHING, _STATE, length, length)) for length in (1, 2, 9)]
 
 

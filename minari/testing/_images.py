@@ -1,4 +1,4 @@
-"""Conformance: frames, kept exactly unless JPEG is asked for."""
+"""Conformance: frames, which are stored exactly unless JPEG is selected."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def _picture(*shape: int, low: int = 0, high: int = 255) -> spaces.Box:
     return spaces.Box(low, high, shape, np.uint8)
 
 
-#: Spaces whose values are pictures.
+#: Spaces of images.
 PICTURES = {"color": _picture(40, 36, 3), "grey": _picture(33, 48), "one-channel": _picture(32, 32, 1)}
 
-#: Spaces that JPEG would harm, or cannot hold.
+#: Spaces that JPEG would damage, or cannot store.
 NO_PICTURES = {
     "small": _picture(31, 64, 3),
     "stack-in-front": _picture(4, 64, 64),
@@ -33,12 +33,12 @@ NO_PICTURES = {
 
 
 class ImagesSuite(Suite):
-    """Frames as they are, and as JPEG."""
+    """Frames, exact and as JPEG."""
 
     cases: ClassVar[dict[str, Any]] = {"picture": PICTURES, "no_picture": NO_PICTURES, "both": PICTURES | NO_PICTURES}
 
     def test_frames_are_kept_exactly(self, tmp_path: Path, both: str) -> None:
-        """Noise, which no lossy encoding would keep."""
+        """Store noise, which no lossy encoding would preserve."""
         pair = (PICTURES | NO_PICTURES)[both], spaces.Discrete(2)
         storage = self.new(tmp_path, *pair)
         assert not storage.jpeg_encoding
@@ -47,7 +47,7 @@ class ImagesSuite(Suite):
         self.assert_holds(storage, [truth], *pair)
 
     def test_jpeg_only_for_pictures(self, tmp_path: Path, no_picture: str) -> None:
-        """What is no picture is kept exactly, even where JPEG is asked for."""
+        """Values that are not images are stored exactly, even if JPEG is selected."""
         pair = NO_PICTURES[no_picture], spaces.Discrete(2)
         storage = self.new(tmp_path, *pair, jpeg_encoding=True)
         truth = _of_frames(_noise(pair[0], 4))
@@ -55,7 +55,7 @@ class ImagesSuite(Suite):
         self.assert_holds(storage, [truth], *pair)
 
     def test_jpeg(self, tmp_path: Path, picture: str) -> None:
-        """Pictures come back nearly as they were, as arrays of the space's shape."""
+        """Images are restored approximately, as arrays of the space's shape."""
         space = spaces.Dict({"camera": PICTURES[picture], "n": spaces.Discrete(3)})
         storage = self.new(tmp_path, space, spaces.Discrete(2), jpeg_encoding=True)
         assert storage.jpeg_encoding
@@ -67,7 +67,7 @@ class ImagesSuite(Suite):
             assert episode["observations"]["n"].tolist() == [0] * 4
 
     def test_copies_do_not_degrade(self, tmp_path: Path) -> None:
-        """JPEG frames are copied as they are stored; exact ones stay exact, or become JPEG if asked."""
+        """JPEG frames are copied as stored; exact ones stay exact, or become JPEG if selected."""
         pair = PICTURES["color"], spaces.Discrete(2)
         frames = _noise(pair[0], 3)
         stored: dict[bool, MinariStorage] = {}
@@ -90,7 +90,7 @@ class ImagesSuite(Suite):
                 assert np.array_equal(episode["observations"], expected)
 
     def test_continuing_does_not_degrade(self, tmp_path: Path) -> None:
-        """The JPEG frames of an episode stay as they are when it is continued."""
+        """The JPEG frames of an episode stay unchanged when it is extended."""
         pair = PICTURES["grey"], spaces.Discrete(2)
         storage = self.new(tmp_path, *pair, jpeg_encoding=True)
         truth, more = _of_frames(_noise(pair[0], 3)), _of_frames(_gradients(pair[0], 3))

@@ -19,7 +19,7 @@ from minari.testing.comparison import assert_metadata
 from minari.testing.examples import as_buffer
 
 
-#: Metadata of an episode by what is special about them.
+#: Metadata of an episode by what is special about it.
 VALUES: dict[str, dict[str, Any]] = {
     "numbers": {"i": 3, "f": 0.5, "t": True, "negative": -(2**63), "np": np.float32(1.5), "np_flag": np.False_},
     "not-a-number": {"nan": float("nan"), "inf": float("-inf"), "np_nan": np.float64("nan"), "list": [float("nan")]},
@@ -46,12 +46,12 @@ def _constant(value: Any, _: Any) -> Any:
 
 
 class MetadataSuite(Suite):
-    """What is kept beside the data."""
+    """Metadata beside the data."""
 
     cases: ClassVar[dict[str, Any]] = {"values": VALUES, "seed": (0, 7, 2**31, 2**63, 2**64 - 1, 2**64, 2**200)}
 
     def test_new_storage(self, tmp_path: Path) -> None:
-        """What a storage knows before it holds anything."""
+        """Properties of a storage without episodes."""
         storage = self.new(tmp_path)
         assert self.data_format == storage.FORMAT
         expected = {
@@ -69,7 +69,7 @@ class MetadataSuite(Suite):
         assert json.loads(self.new(tmp_path, env_spec=spec).metadata["env_spec"])["max_episode_steps"] == 9
 
     def test_dataset_metadata(self, tmp_path: Path) -> None:
-        """Keys are set one by one; values are those that JSON holds, names are sets."""
+        """Set keys one by one; values are JSON values, names are sets."""
         storage, truths = self.filled(tmp_path, [2])
         storage.update_metadata({"author": {"B", "A"}, "note": "漢", "gain": np.float64(0.5)})
         storage.update_metadata({"note": None, "list": (1, [2]), "author_email": "a@b"})
@@ -79,7 +79,7 @@ class MetadataSuite(Suite):
         self.assert_holds(storage, truths)
 
     def test_dataset_metadata_that_are_refused(self, tmp_path: Path) -> None:
-        """Protected keys and impossible values; nothing of the update is kept."""
+        """Reject protected keys and invalid values, without applying any of the update."""
         storage, _ = self.filled(tmp_path, [2])
         storage.update_metadata({"dataset_id": "a-v0", "minari_version": "0.5.4"})
         file = storage.data_path / METADATA_FILE_NAME
@@ -95,7 +95,7 @@ class MetadataSuite(Suite):
         assert "note" not in storage.metadata
 
     def test_metadata_changed_elsewhere(self, tmp_path: Path) -> None:
-        """What another storage of the same folder has written is seen."""
+        """Changes by another storage of the same directory are visible."""
         storage, truths = self.filled(tmp_path, [2])
         other = MinariStorage.read(storage.data_path)
         other.update_metadata({"note": "a"})
@@ -107,7 +107,7 @@ class MetadataSuite(Suite):
         self.assert_holds(storage, [*truths, truth])
 
     def test_seed(self, tmp_path: Path, seed: int) -> None:
-        """Seeds of any size; none where none was given."""
+        """Store seeds of any size; none if none was given."""
         storage = self.new(tmp_path)
         truth = self.draw(2, 0)
         storage.update_episodes([as_buffer(truth, seed=seed), as_buffer(truth), as_buffer(truth, seed=np.uint32(5))])
@@ -119,7 +119,7 @@ class MetadataSuite(Suite):
             assert third["seed"] == 5
 
     def test_options(self, tmp_path: Path) -> None:
-        """Options of a reset, with arrays and nested dicts, as deep as they go."""
+        """Store options of a reset with arrays and nested dicts, however deep."""
         options = {"state": {"qpos": np.arange(3.0), "deep": {"flag": True, "name": "a"}}, "level": 3, "none": None}
         storage = self.new(tmp_path)
         truth = self.draw(2, 0)
@@ -130,7 +130,7 @@ class MetadataSuite(Suite):
             assert not second.get("options")
 
     def test_episode_metadata(self, tmp_path: Path, values: str) -> None:
-        """Values of every kind, given with the episode and set later."""
+        """Store values of every kind, given with the episode and set later."""
         given = VALUES[values]
         storage = self.new(tmp_path)
         truth = self.draw(2, 0)
@@ -147,7 +147,7 @@ class MetadataSuite(Suite):
         self.assert_holds(storage, [truth] * 3)
 
     def test_episode_metadata_set_anew(self, tmp_path: Path) -> None:
-        """A key that is set again has the new value and nothing of the old, whatever the kinds."""
+        """A key that is set again has the new value only, whatever the types."""
         kinds = [1, "a", None, {"b": 1, "c": {"d": 2}}, [1.5], {"c": 5}, {"c": {"e": None}}, np.arange(3), {}]
         pairs: list[tuple[Any, Any]] = list(itertools.product(kinds, kinds))
         storage, _ = self.filled(tmp_path, [1] * len(pairs))
@@ -159,7 +159,7 @@ class MetadataSuite(Suite):
             assert_metadata(metadata, {"k": second, "stays": 1})
 
     def test_episode_metadata_of_some(self, tmp_path: Path) -> None:
-        """Any indices, in any order; all episodes by default."""
+        """Set metadata for any indices, in any order; by default for all episodes."""
         storage, truths = self.filled(tmp_path, [1, 2, 3])
         storage.update_episode_metadata(({"k": i} for i in (20, 0)), (index for index in (2, 0)))
         assert [metadata.get("k") for metadata in storage.get_episode_metadata(range(3))] == [0, None, 20]
@@ -168,7 +168,7 @@ class MetadataSuite(Suite):
         self.assert_holds(storage, truths)
 
     def test_episode_metadata_that_are_refused(self, tmp_path: Path) -> None:
-        """Wrong numbers of them, keys of the library's own, impossible values; nothing changes."""
+        """Reject wrong numbers of metadata, reserved keys and invalid values, without changing anything."""
         storage, truths = self.filled(tmp_path, [1, 2])
         for metadatas in ([{"k": 1}], [{"k": 1}] * 3):
             with refused(MetadataError, f"{len(metadatas)} metadata", "2 episodes"):
@@ -184,7 +184,7 @@ class MetadataSuite(Suite):
         self.assert_holds(storage, truths)
 
     def test_size(self, tmp_path: Path) -> None:
-        """Never negative, and stored with one decimal."""
+        """The size is never negative, and stored with one decimal."""
         storage = self.new(tmp_path)
         assert storage.get_size() == 0.0
         truth = self.draw(9, 0, big=np.random.default_rng(0).random((10, 30_000)))

@@ -1,4 +1,4 @@
-"""Conformance: any selection of episodes, in any order, long and short ones."""
+"""Conformance: any selection of episodes, in any order, of any length."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from minari.testing.examples import SPACES, as_buffer, draw_truth
 
 
 class ReadingSuite(Suite):
-    """Which episodes are asked for, and how."""
+    """Selections of episodes."""
 
     cases: ClassVar[dict[str, Any]] = {
         "steps": (1, 32_767, 32_768, 200_000),
@@ -28,7 +28,7 @@ class ReadingSuite(Suite):
     }
 
     def test_any_iterable_of_indices(self, tmp_path: Path) -> None:
-        """Lists, ranges, arrays, sets, generators; repeated ones; the order is kept."""
+        """Read lists, ranges, arrays, sets, generators and repeated indices; the order is kept."""
         storage, truths = self.filled(tmp_path, range(1, 41))
         wanted = [3, 39, 0, 3, 17, 16, 15, 3]
         selections: list[tuple[Any, list[int]]] = [
@@ -59,7 +59,7 @@ class ReadingSuite(Suite):
         assert lengths.tolist() == list(range(1, 41))
 
     def test_no_such_episode(self, tmp_path: Path) -> None:
-        """Numbers out of range, and what is no number, are refused."""
+        """Reject numbers out of range and other values."""
         storage, _ = self.filled(tmp_path, [2, 2])
         wrong: tuple[Any, ...] = (2, -1, 10**12, 0.0, "0", None)
         for index in wrong:
@@ -70,7 +70,7 @@ class ReadingSuite(Suite):
                 storage.get_episode_lengths([index])
 
     def test_empty_storage(self, tmp_path: Path) -> None:
-        """A storage without episodes gives none, also when it is opened anew."""
+        """A storage without episodes yields none, even when it is opened again."""
         storage = self.new(tmp_path)
         self.assert_holds(storage, [])
         assert list(storage.apply(len)) == []
@@ -79,7 +79,7 @@ class ReadingSuite(Suite):
             list(storage.get_episodes([0]))
 
     def test_long_episodes(self, tmp_path: Path, steps: int) -> None:
-        """Episodes around the limits of small integers, between short ones."""
+        """Read episodes around the limits of small integers, between short ones."""
         space = spaces.Box(-np.inf, np.inf, (), np.float64)
         truths = [
             {
@@ -100,7 +100,7 @@ class ReadingSuite(Suite):
                 assert_same(episode, {**truths[episode["id"]], "id": episode["id"]}, "episode")
 
     def test_windows(self, tmp_path: Path, nested: str) -> None:
-        """Some steps of an episode are those of the whole, with one observation and info more."""
+        """Windows equal the same steps of the whole episode, with one more observation and info."""
         pair = SPACES[nested], spaces.Box(-1.0, 1.0, (3,), np.float32)
         storage = self.new(tmp_path, *pair)
         steps = 150
@@ -119,7 +119,7 @@ class ReadingSuite(Suite):
             storage.get_window(3, 0, 1)
 
     def test_apply(self, tmp_path: Path) -> None:
-        """A function over episodes is computed as it is asked for."""
+        """A function over episodes is computed on demand."""
         storage, truths = self.filled(tmp_path, [2, 3, 4])
         seen: list[int] = []
 
@@ -145,7 +145,7 @@ class ReadingSuite(Suite):
         self.assert_holds(storage, truths)
 
     def test_threads(self, tmp_path: Path) -> None:
-        """Several threads read with one storage while another one appends to its folder."""
+        """Several threads read with one storage while another one appends to its directory."""
         storage, truths = self.filled(tmp_path, [3, 40, 2, 7])
         stop = threading.Event()
 
@@ -172,7 +172,7 @@ class ReadingSuite(Suite):
         assert storage.total_episodes == 9
 
     def test_pickle(self, tmp_path: Path) -> None:
-        """A storage goes through pickle, as it does on its way to a worker."""
+        """A storage can be pickled, for example to pass it to a worker."""
         storage, truths = self.filled(tmp_path, [3, 2])
         self.assert_holds(pickle.loads(pickle.dumps(storage)), truths)
         list(storage.get_episodes([0]))

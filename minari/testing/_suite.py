@@ -1,4 +1,4 @@
-"""What the parts of the conformance suite have in common."""
+"""Common base of the parts of the conformance suite."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ ACTIONS = spaces.Discrete(5)
 
 
 class Suite:
-    """The base of every part: makes storages, and lists the cases of a test that has several."""
+    """Base class of every part: creates storages, and lists the cases of parameterized tests."""
 
     data_format: ClassVar[str]
 
-    #: Name of an argument of tests -> the values that they are run with, or what finds those for a class of tests.
+    #: Name of a test argument -> its values, or a function that returns them for a test class.
     cases: ClassVar[dict[str, Iterable[Any] | Callable[[type[Suite]], Iterable[Any]]]] = {}
 
     def pytest_generate_tests(self, metafunc: Any) -> None:
-        """Run a test once for each of its cases; pytest looks for this method."""
+        """Run a test once for each of its cases; pytest calls this method."""
         for part in type(self).__mro__:
             for name, values in vars(part).get("cases", {}).items():
                 if name in metafunc.fixturenames:
@@ -42,20 +42,20 @@ class Suite:
         action_space: gym.Space[Any] = ACTIONS,
         **options: Any,
     ) -> MinariStorage:
-        """An empty storage of the format under test in a folder of its own."""
+        """Return an empty storage of the format under test in its own directory."""
         number = len(list(folder.iterdir()))
         options.setdefault("data_format", self.data_format)
         return MinariStorage.new(folder / f"{number}" / "data", observation_space, action_space, **options)
 
     def filled(self, folder: Path, lengths: Iterable[int]) -> tuple[MinariStorage, list[Truth]]:
-        """A storage with episodes of these lengths, and what they are."""
+        """Return a storage with episodes of these lengths, and their content."""
         storage = self.new(folder)
         truths = [self.draw(length, seed) for seed, length in enumerate(lengths)]
         storage.update_episodes([as_buffer(truth) for truth in truths])
         return storage, truths
 
     def draw(self, length: int, seed: int, **infos: Any) -> Truth:
-        """An episode of the spaces that :meth:`new` takes unless told otherwise."""
+        """Return an episode of the default spaces of :meth:`new`, unless others are given."""
         return draw_truth(OBSERVATIONS, ACTIONS, length, seed, infos)
 
     def assert_holds(
@@ -65,7 +65,7 @@ class Suite:
         observation_space: gym.Space[Any] = OBSERVATIONS,
         action_space: gym.Space[Any] = ACTIONS,
     ) -> None:
-        """Require exactly these episodes, of the storage as it is and of one opened anew."""
+        """Require exactly these episodes, in the storage and after opening it again."""
         expected = list(truths)
         for opened in (storage, MinariStorage.read(storage.data_path)):
             assert opened.total_episodes == len(expected)
@@ -78,7 +78,7 @@ class Suite:
 
 @contextmanager
 def refused(error: type[Exception], *words: str) -> Iterator[None]:
-    """Require that the block raises an error whose message has these words."""
+    """Require that the block raises an error whose message contains these words."""
     message = None
     try:
         yield

@@ -1,4 +1,4 @@
-"""Conformance: values of every kind come back as they were."""
+"""Conformance: values of every kind are restored unchanged."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ValuesSuite(Suite):
     cases: ClassVar[dict[str, Any]] = {"space": SPACES, "infos": INFOS}
 
     def test_space(self, tmp_path: Path, space: str) -> None:
-        """A space of observations and of actions; values step by step, or column by column."""
+        """Store a space of observations and of actions, step by step or column by column."""
         ours, discrete = SPACES[space], spaces.Discrete(3)
         pairs: list[tuple[Any, Any]] = [(ours, discrete), (discrete, ours)]
         for pair in pairs:
@@ -36,7 +36,7 @@ class ValuesSuite(Suite):
             assert MinariStorage.read(storage.data_path).action_space == pair[1]
 
     def test_infos(self, tmp_path: Path, infos: str) -> None:
-        """Infos given step by step; other episodes of the storage have other infos, or none."""
+        """Store infos step by step; other episodes of the storage have other infos, or none."""
         given, expected = INFOS[infos]
         storage = self.new(tmp_path)
         buffer = EpisodeBuffer()
@@ -54,7 +54,7 @@ class ValuesSuite(Suite):
             assert_same(read, [expected, other["infos"], {}], "infos")
 
     def test_infos_column_by_column(self, tmp_path: Path) -> None:
-        """Infos as arrays, nested in dicts and tuples."""
+        """Store infos as arrays, nested in dicts and tuples."""
         infos = {"d": {"x": np.arange(4.0)}, "t": (np.arange(4), np.ones((4, 2), np.float32))}
         storage = self.new(tmp_path)
         storage.update_episodes([as_buffer(self.draw(3, 0), infos=infos)])
@@ -63,7 +63,7 @@ class ValuesSuite(Suite):
             assert_same(episode["infos"], infos, "infos")
 
     def test_array_keeps_its_dtype(self, tmp_path: Path) -> None:
-        """An array of another dtype than that of its space is not rounded to it."""
+        """An array whose dtype differs from its space is not rounded to it."""
         storage = self.new(tmp_path, spaces.Box(-1.0, 1.0, (2,), np.float32))
         observations = np.linspace(0, 1, 8).reshape(4, 2)
         rewards = np.arange(3, dtype=np.float32)
@@ -73,7 +73,7 @@ class ValuesSuite(Suite):
         assert_same(episode["rewards"], rewards, "rewards")
 
     def test_python_numbers_take_the_dtype_of_the_space(self, tmp_path: Path) -> None:
-        """A list of Python numbers becomes what the space says; the rest becomes floats and flags."""
+        """A list of Python numbers takes the dtype of the space; other values become floats and flags."""
         storage = self.new(tmp_path, spaces.Box(-1.0, 1.0, (2,), np.float32))
         lists: dict[str, Any] = {
             "observations": [[0, 1], [0.5, 0.25]],
@@ -91,7 +91,7 @@ class ValuesSuite(Suite):
         assert_same(episode["truncations"], np.array([False]), "truncations")
 
     def test_arrays_in_any_memory_order(self, tmp_path: Path) -> None:
-        """Arrays that are transposed, strided, reversed or of the other byte order."""
+        """Store arrays that are transposed, strided, reversed or of the other byte order."""
         frames = np.arange(2 * 3 * 4, dtype=np.float32).reshape(2, 3, 4)
         for array in (frames.T, frames[::-1, ::2], frames.astype(">f4"), np.asfortranarray(frames)):
             storage = self.new(tmp_path, spaces.Box(-1e9, 1e9, array.shape[1:], np.float32))
@@ -101,7 +101,7 @@ class ValuesSuite(Suite):
             assert np.array_equal(episode["observations"], array)
 
     def test_what_does_not_fit_is_refused(self, tmp_path: Path) -> None:
-        """Wrong lengths, shapes and kinds; nothing is stored then."""
+        """Reject wrong lengths, shapes and types, without storing anything."""
         storage = self.new(tmp_path)
         truth = self.draw(3, 0)
         x = np.zeros((4, 2), np.float32)

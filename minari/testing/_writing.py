@@ -1,4 +1,4 @@
-"""Conformance: appending, copying and continuing episodes, each whole or not at all."""
+"""Conformance: appending, copying and extending episodes atomically."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class WritingSuite(Suite):
     }
 
     def test_append_in_several_calls(self, tmp_path: Path) -> None:
-        """Each call goes on where the one before ended, also through a storage opened anew."""
+        """Each call continues after the previous one, also with a storage opened again."""
         storage, truths = self.filled(tmp_path, [2, 1])
         for call in range(3):
             more = [self.draw(call + 1, 10 * call + i, n=np.arange(call + 2)) for i in range(call)]
@@ -37,7 +37,7 @@ class WritingSuite(Suite):
             storage = MinariStorage.read(storage.data_path)
 
     def test_numbers_of_episodes(self, tmp_path: Path) -> None:
-        """A buffer may carry the number that it will get, and no other one."""
+        """A buffer may have its future number as an id, and no other."""
         storage, truths = self.filled(tmp_path, [2])
         more = [self.draw(1, 5), self.draw(1, 6)]
         storage.update_episodes([as_buffer(more[0], id=1), as_buffer(more[1], id=2)])
@@ -47,13 +47,13 @@ class WritingSuite(Suite):
         self.assert_holds(storage, truths + more)
 
     def test_dict_as_buffer(self, tmp_path: Path) -> None:
-        """A plain dict with the fields of a buffer will do."""
+        """A plain dict with the fields of a buffer is accepted."""
         storage, truth = self.new(tmp_path), self.draw(2, 0)
         storage.update_episodes([dict(truth)])  # type: ignore[list-item]
         self.assert_holds(storage, [truth])
 
     def test_all_or_nothing(self, tmp_path: Path) -> None:
-        """A bad episode, or an error on the way, leaves everything as it was."""
+        """An invalid episode, or an error in between, leaves everything unchanged."""
         storage, truths = self.filled(tmp_path, [2, 3])
         before = storage.metadata
         good, bad = as_buffer(self.draw(2, 7)), as_buffer(self.draw(2, 8), rewards=[1.0])
@@ -75,7 +75,7 @@ class WritingSuite(Suite):
         self.assert_holds(storage, [more, truths[1], self.draw(2, 7)])
 
     def test_continue(self, tmp_path: Path, continued: str) -> None:
-        """Steps appended to stored episodes, in between others; seed, options and the rest stay."""
+        """Append steps to stored episodes, between new ones; seed, options and the rest stay."""
         pair = SPACES[continued], spaces.Discrete(3)
         infos = [{"n": np.arange(4.0) + i, "t": np.array(list("abcd"), object)} for i in range(3)]
         truths = [draw_truth(*pair, 3, seed, infos[seed]) for seed in range(3)]
@@ -92,7 +92,7 @@ class WritingSuite(Suite):
             assert_metadata(metadata, kept)
 
     def test_continue_again_and_again(self, tmp_path: Path) -> None:
-        """One episode continued twice in a call, and in the next call."""
+        """Extend one episode twice in a call, and again in the next call."""
         storage, truths = self.filled(tmp_path, [2, 3])
         whole = truths[0]
         for seeds in ((4, 5), (6,)):
@@ -104,7 +104,7 @@ class WritingSuite(Suite):
             self.assert_holds(storage, [whole, truths[1]])
 
     def test_continue_with_other_infos(self, tmp_path: Path) -> None:
-        """Infos may appear, stay away or change their kind in the steps that follow."""
+        """Infos may appear, disappear or change their type in the additional steps."""
         storage = self.new(tmp_path)
         first = self.draw(1, 0, gone=np.array([1, 2]), kind=np.array([1, 2]))
         storage.update_episodes([as_buffer(first)])
@@ -128,7 +128,7 @@ class WritingSuite(Suite):
         assert episode["infos"]["_new"].tolist() == [False, False, True, True]
 
     def test_copy_from_another_storage(self, tmp_path: Path) -> None:
-        """All episodes, or some in any order, with all their metadata; from any format, or itself."""
+        """Copy all episodes, or some in any order, with all their metadata, from any format or itself."""
         register_memory_storage()
         for data_format in (self.data_format, "memory"):
             source = self.new(tmp_path, data_format=data_format)
@@ -149,7 +149,7 @@ class WritingSuite(Suite):
                 assert_metadata(metadata, expected)
 
     def test_copy_of_what_does_not_fit(self, tmp_path: Path) -> None:
-        """Other spaces are refused; other bounds are not."""
+        """Other spaces are rejected; other bounds are not."""
         storage, truths = self.filled(tmp_path, [2])
         source = self.new(tmp_path, spaces.Box(-1.0, 1.0, (2,), np.float32))
         with refused(CombineError, "observations"):
@@ -161,7 +161,7 @@ class WritingSuite(Suite):
         self.assert_holds(storage, truths * 2)
 
     def test_reading_while_writing(self, tmp_path: Path) -> None:
-        """An iterator that lives, and arrays that were read, see what was there when they began."""
+        """An active iterator, and arrays that were read, show the state when they began."""
         storage, truths = self.filled(tmp_path, [2] * 40)
         iterator = storage.get_episodes(range(40))
         read = [next(iterator) for _ in range(5)]
@@ -178,7 +178,7 @@ class WritingSuite(Suite):
         self.assert_holds(storage, [*truths[:2], whole, *truths[3:], *more])
 
     def test_episodes_made_from_those_that_are_read(self, tmp_path: Path) -> None:
-        """Buffers that are read from the storage that they are appended to."""
+        """Append buffers that are read from the same storage."""
         storage, truths = self.filled(tmp_path, [2] * 20)
         fields = ("observations", "actions", "rewards", "terminations", "truncations")
         storage.update_episodes(
@@ -187,7 +187,7 @@ class WritingSuite(Suite):
         self.assert_holds(storage, truths * 2)
 
     def test_arrays_that_are_filled_anew(self, tmp_path: Path) -> None:
-        """A program may use the same arrays for every episode that it yields."""
+        """A program may reuse the same arrays for every episode that it yields."""
         storage = self.new(tmp_path, spaces.Box(-1.0, 1.0, (2,), np.float64))
         truth = self.draw(3, 0)
         observations, rewards = np.empty((4, 2)), np.empty(3)
@@ -203,7 +203,7 @@ class WritingSuite(Suite):
                 assert (values == number).all()
 
     def test_one_writer_at_a_time(self, tmp_path: Path) -> None:
-        """A second one is told, and the first one goes on."""
+        """A second writer gets an error, and the first one continues."""
         for lengths in ([], [2]):
             storage, truths = self.filled(tmp_path, lengths)
             other = MinariStorage.read(storage.data_path)
@@ -220,7 +220,7 @@ class WritingSuite(Suite):
             self.assert_holds(other, [*truths, truth])
 
     def test_new_never_overwrites(self, tmp_path: Path) -> None:
-        """A folder that holds a dataset is left alone."""
+        """A directory that contains a dataset is left unchanged."""
         storage, truths = self.filled(tmp_path, [2])
         with refused(DatasetExistsError, str(storage.data_path)):
             MinariStorage.new(storage.data_path, OBSERVATIONS, ACTIONS, data_format=self.data_format)

@@ -1,7 +1,7 @@
-"""Whether what a storage returns is what was put in, value for value.
+"""Comparison of what a storage returns with what was stored, value by value.
 
-Nothing here goes through the codecs of the library, so a codec that is wrong in both directions is
-found out. What differs raises :class:`AssertionError`, which says where.
+Nothing here uses the codecs of the library, so a codec that is wrong in both directions is detected.
+Differences raise :class:`AssertionError` with their position.
 """
 
 from __future__ import annotations
@@ -27,11 +27,10 @@ def assert_episode(
 
     Args:
         episode: the fields of an :class:`minari.EpisodeData`.
-        observation_space: of the dataset.
-        action_space: likewise.
-        truth: ``observations`` and ``actions`` as lists of single values, and ``rewards``,
-            ``terminations``, ``truncations`` and, where they are to be compared, ``infos``, as they
-            are expected.
+        observation_space: observation space of the dataset.
+        action_space: action space of the dataset.
+        truth: ``observations`` and ``actions`` as lists of single values, and the expected ``rewards``,
+            ``terminations``, ``truncations`` and, if they are to be compared, ``infos``.
     """
     assert_steps(observation_space, episode["observations"], truth["observations"], "observations")
     assert_steps(action_space, episode["actions"], truth["actions"], "actions")
@@ -41,13 +40,13 @@ def assert_episode(
 
 
 def assert_steps(space: gym.Space[Any], columns: Any, values: Sequence[Any], where: str = "values") -> None:
-    """Require that columns, nested as a space is and with time first, hold these single values.
+    """Require that columns, nested like a space and with time first, contain these single values.
 
     Args:
-        space: that the values are of.
-        columns: what a storage returned.
-        values: one value a step, as ``space.sample()`` makes them.
-        where: what it is, for the message.
+        space: space of the values.
+        columns: the columns returned by a storage.
+        values: one value per step, as returned by ``space.sample()``.
+        where: their name, for the message.
     """
     if isinstance(space, spaces.Dict):
         assert isinstance(columns, dict), f"{where}: a {type(columns).__name__}, expected a dict"
@@ -106,7 +105,7 @@ def _assert_same_array(actual: Any, expected: Any, where: str) -> None:
 def assert_metadata(actual: Mapping[str, Any], expected: Mapping[str, Any], where: str = "metadata") -> None:
     """Require at least these metadata of an episode.
 
-    Numbers and lists may come back as NumPy's, which is all that the formats promise.
+    Numbers and lists may be restored as NumPy types, which is all that the formats guarantee.
     """
     for key, value in expected.items():
         assert key in actual, f"{where}: no {key!r}, only {list(actual)}"

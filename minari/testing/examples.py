@@ -1,4 +1,4 @@
-"""Spaces, infos and episodes that a storage format has to manage."""
+"""Spaces, infos and episodes that every storage format must support."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ __all__ = ["INFOS", "SPACES", "Truth", "as_buffer", "as_continuation", "draw_tru
 
 Space = gym.Space[Any]
 
-#: What an episode consists of: ``observations`` and ``actions`` as lists of single values, the rest
-#: as it is read.
+#: The content of an episode: ``observations`` and ``actions`` as lists of single values, the rest as it is read.
 Truth = dict[str, Any]
 
-#: Whether this release of Gymnasium knows other dtypes of a Discrete than int64; the first ones of 1.0 do not.
+#: Whether this release of Gymnasium supports other dtypes of a Discrete than int64; the first ones of 1.0 do not.
 DISCRETE_HAS_DTYPE = "dtype" in inspect.signature(spaces.Discrete).parameters
 
 _VECTOR = spaces.Box(-1.0, 1.0, (3,), np.float32)
@@ -34,7 +33,7 @@ def _integer_box(name: str) -> spaces.Box:
     return spaces.Box(limits.min, limits.max, (2,), np.dtype(name).type)
 
 
-#: Spaces of every kind, by a name that says what is special about them.
+#: Spaces of every kind, by a name that describes them.
 SPACES: dict[str, Space] = {
     "box-float16": spaces.Box(-2.0, 2.0, (2,), np.float16),
     "box-float32": _VECTOR,
@@ -103,7 +102,7 @@ def _ragged(*sizes: int) -> list[dict[str, Any]]:
     return [{"x": np.arange(size, dtype=np.float32)} for size in sizes]
 
 
-#: The infos of three steps, and what they are read as.
+#: The infos of three steps, and the values that are read.
 INFOS: dict[str, tuple[Sequence[dict[str, Any]], dict[str, Any]]] = {
     "none": ([{}, {}, {}], {}),
     "numbers": ([{"x": 0.5}, {"x": 1.5}, {"x": -1.0}], {"x": np.array([0.5, 1.5, -1.0])}),
@@ -157,7 +156,7 @@ INFOS: dict[str, tuple[Sequence[dict[str, Any]], dict[str, Any]]] = {
 def draw_truth(
     observation_space: Space, action_space: Space, steps: int = 3, seed: int = 0, infos: Any = None
 ) -> Truth:
-    """Draw the values of an episode; the same for the same seed."""
+    """Return the values of a random episode; the same for the same seed."""
     observation_space.seed(seed)
     action_space.seed(seed + 1)
     rng = np.random.default_rng(seed)
@@ -172,7 +171,7 @@ def draw_truth(
 
 
 def nested(space: Space, values: Sequence[Any]) -> Any:
-    """The values of some steps column by column, nested as the space is, with lists as leaves."""
+    """Return the values of some steps column by column, nested like the space, with lists as leaves."""
     if isinstance(space, spaces.Dict):
         return {key: nested(part, [value[key] for value in values]) for key, part in space.spaces.items()}
     if isinstance(space, spaces.Tuple):
@@ -181,16 +180,16 @@ def nested(space: Space, values: Sequence[Any]) -> Any:
 
 
 def as_buffer(truth: Truth, **fields: Any) -> EpisodeBuffer:
-    """The episode as a buffer; further fields, such as the seed, replace or join those of the truth."""
+    """Return the episode as a buffer; further fields, such as the seed, replace or extend those of the truth."""
     return EpisodeBuffer(**{**truth, **fields})
 
 
 def as_continuation(truth: Truth, more: Truth, index: int, *of: Space) -> tuple[Truth, EpisodeBuffer]:
-    """An episode and further steps: what both are together, and a buffer that continues the episode.
+    """Return an extended episode, and a buffer that extends the stored one.
 
     Args:
         truth: the stored episode.
-        more: an episode; its first observation and info are left out.
+        more: an episode; its first observation and info are omitted.
         index: the number of the stored episode.
         of: the observation space and the action space.
     """

@@ -1,7 +1,7 @@
-"""A storage format that keeps its episodes in memory: the plainest one there can be.
+"""A minimal storage format that keeps its episodes in memory.
 
-It is what other formats are compared with, and a fast stand-in where a test is about something else.
-``metadata.json`` lies on disk as always; the episodes are gone when the process ends.
+Other formats are compared with it, and it is a fast substitute in tests of other things. ``metadata.json`` is
+on disk as usual; the episodes are lost when the process ends.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from minari._storages.registry import register_storage
 from minari.spaces import Columns, EpisodeColumns
 
 
-# A folder is known by its number on its device, which it keeps when it is renamed, as it is when a
+# A directory is identified by its inode and device, which it keeps when it is renamed, for example when a
 # dataset is published.
 _Folder: TypeAlias = tuple[int, int]
 
@@ -28,7 +28,7 @@ _stored: dict[_Folder, tuple[EpisodeColumns, ...]] = {}
 
 
 def register_memory_storage() -> None:
-    """Make the format ``"memory"`` known.
+    """Register the format ``"memory"``.
 
     Example:
         >>> from minari.dataset._storages import get_minari_storage
@@ -76,7 +76,7 @@ class MemoryStorage(MinariStorage):
 class _MemoryWriter(EpisodeWriter):
     def __init__(self, storage: MemoryStorage) -> None:
         self._storage = storage
-        # A new dataset may lie in a folder that has the number of one that was deleted.
+        # A new dataset may be in a directory with the inode of a deleted one.
         self._episodes = list(storage._episodes[: storage.total_episodes])
 
     def append(self, first_index: int, episodes: Sequence[EpisodeColumns]) -> None:
@@ -100,7 +100,7 @@ class _MemoryWriter(EpisodeWriter):
 
 
 def _frozen(episode: EpisodeColumns) -> EpisodeColumns:
-    """The episode with arrays of its own, which nobody can change."""
+    """Return the episode with its own read-only arrays."""
     columns = {path: column.copy() for path, column in episode.columns.items()}
     for column in columns.values():
         column.flags.writeable = False

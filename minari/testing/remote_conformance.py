@@ -1,4 +1,4 @@
-"""What every kind of remote promises, as tests to inherit."""
+"""The guarantees of every kind of remote, as tests to inherit."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from minari.testing.sharing import (
 
 
 MALFORMED = ["", "..", "../x-v0", "/x-v0", "x-v0/", "a//x-v0", "a/../x-v0", ".x-v0", "a\\x-v0", "x-v0\n", "x y-v0"]
-BIG = bytes(range(256)) * 4096 * 3  # 3 MiB: several pieces, whatever their size
+BIG = bytes(range(256)) * 4096 * 3  # 3 MiB: several parts, whatever their size
 
 
 class RemoteConformance:
     """The tests of a kind of remote, for pytest.
 
-    Inherit from it in a class whose name begins with ``Test``, and give the address of a remote that is
+    Inherit from it in a class whose name begins with ``Test``, and provide the address of a remote that is
     empty at the beginning of each test.
     """
 
@@ -39,55 +39,55 @@ class RemoteConformance:
 
     @pytest.fixture
     def address(self) -> str:
-        """The address of an empty remote."""
+        """Return the address of an empty remote."""
         raise NotImplementedError("give the address of an empty remote")
 
     @pytest.fixture
     def remote(self, address: str) -> CloudStorage:
-        """That remote."""
+        """Return that remote."""
         return get_cloud_storage(address, self.token)
 
     @pytest.fixture
     def datasets_root(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         """The root of the local datasets, empty."""
-        folder = tmp_path / "local datasets"
-        folder.mkdir()
-        monkeypatch.setenv("MINARI_DATASETS_PATH", str(folder))
-        return folder
+        directory = tmp_path / "local datasets"
+        directory.mkdir()
+        monkeypatch.setenv("MINARI_DATASETS_PATH", str(directory))
+        return directory
 
     @pytest.fixture
     def arrival(self, tmp_path: Path) -> Path:
         """Another root, that datasets are downloaded to."""
-        folder = tmp_path / "arrival"
-        folder.mkdir()
-        return folder
+        directory = tmp_path / "arrival"
+        directory.mkdir()
+        return directory
 
     def test_an_empty_one(self, remote: CloudStorage) -> None:
-        """Nothing is there, and that is no error."""
+        """An empty remote lists nothing and raises no error."""
         assert list(remote.list_datasets()) == []
         assert list(remote.list_namespaces()) == []
 
     def test_a_dataset_comes_back_as_it_went(
         self, remote: CloudStorage, address: str, datasets_root: Path, arrival: Path
     ) -> None:
-        """Every byte of every file, under its name, in this and in another connection."""
+        """Every byte of every file is restored, under its name, in this and in another connection."""
         files = {
             "data/main_data.hdf5": BIG,
             "data/0/part-0.arrow": b"",
             "data/1/Größe é.arrow": b"x",
             "README.md": b"?",
         }
-        folder = write_dataset(datasets_root, "a/b/x-v0", files=files, author=["Ann"])
+        directory = write_dataset(datasets_root, "a/b/x-v0", files=files, author=["Ann"])
         remote.upload_dataset("a/b/x-v0")
         again = get_cloud_storage(address)
         assert list(again.list_datasets()) == ["a/b/x-v0"]
-        assert again.get_dataset_metadata("a/b/x-v0") == json.loads((folder / "data/metadata.json").read_bytes())
+        assert again.get_dataset_metadata("a/b/x-v0") == json.loads((directory / "data/metadata.json").read_bytes())
         again.download_dataset("a/b/x-v0", arrival)
-        assert tree(arrival / "a/b/x-v0") == tree(folder)
+        assert tree(arrival / "a/b/x-v0") == tree(directory)
         assert [name for name in tree(arrival) if "x-v0" not in name] == ["a", "a/b"]
 
     def test_its_root_can_be_named(self, remote: CloudStorage, tmp_path: Path) -> None:
-        """Datasets and namespaces of another root than the usual one."""
+        """Transfer datasets and namespaces of another root than the default."""
         write_dataset(tmp_path / "elsewhere", "x-v0")
         write_namespace(tmp_path / "elsewhere", "n", kept=True)
         remote.upload_dataset("x-v0", root=tmp_path / "elsewhere")
@@ -96,7 +96,7 @@ class RemoteConformance:
         assert list(remote.list_namespaces()) == ["n"]
 
     def test_hidden_files_stay_where_they_are(self, remote: CloudStorage, datasets_root: Path, arrival: Path) -> None:
-        """Indexes and the like belong to a machine."""
+        """Indexes and similar files belong to a machine."""
         hidden = {"data/.index.json": b"{}", ".git/config": b"", "data/.a/b": b""}
         write_dataset(datasets_root, "x-v0", files=hidden)
         remote.upload_dataset("x-v0")
@@ -104,7 +104,7 @@ class RemoteConformance:
         assert sorted(tree(arrival)) == ["x-v0", "x-v0/data", "x-v0/data/main_data.hdf5", "x-v0/data/metadata.json"]
 
     def test_exactly_what_was_asked_for(self, remote: CloudStorage, datasets_root: Path, arrival: Path) -> None:
-        """Ids that begin alike are different datasets."""
+        """Ids with a common prefix are different datasets."""
         ids = ["x-v1", "x-v10", "x-v1-more-v0", "xx-v1", "n/x-v1"]
         for dataset_id in ids:
             write_dataset(datasets_root, dataset_id)
@@ -120,7 +120,7 @@ class RemoteConformance:
         assert list(remote.list_datasets("nothing")) == []
 
     def test_a_dataset_is_never_overwritten(self, remote: CloudStorage, datasets_root: Path, arrival: Path) -> None:
-        """Neither there nor here."""
+        """Neither a remote nor a local dataset is overwritten."""
         write_dataset(datasets_root, "x-v0", description="first")
         remote.upload_dataset("x-v0")
         write_dataset(datasets_root, "x-v0", description="second")
@@ -134,7 +134,7 @@ class RemoteConformance:
         assert tree(arrival) == before
 
     def test_what_is_not_there(self, remote: CloudStorage, datasets_root: Path, arrival: Path) -> None:
-        """Unknown ids, there and here."""
+        """Reject unknown ids, remote and local."""
         write_dataset(datasets_root, "x-v10")
         remote.upload_dataset("x-v10")
         for wanted in ("x-v1", "n/x-v10", "x-v100"):
@@ -151,7 +151,7 @@ class RemoteConformance:
 
     @pytest.mark.parametrize("name", MALFORMED)
     def test_malformed_names(self, name: str, remote: CloudStorage, datasets_root: Path, arrival: Path) -> None:
-        """What is no id never becomes a path."""
+        """A malformed id never becomes a path."""
         write_dataset(datasets_root.parent / "outside", "x-v0")
         for call in (
             lambda: remote.get_dataset_metadata(name),
@@ -165,7 +165,7 @@ class RemoteConformance:
         assert tree(arrival) == {}
 
     def test_namespaces(self, remote: CloudStorage, datasets_root: Path, arrival: Path) -> None:
-        """They have metadata of their own and bring nothing along."""
+        """Namespaces have their own metadata and transfer no datasets."""
         write_namespace(datasets_root, "a/b", description="inner")
         write_namespace(datasets_root, "a", description="outer")
         remote.upload_namespace("a")
@@ -178,7 +178,7 @@ class RemoteConformance:
         assert contents == {f"a/b/{NAMESPACE_FILE}": b'{"description": "inner"}'}
 
     def test_namespace_metadata_are_replaced(self, remote: CloudStorage, datasets_root: Path, arrival: Path) -> None:
-        """Unlike datasets."""
+        """Unlike datasets, namespace metadata is replaced."""
         for text in ("old", "new"):
             write_namespace(datasets_root, "a", description=text)
             remote.upload_namespace("a")
@@ -186,7 +186,7 @@ class RemoteConformance:
             assert json.loads((arrival / "a" / NAMESPACE_FILE).read_text()) == {"description": text}
 
     def test_a_namespace_that_is_not_there(self, remote: CloudStorage, datasets_root: Path, arrival: Path) -> None:
-        """Neither here nor there."""
+        """Reject unknown namespaces, remote and local."""
         (datasets_root / "a").mkdir()
         with pytest.raises(NamespaceError):
             remote.upload_namespace("a")
@@ -196,17 +196,17 @@ class RemoteConformance:
         assert list(remote.list_namespaces()) == []
 
     @pytest.mark.skipif(os.name == "nt", reason="Windows asks for a privilege to make links")
-    @pytest.mark.parametrize("kind", ["file", "folder", "parent", "nothing"])
+    @pytest.mark.parametrize("kind", ["file", "directory", "parent", "nothing"])
     def test_links_that_lead_out_are_not_sent(
         self, kind: str, remote: CloudStorage, datasets_root: Path, tmp_path: Path
     ) -> None:
-        """Nothing but what lies in the folder of the dataset is anybody else's to see."""
+        """Nothing but what lies in the directory of the dataset is anybody else's to see."""
         secret = tmp_path / "secret"
         secret.mkdir()
         (secret / "key").write_text("private")
-        folder = write_dataset(datasets_root, "x-v0")
-        goals = {"file": secret / "key", "folder": secret, "parent": Path("../.."), "nothing": secret / "absent"}
-        (folder / "data" / "link").symlink_to(goals[kind])
+        directory = write_dataset(datasets_root, "x-v0")
+        goals = {"file": secret / "key", "directory": secret, "parent": Path("../.."), "nothing": secret / "absent"}
+        (directory / "data" / "link").symlink_to(goals[kind])
         with pytest.raises(RemoteError):
             remote.upload_dataset("x-v0")
         assert list(remote.list_datasets()) == []
@@ -223,7 +223,7 @@ class RemoteConformance:
         assert list(remote.list_datasets()) == []
 
     def test_transfers_are_reported(self, remote: CloudStorage, datasets_root: Path, arrival: Path) -> None:
-        """All that moves is counted, as bytes and as files."""
+        """All transfers are counted, as bytes and as files."""
         write_dataset(datasets_root, "x-v0", files={"data/main_data.hdf5": BIG})
         transfers: list[Callable[[], None]] = [
             lambda: remote.upload_dataset("x-v0"),
@@ -238,7 +238,7 @@ class RemoteConformance:
             assert set(map(id, observer.finished_tasks)) == set(map(id, observer.tasks))
 
     def test_an_interrupted_upload_leaves_no_dataset(self, remote: CloudStorage, datasets_root: Path) -> None:
-        """And the next one completes it."""
+        """The next upload completes it."""
         write_dataset(datasets_root, "x-v0", files={"data/main_data.hdf5": BIG})
         with observe_progress(Interference(interrupt, during="uploading")), pytest.raises(KeyboardInterrupt):
             remote.upload_dataset("x-v0")
@@ -249,7 +249,7 @@ class RemoteConformance:
     def test_an_interrupted_download_leaves_nothing(
         self, remote: CloudStorage, datasets_root: Path, arrival: Path
     ) -> None:
-        """Nothing that is seen; the next one completes it and clears up."""
+        """Nothing becomes visible; the next download completes it and cleans up."""
         write_dataset(datasets_root, "n/x-v0", files={"data/main_data.hdf5": BIG})
         remote.upload_dataset("n/x-v0")
         with observe_progress(Interference(interrupt, during="downloading")), pytest.raises(KeyboardInterrupt):
@@ -259,7 +259,7 @@ class RemoteConformance:
         assert tree(arrival) == {"n": None, **tree(datasets_root)}
 
     def test_several_threads(self, remote: CloudStorage, datasets_root: Path, arrival: Path) -> None:
-        """A remote is used by many at once."""
+        """A remote can be used by many threads concurrently."""
         ids = [f"n/x-v{i}" for i in range(12)]
         for dataset_id in ids:
             write_dataset(datasets_root, dataset_id, description=dataset_id)
@@ -271,7 +271,7 @@ class RemoteConformance:
         assert tree(arrival) == tree(datasets_root)
 
     def test_two_that_upload_the_same(self, remote: CloudStorage, datasets_root: Path, arrival: Path) -> None:
-        """One of them has uploaded it, the others are told that it is there."""
+        """One of them uploads it, the others are informed that it exists."""
         write_dataset(datasets_root, "x-v0", files={"data/main_data.hdf5": BIG})
 
         def upload(_: int) -> bool:
@@ -287,7 +287,7 @@ class RemoteConformance:
         assert tree(arrival) == tree(datasets_root)
 
     def test_the_address_of_a_dataset(self, remote: CloudStorage, address: str, datasets_root: Path) -> None:
-        """Tells the remote and the id apart."""
+        """An address is split into the remote and the id."""
         for namespace in ("a", "a/b"):
             write_namespace(datasets_root, namespace)
             remote.upload_namespace(namespace)

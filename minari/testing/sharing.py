@@ -1,4 +1,4 @@
-"""Datasets and trees for the tests of remotes: small, made by hand, and compared byte for byte."""
+"""Datasets and trees for the tests of remotes: small, handmade, and compared byte for byte."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def write_dataset(
     files: Mapping[str, bytes] | None = None,
     **metadata: Any,
 ) -> Path:
-    """Make the folder of a dataset with metadata that are in order; what the data files hold is any bytes."""
+    """Make the directory of a dataset with metadata that are in order; what the data files hold is any bytes."""
     space = json.dumps({"type": "Discrete", "dtype": "int64", "start": 0, "n": 2})
     raw = {
         "total_episodes": 1,
@@ -47,17 +47,17 @@ def write_dataset(
         **({} if combined is None else {"combined_datasets": combined}),
         **metadata,
     }
-    folder = root / dataset_id
+    directory = root / dataset_id
     contents = {"data/metadata.json": json.dumps(raw).encode(), "data/main_data.hdf5": dataset_id.encode()}
     for name, content in {**contents, **(files or {})}.items():
-        file = folder / name
+        file = directory / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
-    return folder
+    return directory
 
 
 def write_namespace(root: Path, namespace: str, **metadata: Any) -> Path:
-    """Make one namespace, without those around it."""
+    """Create one namespace, without its parents."""
     file = root / namespace / NAMESPACE_FILE
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(metadata), encoding="utf-8")
@@ -65,14 +65,14 @@ def write_namespace(root: Path, namespace: str, **metadata: Any) -> Path:
 
 
 def tree(root: Path) -> dict[str, bytes | None]:
-    """Everything below a folder, hidden or not: files with their bytes, folders with None."""
+    """Everything below a directory, hidden or not: files with their bytes, directories with None."""
     return {
         path.relative_to(root).as_posix(): path.read_bytes() if path.is_file() else None for path in root.rglob("*")
     }
 
 
 def visible(root: Path) -> dict[str, bytes | None]:
-    """What :func:`tree` gives, without what is hidden."""
+    """Return the result of :func:`tree` without hidden entries."""
     return {
         name: content
         for name, content in tree(root).items()
@@ -81,18 +81,18 @@ def visible(root: Path) -> dict[str, bytes | None]:
 
 
 def uploaded(root: Path) -> dict[str, bytes | None]:
-    """What :func:`tree` gives of a folder that is a remote, without what uploading adds: manifests and the index."""
+    """What :func:`tree` gives of a directory that is a remote, without what uploading adds: manifests and the index."""
     added = ("/data/manifest.json", "datasets_index.json.gz")
     return {name: content for name, content in tree(root).items() if not name.endswith(added)}
 
 
 class Interference:
-    """An observer of progress that does something when so many units of an operation are done.
+    """Observer of progress that performs an action after a number of units of an operation.
 
     Args:
-        action: what it does.
-        after: how many units; those that come together may be more.
-        during: what the description of the operation begins with.
+        action: the action.
+        after: minimum number of units.
+        during: prefix of the description of the operation.
     """
 
     def __init__(self, action: Callable[[], object], after: int = 1, during: str = "") -> None:
@@ -102,12 +102,12 @@ class Interference:
         self.finished_tasks: list[ProgressTask] = []
 
     def started(self, task: ProgressTask) -> None:
-        """An operation begins."""
+        """Start an operation."""
         self.tasks.append(task)
         self.done.append(0)
 
     def advanced(self, task: ProgressTask, amount: int) -> None:
-        """Some of it is done."""
+        """Advance an operation."""
         position = self.tasks.index(task)
         self.done[position] += amount
         if task.description.startswith(self.during) and self.done[position] >= self.after and not self.acted:
@@ -115,10 +115,10 @@ class Interference:
             self.action()
 
     def finished(self, task: ProgressTask) -> None:
-        """It has ended."""
+        """Finish an operation."""
         self.finished_tasks.append(task)
 
 
 def interrupt() -> None:
-    """What Ctrl-C does."""
+    """Raise like Ctrl-C."""
     raise KeyboardInterrupt

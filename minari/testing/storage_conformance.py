@@ -1,4 +1,4 @@
-"""What every storage format promises, as tests to inherit."""
+"""The guarantees of every storage format, as tests to inherit."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from minari.testing._writing import WritingSuite
 class StorageConformance(ValuesSuite, ReadingSuite, WritingSuite, MetadataSuite, ImagesSuite, CompressionSuite):
     """The tests of a storage format, for pytest.
 
-    Inherit from it in a test module, in a class whose name begins with ``Test``, and name the format,
-    which has to be registered (see :func:`minari.dataset._storages.register_storage`). Frames need
+    Inherit from it in a test module, in a class whose name begins with ``Test``, and set the name of the
+    format, which must be registered (see :func:`minari.dataset._storages.register_storage`). Frames need
     Pillow.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Hypothesis strategies for spaces, and for what a storage is given.
+"""Hypothesis strategies for spaces and for the input of a storage.
 
 Example:
     >>> from minari.testing.strategies import spaces, truths
@@ -25,9 +25,9 @@ Space = gym.Space[Any]
 _FLOATS: tuple[Any, ...] = (np.float16, np.float32, np.float64)
 _INTEGERS: tuple[Any, ...] = (np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64)
 
-#: Letters that UTF-8 on disk can hold.
+#: Letters that UTF-8 on disk can represent.
 _letters = st.characters(codec="utf-8", exclude_characters="\0")
-#: Names that are fine in every format.
+#: Names that are valid in every format.
 names = st.text(_letters.filter(lambda letter: letter != "/"), min_size=1, max_size=6).filter(
     lambda name: name.strip(".") != "" and not name.startswith("_")
 )
@@ -92,13 +92,13 @@ def _nested(parts: st.SearchStrategy[Space]) -> st.SearchStrategy[Space]:
 
 
 def spaces() -> st.SearchStrategy[Space]:
-    """Any Gymnasium space, nested in any way."""
+    """Generate any Gymnasium space, with any nesting."""
     return st.recursive(st.one_of(_leaves, _graphs), _nested, max_leaves=4)
 
 
 @st.composite
 def truths(draw: st.DrawFn, observation_space: Space, action_space: Space, infos: Any = None) -> Truth:
-    """An episode of these spaces, as :mod:`minari.testing.examples` describes it."""
+    """Generate an episode of these spaces, as described in :mod:`minari.testing.examples`."""
     steps, seed = draw(st.integers(1, 5)), draw(st.integers(0, 2**31 - 2))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # samples at the ends of an integer's range
@@ -130,7 +130,7 @@ _plain = st.recursive(
 
 
 def metadata() -> st.SearchStrategy[dict[str, Any]]:
-    """Metadata of an episode: whatever may be kept with one."""
+    """Generate metadata of an episode of all supported kinds."""
     values = st.one_of(_numbers, _arrays, st.text(max_size=9), _plain)
     nested = st.recursive(values, lambda parts: st.dictionaries(names, parts, max_size=3), max_leaves=4)
     return st.dictionaries(
@@ -139,7 +139,7 @@ def metadata() -> st.SearchStrategy[dict[str, Any]]:
 
 
 def infos(rows: int) -> st.SearchStrategy[list[dict[str, Any]]]:
-    """The info dicts of some steps: keys come and go, and change their kind."""
+    """Generate the info dicts of some steps, whose keys appear, disappear and change their type."""
     kinds = st.sampled_from(
         [_numbers, st.floats(), st.text(max_size=5), _arrays, _plain, st.just(np.zeros(2, np.float32))]
     )

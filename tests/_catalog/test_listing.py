@@ -16,7 +16,7 @@ import pytest
 from minari._catalog import listing as catalogue
 from minari._catalog.listing import CatalogEntry, has_prefix, list_local_datasets, newest_versions, walk_catalog
 from minari._storages.journal import FileTransaction, Overlay
-from minari._storages.staged_directory import PendingChanges, changes_to
+from minari._storages.staged_directory import StagedOverlay, open_staged_directory
 from minari.errors import UnsafePathError
 from minari.storage.local import delete_dataset, load_dataset
 from support.programs import run
@@ -111,13 +111,13 @@ def test_a_change_that_is_committed_and_not_in_place_is_seen(
 ) -> None:
     data = write_dataset(datasets_root, "x-v0", files={"data/main_data.hdf5": b"data"}) / "data"
     metadata = json.dumps(json.loads((data / "metadata.json").read_text()) | {"total_steps": 99})
-    for whole in (Overlay, PendingChanges):
+    for whole in (Overlay, StagedOverlay):
         monkeypatch.setattr(whole, "apply", lambda *_: None)  # as if it had been killed
     if kind == "journal":
         with FileTransaction(data / "main_data.hdf5") as file:
             file.commit({"metadata.json": metadata})
     else:
-        with changes_to(data) as changes:
+        with open_staged_directory(data) as changes:
             changes.staged.mkdir()
             changes.commit(metadata)
     before = {path: path.stat() for path in data.rglob("*")}

@@ -13,7 +13,6 @@ import pytest
 from gymnasium import spaces
 
 from minari import create_dataset_from_buffers, download_dataset
-from minari._catalog import namespaces
 from minari.errors import (
     DatasetCorruptError,
     DatasetIdError,
@@ -35,7 +34,8 @@ from minari.namespace import (
     upload_namespace,
     validate_namespace,
 )
-from minari.storage.remotes.file import FileStorage
+from minari.storage import remote_namespaces
+from minari.storage.remotes.directory import FileStorage
 from minari.testing.examples import as_buffer, draw_truth
 
 
@@ -66,8 +66,8 @@ class Remote(FileStorage):
             raise RemoteAccessError("the remote does not let you in")
         return super().read_file(name)
 
-    def upload_namespace(self, namespace: str, *, root: Any = None) -> None:
-        self.uploaded.append(namespace)
+    def write_file(self, name: str, content: bytes) -> None:
+        self.uploaded.append(name.removesuffix(f"/{FILE}"))
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def remote(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
         remote.asked.append((remote_path, token, options))
         return remote
 
-    monkeypatch.setattr(namespaces, "get_cloud_storage", get)
+    monkeypatch.setattr(remote_namespaces, "get_cloud_storage", get)
     return remote
 
 

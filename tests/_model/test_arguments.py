@@ -70,7 +70,7 @@ class TestCollector:
             ({"step_data_callback": EpisodeMetadataCallback}, ArgumentTypeError, "expected a class like StepDataC"),
             ({"episode_metadata_callback": Counting}, ArgumentTypeError, "expected a class like EpisodeMetadataC"),
             ({"step_data_callback": lambda env, obs: obs}, ArgumentTypeError, "called without arguments"),
-            ({"episode_metadata_callback": list}, ArgumentTypeError, "cannot be called"),
+            ({"episode_metadata_callback": list}, ArgumentTypeError, "is not callable"),
             ({"observation_space": [4]}, SpaceError, r"observation_space is \[4\], expected a gymnasium space"),
             ({"action_space": int}, SpaceError, "action_space is"),
             ({"data_format": "parket"}, UnknownFormatError, "Did you mean 'parquet'?"),

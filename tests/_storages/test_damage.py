@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import gymnasium as gym
 import h5py
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ from minari._storages.journal import JOURNAL_NAME
 from minari.dataset.minari_storage import METADATA_FILE_NAME, MinariStorage
 from minari.errors import DataPathError, DatasetCorruptError
 from minari.testing._suite import ACTIONS, OBSERVATIONS
-from minari.testing.examples import as_buffer
+from minari.testing.examples import as_buffer, draw_truth
+from support.copies import make_rich, require_format
 from support.stored import TRUTHS, assert_holds, index_files, read_all, rewrite_index, store
 
 
@@ -252,3 +254,60 @@ def test_index_that_cannot_be_used(data_path: Path, tmp_path: Path, damage: str)
     assert_holds(data_path, TRUTHS)
     MinariStorage.read(data_path).update_episodes([as_buffer(TRUTHS[0])])
     assert_holds(data_path, [*TRUTHS, TRUTHS[0]])
+
+
+# Totals
+
+
+def with_totals(data_path: Path, **totals: int) -> None:
+    file = data_path / METADATA_FILE_NAME
+    file.write_text(json.dumps({**json.loads(file.read_text()), **totals}))
+
+
+@pytest.mark.parametrize("data_format", ["hdf5", "arrow", "parquet", "zarr"])
+def test_no_episodes_with_steps(tmp_path: Path, data_format: str) -> None:
+    require_format(data_format)
+    dataset = make_rich("test/rich-v0", data_format)
+    data_path = dataset.storage.data_path
+    with_totals(data_path, total_episodes=0)
+    with pytest.raises(DatasetCorruptError, match=r"no episodes and \d+ steps"):
+        MinariStorage.read(data_path)
+
+
+@pytest.mark.parametrize("data_format", ["hdf5", "arrow", "parquet", "zarr"])
+@pytest.mark.parametrize("change", [-1, 1])
+def test_steps_are_added_up_where_values_are_verified(tmp_path: Path, data_format: str, change: int) -> None:
+    require_format(data_format)
+    dataset = make_rich("test/rich-v0", data_format)
+    data_path = dataset.storage.data_path
+    assert MinariStorage.read(data_path, verify_checksums=True).total_steps == dataset.total_steps
+    with_totals(data_path, total_steps=dataset.total_steps + change)
+    with pytest.raises(DatasetCorruptError, match=f"{dataset.total_steps + change} steps"):
+        MinariStorage.read(data_path, verify_checksums=True)
+
+
+# Attributes and leaves of an odd kind
+
+
+def test_number_of_an_episode_is_an_array(data_path: Path) -> None:
+    with h5py.File(data_path / "main_data.hdf5", "a") as file:
+        file["episode_1"].attrs["id"] = np.array([1, 1, 1])
+    metadata = list(MinariStorage.read(data_path).get_episode_metadata(range(2)))
+    assert [episode["id"] for episode in metadata] == [0, 1]
+
+
+def test_texts_are_structures(tmp_path: Path) -> None:
+    space = gym.spaces.Text(8)
+    storage = MinariStorage.new(tmp_path / "text", space, ACTIONS)
+    storage.update_episodes([as_buffer(draw_truth(space, ACTIONS))])
+    with h5py.File(tmp_path / "text" / "main_data.hdf5", "a") as file:
+        del file["episode_0/observations"]
+        file["episode_0/observations"] = np.zeros(4, [("a", "u1"), ("b", "<f4")])
+    for path in index_files(tmp_path / "text"):
+        path.unlink()
+    with pytest.raises(DatasetCorruptError, match="observations of episode 0"):
+        list(MinariStorage.read(tmp_path / "text").get_episodes([0]))
+    require_format("arrow")
+    other = MinariStorage.new(tmp_path / "other", space, ACTIONS, data_format="arrow")
+    with pytest.raises(DatasetCorruptError, match="observations of episode 0"):
+        other.update_from_storage(MinariStorage.read(tmp_path / "text"))

@@ -28,7 +28,7 @@ def formats(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def test_a_format_that_needs_a_newer_python(monkeypatch: pytest.MonkeyPatch) -> None:
     """Installing something would not help, and is not advised."""
-    monkeypatch.setattr("minari._storages.registry._PYTHON", {"hdf5": (99, 1)})
+    monkeypatch.setattr("minari._storages.registry.LEAST_PYTHON", {"hdf5": (99, 1)})
     with pytest.raises(MissingDependencyError, match=r"'hdf5' needs Python 99\.1 or newer.*this is Python 3\."):
         get_minari_storage("hdf5")
 
@@ -66,7 +66,7 @@ def test_format_whose_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(MissingDependencyError, match=r'no_such_package.*pip install "far-package"'):
         get_minari_storage("far")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    for module in [name for name in sys.modules if name.startswith("minari.dataset._storages.arrow")]:
+    for module in [name for name in sys.modules if name.startswith("minari._storages.arrow")]:
         monkeypatch.delitem(sys.modules, module)
     with pytest.raises(MissingDependencyError, match=r'pip install "minari\[arrow\]"'):
         get_minari_storage("arrow")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from minari.cli.histogram import Distribution, histogram_lines
+from minari.cli.show import Distribution, histogram_lines
 
 
 numbers = arrays(np.float64, st.integers(1, 40), elements=st.floats(-1e12, 1e12) | st.integers(-30, 30).map(float))

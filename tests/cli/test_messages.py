@@ -150,7 +150,7 @@ def test_a_file_where_the_directory_of_a_dataset_is_expected(make_dataset: MakeD
     file = make_dataset("toy/real-v0").storage.data_path / "metadata.json"
     code, _, complaint = invoke("show", str(file))
     assert code == 1
-    assert "metadata.json is a file; give the folder of a dataset" in " ".join(complaint.split())
+    assert "metadata.json is a file; give the directory of a dataset" in " ".join(complaint.split())
 
 
 @pytest.mark.parametrize(

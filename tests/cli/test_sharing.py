@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import minari
 from minari.cli import app, sharing
-from minari.cli.credentials import credentials
+from minari.cli.options import read_credentials
 from minari.cli.running import UsageError
 from minari.storage import hosting
 from minari.storage.remotes import MAX_WORKERS
@@ -297,18 +297,18 @@ class TestCredentials:
         monkeypatch.delenv("MINARI_REMOTE", raising=False)
         key = tmp_path / "key"
         key.write_text("secret\n")
-        assert credentials(address, None, str(key)) == expected.format(key=key)
+        assert read_credentials(address, None, str(key)) == expected.format(key=key)
 
     def test_neither(self) -> None:
-        assert credentials("hf://someone", None, None) is None
+        assert read_credentials("hf://someone", None, None) is None
 
     def test_a_token(self) -> None:
-        assert credentials("hf://someone", "secret", None) == "secret"
-        assert credentials("hf://someone", None, "hf_secret") == "hf_secret"
+        assert read_credentials("hf://someone", "secret", None) == "secret"
+        assert read_credentials("hf://someone", None, "hf_secret") == "hf_secret"
 
     def test_both(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="--token and --key-path") as refused:
-            credentials("hf://someone", "secret", str(tmp_path))
+            read_credentials("hf://someone", "secret", str(tmp_path))
         assert "secret" not in str(refused.value)
 
 

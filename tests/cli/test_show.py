@@ -163,8 +163,8 @@ class TestWhereItLies:
         [
             ("toy/missing-v0", "There is no dataset toy/missing-v0 in "),
             ("toy/missing", "has no version"),
-            ("../missing-v0", "There is no folder "),
-            ("/nowhere/missing", "There is no folder /nowhere/missing"),
+            ("../missing-v0", "There is no directory "),
+            ("/nowhere/missing", "There is no directory /nowhere/missing"),
             ("", "Malformed"),
             (".", "holds no dataset|No data found"),
         ],

@@ -55,7 +55,7 @@ _LOADED = (
     "minari._storages.arrow.storage",
     "minari._storages.zarr.storage",
     "minari.storage.hosting",
-    "minari.storage.remotes.file",
+    "minari.storage.remotes.directory",
     "minari.dataset.convert",
     "pyarrow.parquet",
     "h5py",

@@ -392,7 +392,7 @@ class Guard:
             return
         if event == "open":
             self._opened(*arguments)
-        elif event == "subprocess.Popen" and arguments[0] == sys.executable and "hdf5_child" in str(arguments[1]):
+        elif event == "subprocess.Popen" and arguments[0] == sys.executable and "hdf5.child" in str(arguments[1]):
             return  # the process that the library lets h5py read damaged files in
         elif event in _COMMANDS or (event == "import" and str(arguments[0]).startswith("fuzz_bait")):
             self.seen.append(f"{event}{arguments[:2]!r:.200}")

@@ -19,7 +19,7 @@ _LOADED = (
     "minari._storages.arrow.storage",
     "minari._storages.zarr.storage",
     "minari.storage.hosting",
-    "minari.storage.remotes.file",
+    "minari.storage.remotes.directory",
     "pyarrow.parquet",
     "h5py",
     "zarr",

@@ -112,8 +112,9 @@ def assert_infos(read: Any, given_infos: list[dict[str, Any]]) -> None:
 
 
 def _kind(value: Any) -> str:
-    is_number = isinstance(value, (bool, float, np.ndarray, np.generic))
-    return np.asarray(value).dtype.kind if is_number else ""
+    numbers = (bool, float, np.ndarray, np.generic)
+    items = value if isinstance(value, list) and value else [value]
+    return np.asarray(value).dtype.kind if all(isinstance(item, numbers) for item in items) else ""
 
 
 def plain(value: Any) -> Any:

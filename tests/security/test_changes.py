@@ -19,7 +19,7 @@ from gymnasium import spaces
 
 from minari._catalog.recordings import list_recordings, new_recording
 from minari._storages.journal import Overlay
-from minari._storages.staged_directory import PendingChanges
+from minari._storages.staged_directory import StagedOverlay
 from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.minari_storage import MinariStorage
 from minari.errors import DatasetCorruptError, MinariError, UnsafePathError
@@ -70,7 +70,7 @@ def tree(folder: Path) -> dict[str, Any]:
 def interrupted(data_path: Path, change: Callable[[MinariStorage], None] | None = None) -> None:
     """Commit a change that is not put into place."""
     with pytest.MonkeyPatch.context() as patch:
-        for kind in (Overlay, PendingChanges):
+        for kind in (Overlay, StagedOverlay):
             patch.setattr(kind, "apply", lambda *_: None)
         storage = MinariStorage.read(data_path)
         (change or (lambda storage: storage.update_episodes([episode(99)])))(storage)

@@ -23,9 +23,9 @@ from minari._model.format_version import check_readable, combine_versions, is_co
 from minari._model.infos import decode_infos, encode_infos
 from minari._model.metadata_json import parse_metadata
 from minari._storages.hdf5.attributes import nested_metadata
-from minari.cli.plain import plain
-from minari.cli.tables import dataset_rows, dataset_table
-from minari.dataset.description import describe_env_spec, get_dataset_spec_dict
+from minari.cli.listing import dataset_rows, dataset_table
+from minari.cli.terminal import as_json
+from minari.dataset.description import env_facts, get_dataset_spec_dict
 from minari.dataset.encoding import EpisodeCodec
 from minari.dataset.metadata import DatasetMetadata
 from minari.errors import DatasetCorruptError, EnvironmentSpecError, MinariError, SpaceError
@@ -147,7 +147,7 @@ def test_metadata(value: dict[str, Any]) -> None:
     outcome(lambda: DatasetMetadata.from_raw(raw, "x-v0").updated({"description": "new"}))
     outcome(lambda: get_dataset_spec_dict(raw))
     outcome(lambda: dataset_table(dataset_rows({"x-v0": raw})))
-    json.dumps(plain(raw), allow_nan=False)
+    json.dumps(as_json(raw), allow_nan=False)
 
 
 @given(st.one_of(JSON.map(json.dumps), st.text(), st.binary()))
@@ -172,7 +172,7 @@ def test_metadata_that_are_nested_deeply_can_be_copied_and_shown_or_are_refused(
         raw = outcome(lambda value=value: parse_metadata(json.dumps(value), "x-v0"))
         if not isinstance(raw, DatasetCorruptError):
             DatasetMetadata.from_raw(raw, "x-v0").updated({"description": "new"}).to_json()
-            plain(raw)
+            as_json(raw)
 
 
 SPEC_KEYS = ["entry_point", "reward_threshold", "nondeterministic", "max_episode_steps", "order_enforce", "kwargs"]
@@ -197,7 +197,7 @@ def test_specs_of_environments(value: Any) -> None:
     if isinstance(spec, MinariError):
         assert isinstance(spec, EnvironmentSpecError)
         return
-    describe_env_spec(spec)
+    env_facts(spec)
     assert specs_equal_up_to_max_episode_steps(spec, parse_env_spec(json.dumps(value)))
 
 

@@ -18,10 +18,10 @@ import pytest
 from minari.errors import DatasetCorruptError, RemoteError, UnsafePathError
 from minari.storage.remotes import get_cloud_storage
 from minari.storage.transfer.download_plan import plan_download
-from minari.storage.transfer.downloading import fetch_files
+from minari.storage.transfer.downloader import fetch_files
 from minari.storage.transfer.manifest import MANIFEST_NAME, Manifest, ManifestFile
-from minari.storage.transfer.outgoing import gather_dataset
 from minari.storage.transfer.remote_files import RemoteFile, RemoteFileNotFoundError
+from minari.storage.transfer.upload_snapshot import take_snapshot
 from minari.testing.sharing import tree, write_dataset
 
 
@@ -256,14 +256,14 @@ class TestUploads:
             os.mkfifo(folder / "data/.pipe")
             odd.symlink_to(".pipe")
         with pytest.raises(RemoteError, match="odd"):
-            gather_dataset("x-v0", root=datasets_root)
+            take_snapshot("x-v0", root=datasets_root)
 
     def test_folders_in_folders(self, datasets_root: Path) -> None:
         folder = write_dataset(datasets_root, "x-v0")
         deep = folder / "data" / "/".join("d" * 900)
         deep.mkdir(parents=True)
         (deep / "f").write_bytes(b"")
-        assert len(gather_dataset("x-v0", root=datasets_root).files) == 2
+        assert len(take_snapshot("x-v0", root=datasets_root).files) == 2
 
     def test_what_another_upload_has_left(self, datasets_root: Path, tmp_path: Path) -> None:
         folder = write_dataset(datasets_root, "x-v0")

@@ -14,6 +14,7 @@ from minari import errors
 from minari.errors import DatasetCorruptError, MinariError, RemoteError, RemoteUnreachableError
 from minari.storage.remotes import CloudStorage
 from minari.storage.transfer.index import dump_index, parse_index
+from minari.storage.transfer.limits import Limits
 from minari.storage.transfer.remote_files import SMALL_FILE_LIMIT
 from support.servers.hostile import Asked, HostileServer, as_json, dribbling, endless, head, whole
 
@@ -56,6 +57,14 @@ class TestAnswersWithoutAnEnd:
             remote_at(kind, server).read_range("x-v0/data/metadata.json", 0, 10)
         assert is_bounded(server)
 
+    def test_of_what_the_client_of_the_hub_asks(self, server: HostileServer, remote_at: RemoteAt) -> None:
+        remote_at("hub", server)
+        client = pytest.importorskip("minari.storage.remotes.hub.client").HubClient()
+        server.answering = endless(Content_Type="application/json")
+        with pytest.raises(DatasetCorruptError, match="larger than"):
+            client.call(lambda api: api.create_repo("lab/n", repo_type="dataset"), "making it")
+        assert is_bounded(server)
+
     @pytest.mark.parametrize("kind", ["web", "hub"])
     def test_of_a_redirect(self, kind: str, server: HostileServer, remote_at: RemoteAt) -> None:
         def answer(asked: Asked) -> Iterator[bytes]:
@@ -86,8 +95,7 @@ class TestAnswersThatCrawl:
     def test_already_in_the_headers_of_the_hub(
         self, server: HostileServer, remote_at: RemoteAt, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        for name in ("_CONNECT", "_READ"):
-            monkeypatch.setattr(f"minari.storage.remotes.hub.client.{name}", 0.1)
+        monkeypatch.setattr(CloudStorage, "LIMITS", Limits(0.1, 0.1, bytes_per_second=10_000, interval=0.2))
         server.answering = dribbling(server, b"HTTP/1.1 200 OK\r\nX-Odd: ")
         with pytest.raises(RemoteUnreachableError):
             remote_at("hub", server).read_file("x-v0/data/metadata.json")
@@ -168,6 +176,36 @@ class TestRedirects:
         first, second = server.asked
         assert first.headers["authorization"] == "Bearer hf_canary"
         assert not any("canary" in value for value in second.headers.values())
+
+
+class TestRedirectsOfTheClientOfTheHub:
+    @pytest.fixture
+    def create(self, server: HostileServer, remote_at: RemoteAt) -> Callable[[], object]:
+        remote_at("hub", server)
+        client = pytest.importorskip("minari.storage.remotes.hub.client").HubClient("hf_canary")
+        return lambda: client.call(lambda api: api.create_repo("lab/n", repo_type="dataset"), "making it")
+
+    @pytest.mark.parametrize("status", [302, 303, 307, 308])
+    def test_the_token_stays(self, status: int, server: HostileServer, create: Callable[[], object]) -> None:
+        there = server.url.replace("127.0.0.1", "localhost")
+        made = as_json({"url": f"{server.url}/datasets/lab/n"})
+        server.answering = lambda asked: (
+            made(asked) if asked.path == "/there" else iter([head(status, length=0, Location=f"{there}/there")])
+        )
+        create()
+        first, second = server.asked
+        assert first.headers["authorization"] == "Bearer hf_canary"
+        assert not any("canary" in value for value in second.headers.values())
+
+    @pytest.mark.parametrize("address", ELSEWHERE)
+    def test_to_another_kind_of_address(
+        self, address: str, server: HostileServer, create: Callable[[], object]
+    ) -> None:
+        server.answering = lambda asked: iter([head(302, length=0, Location=address)])
+        with pytest.raises(RemoteError) as caught:
+            create()
+        assert "secret" not in str(caught.value)
+        assert len(server.asked) == 1
 
 
 class TestCompression:

@@ -484,14 +484,14 @@ def test_what_parts_hand_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, d
     from minari._storages.zarr import arrays as zarr_arrays
 
     monkeypatch.setenv("MINARI_TEST_RUNS", str(tmp_path / "ran"))
-    monkeypatch.setattr(zarr_arrays, "_SHARD_SIZE", 1 << 12)
+    monkeypatch.setattr(zarr_arrays, "SHARD_SIZE", 1 << 12)
     storage: Any = MinariStorage.new(tmp_path / "data", OBSERVATIONS, ACTIONS, data_format="zarr")
     truths = [draw_truth(OBSERVATIONS, ACTIONS, 100, seed, {}) for seed in range(6)]
     buffers = [as_buffer(truth, seed=n, options={"o": np.float32([n])}) for n, truth in enumerate(truths)]
     with storage.write_in_parts([100] * 6, buffers[:1], 3) as parts:
         for part in parts.parts:
             part.write(buffers[number] for number in part.episodes)
-        first, second, *_ = (part._rest() for part in parts.parts)
+        first, second, *_ = (part.remainder_path for part in parts.parts)
         content = first.read_bytes()
         if damage == "link":
             shutil.move(first, tmp_path / "elsewhere")

@@ -16,10 +16,10 @@ import minari
 from minari._catalog import layout as publishing
 from minari._catalog.layout import replace_directory
 from minari._storages.journal import Overlay
-from minari._storages.staged_directory import PendingChanges
+from minari._storages.staged_directory import StagedOverlay
 from minari.errors import DatasetBusyError, DatasetIdError, DatasetNotFoundError
 from minari.storage.cleaning import clean, find_leftovers, remove
-from minari.storage.transfer.under_way import folder_under_way
+from minari.storage.transfer.work_dir import work_dir
 from support.copies import require_format
 from support.killing import killed
 
@@ -118,7 +118,7 @@ def test_a_change_is_completed(datasets_root: Path, data_format: str) -> None:
     dataset = make("x-v0", data_format)
 
     def append() -> None:
-        for whole in (Overlay, PendingChanges):
+        for whole in (Overlay, StagedOverlay):
             whole.apply = die  # type: ignore[method-assign]
         dataset.storage.update_from_storage(dataset.storage)
 
@@ -171,13 +171,13 @@ def test_a_dataset_that_was_about_to_be_replaced(datasets_root: Path, monkeypatc
 
 def test_downloads(datasets_root: Path) -> None:
     folder = datasets_root / ".x-v0.download"
-    with folder_under_way(folder, "testing"):
+    with work_dir(folder, "testing"):
         (folder / "files").mkdir()
         (folder / "files" / "f").write_bytes(bytes(1000))
         assert find_leftovers() == []
 
     def fail() -> None:
-        with folder_under_way(folder, "testing"):
+        with work_dir(folder, "testing"):
             (folder / "files").mkdir()
             (folder / "files" / "f").write_bytes(bytes(1000))
             die()
@@ -185,7 +185,7 @@ def test_downloads(datasets_root: Path) -> None:
     dying(fail)
     (found,) = find_leftovers(["x-v0"])
     assert (found.size, found.path) == (1000, folder)
-    with folder_under_way(folder, "testing"), pytest.raises(DatasetBusyError):
+    with work_dir(folder, "testing"), pytest.raises(DatasetBusyError):
         remove(found)
     dying(fail)
     clean()

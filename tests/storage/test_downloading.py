@@ -25,9 +25,10 @@ from minari.errors import (
     RemoteError,
 )
 from minari.progress import observe_progress
-from minari.storage import hosting, receiving
+from minari.storage import hosting
 from minari.storage.hosting import download_dataset, upload_dataset
-from minari.storage.remotes import RemoteDatasetNotFoundError
+from minari.storage.remotes import RemoteDatasetNotFoundError, RemoteFile
+from minari.storage.transfer import installer
 from support.remotes import (
     NAMESPACE_FILE,
     Interference,
@@ -225,7 +226,7 @@ class TestDownload:
         def refuse(new: Path, destination: Path, aside: Path) -> None:
             raise PermissionError(13, "Permission denied")
 
-        monkeypatch.setattr(receiving, "replace_directory", refuse)
+        monkeypatch.setattr(installer, "replace_directory", refuse)
         with pytest.raises(errors.StorageError, match=r"cannot be downloaded .*Permission denied.* as it was before"):
             download_dataset("x-v0", True)
         assert visible(datasets_root) == before
@@ -296,11 +297,8 @@ class TestDownload:
     ) -> None:
         write_dataset(share, "x-v1")
 
-        def send(self: SpyStorage, dataset_id: str, folder: Path, like: Path | None = None) -> Path:
-            write_dataset(folder, "x-v10")
-            return folder
-
-        monkeypatch.setattr(spy, "fetch_dataset", send)
+        monkeypatch.setattr(spy, "list_files", lambda self, folder: [RemoteFile(f"{folder}/x-v10.txt", 0)])
+        monkeypatch.setattr(spy, "has_file", lambda self, name: False)
         with pytest.raises(RemoteError, match="sent something else"):
             download_dataset("x-v1")
         assert visible(datasets_root) == {}
@@ -310,12 +308,10 @@ class TestDownload:
     ) -> None:
         write_dataset(share, "a/x-v1")
 
-        def send(self: SpyStorage, dataset_id: str, folder: Path, like: Path | None = None) -> Path:
-            received = write_dataset(folder, dataset_id)
-            (received / "data/metadata.json").write_text('{"total_')
-            return received
+        def read_range(self: SpyStorage, name: str, start: int, stop: int) -> bytes:
+            return b'{"total_'.ljust(stop - start)
 
-        monkeypatch.setattr(spy, "fetch_dataset", send)
+        monkeypatch.setattr(spy, "read_range", read_range)
         with pytest.raises(DatasetCorruptError):
             download_dataset("a/x-v1")
         assert visible(datasets_root) == {"a": None}

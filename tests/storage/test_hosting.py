@@ -22,7 +22,7 @@ from minari.progress import observe_progress
 from minari.storage import hosting
 from minari.storage.hosting import download_dataset, list_remote_datasets, upload_dataset
 from minari.storage.remotes import MAX_WORKERS
-from minari.storage.remotes.file import FileStorage
+from minari.storage.remotes.directory import FileStorage
 from support.remotes import NAMESPACE_FILE, Interference, SpyStorage, tree, uploaded, write_dataset, write_namespace
 
 
@@ -99,7 +99,7 @@ class TestListing:
         self, share: Path, spy: type[SpyStorage], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         write_dataset(share, "x-v0")
-        monkeypatch.setattr(spy, "survey", lambda *_: dict.fromkeys(["../x-v0", "x", "x-v0", "a b-v0", ""]))
+        monkeypatch.setattr(spy, "list_with_metadata", lambda *_: dict.fromkeys(["../x-v0", "x", "x-v0", "a b-v0", ""]))
         assert list(list_remote_datasets()) == ["x-v0"]
 
     def test_metadata_are_asked_for_at_the_same_time_but_not_all_at_once(

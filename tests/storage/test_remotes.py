@@ -32,7 +32,7 @@ from minari.storage.remotes import (
     registry,
     split_address,
 )
-from minari.storage.remotes.file import FileStorage
+from minari.storage.remotes.directory import FileStorage
 from minari.storage.transfer.index import parse_index
 from minari.storage.transfer.remote_files import file_within
 from minari.testing.remote_conformance import BIG, RemoteConformance
@@ -58,8 +58,8 @@ def share(tmp_path: Path) -> Path:
 class Elsewhere(FileStorage):
     """A remote that a package would bring; it only remembers what it was made with."""
 
-    def _begin(self) -> None: ...
-
+    __init__ = CloudStorage.__init__
+    find_location = CloudStorage.find_location
     split_location = CloudStorage.split_location
 
 
@@ -200,12 +200,12 @@ class TestFileStorage(RemoteConformance):
             assert list(get_cloud_storage(address).list_datasets()) == ["x-v0"]
 
     def test_folders_that_cannot_be_one(self, share: Path) -> None:
-        with pytest.raises(RemoteError, match="There is no folder"):
+        with pytest.raises(RemoteError, match="There is no directory"):
             get_cloud_storage(f"{share.as_uri()}/absent")
         (share / "file").write_text("")
-        with pytest.raises(RemoteError, match="There is no folder"):
+        with pytest.raises(RemoteError, match="There is no directory"):
             get_cloud_storage(f"{share.as_uri()}/file")
-        with pytest.raises(RemoteError, match=r"form file:///folder, got 'file://lab/x'"):
+        with pytest.raises(RemoteError, match=r"form file:///directory, got 'file://lab/x'"):
             get_cloud_storage("file://lab/x")
 
     def test_datasets_are_sorted_by_version(self, remote: CloudStorage, share: Path) -> None:
@@ -275,7 +275,7 @@ class TestFileStorage(RemoteConformance):
     ) -> None:
         folder = write_dataset(datasets_root, "x-v0")
         (folder / "data" / "again").symlink_to(".")
-        with pytest.raises(RemoteError, match="link to a folder"):
+        with pytest.raises(RemoteError, match="link to a directory"):
             remote.upload_dataset("x-v0")
         assert tree(share) == {}
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import minari
-import minari.storage.remotes.file  # loaded while everything may be read
+import minari.storage.remotes.directory  # loaded while everything may be read
 from minari.errors import DatasetBusyError, DatasetIdError, RemoteError, StorageError
 from minari.storage.remotes import RemoteDatasetNotFoundError
 from support.scripted import ScriptedEnv

@@ -26,9 +26,9 @@ from typing import Any
 #: What commands use. Clients of remotes are not among them, since some read the environment when they are imported.
 _LOADED = (
     "minari.cli.listing",
-    "minari.cli.clean",
+    "minari.cli.changing",
+    "minari.cli.recovery",
     "minari.cli.commands",
-    "minari.cli.convert",
     "minari.cli.record",
     "minari.cli.sharing",
     "minari.cli.show",
@@ -37,7 +37,7 @@ _LOADED = (
     "minari._storages.arrow.storage",
     "minari._storages.zarr.storage",
     "minari.storage.hosting",
-    "minari.storage.remotes.file",
+    "minari.storage.remotes.directory",
     "gymnasium",
     "h5py",
     "pyarrow.parquet",

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 from minari.storage.remotes.object_storage import ABSENT, ConflictError, ObjectStorage
 from minari.storage.transfer.checksums import checksum_of
+from minari.storage.transfer.meter import unreported
 from minari.storage.transfer.remote_files import RemoteFile, RemoteFileNotFoundError
-from minari.storage.transfer.workers import untold
 
 
 class Store(ObjectStorage):
@@ -61,7 +61,7 @@ class Store(ObjectStorage):
             self.written.append(name)
             self.objects[name] = content, next(self._numbers)
 
-    def put_file(self, name: str, path: Path, sent: Callable[[int], None] = untold) -> RemoteFile:
+    def put_file(self, name: str, path: Path, sent: Callable[[int], None] = unreported) -> RemoteFile:
         self.put(name, path.read_bytes())
         return self._described(name)
 

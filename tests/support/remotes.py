@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
-from minari.storage.remotes.file import FileStorage
+from minari.storage.remotes.directory import FileStorage
+from minari.storage.transfer.meter import Advance
+from minari.storage.transfer.upload_snapshot import UploadSnapshot
 from minari.testing.sharing import (
     NAMESPACE_FILE,
     Interference,
@@ -43,21 +45,21 @@ class SpyStorage(FileStorage):
         if call in self.failures:
             raise self.failures[call]
 
-    def survey(self, prefix: str | None = None) -> dict[str, bytes | None]:
+    def list_with_metadata(self, prefix: str | None = None) -> dict[str, bytes | None]:
         self._note(f"list_datasets {prefix}")
-        return super().survey(prefix)
+        return super().list_with_metadata(prefix)
 
     def get_dataset_metadata(self, dataset_id: str) -> dict[str, Any]:
         self._note(f"get_dataset_metadata {dataset_id}")
         return super().get_dataset_metadata(dataset_id)
 
-    def fetch_dataset(self, dataset_id: str, folder: Path, like: Path | None = None) -> Path:
+    def unchanged(self, dataset_id: str) -> AbstractContextManager[None]:
         self._note(f"download_dataset {dataset_id}")
-        return super().fetch_dataset(dataset_id, folder, like)
+        return super().unchanged(dataset_id)
 
-    def upload_dataset(self, dataset_id: str, *, root: Any = None, force: bool = False) -> None:
-        self._note(f"upload_dataset {dataset_id}")
-        super().upload_dataset(dataset_id, root=root, force=force)
+    def send_snapshot(self, snapshot: UploadSnapshot, advance: Advance, *, force: bool) -> None:
+        self._note(f"upload_dataset {snapshot.dataset_id}")
+        super().send_snapshot(snapshot, advance, force=force)
 
     @classmethod
     def downloads(cls) -> list[str]:

@@ -26,8 +26,8 @@ import h5py
 import numpy as np
 
 import minari
-from minari.cli.convert import convert, repack
-from minari.cli.listing import combine, list_datasets
+from minari.cli.changing import combine, convert, repack
+from minari.cli.listing import list_datasets
 from minari.cli.sharing import download, upload
 from minari.cli.show import show_dataset
 

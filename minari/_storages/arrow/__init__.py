@@ -1,1 +1,1 @@
-"""The Arrow and Parquet formats: a directory of files for each episode."""
+"""Storage backends for Arrow and Parquet: a directory of files for each episode."""

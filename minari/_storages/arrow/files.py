@@ -1,26 +1,25 @@
-"""The files of the tables: Arrow's own, and Parquet.
+"""Table files of Arrow and of Parquet.
 
-An Arrow file is one record batch, and compressed as a whole or not at all. A Parquet file is one row
-group, whose columns are compressed one by one; a page holds up to 64 MB, since frames are compressed
-best together with those before and after them. Numbers are stored as they are, without dictionaries,
-but for frames: Parquet has no type of eight bits and would spend 32 on each value.
+An Arrow file is one record batch, of which either all buffers are compressed or none is. A Parquet file
+is one row group, whose columns are compressed one by one; a page holds up to 64 MB, since frames
+compress best together with their neighbors. Numbers are stored as they are, without dictionaries,
+except frames: Parquet has no 8-bit type and would spend 32 bits on each value.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from minari._base.files import FilesBeneath
 from minari._base.json_text import shortened
 from minari._model.compression import Codec
+from minari._storages.arrow.library import Array, DataType, Field, Schema, Table, pa, pq
 from minari._storages.arrow.limits import RowCountError
 from minari._storages.arrow.messages import MESSAGES, check_messages, check_schema_message
 from minari._storages.arrow.pages import check_footer, check_levels
@@ -28,15 +27,15 @@ from minari.errors import DatasetCorruptError
 
 
 # Smaller files are read, which is faster, and a process may only have so many maps. Windows has no path for
-# a descriptor, and does not let a file be replaced that is mapped.
+# a descriptor, and does not let a mapped file be replaced.
 _MAPPED_FROM: Final = 2**18
-_DESCRIPTORS: Final = Path("/dev/fd")  # where a file that is open has a path
+_DESCRIPTORS: Final = Path("/dev/fd")  # has paths of open files
 _CAN_MAP: Final = _DESCRIPTORS.is_dir()
 _CAN_READ_INTO: Final = hasattr(os, "readv")
 
 _PAGE = 2**26
 _MOST_ROWS = 2**31 - 1  # of a row group
-_FRAME_VALUES = 1024  # a step, from which on a dictionary of bytes is worth while
+_FRAME_VALUES = 1024  # a step, from which on a dictionary of bytes pays
 _LONGEST_TEXT: Final = 2**24  # of the footer of a Parquet file; the schema as Arrow has it is one
 _LONGEST_LIST: Final = 2**17
 _BITS = {"BOOLEAN": 1, "INT32": 32, "INT64": 64, "FLOAT": 32, "DOUBLE": 64}
@@ -51,50 +50,65 @@ _TYPES: Final = frozenset(
         *(pa.struct([]), pa.list_(pa.null()), pa.large_list(pa.null()), pa.list_(pa.null(), 1)),
     )
 )
-#: What goes wrong where the bytes of a file are not those of a table.
+#: Errors about bytes that are not those of a table.
 _DAMAGE: Final = (pa.ArrowException, OSError, ValueError, TypeError, ArithmeticError, MemoryError, RecursionError)
 
-#: Where values begin in a file, and their type there where it is another than in the table.
+#: The offset of values in a file, and their type there if it differs from that in the table.
 Place: TypeAlias = tuple[int, np.dtype[Any] | None]
 
 
-@dataclass(frozen=True, slots=True)
-class TableFiles:
-    """How the tables of a format are read and written.
+class TableFiles(ABC):
+    """The table files of a format.
 
     Attributes:
         name: of the file of an episode.
-        decode: the bytes of a file as a table of that many rows, or of any number.
-        decode_schema: the schema of that table, without the table.
-        encode: a table as the bytes of a file, each leaf with its codec.
-        places: where in the bytes the values of leaves begin that are all numbers; None where that
-            cannot be said.
         is_compressed_whole: whether all leaves have the same codec, the first that is given.
     """
 
-    name: str
-    decode: Callable[..., Any]
-    decode_schema: Callable[[Any], Any]
-    encode: Callable[[Any, Sequence[Codec | None]], Any]
-    places: Callable[[Any, Sequence[Any]], list[Place] | None]
-    is_compressed_whole: bool
+    name: ClassVar[str]
+    is_compressed_whole: ClassVar[bool]
 
-    def table(self, data: Any, path: str, rows: int) -> Any:
-        """The table in the bytes of a file, checked in full.
+    @abstractmethod
+    def decode(self, data: Any, rows: int | None = None) -> Table:
+        """Return the table in the bytes of a file.
+
+        Args:
+            data: the bytes.
+            rows: the number of rows that the table must have; None if that is not known.
+
+        Raises:
+            RowCountError: it has another number of rows.
+            Exception: of any kind that pyarrow raises, or a ``ValueError``: the bytes are not a table.
+        """
+
+    @abstractmethod
+    def decode_schema(self, data: Any) -> Schema:
+        """Return the schema of that table only."""
+
+    @abstractmethod
+    def encode(self, table: Table, codecs: Sequence[Codec | None]) -> Any:
+        """Return the bytes of a file with a table, each leaf with its codec."""
+
+    @abstractmethod
+    def places(self, data: Any, arrays: Sequence[Array]) -> list[Place] | None:
+        """Return the places of the values of numeric leaves, None if they are not stored as they are."""
+
+    def table(self, data: Any, path: str, rows: int) -> Table:
+        """Return the table in the bytes of a file, validated in full.
 
         Args:
             data: the bytes.
             path: of the file, for messages.
-            rows: how many the table must have.
+            rows: the number that the table must have.
 
         Raises:
-            DatasetCorruptError: they are those of no table, of one with another number of rows, or would
+            DatasetCorruptError: the bytes are not a table, or one with another number of rows, or would
                 take far more memory than the file has bytes.
         """
         try:
             table = self.decode(data, rows)
             check_types(table.schema)
-            table.validate(full=True)  # offsets are followed, and text is UTF-8
+            table.validate(full=True)  # follows offsets and checks that text is UTF-8
         except RowCountError as error:
             raise DatasetCorruptError(
                 f"The table in {path} has {error.found} rows, expected {rows} for the {rows - 1} steps that "
@@ -104,8 +118,8 @@ class TableFiles:
             raise damaged(path, error) from error
         return table
 
-    def schema(self, data: Any, path: str) -> Any:
-        """The schema of the table in the bytes of a file; raises as :meth:`table` does."""
+    def schema(self, data: Any, path: str) -> Schema:
+        """Return the schema of the table in the bytes of a file; raises as :meth:`table` does."""
         try:
             schema = self.decode_schema(data)
             check_types(schema)
@@ -115,10 +129,10 @@ class TableFiles:
 
 
 def read_part(files: FilesBeneath, name: str) -> Any:
-    """The bytes of a file as an array of bytes, which nobody else has.
+    """Return the content of a file as an array of bytes that belongs to the caller.
 
     Raises:
-        DatasetCorruptError: the file is missing, cannot be read, or leads out of the directory.
+        DatasetCorruptError: the file is missing, cannot be read, or is outside the directory.
     """
     try:
         descriptor, size = files.open_sized(name)
@@ -131,13 +145,13 @@ def read_part(files: FilesBeneath, name: str) -> Any:
 
 
 def view_part(files: FilesBeneath, name: str) -> Any:
-    """The same as a view of a map of the file, where it is not small; not to be written to."""
+    """Return the same, as a read-only view of a map of the file unless it is small."""
     try:
         descriptor, size = files.open_sized(name)
         try:
             if size < _MAPPED_FROM or not _CAN_MAP:
                 return _content(descriptor, size)
-            with pa.memory_map(str(_DESCRIPTORS / str(descriptor))) as memory:  # which needs no descriptor
+            with pa.memory_map(str(_DESCRIPTORS / str(descriptor))) as memory:  # needs no descriptor
                 return np.frombuffer(memory.read_buffer(size), np.uint8)
         finally:
             os.close(descriptor)
@@ -148,7 +162,7 @@ def view_part(files: FilesBeneath, name: str) -> Any:
 def _content(descriptor: int, size: int) -> Any:
     data: Any = np.empty(size, np.uint8)
     done = _read_into(descriptor, data)
-    while done < size:  # the system may give less than it is asked for
+    while done < size:  # the system may return less than requested
         count = _read_into(descriptor, data[done:])
         if not count:
             raise OSError("it becomes shorter while it is read")
@@ -172,23 +186,23 @@ def _unreadable(files: FilesBeneath, name: str, error: Exception) -> DatasetCorr
 
 
 def has_codec(name: str) -> bool:
-    """Whether the library of both formats was built with a codec."""
+    """Return whether pyarrow was built with a codec."""
     return bool(pa.Codec.is_available(name))
 
 
 def damaged(path: str, error: Exception) -> DatasetCorruptError:
-    """That a file is no table."""
+    """Return the error about a file that is not a table."""
     return DatasetCorruptError(
         f"{path} cannot be read ({error}); it is cut off, damaged or another kind of file, so copy or "
         f"download it again."
     )
 
 
-def check_types(schema: Any) -> None:
-    """Check that the types of a schema are among those that datasets have.
+def check_types(schema: Schema) -> None:
+    """Check that a schema has only types that datasets have.
 
     Raises:
-        ValueError: there is another one.
+        ValueError: it has another one.
     """
     types = [field.type for field in schema]
     while types:
@@ -198,34 +212,104 @@ def check_types(schema: Any) -> None:
         types += [found.field(i).type for i in range(found.num_fields)]
 
 
-def _decode_arrow(data: Any, rows: int | None = None) -> Any:
-    check_messages(data, rows)
-    return pa.ipc.open_stream(pa.py_buffer(data).slice(MESSAGES)).read_all()
+class ArrowFiles(TableFiles):
+    """Arrow's own files."""
+
+    name = "part-0.arrow"
+    is_compressed_whole = True
+
+    def decode(self, data: Any, rows: int | None = None) -> Table:
+        check_messages(data, rows)
+        return pa.ipc.open_stream(pa.py_buffer(data).slice(MESSAGES)).read_all()
+
+    def decode_schema(self, data: Any) -> Schema:
+        check_schema_message(data)
+        return pa.ipc.open_stream(pa.py_buffer(data).slice(MESSAGES)).schema
+
+    def encode(self, table: Table, codecs: Sequence[Codec | None]) -> Any:
+        codec = next(filter(None, codecs), None)
+        compression = None if codec is None else pa.Codec(codec.name, compression_level=codec.level)
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_file(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as writer:
+            writer.write_table(table)
+        return sink.getvalue()
+
+    def places(self, data: Any, arrays: Sequence[Array]) -> list[Place] | None:
+        start = pa.py_buffer(data).address
+        if any(array.offset for array in arrays):
+            return None
+        return [(array.buffers()[-1].address - start, None) for array in arrays]
 
 
-def _decode_arrow_schema(data: Any) -> Any:
-    check_schema_message(data)
-    return pa.ipc.open_stream(pa.py_buffer(data).slice(MESSAGES)).schema
+class ParquetFiles(TableFiles):
+    """Parquet files."""
 
+    name = "part-0.parquet"
+    is_compressed_whole = False
 
-def _encode_arrow(table: Any, codecs: Sequence[Codec | None]) -> Any:
-    codec = next(filter(None, codecs), None)
-    compression = None if codec is None else pa.Codec(codec.name, compression_level=codec.level)
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as writer:
-        writer.write_table(table)
-    return sink.getvalue()
+    def decode(self, data: Any, rows: int | None = None) -> Table:
+        footer = check_footer(data, rows)
+        with _open_parquet(data) as file:
+            check_types(file.schema_arrow)
+            columns = map(file.schema.column, range(len(file.schema)))
+            check_levels(footer, [(column.max_repetition_level, column.max_definition_level) for column in columns])
+            return file.read(use_threads=False)  # threads only help where several columns are big
 
+    def decode_schema(self, data: Any) -> Schema:
+        check_footer(data)
+        with _open_parquet(data) as file:
+            return file.schema_arrow
 
-def _places_in_arrow(data: Any, arrays: Sequence[Any]) -> list[Place] | None:
-    start = pa.py_buffer(data).address
-    if any(array.offset for array in arrays):
-        return None
-    return [(array.buffers()[-1].address - start, None) for array in arrays]
+    def encode(self, table: Table, codecs: Sequence[Codec | None]) -> Any:
+        compression, levels, with_dictionary = {}, {}, []
+        for (name, element, size), codec in zip(_parquet_columns(table.schema), codecs, strict=True):
+            is_text = pa.types.is_string(element) or pa.types.is_large_string(element)
+            if is_text or (pa.types.is_uint8(element) and size >= _FRAME_VALUES):
+                with_dictionary.append(name)
+            compression[name] = "NONE" if codec is None else codec.name.upper()
+            if codec is not None and codec.level is not None:
+                levels[name] = codec.level
+        sink = pa.BufferOutputStream()
+        pq.write_table(
+            table,
+            sink,
+            compression=compression,
+            compression_level=levels or None,
+            use_dictionary=with_dictionary or False,
+            write_statistics=False,
+            data_page_size=_PAGE,
+            row_group_size=_MOST_ROWS,
+            # A file that is not compressed is made and read by a template, and its checksums are beside it.
+            write_page_checksum=any(codecs),
+        )
+        return sink.getvalue()
+
+    def places(self, data: Any, arrays: Sequence[Array]) -> list[Place] | None:
+        with _open_parquet(data) as file:
+            metadata = file.metadata
+        if metadata.num_row_groups != 1 or metadata.num_columns != len(arrays):
+            return None
+        group = metadata.row_group(0)
+        places: list[Place] = []
+        for number, array in enumerate(arrays):
+            column = group.column(number)
+            values = array.values if pa.types.is_fixed_size_list(array.type) else array
+            is_plain = "PLAIN" in column.encodings and {*column.encodings} <= {"PLAIN", "RLE"}  # (RLE is for levels)
+            bits = _BITS.get(column.physical_type)
+            is_widened = pa.types.is_integer(values.type) and values.type.bit_width < 32 and bits == 32
+            if column.compression != "UNCOMPRESSED" or column.has_dictionary_page or not is_plain:
+                return None
+            if bits is None or (bits != values.type.bit_width and not is_widened):
+                return None
+            # A page is its header, the levels and then the values; in a column of several pages, other values are
+            # found here than the table has, and no template is made.
+            end = column.data_page_offset + column.total_compressed_size
+            places.append((end - -(-len(values) * bits // 8), np.dtype(np.int32) if is_widened else None))
+        return places
 
 
 def _open_parquet(data: Any) -> Any:
-    """The file, of which the footer was checked."""
+    """Open a file whose footer has been checked."""
     return pq.ParquetFile(
         pa.BufferReader(pa.py_buffer(data)),
         page_checksum_verification=True,
@@ -234,48 +318,8 @@ def _open_parquet(data: Any) -> Any:
     )
 
 
-def _decode_parquet(data: Any, rows: int | None = None) -> Any:
-    footer = check_footer(data, rows)
-    with _open_parquet(data) as file:
-        check_types(file.schema_arrow)
-        columns = map(file.schema.column, range(len(file.schema)))
-        check_levels(footer, [(column.max_repetition_level, column.max_definition_level) for column in columns])
-        return file.read(use_threads=False)  # threads only help where several columns are big
-
-
-def _decode_parquet_schema(data: Any) -> Any:
-    check_footer(data)
-    with _open_parquet(data) as file:
-        return file.schema_arrow
-
-
-def _encode_parquet(table: Any, codecs: Sequence[Codec | None]) -> Any:
-    compression, levels, with_dictionary = {}, {}, []
-    for (name, element, size), codec in zip(_parquet_columns(table.schema), codecs, strict=True):
-        is_text = pa.types.is_string(element) or pa.types.is_large_string(element)
-        if is_text or (pa.types.is_uint8(element) and size >= _FRAME_VALUES):
-            with_dictionary.append(name)
-        compression[name] = "NONE" if codec is None else codec.name.upper()
-        if codec is not None and codec.level is not None:
-            levels[name] = codec.level
-    sink = pa.BufferOutputStream()
-    pq.write_table(
-        table,
-        sink,
-        compression=compression,
-        compression_level=levels or None,
-        use_dictionary=with_dictionary or False,
-        write_statistics=False,
-        data_page_size=_PAGE,
-        row_group_size=_MOST_ROWS,
-        # A file that is not compressed is made and read through a mould, and its checksums are beside it.
-        write_page_checksum=any(codecs),
-    )
-    return sink.getvalue()
-
-
-def _parquet_columns(fields: Iterable[Any], prefix: str = "") -> Iterator[tuple[str, Any, int]]:
-    """The columns of a schema as Parquet calls them, with the type of an element and the elements of a row."""
+def _parquet_columns(fields: Iterable[Field], prefix: str = "") -> Iterator[tuple[str, DataType, int]]:
+    """Yield the name of each Parquet column of a schema, the type of an element, and the elements of a row."""
     for field in fields:
         name, element, size = f"{prefix}{field.name}", field.type, 1
         if pa.types.is_struct(element):
@@ -287,38 +331,5 @@ def _parquet_columns(fields: Iterable[Any], prefix: str = "") -> Iterator[tuple[
         yield name, element, size
 
 
-def _places_in_parquet(data: Any, arrays: Sequence[Any]) -> list[Place] | None:
-    with _open_parquet(data) as file:
-        metadata = file.metadata
-    if metadata.num_row_groups != 1 or metadata.num_columns != len(arrays):
-        return None
-    group = metadata.row_group(0)
-    places: list[Place] = []
-    for number, array in enumerate(arrays):
-        column = group.column(number)
-        values = array.values if pa.types.is_fixed_size_list(array.type) else array
-        is_plain = "PLAIN" in column.encodings and {*column.encodings} <= {"PLAIN", "RLE"}  # (RLE is for levels)
-        bits = _BITS.get(column.physical_type)
-        is_widened = pa.types.is_integer(values.type) and values.type.bit_width < 32 and bits == 32
-        if column.compression != "UNCOMPRESSED" or column.has_dictionary_page or not is_plain:
-            return None
-        if bits is None or (bits != values.type.bit_width and not is_widened):
-            return None
-        # A page is its header, the levels and then the values; where a column has several pages, what is
-        # found here is not what the table has.
-        end = column.data_page_offset + column.total_compressed_size
-        places.append((end - -(-len(values) * bits // 8), np.dtype(np.int32) if is_widened else None))
-    return places
-
-
-ARROW: Final = TableFiles(
-    "part-0.arrow", _decode_arrow, _decode_arrow_schema, _encode_arrow, _places_in_arrow, is_compressed_whole=True
-)
-PARQUET: Final = TableFiles(
-    "part-0.parquet",
-    _decode_parquet,
-    _decode_parquet_schema,
-    _encode_parquet,
-    _places_in_parquet,
-    is_compressed_whole=False,
-)
+ARROW: Final = ArrowFiles()
+PARQUET: Final = ParquetFiles()

@@ -1,4 +1,4 @@
-"""What a file of a table may claim, compared with the bytes that it has."""
+"""Limits on the claims of a table file, by the bytes that it has."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Final
 from minari.errors import DatasetCorruptError
 
 
-#: No more than this is decompressed at once, whatever a file claims: zstd makes 32,768 bytes of one at most, and
-#: a table of constants takes next to nothing in Parquet.
+#: A file may claim to expand to this many bytes for each of its own: zstd makes 32,768 bytes of one at most.
+#: A table of constants takes next to nothing in Parquet, so that some bytes are always allowed.
 _MOST_PER_BYTE: Final = 2**15
 _ALWAYS: Final = 2**28
 
 
 class RowCountError(DatasetCorruptError):
-    """A table has another number of rows than its episode.
+    """A table has a different number of rows than its episode.
 
     Args:
-        found: the number of its rows.
+        found: number of its rows.
     """
 
     def __init__(self, found: int) -> None:
@@ -29,7 +29,7 @@ def check_expansion(claimed: int, size: int) -> None:
     """Check the number of bytes that a file claims to expand to.
 
     Raises:
-        ValueError: no real data expand so much.
+        ValueError: no recorded data expands so much.
     """
     if claimed > _ALWAYS + _MOST_PER_BYTE * size:
         raise ValueError(f"its {size:,} bytes claim to expand to {claimed:,}, which no recorded values do")
@@ -39,7 +39,7 @@ def check_rows(found: int, rows: int | None) -> None:
     """Check the number of rows that a file claims to have.
 
     Raises:
-        RowCountError: it is another than that of the episode.
+        RowCountError: it is not that of the episode.
     """
     if rows is not None and found != rows:
         raise RowCountError(found)

@@ -1,9 +1,10 @@
-"""The messages of an Arrow file, looked at before pyarrow decodes them.
+"""Checks of the messages of an Arrow file, before pyarrow decodes them.
 
 A file is a sequence of messages between two magic words: the schema, then the record batches. A message
 is a FlatBuffers table (https://flatbuffers.dev/internals), which says how long the body is that
-follows. What pyarrow would trust is checked here: how many fields a schema has and how deep they are
-nested, how many rows there are, and to how many bytes compressed buffers claim to expand.
+follows. pyarrow trusts the claims that are checked here: the number and the depth of the fields of a
+schema, dictionaries and extension types, the number of rows, and the size to which compressed buffers
+expand, for which it allocates memory before it decompresses them.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from minari._storages.arrow.limits import check_expansion, check_rows
 
 
 _MAGIC: Final = b"ARROW1"
-MESSAGES: Final = 8  # where they begin, after the magic word and its padding
+MESSAGES: Final = 8  # offset of the first message, after the magic word and its padding
 _END: Final = 4 + len(_MAGIC)  # the length of the footer, and the magic word again
 _CONTINUATION: Final = 0xFFFFFFFF
 _SCHEMA, _RECORD_BATCH = 1, 3
 _MOST_FIELDS: Final = 20_000
 _DEEPEST: Final = 48
-_LONGEST_KNOWN: Final = 2**16  # bytes of a schema that is remembered
+_LONGEST_KNOWN: Final = 2**16  # bytes of a schema that is cached
 _EXTENSION: Final = b"ARROW:extension:"
 
 
@@ -31,21 +32,21 @@ def check_schema_message(data: Any) -> None:
     """Check the first message of an Arrow file, which is its schema.
 
     Raises:
-        ValueError: the file is cut off or damaged, or has a schema that no dataset has.
+        ValueError: the file is truncated or damaged, or has a schema that no dataset has.
     """
     _check_schema(_Messages(data))
 
 
 def check_messages(data: Any, rows: int | None) -> None:
-    """Check the messages of an Arrow file, before anything in them is believed.
+    """Check the messages of an Arrow file.
 
     Args:
         data: the bytes of the file.
-        rows: how many rows the table must have; None where that is not known.
+        rows: the number of rows that the table must have; None if that is not known.
 
     Raises:
-        ValueError: as :func:`check_schema_message` does, or the table has another number of rows, or the
-            file would take far more memory than it has bytes.
+        ValueError: as for :func:`check_schema_message`, or the table has another number of rows, or the file
+            would expand to far more memory than it has bytes.
     """
     messages = _Messages(data)
     _check_schema(messages)
@@ -61,7 +62,7 @@ def check_messages(data: Any, rows: int | None) -> None:
 
 
 class _Messages:
-    """The messages of a file, one after the other."""
+    """The messages of a file, in order."""
 
     def __init__(self, data: Any) -> None:
         self._view = memoryview(data).cast("B")
@@ -72,7 +73,7 @@ class _Messages:
             raise ValueError("it does not begin and end as an Arrow file does")
 
     def next(self) -> tuple[int, _Table, memoryview] | None:
-        """The type of a message, its header and its body; None after the last one."""
+        """Return the type of the next message, its header and its body; None after the last one."""
         metadata = self.next_metadata()
         if metadata is None:
             return None
@@ -80,7 +81,7 @@ class _Messages:
         return message.number(1, "B"), message.table(2), self.skip_body(message.number(3, "q"))
 
     def next_metadata(self) -> memoryview | None:
-        """What lies before the body of a message, which is to be skipped; None after the last one."""
+        """Return the bytes before the body of the next message, which must be skipped; None after the last one."""
         continuation, length = _at(self._view, "<I", self._place), _at(self._view, "<i", self._place + 4)
         if continuation != _CONTINUATION or length < 0:
             raise ValueError(f"no message begins at byte {self._place:,}")
@@ -91,7 +92,7 @@ class _Messages:
         return self._view[start : self._place]
 
     def skip_body(self, size: int) -> memoryview:
-        """The body of the message, after which the next one begins."""
+        """Return the body of the message, after which the next one begins."""
         start = self._place
         if not 0 <= size <= self.size - start:
             raise ValueError(f"a message claims {size:,} bytes, which the file does not have")
@@ -117,7 +118,7 @@ def _check_schema_metadata(metadata: bytes) -> int:
     return message.number(3, "q")
 
 
-#: The files of a dataset begin with the same bytes; what is refused is not remembered.
+#: The files of a dataset begin with the same bytes; refusals are not remembered.
 _check_known: Final = lru_cache(maxsize=64)(_check_schema_metadata)
 
 
@@ -137,9 +138,9 @@ def _check_fields(schema: _Table) -> None:
 
 
 def _expanded_size(batch: _Table, body: memoryview) -> int:
-    """To how many bytes the buffers of a record batch claim to expand."""
+    """Return the size to which the buffers of a record batch claim to expand."""
     if not batch.has(3):
-        return 0  # not compressed: the buffers are parts of the body
+        return 0  # uncompressed buffers are parts of the body
     total = 0
     for offset, length in batch.pairs(2):
         if length:
@@ -151,7 +152,7 @@ def _expanded_size(batch: _Table, body: memoryview) -> int:
 
 
 class _Table:
-    """A table of FlatBuffers: fields by their number, each of which may be absent."""
+    """A FlatBuffers table: fields by their number, each of which may be missing."""
 
     __slots__ = ("_data", "_fields", "_place", "_size")
 
@@ -198,7 +199,7 @@ class _Table:
         return None if place is None else place + _at(self._data, "<I", place)
 
     def _vector(self, number: int, size: int) -> tuple[int, int]:
-        """Where the elements of a vector begin, and how many there are."""
+        """Return the place of the elements of a vector, and their number."""
         place = self._target(number)
         if place is None:
             return 0, 0

@@ -1,15 +1,15 @@
-"""The metadata of an episode as JSON, ``metadata.json`` beside its table; see :mod:`json_metadata`.
+"""Metadata and checksums of an episode <-> ``metadata.json`` beside its table; see :mod:`json_metadata`.
 
 >>> import numpy as np
 >>> to_json(0, 9, {"seed": 3, "options": {"start": np.float32([0.5, 1.0])}})
 '{"id": 0, "total_steps": 9, "seed": 3, "options": {"start": [0.5, 1.0]}, "_dtypes": {"options": \
 {"start": ["float32", [2]]}}}'
 
-The checksums of the episode follow under the key ``_checksums``, which other programs keep and do not
-look at: of the bytes of the file, of each column, and of the text of the metadata up to there. They are
-written without spaces. Another program that changes the metadata writes them with spaces, as JSON usually
-is, and the checksum of the text no longer counts. Where the table is another program's as well, it has
-another number of rows than the checksums speak of, and none of them counts.
+The checksums of the episode follow under the key ``_checksums``, which other programs ignore and keep: of
+the bytes of the file, of each column, and of the text of the metadata up to there. They are written
+without spaces. Another program that changes the metadata writes them with spaces, as is usual in JSON, and
+the checksum of the text no longer counts. If it has written the table too, that has another number of
+rows than the checksums say, and none of them counts.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class Checksums:
     """The checksums of an episode.
 
     Attributes:
-        rows: of its table.
-        file: of the bytes of the file.
-        columns: of each column, by its name.
+        rows: number of rows of its table.
+        file: checksum of the bytes of the file.
+        columns: checksum of each column, by its name.
     """
 
     rows: int
@@ -57,7 +57,7 @@ class Checksums:
 
     @staticmethod
     def of(total_steps: int, data: Any, columns: Columns) -> Checksums:
-        """The checksums of an episode, the bytes of its file and its columns."""
+        """Make the checksums of an episode from the bytes of its file and its columns."""
         found = {column_name(path): _checksum(column) for path, column in columns.items()}
         return Checksums(total_steps + 1, _digest(data), found)
 
@@ -65,7 +65,7 @@ class Checksums:
         """Compare the bytes of a file with their checksum.
 
         Raises:
-            ChecksumError: they are not those that were written.
+            ChecksumError: they differ from those written.
         """
         if _digest(data) != self.file:
             raise _not_as_written(f"The bytes of {path}", path)
@@ -74,7 +74,7 @@ class Checksums:
         """Compare the columns of an episode with their checksums.
 
         Raises:
-            ChecksumError: one is not as it was written, is missing, or was not there.
+            ChecksumError: a column was changed, added or removed.
         """
         names = {column_name(column): column for column in columns}
         for name in sorted(names.keys() | self.columns.keys()):
@@ -84,21 +84,21 @@ class Checksums:
 
 @lru_cache(maxsize=4096)
 def column_name(path: Path) -> str:
-    """A name for a column that no other one has: its path as a JSON pointer (RFC 6901)."""
+    """Return a unique name for a column: its path as a JSON pointer (RFC 6901)."""
     return "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in path)
 
 
 def to_json(index: int, total_steps: int, metadata: Mapping[str, Any], checksums: Checksums | None = None) -> str:
-    """The text of the metadata of an episode.
+    """Return the text of the metadata of an episode.
 
     Args:
         index: the number of the episode.
         total_steps: the number of its steps.
-        metadata: whatever else there is; ``id`` and ``total_steps`` in it are passed over.
+        metadata: everything else; ``id`` and ``total_steps`` in it are ignored.
         checksums: of the episode.
 
     Raises:
-        MetadataError: a value that cannot be stored.
+        MetadataError: a value cannot be stored.
     """
     others = {key: value for key, value in metadata.items() if key not in ("id", "total_steps")}
     if _CHECKSUMS in others:
@@ -113,16 +113,16 @@ def to_json(index: int, total_steps: int, metadata: Mapping[str, Any], checksums
 
 
 def read(files: FilesBeneath, name: str, *, verify: bool = False) -> tuple[dict[str, Any], Checksums | None]:
-    """The metadata in a file, with ``id`` and ``total_steps``, and the checksums of the episode if it has any.
+    """Read the metadata in a file, with ``id`` and ``total_steps``, and the checksums of the episode, if any.
 
     Args:
-        files: among which it is.
+        files: of the dataset.
         name: of the file.
         verify: compare the text with its checksum.
 
     Raises:
         DatasetCorruptError: the file is missing or damaged.
-        ChecksumError: the text is not the one that was written.
+        ChecksumError: the text differs from the one written.
     """
     path = f"{files.path}/{name}"
     try:
@@ -148,7 +148,7 @@ def read(files: FilesBeneath, name: str, *, verify: bool = False) -> tuple[dict[
 
 
 def _checksums(values: Any, total_steps: int) -> Checksums | None:
-    """The checksums, unless they are of another table."""
+    """Return the checksums, unless they are of another table."""
     if not isinstance(values, dict) or values.get("rows") != total_steps + 1:
         return None
     columns, file = values.get("columns"), values.get("file")
@@ -164,7 +164,7 @@ def _check_text(text: bytes, path: str) -> None:
 
 
 def _checksum(column: Column) -> int:
-    """The checksum of a column as it is read: one may be stored as a wider type, which makes all NaNs quiet ones."""
+    """Return the checksum of a column as it is read: storing it as a wider type makes all NaNs quiet ones."""
     if column.dtype.kind == "f" and column.dtype.itemsize < 8:
         with np.errstate(all="ignore"):
             if np.isnan(column.sum()):

@@ -1,9 +1,9 @@
-"""The footer and the pages of a Parquet file, looked at before pyarrow decodes them.
+"""Checks of the footer and the pages of a Parquet file, before pyarrow decodes them.
 
-Both are structures in Thrift's compact protocol. The footer says where the pages of a column lie and how
-many values they have; each page begins with a header, which says how many of them it has and to how many
-bytes it expands. pyarrow makes room for what they say, and ends the program where some of it disagrees,
-so they are read and compared here.
+Both are structures in Thrift's compact protocol. The footer gives the places of the pages of a column and
+the number of their values; each page begins with a header, which gives the number of its values and the
+size to which it expands. pyarrow allocates memory by these claims, and aborts the process if some of them
+disagree, so they are read and compared here.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from minari._storages.arrow.limits import check_expansion, check_rows
 _LARGEST_FOOTER: Final = 2**22
 _MAGIC: Final = b"PAR1"
 _BYTES_OF_VALUE: Final = 8  # at most, unless it is text, which the pages have
-# What is found wherever the schema as Arrow has it, which a footer holds in base 64, names an extension type.
+# Found wherever Arrow's schema, which a footer holds in base 64, names an extension type.
 _EXTENSIONS: Final = tuple(
     base64.b64encode(b"_" * shift + b"ARROW:extension:name")[4 if shift else 0 : -4] for shift in range(3)
 )
 
-# The fields that are looked at, by their numbers: of the footer, of a row group, of a column chunk,
+# The fields that are checked, by their numbers: of the footer, of a row group, of a column chunk,
 _ROWS, _GROUPS = 3, 4
 _CHUNKS, _GROUP_ROWS = 1, 3
 _CHUNK = 3
 _VALUES, _SIZE, _DATA_PAGE, _DICTIONARY_PAGE = 5, 7, 9, 11
-# of the size statistics of a chunk: how many values there are of each level,
+# of the size statistics of a chunk: the number of values of each level,
 _STATISTICS, _HISTOGRAMS = 16, (2, 3)
 # and of the header of a page.
 _PAGE_EXPANDED, _PAGE_SIZE, _PAGE_HEADERS, _PAGE_VALUES = 2, 3, (5, 8), 1
@@ -45,11 +45,11 @@ def check_footer(data: Any, rows: int | None = None) -> dict[int, Any]:
 
     Args:
         data: the bytes of the file.
-        rows: how many the table must have; None where that is not known.
+        rows: the number that the table must have; None if that is not known.
 
     Raises:
-        ValueError: the file is damaged, has another number of rows, names an extension type, or would take
-            far more memory than it has bytes.
+        ValueError: the file is damaged, has another number of rows, names an extension type, or would expand
+            to far more memory than it has bytes.
     """
     view = memoryview(data).cast("B")
     footer = _footer(view)
@@ -69,11 +69,11 @@ def check_footer(data: Any, rows: int | None = None) -> dict[int, Any]:
 
 
 def check_levels(footer: dict[int, Any], levels: list[tuple[int, int]]) -> None:
-    """Check the columns of a Parquet file against its schema, before pyarrow looks at them.
+    """Check the columns of a Parquet file against its schema, before pyarrow reads them.
 
     Args:
-        footer: of the file.
-        levels: of each column, the highest level of repetition and of definition.
+        footer: the footer of the file.
+        levels: the highest level of repetition and of definition of each column.
 
     Raises:
         ValueError: a column has more or fewer values than rows, or statistics of other levels.
@@ -105,7 +105,7 @@ def _footer(view: memoryview) -> dict[int, Any]:
 
 
 def _expanded_size(view: memoryview, chunk: dict[int, Any]) -> int:
-    """The number of bytes that the pages of a column chunk claim, checked against the chunk."""
+    """Return the size that the pages of a column chunk claim, checked against the chunk."""
     start, expected = _integer(chunk, _DATA_PAGE), _integer(chunk, _VALUES)
     if _DICTIONARY_PAGE in chunk and 0 < _integer(chunk, _DICTIONARY_PAGE) < start:
         start = _integer(chunk, _DICTIONARY_PAGE)
@@ -127,7 +127,7 @@ def _expanded_size(view: memoryview, chunk: dict[int, Any]) -> int:
 
 
 def _integer(struct: Any, number: int) -> int:
-    """A field that is there, and a number of things."""
+    """Return a field that must be a number of things."""
     value = struct.get(number) if isinstance(struct, dict) else None
     if type(value) is not int or not 0 <= value < 2**63:
         raise ValueError("a number in its footer or in a page is missing or negative")
@@ -142,9 +142,9 @@ def _items(struct: dict[int, Any], number: int) -> list[dict[int, Any]]:
 
 
 def _read_struct(data: bytes | memoryview) -> tuple[dict[int, Any], int]:
-    """The struct that bytes begin with in Thrift's compact protocol, and where it ends.
+    """Return the struct at the beginning of bytes in Thrift's compact protocol, and the place of its end.
 
-    It is a dict by the number of the field, without its texts.
+    The struct is a dict by the number of the field, without its texts.
     """
     try:
         return _struct(data, 0, 0)
@@ -153,7 +153,7 @@ def _read_struct(data: bytes | memoryview) -> tuple[dict[int, Any], int]:
 
 
 def _struct(data: bytes | memoryview, place: int, depth: int) -> tuple[dict[int, Any], int]:
-    """The struct at a place, which is never negative, and the place behind it."""
+    """Return the struct at a place, which is never negative, and the place after it."""
     if depth > _DEEPEST:
         raise ValueError("its footer or a page is nested too deeply")
     fields: dict[int, Any] = {}
@@ -205,7 +205,7 @@ def _list(data: bytes | memoryview, place: int, depth: int) -> tuple[list[Any], 
 
 def _varint(data: bytes | memoryview, place: int) -> tuple[int, int]:
     value = data[place]
-    if value < 0x80:  # as most are
+    if value < 0x80:  # the most frequent case
         return value, place + 1
     value &= 0x7F
     for shift in range(7, 70, 7):

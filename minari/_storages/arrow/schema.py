@@ -1,19 +1,19 @@
-"""Episodes as Arrow tables: which column goes where, and as what.
+"""Layout of an episode as an Arrow table.
 
 The table of an episode of T steps has T+1 rows and the columns ``observations``, ``actions``,
-``rewards``, ``terminations``, ``truncations`` and, where there are any, ``infos``. What has T values is
-filled up with one more row. A ``Dict`` is a struct with its keys, a ``Tuple`` a struct with ``"0"``,
+``rewards``, ``terminations``, ``truncations`` and, where there are any, ``infos``. Columns with T values
+are padded with one more row. A ``Dict`` is a struct with its keys, a ``Tuple`` a struct with ``"0"``,
 ``"1"``, ...; a dict among the infos whose keys look like that carries the field metadata ``kind`` =
-``"dict"``. Numbers of one a step are plain, except that those of a ``Box`` without dimensions are
-lists of one; arrays are lists of fixed size, flattened.
+``"dict"``. A column with one number a step is plain, except that of a ``Box`` without dimensions, which
+is lists of one; arrays are lists of fixed size, flattened.
 
-Field metadata say what the Arrow type does not: ``shape``, that of one row, as ``"d1,d2"``, and
-``dtype``, the NumPy name of the type that the values had. So a column may be stored with the type
-that its neighbors have (a ``Discrete`` as int64, rewards as float64) wherever that holds every
-value. Complex numbers are stored as two real ones, in one more dimension.
+Field metadata says what the Arrow type does not: ``shape``, that of one row, as ``"d1,d2"``, and
+``dtype``, the NumPy name of the type of the values. So a column may be stored with the type that
+its neighbors have (a ``Discrete`` as int64, rewards as float64) if that holds every value. Complex
+numbers are stored as two real ones, in one more dimension.
 
-What has no row for each step (the elements of a ``Sequence``, arrays that change in shape), and
-arrays without elements, are in one more column, ``ragged``: a struct nested like the table itself.
+Columns without a row for each step (the elements of a ``Sequence``, arrays that change in shape) and
+arrays without elements are in one more column, ``ragged``: a struct nested like the table itself.
 Its fields are lists, of which the first row has the whole column and all others are empty. Arrays
 without elements are nulls there.
 """
@@ -26,10 +26,9 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute
 
 from minari._base.plain_values import numeric_dtype
+from minari._storages.arrow.library import Array, DataType, Field, Schema, Table, pa
 from minari._storages.arrow.templates import Values
 from minari.spaces import Column, Columns, EpisodeColumns, Leaf, Path, SpaceCodec
 from minari.spaces.codecs import DictCodec, TupleCodec
@@ -41,43 +40,38 @@ RAGGED: Final = "ragged"
 
 _WITH_FIRST_ROW = ("observations", "infos")  # T+1 rows
 _RAGGED_INFO = "_ragged_values"  # all elements of an info whose shape changes
-_MOST_ELEMENTS = 2**31 - 1  # of a list, and bytes of text, with Arrow's usual offsets
+_MOST_ELEMENTS = 2**31 - 1  # of a list, and bytes of text, with Arrow's default offsets
 
-#: NumPy's types of numbers by the id of Arrow's.
+#: NumPy numeric types by the id of the Arrow type.
 _DTYPES: Final = {
     pa.from_numpy_dtype(name).id: np.dtype(name)
     for name in ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
 }
 
-# The first conversions import `pyarrow.compute` and, where it is installed, pandas. Done here, that is part of the
-# import of this module, which a fork waits for (see `minari._base.lazy`); later, the child of a fork might hang.
-for _first in (np.zeros(1, np.bool_), [""]):
-    pa.array(_first).to_numpy(zero_copy_only=False)
-
-#: An Arrow array, and the metadata of its field.
-_Part: TypeAlias = tuple[Any, dict[str, str]]
+#: An array, and the metadata of its field.
+_Part: TypeAlias = tuple[Array, dict[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
 class StoredLeaf:
-    """An array of a table that is no struct.
+    """An array of a table that is not a struct.
 
     Attributes:
-        path: of the column that it holds.
-        metadata: of its field.
-        array: with all rows of the table.
+        path: path of its column.
+        metadata: metadata of its field.
+        array: array with all rows of the table.
     """
 
     path: Path
     metadata: dict[bytes, bytes]
-    array: Any
+    array: Array
 
 
 class TableLayout:
-    """Turns the columns of episodes into tables, and back.
+    """Columns of episodes <-> tables.
 
     Args:
-        codecs: of the spaces of the observations and of the actions.
+        codecs: codecs of the observation space and of the action space.
     """
 
     def __init__(self, codecs: Iterable[SpaceCodec]) -> None:
@@ -88,14 +82,13 @@ class TableLayout:
 
     # Columns into a table
 
-    def encode(self, episode: EpisodeColumns, like: Any = None) -> Any:
+    def encode(self, episode: EpisodeColumns, like: Schema = None) -> Table:
         """Make the table of an episode.
 
         Args:
             episode: the episode.
-            like: the schema of another episode of the dataset. The fields are put in its order, and
-                take its types where these hold the values, since other programs read the tables of
-                all episodes as one.
+            like: the schema of another episode of the dataset. The fields take its order, and its types
+                if these hold the values, since other programs read the tables of all episodes as one.
         """
         rows = episode.total_steps + 1
         tree: dict[str | int, Any] = {}
@@ -111,12 +104,12 @@ class TableLayout:
         return pa.Table.from_arrays([array for array, _ in parts], schema=pa.schema(_fields(names, parts)))
 
     def _has_rows(self, path: Path, column: Column, rows: int) -> bool:
-        """Whether a column has elements, and one row of them for each step."""
+        """Return whether a column has elements, and one row of them for each step."""
         is_ragged = path in self._elements or (path[0] == "infos" and path[-1] == _RAGGED_INFO)
         count = rows if path[0] in _WITH_FIRST_ROW else rows - 1
         return not is_ragged and len(column) == count and 0 not in column.shape[1:]
 
-    def _encode(self, place: Path, node: Any, rows: int, like: Any) -> _Part:
+    def _encode(self, place: Path, node: Any, rows: int, like: DataType) -> _Part:
         if not isinstance(node, dict):
             return _whole(node, rows) if place[0] == RAGGED else self._by_row(place, node, rows, like)
         names = sorted(node)
@@ -127,7 +120,7 @@ class TableLayout:
         is_ambiguous = isinstance(names[0], str) and _are_positions(names)
         return struct, {"kind": "dict"} if is_ambiguous else {}
 
-    def _by_row(self, path: Path, column: Column, rows: int, like: Any) -> _Part:
+    def _by_row(self, path: Path, column: Column, rows: int, like: DataType) -> _Part:
         missing = rows - len(column)
         if column.dtype == object:
             return _objects([*column, *[None] * missing]), {}
@@ -141,11 +134,11 @@ class TableLayout:
 
     # A table into columns
 
-    def leaves(self, table: Any) -> list[StoredLeaf]:
-        """The arrays of a table that are no structs, in the order in which the files have them.
+    def leaves(self, table: Table) -> list[StoredLeaf]:
+        """Return the arrays of a table that are not structs, in the order of the files.
 
         Raises:
-            ValueError: an array is in pieces that are too big for one, or a struct is missing where one is expected.
+            ValueError: an array is in pieces that are too big for one, or a struct is missing.
         """
         leaves: list[StoredLeaf] = []
         for field, chunks in zip(table.schema, table.columns, strict=True):
@@ -156,7 +149,7 @@ class TableLayout:
             leaves += self._leaves_below(place, field, array)
         return leaves
 
-    def _leaves_below(self, place: Path, field: Any, array: Any) -> Iterator[StoredLeaf]:
+    def _leaves_below(self, place: Path, field: Field, array: Array) -> Iterator[StoredLeaf]:
         if not pa.types.is_struct(array.type):
             yield StoredLeaf(self._paths.get(tuple(map(str, place)), place), field.metadata or {}, array)
             return
@@ -168,20 +161,20 @@ class TableLayout:
             yield from self._leaves_below((*place, name), child, array.field(i))
 
     def decode(self, leaves: Iterable[StoredLeaf]) -> dict[Path, Column]:
-        """The columns of an episode, as views of the table where its values are as they are stored.
+        """Return the columns of an episode, as views of the table if its values are stored as they are.
 
-        What is a view of a file is not writable; the memory of what is, nothing else refers to.
+        A view of a file is not writable; nothing else refers to the memory of a writable column.
 
         Args:
-            leaves: of a table that was checked in full.
+            leaves: of a table that has been validated in full.
 
         Raises:
-            ValueError, TypeError: the values do not have the shape or type that is expected.
+            ValueError, TypeError: the shape or type of the values is not the expected one.
         """
         columns: dict[Path, Column] = {}
         for leaf in leaves:
             array = leaf.array
-            if _is_list(array.type):
+            if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
                 array = array.flatten()
             elif leaf.path[0] not in _WITH_FIRST_ROW:
                 array = array.slice(0, len(array) - 1)
@@ -192,12 +185,12 @@ class TableLayout:
 def values_of(
     leaves: Sequence[StoredLeaf], columns: Columns, places: Sequence[tuple[int, np.dtype[Any] | None]]
 ) -> list[Values]:
-    """Where the values of leaves lie in a file, of which :func:`are_plain` is true.
+    """Return the places of the values of leaves for which :func:`are_plain` holds.
 
     Args:
         leaves: of the table.
-        columns: what they are.
-        places: where their values begin, and their type in the file where it is another than in the table.
+        columns: that they hold.
+        places: where their values begin, and their type in the file if it differs from that in the table.
     """
     values = []
     for leaf, (offset, stored) in zip(leaves, places, strict=True):
@@ -209,7 +202,7 @@ def values_of(
 
 
 def are_plain(leaves: Iterable[StoredLeaf], columns: Columns) -> bool:
-    """Whether every leaf is numbers, as many in each row, that NumPy has as Arrow has them."""
+    """Return whether every leaf has the same number of numbers in each row, of types that NumPy has too."""
     return all(
         _dtype_of(leaf.array.type) is not None and _base(columns[leaf.path].dtype) == columns[leaf.path].dtype
         for leaf in leaves
@@ -217,7 +210,7 @@ def are_plain(leaves: Iterable[StoredLeaf], columns: Columns) -> bool:
 
 
 def _paths_of_elements(codec: SpaceCodec) -> Iterator[Path]:
-    """The columns below a space whose values differ in size, but for those that count."""
+    """Yield the columns of the elements of spaces whose values differ in size."""
     if isinstance(codec, DictCodec | TupleCodec):
         parts: Iterable[SpaceCodec] = codec.codecs.values() if isinstance(codec, DictCodec) else codec.codecs
         for part in parts:
@@ -233,47 +226,47 @@ def _are_positions(names: list[Any]) -> bool:
     return bool(names) and set(names) == set(map(str, range(len(names))))
 
 
-def _child(like: Any, name: str | int) -> Any:
-    """The type of a field of a struct type, where there are such."""
+def _child(like: DataType, name: str | int) -> DataType:
+    """Return the type of a field of a struct type; None without either."""
     if like is None or not pa.types.is_struct(like):
         return None
     position = like.get_field_index(str(name))
     return None if position < 0 else like[position].type
 
 
-def _fields(names: Iterable[str | int], parts: Iterable[_Part]) -> list[Any]:
+def _fields(names: Iterable[str | int], parts: Iterable[_Part]) -> list[Field]:
     return [
         pa.field(str(name), array.type, metadata=metadata or None)
         for name, (array, metadata) in zip(names, parts, strict=True)
     ]
 
 
-# Types: those that values have, those that Arrow has, and those that other episodes have.
+# Types of values, of Arrow, and of other episodes.
 
 
 def _base(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """What Arrow can store of a NumPy type: the type itself, or one that it can be seen as several of."""
+    """Return a type that Arrow has: the NumPy type itself, or one that it can be viewed as several of."""
     if dtype.kind == "c" and dtype.itemsize <= 16:
         return np.dtype(f"f{dtype.itemsize // 2}")
-    return np.dtype(np.uint8) if dtype.itemsize > 8 else dtype  # extended precision, which differs by system
+    return np.dtype(np.uint8) if dtype.itemsize > 8 else dtype  # extended precision differs between systems
 
 
 def _usual_dtype(path: Path, leaf: Leaf | None) -> np.dtype[Any] | None:
-    """The type with which other programs store this column."""
+    """Return the type with which other programs store this column."""
     if leaf is not None:
         is_discrete = leaf.low is None and not leaf.shape and leaf.dtype.kind in "iu"
         return np.dtype(np.int64) if is_discrete else leaf.dtype
     return np.dtype(np.float64) if path == ("rewards",) else None
 
 
-def _dtype_of(arrow_type: Any) -> np.dtype[Any] | None:
+def _dtype_of(arrow_type: DataType) -> np.dtype[Any] | None:
     if arrow_type is not None and pa.types.is_fixed_size_list(arrow_type):
         arrow_type = arrow_type.value_type
     return None if arrow_type is None else _DTYPES.get(arrow_type.id)
 
 
 def _stored(column: Column, wanted: np.dtype[Any] | None) -> Column:
-    """The column with a type that Arrow has, if possible the one wanted."""
+    """Return the column with a type that Arrow has, if possible the one wanted."""
     column = np.ascontiguousarray(column, column.dtype.newbyteorder("="))
     base = _base(column.dtype)
     if base != column.dtype:
@@ -282,7 +275,7 @@ def _stored(column: Column, wanted: np.dtype[Any] | None) -> Column:
 
 
 def _holds(dtype: np.dtype[Any], column: Column) -> bool:
-    """Whether every value of the column has an equal one of that type."""
+    """Return whether a type holds every value of the column."""
     if column.dtype.kind in "iu" and dtype.kind in "iuf":
         most = 2 ** (np.finfo(dtype).nmant + 1) if dtype.kind == "f" else np.iinfo(dtype).max
         least = -most if dtype.kind == "f" else np.iinfo(dtype).min
@@ -303,8 +296,8 @@ def _numbers(stored: Column, dtype: np.dtype[Any], as_lists: bool) -> _Part:
     return pa.FixedSizeListArray.from_arrays(values, math.prod(shape)), metadata
 
 
-def _objects(values: list[Any]) -> Any:
-    """Text or byte strings; None where there is none."""
+def _objects(values: list[Any]) -> Array:
+    """Return an array of text or byte strings, with nulls for None."""
     given = [value for value in values if value is not None]
     size = sum(map(len, given))
     if given and isinstance(given[0], bytes):
@@ -313,7 +306,7 @@ def _objects(values: list[Any]) -> Any:
 
 
 def _whole(column: Column, rows: int) -> _Part:
-    """A list that has the whole column in its first row."""
+    """Return an array of lists, of which the first has the whole column."""
     if column.dtype == object:
         values, metadata = _objects(column.tolist()), {}
     elif 0 in column.shape[1:]:
@@ -329,10 +322,10 @@ def _whole(column: Column, rows: int) -> _Part:
     return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), values), metadata
 
 
-# Columns of Arrow arrays.
+# Conversion of Arrow arrays to columns
 
 
-def _column(metadata: dict[bytes, bytes], array: Any, leaf: Leaf | None) -> Column:
+def _column(metadata: dict[bytes, bytes], array: Array, leaf: Leaf | None) -> Column:
     if _is_text_or_bytes(array.type):
         texts: Column = array.to_numpy(zero_copy_only=False)
         return texts
@@ -356,15 +349,15 @@ def _column(metadata: dict[bytes, bytes], array: Any, leaf: Leaf | None) -> Colu
     return numbers.astype(dtype)
 
 
-def _empty(array: Any, shape: tuple[int, ...], dtype: np.dtype[Any] | None) -> Column:
-    """The column of nulls: arrays without elements, or, as an info of other programs, None in each step."""
+def _empty(array: Array, shape: tuple[int, ...], dtype: np.dtype[Any] | None) -> Column:
+    """Return the column of nulls: arrays without elements, or, in infos of other programs, None in each step."""
     if 0 in shape and dtype is not None:
         return np.empty((len(array), *shape), dtype)
     return np.full(len(array), None, object)
 
 
-def _values(array: Any) -> Column:
-    """The values of an array that has no inner ones, in its own memory where that is possible."""
+def _values(array: Array) -> Column:
+    """Return the values of an array that is not nested, in its own memory if possible."""
     dtype = _dtype_of(array.type)
     if dtype is None or dtype.kind == "b" or array.null_count or not len(array):
         values: Column = array.to_numpy(zero_copy_only=False)
@@ -372,11 +365,7 @@ def _values(array: Any) -> Column:
     return np.frombuffer(array.buffers()[-1], dtype, len(array), array.offset * dtype.itemsize)
 
 
-def _is_list(arrow_type: Any) -> bool:
-    return bool(pa.types.is_list(arrow_type) or pa.types.is_large_list(arrow_type))
-
-
-def _is_text_or_bytes(arrow_type: Any) -> bool:
+def _is_text_or_bytes(arrow_type: DataType) -> bool:
     types = pa.types
     return bool(
         types.is_string(arrow_type)
@@ -387,7 +376,7 @@ def _is_text_or_bytes(arrow_type: Any) -> bool:
 
 
 def _shape(text: bytes, size: int) -> tuple[int, ...]:
-    """The shape of a row of that many numbers: as text, or, in 0.5.0 and 0.5.1, one byte a dimension."""
+    """Return the shape of a row of that many numbers: text, or, in 0.5.0 and 0.5.1, one byte a dimension."""
     try:
         shape = tuple(int(length) for length in text.split(b",") if length)
     except ValueError:

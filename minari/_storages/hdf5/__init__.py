@@ -1,1 +1,1 @@
-"""The HDF5 format: one file with a group for each episode, as every release of Minari reads it."""
+"""The HDF5 format: one file with a group for each episode, readable by every release of Minari."""

@@ -1,4 +1,4 @@
-"""Episodes on their way to the end of an HDF5 file: their values immediately, their objects by the hundred."""
+"""Appending of episodes to an HDF5 file: values immediately, objects in batches."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from minari._base.checksums import bytes_checksum, column_checksum, seed_of
 from minari._base.lazy import LazyModule
-from minari._base.parallel import in_threads
+from minari._base.parallel import map_in_batches
 from minari._model.compression import Codec
 from minari._storages.hdf5.attributes import flatten_metadata, metadata_checksums, text_checksum
 from minari._storages.hdf5.format.chunks import StoredColumn, compressed, table_of, table_size
@@ -34,41 +34,42 @@ else:
 #: Path, kind and shape of a row of each leaf of an episode, and how it lies in chunks where it does.
 LeafKinds: TypeAlias = tuple[tuple[Path, Kind, tuple[int, ...], "Chunking | None"], ...]
 
-#: Bytes of values that wait to be written in one go: enough for the call to cost nothing, few enough
-#: to stay in the processor's cache. Larger arrays are written by themselves.
+
+#: Number of buffered bytes of values: enough to amortize a call, few enough to stay in the CPU cache. Larger
+#: arrays are written directly.
 _VALUES_AT_A_TIME: Final = 2**20
 _EPISODES_AT_A_TIME: Final = 1024
-_WORTHWHILE: Final = 64  # bytes of an array that is compressed, at least
+_WORTHWHILE: Final = 64  # minimum size in bytes of an array that is compressed
 _ALL_BITS: Final = 2**64 - 1
 _MOST_INT64: Final = 2**63 - 1
 _WHOLE_NUMBERS: Final = frozenset({"id", "total_steps", "seed"})
-_SMALL: Final = 4096  # bytes of an array that `tobytes` copies sooner than a view of it is made
+_SMALL: Final = 4096  # bytes; `tobytes` copies smaller arrays faster than a view is created
 
 
 @dataclass(slots=True)
 class _Waiting:
-    """Episodes of one kind whose values have their place, and whose objects have not yet."""
+    """Episodes of one kind whose values have been placed, but whose objects have not."""
 
     template: EpisodeTemplate
     leaves: LeafKinds
     indices: list[int] = field(default_factory=list)
     total_steps: list[int] = field(default_factory=list)
     places: list[int] = field(default_factory=list)  # rows and offset of each leaf in turn
-    checksums: list[int] = field(default_factory=list)  # of each leaf, without a sign
+    checksums: list[int] = field(default_factory=list)  # of each leaf, unsigned
     attributes: list[list[Any]] = field(default_factory=list)
-    texts: list[list[np.uint64]] = field(default_factory=list)  # what stands for each text among the attributes
+    texts: list[list[np.uint64]] = field(default_factory=list)  # placeholder of each text attribute
     metadata_checksums: list[int] = field(default_factory=list)  # of those that are copied
 
 
 @dataclass(frozen=True, slots=True)
 class StoredEpisode:
-    """An episode with columns as they are stored, compressed or not; so they stay.
+    """An episode with columns in their stored form, compressed or not, which is kept.
 
     Attributes:
-        total_steps, metadata: as those of :class:`~minari.spaces.EpisodeColumns`.
-        columns: likewise.
-        checksums: of the values of the columns, as they were when they were written first.
-        metadata_checksum: likewise, where there is one.
+        total_steps, metadata: as in :class:`~minari.spaces.EpisodeColumns`.
+        columns: the stored columns.
+        checksums: checksums of the values when they were first written.
+        metadata_checksum: checksum of the metadata when it was first written, if any.
     """
 
     total_steps: int
@@ -79,12 +80,12 @@ class StoredEpisode:
 
 
 class EpisodeAppender:
-    """Writes episodes as bytes from an address on, one after the other.
+    """Writer of episodes as bytes, one after the other, starting at an address.
 
     Args:
-        write_at: puts bytes at an offset of the file.
-        end: where the file ends so far.
-        codec_for: the codec of a column of numbers, by its path.
+        write_at: writes bytes at an offset of the file.
+        end: the current end of the file.
+        codec_for: returns the codec of a column of numbers by its path.
     """
 
     def __init__(
@@ -95,10 +96,10 @@ class EpisodeAppender:
     ) -> None:
         self._write_at = write_at
         self._codecs = _Codecs(codec_for)
-        self._start = self._end = aligned(end)  # of the values that wait
-        # One for all values, since new memory costs more than copying into it.
+        self._start = self._end = aligned(end)  # of the buffered values
+        # One buffer for all values, since allocating memory costs more than copying.
         self._values = memoryview(bytearray(_VALUES_AT_A_TIME))
-        self._texts: list[tuple[int, npt.NDArray[Any]]] = []  # where elements go once it is known what they are
+        self._texts: list[tuple[int, npt.NDArray[Any]]] = []  # elements to be written once all texts are placed
         self._heap = GlobalHeap()
         self._waiting: dict[tuple[LeafKinds, AttributeKinds], _Waiting] = {}
         self._waiting_episodes = 0
@@ -106,7 +107,7 @@ class EpisodeAppender:
         self._placed: list[PlacedEpisodes] = []
 
     def add(self, index: int, episode: EpisodeColumns | StoredEpisode) -> None:
-        """Write an episode; its arrays are not needed any more when this returns.
+        """Write an episode; its arrays can be released afterwards.
 
         Raises:
             EpisodeError: a leaf cannot be stored under its name.
@@ -128,7 +129,7 @@ class EpisodeAppender:
             places += (column.shape[0], offset)
             if path in known:
                 checksums.append(known[path] & _ALL_BITS)
-            else:  # of the bytes that were just copied, which the processor has at hand
+            else:  # of the bytes just copied, which are in the CPU cache
                 seed, is_plain = seed_of(column.dtype, column.shape)
                 checksums.append(
                     bytes_checksum(data, seed) if is_plain else column_checksum(cast("Column", column)) & _ALL_BITS
@@ -145,7 +146,7 @@ class EpisodeAppender:
             self._write_objects()
 
     def _attributes_of(self, metadata: Mapping[str, Any]) -> tuple[AttributeKinds, list[Any], list[np.uint64]]:
-        """Return the kinds of the attributes of an episode, their values, and the checksums of the texts in them."""
+        """Return the kinds of the attributes of an episode, their values, and the checksums of the text values."""
         key = (*metadata, *map(type, metadata.values()))
         known = self._plain.get(key)
         if known is not None and abs(metadata.get("seed", 0)) <= _MOST_INT64:
@@ -159,7 +160,7 @@ class EpisodeAppender:
                 numbers.append(self._heap.add([encoded]))
             else:
                 names.append((name, value.dtype, value.shape))
-                # (the owner of an array may change it)
+                # (the owner of an array may modify it)
                 numbers.append(value.copy() if isinstance(value, np.ndarray) else value)
         if _are_plain(metadata) and [name for name, _, _ in names] == [*metadata]:
             self._plain[key] = tuple(names)
@@ -168,9 +169,9 @@ class EpisodeAppender:
     def _leaves_of(
         self, episode: EpisodeColumns | StoredEpisode
     ) -> tuple[LeafKinds, list[Column | StoredColumn], Mapping[Path, int]]:
-        """Return the kinds of the leaves of an episode, their columns as stored, and the checksums known so far.
+        """Return the kinds of the leaves of an episode, their stored columns, and the known checksums.
 
-        Those that are missing are made of the bytes as they are written.
+        Missing checksums are computed while the bytes are written.
         """
         leaves, columns = [], []
         is_copied = isinstance(episode, StoredEpisode)
@@ -196,10 +197,10 @@ class EpisodeAppender:
         return tuple(leaves), columns, known
 
     def _put(self, kind: Kind, column: Column | StoredColumn) -> tuple[int, bytes | memoryview]:
-        """Give an array its place, and see to it that it gets there.
+        """Assign a position to an array and write it or buffer it.
 
         Returns:
-            The place, and the bytes of the values where these are written as they are.
+            The position, and the bytes of the values if they are written unchanged.
         """
         if isinstance(column, StoredColumn):
             return self._put_chunks(column), b""
@@ -211,13 +212,13 @@ class EpisodeAppender:
             offset, data = self._reserve(size), bytes_of(column)
             self._fill(offset, data)
             return offset, data
-        place = self._values[begin : begin + size]  # nearly always, so without further calls
+        place = self._values[begin : begin + size]  # the most frequent case, without further calls
         place[:] = column.tobytes() if size < _SMALL else bytes_of(column)
         self._end = offset + size + -size % ALIGNMENT
         return offset, place
 
     def _put_chunks(self, column: StoredColumn) -> int:
-        """Give chunks their places, and then the table of them, whose place is returned."""
+        """Assign positions to chunks and then to their table, and return that of the table."""
         places = []
         for piece in column.pieces:
             places.append(self._reserve(len(piece.data)))
@@ -228,8 +229,8 @@ class EpisodeAppender:
         return offset
 
     def _fill(self, offset: int, data: bytes | memoryview) -> None:
-        """Write bytes to the place that was just reserved for them."""
-        if self._end == self._start:  # too large to wait
+        """Write bytes to the position just reserved for them."""
+        if self._end == self._start:  # too large to buffer
             self._write_at(offset, memoryview(data))
         else:
             begin = offset - self._start
@@ -244,7 +245,7 @@ class EpisodeAppender:
         return offset
 
     def _reserve(self, size: int) -> int:
-        """Return a place for bytes, among the values that wait if these have room for them."""
+        """Reserve a position for bytes, in the buffer if there is space."""
         if self._end + size > self._start + _VALUES_AT_A_TIME:
             self._write_values()
         offset = self._end
@@ -254,10 +255,10 @@ class EpisodeAppender:
         return offset
 
     def _write_values(self) -> None:
-        """Write what waits; texts come after all else, and their elements say where."""
+        """Write the buffer; texts are written last, and their elements refer to them."""
         texts = self._heap.lay_out(self._end)
         for offset, elements in self._texts:
-            if offset < self._start:  # too large to wait
+            if offset < self._start:  # too large to buffer
                 self._write_at(offset, bytes_of(elements))
             else:
                 begin = offset - self._start
@@ -294,7 +295,7 @@ class EpisodeAppender:
         self._waiting_episodes = 0
 
     def finish(self) -> tuple[list[PlacedEpisodes], int]:
-        """Write what waits; where all episodes lie, and where the file ends."""
+        """Write the buffer; return the positions of all episodes and the end of the file."""
         self._write_objects()
         return self._placed, self._end
 
@@ -320,7 +321,7 @@ def template_of(leaves: LeafKinds, attributes: AttributeKinds) -> EpisodeTemplat
 
 
 def _are_plain(metadata: Mapping[str, Any]) -> bool:
-    """Return whether metadata is whole numbers of known names, and statistics, which become attributes as they are."""
+    """Return whether metadata is only integers with known names and statistics, stored unchanged as attributes."""
     return all(
         type(value) is np.float64 or (type(value) is int and name in _WHOLE_NUMBERS) for name, value in metadata.items()
     )
@@ -329,7 +330,7 @@ def _are_plain(metadata: Mapping[str, Any]) -> bool:
 def _metadata_checksums(
     attributes: AttributeKinds, objects: npt.NDArray[Any], waiting: _Waiting
 ) -> npt.NDArray[np.int64]:
-    """Return the checksums of the metadata of episodes whose attributes are of the same kinds."""
+    """Return the checksums of the metadata of episodes with the same kinds of attributes."""
     texts = iter(np.array(waiting.texts, np.uint64).reshape(len(objects), -1).T)
     values = [
         next(texts) if isinstance(kind, str) else objects[f"attribute {number}"]
@@ -340,7 +341,7 @@ def _metadata_checksums(
 
 
 class _Codecs(dict[Path, "Codec | None"]):
-    """The codec of each column, asked for once."""
+    """Cache of the codec of each column."""
 
     def __init__(self, codec_for: Callable[[Path], Codec | None]) -> None:
         super().__init__()
@@ -354,25 +355,25 @@ class _Codecs(dict[Path, "Codec | None"]):
 def _compressed(column: Column, codec: Codec) -> StoredColumn:
     if codec.name == GZIP:
         level = GZIP_LEVEL if codec.level is None else codec.level
-        return compressed(column, gzip_chunking(column.shape, column.dtype, level), in_threads)
+        return compressed(column, gzip_chunking(column.shape, column.dtype, level), map_in_batches)
     return plugins.compressed(column, codec)
 
 
 def bytes_of(array: npt.NDArray[Any]) -> memoryview:
-    """Return the bytes of an array, without a copy where it lies in one piece."""
+    """Return the bytes of an array, without a copy if it is contiguous."""
     try:
         return array.data.cast("B")
-    except (TypeError, ValueError):  # empty, not in one piece, or of a dtype that only NumPy has
+    except (TypeError, ValueError):  # empty, not contiguous, or with a dtype that only NumPy has
         flat: Any = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
         return memoryview(flat)
 
 
 def _as_elements(column: Column, path: Path) -> tuple[Kind, Column, Column]:
-    """Return the kind of texts and byte strings, and the values as they are stored and as they are read.
+    """Return the stored form of texts and byte strings, as they are read.
 
-    Texts are stored as their bytes. Frames of one length are stored as a matrix. Byte strings among the infos
-    are stored as texts in ASCII, as other programs store and read them, unless they have zeros in them, which
-    would end such a text.
+    Texts are stored as their bytes. Frames of one length are stored as a matrix. Byte strings in infos are
+    stored as ASCII texts, as other programs store and read them, unless they contain zeros, which would
+    terminate such a text.
     """
     if len(column) == 0 or isinstance(column[0], str):
         return TEXT, object_column([text.encode() for text in column]), object_column(list(map(str.__str__, column)))

@@ -1,8 +1,8 @@
-"""Metadata of an episode as attributes: numbers, arrays and texts by name, and nested dicts again.
+"""Conversion of episode metadata to attributes: numbers, arrays and texts by name, and back to nested dicts.
 
-Nested keys are joined by ``/``. What HDF5 has no type for, and JSON has, becomes a JSON text under a
-name that ends in ``:json``; an array too large for an attribute becomes the base64 text of an ``.npy``
-file under a name that ends in ``:npy``.
+Nested keys are joined by ``/``. A value that JSON can represent but HDF5 cannot becomes a JSON text under a
+name that ends in ``:json``; an array too large for an attribute becomes the base64 text of an ``.npy`` file
+under a name that ends in ``:npy``.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from minari.spaces import has_flags, is_utf8_text
 _JSON_SUFFIX: Final = ":json"
 _ARRAY_SUFFIX: Final = ":npy"
 _SUFFIXES: Final = (_JSON_SUFFIX, _ARRAY_SUFFIX)
-_LARGEST_ARRAY: Final = 60_000  # bytes; with its name an attribute may have 64 KiB
+_LARGEST_ARRAY: Final = 60_000  # bytes; an attribute has at most 64 KiB including its name
 
 _MOST_INT64: Final = 2**63 - 1
 
 
 def flatten_metadata(metadata: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield metadata as names and values of attributes: NumPy scalars and arrays, and texts."""
+    """Return metadata as names and values of attributes: NumPy scalars and arrays, and texts."""
     for key, value in metadata.items():
         name = prefix + key
         if isinstance(value, dict) and value:
             yield from flatten_metadata(value, f"{name}/")
-        elif type(value) is np.float64 and ":" not in name:  # most of what episodes have; it has no suffix
+        elif type(value) is np.float64 and ":" not in name:  # most metadata of episodes; it has no suffix
             yield name, value
         elif type(value) is int and -_MOST_INT64 <= value <= _MOST_INT64 and ":" not in name:
             yield name, np.int64(value)
@@ -49,11 +49,11 @@ def flatten_metadata(metadata: Mapping[str, Any], prefix: str = "") -> Iterator[
 
 
 def _named(name: str, value: Any) -> tuple[str, Any]:
-    is_suffixed = name.endswith(_SUFFIXES)  # and needs another suffix, whose end can be told from its own
+    is_suffixed = name.endswith(_SUFFIXES)  # needs another suffix, whose end is distinguishable from its own
     stored = None if is_suffixed else _attribute_value(value)
     is_large = isinstance(stored, np.ndarray) and (
         stored.nbytes + len(name.encode()) > _LARGEST_ARRAY
-        or stored.ndim >= MOST_DIMENSIONS  # (NumPy 1 has no more, and needs one itself)
+        or stored.ndim >= MOST_DIMENSIONS  # (NumPy 1 supports no more, and needs one itself)
     )
     if is_large or (is_suffixed and isinstance(value, (np.ndarray, np.generic))):
         file = io.BytesIO()
@@ -65,7 +65,7 @@ def _named(name: str, value: Any) -> tuple[str, Any]:
 
 
 def _attribute_value(value: Any) -> Any:
-    """Return the value of an attribute for a value, None where it would not come back as it was."""
+    """Return the attribute for a value, None if it would not be restored equal."""
     if type(value) is int and -_MOST_INT64 <= value <= _MOST_INT64:
         return np.int64(value)
     if isinstance(value, str):
@@ -90,14 +90,15 @@ def _as_list(value: Any) -> Any:
 def metadata_checksums(
     kinds: Sequence[tuple[str, Any, tuple[int, ...]]], values: Sequence[npt.NDArray[Any]]
 ) -> npt.NDArray[np.int64]:
-    """Return the checksums of the metadata of episodes that have attributes of the same names and kinds.
+    """Return the checksums of the metadata of episodes whose attributes have the same names and kinds.
 
-    The upper half is that of the names and kinds, so that a program that adds an attribute, or takes one
-    away, can be told from a bit that has flipped. The number of the episode plays no part.
+    The upper half covers the names and kinds, to distinguish a program that adds or removes an attribute from
+    a flipped bit. The number of the episode is not included.
 
     Args:
-        kinds: name, dtype and shape of each attribute; the dtype is a text where the attribute is one.
-        values: of each attribute those of all episodes, with these first; of texts what :func:`text_checksum` gives.
+        kinds: name, dtype and shape of each attribute; the dtype is a text for text attributes.
+        values: for each attribute, the values of all episodes in its first dimension; for texts, the results
+            of :func:`text_checksum`.
     """
     chosen = sorted((kind, number) for number, kind in enumerate(map(_spelled, kinds)) if kinds[number][0] != "id")
     seed = bytes_checksum("\0".join(kind for kind, _ in chosen).encode("utf-8", "surrogatepass")) >> 32
@@ -117,13 +118,13 @@ def _spelled(kind: tuple[str, Any, tuple[int, ...]]) -> str:
 
 
 def text_checksum(text: bytes) -> np.uint64:
-    """Return what stands for a text where checksums of metadata are made."""
+    """Return the placeholder of a text in checksums of metadata."""
     number: np.uint64 = np.uint64(bytes_checksum(text))
     return number
 
 
 def metadata_checksum(metadata: Mapping[str, Any]) -> int:
-    """Return the checksum of the metadata of one episode, as :func:`metadata_checksums` makes it."""
+    """Return the checksum of the metadata of one episode, as computed by :func:`metadata_checksums`."""
     kinds: list[tuple[str, Any, tuple[int, ...]]] = []
     values = []
     for name, value in flatten_metadata(metadata):
@@ -135,12 +136,12 @@ def metadata_checksum(metadata: Mapping[str, Any]) -> int:
 
 
 def is_damaged(checksum: int, expected: int) -> bool:
-    """Return whether metadata differ from what was written, and have the same names and kinds all the same."""
+    """Return whether metadata differs from what was written although it has the same names and kinds."""
     return checksum != expected and checksum >> 32 == expected >> 32
 
 
 def nested_metadata(attributes: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the metadata that the attributes of an episode were made of."""
+    """Return the metadata of the attributes of an episode."""
     metadata: dict[str, Any] = {}
     others = []
     for name, value in attributes:
@@ -149,7 +150,7 @@ def nested_metadata(attributes: Iterable[tuple[str, Any]]) -> dict[str, Any]:
         else:
             metadata[name] = value
     # Another program may have written both a value and something below it, or a value twice, once with a suffix.
-    # In this order the first of them comes first; the other keeps its name.
+    # In this order the first of them takes precedence; the other keeps its name.
     for name, written, value in sorted(others, key=itemgetter(0, 1)):
         *parents, key = name.split("/")
         node: Any = metadata
@@ -163,9 +164,9 @@ def nested_metadata(attributes: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _unsuffixed(name: str, value: Any) -> tuple[str, str, Any]:
-    """Return the name without a suffix, as it is written, and the value."""
+    """Return the name without a suffix, and the value."""
     if name.endswith(_SUFFIXES):
-        with contextlib.suppress(ValueError, TypeError):  # of another program, which means something else by it
+        with contextlib.suppress(ValueError, TypeError):  # of another program, with another meaning
             if name.endswith(_JSON_SUFFIX):
                 return name.removesuffix(_JSON_SUFFIX), name, parse_json(value)
             return name.removesuffix(_ARRAY_SUFFIX), name, _array_of_file(base64.b64decode(value, validate=True))
@@ -173,7 +174,7 @@ def _unsuffixed(name: str, value: Any) -> tuple[str, str, Any]:
 
 
 def _array_of_file(content: bytes) -> Any:
-    """Return the array in an ``.npy`` file, whose header must speak of as many bytes as there are."""
+    """Return the array of an ``.npy`` file, whose header must match the number of bytes."""
     file = io.BytesIO(content)
     version = np.lib.format.read_magic(file)
     if version not in ((1, 0), (2, 0)):
@@ -187,6 +188,6 @@ def _array_of_file(content: bytes) -> Any:
 
 
 def is_of(name: str, keys: Iterable[str]) -> bool:
-    """Return whether the attribute of this name belongs to one of these keys of the metadata."""
-    suffix = next(filter(name.endswith, _SUFFIXES), "")  # only one: a key may end in one as well
+    """Return whether the attribute with this name belongs to one of these keys of the metadata."""
+    suffix = next(filter(name.endswith, _SUFFIXES), "")  # only one: a key may end in one too
     return name.removesuffix(suffix).split("/")[0] in keys

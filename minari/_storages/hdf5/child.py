@@ -1,7 +1,7 @@
-"""The process that reads through HDF5 for another one, which it cannot take along when it hangs or crashes.
+"""The process that reads through HDF5 for another one, which survives if it hangs or crashes.
 
-Requests come as lines of JSON. An answer has parts: the length of a JSON text, the text, and the bytes of
-the arrays that it describes, one after the other.
+Requests are lines of JSON. An answer has parts: the length of a JSON text, the text, and the concatenated
+bytes of the arrays that it describes.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from minari.errors import DatasetCorruptError
 
 
 resource: Any = None
-with contextlib.suppress(ImportError):  # systems other than POSIX have no limits
+with contextlib.suppress(ImportError):  # only POSIX has limits
     resource = importlib.import_module("resource")
 
 _LINKED_FILE: Final = re.compile(r"(?:\./)?(additional_data_[0-9]+\.hdf5)")
 _EPISODE: Final = re.compile(r"episode_(0|[1-9][0-9]*)")
 _MEMBERS: Final = ("rewards", "terminations", "truncations", "observations", "actions", "infos")
 _PLUGINS: Final = "hdf5plugin"
-_MOST_EXPANDED: Final = 1032  # bytes of an array from one of its file, as in hdf5_filters
-_MEMORY: Final = 2**30  # bytes that reading may take beside those of the file
+_MOST_EXPANDED: Final = 1032  # maximum expansion of a byte of the file, as in `format.filters`
+_MEMORY: Final = 2**30  # bytes that reading may take in addition to those of the file
 _MOST_LEVELS: Final = 64
 
 
 class _Refused(DatasetCorruptError):
-    """A request that is refused: the kind of the error, and its text."""
+    """A refusal: the kind of the error and its message."""
 
     def __init__(self, kind: str, text: str) -> None:
         super().__init__(text)
@@ -47,7 +47,7 @@ class _Refused(DatasetCorruptError):
 
 
 def _open(path: str, files: contextlib.ExitStack) -> h5py.File:
-    """Open a regular file, through its descriptor where the system can name that."""
+    """Open a regular file, through its descriptor if the system can name it."""
     descriptor = open_regular(path)
     files.callback(os.close, descriptor)
     named = f"/proc/self/fd/{descriptor}"
@@ -55,7 +55,7 @@ def _open(path: str, files: contextlib.ExitStack) -> h5py.File:
 
 
 class _Episodes:
-    """The groups of the episodes of a file, and of those beside it that it links to."""
+    """The groups of the episodes of a file, and of linked files beside it."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -64,7 +64,7 @@ class _Episodes:
         self._others: dict[str, h5py.File] = {}
 
     def find(self, group: h5py.Group, path: str, *, is_linked: bool = False) -> Any:
-        """Return an object by its path, without a link that HDF5 would follow into another file."""
+        """Return an object by its path, without links to other files that HDF5 would follow."""
         found: Any = group
         for part in (part for part in path.split("/") if part):
             link = found.get(part, getlink=True)
@@ -114,7 +114,7 @@ def _require_filters(dataset: h5py.Dataset, name: str, path: str) -> None:
         number, _, _, text = properties.get_filter(place)
         if not h5z.filter_avail(number):
             with contextlib.suppress(ImportError):
-                importlib.import_module(_PLUGINS)  # which tells HDF5 about its filters
+                importlib.import_module(_PLUGINS)  # registers the filters with HDF5
             if not h5z.filter_avail(number):
                 known_as = text.decode(errors="replace").partition(";")[0]
                 raise _Refused(
@@ -127,13 +127,13 @@ def _require_filters(dataset: h5py.Dataset, name: str, path: str) -> None:
 
 @contextlib.contextmanager
 def _nothing_else_opened() -> Iterator[None]:
-    """Keep HDF5 from opening files while it reads values."""
+    """Prevent HDF5 from opening files while it reads values."""
     if resource is None:
         yield
         return
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     free = os.open(os.devnull, os.O_RDONLY)
-    os.close(free)  # the smallest that is not in use
+    os.close(free)  # the smallest unused one
     resource.setrlimit(resource.RLIMIT_NOFILE, (free, before[1]))
     try:
         yield
@@ -142,13 +142,13 @@ def _nothing_else_opened() -> Iterator[None]:
 
 
 def _values(dataset: h5py.Dataset, name: str, episodes: _Episodes) -> Any:
-    """Return the values of an array; a list where they are texts or byte strings, None where they are of no use."""
+    """Return the values of an array; a list for texts or byte strings, None for unsupported types."""
     most = _MOST_EXPANDED * Path(episodes.path).stat().st_size
     if max(dataset.nbytes, math.prod(dataset.chunks or (), start=dataset.dtype.itemsize)) > most:
         raise _Refused("damaged", f"the {dataset.nbytes} bytes of {name} cannot come from so small a file")
     text = h5py.check_string_dtype(dataset.dtype)
     if text is not None and dataset.dtype.kind == "O":
-        if text.encoding == "ascii" and name.startswith("infos/"):  # as byte strings are marked
+        if text.encoding == "ascii" and name.startswith("infos/"):  # marks byte strings
             return [bytes(value) for value in dataset[:].reshape(-1)]
         return dataset.asstr()[:].reshape(-1).tolist()
     if dataset.dtype.kind == "f" and not dataset.id.get_type().equal(h5t.py_create(dataset.dtype)):
@@ -161,12 +161,12 @@ def _values(dataset: h5py.Dataset, name: str, episodes: _Episodes) -> Any:
 
 
 def _attributes(item: Any) -> tuple[list[Any], list[np.ndarray]]:
-    """Names and values of attributes: text as it is, arrays as the places of what follows; others are left out."""
+    """Return names and values of attributes: texts unchanged, arrays as references to later parts; omit others."""
     described: list[Any] = []
     arrays: list[np.ndarray] = []
     for name in item.attrs:
         value: Any = None
-        with contextlib.suppress(OSError, TypeError):  # of types that are of no use here
+        with contextlib.suppress(OSError, TypeError):  # of unsupported types
             value = item.attrs[name]
         if isinstance(value, str):
             described.append([name, "text", value])
@@ -180,7 +180,7 @@ def _attributes(item: Any) -> tuple[list[Any], list[np.ndarray]]:
     return described, arrays
 
 
-# What is asked for
+# Requests
 
 
 def _count(episodes: _Episodes, request: Any) -> Iterator[tuple[Any, list[Any]]]:
@@ -239,7 +239,7 @@ _ANSWERS: Final = {
 
 
 def _limit(path: str, seconds: int) -> None:
-    """Bound the time and the memory that a request may take from now on."""
+    """Limit the time and the memory of a request."""
     if resource is None:
         return
     used = resource.getrusage(resource.RUSAGE_SELF)
@@ -271,7 +271,7 @@ def _answer(request: Any, output: BinaryIO) -> None:
         send(["done", None], [])
     except _Refused as refusal:
         send([refusal.kind, str(refusal)], [])
-    except Exception as error:  # HDF5 and h5py have many ways to fail at a damaged file
+    except Exception as error:  # HDF5 and h5py fail in many ways for a damaged file
         send(["damaged", f"{type(error).__name__}: {error}"], [])
 
 

@@ -1,7 +1,7 @@
-"""HDF5 files by way of h5py: opening them, and reading, finding and changing what is in them.
+"""Access to HDF5 files through h5py: opening, reading and changing.
 
-One group an episode, ``episode_0``, ``episode_1``, ...; below it groups and datasets spell the paths
-of the columns (a position in a ``Tuple`` is ``_index_0``), and attributes hold its metadata.
+One group per episode, ``episode_0``, ``episode_1``, ...; groups and datasets in it have the paths of the
+columns (a position in a ``Tuple`` is ``_index_0``), and attributes hold its metadata.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from minari.errors import DatasetCorruptError
 
 __all__ = ["File", "link_objects", "open_for_writing", "update_metadata"]
 
-#: New objects are written so that every HDF5 library from 1.10 on can read them.
+
+#: New objects are written so that every HDF5 library since 1.10 can read them.
 LIBRARY_VERSIONS = ("v110", "v110")
 
 
@@ -40,8 +41,7 @@ def open_for_writing(file: Any, name: str) -> File:
 def link_objects(file: File, addresses: Iterable[int], names: Iterable[str]) -> None:
     """Make the objects at these addresses members of the root group.
 
-    HDF5 goes from an address to an object by way of references, which are read from a file of
-    references in memory.
+    HDF5 resolves an address through a reference, which is read from a file of references in memory.
     """
     values = np.array(list(addresses), dtype=np.uint64)
     if not len(values):

@@ -1,15 +1,13 @@
-"""The place of each leaf of each episode in an HDF5 file, and the checksums of their values, kept beside it.
+"""Index of an HDF5 file: the position of each leaf of each episode, and the checksums of their values.
 
-With the index an episode is read without HDF5: look up, and read. It lives in two files beside the
-data: ``.index.json`` has what the leaves are and which data file it belongs to, and a table of integers
-has one row an episode.
+With the index, an episode is read without HDF5. It is stored in two files beside the data: ``.index.json``
+describes the leaves and identifies the data file, and a table of integers has one row per episode.
 
-It is a hint that anybody may have written. What it says is compared with the data file before it is
-used, one checksum covers both files, and whatever is wrong with it, it is ignored: episodes are then
-located in the data file when they are first read. The index belongs to the data file as long as its
-size, its time and the checksum of its ends are the same, and also the time when the file itself was
-last changed, which nobody can set, unless it is a copy, whose inode is another. Where the data file is
-another one, only the checksums are kept, as what is expected of episodes whose leaves are still alike.
+It is not trusted. Its content is compared with the data file before use, one checksum covers both files, and
+an index that is wrong in any way is ignored: episodes are then located in the data file when they are first
+read. The index belongs to the data file if the size, the modification time and the checksum of both ends
+agree, and also the change time, which nobody can set, unless the file is a copy with another inode. For
+another data file, only the checksums are kept, as expectations for episodes whose leaves are unchanged.
 """
 
 from __future__ import annotations
@@ -41,38 +39,38 @@ from minari.spaces import Column, Path
 
 INDEX_NAME: Final = ".index.json"
 _VERSION: Final = 5
-#: In the first column: the episode has not been located yet; among the headers: HDF5 has to be asked.
-#: What is less than that in the first column tells which schema the episode had that the checksums are of.
+#: Values of the first column: the episode has not been located yet; for headers: HDF5 is required. A smaller
+#: value in the first column gives the schema that the episode had when the checksums were computed.
 UNKNOWN: Final = -1
-#: Instead of the checksum of a leaf.
+#: Value for a missing checksum of a leaf.
 NO_CHECKSUM: Final = 0
-#: Columns before those of the leaves: which schema, the number of steps, the header, and the checksum of metadata.
+#: Columns before those of the leaves: schema, number of steps, header, and checksum of the metadata.
 _FIXED: Final = 4
-_PLACED: Final = 3  # those of them that are about the file as it is now
-_ENDS: Final = 2**16  # bytes at the beginning and the end of the data file that a checksum is made of
+_PLACED: Final = 3  # of those, the ones that describe the current file
+_ENDS: Final = 2**16  # bytes at the beginning and the end of the data file that are covered by a checksum
 
-# What a header may say, at most.
+# Limits for a header.
 _LARGEST_HEADER: Final = 2**23  # bytes
-_LARGEST_TABLE: Final = 2**26  # bytes, and eight times those of the data file
+_LARGEST_TABLE: Final = 2**26  # bytes, in addition to eight times those of the data file
 _TABLE_NAME: Final = re.compile(r"\.index\.[0-9a-f]{8}\.i8")
 _DTYPE: Final = re.compile(r"[<>|]([biu][1248]|f(2|4|8|12|16)|c(8|16|24|32))")
 _MOST_PIECES: Final = 2**12
 _MOST_FILTERS: Final = 32
-_LARGEST: Final = 2**53  # of what is multiplied with what else
+_LARGEST: Final = 2**53  # of factors
 
 
 @dataclass(frozen=True, slots=True)
 class LeafPlace:
-    """The kind of a leaf in the file, apart from its place and its number of rows.
+    """The layout of a leaf in the file, without its position and number of rows.
 
     Attributes:
-        path: of its column.
-        dtype: of its numbers; None where the leaf has to be read through HDF5.
-        shape: of one row.
-        chunks: the shape of the chunks that it lies in; None where it lies in one piece.
-        pieces: the number of places that tell where it lies: one for each chunk, or one for all. Where there
-            are filters it is that of the table of chunks.
-        filters: that the chunks have gone through; None where they lie there as they are.
+        path: path of its column.
+        dtype: dtype of its numbers; None if the leaf has to be read through HDF5.
+        shape: shape of a row.
+        chunks: the shape of its chunks; None if it is contiguous.
+        pieces: the number of positions that locate it: one for each chunk, or one for all. With filters, it
+            is the position of the table of chunks.
+        filters: filters of the chunks; None if they are stored unfiltered.
     """
 
     path: Path
@@ -84,25 +82,25 @@ class LeafPlace:
 
     @property
     def needs_hdf5(self) -> bool:
-        """True if it has to be read through HDF5."""
+        """Return whether it has to be read through HDF5."""
         return self.dtype is None or (self.filters is not None and not is_known(self.filters))
 
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """The kinds of the leaves of an episode.
+    """The layout of the leaves of an episode.
 
     Attributes:
-        leaves: in their order in a row of the index.
-        width: how many numbers tell where they lie: for each leaf its rows and the offset of each piece.
-        row_width: how many a row of the index has: those, the fixed ones, and a checksum for each leaf.
-        is_mapped: whether each lies in the file as it is, in one piece.
-        needs_hdf5: whether one of them has to be read through HDF5.
-        is_copyable: whether each lies in one piece, or in chunks that have a table.
-        views: where it is mapped, the path, dtype and shape of a row of each leaf.
-        row_sizes: of each leaf that needs no HDF5, where its number of rows stands among the places, and the bytes
-            of a row.
-        is_native: whether the numbers that need no HDF5 have the byte order of this machine.
+        leaves: the leaves, in the order of a row of the index.
+        width: the number of positions: for each leaf its rows and the offset of each piece.
+        row_width: the length of a row of the index: these, the fixed columns, and a checksum for each leaf.
+        is_mapped: True if each leaf is contiguous and stored unchanged.
+        needs_hdf5: True if one of them has to be read through HDF5.
+        is_copyable: True if each is contiguous, or in chunks with a table.
+        views: if it is mapped, the path, dtype and row shape of each leaf.
+        row_sizes: for each leaf that needs no HDF5, the position of its number of rows, and the size of a row
+            in bytes.
+        is_native: True if the numbers that need no HDF5 are in native byte order.
     """
 
     leaves: tuple[LeafPlace, ...]
@@ -141,7 +139,7 @@ class Schema:
             object.__setattr__(self, name, value)
 
     def needs_hdf5_for(self, paths: Container[Path] | None) -> bool:
-        """Return whether one of the leaves of these paths, or of all, has to be read through HDF5."""
+        """Return whether one of the leaves at these paths, or of all, has to be read through HDF5."""
         if paths is None or not self.needs_hdf5:
             return self.needs_hdf5
         return any(leaf.needs_hdf5 and leaf.path in paths for leaf in self.leaves)
@@ -151,7 +149,7 @@ class Schema:
         return sum([places[place] * size for place, size in self.row_sizes])
 
     def decompressed_size(self, places: Sequence[int]) -> int:
-        """Return the number of bytes of the compressed leaves of an episode when they are no longer that."""
+        """Return the number of decompressed bytes of the compressed leaves of an episode."""
         size = position = 0
         for leaf in self.leaves:
             if leaf.filters is not None and leaf.dtype is not None:
@@ -162,17 +160,17 @@ class Schema:
 
 @dataclass(frozen=True, slots=True)
 class PlacedEpisodes:
-    """Places of episodes whose leaves are alike.
+    """Positions of episodes with the same layout.
 
     Attributes:
-        schema: what their leaves are like.
-        indices: of the episodes.
-        total_steps: of each episode.
-        headers: the address of the group of each episode, or ``UNKNOWN`` where its attributes are not all
-            of its metadata.
+        schema: the layout of their leaves.
+        indices: numbers of the episodes.
+        total_steps: number of steps of each episode.
+        headers: the address of the group of each episode, or ``UNKNOWN`` if its attributes are not all of its
+            metadata.
         places: for each leaf its rows and the offset of each piece, of shape (episodes, width of the schema).
-        checksums: of the values of each leaf, of shape (episodes, leaves); None where they were only located.
-        metadata_checksums: of the metadata of each episode; likewise.
+        checksums: of the values of each leaf, of shape (episodes, leaves); None if they were only located.
+        metadata_checksums: of the metadata of each episode; None if they were only located.
     """
 
     schema: Schema
@@ -185,19 +183,16 @@ class PlacedEpisodes:
 
 
 def checksum_of(column: Column) -> int:
-    """Return the checksum of a leaf as it stands in the index."""
+    """Return the checksum of a leaf in the form used by the index."""
     return column_checksum(column) or ~NO_CHECKSUM
 
 
 class EpisodeIndex:
-    """The places of the leaves of the episodes of one file.
+    """The positions of the leaves of the episodes of one file.
 
     Args:
-        data_file: the HDF5 file; the index lies beside it.
-        needed: leaves that every episode has; an index that says otherwise is not used.
-
-    Attributes:
-        lock: to be held by whoever uses the index while other threads may.
+        data_file: the HDF5 file; the index is stored beside it.
+        needed: leaves that every episode has; an index without them is not used.
     """
 
     def __init__(self, data_file: FilePath, needed: Iterable[Path] = ()) -> None:
@@ -211,26 +206,26 @@ class EpisodeIndex:
         self._schema_numbers: dict[Schema, int] = {}
         self._rows: npt.NDArray[np.int64] = np.full((0, _FIXED), UNKNOWN, dtype=np.int64)
         self._count = 0
-        self.total: int | None = None  # episodes in the file, where that is known
+        self.total: int | None = None  # number of episodes in the file, if known
         self.stamp: tuple[int, ...] | None = None  # of the data file
-        self._is_read = False  # whether it comes from a file
+        self._is_read = False  # True if it was read from a file
         self._table_name: str | None = None
         self._saved_rows = 0
         self._unsaved = False
 
     @property
     def count(self) -> int:
-        """The number of episodes up to the last one that is known."""
+        """Return the number of episodes up to the last known one."""
         return self._count
 
     def refresh(self, file: DataFile) -> bool:
-        """See whether the data file is still the one that the index describes; read it again if not.
+        """Check whether the index still describes the data file; otherwise read it again.
 
         Args:
-            file: the data file, as it is now.
+            file: the current data file.
 
         Returns:
-            Whether anything has changed.
+            True if anything has changed.
         """
         stamp = file.stamp
         if stamp == self.stamp:
@@ -258,10 +253,10 @@ class EpisodeIndex:
             self.refresh(file)
 
     def _read(self, file: DataFile) -> None:
-        """Take over what was saved.
+        """Load the saved index.
 
         Raises:
-            ValueError, or one of the others of ``_IGNORED``: it cannot be used.
+            ValueError: or another exception in ``_IGNORED``: it cannot be used.
         """
         header = parse_json(read_regular(self._header_file, _LARGEST_HEADER))
         if header["version"] != _VERSION:
@@ -296,7 +291,7 @@ class EpisodeIndex:
             self._keep_checksums_only()
 
     def _keep_checksums_only(self) -> None:
-        """Forget where everything lies, and keep what the values should be."""
+        """Discard all positions and keep the checksums as expectations."""
         self._rows = self._rows[: self._count].copy()
         numbers = self._rows[:, 0]
         is_placed = numbers > UNKNOWN
@@ -305,10 +300,10 @@ class EpisodeIndex:
         self._is_read, self._table_name, self._saved_rows, self.total = False, None, 0, None
 
     def distrust(self) -> bool:
-        """Forget where everything lies, if that comes from a file that may be wrong.
+        """Discard all positions if they come from a file that may be wrong.
 
         Returns:
-            Whether it does.
+            True if they do.
         """
         was_read = self._is_read
         if was_read:
@@ -316,7 +311,7 @@ class EpisodeIndex:
         return was_read
 
     def find(self, index: int) -> tuple[Schema, list[int]] | None:
-        """Return the leaves of an episode, and rows and offsets of each in turn; None where not known."""
+        """Return the leaves of an episode, with rows and offsets of each in turn; None if unknown."""
         if index >= self._count:
             return None
         row: list[int] = self._rows[index].tolist()
@@ -326,7 +321,7 @@ class EpisodeIndex:
         return schema, row[_FIXED : _FIXED + schema.width]
 
     def lengths(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64] | None:
-        """Return the numbers of steps of these episodes; None where one of them is not known."""
+        """Return the numbers of steps of these episodes; None if one of them is unknown."""
         if len(indices) and indices.max() >= self._count:
             return None
         if (self._rows[indices, 0] < 0).any():
@@ -335,12 +330,12 @@ class EpisodeIndex:
         return lengths
 
     def header(self, index: int) -> int:
-        """Return the address of the group of an episode, whose attributes are all of its metadata, or ``UNKNOWN``."""
+        """Return the address of the group of an episode whose attributes are all of its metadata, or ``UNKNOWN``."""
         known = index < self._count and self._rows[index, 0] >= 0
         return int(self._rows[index, 2]) if known else UNKNOWN
 
     def checksums(self, index: int) -> dict[Path, int]:
-        """Return the checksums of the leaves of an episode whose places are known, of those that have one."""
+        """Return the known checksums of the leaves of a located episode."""
         if index >= self._count or self._rows[index, 0] < 0:
             return {}
         schema = self._schemas[self._rows[index, 0]]
@@ -352,19 +347,19 @@ class EpisodeIndex:
         }
 
     def metadata_checksum(self, index: int) -> int:
-        """Return the checksum that the metadata of an episode had when they were written, or ``NO_CHECKSUM``."""
+        """Return the checksum of the metadata of an episode when it was written, or ``NO_CHECKSUM``."""
         known = index < self._count and self._rows[index, 0] != UNKNOWN
         return int(self._rows[index, _FIXED - 1]) if known else NO_CHECKSUM
 
     def set_metadata_checksum(self, index: int, checksum: int) -> None:
-        """Remember the checksum of the metadata of an episode that is known."""
+        """Set the checksum of the metadata of a known episode."""
         if index < self._count and self._rows[index, 0] != UNKNOWN:
             self._rows[index, _FIXED - 1] = checksum
             self._table_name = None
             self._unsaved = True
 
     def without_checksums(self, indices: Iterable[int]) -> list[int]:
-        """Return those of the episodes that are not known, or have a leaf without a checksum."""
+        """Return those of the episodes that are unknown, or have a leaf without a checksum."""
         return [
             index
             for index in indices
@@ -372,7 +367,7 @@ class EpisodeIndex:
         ]
 
     def add_checksums(self, index: int, checksums: dict[Path, int]) -> None:
-        """Remember the checksums of an episode whose places are known, of leaves that have none."""
+        """Add the missing checksums of a located episode."""
         schema = self._schemas[self._rows[index, 0]]
         known = self._rows[index, _FIXED + schema.width : schema.row_width]
         new = [checksums[leaf.path] for leaf in schema.leaves]
@@ -381,7 +376,7 @@ class EpisodeIndex:
         self._unsaved = True
 
     def add(self, episodes: PlacedEpisodes) -> None:
-        """Remember where episodes lie."""
+        """Add the positions of episodes."""
         schema = episodes.schema
         checksums = episodes.checksums
         if checksums is None:
@@ -397,19 +392,19 @@ class EpisodeIndex:
         first = np.full(len(indices), number), episodes.total_steps, episodes.headers, of_metadata
         self._rows[indices, : schema.row_width] = np.column_stack([*first, episodes.places, checksums])
         if indices.min() < self._saved_rows:
-            self._table_name = None  # a saved row has changed: the table is written again
+            self._table_name = None  # a saved row has changed: rewrite the table
         self._count = max(self._count, end)
         self._unsaved = True
 
     def _expected(self, episodes: PlacedEpisodes, row: int) -> list[int]:
-        """Return the checksums that were made of the leaves of an episode when they were the same as now."""
+        """Return the checksums computed when the leaves of an episode were the same as now."""
         index = int(episodes.indices[row])
         number = int(self._rows[index, 0]) if index < self._count else UNKNOWN
         if number == UNKNOWN:
             return [NO_CHECKSUM] * len(episodes.schema.leaves)
         schema = self._schemas[number if number > UNKNOWN else UNKNOWN - 1 - number]
         if not {leaf.path for leaf in schema.leaves} <= {leaf.path for leaf in episodes.schema.leaves}:
-            return [NO_CHECKSUM] * len(episodes.schema.leaves)  # no checksum tells that a leaf is gone
+            return [NO_CHECKSUM] * len(episodes.schema.leaves)  # no checksum can show that a leaf is missing
         values: list[int] = self._rows[index, _FIXED : schema.row_width].tolist()
         known = {
             (leaf.path, leaf.dtype, leaf.shape, values[place]): checksum
@@ -430,10 +425,10 @@ class EpisodeIndex:
             self._rows = grown
 
     def save(self, status: os.stat_result | None = None) -> None:
-        """Write what is new, if anything and if it is still true; a directory that is read-only is no error.
+        """Save new entries that are still valid; a read-only directory is not an error.
 
         Args:
-            status: of the data file now, where the caller has just changed it.
+            status: the current status of the data file, if the caller has just changed it.
         """
         if status is not None:
             self.stamp, self._unsaved = stamp_of(status), True
@@ -511,19 +506,19 @@ class EpisodeIndex:
             file.write(rows.data)
 
     def _saved_table(self) -> tuple[str | None, int]:
-        """Return the name of the table that the saved header has, and its width."""
+        """Return the name of the table in the saved header, and its width."""
         with contextlib.suppress(*_IGNORED):
             header = parse_json(read_regular(self._header_file, _LARGEST_HEADER))
             return _checked_name(header["table"]), header["width"]
         return None, 0
 
 
-#: What the files of an index can make fail; they are then ignored.
+#: Exceptions raised by invalid index files, which are then ignored.
 _IGNORED: Final = (OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError, MemoryError)
 
 
 def _identity_of(file: DataFile) -> list[int]:
-    """Return the identity of a data file: size, time, inode, time of the last change, and checksum of the ends."""
+    """Return the identity of a data file: size, modification time, inode, change time, and ends."""
     status = file.status
     head = file.read_at(0, _ENDS)
     tail = file.read_at(max(0, file.size - _ENDS), _ENDS)
@@ -540,20 +535,20 @@ def _is_of(identity: list[int], file: DataFile) -> bool:
 
 
 def _stored_size(status: os.stat_result) -> int:
-    """Return the number of bytes that a file takes, since a file with holes may say that it has any size."""
+    """Return the number of stored bytes of a file, since a sparse file can claim any size."""
     return min(status.st_size, 512 * getattr(status, "st_blocks", status.st_size))
 
 
 def _checksum(header: dict[str, Any], rows: npt.NDArray[np.int64]) -> int:
-    """Return the checksum of all that a header says, but for the checksum itself, and of the rows of the table."""
+    """Return the checksum of the header, without the checksum itself, and of the rows of the table."""
     covered = {key: value for key, value in header.items() if key != "checksum"}
     return bytes_checksum(json.dumps(covered, sort_keys=True).encode(), bytes_checksum(rows))
 
 
 def _are_sound(schemas: Sequence[Schema], rows: npt.NDArray[np.int64], size: int) -> bool:
-    """Return whether all that the rows of a table say can be so in a file of a size."""
+    """Return whether all rows of a table are possible in a file of a size."""
     numbers = rows[:, 0]
-    if len(rows) and (numbers == numbers[0]).all():  # as nearly always
+    if len(rows) and (numbers == numbers[0]).all():  # the most frequent case
         return bool(numbers[0] < 0) or _are_possible(schemas[int(numbers[0])], rows, size)
     order = np.argsort(numbers, kind="stable")
     bounds = np.searchsorted(rows[order, 0], np.arange(len(schemas) + 1)).tolist()
@@ -562,7 +557,7 @@ def _are_sound(schemas: Sequence[Schema], rows: npt.NDArray[np.int64], size: int
 
 
 def _are_possible(schema: Schema, rows: npt.NDArray[np.int64], size: int) -> bool:
-    """Return whether episodes with these leaves can lie in a file of a size as their rows say."""
+    """Return whether episodes with these leaves can be in a file of a size as their rows claim."""
     bounds = list(zip(rows.min(axis=0).tolist(), rows.max(axis=0).tolist(), strict=True))
     if not _all_within(bounds[1:2], 0, MOST_EXPANDED * size) or not _all_within(bounds[2:3], UNKNOWN, size):
         return False
@@ -599,7 +594,7 @@ def _all_within(bounds: Sequence[tuple[int, int]], least: int, most: int) -> boo
 
 
 def _row_places(schema: Schema) -> list[int]:
-    """Return the position of the number of rows of each leaf among the places."""
+    """Return the columns with the number of rows of each leaf."""
     places, position = [], 0
     for leaf in schema.leaves:
         places.append(position)
@@ -607,7 +602,7 @@ def _row_places(schema: Schema) -> list[int]:
     return places
 
 
-# What a header says, whoever has written it
+# Untrusted header
 
 
 def _checked(value: Any, least: int, most: int) -> int:

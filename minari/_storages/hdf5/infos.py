@@ -1,6 +1,6 @@
-"""Infos of fixed-size bytes and structures: HDF5 has types of its own for them.
+"""Infos of fixed-size bytes and structures, for which HDF5 has its own types.
 
-Elsewhere they are columns of bytes below the key, whose names say the dtype (see :mod:`minari._model.infos`).
+Other formats store them as columns of bytes below the key, named after the dtype (see :mod:`minari._model.infos`).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from minari.spaces import Column, Columns, Path, native
 
 
 _OWN_KINDS: Final = "SV"
-_LONGEST_DATATYPE: Final = 2**15  # bytes; of a message of a header that is less than 64 KiB
+_LONGEST_DATATYPE: Final = 2**15  # bytes; of a header message of less than 64 KiB
 
 
 def with_own_types(columns: Mapping[Path, Any]) -> Mapping[Path, Any]:
-    """Return the columns of an episode with such infos as HDF5 holds them."""
+    """Return the columns of an episode with such infos in the types of HDF5."""
     raw = {
         path: dtype
         for path in columns
@@ -42,7 +42,7 @@ def _has_type(dtype: np.dtype[Any]) -> bool:
 
 
 def without_own_types(columns: Mapping[Path, Column]) -> Columns:
-    """Return the columns of an episode in native byte order, and with such infos as columns of bytes."""
+    """Return the columns of an episode in native byte order, with such infos as columns of bytes."""
     return dict(map(_as_bytes, columns.items()))
 
 

@@ -1,4 +1,4 @@
-"""The metadata that releases before 0.5 kept as attributes of the HDF5 file."""
+"""Metadata that releases before 0.5 stored as attributes of the HDF5 file."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from minari.spaces.inference import infer_observation_space
 from minari.spaces.serialization import serialize_space
 
 
-_MOST_RATIO = 64  # of the values in one row to the bytes of the file, which may be compressed
+_MOST_RATIO = 64  # maximum ratio of the values in one row to the bytes of the file, which may be compressed
 _ANY_TEXT = gym.spaces.Text(4096, min_length=0, charset=string.printable)
 
 
 def read_metadata(file: Path) -> dict[str, Any]:
-    """Return what ``metadata.json`` would hold for a file of 0.3 or 0.4.
+    """Return the content of ``metadata.json`` for a file of 0.3 or 0.4.
 
-    0.3 kept no spaces. They are those of Gymnasium's own environment where the file names one, without
-    arguments, and its observations and actions have the shapes of these spaces. Otherwise they are as wide
-    as the types of the arrays of the first episode, and ``inferred_spaces`` is true in the metadata.
+    0.3 stored no spaces. They are those of one of Gymnasium's own environments if the file names it, without
+    arguments, and its arrays have the shapes of these spaces. Otherwise they have the full range of the types
+    of the arrays of the first episode, and ``inferred_spaces`` is true in the metadata.
 
     Raises:
         DatasetCorruptError: the file is not HDF5, or has neither spaces nor arrays to infer them from.
-        DataPathError: the file is HDF5, and no dataset of ours.
+        DataPathError: the file is HDF5, but not a dataset of this library.
     """
     with open_episodes(file) as opened:
         attributes = opened.root_attributes()
@@ -80,10 +80,10 @@ def _has_shapes_of(space: gym.Space[Any], other: gym.Space[Any]) -> bool:
 
 
 def _nested(leaves: Mapping[str, tuple[Kind, tuple[int, ...]]], most_values: int) -> Any:
-    """Arrays without any row, nested in dicts and tuples as the groups of an episode are.
+    """Return empty arrays, nested in dicts and tuples like the groups of an episode.
 
     Raises:
-        SpaceError: one of them has too large rows, or no values that a space could have.
+        SpaceError: one of them has rows that are too large, or values of an unsupported type.
     """
     tree: dict[str, Any] = {}
     for name, (kind, shape) in leaves.items():

@@ -1,4 +1,4 @@
-"""Views of a file through a map of it, for whoever asks for arrays that are no copies."""
+"""Views of a mapped file, for callers that request arrays without a copy."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ import numpy.typing as npt
 from minari._base.data_file import DataFile
 
 
-#: What has been read of a map counts as memory of the process. After that many bytes of a file that is larger
-#: than twice as much, the system is told that it can have the memory back; what is needed again it takes from
-#: its own cache of the file.
+#: Pages of a map that have been read count as memory of the process. For a file that is larger than twice this
+#: number of bytes, they are released after this many; they stay in the page cache of the operating system.
 _RESIDENT: Final = 64 * 2**20
 
 _K = TypeVar("_K", bound=Hashable)
 
 
 class MappedFile(mmap.mmap):
-    """Read-only arrays over a file that nobody truncates: to read what is not there any more ends the process.
+    """Read-only arrays over a file that nobody truncates: reading beyond its end kills the process.
 
     The arrays keep the map, and with it a descriptor of the file.
 
@@ -29,7 +28,7 @@ class MappedFile(mmap.mmap):
         file: an open file, which may be closed afterwards.
 
     Raises:
-        OSError: the file cannot be mapped, as where the address space is limited.
+        OSError: the file cannot be mapped, for example because the address space is limited.
         ValueError: the file is empty.
     """
 
@@ -45,9 +44,9 @@ class MappedFile(mmap.mmap):
         """Return a view of the bytes at an offset as an array.
 
         Raises:
-            ValueError: the file ends before.
+            ValueError: the file is too short.
         """
-        if offset < 0:  # NumPy would take what lies before the map
+        if offset < 0:  # NumPy would accept bytes before the map
             raise ValueError(f"byte {offset} of {len(self)}")
         try:
             array: npt.NDArray[Any] = np.ndarray(shape, dtype, self, offset)
@@ -61,9 +60,9 @@ class MappedFile(mmap.mmap):
         """Return views of several arrays.
 
         Args:
-            leaves: of each array its name, its dtype and the shape of a row.
-            places: of each array its number of rows and its offset, one array after the other.
-            size: of all of them together, about.
+            leaves: the name, dtype and row shape of each array.
+            places: the number of rows and the offset of each array in turn.
+            size: the approximate total size.
 
         Raises:
             ValueError: the file ends before one of them.

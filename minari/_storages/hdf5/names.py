@@ -17,7 +17,7 @@ def spell(path: Path) -> str:
 
 
 def unspell(name: str) -> Path:
-    """Return the path of a column that no space tells about."""
+    """Return the path of a column that belongs to no space."""
     return tuple(int(match[1]) if (match := _POSITION.fullmatch(part)) else part for part in name.split("/") if part)
 
 

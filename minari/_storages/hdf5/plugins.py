@@ -1,4 +1,4 @@
-"""Codecs that h5py brings, and those of the plug-ins of HDF5: chunks that go through them in a file in memory."""
+"""Codecs of h5py and of HDF5 plug-ins, applied to chunks in a file in memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _INSTALL: Final = 'install it with: pip install "minari[compression]"'
 
 
 def require(codec: Codec) -> None:
-    """See whether a codec can be used here.
+    """Raise unless a codec can be used.
 
     Raises:
         MissingDependencyError: it needs a package that is not installed.
@@ -32,7 +32,7 @@ def require(codec: Codec) -> None:
 
 
 def compressed(column: npt.NDArray[Any], codec: Codec) -> StoredColumn:
-    """Return a column in chunks that have gone through the filters of a codec.
+    """Return a column in chunks that have passed through the filters of a codec.
 
     Raises:
         MissingDependencyError: it needs a package that is not installed.
@@ -51,7 +51,7 @@ def compressed(column: npt.NDArray[Any], codec: Codec) -> StoredColumn:
 
 
 def _arguments(codec: Codec, dtype: np.dtype[Any]) -> Mapping[str, Any]:
-    """Return the arguments that h5py makes a dataset with."""
+    """Return the arguments for creating a dataset with h5py."""
     shuffle = dtype.itemsize > 1
     if codec.name == _LZF:
         return {"compression": _LZF, "shuffle": shuffle}
@@ -60,7 +60,7 @@ def _arguments(codec: Codec, dtype: np.dtype[Any]) -> Mapping[str, Any]:
     except ImportError:
         raise MissingDependencyError(f"The codec {codec.name!r} needs the package {_PLUGINS}; {_INSTALL}") from None
     level = {} if codec.level is None else {"clevel": codec.level}
-    if codec.name == "blosc":  # which shuffles by itself
+    if codec.name == "blosc":  # shuffles by itself
         arguments: Mapping[str, Any] = plugins.Blosc(shuffle=int(shuffle), **level)
         return arguments
     filters = {"zstd": plugins.Zstd, "lz4": plugins.LZ4}
@@ -68,7 +68,7 @@ def _arguments(codec: Codec, dtype: np.dtype[Any]) -> Mapping[str, Any]:
 
 
 def filters_of(dataset: h5py.Dataset) -> tuple[Filter, ...]:
-    """Return the filters that the chunks of an array go through."""
+    """Return the filters of the chunks of an array."""
     properties = dataset.id.get_create_plist()
     filters = (properties.get_filter(number) for number in range(properties.get_nfilters()))
     return tuple(

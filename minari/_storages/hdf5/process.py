@@ -1,6 +1,6 @@
-"""Reading through HDF5 in another process, so that a damaged file can hang or crash that one only.
+"""Reading through HDF5 in a separate process, the only one that a damaged file can hang or crash.
 
-The process is started when it is needed, and started again after it was ended; a fork has its own.
+The process is started on demand, and restarted after it ended; a forked process has its own.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from minari.spaces import Column, object_column
 
 
 _PROGRAM: Final = "import sys; sys.path[:] = sys.argv[1:]; from minari._storages.hdf5.child import main; main()"
-_SECONDS: Final = 5  # of a processor, for a request
-_BYTES_A_SECOND: Final = 20_000_000  # of the file, beside that
-_MOMENT: Final = 1.0  # seconds in which a process ends that has closed its output
-_MOST_FAILURES: Final = 3  # of requests for a file, after which there are no more
-_PATIENCE: Final = 10  # times as long as it may take where nobody else uses the processor
-_LENGTH: Final = 8  # bytes that say how long what follows is
+_SECONDS: Final = 5  # of CPU time, for a request
+_BYTES_A_SECOND: Final = 20_000_000  # of the file, in addition
+_MOMENT: Final = 1.0  # seconds for a process to exit after it closed its output
+_MOST_FAILURES: Final = 3  # of requests for a file, after which no more are made
+_PATIENCE: Final = 10  # factor on the limits of CPU time, for a busy machine
+_LENGTH: Final = 8  # size in bytes of a length prefix
 _LONGEST_HEADER: Final = 2**26
 _MOST_EXPANDED: Final = 1032
 _SIMPLE: Final = re.compile(r"[<>|=]?[biufcSV][0-9]{1,5}")
@@ -48,7 +48,7 @@ _failures: Counter[tuple[str, int, int]] = Counter()  # by path, size and time o
 
 
 class _Failed(DatasetCorruptError):
-    """The process has ended, or said what cannot be."""
+    """The process has ended, or returned an invalid answer."""
 
 
 class _Child:
@@ -61,16 +61,16 @@ class _Child:
         )
 
     def is_alive(self) -> bool:
-        """Return whether the process has not ended."""
+        """Return whether the process is running."""
         return self._process.poll() is None
 
     def ask(self, request: dict[str, Any], limit: int) -> Iterator[tuple[Any, list[npt.NDArray[Any]]]]:
-        """Yield the parts of an answer: what it says, and arrays."""
+        """Yield the parts of an answer: its text, and arrays."""
         path = request["path"]
         seconds = _SECONDS + Path(path).stat().st_size // _BYTES_A_SECOND
         timer = threading.Timer(_PATIENCE * seconds, self._process.kill)
         timer.daemon = True
-        with contextlib.suppress(RuntimeError):  # at the end of a program no more threads are started
+        with contextlib.suppress(RuntimeError):  # no more threads can be started while the program exits
             timer.start()
         try:
             self._send(json.dumps({**request, "seconds": seconds}).encode() + b"\n")
@@ -106,7 +106,7 @@ class _Child:
             arrays.append(np.frombuffer(data, dtype).reshape(shape) if size else np.empty(shape, dtype))
         return kind, content, arrays
 
-    # The pipes have no buffers, whose locks the child of a fork might find taken.
+    # The pipes have no buffers, whose locks a forked child might inherit locked.
 
     def _send(self, data: bytes) -> None:
         view = memoryview(data)
@@ -124,7 +124,7 @@ class _Child:
         return data
 
     def how_it_ended(self) -> str | None:
-        """Return what has happened to the process; None where it goes on."""
+        """Return what happened to the process; None if it is running."""
         try:
             code = self._process.wait(_MOMENT)
         except subprocess.TimeoutExpired:
@@ -133,15 +133,15 @@ class _Child:
         return "HDF5 took too long for it" if took_too_long else f"HDF5 crashed at it with status {code}"
 
     def end(self) -> None:
-        """End the process, whatever it is doing."""
+        """Kill the process, whatever it is doing."""
         self._process.kill()
         self._process.wait()
         self.forget()
 
     def forget(self) -> None:
-        """Close this side of the pipes; where nobody else has them, the process ends."""
+        """Close this side of the pipes; the process ends unless another process has them too."""
         if self._process.returncode is None:
-            self._process.returncode = 0  # that of the parent of a fork is none of ours, and not waited for
+            self._process.returncode = 0  # a child of the parent process is not waited for
         for pipe in (self._process.stdin, self._process.stdout):
             with contextlib.suppress(OSError, ValueError):
                 cast("Any", pipe).close()
@@ -162,7 +162,7 @@ def _dtype(descriptor: Any) -> np.dtype[Any]:
 
 
 def _structure(descriptor: list[Any]) -> np.dtype[Any]:
-    """Return the dtype of a structure, in which parts without a name are gaps."""
+    """Return the dtype of a structure, in which parts without a name are padding."""
     names, formats, offsets, size = [], [], [], 0
     for name, base, *shape in descriptor:
         part = np.dtype((_dtype(base), tuple(shape[0]))) if shape else _dtype(base)
@@ -195,7 +195,7 @@ def _damaged(path: str, text: str) -> DatasetCorruptError:
 
 
 def _forget() -> None:
-    global _child  # (the parent of a fork goes on using it)
+    global _child  # (the parent process continues to use it)
     if _child is not None:
         _child.forget()
         _child = None
@@ -207,7 +207,7 @@ if hasattr(os, "register_at_fork"):
 
 @atexit.register
 def end() -> None:
-    """End the process; it is started again when it is needed."""
+    """Kill the process; it is restarted on demand."""
     global _child
     with _turn.current:
         if _child is not None:
@@ -221,7 +221,7 @@ def _ask(path: Path, what: str, **further: Any) -> list[tuple[Any, list[npt.NDAr
     name, status = str(Path(path).absolute()), Path(path).stat()
     identity = name, status.st_size, status.st_mtime_ns
     if _failures[identity] >= _MOST_FAILURES:
-        raise _damaged(name, f"HDF5 has failed at it {_MOST_FAILURES} times")
+        raise _damaged(name, f"HDF5 has failed on it {_MOST_FAILURES} times")
     with _turn.current:
         if _child is not None and not _child.is_alive():
             _child.end()
@@ -236,19 +236,19 @@ def _ask(path: Path, what: str, **further: Any) -> list[tuple[Any, list[npt.NDAr
             is_done = True
         except _Failed as failure:
             _failures[identity] += 1
-            raise _damaged(name, child.how_it_ended() or f"HDF5 said what cannot be: {failure}") from None
+            raise _damaged(name, child.how_it_ended() or f"HDF5 returned an invalid answer: {failure}") from None
         except (DatasetCorruptError, MissingDependencyError):
             is_done = True
             raise
         finally:
-            if not is_done:  # also where the user has interrupted it: what it would say next is no answer
+            if not is_done:  # also after an interrupt by the user: its next output would not be an answer
                 child.end()
                 _child = None
     return parts
 
 
 def count(path: Path) -> int:
-    """Return how many episodes a file holds."""
+    """Return the number of episodes in a file."""
     ((number, _),) = _ask(path, "count")
     return _checked(path, lambda: _count(number))
 
@@ -281,11 +281,11 @@ def leaf_types(path: Path, index: int) -> list[tuple[str, tuple[np.dtype[Any], t
 
 
 def columns(path: Path, wanted: Sequence[tuple[int, Sequence[str]]]) -> list[dict[str, Column]]:
-    """Return columns of episodes by their spelled names; those of no use are left out.
+    """Return columns of episodes by their names in the file; omit those of unsupported types.
 
     Args:
-        path: of the file.
-        wanted: of each episode its number and the names.
+        path: path of the file.
+        wanted: the number of each episode and the names.
     """
     parts = _ask(path, "columns", wanted=wanted)
     return _checked(path, lambda: [dict(_named(content[1], arrays)) for content, arrays in parts])
@@ -301,7 +301,7 @@ def _checked(path: Path, take: Callable[[], _T]) -> _T:
     try:
         return take()
     except (ValueError, TypeError, IndexError, KeyError) as error:
-        raise _damaged(str(path), f"HDF5 said what cannot be: {error}") from None
+        raise _damaged(str(path), f"HDF5 returned an invalid answer: {error}") from None
 
 
 def _named(described: Any, arrays: list[npt.NDArray[Any]]) -> Iterator[tuple[str, Column]]:

@@ -1,9 +1,9 @@
-"""The episodes of an HDF5 file that somebody else may have written, found and read without an HDF5 library.
+"""Reader for the episodes of an untrusted HDF5 file, without an HDF5 library.
 
-One group an episode, ``episode_0``, ``episode_1``, ...; below it groups and arrays spell the paths of
-the columns (a position in a ``Tuple`` is ``_index_0``), and attributes hold its metadata. An HDF5
-library hangs at or crashes on damaged files, so the little that is not understood here is read by one
-in another process.
+One group per episode, ``episode_0``, ``episode_1``, ...; groups and arrays in it have the paths of the
+columns (a position in a ``Tuple`` is ``_index_0``), and attributes hold its metadata. An HDF5 library can
+hang or crash on damaged files, so the few structures that this reader does not support are read by one in a
+separate process.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from minari._base.data_file import DataFile
 from minari._base.json_text import shortened
 from minari._base.lazy import LazyModule
 from minari._base.locks import is_locked
-from minari._base.parallel import in_threads
+from minari._base.parallel import map_in_batches
 from minari._storages.hdf5.attributes import nested_metadata
 from minari._storages.hdf5.format.arrays import (
     FIXED_ARRAY,
@@ -61,10 +61,11 @@ if TYPE_CHECKING:
 else:
     process = LazyModule("minari._storages.hdf5.process")  # most files are read without another process
 
-#: Of a leaf with more chunks the places are not remembered: looking them up counts little then.
+
+#: The positions of leaves with more chunks are not stored: looking them up takes relatively little time.
 _MOST_CHUNKS: Final = 64
-_MOST_LEVELS: Final = 64  # of groups within groups
-_MOST_SOFT_LINKS: Final = 8  # one after the other
+_MOST_LEVELS: Final = 64  # of nested groups
+_MOST_SOFT_LINKS: Final = 8  # followed in sequence
 _EPISODE: Final = re.compile(r"episode_(0|[1-9][0-9]*)")
 _LINKED_FILE: Final = re.compile(r"(?:\./)?(additional_data_[0-9]+\.hdf5)")
 _TOTAL_STEPS: Final = "total_steps"
@@ -81,10 +82,10 @@ class _Object:
     """An object in one of the files.
 
     Attributes:
-        file: that has it.
-        address: of its header.
-        messages: in its header.
-        name: below the group of its episode.
+        file: the file that contains it.
+        address: address of its header.
+        messages: messages in its header.
+        name: name below the group of its episode.
     """
 
     file: _File
@@ -103,7 +104,7 @@ class _Object:
 
     def values(self, array: ArrayObject, path: Path) -> Column:
         """Return the values of the array that this is, as those of a column at a path."""
-        return read_array(self.file.source, array, ascii_as_bytes=path[0] == _INFOS, map_chunks=in_threads)
+        return read_array(self.file.source, array, ascii_as_bytes=path[0] == _INFOS, map_chunks=map_in_batches)
 
     def members(self) -> dict[str, Link]:
         if not is_group(self.messages):
@@ -125,7 +126,7 @@ def check_not_in_use(superblock: Superblock, path: FilePath) -> None:
 
 
 class _File:
-    """A file, in which objects are found by their links."""
+    """A file whose objects are found by their links."""
 
     def __init__(self, path: FilePath, read_at: ReadAt, size: int, *, is_linked: bool = False) -> None:
         self.path, self.source = path, Source(read_at, size)
@@ -143,7 +144,7 @@ class _File:
         self._is_linked = is_linked
         self._others: dict[str, _File] = {}
         self.root = self.at(superblock.root, "/")
-        self.members: dict[str, Link] | None = None  # of the root, once they are needed
+        self.members: dict[str, Link] | None = None  # of the root, read on demand
 
     def at(self, address: int, name: str) -> _Object:
         return _Object(self, address, read_messages(self.source, address), name)
@@ -154,13 +155,13 @@ class _File:
         return self.members
 
     def follow(self, link: Link, siblings: Mapping[str, Link], name: str, soft_links: int = 0) -> _Object:
-        """Return the object that a link leads to.
+        """Return the target of a link.
 
         Args:
-            link: to the object.
-            siblings: the members of the group that has the link.
-            name: of the link.
-            soft_links: that led to this one.
+            link: the link.
+            siblings: the members of the group of the link.
+            name: name of the link.
+            soft_links: number of links followed so far.
         """
         if link.address is not None:
             return self.at(link.address, name)
@@ -188,7 +189,7 @@ class _File:
         return found
 
     def _other(self, file: str, name: str) -> _File:
-        """Return a file beside this one, in which old releases kept what they combined."""
+        """Return a file beside this one, in which old releases stored combined episodes."""
         match = _LINKED_FILE.fullmatch(file)
         if match is None or self._is_linked:
             raise UnsafePathError(
@@ -220,15 +221,15 @@ class _File:
 class EpisodeFile:
     """The episodes of a dataset in their file.
 
-    What reads them raises ``DatasetCorruptError`` where the file is damaged, and ``UnsafePathError`` where
-    it leads to others.
+    Methods that read raise ``DatasetCorruptError`` if the file is damaged, and ``UnsafePathError`` if it
+    refers to other files.
 
     Args:
-        path: of the file.
-        size: of the file.
+        path: path of the file.
+        size: size of the file.
 
     Attributes:
-        read_at: gives bytes of the file, by offset and number; fewer where it ends. To be set before each use.
+        read_at: returns bytes of the file by offset and size, fewer at its end. To be set before each use.
     """
 
     def __init__(self, path: FilePath, size: int) -> None:
@@ -267,10 +268,10 @@ class EpisodeFile:
                 f"program that writes to the dataset, completes it."
             )
 
-    # The file as a whole
+    # The whole file
 
     def count(self) -> int:
-        """Return how many episodes there are."""
+        """Return the number of episodes."""
         return self._read(
             None,
             lambda: sum(_EPISODE.fullmatch(name) is not None for name in self._file().root_members()),
@@ -278,7 +279,7 @@ class EpisodeFile:
         )
 
     def root_attributes(self) -> dict[str, Any]:
-        """Return the attributes of the file, where releases before 0.5 kept the metadata."""
+        """Return the attributes of the file, in which releases before 0.5 stored the metadata."""
 
         def read() -> dict[str, Any]:
             file = self._file()
@@ -298,7 +299,7 @@ class EpisodeFile:
         return file.follow(found[name], found, name)
 
     def _checked_episode(self, index: int, header: int) -> _Object:
-        """Return the group of an episode, found by its name where there is another one at the address of the index."""
+        """Return the group of an episode, found by its name if the address in the index is that of another one."""
         if header != UNKNOWN:
             with suppress(ValueError, IndexError, OverflowError, struct.error):
                 group = self._episode(index, header)
@@ -308,11 +309,11 @@ class EpisodeFile:
         return self._episode(index)
 
     def locate(self, index: int, known: Mapping[str, Path]) -> PlacedEpisodes:
-        """Return where the leaves of an episode lie, whoever wrote it.
+        """Return the positions of the leaves of an episode written by any program.
 
         Args:
-            index: of the episode.
-            known: spelled name -> path, for the leaves that the spaces tell about.
+            index: number of the episode.
+            known: name in the file -> path, for the leaves of the spaces.
         """
         return self._read(
             index,
@@ -351,7 +352,7 @@ class EpisodeFile:
         return _placed(index, total_steps, UNKNOWN if is_elsewhere or is_old else group.address, leaves)
 
     def _place(self, path: Path, item: _Object) -> tuple[LeafPlace, int, list[int]] | None:
-        """Return the kind of a leaf, its number of rows, and the offsets of its pieces; None where it has no rows."""
+        """Return the layout of a leaf, its number of rows, and the offsets of its pieces; None if it has no rows."""
         source = item.file.source
         shape, _ = decode_space(the_message(item.messages, DATASPACE) or b"")
         if not shape:
@@ -374,7 +375,7 @@ class EpisodeFile:
         """Return columns of episodes by their numbers: text as ``str``, byte strings as ``bytes``, others as stored.
 
         Args:
-            wanted: of each episode its number, the address of its group where that is known, and paths.
+            wanted: the number of each episode, the address of its group if known, and paths.
         """
         found: dict[int, dict[Path, Column]] = {index: {} for index, *_ in wanted}
         left: dict[int, list[Path]] = {}
@@ -391,7 +392,7 @@ class EpisodeFile:
         return found
 
     def _read_here(self, index: int, header: int, paths: Iterable[Path], columns: dict[Path, Column]) -> list[Path]:
-        """Read columns of an episode; those that are not understood are returned."""
+        """Read columns of an episode; return those that are not supported."""
         left = []
         group = self._checked_episode(index, header)
         siblings = group.members()
@@ -399,7 +400,7 @@ class EpisodeFile:
             try:
                 item = group.file.find(spell(path), siblings, spell(path))
                 columns[path] = read_array(
-                    item.file.source, item.array(), ascii_as_bytes=path[0] == _INFOS, map_chunks=in_threads
+                    item.file.source, item.array(), ascii_as_bytes=path[0] == _INFOS, map_chunks=map_in_batches
                 )
             except NotUnderstood:
                 left.append(path)
@@ -408,12 +409,12 @@ class EpisodeFile:
     def stored_columns(
         self, index: int, header: int, paths: Iterable[Path]
     ) -> dict[Path, Column | StoredColumn] | None:
-        """Return columns as they are stored, so that they can be copied; None where that is not possible.
+        """Return columns in their stored form for copying; None if that is not possible.
 
         Args:
-            index: of the episode.
-            header: the address of its group, where that is known.
-            paths: of the columns.
+            index: number of the episode.
+            header: the address of its group, if known.
+            paths: paths of the columns.
         """
 
         def read() -> dict[Path, Column | StoredColumn]:
@@ -427,7 +428,7 @@ class EpisodeFile:
                 stored: Column | StoredColumn | None = stored_column(item.file.source, array) if is_compressed else None
                 if stored is None:
                     stored = read_array(
-                        item.file.source, array, ascii_as_bytes=path[0] == _INFOS, map_chunks=in_threads
+                        item.file.source, array, ascii_as_bytes=path[0] == _INFOS, map_chunks=map_in_batches
                     )
                 found[path] = stored
             return found
@@ -435,11 +436,11 @@ class EpisodeFile:
         return self._read(index, read, lambda: None)
 
     def read_metadata(self, index: int, header: int = UNKNOWN) -> dict[str, Any]:
-        """Return the metadata of an episode, nested.
+        """Return the nested metadata of an episode.
 
         Args:
-            index: of the episode.
-            header: the address of its group, where that is known and its attributes are all of its metadata.
+            index: number of the episode.
+            header: the address of its group, if known and if its attributes are all of its metadata.
         """
 
         def read() -> dict[str, Any]:
@@ -456,7 +457,7 @@ class EpisodeFile:
         return self._read(index, lambda: _with_numbers(read()), lambda: _with_numbers(through_hdf5()))
 
     def first_leaves(self) -> dict[str, tuple[Kind, tuple[int, ...]]]:
-        """Return the kind of the values, and the shape of a row, of each array of the first episode, by its name."""
+        """Return the kind of the values and the row shape of each array of the first episode, by its name."""
 
         def read() -> dict[str, tuple[Kind, tuple[int, ...]]]:
             arrays = {item.name: item.array() for item in _arrays(self._episode(0))}
@@ -481,7 +482,7 @@ def _placed(
 
 
 def _path_of(name: str, known: Mapping[str, Path]) -> Path | None:
-    """Return the path of a column by its name; None where it is none of ours."""
+    """Return the path of a column by its name; None if it is not one of this library."""
     first = name.partition("/")[0]
     if name in known or name in _STEPS:
         return known.get(name, (name,))
@@ -489,7 +490,7 @@ def _path_of(name: str, known: Mapping[str, Path]) -> Path | None:
 
 
 def _arrays(group: _Object, prefix: str = "", above: tuple[int, ...] = ()) -> Iterator[_Object]:
-    """Yield the arrays of an episode, in the order of their names, without members that are not of an episode."""
+    """Yield the arrays of an episode in the order of their names; ignore members that do not belong to an episode."""
     siblings = group.members()
     for name in sorted(siblings, key=str.encode):
         if not prefix and name not in (*_STEPS, *_SPACES, _INFOS):
@@ -506,7 +507,7 @@ def _arrays(group: _Object, prefix: str = "", above: tuple[int, ...] = ()) -> It
 def _offsets(
     source: Source, array: ArrayObject
 ) -> tuple[list[int], tuple[int, ...] | None, tuple[Any, ...] | None] | None:
-    """Return the offsets of an array, the shape of its chunks, and their filters; None where it has to be read."""
+    """Return the positions of the bytes of an array, the chunk shape, and the filters; None if it has to be read."""
     chunking = array.chunking
     if array.nbytes == 0:
         return [0], None, None
@@ -526,7 +527,7 @@ def _offsets(
         return None
     chunks = chunks_of(source, array)
     if len(chunks) != chunking.count(array.shape):
-        return None  # some were never written, and have no place
+        return None  # some were never written, and have no position
     if any(source.base + chunk.address + chunk.size > source.size for chunk in chunks):
         raise ValueError("a chunk of an array lies beyond the end of the file")
     return (
@@ -552,9 +553,6 @@ def _as_number(key: str, value: Any) -> int:
     if key == _TOTAL_STEPS and not 0 <= number < 2**63:
         raise ValueError(f"its {key} is {shortened(value)}")
     return number
-
-
-# Statistics were attributes of the rewards before 0.5.
 
 
 def _rewards_attributes(group: _Object) -> list[tuple[str, Any]]:

@@ -1,8 +1,8 @@
-"""The HDF5 format: ``main_data.hdf5`` with one group an episode.
+"""The HDF5 format: ``main_data.hdf5`` with one group per episode.
 
-Reading goes through the index and takes the bytes from the file, writing makes the bytes of the file. h5py is
-loaded only for what needs it: text, JPEG, codecs other than gzip, changes to episodes that are there,
-and files that another program wrote.
+Reading uses the index and reads bytes directly from the file; writing creates the bytes of the file. h5py is
+loaded only if it is needed: for text, JPEG, codecs other than gzip, changes to existing episodes, and files
+written by other programs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from minari._base.data_file import DataFile
 from minari._base.files import METADATA_FILE_NAME
 from minari._base.lazy import LazyModule
 from minari._base.locks import folder_lock
-from minari._base.parallel import in_threads
+from minari._base.parallel import map_in_batches
 from minari._base.system_errors import failures_logged
 from minari._model.compression import Codec, Codecs
 from minari._model.episode_codec import REWARDS, TERMINATIONS, TRUNCATIONS
@@ -35,14 +35,7 @@ from minari._storages.hdf5.attributes import is_damaged, metadata_checksum
 from minari._storages.hdf5.format.chunks import StoredColumn, corners, decompressed, read_column
 from minari._storages.hdf5.format.filters import GZIP, GZIP_FRAME_LEVEL, GZIP_LEVELS, Chunking
 from minari._storages.hdf5.format.objects import Filter
-from minari._storages.hdf5.index import (
-    INDEX_NAME,
-    NO_CHECKSUM,
-    EpisodeIndex,
-    LeafPlace,
-    Schema,
-    checksum_of,
-)
+from minari._storages.hdf5.index import INDEX_NAME, NO_CHECKSUM, EpisodeIndex, LeafPlace, Schema, checksum_of
 from minari._storages.hdf5.infos import with_own_types, without_own_types
 from minari._storages.hdf5.mapped_file import MappedFile
 from minari._storages.hdf5.names import DATA_FILE_NAME, spell
@@ -60,24 +53,25 @@ else:
     legacy = LazyModule("minari._storages.hdf5.legacy")  # few datasets are that old
     plugins = LazyModule("minari._storages.hdf5.plugins")  # with h5py, which most datasets do without
 
+
 _EPISODES_AT_A_TIME = 16  # read before the file is closed again
 _READ_AHEAD: Final = 2**18  # bytes of them
-_MOST_AT_A_TIME = 2**26  # bytes of them that have to be decompressed, of those that are read through HDF5
-_PATIENCE = 30.0  # seconds to wait for a moment in which nobody commits
+_MOST_AT_A_TIME = 2**26  # bytes to be decompressed, or to be read through HDF5
+_PATIENCE = 30.0  # seconds to wait for a moment without a commit
 
 T = TypeVar("T")
 
-#: An episode: what its leaves are like, where they lie, and the checksums that they are compared with.
+#: An episode: the layout of its leaves, their positions, and the checksums to verify.
 _Found: TypeAlias = tuple[int, Schema, list[int], dict[Path, int]]
 
 
 def _from_chunks(
     file: DataFile, offsets: Sequence[int], shape: tuple[int, ...], dtype: np.dtype[Any], chunks: tuple[int, ...]
 ) -> Column:
-    """Read an array from chunks that lie in the order of their indices, each as a whole.
+    """Read an array from chunks in the order of their indices, each as a whole.
 
     Raises:
-        ValueError: the file ends before.
+        ValueError: the file is too short.
     """
     array = np.empty(shape, dtype)
     if array.size:
@@ -90,12 +84,12 @@ def _from_chunks(
 
 
 def _among(checksums: dict[Path, int], paths: Container[Path] | None) -> dict[Path, int]:
-    """Return the checksums of the leaves of some paths, or of all."""
+    """Return the checksums of the leaves at some paths, or of all."""
     return checksums if paths is None else {path: checksums[path] for path in checksums if path in paths}
 
 
 class HDF5Storage(MinariStorage):
-    """Episodes in one HDF5 file, read without HDF5 wherever that is possible."""
+    """Episodes in one HDF5 file, read without HDF5 whenever possible."""
 
     FORMAT: ClassVar[str] = "hdf5"
     HIDDEN_CHECKSUMS: ClassVar[bool] = True
@@ -114,7 +108,7 @@ class HDF5Storage(MinariStorage):
         self._place = str(self.data_path)  # which is needed for every read, and takes a path object its time
         self._first_reward: tuple[int, ...] | None = None
         self._reader: tuple[tuple[int, ...], EpisodeFile] | None = None
-        self._map: weakref.ref[MappedFile] | None = None  # for as long as there are views of it
+        self._map: weakref.ref[MappedFile] | None = None  # exists while there are views of it
         codecs = (self.episode_codec.observations, self.episode_codec.actions)
         self._known_paths = {spell(path): path for codec in codecs for path in codec.paths()}
         self._index = EpisodeIndex(self._file, [REWARDS, TERMINATIONS, TRUNCATIONS, *self._known_paths.values()])
@@ -127,7 +121,7 @@ class HDF5Storage(MinariStorage):
 
     @classmethod
     def check_codec(cls, codec: Codec) -> None:
-        """See whether a codec can be used here; beside gzip they are h5py's and those of plug-ins."""
+        """Raise unless a codec can be used; besides gzip, these are the ones of h5py and plug-ins."""
         super().check_codec(codec)
         if codec.name != GZIP:
             plugins.require(codec)
@@ -158,7 +152,7 @@ class HDF5Storage(MinariStorage):
         return file
 
     def _change(self) -> Overlay | None:
-        """Return the change that a killed writer has committed; wait for a commit that is being made."""
+        """Return a change that a killed writer has committed but not applied; wait for a commit in progress."""
         return pending_change(self.data_path, DATA_FILE_NAME) if has_journal(self._place) else None
 
     def _refresh(self) -> None:
@@ -167,7 +161,7 @@ class HDF5Storage(MinariStorage):
             pass
 
     def _episodes(self, file: DataFile) -> EpisodeFile:
-        """Return the reader of the structures of the file, which is kept as long as the file is the same."""
+        """Return the reader of the structures of the file; its results are cached while the file is the same."""
         if self._reader is None or self._reader[0] != file.stamp:
             self._reader = file.stamp, EpisodeFile(self._file, file.size)
         self._reader[1].read_at = file.read_at
@@ -199,12 +193,12 @@ class HDF5Storage(MinariStorage):
     def _read_batch(
         self, batch: Sequence[int], *, mapping: bool = False, paths: Container[Path] | None = None
     ) -> list[tuple[int, Columns]]:
-        """Read the first of these episodes, one at least.
+        """Read the first of these episodes, at least one.
 
         Args:
-            batch: the numbers of the episodes.
-            mapping: whether columns may be views of the file.
-            paths: of the columns that are wanted, where others need not be read.
+            batch: numbers of the episodes.
+            mapping: True if columns may be views of the file.
+            paths: paths of the requested columns; others need not be read.
         """
         try:
             with self._index.lock.current:
@@ -222,7 +216,7 @@ class HDF5Storage(MinariStorage):
             return self._read_batch(batch, mapping=mapping, paths=paths)
 
     def _mapped(self, file: DataFile) -> MappedFile | None:
-        """Return a map of the file; None where there can be none."""
+        """Return a map of the file; None if it cannot be mapped."""
         if file.change is not None:
             return None
         mapped = self._map() if self._map is not None else None
@@ -237,9 +231,9 @@ class HDF5Storage(MinariStorage):
     def _find_first(
         self, batch: Sequence[int], mapped: MappedFile | None, paths: Container[Path] | None
     ) -> list[_Found]:
-        """Return the first of these episodes, as many as memory shall hold, up to one for which HDF5 has to be asked.
+        """Locate the first of these episodes, within a limit of memory, up to one that requires HDF5.
 
-        Views take no memory. Checksums are looked up where they matter.
+        Views take no memory. Checksums are looked up only if needed.
         """
         episodes: list[_Found] = []
         size = 0
@@ -257,7 +251,7 @@ class HDF5Storage(MinariStorage):
     def _read_found(
         self, file: DataFile, mapped: MappedFile | None, found: Iterable[_Found], paths: Container[Path] | None
     ) -> list[tuple[int, Columns]]:
-        """Read episodes, up to the first of them that is damaged, whose error comes with the next batch."""
+        """Read episodes up to the first damaged one, whose error is raised by the next batch."""
         episodes: list[tuple[int, Columns]] = []
         for index, schema, places, checksums in found:
             try:
@@ -281,7 +275,7 @@ class HDF5Storage(MinariStorage):
         places: Sequence[int],
         paths: Container[Path] | None = None,
     ) -> dict[Path, Column]:
-        """Read the leaves of an episode that need no HDF5, all of them or those of some paths."""
+        """Read the leaves of an episode that need no HDF5, all of them or those at some paths."""
         try:
             if schema.is_mapped and paths is None:
                 if mapped is not None:
@@ -324,12 +318,12 @@ class HDF5Storage(MinariStorage):
     def _decompressed(self, file: DataFile, index: int, leaf: LeafPlace, shape: tuple[int, ...], offset: int) -> Column:
         stored = self._stored(file, index, leaf, shape, offset)
         try:
-            return decompressed(stored, in_threads)
+            return decompressed(stored, map_in_batches)
         except ValueError as error:
             raise self._damaged(index, leaf, error) from error
 
     def _stored(self, file: DataFile, index: int, leaf: LeafPlace, shape: tuple[int, ...], offset: int) -> StoredColumn:
-        """Return a leaf as it is stored in chunks that have a table."""
+        """Return the stored form of a leaf in chunks with a table."""
         chunking = Chunking(cast("tuple[int, ...]", leaf.chunks), cast("tuple[Filter, ...]", leaf.filters))
         try:
             return read_column(file.read_at, offset, shape, cast("np.dtype[Any]", leaf.dtype), chunking)
@@ -345,14 +339,14 @@ class HDF5Storage(MinariStorage):
     def _columns(
         self, batch: Sequence[int], file: DataFile, mapping: bool = False, paths: Container[Path] | None = None
     ) -> list[tuple[int, Columns]]:
-        """Return the columns of the first episodes, with those that do not lie in the file as they are."""
+        """Return the columns of the first episodes, including those that are not stored unchanged in the file."""
         found = self._own_columns(batch, file, mapping, paths)
         return [(index, without_own_types(columns)) for index, columns in found]
 
     def _own_columns(
         self, batch: Sequence[int], file: DataFile, mapping: bool = False, paths: Container[Path] | None = None
     ) -> list[tuple[int, dict[Path, Column]]]:
-        """Return the columns of the first episodes, as HDF5 has them."""
+        """Return the columns of the first episodes in the form of HDF5."""
         self._locate(batch, file)
         batch = self._at_once(batch)
         others = self._read_others(batch, file, paths)
@@ -366,7 +360,7 @@ class HDF5Storage(MinariStorage):
         return episodes
 
     def _at_once(self, batch: Sequence[int]) -> Sequence[int]:
-        """Return the first of these episodes, as many as memory shall hold."""
+        """Return the first of these episodes, within a limit of memory."""
         size = 0
         for count, index in enumerate(batch):
             schema, places = self._placed(index)
@@ -378,19 +372,19 @@ class HDF5Storage(MinariStorage):
     def _at_one_moment(self, read: Callable[[DataFile], T]) -> T:
         """Read from the file while no change to it is being committed.
 
-        Reading through HDF5 takes no lock, so it is done again where a commit came in between.
+        Reading through HDF5 takes no lock, so it is repeated if a commit occurred in between.
         """
         deadline = time.monotonic() + _PATIENCE
         while True:
-            self._change()  # waits for a commit that is being made
+            self._change()  # waits for a commit in progress
             before, result, error = self._moment(), None, None
             try:
                 with self._index.lock.current, self._opened() as file:
                     result = read(file)
-            except Exception as raised:  # HDF5 has many ways to fail at a file that is half changed
+            except Exception as raised:  # HDF5 fails in many ways on a file that is being changed
                 error = raised
-            # A commit writes the journal, changes the file, replaces the metadata and takes the journal away, or
-            # puts another file in the place of this one; asked for in this order, none of it can be missed.
+            # A commit writes the journal, changes the file, replaces the metadata and deletes the journal, or
+            # replaces the file; checked in this order, none of these can be missed.
             if self._moment() == before:
                 if error is None:
                     return cast("T", result)
@@ -401,7 +395,7 @@ class HDF5Storage(MinariStorage):
                 raise DatasetBusyError(f"{self._file} is being changed all the time; try again later.") from error
 
     def _moment(self) -> Any:
-        """Return a value that is another one when the dataset has changed."""
+        """Return values that differ after any change to the dataset."""
         return tuple(stamp_of(self.data_path, name) for name in (JOURNAL_NAME, METADATA_FILE_NAME, DATA_FILE_NAME))
 
     def _locate(self, batch: Iterable[int], file: DataFile) -> None:
@@ -418,7 +412,7 @@ class HDF5Storage(MinariStorage):
     def _read_others(
         self, batch: Sequence[int], file: DataFile, wanted_paths: Container[Path] | None = None
     ) -> dict[int, dict[Path, Column]]:
-        """Return the leaves that do not lie in the file as they are."""
+        """Read the leaves that are not stored unchanged in the file."""
         wanted = []
         for index in batch:
             leaves = (leaf for leaf in self._placed(index)[0].leaves if leaf.needs_hdf5)
@@ -436,11 +430,10 @@ class HDF5Storage(MinariStorage):
         episodes, found = self._episodes(file), []
         for index in batch:
             metadata = episodes.read_metadata(index, self._index.header(index))
-            if (
-                metadata.get("id", index) != index
-            ):  # the index has led to another episode, or somebody else numbers them
+            number = metadata.get("id", index)
+            if np.ndim(number) or number != index:  # the index refers to another episode, or others number them
                 metadata = episodes.read_metadata(index)
-            if "total_steps" not in metadata:  # where another program has left it out
+            if "total_steps" not in metadata:  # another program has omitted it
                 self._locate([index], file)
                 metadata["total_steps"] = int(cast("Any", self._index.lengths(np.array([index])))[0])
             found.append({**metadata, "id": index})
@@ -456,7 +449,7 @@ class HDF5Storage(MinariStorage):
         if self._first_reward is None:
             try:
                 self._first_reward = self._at_one_moment(self._located_reward_shape)
-            except (DatasetCorruptError, DatasetBusyError):  # which whoever writes or reads the episodes is told
+            except (DatasetCorruptError, DatasetBusyError):  # reported when the episodes are read or written
                 return None
         return self._first_reward
 
@@ -492,7 +485,7 @@ class HDF5Storage(MinariStorage):
         return found
 
     def _add_metadata_checksums(self, indices: Iterable[int]) -> None:
-        """Make checksums of the metadata as they are now, of those of these episodes that have none."""
+        """Compute the missing checksums of the current metadata of these episodes."""
         remaining = iter(indices)
         while batch := list(islice(remaining, _EPISODES_AT_A_TIME)):
             self._at_one_moment(partial(self._add_checksums_of_metadata, batch))
@@ -570,7 +563,7 @@ class HDF5Storage(MinariStorage):
             columns = self._stored_columns(index, file)
             if columns is None:
                 ((_, values),) = self._own_columns([index], file)
-                self._verify(index, values, self._index.checksums(index))  # since new ones are made of them
+                self._verify(index, values, self._index.checksums(index))  # since new ones are computed from them
                 episodes.append(EpisodeColumns(total_steps, values, metadata))
             else:
                 episodes.append(StoredEpisode(total_steps, columns, metadata, self._checksums_of(index, file), known))

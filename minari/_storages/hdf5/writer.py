@@ -1,4 +1,4 @@
-"""Changes to the HDF5 file of a dataset, in one transaction."""
+"""Transactions on the HDF5 file of a dataset."""
 
 from __future__ import annotations
 
@@ -72,14 +72,14 @@ class StoredEpisodesSource(Protocol):
 
 
 class _Target(File, Protocol):
-    """The file that is written to, whose changes appear at ``commit`` or not at all."""
+    """The file to write to; its changes become visible with ``commit`` or not at all."""
 
     path: FilePath
     failure: OSError | None
 
     @property
     def end(self) -> int:
-        """The number of its bytes."""
+        """Return the end of the file."""
 
     def for_hdf5(self) -> Any:
         """Return what HDF5 can open instead of the file."""
@@ -92,7 +92,7 @@ class _Target(File, Protocol):
 
 
 class _ExistingFile(FileTransaction):
-    """A file with episodes in it."""
+    """A file that contains episodes."""
 
     def for_hdf5(self) -> Any:
         self.seek(0)
@@ -100,15 +100,15 @@ class _ExistingFile(FileTransaction):
 
 
 def empty_file() -> bytes:
-    """Return the bytes of an HDF5 file without an episode."""
+    """Return the bytes of an HDF5 file without episodes."""
     root = empty_group(NEW_SUPERBLOCK_SIZE)
     return new_superblock(NEW_SUPERBLOCK_SIZE, NEW_SUPERBLOCK_SIZE + len(root)) + root
 
 
 class _NewFile:
-    """The first episodes of a dataset: written beside their place, and renamed into it."""
+    """The first episodes of a dataset: written to a temporary file and renamed."""
 
-    failure: OSError | None = None  # HDF5 itself writes the file, and says what is refused
+    failure: OSError | None = None  # HDF5 writes the file itself and raises its own errors
 
     def __init__(self, path: FilePath, *, durable: bool) -> None:
         self.path, self._durable = path, durable
@@ -125,7 +125,7 @@ class _NewFile:
 
     def _opened(self) -> BinaryIO:
         if self._bytes is None:
-            self._temporary.unlink(missing_ok=True)  # of a killed writer, or a link that somebody has put there
+            self._temporary.unlink(missing_ok=True)  # of a killed writer, or a link created by another program
             self._bytes = self._temporary.open("x+b", buffering=0)
             write_all(self._bytes, memoryview(self._start))
         return self._bytes
@@ -167,18 +167,18 @@ class _NewFile:
     def close(self) -> None:
         if self._bytes is not None:
             self._bytes.close()
-        if os.getpid() == self._process:  # and not a child of it that was forked meanwhile
+        if os.getpid() == self._process:  # not in a child process that was forked in the meantime
             self._temporary.unlink(missing_ok=True)
 
 
 class _ReplacementFile(_NewFile):
-    """All episodes of a dataset written again, with the same values."""
+    """All episodes of a dataset rewritten with the same values."""
 
     def commit(self, texts: Mapping[str, str]) -> os.stat_result:
         if self.path.with_name(METADATA_FILE_NAME).exists():
             self._move_into_place()
             self._write_texts(texts)
-        else:  # as up to 0.4, where the file has the metadata, and new ones fit the old file as well
+        else:  # as up to 0.4, whose files contain the metadata, and new metadata matches the old file too
             self._write_texts(texts)
             self._move_into_place()
         status = self.path.stat()
@@ -189,13 +189,10 @@ class _ReplacementFile(_NewFile):
 
 
 class HDF5Writer(EpisodeWriter):
-    """Writes into the file of an HDF5 dataset; made by :func:`open_writer`.
+    """Writer for the file of an HDF5 dataset; created by :func:`open_writer`.
 
-    Episodes are written as they come. What HDF5 has to do itself waits for the end, when it can open
-    the file with the episodes in it.
-
-    Attributes:
-        redescribed: the episodes whose metadata is changed by what has been committed.
+    Episodes are written immediately. Operations that need the HDF5 library are deferred to the end, when it
+    can open the file with the episodes in it.
     """
 
     def __init__(self, context: WriteContext, target: _Target) -> None:
@@ -266,7 +263,7 @@ class HDF5Writer(EpisodeWriter):
                 ) from error
             self._target.write_at(0, memoryview(superblock.with_end(end)))
         if unlinked or self._through_hdf5:
-            self._superblock()  # for what it says about the file being in use
+            self._superblock()  # for its flags about open files
             self._change_through_hdf5(unlinked)
 
     def _superblock(self) -> Superblock:
@@ -286,7 +283,7 @@ class HDF5Writer(EpisodeWriter):
         return superblock
 
     def _check_changed(self) -> None:
-        """See that what is to be changed can be read, before HDF5 is let at it, which damage may hang or crash."""
+        """Check that the objects to be changed can be read, as damage may hang or crash HDF5."""
         episodes = EpisodeFile(self._target.path, self._target.end)
         episodes.read_at = self._target.read_at
         episodes.count()
@@ -301,7 +298,7 @@ class HDF5Writer(EpisodeWriter):
         except MinariError:
             raise
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
-            # How h5py says that a file is damaged, or that it could not be written.
+            # Exceptions of h5py for a damaged file or a failed write.
             if self._target.failure is not None:
                 raise self._target.failure from error
             raise DatasetCorruptError(
@@ -315,12 +312,12 @@ class HDF5Writer(EpisodeWriter):
         h5py_io.link_objects(file, _headers(unlinked), _names(unlinked))
         for change in self._through_hdf5:
             change(file)
-        # Deleted last, so that nothing is written over the old arrays: a reader may have views of them.
+        # Deleted last, so that nothing overwrites the old arrays: a reader may have views of them.
         for aside in self._replaced.values():
             del file[aside]
         file.close()
         for address in _headers(unlinked):
-            # Each was referred to when it was linked, and HDF5 has counted the link as well.
+            # Linking has added a reference to each, and HDF5 has counted the link too.
             self._target.write_at(address + REFERENCES_AT, memoryview(b"\1\0\0\0"))
 
     def commit(self, metadata: DatasetMetadata) -> None:
@@ -343,7 +340,7 @@ class HDF5Writer(EpisodeWriter):
         if self._target.end > self._old_end or self._file is not None:
             self._target.discard()
             if self._file is not None:
-                with suppress(Exception):  # HDF5 may not manage to write what is thrown away anyway
+                with suppress(Exception):  # HDF5 may fail to write data that is discarded anyway
                     self._file.close()
             self._context.index.confirm()
 

@@ -1,1 +1,1 @@
-"""The Zarr format: one array a leaf, in chunks and shards."""
+"""Storage backend for Zarr: one array a leaf, in chunks and shards."""

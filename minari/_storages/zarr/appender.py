@@ -1,46 +1,106 @@
-"""Appends episodes to the arrays of a Zarr store; they are seen once the ``zarr.json`` are written."""
+"""Appends episodes to the arrays of a Zarr store, which become visible with the ``zarr.json`` files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from minari._model.compression import Codec
+from minari._storages.metadata_file import SizeCache
 from minari._storages.zarr.arrays import (
+    ATTRIBUTE,
     SMALLEST_CHUNK,
     ArrayForm,
     common_shard_rows,
+    fitting,
     form_of_rows,
     form_of_steps,
+    to_zarr_json,
 )
-from minari._storages.zarr.json_array import ATTRIBUTE, to_zarr_json
-from minari._storages.zarr.layout import OF_METADATA, RAGGED, ColumnKind, StoredColumn, ends_of
-from minari._storages.zarr.metadata import JSON, split_metadata
+from minari._storages.zarr.layout import OF_METADATA, RAGGED, STORE_NAME, ColumnKind, StoredColumn, ends_of
 from minari._storages.zarr.reader import EPISODE_ENDS, INT32, INT64, LAYOUTS, StoreReader, groups_of
-from minari._storages.zarr.remainders import Rest, arrays_of_rest
-from minari._storages.zarr.rows import kind_of, split
+from minari._storages.zarr.rows import JSON, kind_of, split, split_metadata
 from minari._storages.zarr.store import Rows
-from minari._storages.zarr.stream import Put, RowStream
 from minari.errors import DatasetCorruptError, EpisodeError
 from minari.spaces import EpisodeColumns, Path, path_name
 
 
-_LARGEST_BLOCK: Final = 1 << 27  # bytes of the rows of a shard that is there, which are in memory to be gone on with
-_OF_META: Final = Codec("zstd", 1)  # of what is no column of numbers: ends, metadata, texts
+_LARGEST_BLOCK: Final = 1 << 27  # bytes of the rows of an incomplete shard, which are read to append to it
+_OF_META: Final = Codec("zstd", 1)  # of everything but columns of numbers: ends, metadata, texts
+
+#: Stores a file in a store: its key, and its content in several parts.
+Put: TypeAlias = Callable[[str, Sequence[memoryview]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class WriterContext:
+    """The dataset that a writer changes.
+
+    Attributes:
+        data_path: where it lies.
+        leaves: the columns of the spaces that have one row a step.
+        codec_for: returns the codec of a new column.
+        open_reader: returns a reader of the store as it is now, which verifies checksums.
+        size: of the store.
+    """
+
+    data_path: FilePath
+    leaves: frozenset[Path]
+    codec_for: Callable[[Path], Codec | None]
+    open_reader: Callable[[], StoreReader]
+    size: SizeCache
+
+    @property
+    def store_path(self) -> FilePath:
+        """The store in the data."""
+        return self.data_path / STORE_NAME
+
+    def appender(self, put: Put, reader: StoreReader | None = None, is_fixed: bool = False) -> StoreAppender:
+        """Return an appender to the store as it is, or as a reader says; see :class:`StoreAppender`."""
+        return StoreAppender(put, reader or self.open_reader(), self.leaves, self.codec_for, is_fixed)
+
+
+@dataclass(frozen=True, slots=True)
+class Remainder:
+    """An episode without the rows of its steps.
+
+    Attributes:
+        total_steps: the number of its steps.
+        columns: the numbers of its columns.
+        rows: of the arrays that have other rows, in the order of :func:`arrays_of_remainder`.
+        metadata: of the episode.
+    """
+
+    total_steps: int
+    columns: list[int]
+    rows: list[npt.NDArray[Any]]
+    metadata: dict[str, Any]
+
+
+def arrays_of_remainder(columns: Sequence[StoredColumn]) -> list[tuple[StoredColumn, str]]:
+    """Return the arrays of some columns that do not have one row a step, each with its column."""
+    return [(column, array) for column in columns for array in column.arrays if not array.startswith("data/")]
 
 
 class StoreAppender:
-    """Appends episodes behind those that a store holds.
+    """Writer that appends episodes to those of a store.
 
     Args:
-        put: where files go; nothing there is read.
+        put: stores files; nothing is read from there.
         reader: of the store as it is.
         leaves: the columns of the spaces that have one row a step.
-        codec_for: how a new column is compressed.
-        is_fixed: whether chunks are as large as usual however few rows there are, and never changed.
+        codec_for: returns the codec of a new column.
+        is_fixed: whether chunks are as large as usual however few rows there are, and never change.
+
+    Attributes:
+        table: of the columns of all episodes.
+        episodes: the number of episodes.
+        steps: the number of their steps.
     """
 
     def __init__(
@@ -55,10 +115,10 @@ class StoreAppender:
         self._is_fixed = is_fixed
         self.table = reader.table.copy()
         self.episodes, self.steps = reader.episodes, int(reader.ends[-1])
-        self._known = reader.array_names()  # arrays that are gone on with
+        self._known = reader.array_names()  # arrays that exist
         self._columns: dict[Any, list[StoredColumn]] = {}
         self._streams: dict[str, RowStream] = {}
-        # What has one number an episode is kept until the end.
+        # Values with one number an episode are kept until the end.
         self._episode_ends: list[int] = []
         self._layouts: list[int] = []
         self._lengths: dict[str, int] = {}  # of arrays of ragged columns, so far
@@ -66,11 +126,11 @@ class StoreAppender:
         self._values: dict[StoredColumn, dict[int, Any]] = {}
 
     def add(self, episode: EpisodeColumns) -> None:
-        """Append an episode; its arrays may be filled anew afterwards.
+        """Append an episode; its arrays may be reused afterwards.
 
         Raises:
-            EpisodeTypeError: values of a type that Zarr does not know; nothing of the episode is kept.
-            MetadataError: metadata that cannot be stored; likewise.
+            EpisodeTypeError: values have a type that Zarr does not support; nothing of the episode is stored.
+            MetadataError: metadata cannot be stored; nothing of the episode is stored.
         """
         metadata = split_metadata(self.table, episode.metadata)
         columns = self._columns_of(episode)
@@ -84,27 +144,27 @@ class StoreAppender:
         self._episode_ends.append(self.steps)
         self.episodes += 1
 
-    # An episode whose steps and whose other rows are written by different processes
+    # Episodes whose steps and whose other rows are written by different processes
 
     def plan(self, episodes: Iterable[EpisodeColumns]) -> None:
-        """Make room for the columns of episodes like these."""
+        """Create the columns of episodes like these."""
         for episode in episodes:
             self._columns_of(episode)
 
-    def add_steps(self, episode: EpisodeColumns, at: int, first: int, stop: int) -> Rest:
-        """Put the rows of those steps of an episode that lie from one to before another; the table stays as it is.
+    def add_steps(self, episode: EpisodeColumns, at: int, first: int, stop: int) -> Remainder:
+        """Put the rows of the steps of an episode in a range; the table stays as it is.
 
         Args:
-            episode: of which some steps lie there.
-            at: where its first step lies.
-            first: the first step that is put.
-            stop: the step behind the last one.
+            episode: the episode.
+            at: the place of its first step.
+            first: the first place that is put.
+            stop: the place after the last one.
 
         Returns:
-            What :meth:`add_rest` needs of the episode.
+            The rest of the episode, for :meth:`add_remainder`.
 
         Raises:
-            EpisodeError: it has a column that was not planned.
+            EpisodeError: the episode has a column that was not planned.
         """
         planned = len(self.table.columns)
         columns = self._columns_of(episode)
@@ -123,26 +183,26 @@ class StoreAppender:
                 stream.put(at + begin, rows[begin:end])
             else:
                 others.append(rows)
-        return Rest(episode.total_steps, [column.number for column in columns], others, episode.metadata)
+        return Remainder(episode.total_steps, [column.number for column in columns], others, episode.metadata)
 
     def flush(self) -> None:
-        """Write the rows that are kept in memory."""
+        """Write the rows that are held in memory."""
         for stream in self._streams.values():
             stream.flush()
 
-    def add_rest(self, rest: Rest) -> None:
-        """Append an episode whose steps are put elsewhere."""
-        metadata = split_metadata(self.table, rest.metadata)
-        columns = [self.table.columns[number] for number in rest.columns]
-        for (column, array), rows in zip(arrays_of_rest(columns), rest.rows, strict=True):
+    def add_remainder(self, remainder: Remainder) -> None:
+        """Append an episode whose steps are put by another process."""
+        metadata = split_metadata(self.table, remainder.metadata)
+        columns = [self.table.columns[number] for number in remainder.columns]
+        for (column, array), rows in zip(arrays_of_remainder(columns), remainder.rows, strict=True):
             self._put_rows(column, array, rows)
         self._add_metadata(columns, *metadata)
-        self._end_episode(rest.total_steps)
+        self._end_episode(remainder.total_steps)
 
     # Columns and metadata
 
     def _columns_of(self, episode: EpisodeColumns) -> list[StoredColumn]:
-        """Where the columns of an episode go; looked up once for all episodes of its kind."""
+        """Return the stored columns of an episode; looked up once for all episodes of its kind."""
         total_steps = episode.total_steps
         sort = tuple((path, c.dtype, c.shape[1:], len(c) - total_steps) for path, c in episode.columns.items())
         columns = self._columns.get(sort)
@@ -154,10 +214,10 @@ class StoreAppender:
         return columns
 
     def renew_metadata(self, metadatas: Iterable[Mapping[str, Any]]) -> None:
-        """Give the episodes that the store holds other metadata; nothing must have been added yet.
+        """Replace the metadata of all stored episodes, before any episode is added.
 
         Raises:
-            MetadataError: metadata that cannot be stored.
+            MetadataError: metadata cannot be stored.
         """
         old, self.table = self.table, self.table.without_metadata()
         self._known = {a for c in self.table.columns for a in c.all_arrays} | {EPISODE_ENDS}
@@ -168,7 +228,7 @@ class StoreAppender:
             self.episodes += 1
 
     def _add_metadata(self, columns: list[StoredColumn], values: Mapping[ColumnKind, Any], text: bytes | None) -> None:
-        """Metadata of the next episode, and its layout."""
+        """Take the metadata of the next episode, and its layout."""
         of_metadata = [self.table.column(kind) for kind in values]
         for column, value in zip(of_metadata, values.values(), strict=True):
             self._values.setdefault(column, {})[self.episodes] = value
@@ -199,7 +259,7 @@ class StoreAppender:
         return self._stream(array, self._fresh_form(column, array), start, column)
 
     def _fresh_form(self, column: StoredColumn, array: str) -> ArrayForm:
-        """What an array is like that there is not yet."""
+        """Return the form of a new array."""
         kind = column.kind
         dtype, row_shape = column.form_of(array)
         is_number = kind.kind in ("steps", "states", "rows")
@@ -210,7 +270,7 @@ class StoreAppender:
         return form_of_rows(dtype, row_shape, codec)
 
     def _stream(self, array: str, form: ArrayForm, start: int, column: StoredColumn | None = None) -> RowStream:
-        """The stream of an array that goes on where it ends, or begins."""
+        """Return the stream of an array, from its end on if it exists."""
         if array not in self._known:
             return RowStream(self._put, array, form, start, self._is_fixed)
         expected, form, end = form, self._form(array), self._reader.last_end(array)
@@ -219,7 +279,7 @@ class StoreAppender:
                 array,
                 f"it holds {form.dtype} of {form.row_shape}, expected {expected.dtype} of {expected.row_shape}",
             )
-        if start // form.shard_rows > end // form.shard_rows:  # the last shard that is there stays as it is
+        if start // form.shard_rows > end // form.shard_rows:  # the last stored shard stays as it is
             return RowStream(self._put, array, form, start, self._is_fixed)
         stream = RowStream(self._put, array, form, end, self._is_fixed)
         first = end - end % form.shard_rows
@@ -249,7 +309,7 @@ class StoreAppender:
     # The end
 
     def finish(self) -> None:
-        """Write what is kept in memory, and then the metadata of all arrays and groups."""
+        """Write everything that is held in memory, and then the metadata of all arrays and groups."""
         if not self.episodes:
             return
         self._put_numbers(EPISODE_ENDS, INT64, self._episode_ends)
@@ -280,7 +340,7 @@ class StoreAppender:
         stream.put(start, np.asarray(numbers, dtype))
 
     def _dense(self, array: str, values: Mapping[int, Any]) -> npt.NDArray[Any]:
-        """The numbers of the episodes that an array does not have yet, 0 where an episode has none."""
+        """Return the numbers of the episodes that an array does not have yet, 0 for an episode without."""
         start = self._reader.episodes if array in self._known else 0
         dense = np.zeros(self.episodes - start, np.asarray(next(iter(values.values()), 0)).dtype)
         for index, value in values.items():
@@ -288,13 +348,13 @@ class StoreAppender:
         return dense
 
     def _ends_since(self, array: str) -> npt.NDArray[np.int64]:
-        """The ends of the episodes that an array does not have yet."""
+        """Return the ends of the episodes that an array does not have yet."""
         ends = self._dense(ends_of(array), self._ends.get(array, {})).astype(np.int64)
         first = self._reader.last_end(array) if array in self._known else 0
         return np.maximum.accumulate(np.concatenate([[first], ends]))[1:]
 
     def _shapes(self) -> dict[str, int]:
-        """The number of rows of every array."""
+        """Return the number of rows of every array."""
         shapes = {EPISODE_ENDS: self.episodes, LAYOUTS: self.episodes}
         for column in self.table.columns:
             for array in column.arrays:
@@ -311,7 +371,7 @@ class StoreAppender:
 def rows_of(
     columns: Iterable[StoredColumn], episode: EpisodeColumns
 ) -> Iterator[tuple[StoredColumn, str, npt.NDArray[Any]]]:
-    """The rows that an episode has for each array."""
+    """Yield the rows of an episode for each array."""
     for column in columns:
         parts = split(column.kind.kind, episode.columns[column.kind.path], episode.total_steps)
         for array, rows in zip(column.arrays, parts, strict=True):
@@ -320,3 +380,70 @@ def rows_of(
 
 def _group(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+
+
+class RowStream:
+    """The rows of one array on their way into shards, in order, with gaps.
+
+    The rows of one shard are held in memory, and written as soon as it is full.
+
+    Args:
+        put: stores shards.
+        array: the path of the array.
+        form: of the array.
+        start: the first row that may come.
+        is_fixed: whether the chunks must stay as they are, even if only the first shard has any.
+    """
+
+    def __init__(self, put: Put, array: str, form: ArrayForm, start: int, is_fixed: bool = False) -> None:
+        self.array, self.form = array, form
+        self._put = put
+        self._shard, self._filled = divmod(start, form.shard_rows)
+        self._is_fixed = is_fixed or self._shard > 0
+        self._block: npt.NDArray[Any] = np.empty((form.shard_rows, *form.row_shape), form.dtype)
+        self._block[: self._filled] = 0
+        self._runs: list[list[int]] = []  # rows of the block that have come: start and stop
+
+    def restore(self, rows: npt.NDArray[Any]) -> None:
+        """Take the stored rows of the shard of the first row that may come."""
+        self._block[: len(rows)] = rows
+        self._runs = [[0, len(rows)]]
+
+    def put(self, at: int, rows: npt.NDArray[Any]) -> None:
+        """Take rows that lie after those that came before."""
+        size = self.form.shard_rows
+        while len(rows):
+            shard, offset = divmod(at, size)
+            if shard != self._shard:
+                self.flush()
+                self._shard, self._filled = shard, 0
+            taken = min(len(rows), size - offset)
+            if offset > self._filled:
+                self._block[self._filled : offset] = 0
+            self._block[offset : offset + taken] = rows[:taken]
+            if self._runs and self._runs[-1][1] == offset:
+                self._runs[-1][1] += taken
+            else:
+                self._runs.append([offset, offset + taken])
+            self._filled = offset + taken
+            if self._filled == size:
+                self.flush()
+                self._shard, self._filled = shard + 1, 0
+            rows, at = rows[taken:], at + taken
+
+    def flush(self) -> None:
+        """Write the shard that is being filled, unless it is empty."""
+        if not self._runs or not self.form.has_data:
+            return
+        if not self._is_fixed:
+            self.form = fitting(self.form, self._filled)
+        self._is_fixed = True
+        size = self.form.chunk_rows
+        chunks = -(-self._filled // size)
+        self._block[self._filled : chunks * size] = 0
+        present = np.zeros(chunks, np.bool_)
+        for start, stop in self._runs:
+            present[start // size : -(-stop // size)] = True
+        shard = self.form.shard(self._block[: chunks * size], present)
+        self._put(f"{self.array}/{self.form.key(self._shard)}", shard)
+        self._runs = []

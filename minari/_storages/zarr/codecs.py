@@ -1,7 +1,7 @@
-"""The codecs of chunks: bytes that are compressed, and their checksums.
+"""Codecs and checksums of chunks.
 
-A chunk that is decompressed goes into memory that is there already. What a chunk says of its own size
-is compared with that before a library takes a look at it, so that no chunk makes anybody allocate more.
+A chunk is decompressed into memory that is allocated already. The size that it claims is compared with
+that before a library sees it, so that no chunk can cause a larger allocation.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from minari._model.compression import Codec, Codecs
 CODECS: Final[Codecs] = {"zstd": range(1, 23), "blosc": range(10), "gzip": range(1, 10)}
 DEFAULT_LEVELS: Final = {"zstd": 3, "blosc": 5, "gzip": 6}
 
-#: Bytes of the checksum that stands behind an index, or behind a chunk.
+#: Bytes of the checksum after an index or a chunk.
 CHECKSUM_SIZE: Final = 4
 
 _ZSTD_FRAME = b"\x28\xb5\x2f\xfd"
-_ZSTD_HEADER = 18  # bytes at most
+_ZSTD_HEADER = 18  # maximum number of bytes
 _BLOSC_HEADER = 16
 _BLOSC_VERSION = 2
-_GZIP = 16 + zlib.MAX_WBITS  # what zlib calls the container
+_GZIP = 16 + zlib.MAX_WBITS  # the value of zlib for the container
 
 
 def encoded(codec: Codec, chunk: npt.NDArray[Any]) -> bytes:
     """Return a chunk compressed."""
-    flat = chunk.reshape(-1)  # of which Blosc wants to know how large the values are
+    flat = chunk.reshape(-1)  # Blosc asks for the size of the values
     return bytes(_compressor(codec).encode(flat if codec.name == "blosc" else flat.view(np.uint8)))
 
 
@@ -44,10 +44,10 @@ def decode(name: str, content: memoryview | bytes, out: npt.NDArray[np.uint8]) -
     Args:
         name: of the codec.
         content: of the chunk, without a checksum.
-        out: where its bytes go.
+        out: the memory for its bytes.
 
     Raises:
-        ValueError: the content is damaged, or of another size than ``out``.
+        ValueError: the content is damaged, or its size differs from that of ``out``.
     """
     if name == "gzip":
         _decode_gzip(content, out)
@@ -81,7 +81,7 @@ def _check_size(size: int | None, out: npt.NDArray[np.uint8]) -> None:
 
 
 def _size_of_zstd(header: bytes) -> int | None:
-    """How many bytes a frame has when it is decompressed; None where it does not say so, and has to be tried."""
+    """Return the decompressed size of a frame; None if it does not say, and has to be tried."""
     if header[:4] != _ZSTD_FRAME or len(header) < 6:
         raise ValueError("a chunk is none of Zstandard")
     flags = header[4]
@@ -112,6 +112,6 @@ def _compressor(codec: Codec) -> Any:
 
 
 def checksum(content: Any) -> bytes:
-    """Return the checksum of an index or a chunk, as it stands behind it."""
+    """Return the checksum of an index or a chunk, as it is stored after it."""
     value: int = google_crc32c.value(np.frombuffer(content, np.uint8))
     return value.to_bytes(CHECKSUM_SIZE, "little")

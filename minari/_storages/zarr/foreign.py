@@ -1,8 +1,8 @@
-"""What zarr-python is to know of an array, out of its ``zarr.json``, which anybody may have written.
+"""Metadata of foreign arrays for zarr-python, from a ``zarr.json`` that anybody may have written.
 
-zarr-python looks up codecs by their names, among those that packages bring, and takes an array's word for
-how large its chunks are. Here its objects are made of closed lists of types and codecs, and what
-decompresses is our own, which is given the size that has to come out.
+zarr-python looks up codecs by name among those of all installed packages, and trusts an array about the
+size of its chunks. Here its objects are made from closed lists of types and codecs, and the decompression
+is our own, which is given the expected size.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from minari._storages.zarr.arrays import TYPES_BY_NAME, check_sizes
 from minari._storages.zarr.codecs import CHECKSUM_SIZE, CODECS, decode
 
 
-_MOST_CHUNKS: Final = 1 << 18  # that one read may go through
+_MOST_CHUNKS: Final = 1 << 18  # in one read
 _KNOWN_KEYS: Final = frozenset(
     {"zarr_format", "node_type", "shape", "data_type", "chunk_grid", "chunk_key_encoding", "fill_value", "codecs"}
     | {"attributes", "dimension_names", "storage_transformers"}
@@ -35,11 +35,11 @@ _KNOWN_KEYS: Final = frozenset(
 
 @dataclass(frozen=True)
 class Compressed(BytesBytesCodec):
-    """Chunks that are compressed, and only read.
+    """A codec of compressed chunks, which are only read.
 
     Attributes:
         name: of the codec.
-        more: how many bytes stand behind those of a chunk.
+        more: the number of bytes after those of a chunk.
     """
 
     is_fixed_size = False
@@ -62,7 +62,7 @@ def metadata_of(value: Mapping[str, Any]) -> ArrayV3Metadata:
     """Return the metadata of an array for zarr-python.
 
     Raises:
-        ValueError: it is no array of Zarr 3, or one with a type or codecs that are not known here.
+        ValueError: it is not an array of Zarr 3, or has an unsupported type or codec.
     """
     if value.get("zarr_format") != 3 or value.get("node_type") != "array":
         raise ValueError("it is none of an array of Zarr 3")
@@ -76,10 +76,12 @@ def metadata_of(value: Mapping[str, Any]) -> ArrayV3Metadata:
     check_sizes(shape, 0)
     if not shape:
         raise ValueError("it has no rows")
-    chunk_shape = _configuration(value.get("chunk_grid"), "chunk_grid", "regular").get("chunk_shape")
+    chunk_shape: Any = _configuration(value.get("chunk_grid"), "chunk_grid", "regular").get("chunk_shape")
     _check_chunks(chunk_shape, len(shape))
     codecs = _codecs(value.get("codecs"), len(shape))
-    _check_divides(chunk_shape, codecs)
+    for codec in codecs:
+        if isinstance(codec, ShardingCodec) and np.mod(chunk_shape, codec.chunk_shape).any():
+            raise ValueError(f"its shards have the shape {chunk_shape} and its chunks {codec.chunk_shape}")
     dtype = get_data_type_from_json(name, zarr_format=3)
     try:
         return ArrayV3Metadata(
@@ -92,15 +94,15 @@ def metadata_of(value: Mapping[str, Any]) -> ArrayV3Metadata:
             attributes={},
             dimension_names=None,
         )
-    except Exception as error:  # zarr-python has all kinds of them
+    except Exception as error:  # zarr-python raises many types of exceptions
         raise ValueError((str(error).splitlines() or [type(error).__name__])[0]) from error
 
 
 def passing_size(metadata: Any, start: int, stop: int) -> int:
-    """Return how many bytes of a chunk are decoded at a time to read some rows.
+    """Return the number of bytes of a chunk that are decoded at a time to read some rows.
 
     Raises:
-        ValueError: they lie in far too many chunks.
+        ValueError: they are in far too many chunks.
     """
     inner = [codec.chunk_shape for codec in metadata.codecs if isinstance(codec, ShardingCodec)]
     shape: tuple[int, ...] = inner[0] if inner else metadata.chunk_grid.chunk_shape
@@ -117,7 +119,7 @@ def _may_be_ignored(value: Any) -> bool:
 
 
 def _configuration(value: Any, what: str, *names: str) -> Mapping[str, Any]:
-    """What a named thing is like, of which names are known."""
+    """Return the configuration of something that has one of some known names."""
     name = value if isinstance(value, str) else value.get("name") if isinstance(value, dict) else None
     if name not in names:
         raise ValueError(f"its {what} is {shortened(name)}, expected one of {sorted(names)}")
@@ -142,20 +144,14 @@ def _check_chunks(shape: Any, dimensions: int) -> None:
         raise ValueError(f"its chunks have {len(shape)} dimensions, expected {dimensions}")
 
 
-def _check_divides(shape: Any, codecs: list[Any]) -> None:
-    for codec in codecs:
-        if isinstance(codec, ShardingCodec) and any(a % b for a, b in zip(shape, codec.chunk_shape, strict=True)):
-            raise ValueError(f"its shards have the shape {shape} and its chunks {codec.chunk_shape}")
-
-
 def _codecs(value: Any, dimensions: int, is_inner: bool = False, is_index: bool = False) -> list[Any]:
-    """The codecs of chunks, in the order in which they encode."""
+    """Return the codecs of chunks, in the order in which they encode."""
     if not isinstance(value, list):
         raise ValueError(f"its codecs are {shortened(value)}, expected a list")
     known = ["bytes", "crc32c"] if is_index else ["bytes", "crc32c", "transpose", *CODECS]
     known += [] if is_index or is_inner else ["sharding_indexed"]
     codecs: list[Any] = []
-    more: int | None = 0  # bytes behind those of a chunk; None where nobody knows their number any longer
+    more: int | None = 0  # bytes after those of a chunk; None once their number is not known
     for stored in value:
         configuration = _configuration(stored, "codec", *known)
         name = stored if isinstance(stored, str) else stored["name"]

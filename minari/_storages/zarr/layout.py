@@ -1,8 +1,8 @@
-"""Which arrays a Zarr store has, and which of them each episode has.
+"""Layout of a Zarr store: its arrays, and those of each episode.
 
 Episodes may differ: an info that only some have, rewards that are float32 and later float64. Every
-kind of column has an array of its own, and every set of columns that some episode has is a *layout*,
-known by its number. Both lists are attributes of the root group, so that a reader needs no guesses.
+kind of column has arrays of its own, and every set of columns that some episode has is a *layout*,
+known by its number. Both lists are attributes of the root group, so that a reader need not guess.
 
 >>> table = Table()
 >>> column = table.column(ColumnKind(("observations", "x"), "states", "<f4", (3,)))
@@ -30,37 +30,39 @@ from minari._storages.zarr.arrays import KNOWN_TYPES, check_sizes
 from minari.spaces import Path
 
 
+#: The directory of the store, in that of the data.
+STORE_NAME: Final = "main_data.zarr"
 VERSION: Final = 1
 
-#: What a column can be: the arrays of its rows, where ``{}`` stands for the name of the column.
+#: The kinds of columns: the arrays of their rows, where ``{}`` stands for the name of the column.
 KINDS: Final = {
     "steps": ("data/{}",),  # one row a step
-    "states": ("data/{}", "meta/final/{}"),  # one row a step, and one more in the end
+    "states": ("data/{}", "meta/final/{}"),  # one row a step, and one more at the end
     "rows": ("ragged/{}",),  # any number of rows in an episode
     "text": ("ragged/{}/lengths", "ragged/{}/bytes"),  # any number of texts
     "bytes": ("ragged/{}/lengths", "ragged/{}/bytes"),  # any number of byte strings
     "value": ("meta/episodes/{}",),  # one number an episode, of its metadata
-    "json": ("meta/json/{}",),  # the rest of its metadata, as one text
+    "json": ("meta/json/{}",),  # the rest of its metadata, in one text
 }
-#: Kinds whose arrays have a number of rows of its own for every episode, with its ends beside them.
+#: Kinds whose arrays have any number of rows for an episode, with the ends of the episodes beside them.
 RAGGED: Final = frozenset({"rows", "text", "bytes", "json"})
 #: Kinds that hold the metadata of episodes.
 OF_METADATA: Final = frozenset({"value", "json"})
 
-_LONGEST_NAME = 80  # letters of a part; longer ones are cut
+_LONGEST_NAME = 80  # letters of a part; longer ones are truncated
 _MOST_PARTS = 200  # of a path
 _FIELDS = ("observations", "actions", "rewards", "terminations", "truncations", "infos")
-_NAME = re.compile(r"(?!\.|__|zarr\.json$|c\.\d)[\w.~%-]{1,100}", re.ASCII)  # what `encoded` makes, and a number
+_NAME = re.compile(r"(?!\.|__|zarr\.json$|c\.\d)[\w.~%-]{1,100}", re.ASCII)  # as `encoded` makes them, with a number
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnKind:
-    """What decides in which array the rows of a column lie.
+    """A kind of column, all rows of which lie in the same arrays.
 
     Attributes:
-        path: of the column; the key for the metadata of an episode.
+        path: path of the column; the key for the metadata of an episode.
         kind: one of :data:`KINDS`.
-        dtype: of the values, as NumPy writes it, with little bytes first; of text, that of bytes.
+        dtype: of the values, as NumPy writes it, little-endian; of text, that of its bytes.
         row_shape: of one row, without time.
     """
 
@@ -71,12 +73,12 @@ class ColumnKind:
 
     @property
     def row_size(self) -> int:
-        """The bytes of one row."""
+        """The number of bytes of one row."""
         return np.dtype(self.dtype).itemsize * math.prod(self.row_shape)
 
     @property
     def has_steps(self) -> bool:
-        """Whether its rows lie together with those of all other columns that have one a step."""
+        """Whether it has one row a step, which shares shards with those of all other such columns."""
         return self.kind in ("steps", "states")
 
 
@@ -86,8 +88,8 @@ class StoredColumn:
 
     Attributes:
         number: its place in the list of columns.
-        kind: what it is.
-        name: what they are called.
+        kind: of the column.
+        name: of its arrays within their groups.
         arrays: their paths in the store.
     """
 
@@ -98,27 +100,27 @@ class StoredColumn:
 
     @property
     def all_arrays(self) -> list[str]:
-        """Its arrays, and those of the ends of the rows in them."""
+        """Its arrays, and those of the ends of the episodes in them."""
         return [*self.arrays, *(map(ends_of, self.arrays) if self.kind.kind in RAGGED else ())]
 
     def form_of(self, array: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
-        """The dtype and the shape of a row of one of its arrays."""
+        """Return the dtype and the shape of a row of one of its arrays."""
         is_lengths = self.kind.kind in ("text", "bytes") and array == self.arrays[0]
         return np.dtype("<i8" if is_lengths else self.kind.dtype), self.kind.row_shape
 
 
 def ends_of(array: str) -> str:
-    """Where the ends of the rows of each episode lie, for an array of a ragged column."""
+    """Return the path of the ends of the episodes in an array of a ragged column."""
     group, _, name = array.partition("/")
     return f"meta/json_ends/{name[len('json/') :]}" if group == "meta" else f"meta/ends/{name}"
 
 
 class Table:
-    """The columns and the layouts of a store; new ones are added as episodes bring them.
+    """The columns and the layouts of a store, extended by new kinds of episodes.
 
     Attributes:
-        shard_rows: how many steps lie in a shard of the arrays with one row a step; None before there
-            are any.
+        shard_rows: the number of steps in a shard of the arrays with one row a step; None before there are
+            any.
     """
 
     def __init__(self) -> None:
@@ -131,12 +133,12 @@ class Table:
         self._groups: set[str] = set()
 
     def column(self, kind: ColumnKind) -> StoredColumn:
-        """The column of that kind, a new one where there is none."""
+        """Return the column of a kind, a new one if there is none."""
         column = self._by_kind.get(kind)
         return self._add(kind, self._free_name(kind)) if column is None else column
 
     def layout(self, columns: Iterable[StoredColumn]) -> int:
-        """The number of the layout with these columns."""
+        """Return the number of the layout with these columns."""
         numbers = tuple(sorted(column.number for column in columns))
         if numbers not in self._numbers:
             self._numbers[numbers] = len(self.layouts)
@@ -144,11 +146,11 @@ class Table:
         return self._numbers[numbers]
 
     def columns_of(self, layout: int) -> list[StoredColumn]:
-        """The columns of the layout of that number."""
+        """Return the columns of a layout."""
         return [self.columns[number] for number in self.layouts[layout]]
 
     def without_metadata(self) -> Table:
-        """A table of the columns that hold no metadata of episodes, under the same names, and no layouts."""
+        """Return a table of the columns that hold no metadata of episodes, with the same names, and no layouts."""
         table = Table()
         table.shard_rows = self.shard_rows
         for column in self.columns:
@@ -157,19 +159,19 @@ class Table:
         return table
 
     def value_count(self) -> int:
-        """How many columns hold numbers of the metadata of episodes."""
+        """Return the number of columns that hold numbers of the metadata of episodes."""
         return sum(column.kind.kind == "value" for column in self.columns)
 
     def value_kind(self, key: str) -> ColumnKind | None:
-        """The kind of the column for numbers that the metadata of episodes have under a key."""
+        """Return the kind of the column for numbers that the metadata of episodes has under a key."""
         return next((c.kind for c in self.columns if c.kind.kind == "value" and c.kind.path == (key,)), None)
 
     def copy(self) -> Table:
-        """A table with the same columns and layouts."""
+        """Return a table with the same columns and layouts."""
         return self.from_json(self.to_json())
 
     def to_json(self) -> dict[str, Any]:
-        """The table as attributes of the root group."""
+        """Return the table as attributes of the root group."""
         columns = [
             {
                 "path": list(column.kind.path),
@@ -186,11 +188,11 @@ class Table:
 
     @classmethod
     def from_json(cls, value: Any) -> Table:
-        """Return the table that attributes hold, which may come from anywhere.
+        """Return the table from untrusted attributes.
 
         Raises:
             UnsafePathError: the name of a column leads out of its group.
-            ValueError: they are not those that :meth:`to_json` makes.
+            ValueError: they were not created by :meth:`to_json`.
         """
         try:
             version, shard_rows, columns, layouts = (
@@ -258,7 +260,7 @@ class Table:
         return column
 
     def _free_name(self, kind: ColumnKind) -> str:
-        """A name whose arrays lie in no other array, have none in them, and differ from all in more than case."""
+        """Return a name whose arrays lie in no other array, contain none, and differ from all in more than case."""
         name = ""
         parts = [encoded(part) for part in kind.path] or ["episodes"]
         for depth, part in enumerate(parts, 1):
@@ -272,7 +274,7 @@ class Table:
         return name
 
     def _is_in_the_way(self, array: str) -> bool:
-        """Whether an array would lie in another one, or another one in it."""
+        """Return whether an array would lie in another one, or another one in it."""
         places = _prefixes(array.casefold())
         return places[-1] in self._groups or not self._leaves.isdisjoint(places)
 
@@ -282,13 +284,13 @@ class Table:
 
 @cache
 def encoded(part: str | int) -> str:
-    """A part of a path as the name of a folder on any system; letters and digits stay as they are.
+    """Return a part of a path as the name of a directory on any system; letters and digits stay as they are.
 
     >>> encoded("a b"), encoded(0), encoded("..")
     ('a%20b', '0', '%2E.')
     """
     name = quote(str(part), safe="")
-    if re.match(r"\.|__|zarr\.json$|c\.\d", name):  # hidden files, and names that Zarr has uses for
+    if re.match(r"\.|__|zarr\.json$|c\.\d", name):  # hidden files, and names that Zarr uses
         name = f"%{ord(name[0]):02X}{name[1:]}"
     return name[:_LONGEST_NAME] or "%00"
 
@@ -300,7 +302,7 @@ def _list(value: Any, name: str) -> list[Any]:
 
 
 def _checked_path(path: Any, kind: str) -> Path:
-    """The path of a column out of attributes: keys, and positions."""
+    """Return the path of a column from attributes: keys, and positions."""
     parts = _list(path, "the path of a column")
     is_known = {"value": len(parts) == 1, "json": not parts}.get(kind, bool(parts) and parts[0] in _FIELDS)
     if not is_known or len(parts) > _MOST_PARTS or not all(type(part) in (str, int) for part in parts):

@@ -1,4 +1,4 @@
-"""Reads the episodes of a Zarr store as it was at one moment."""
+"""Reads the episodes of a Zarr store, as it was at one moment."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from minari._storages import json_metadata
-from minari._storages.zarr.json_array import ATTRIBUTE, is_as_written
+from minari._storages.zarr.arrays import ATTRIBUTE, is_as_written
 from minari._storages.zarr.layout import RAGGED, StoredColumn, Table, ends_of
-from minari._storages.zarr.metadata import plain
-from minari._storages.zarr.rows import join
+from minari._storages.zarr.rows import join, plain
 from minari._storages.zarr.shards import Budget
 from minari._storages.zarr.store import Arrays, Rows
 from minari.errors import ChecksumError, DatasetCorruptError, MinariError
@@ -28,17 +27,17 @@ EPISODE_ENDS: Final = "meta/episode_ends"
 LAYOUTS: Final = "meta/layout"
 
 _READ_AT_A_TIME = 32 << 20
-# What is in memory as long as a store is open: so many bytes for any, and so many for every byte that is stored.
-# Of ends that grow with every episode, eight bytes take one at least.
+# The memory of an open store: bytes for any store, and bytes for every stored byte. Ends that grow with every
+# episode compress to one of eight bytes at best.
 _FREE, _PER_BYTE = 64 << 20, 256
 
 
 class StoreReader:
-    """What a store holds: where the rows of each episode lie, and its metadata, all in memory.
+    """The index of a store in memory: the places of the rows of each episode, and its metadata.
 
     Args:
         arrays: of the store.
-        episodes: how many episodes it is to hold; what lies behind them was never committed.
+        episodes: their number according to the metadata; rows after them were never committed.
 
     Raises:
         DatasetCorruptError: something is missing or damaged.
@@ -46,7 +45,7 @@ class StoreReader:
 
     def __init__(self, arrays: Arrays, episodes: int) -> None:
         self.arrays, self.episodes = arrays, episodes
-        self._budget = Budget(_FREE, _PER_BYTE)
+        budget = Budget(_FREE, _PER_BYTE)
         self.has_checksum = False  # the zarr.json of the root
         self.table = self._read_table() if episodes else Table()
         ragged = [a for c in self.table.columns if c.kind.kind in RAGGED for a in c.arrays]
@@ -54,13 +53,17 @@ class StoreReader:
         wanted = [Rows(name, 0, episodes, INT64) for name in (EPISODE_ENDS, *map(ends_of, ragged))]
         wanted += [Rows(LAYOUTS, 0, episodes, INT32)]
         wanted += [Rows(c.arrays[0], 0, episodes, *c.form_of(c.arrays[0])) for c in values]
-        found = arrays.read(wanted, self._budget) if episodes else [np.zeros(0, rows.dtype) for rows in wanted]
+        found = arrays.read(wanted, budget) if episodes else [np.zeros(0, rows.dtype) for rows in wanted]
         read = dict(zip((rows.array for rows in wanted), found, strict=True))
         self.ends = self._checked_ends(EPISODE_ENDS, read[EPISODE_ENDS])
         self.layouts = self._checked_layouts(read[LAYOUTS])
         self._ragged = {array: self._checked_ends(array, read[ends_of(array)]) for array in ragged}
         self._values = {column.arrays[0]: read[column.arrays[0]] for column in values}
-        self._texts = self._read_texts()
+        texts = [column for column in self.table.columns if column.kind.kind == "json"]
+        wanted = [Rows(a, 0, int(self._ragged[a][-1]), *c.form_of(a)) for c in texts for a in c.arrays]
+        self._texts: dict[str, npt.NDArray[np.uint8]] = dict(
+            zip((rows.array for rows in wanted), arrays.read(wanted, budget), strict=True)
+        )
         self._with_checksums: dict[int, bool] = {}  # layouts
         if arrays.verify and episodes:
             self._verify_json()
@@ -89,7 +92,7 @@ class StoreReader:
             ) from error
 
     def _verify_json(self) -> None:
-        """See that the root has a checksum where arrays have some, and that groups are as they were written."""
+        """Check that the root has a checksum if arrays have some, and that groups are as they were written."""
         arrays = self.array_names()
         if not self.has_checksum and any(self.arrays.open(array).has_checksums for array in arrays):
             raise self.arrays.changed_json("zarr.json")
@@ -97,7 +100,7 @@ class StoreReader:
             self.arrays.check_groups(sorted({group for array in arrays for group in groups_of(array)}))
 
     def has_checksums(self, index: int) -> bool:
-        """Whether all that an episode is read from has checksums."""
+        """Return whether everything that an episode is read from has checksums."""
         layout = int(self.layouts[index])
         if layout not in self._with_checksums:
             columns = self.table.columns_of(layout)
@@ -108,7 +111,7 @@ class StoreReader:
         return self._with_checksums[layout]
 
     def _checked_ends(self, array: str, ends: Ends) -> Ends:
-        """The ends with a zero before them, so that each episode has a start as well."""
+        """Return the ends after a zero, so that each episode has a start as well."""
         with_start = np.concatenate([np.zeros(1, np.int64), ends])
         if (with_start[1:] < with_start[:-1]).any():
             raise DatasetCorruptError(
@@ -125,15 +128,10 @@ class StoreReader:
             )
         return layouts
 
-    def _read_texts(self) -> dict[str, npt.NDArray[np.uint8]]:
-        columns = [column for column in self.table.columns if column.kind.kind == "json"]
-        wanted = [Rows(a, 0, int(self._ragged[a][-1]), *c.form_of(a)) for c in columns for a in c.arrays]
-        return dict(zip((rows.array for rows in wanted), self.arrays.read(wanted, self._budget), strict=True))
-
     # Episodes
 
     def size_of(self, first: int, stop: int) -> int:
-        """About how many bytes some episodes that lie one after the other have."""
+        """Return the approximate number of bytes of consecutive episodes."""
         steps = int(self.ends[stop] - self.ends[first])
         columns = self.table.columns
         fixed = sum(column.kind.row_size for column in columns if column.kind.has_steps)
@@ -146,7 +144,7 @@ class StoreReader:
         return steps * fixed + ragged
 
     def runs(self, indices: Iterable[int]) -> Iterator[tuple[int, int]]:
-        """Numbers of episodes as runs, each from a number to before another, of no more than 32 MB or one episode."""
+        """Group numbers of episodes into consecutive ranges of no more than 32 MB, or of one episode."""
         first = stop = -1
         for index in indices:
             if index != stop or self.size_of(first, index + 1) > _READ_AT_A_TIME:
@@ -158,13 +156,13 @@ class StoreReader:
             yield first, stop
 
     def read(self, first: int, stop: int, paths: Container[Path] | None = None) -> list[Columns]:
-        """The columns of the episodes from one number to before another: all of them, or those of some paths."""
+        """Return the columns of a range of episodes: all of them, or those of some paths."""
         changes = np.flatnonzero(np.diff(self.layouts[first:stop])) + first + 1
         bounds = [first, *changes.tolist(), stop]
         return [columns for a, b in pairwise(bounds) for columns in self._read_alike(a, b, paths)]
 
     def _read_alike(self, first: int, stop: int, paths: Container[Path] | None) -> Iterator[Columns]:
-        """The same for episodes that all have the same columns."""
+        """Read a range of episodes that all have the same columns."""
         stored = [column for column in self._data_columns(first) if paths is None or column.kind.path in paths]
         wanted = [Rows(a, *self._rows(a, first, stop), *column.form_of(a)) for column in stored for a in column.arrays]
         slabs = dict(zip((rows.array for rows in wanted), self.arrays.read(wanted), strict=True))
@@ -183,9 +181,9 @@ class StoreReader:
             yield columns
 
     def window(self, index: int, start: int, stop: int) -> Columns | None:
-        """The steps of an episode from one to before another, of which the other chunks are not read.
+        """Return a range of steps of an episode, for which no other chunks are read.
 
-        None where it has a column whose rows differ in size, so that nobody knows where they lie.
+        None if it has a column whose rows differ in size, so that their places are not known.
         """
         stored = self._data_columns(index)
         if any(column.kind.kind in RAGGED for column in stored):
@@ -212,7 +210,7 @@ class StoreReader:
         return [column for column in columns if column.kind.kind not in ("value", "json")]
 
     def _rows(self, array: str, first: int, stop: int) -> tuple[int, int]:
-        """The rows that episodes have in an array."""
+        """Return the range of rows of a range of episodes in an array."""
         if array in self._ragged:
             ends = self._ragged[array]
         elif array.startswith("meta/"):
@@ -222,16 +220,16 @@ class StoreReader:
         return int(ends[first]), int(ends[stop])
 
     def array_names(self) -> set[str]:
-        """The paths of all arrays of the store."""
+        """Return the paths of all arrays of the store."""
         arrays = {array for column in self.table.columns for array in column.arrays}
         return arrays | set(map(ends_of, self._ragged)) | ({EPISODE_ENDS, LAYOUTS} if self.episodes else set())
 
     def last_end(self, array: str) -> int:
-        """How many rows an array has of all episodes."""
+        """Return the number of rows that an array has for all episodes."""
         return self._rows(array, 0, self.episodes)[1]
 
     def has_rows(self, column: StoredColumn, array: str, start: int) -> bool:
-        """Whether some episode has values in an array from a row on."""
+        """Return whether some episode has values in an array from a row on."""
         if array in self._ragged:
             return bool(self._ragged[array][-1] > start)
         if column.kind.kind == "value":
@@ -243,7 +241,7 @@ class StoreReader:
     # Metadata
 
     def metadata(self, index: int) -> dict[str, Any]:
-        """The metadata of an episode, without ``id`` and ``total_steps``."""
+        """Return the metadata of an episode, without ``id`` and ``total_steps``."""
         metadata: dict[str, Any] = {}
         for column in self.table.columns_of(int(self.layouts[index])):
             (array, *_) = column.arrays
@@ -266,6 +264,6 @@ class StoreReader:
 
 
 def groups_of(array: str) -> list[str]:
-    """The groups that an array lies in, but for the root."""
+    """Return the groups that an array lies in, except the root."""
     parts = array.split("/")
     return ["/".join(parts[:depth]) for depth in range(1, len(parts))]

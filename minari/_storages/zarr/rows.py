@@ -1,15 +1,19 @@
-"""The columns of an episode <-> the rows that go into arrays."""
+"""Columns and metadata of an episode <-> the rows of arrays.
+
+Metadata that are numbers have arrays of their own; all others are in one JSON text.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from minari._storages import json_metadata
 from minari._storages.zarr.arrays import KNOWN_TYPES
-from minari._storages.zarr.layout import ColumnKind
+from minari._storages.zarr.layout import ColumnKind, Table
 from minari.errors import DatasetCorruptError, EpisodeTypeError
 from minari.spaces import Column, Path, object_column, path_name
 
@@ -19,18 +23,24 @@ Array = npt.NDArray[Any]
 _WITH_LAST_ROW: Final = ("observations", "infos")
 _RAGGED_INFO: Final = "_ragged_values"
 
+#: The column of the text.
+JSON: Final = ColumnKind((), "json", "|u1", ())
+
+_MOST_VALUES: Final = 64  # keys that have an array each; others go into the text
+_PYTHON: Final = frozenset({"|b1", "<i8", "<f8"})  # these come back as Python's own
+
 
 def kind_of(path: Path, column: Column, total_steps: int, leaves: frozenset[Path]) -> ColumnKind:
-    """In what arrays the rows of a column go.
+    """Return the kind of a column, which decides on its arrays.
 
     Args:
-        path: of the column.
+        path: path of the column.
         column: its values in an episode.
-        total_steps: of that episode.
-        leaves: the columns of the spaces that have one row a step.
+        total_steps: number of steps of that episode.
+        leaves: the columns of the spaces that have one row per step.
 
     Raises:
-        EpisodeTypeError: Zarr does not know the type of the values.
+        EpisodeTypeError: Zarr does not support the type of the values.
     """
     if column.dtype == object:
         is_bytes = len(column) > 0 and isinstance(column[0], bytes)
@@ -50,7 +60,7 @@ def kind_of(path: Path, column: Column, total_steps: int, leaves: frozenset[Path
 
 
 def split(kind: str, column: Column, total_steps: int) -> tuple[Array, ...]:
-    """The rows of a column for each of the arrays of its kind."""
+    """Return the rows of a column for each of the arrays of its kind."""
     if kind == "states":
         return column[:total_steps], column[total_steps:]
     if kind in ("text", "bytes"):
@@ -61,15 +71,15 @@ def split(kind: str, column: Column, total_steps: int) -> tuple[Array, ...]:
 
 
 def join(kind: str, parts: Sequence[Array], array: str) -> Column:
-    """The column that :func:`split` has split.
+    """Return the column that :func:`split` has split.
 
     Args:
-        kind: of the column.
-        parts: the rows of each of its arrays.
-        array: the name of one of them, for messages.
+        kind: kind of the column.
+        parts: rows of each of its arrays.
+        array: name of one of them, for messages.
 
     Raises:
-        DatasetCorruptError: texts that are no UTF-8, or of other lengths than their bytes.
+        DatasetCorruptError: texts are not UTF-8, or their lengths are not those of their bytes.
     """
     if kind == "states":
         return np.concatenate(parts)
@@ -94,3 +104,42 @@ def join(kind: str, parts: Sequence[Array], array: str) -> Column:
         raise DatasetCorruptError(
             f"The texts beside {array} are damaged ({error}); copy or download the dataset again."
         ) from error
+
+
+def split_metadata(table: Table, metadata: Mapping[str, Any]) -> tuple[dict[ColumnKind, Any], bytes | None]:
+    """Return the numbers among metadata, by the kind of their column, and the text of the rest, if any.
+
+    A number goes into the text if its key already has an array of another type.
+
+    Raises:
+        MetadataError: a value that cannot be stored.
+    """
+    values: dict[ColumnKind, Any] = {}
+    others: dict[str, Any] = {}
+    room = _MOST_VALUES - table.value_count()
+    for key, value in metadata.items():
+        dtype, known = _dtype_of(value), table.value_kind(key)
+        fits = room > 0 if known is None else known.dtype == dtype
+        if dtype is None or not fits:
+            others[key] = value
+        else:
+            room -= known is None
+            values[ColumnKind((key,), "value", dtype, ())] = value
+    return values, json_metadata.to_json(others).encode() if others else None
+
+
+def _dtype_of(value: Any) -> str | None:
+    """Return the type of the array for a value; None if it is not a number, or too large."""
+    if isinstance(value, bool):
+        return "|b1"
+    if isinstance(value, np.generic):
+        dtype = value.dtype.newbyteorder("<").str
+        return dtype if dtype in KNOWN_TYPES else None
+    if isinstance(value, int):
+        return "<i8" if -(2**63) <= value < 2**63 else None
+    return "<f8" if isinstance(value, float) else None
+
+
+def plain(value: Any) -> Any:
+    """Return a number from an array as it was given: Python's own if JSON knows the type."""
+    return value.item() if value.dtype.str in _PYTHON else value

@@ -1,11 +1,11 @@
-"""Rows out of the shards of an array in a folder, without zarr-python, which takes a millisecond an array.
+"""Rows from the shards of local arrays, without zarr-python, which takes a millisecond an array.
 
-This is for arrays as :mod:`zarr_arrays` writes them. Others, and those that lie elsewhere than in a
-folder, are read through zarr-python (see :mod:`zarr_store`).
+This is for arrays as :mod:`~minari._storages.zarr.arrays` writes them. Other arrays, and those of remote
+stores, are read through zarr-python (see :mod:`~minari._storages.zarr.store`).
 
-What an index says of chunks is compared with the file before anything is allocated: they lie in the
-file, and no two of them have bytes in common. Chunks that a shard does not have count as zeros, and a
-:class:`Budget` bounds how much may be made of few bytes.
+The chunks of an index are compared with the file before anything is allocated: they lie in the file, and
+no two of them overlap. Chunks that a shard does not have count as zeros, and a :class:`Budget` bounds
+how much memory may be allocated for few bytes.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ import numpy as np
 import numpy.typing as npt
 
 from minari._base.files import Directory
-from minari._base.parallel import in_threads
+from minari._base.parallel import map_in_batches
 from minari._storages.zarr.arrays import ABSENT, ArrayForm
 from minari._storages.zarr.codecs import CHECKSUM_SIZE, checksum, decode
 from minari.errors import ChecksumError, DatasetCorruptError, UnsafePathError
 
 
-_ALONE: Final = 1 << 20  # bytes of chunks that are not worth a thread
+_ALONE: Final = 1 << 20  # bytes of chunks that are too few for threads
 
-_seeking = Lock()  # for systems that cannot read at a place
+_seeking = Lock()  # for systems that cannot read at an offset
 
 
 class Budget:
-    """How much memory one read may take, by the bytes that there are.
+    """A limit on the memory of one read, by the bytes that are stored.
 
-    Constant values are compressed many thousand times, and what is all zeros is not stored at all, so
-    that some bytes are free. Beyond them no more than a multiple of the stored bytes may be taken, which
-    values that differ from step to step do not reach.
+    Constant values compress many thousand times, and zeros are not stored at all, so that some bytes are
+    free. Beyond them only a multiple of the stored bytes may be taken, which values that differ from step
+    to step do not reach.
 
     Args:
-        free: how many bytes may be taken however few there are.
-        per_byte: how many for every byte there is.
+        free: the number of bytes that may be taken in any case.
+        per_byte: the number for every stored byte.
     """
 
     def __init__(self, free: int = 1 << 30, per_byte: int = 1 << 10) -> None:
@@ -52,15 +52,15 @@ class Budget:
         self._uncounted: list[Callable[[], int]] = []
 
     def take(self, size: int, passing: int, present: Callable[[], int]) -> None:
-        """Ask for bytes before they are allocated.
+        """Take bytes before they are allocated.
 
         Args:
-            size: how many.
-            passing: how many more, which are given back soon.
-            present: returns how many are stored for them; called where that matters.
+            size: their number.
+            passing: the number of further ones, which are freed soon.
+            present: returns the number of bytes stored for them; called if that matters.
 
         Raises:
-            ValueError: there are far too few of them.
+            ValueError: far too few are stored.
         """
         self._taken += size
         self._uncounted.append(present)
@@ -73,74 +73,74 @@ class Budget:
             raise ValueError(f"{self._taken + passing:,} bytes are to be made of {self._present:,}")
 
 
-class Folders:
-    """The folders of a store, open, as one: a file is that of the first folder that has it.
+class StoreDirectories:
+    """The open directories of a store as one: a file is that of the first directory that has it.
 
-    The groups of the store stay open as well until the folders are closed, so that files in them are
+    The groups of the store stay open as well until the directories are closed, so that files in them are
     opened in fewer steps.
 
     Args:
-        folders: the parent of each, and its name; those that do not exist count as empty.
+        directories: the parent and the name of each; those that do not exist count as empty.
     """
 
-    def __init__(self, folders: Iterable[tuple[str, str]]) -> None:
-        self._folders: list[Directory] = []
+    def __init__(self, directories: Iterable[tuple[str, str]]) -> None:
+        self._directories: list[Directory] = []
         self._groups: dict[tuple[int, str], Directory] = {}
         try:
-            for parent, name in folders:
+            for parent, name in directories:
                 with suppress(FileNotFoundError, NotADirectoryError), Directory(parent) as outer:
-                    self._folders.append(outer.directory(name))
+                    self._directories.append(outer.directory(name))
         except BaseException as error:
             self.close()
             if isinstance(error, OSError):
                 raise unreadable(error) from error
             raise
 
-    def __enter__(self) -> Folders:
+    def __enter__(self) -> StoreDirectories:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """Close the folders; files that were opened in them stay open."""
-        for directory in (*self._groups.values(), *self._folders):
+        """Close the directories; files that were opened in them stay open."""
+        for directory in (*self._groups.values(), *self._directories):
             directory.close()
 
     def open(self, key: str) -> int:
         """Open a file and return its descriptor.
 
         Raises:
-            UnsafePathError: its name leads out of the store, by itself or through a link, or it is no regular file.
+            UnsafePathError: its name leads out of the store, by itself or through a link, or it is not a regular file.
             DatasetCorruptError: it cannot be opened.
-            FileNotFoundError: no folder has it.
+            FileNotFoundError: no directory has it.
         """
         group, _, inner = key.partition("/")
-        for number, folder in enumerate(self._folders):
+        for number, directory in enumerate(self._directories):
             try:
                 if not inner:
-                    return folder.open(key)
+                    return directory.open(key)
                 if (number, group) not in self._groups:
-                    self._groups[number, group] = folder.directory(group)
+                    self._groups[number, group] = directory.directory(group)
                 try:
                     return self._groups[number, group].open(inner)
                 except UnsafePathError:
-                    return folder.open(key)  # as it is reached through a link to another group, or not at all
+                    return directory.open(key)  # reached through a link to another group, or refused
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
-                raise unreadable(error, f"{folder.path}/{key}") from error
+                raise unreadable(error, f"{directory.path}/{key}") from error
         raise FileNotFoundError(key)
 
 
 class Piece(NamedTuple):
-    """Some rows of a chunk, on their way out of it.
+    """Some rows of a chunk that are read.
 
     Attributes:
         key: of the shard.
-        offset, size: of the chunk in it; the size of one that it does not have is 0.
+        offset, size: of the chunk in it; an absent chunk has the size 0.
         start, stop: of the rows in the chunk.
-        at: where they go.
+        at: their place in the result.
     """
 
     key: str
@@ -153,12 +153,12 @@ class Piece(NamedTuple):
 
 @dataclass(slots=True)
 class ShardedArray:
-    """An array in a folder.
+    """A local array.
 
     Attributes:
-        name: the path of the array in it.
-        form: what it is like.
-        rows: how many it has.
+        name: the path of the array in the store.
+        form: of the array.
+        rows: their number.
     """
 
     name: str
@@ -166,54 +166,56 @@ class ShardedArray:
     rows: int
     _indices: dict[int, tuple[str, npt.NDArray[np.uint64]]] = field(default_factory=dict)
 
-    def read(self, folders: Folders, start: int, stop: int, budget: Budget, verify: bool = False) -> npt.NDArray[Any]:
-        """The rows from one to before another.
+    def read(
+        self, directories: StoreDirectories, start: int, stop: int, budget: Budget, verify: bool = False
+    ) -> npt.NDArray[Any]:
+        """Return a range of rows.
 
         Args:
-            folders: of the store; the first that has a shard is the one that counts.
+            directories: of the store.
             start: the first row.
-            stop: the row behind the last one.
-            budget: for what is allocated.
-            verify: whether every chunk is read as a whole, and compared with its checksum. Otherwise that is
-                done where it is compressed, or half of its rows are wanted.
+            stop: the row after the last one.
+            budget: for the memory.
+            verify: whether every chunk is read as a whole, and compared with its checksum; otherwise only
+                those that are compressed, or of which half of the rows are wanted.
 
         Raises:
             FileNotFoundError: a shard with some of the rows is missing.
-            ChecksumError: a chunk is not as it was written.
+            ChecksumError: a chunk differs from what was written.
             ValueError: a shard is damaged.
         """
         form = self.form
         if start == stop or not form.has_data:
             return np.empty((stop - start, *form.row_shape), form.dtype)
-        pieces = list(self._pieces(folders, start, stop))
+        pieces = list(self._pieces(directories, start, stop))
         size = (stop - start) * form.row_size
         budget.take(size, form.row_size * form.chunk_rows, lambda: sum(piece.size for piece in pieces))
-        # Zeros that nobody touches take no memory.
+        # Zeros that are never accessed take no memory.
         allocate = np.empty if all(piece.size for piece in pieces) else np.zeros
         out = allocate((stop - start, *form.row_shape), form.dtype)
         for key, group in groupby((piece for piece in pieces if piece.size), attrgetter("key")):
-            descriptor = folders.open(key)
+            descriptor = directories.open(key)
             try:
                 self._take_all(descriptor, list(group), out, verify)
             finally:
                 os.close(descriptor)
         return out
 
-    def _pieces(self, folders: Folders, start: int, stop: int) -> Iterator[Piece]:
+    def _pieces(self, directories: StoreDirectories, start: int, stop: int) -> Iterator[Piece]:
         form, at = self.form, start
         while at < stop:
             shard, row = divmod(at, form.shard_rows)
             chunk, first = divmod(row, form.chunk_rows)
             taken = min(stop - at, form.chunk_rows - first)
-            key, index = self._indices.get(shard) or self._read_index(folders, shard)
+            key, index = self._indices.get(shard) or self._read_index(directories, shard)
             offset, size = index[chunk].tolist()
             yield Piece(key, offset, size, first, first + taken, at - start)
             at += taken
 
-    def _read_index(self, folders: Folders, shard: int) -> tuple[str, npt.NDArray[np.uint64]]:
-        """The key of a shard, and the offset and the size of each chunk, which is 0 of those that are absent."""
+    def _read_index(self, directories: StoreDirectories, shard: int) -> tuple[str, npt.NDArray[np.uint64]]:
+        """Return the key of a shard, and the offset and the size of each chunk, which is 0 for absent ones."""
         key = f"{self.name}/{self.form.key(shard)}"
-        descriptor = folders.open(key)
+        descriptor = directories.open(key)
         try:
             self._indices[shard] = key, self._index_of(descriptor)
         finally:
@@ -248,7 +250,7 @@ class ShardedArray:
             for piece in pieces:
                 take(piece)
         else:
-            in_threads(take, pieces, at_a_time=1)
+            map_in_batches(take, pieces, at_a_time=1)
 
     def _take(self, descriptor: int, piece: Piece, out: npt.NDArray[Any], verify: bool) -> None:
         form = self.form
@@ -288,10 +290,10 @@ def _bytes_of(rows: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 
 
 def read_into(descriptor: int, out: npt.NDArray[np.uint8], offset: int) -> None:
-    """Fill an array with bytes of a file, from an offset on.
+    """Fill an array with bytes of a file, starting at an offset.
 
     Raises:
-        ValueError: it ends before.
+        ValueError: the file is too short.
     """
     done = 0
     while done < len(out):
@@ -312,7 +314,7 @@ def _read_some(descriptor: int, out: npt.NDArray[np.uint8], offset: int) -> int:
 
 
 def unreadable(error: OSError, path: str | None = None) -> DatasetCorruptError:
-    """The error about a file or a folder that the system does not let anybody read."""
+    """Return the error about a file or directory that the system refuses to read."""
     return DatasetCorruptError(
         f"{path or error.filename} cannot be read ({error.strerror or error}); look at its permissions, "
         f"or copy or download the dataset again."
@@ -320,5 +322,5 @@ def unreadable(error: OSError, path: str | None = None) -> DatasetCorruptError:
 
 
 def missing_shard(key: str, store: object) -> DatasetCorruptError:
-    """The error about a shard that there is not."""
+    """Return the error about a missing shard."""
     return DatasetCorruptError(f"The shard {key} of {store} is missing; copy or download the dataset again.")

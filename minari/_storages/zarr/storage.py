@@ -1,14 +1,15 @@
-"""The format Zarr: one flat array a leaf with time first, in shards of compressed chunks.
+"""Storage backend for Zarr: one flat array a leaf with time first, in shards of compressed chunks.
 
-``data/main_data.zarr`` has the groups ``data``, ``meta`` and ``ragged``; ``docs/zarr_layout.md`` says
-what is in them, for those who read the store without this library.
+``data/main_data.zarr`` has the groups ``data``, ``meta`` and ``ragged``; ``docs/zarr_layout.md``
+documents them for programs that read the store without this library.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path as FilePath
 from typing import Any, ClassVar, TypeVar
 
@@ -17,21 +18,22 @@ import numpy.typing as npt
 
 from minari._model.compression import Codec, Codecs
 from minari._model.metadata import DatasetMetadata
-from minari._storages.base import EpisodeWriter, MinariStorage
-from minari._storages.metadata_file import KnownSize, stamp_of
+from minari._storages.base import MinariStorage
+from minari._storages.core import EpisodeWriter
+from minari._storages.metadata_file import DatasetState, SizeCache, state_of
 from minari._storages.paths import is_remote
-from minari._storages.staged_directory import change_under_way, folder_size, pending_changes
-from minari._storages.zarr.appender import StoreAppender
+from minari._storages.staged_directory import directory_size, open_staged_directory, staged_overlay
+from minari._storages.write_session import with_jpeg
+from minari._storages.zarr.appender import WriterContext
 from minari._storages.zarr.codecs import CODECS
-from minari._storages.zarr.layout import Table
-from minari._storages.zarr.parallel import Episode, Parts, write_in_parts
+from minari._storages.zarr.layout import STORE_NAME
+from minari._storages.zarr.parallel import Episode, Part, Parts, write_in_parts
 from minari._storages.zarr.reader import EPISODE_ENDS, StoreReader
-from minari._storages.zarr.remote_writer import open_remote_writer, refusal
-from minari._storages.zarr.store import Arrays, FolderStore, store_at
-from minari._storages.zarr.stream import Put
-from minari._storages.zarr.writer import STORE_NAME, open_writer
+from minari._storages.zarr.remote_writer import RemoteWriter, refusal
+from minari._storages.zarr.store import Arrays, store_at
+from minari._storages.zarr.writer import ZarrWriter
 from minari.errors import ChecksumError, DatasetCorruptError
-from minari.spaces import Columns, Path, path_name
+from minari.spaces import Columns, EpisodeColumns, Path, path_name
 
 
 T = TypeVar("T")
@@ -49,71 +51,58 @@ class ZarrStorage(MinariStorage):
         super().__init__(data_path, metadata)
         spaces = (self.episode_codec.observations, self.episode_codec.actions)
         self._leaves = {leaf.path: leaf for space in spaces for leaf in space.leaves()}
-        self._known_size = KnownSize(data_path)
-        self._known_reader: tuple[Any, StoreReader] | None = None  # and what the metadata file was like
-
-    @property
-    def _store_path(self) -> FilePath:
-        return self.data_path / STORE_NAME
+        self._store_path = data_path / STORE_NAME
+        self._size = SizeCache(data_path, lambda: directory_size(data_path / STORE_NAME))
+        self._known_reader: tuple[DatasetState, bool, StoreReader] | None = None
 
     def _count_episodes(self) -> int:
-        # What lies behind the episodes of the metadata was left by a writer of a remote store that did not finish.
-        found = Arrays(self._store()).open(EPISODE_ENDS).rows
+        # Rows after the episodes of the metadata belong to a writer of a remote store that did not finish.
+        found = self._arrays().open(EPISODE_ENDS).rows
         return min(found, self._metadata.total_episodes)
 
     # Reading
 
-    def _store(self) -> Any:
-        """The store, before whose files those come that a killed writer has committed and not put into place."""
-        if not is_remote(self.data_path):
-            changes = pending_changes(self.data_path)
-            if changes is not None:
-                return FolderStore(changes.staged / STORE_NAME, self._store_path)
-        return store_at(self._store_path)
+    def _arrays(self, verify: bool = False) -> Arrays:
+        """Return the arrays of the store, with the files of a committed change that is not in place."""
+        path = self._store_path
+        overlay = None if is_remote(path) else staged_overlay(self.data_path)
+        return Arrays(store_at(path, None if overlay is None else overlay.path / STORE_NAME), verify)
 
-    def _state(self) -> tuple[int | None, Any]:
-        """What is not the same any more when the store has changed; waits for a change that is being made."""
-        change = None if is_remote(self.data_path) else change_under_way(self.data_path)
-        return change, stamp_of(self.data_path)
-
-    def _reader(self, verify: bool | None = None, state: Any = None) -> StoreReader:
-        """What the store holds at this moment.
+    def _reader(self, state: DatasetState | None = None, *, verify: bool | None = None) -> StoreReader:
+        """Return a reader of the store as it is at this moment.
 
         Args:
+            state: of the store, if it has just been determined.
             verify: whether checksums are verified; by default as the storage does.
-            state: of the store, where that was looked at just now.
         """
         verify = self.verify_checksums if verify is None else verify
         while True:
-            state = state or self._state()
-            if self._known_reader is not None and self._known_reader[0] == (state, verify):
-                return self._known_reader[1]
-            if state[0] is not None:
-                self.forget_metadata()  # they change with the store
+            state = state or state_of(self.data_path)
+            if self._known_reader is not None and self._known_reader[:2] == (state, verify):
+                return self._known_reader[2]
+            if state.commit is not None:
+                self.forget_metadata()  # it changes with the store
             try:
-                reader = StoreReader(Arrays(self._store(), verify), self.total_episodes)
-                self._check_steps(reader)
-                self._check_leaves(reader.table)
+                reader = StoreReader(self._arrays(verify), self.total_episodes)
+                self._check(reader)
             except DatasetCorruptError:
-                if state == self._state():
+                if state == state_of(self.data_path):
                     raise
             else:
-                if state == self._state():
-                    self._known_reader = (state, verify), reader
+                if state == state_of(self.data_path):
+                    self._known_reader = state, verify, reader
                     return reader
             state = None
 
-    def _check_steps(self, reader: StoreReader) -> None:
+    def _check(self, reader: StoreReader) -> None:
+        """Check that there are as many steps as the metadata says, with values as large as the spaces say."""
         if reader.ends[-1] != self.total_steps:
             raise DatasetCorruptError(
                 f"The metadata of {self.data_path} speak of {self.total_steps} steps and the episodes of "
-                f"{self._store_path} have {reader.ends[-1]}; the two do not belong together, so copy or download "
-                f"the dataset again."
+                f"{self._store_path} have {reader.ends[-1]}; the two do not belong together, so copy or "
+                f"download the dataset again."
             )
-
-    def _check_leaves(self, table: Table) -> None:
-        """See that values of the spaces are as large as those say."""
-        for column in table.columns:
+        for column in reader.table.columns:
             leaf = self._leaves.get(column.kind.path)
             if leaf is not None and column.kind.has_steps and math.prod(leaf.shape) != math.prod(column.kind.row_shape):
                 raise DatasetCorruptError(
@@ -123,17 +112,17 @@ class ZarrStorage(MinariStorage):
                 )
 
     def _settled(self, read: Callable[[StoreReader], T]) -> T:
-        """What is read from the store; again where it was being changed meanwhile."""
+        """Read from the store, and again if it was being changed meanwhile."""
         while True:
-            state = self._state()
-            reader = self._reader(state=state)
+            state = state_of(self.data_path)
+            reader = self._reader(state)
             try:
                 found = read(reader)
             except DatasetCorruptError:
-                if state == self._state():
+                if state == state_of(self.data_path):
                     raise
             else:
-                if state == self._state():
+                if state == state_of(self.data_path):
                     return found
 
     def _read_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
@@ -145,13 +134,13 @@ class ZarrStorage(MinariStorage):
     def _read_runs(self, indices: Iterable[int], paths: Container[Path] | None) -> Iterator[tuple[int, Columns]]:
         for first, stop in self._reader().runs(indices):
             try:
-                read = self._settled(lambda reader: reader.read(first, stop, paths))  # noqa: B023
+                read = self._settled(partial(StoreReader.read, first=first, stop=stop, paths=paths))
             except ChecksumError as error:
                 raise self._damaged_episode(first, stop, error) from error
             yield from zip(range(first, stop), read, strict=True)
 
     def _damaged_episode(self, first: int, stop: int, error: ChecksumError) -> ChecksumError:
-        """The error about some episodes, with the first of them that it is about."""
+        """Return the error about a range of episodes, with the first of them that is damaged."""
         reader = self._reader(verify=True)
         for index in range(first, stop):
             try:
@@ -181,46 +170,50 @@ class ZarrStorage(MinariStorage):
 
     # Writing
 
-    def _writer(self) -> AbstractContextManager[EpisodeWriter]:
-        return open_remote_writer(self) if is_remote(self.data_path) else open_writer(self)
+    def _context(self) -> WriterContext:
+        open_reader = partial(self._reader, verify=True)  # damaged values must not get new checksums
+        return WriterContext(self.data_path, frozenset(self._leaves), self._codec_for, open_reader, self._size)
 
-    def _rewriter(self) -> AbstractContextManager[EpisodeWriter]:
+    @contextmanager
+    def _writer(self) -> Iterator[EpisodeWriter]:
+        if is_remote(self.data_path):
+            yield RemoteWriter(self._context())
+            return
+        with open_staged_directory(self.data_path, durable=self.durable) as staged:
+            yield ZarrWriter(self._context(), staged, rewriting=False)
+
+    @contextmanager
+    def _rewriter(self) -> Iterator[EpisodeWriter]:
+        self._check_local()
+        with open_staged_directory(self.data_path, durable=self.durable) as staged:
+            yield ZarrWriter(self._context(), staged, rewriting=True)
+
+    def _check_local(self) -> None:
         if is_remote(self.data_path):
             raise refusal(self.data_path)
-        return open_writer(self, anew=True)
-
-    def _appender(self, put: Put, reader: StoreReader | None = None, is_fixed: bool = False) -> StoreAppender:
-        """What appends to the store as it is, or as a reader says."""
-        reader = reader or self._reader(verify=True)  # what is damaged does not get a new checksum
-        return StoreAppender(put, reader, frozenset(self._leaves), self._codec_for, is_fixed)
-
-    def _appender_of_part(self, put: Put, table: Table) -> StoreAppender:
-        """What writes a part of many episodes, whose columns are known beforehand."""
-        appender = self._appender(put, is_fixed=True)
-        appender.table = table
-        return appender
 
     def write_in_parts(
         self, lengths: Sequence[int], like: Iterable[Episode], count: int
     ) -> AbstractContextManager[Parts]:
-        """Append episodes that several processes write at the same time, each into shards of its own.
+        """Append episodes that several processes write concurrently, each into shards of its own.
 
-        Each of the ``parts`` is sent to a process, which calls its ``write`` with the episodes of its
-        range ``episodes``; ``commit`` then makes all of them visible at once.
+        Send each of the ``parts`` to a process, which calls its ``write`` with the episodes of its range
+        ``episodes``; ``commit`` then makes all of them visible atomically.
 
         Args:
             lengths: the number of steps of each new episode.
             like: episodes that together have every kind of column that is to come.
-            count: how many parts there are to be; fewer where there are not so many shards.
+            count: the number of parts; fewer if there are not so many shards.
 
         Returns:
-            A context with :class:`~minari._storages.zarr.parallel.Parts`. Without a commit nothing
-            is changed.
+            A context with :class:`~minari._storages.zarr.parallel.Parts`. Without a commit, nothing is changed.
         """
-        if is_remote(self.data_path):
-            raise refusal(self.data_path)
-        return write_in_parts(self, lengths, like, count)
+        self._check_local()
+        return write_in_parts(self._context(), lengths, map(self._encoded, like), count)
 
-    def _size(self) -> int:
-        """The number of bytes that the store has."""
-        return self._known_size.get(lambda: folder_size(self._store_path))
+    def write_part(self, part: Part, episodes: Iterable[Episode]) -> None:
+        """Write the steps of a part; see :meth:`~minari._storages.zarr.parallel.Part.write`."""
+        part.write_with(self._context(), map(self._encoded, episodes))
+
+    def _encoded(self, episode: Episode) -> EpisodeColumns:
+        return episode if isinstance(episode, EpisodeColumns) else with_jpeg(self, self.episode_codec.encode(episode))

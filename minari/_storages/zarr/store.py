@@ -1,4 +1,4 @@
-"""Stores of Zarr that are read: a folder, or several laid over one another; and the arrays in them."""
+"""Zarr stores, local and remote, and the arrays in them, opened and read."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ from zarr.storage import FsspecStore, StorePath, WrapperStore
 
 from minari._base.files import relative_parts
 from minari._storages.paths import is_remote
-from minari._storages.zarr.arrays import ArrayForm
+from minari._storages.zarr.arrays import ArrayForm, is_as_written, parse_zarr_json
 from minari._storages.zarr.foreign import metadata_of, passing_size
-from minari._storages.zarr.json_array import is_as_written, parse_zarr_json
-from minari._storages.zarr.shards import Budget, Folders, ShardedArray, missing_shard, read_into, unreadable
+from minari._storages.zarr.shards import Budget, ShardedArray, StoreDirectories, missing_shard, read_into, unreadable
 from minari.errors import (
     ChecksumError,
     DatasetCorruptError,
@@ -37,17 +36,17 @@ from minari.errors import (
 
 
 _SHARD = re.compile(r".*/c\.[0-9.]+")
-_LARGEST_ROOT: Final = 64 << 20  # bytes of the zarr.json of the root, where all columns and layouts are
+_LARGEST_ROOT: Final = 64 << 20  # bytes of the zarr.json of the root, which has all columns and layouts
 _LARGEST_JSON: Final = 1 << 20  # of any other
 
 
 class Rows(NamedTuple):
-    """Rows of an array, and what they are to be like.
+    """Rows of an array, and their expected form.
 
     Attributes:
-        array: its path in the store.
+        array: path of the array in the store.
         start: the first row.
-        stop: the row behind the last one.
+        stop: the row after the last one.
         dtype: of the values.
         row_shape: of one row.
     """
@@ -59,34 +58,34 @@ class Rows(NamedTuple):
     row_shape: tuple[int, ...] = ()
 
 
-class FolderStore(Store):
-    """Folders as one store that is read: a file is that of the first folder that has it.
+class DirectoryStore(Store):
+    """A read-only store of local directories: a file is that of the first directory that has it.
 
-    Unlike the store of zarr-python it reads without handing over to another thread, since the time
-    that takes is a multiple of that of reading what the system has in memory. Files are opened beneath
-    the parents of the folders, and nothing else is.
+    Unlike the local store of zarr-python it reads without another thread, which would take several times
+    as long as reading what the system has in memory. Files are opened only beneath the parents of the
+    directories.
 
     Args:
-        folders: those of changes that are not in place yet before the one that they are changes to.
+        directories: that of a change that is not in place yet before the one that it changes.
     """
 
-    def __init__(self, *folders: Path) -> None:
+    def __init__(self, *directories: Path) -> None:
         super().__init__(read_only=True)
-        self.folders = [(str(folder.parent), folder.name) for folder in folders]
+        self.directories = [(str(directory.parent), directory.name) for directory in directories]
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, FolderStore) and self.folders == other.folders
+        return isinstance(other, DirectoryStore) and self.directories == other.directories
 
     def __repr__(self) -> str:
-        return "/".join(self.folders[-1])
+        return "/".join(self.directories[-1])
 
-    def opened(self) -> Folders:
-        """The folders that exist, open."""
-        return Folders(self.folders)
+    def opened(self) -> StoreDirectories:
+        """Open the directories that exist."""
+        return StoreDirectories(self.directories)
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
-        with self.opened() as folders:
-            content = _read_file(folders, key, byte_range)
+        with self.opened() as directories:
+            content = _read_file(directories, key, byte_range)
         if content is None:
             _refuse_shard(self, key)
             return None
@@ -99,8 +98,8 @@ class FolderStore(Store):
         return [await self.get(key, prototype, byte_range) for key, byte_range in key_ranges]
 
     async def exists(self, key: str) -> bool:
-        with self.opened() as folders:
-            return _read_file(folders, key, RangeByteRequest(0, 0)) is not None
+        with self.opened() as directories:
+            return _read_file(directories, key, RangeByteRequest(0, 0)) is not None
 
     @property
     def supports_writes(self) -> bool:
@@ -130,18 +129,23 @@ class FolderStore(Store):
         raise NotImplementedError
 
 
-def store_at(path: Path) -> Store:
-    """The store in a folder, or in a place that fsspec knows."""
+def store_at(path: Path, staged: Path | None = None) -> Store:
+    """Return the store in a directory, or at an address that fsspec knows.
+
+    Args:
+        path: of the store.
+        staged: the directory of a change to it that is not in place yet.
+    """
     if not is_remote(path):
-        return FolderStore(path)
+        return DirectoryStore(path) if staged is None else DirectoryStore(staged, path)
     options = dict(getattr(path, "storage_options", {}))
     return RemoteStore(FsspecStore.from_url(str(path), storage_options=options, read_only=True))
 
 
 class RemoteStore(WrapperStore[Any]):
-    """A store of fsspec, whose errors are those of this library.
+    """A store of fsspec with the errors of this library.
 
-    A shard that is missing is taken for damage, and not for one full of zeros.
+    A missing shard is damage, and not one full of zeros.
     """
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
@@ -152,10 +156,14 @@ class RemoteStore(WrapperStore[Any]):
             _refuse_shard(self, key)
         return content
 
+    async def getsize_prefix(self, prefix: str) -> int:
+        with store_errors(self):  # in fewer requests than one for each file
+            return int(await self._store.fs._du(f"{self._store.path}/{prefix}"))
+
 
 @contextmanager
 def store_errors(place: object) -> Iterator[None]:
-    """What a store of fsspec raises, as errors of this library."""
+    """Turn the errors of a store of fsspec into those of this library."""
     try:
         yield
     except MinariError:
@@ -164,7 +172,7 @@ def store_errors(place: object) -> Iterator[None]:
         raise RemoteAccessError(
             f"{place} refuses access ({_first_line(error)}); give credentials that may read and write there."
         ) from error
-    except Exception as error:  # every client of a store has exceptions of its own
+    except Exception as error:  # every client of a store has its own exceptions
         raise RemoteUnreachableError(
             f"{place} does not answer as expected ({_first_line(error)}); try again later, or look at the address."
         ) from error
@@ -175,10 +183,12 @@ def _refuse_shard(store: Store, key: str) -> None:
         raise missing_shard(key, store)
 
 
-def _read_file(folders: Folders, key: str, byte_range: ByteRequest | None = None) -> npt.NDArray[np.uint8] | None:
-    """The content of a file, or a part of it; None where there is none."""
+def _read_file(
+    directories: StoreDirectories, key: str, byte_range: ByteRequest | None = None
+) -> npt.NDArray[np.uint8] | None:
+    """Return the content of a file, or a part of it; None if there is none."""
     try:
-        descriptor = folders.open(key)
+        descriptor = directories.open(key)
     except FileNotFoundError:
         return None
     try:
@@ -200,16 +210,16 @@ def _read_file(folders: Folders, key: str, byte_range: ByteRequest | None = None
 
 @dataclass(frozen=True, slots=True)
 class OpenedArray:
-    """An array of a store, by what its ``zarr.json`` says.
+    """An array of a store, as its ``zarr.json`` describes it.
 
     Attributes:
-        rows: how many it has.
+        rows: their number.
         dtype: of its values.
         row_shape: of one row.
-        form: how it lies in the store; what is wrong with it where another program has written it otherwise.
-        metadata: of the array, for zarr-python; None where it takes none to read it.
-        direct: what reads it otherwise.
-        is_as_written: whether the file says what its checksum is of; None where it has none.
+        form: of the array, or how it differs from all that this library writes.
+        metadata: of the array, for zarr-python; None if it is read without that.
+        direct: the reader in that case.
+        is_as_written: whether the checksum of the file is right; None if it has none.
     """
 
     rows: int
@@ -222,7 +232,7 @@ class OpenedArray:
 
     @property
     def has_checksums(self) -> bool:
-        """Whether checksums stand behind all of its chunks."""
+        """Whether all of its chunks have checksums."""
         return isinstance(self.form, ArrayForm) and self.form.has_checksums
 
 
@@ -230,9 +240,9 @@ class Arrays:
     """The arrays of a store, each opened once.
 
     Args:
-        store: where they lie.
-        verify: whether all that is read is compared with its checksums, where there are any; otherwise
-            that is done with chunks most of which is read anyway.
+        store: of the arrays.
+        verify: whether everything that is read is compared with its checksums, if there are any;
+            otherwise only chunks most of which are read anyway.
     """
 
     def __init__(self, store: Store, verify: bool = False) -> None:
@@ -241,27 +251,27 @@ class Arrays:
         self._opened: dict[str, AsyncArray[Any]] = {}
 
     def root(self) -> dict[str, Any]:
-        """What the ``zarr.json`` of the root says.
+        """Return the content of the ``zarr.json`` of the root.
 
         Raises:
             FileNotFoundError: it is missing.
             ValueError: it is damaged.
         """
-        with self._folders() as folders:
-            (text,) = self._texts(folders, ["zarr.json"], _LARGEST_ROOT)
+        with self._directories() as directories:
+            (text,) = self._texts(directories, ["zarr.json"], _LARGEST_ROOT)
         if text is None:
             raise FileNotFoundError(f"The zarr.json of {self.store} is missing")
         return parse_zarr_json(text)
 
     def check_groups(self, groups: Sequence[str]) -> None:
-        """Compare the ``zarr.json`` of groups, which nothing is read from, with their checksums.
+        """Compare the ``zarr.json`` of groups with their checksums.
 
         Raises:
-            ChecksumError: one is not as it was written.
+            ChecksumError: one differs from what was written.
         """
         keys = [f"{group}/zarr.json" for group in groups]
-        with self._folders() as folders:
-            for key, text in zip(keys, self._texts(folders, keys), strict=True):
+        with self._directories() as directories:
+            for key, text in zip(keys, self._texts(directories, keys), strict=True):
                 try:
                     is_sound = text is not None and is_as_written(parse_zarr_json(text))
                 except ValueError:
@@ -270,48 +280,50 @@ class Arrays:
                     raise self.changed_json(key)
 
     def open(self, array: str) -> OpenedArray:
-        """What an array is like.
+        """Open an array.
 
         Raises:
             DatasetCorruptError: its ``zarr.json`` is missing or damaged.
         """
         if array not in self._known:
-            with self._folders() as folders:
-                self._open_all(folders, [array])
+            with self._directories() as directories:
+                self._open_all(directories, [array])
         return self._known[array]
 
     def read(self, wanted: Sequence[Rows], budget: Budget | None = None) -> list[npt.NDArray[Any]]:
-        """Rows of some arrays, all read at the same time.
+        """Read rows of some arrays concurrently.
 
         Args:
             wanted: the rows of each.
-            budget: for what is allocated.
+            budget: for the memory.
 
         Raises:
-            DatasetCorruptError: an array is missing, damaged, has fewer rows, or other ones.
+            DatasetCorruptError: an array is missing, damaged, too short, or of another type.
         """
         budget = budget or Budget()
-        with self._folders() as folders:
-            self._open_all(folders, [rows.array for rows in wanted])
-            read: list[Any] = [self._read_directly(folders, rows, budget) for rows in wanted]
+        with self._directories() as directories:
+            self._open_all(directories, [rows.array for rows in wanted])
+            read: list[Any] = [self._read_directly(directories, rows, budget) for rows in wanted]
         others = [number for number, found in enumerate(read) if found is None]
         if others:
             for number, found in zip(others, sync(self._read_all([wanted[n] for n in others])), strict=True):
                 read[number] = found
         return read
 
-    # The files zarr.json
+    # The zarr.json files
 
-    def _folders(self) -> Folders:
-        """The folders of the store, open; none where it is remote."""
-        return self.store.opened() if isinstance(self.store, FolderStore) else Folders(())
+    def _directories(self) -> StoreDirectories:
+        """Open the directories of the store, none of a remote one."""
+        return self.store.opened() if isinstance(self.store, DirectoryStore) else StoreDirectories(())
 
-    def _texts(self, folders: Folders, keys: Sequence[str], limit: int = _LARGEST_JSON) -> list[bytes | None]:
-        """The contents of small files of the store, None of those that there are not."""
-        if not isinstance(self.store, FolderStore):
+    def _texts(
+        self, directories: StoreDirectories, keys: Sequence[str], limit: int = _LARGEST_JSON
+    ) -> list[bytes | None]:
+        """Read small files of the store; None for those that do not exist."""
+        if not isinstance(self.store, DirectoryStore):
             texts: list[bytes | None] = sync(self._remote_texts(keys, limit))
             return texts
-        contents = [_read_file(folders, key, RangeByteRequest(0, limit + 1)) for key in keys]
+        contents = [_read_file(directories, key, RangeByteRequest(0, limit + 1)) for key in keys]
         return [self._small(*item, limit) for item in zip(keys, contents, strict=True)]
 
     def _small(self, key: str, content: Any, limit: int) -> bytes | None:
@@ -329,9 +341,9 @@ class Arrays:
 
         return await asyncio.gather(*map(text, keys))
 
-    def _open_all(self, folders: Folders, arrays: Sequence[str]) -> None:
+    def _open_all(self, directories: StoreDirectories, arrays: Sequence[str]) -> None:
         new = [array for array in dict.fromkeys(arrays) if array not in self._known]
-        for array, text in zip(new, self._texts(folders, [f"{array}/zarr.json" for array in new]), strict=True):
+        for array, text in zip(new, self._texts(directories, [f"{array}/zarr.json" for array in new]), strict=True):
             try:
                 if text is None:
                     raise ValueError("there is no such file")
@@ -352,7 +364,7 @@ class Arrays:
         except ValueError as error:
             form = str(error)
         else:
-            if isinstance(self.store, FolderStore):
+            if isinstance(self.store, DirectoryStore):
                 direct = ShardedArray(array, form, rows)
                 return OpenedArray(rows, form.dtype, form.row_shape, form, None, direct, is_as_written(value))
         metadata = metadata_of(value)
@@ -361,7 +373,7 @@ class Arrays:
         return OpenedArray(rows, dtype, tuple(row_shape), form, metadata, None, is_as_written(value))
 
     def changed_json(self, key: str) -> ChecksumError:
-        """The error about a ``zarr.json`` that is not as it was written."""
+        """Return the error about a ``zarr.json`` that is not as it was written."""
         return ChecksumError(
             f"{key} of {self.store} is damaged: it does not say what its checksum was made of; copy or download the "
             f"dataset again."
@@ -369,21 +381,23 @@ class Arrays:
 
     # Rows
 
-    def _read_directly(self, folders: Folders, rows: Rows, budget: Budget) -> npt.NDArray[Any] | None:
-        """The rows, or None where it takes zarr-python to read them."""
+    def _read_directly(self, directories: StoreDirectories, rows: Rows, budget: Budget) -> npt.NDArray[Any] | None:
+        """Read rows; None if zarr-python has to read them."""
         array = self._known[rows.array]
         self._check(array, rows)
         try:
             if array.direct is not None:
-                return array.direct.read(folders, rows.start, rows.stop, budget, self.verify)
+                return array.direct.read(directories, rows.start, rows.stop, budget, self.verify)
             size = (rows.stop - rows.start) * array.dtype.itemsize * math.prod(array.row_shape)
-            budget.take(size, passing_size(array.metadata, rows.start, rows.stop), lambda: self._size(rows.array))
+            budget.take(
+                size, passing_size(array.metadata, rows.start, rows.stop), lambda: self._stored_size(rows.array)
+            )
             return None
         except Exception as error:
             raise self._damage(rows.array, error) from error
 
     def _damage(self, array: str, error: Exception) -> Exception:
-        """Whatever is raised because of a file that is damaged, as an error of this library."""
+        """Return the error of this library about a damaged file, for whatever was raised because of it."""
         if isinstance(error, FileNotFoundError):
             return missing_shard(str(error), self.store)
         if isinstance(error, MinariError) and not isinstance(error, ChecksumError):
@@ -407,7 +421,7 @@ class Arrays:
                 f"again."
             )
 
-    # By way of zarr-python
+    # Through zarr-python
 
     async def _read_all(self, wanted: Sequence[Rows]) -> list[npt.NDArray[Any]]:
         return await asyncio.gather(*map(self._read, wanted))
@@ -420,23 +434,17 @@ class Arrays:
             if rows.array not in self._opened:
                 self._opened[rows.array] = AsyncArray(array.metadata, StorePath(self.store, rows.array))
             return np.asarray(await self._opened[rows.array].getitem(slice(rows.start, rows.stop)))
-        except Exception as error:  # whatever zarr-python makes of bytes that are damaged
+        except Exception as error:  # zarr-python may raise anything for damaged bytes
             raise self._damage(rows.array, error) from error
 
-    def _size(self, array: str) -> int:
-        """How many bytes of an array are stored."""
-        if isinstance(self.store, FolderStore):
-            return sum(_size_of_files("/".join([*folder, array])) for folder in self.store.folders)
-        inner: Any = self.store
-        with store_errors(self.store):
-            return int(sync(inner._store.fs._du(f"{inner._store.path}/{array}")))
-
-
-def _size_of_files(folder: str) -> int:
-    return sum(
-        entry.stat(follow_symlinks=False).st_size if entry.is_file(follow_symlinks=False) else 0
-        for entry in os.scandir(folder)
-    )
+    def _stored_size(self, array: str) -> int:
+        if isinstance(self.store, DirectoryStore):
+            files = (file for parts in self.store.directories for file in os.scandir("/".join([*parts, array])))
+            return sum(
+                file.stat(follow_symlinks=False).st_size for file in files if file.is_file(follow_symlinks=False)
+            )
+        size: int = sync(self.store.getsize_prefix(array))
+        return size
 
 
 def _first_line(error: Exception) -> str:

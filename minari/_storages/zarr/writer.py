@@ -1,56 +1,50 @@
-"""Changes to the episodes of a Zarr dataset in a folder, in one transaction."""
+"""Writes episodes into a staged directory in one transaction."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from minari._base.files import Directory
 from minari._model.metadata import DatasetMetadata
-from minari._storages import journal as transaction
-from minari._storages.base import EpisodeWriter
-from minari._storages.staged_directory import FolderChanges, changes_to
-from minari._storages.zarr.appender import StoreAppender
+from minari._storages.core import EpisodeWriter
+from minari._storages.journal import write_all
+from minari._storages.staged_directory import StagedDirectory
+from minari._storages.zarr.appender import Put, StoreAppender, WriterContext
+from minari._storages.zarr.layout import STORE_NAME
 from minari._storages.zarr.reader import StoreReader
-from minari._storages.zarr.store import Arrays, FolderStore
-from minari._storages.zarr.stream import Put
+from minari._storages.zarr.store import Arrays, DirectoryStore
 from minari.spaces import EpisodeColumns
 
 
-if TYPE_CHECKING:
-    from minari._storages.zarr.storage import ZarrStorage
-
-STORE_NAME: Final = "main_data.zarr"
-_OF_METADATA = ("meta/episodes", "meta/json", "meta/json_ends")  # groups that are made anew as a whole
+_METADATA_GROUPS: Final = ("meta/episodes", "meta/json", "meta/json_ends")
 
 
 class ZarrWriter(EpisodeWriter):
-    """Writes into a staged folder; made by :func:`open_writer`.
+    """Stages the files of a store that change.
 
     Args:
-        storage: whose episodes are changed.
-        changes: to its folder.
-        anew: whether the store begins without an episode, and takes the place of the one there is.
+        context: the dataset.
+        staged: the change to its files.
+        rewriting: whether the episodes replace all that are there.
     """
 
-    def __init__(self, storage: ZarrStorage, changes: FolderChanges, anew: bool) -> None:
-        self._storage, self._changes = storage, changes
-        self._store = changes.staged / STORE_NAME
-        self._anew = anew
+    def __init__(self, context: WriterContext, staged: StagedDirectory, rewriting: bool) -> None:
+        self._context, self._staged, self._rewriting = context, staged, rewriting
+        self._store = staged.path / STORE_NAME
         self._appender: StoreAppender | None = None
         self._replaced: dict[int, EpisodeColumns] = {}
         self._metadata: dict[int, dict[str, Any]] = {}
-        self._total: int | None = None  # bytes
+        self._size = 0
 
     @cached_property
     def _reader(self) -> StoreReader:
-        """Of what there is before, which a change of nothing but the dataset's metadata does not look at."""
-        return StoreReader(Arrays(FolderStore(self._store)), 0) if self._anew else self._storage._reader(verify=True)
+        """The store before the change, which is not opened to change only the metadata of the dataset."""
+        return StoreReader(Arrays(DirectoryStore(self._store)), 0) if self._rewriting else self._context.open_reader()
 
     def append(self, first_index: int, episodes: Sequence[EpisodeColumns]) -> None:
         if self._appender is None:
@@ -65,27 +59,23 @@ class ZarrWriter(EpisodeWriter):
         self._metadata[index] = {**self._metadata.get(index, {}), **metadata}
 
     def finish(self) -> int:
-        self._write_rest()
-        self._total = self._storage._size() + self._changes.growth()
-        return self._total
-
-    def commit(self, metadata: DatasetMetadata) -> None:
-        self._changes.commit(metadata.to_json())
-        if self._total is not None:
-            self._storage._known_size.remember(self._total)
-
-    def _new_appender(self, store: Path, reader: StoreReader) -> StoreAppender:
-        return self._storage._appender(put_into(store, self._changes), reader)
-
-    def _write_rest(self) -> None:
         if self._appender is not None:
             self._appender.finish()
-        if self._store.exists() and not self._reader.episodes:  # whatever may lie there
-            self._changes.take_the_place_of(self._store)
+        if self._store.exists() and not self._reader.episodes:
+            self._staged.replace(STORE_NAME)
         if self._replaced or (self._metadata and self._appender is not None):
             self._rewrite()
         elif self._metadata:
             self._renew_metadata()
+        self._size = self._context.size.get() + self._staged.growth()
+        return self._size
+
+    def commit(self, metadata: DatasetMetadata) -> None:
+        self._staged.commit(metadata.to_json())
+        self._context.size.remember(self._size)
+
+    def _new_appender(self, store: Path, reader: StoreReader) -> StoreAppender:
+        return self._context.appender(put_into(store, self._staged), reader)
 
     def _renew_metadata(self) -> None:
         reader = self._reader
@@ -94,17 +84,15 @@ class ZarrWriter(EpisodeWriter):
             {**reader.metadata(index), **self._metadata.get(index, {})} for index in range(reader.episodes)
         )
         appender.finish()
-        for group in _OF_METADATA:
-            staged = self._store / group
-            staged.mkdir(parents=True, exist_ok=True)
-            self._changes.take_the_place_of(staged)
+        for group in _METADATA_GROUPS:
+            self._staged.replace(f"{STORE_NAME}/{group}")
 
     def _rewrite(self) -> None:
-        """All episodes into a new store, which takes the place of the old one."""
+        """Write all episodes to a new store, which replaces the old one."""
         total = self._reader.episodes if self._appender is None else self._appender.episodes
-        folders = [self._store, self._storage._store_path] if self._reader.episodes else [self._store]
-        reader = StoreReader(Arrays(FolderStore(*folders), verify=True), total)
-        fresh = self._changes.staged / f".{STORE_NAME}.new"
+        directories = [self._store, self._context.store_path] if self._reader.episodes else [self._store]
+        reader = StoreReader(Arrays(DirectoryStore(*directories), verify=True), total)
+        fresh = self._staged.path / f".{STORE_NAME}.new"
         appender = self._new_appender(fresh, StoreReader(reader.arrays, 0))
         for first, stop in reader.runs(range(total)):
             for index, columns in zip(range(first, stop), reader.read(first, stop), strict=True):
@@ -115,42 +103,26 @@ class ZarrWriter(EpisodeWriter):
         appender.finish()
         shutil.rmtree(self._store, ignore_errors=True)
         fresh.rename(self._store)
-        self._changes.take_the_place_of(self._store)
+        self._staged.replace(STORE_NAME)
 
 
-@contextmanager
-def open_writer(storage: ZarrStorage, anew: bool = False) -> Iterator[ZarrWriter]:
-    """The only writer of a dataset, until the context ends.
-
-    Args:
-        storage: of the dataset.
-        anew: whether its episodes take the place of all that are there.
-
-    Raises:
-        DatasetBusyError: another program is writing the dataset.
-    """
-    with changes_to(storage.data_path, durable=storage.durable) as changes:
-        yield ZarrWriter(storage, changes, anew)
-
-
-def put_into(store: Path, changes: FolderChanges | None = None) -> Put:
-    """Return what puts files into a staged directory, where no link is followed that somebody else may have put there.
+def put_into(store: Path, staged: StagedDirectory | None = None) -> Put:
+    """Return a function that stores files in a staged directory, where it follows no links.
 
     Args:
         store: the store in the staged directory.
-        changes: takes note of the files; the processes of parts leave that to the one that commits.
+        staged: records the files; the processes that write parts leave that to the one that commits.
     """
-    staged = store.parent
 
     def put(key: str, parts: Sequence[memoryview]) -> None:
-        staged.mkdir(parents=True, exist_ok=True)
-        with Directory(staged) as directory:
+        store.parent.mkdir(parents=True, exist_ok=True)
+        with Directory(store.parent) as directory:
             descriptor = directory.create(f"{store.name}/{key}", os.O_WRONLY)
         with os.fdopen(descriptor, "wb", buffering=0) as file:
             file.truncate()
             for part in parts:
-                transaction.write_all(file, part)
-        if changes is not None:
-            changes.note(f"{STORE_NAME}/{key}", parts)
+                write_all(file, part)
+        if staged is not None:
+            staged.record(f"{STORE_NAME}/{key}", parts)
 
     return put

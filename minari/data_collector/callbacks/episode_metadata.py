@@ -1,4 +1,4 @@
-"""The hook that describes every episode."""
+"""The callback that returns the metadata of every episode."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _sum, _greatest, _least = np.add.reduce, np.maximum.reduce, np.minimum.reduce
 
 
 class EpisodeMetadataCallback:
-    """Gives the metadata that are stored with an episode.
+    """Callback that returns the metadata stored with an episode.
 
-    Subclass it and give the class to :class:`~minari.DataCollector` to keep more of each episode.
+    Pass a subclass to :class:`~minari.DataCollector` to store more metadata of each episode.
 
     Example:
         >>> class WithSuccess(EpisodeMetadataCallback):
@@ -26,7 +26,7 @@ class EpisodeMetadataCallback:
     """
 
     def __call__(self, episode: dict[str, Any]) -> dict[str, Any]:
-        """Statistics of the rewards; of rewards of several numbers a step those of each of the numbers.
+        """Return statistics of the rewards; for rewards of several components, those of each component.
 
         Args:
             episode: the fields of an :class:`~minari.EpisodeData`.
@@ -47,9 +47,9 @@ class EpisodeMetadataCallback:
 
 
 def _statistics(rewards: npt.NDArray[np.float64]) -> dict[str, Any]:
-    """What the methods of the array return, bit for bit, in a third of their time.
+    """Return the same results as the methods of the array, bit for bit, in a third of their time.
 
-    Each of them adds up anew and goes through Python to do so: 15 microseconds for a short episode.
+    Each method sums the array again, in Python code: 15 microseconds for a short episode.
     """
     count = len(rewards)
     total = _sum(rewards)

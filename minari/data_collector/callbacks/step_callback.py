@@ -1,4 +1,4 @@
-"""The hook that sees every step before it is recorded."""
+"""The callback that is called for every step before it is recorded."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["StepData", "StepDataCallback"]
 
 
 class StepDataCallback:
-    """Turns what the environment returned into what is recorded.
+    """Callback that converts the values returned by the environment to those recorded.
 
-    Subclass it and give the class to :class:`~minari.DataCollector` to record something else, such as
-    a part of the observation, or something more: keys that are added are recorded among the infos.
+    Pass a subclass to :class:`~minari.DataCollector` to record something else, such as a part of the
+    observation, or something more: added keys are recorded in the infos.
 
     Example:
         >>> class WithPhysics(StepDataCallback):
@@ -36,16 +36,16 @@ class StepDataCallback:
         terminated: bool | None = None,
         truncated: bool | None = None,
     ) -> StepData:
-        """What to record of one step.
+        """Return the values to record of one step.
 
         Args:
-            env: the environment under the collector, after the step.
+            env: the environment inside the collector, after the step.
             obs: the observation.
             info: the info dict.
-            action: the action; like all that follows, None after a reset.
+            action: the action; None after a reset, like all following arguments.
             rew: the reward.
-            terminated: whether the step ended in a terminal state.
-            truncated: whether the episode was cut off.
+            terminated: True if the step ended in a terminal state.
+            truncated: True if the episode was cut off.
         """
         return {
             "action": action,

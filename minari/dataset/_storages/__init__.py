@@ -1,4 +1,4 @@
-"""Storage formats: one module each, and what they share."""
+"""Public import paths of the storage formats."""
 
 from minari._storages.registry import get_minari_storage, get_storage_keys, register_storage
 

@@ -1,4 +1,4 @@
-"""The public path of the storages in Arrow's formats."""
+"""Public import path of the storages in Arrow's formats."""
 
 from minari._storages.arrow.storage import ArrowStorage, ParquetStorage
 

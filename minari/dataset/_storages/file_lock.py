@@ -1,4 +1,4 @@
-"""The public path of the lock of a dataset, for authors of formats."""
+"""Public import path of the lock of a dataset, for authors of formats."""
 
 from minari._base.locks import folder_lock
 

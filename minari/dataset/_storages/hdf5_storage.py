@@ -1,4 +1,4 @@
-"""The public path of :class:`HDF5Storage`."""
+"""Public import path of :class:`HDF5Storage`."""
 
 from minari._storages.hdf5.storage import HDF5Storage
 

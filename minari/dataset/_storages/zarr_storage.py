@@ -1,4 +1,4 @@
-"""The public path of :class:`ZarrStorage`."""
+"""Public import path of :class:`ZarrStorage`."""
 
 from minari._storages.zarr.storage import ZarrStorage
 

@@ -1,13 +1,12 @@
-"""Remotes: the places that datasets are shared from, each named by an address such as ``file:///folder``.
+"""Remotes: the places that datasets are shared from, each named by an address such as ``file:///directory``.
 
-:mod:`minari.storage.remotes.cloud_storage` says what a remote does, and
-:mod:`minari.storage.remotes.object_storage` does most of it for stores of objects. What moves the bytes, whatever the
-remote, is :mod:`minari.storage.transfer`.
+:mod:`minari.storage.transfer.port` states what a remote does, :mod:`minari.storage.remotes.base` how one is made from
+its address, and :mod:`minari.storage.remotes.object_storage` does most of it for stores of objects.
 """
 
 from __future__ import annotations
 
-from minari.storage.remotes.cloud_storage import MAX_WORKERS, CloudStorage
+from minari.storage.remotes.base import MAX_WORKERS, CloudStorage
 from minari.storage.remotes.object_storage import ABSENT, ConflictError, ObjectStorage
 from minari.storage.remotes.registry import (
     DEFAULT_REMOTE,

@@ -10,10 +10,10 @@ import adlfs  # noqa: F401 (what fsspec opens the addresses with)
 from azure.core import MatchConditions
 from azure.storage.blob import ContentSettings
 
-from minari.storage.remotes.fsspec_store import CONNECT_TIMEOUT, READ_TIMEOUT, FsspecStorage
+from minari.storage.remotes.fsspec import FsspecStorage
 from minari.storage.transfer.checksums import Checksum, checksums_of, read_in_pieces
+from minari.storage.transfer.meter import unreported
 from minari.storage.transfer.remote_files import RemoteFile
-from minari.storage.transfer.workers import untold
 
 
 __all__ = ["AzureStorage"]
@@ -39,7 +39,7 @@ class AzureStorage(FsspecStorage):
     )
 
     def _client_options(self) -> dict[str, Any]:
-        return {"connection_timeout": CONNECT_TIMEOUT, "read_timeout": READ_TIMEOUT}
+        return {"connection_timeout": self.LIMITS.connect_timeout, "read_timeout": self.LIMITS.read_timeout}
 
     def _prepare(self, filesystem: Any) -> None:
         # adlfs hands no option on by which its client could be kept from trying again for a minute and more.
@@ -55,7 +55,7 @@ class AzureStorage(FsspecStorage):
         md5 = (info.get("content_settings") or {}).get("content_md5")
         return Checksum("md5", bytes(md5).hex()) if md5 else None
 
-    def put_file(self, name: str, path: Path, sent: Callable[[int], None] = untold) -> RemoteFile:
+    def put_file(self, name: str, path: Path, sent: Callable[[int], None] = unreported) -> RemoteFile:
         """Send a file: each block is checked where it arrives, and the checksum of all of it kept there."""
         size = path.stat().st_size
         md5 = checksums_of(read_in_pieces(path), size, ["md5"])["md5"]

@@ -1,7 +1,7 @@
 """``gcp://bucket[/prefix]``, or ``gs://``: Google Cloud Storage.
 
 A file of more than 8 MiB is sent in parts that the store then puts together, so that an upload that was cut
-goes on, in another process too. The parts are objects below ``.uploads/``, which no listing of datasets
+resumes, in another process too. The parts are objects below ``.uploads/``, which no listing of datasets
 looks at, and are deleted when the file is complete.
 """
 
@@ -14,39 +14,61 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from google.api_core.exceptions import RequestRangeNotSatisfiable
+import requests
+import urllib3
+from google.api_core.exceptions import GoogleAPICallError, NotFound, PreconditionFailed, RequestRangeNotSatisfiable
+from google.auth.credentials import AnonymousCredentials, Credentials
+from google.auth.environment_vars import CREDENTIALS
+from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, TransportError
 from google.cloud import storage
+from google.oauth2 import service_account
+from google.resumable_media import DataCorruption
 
-from minari._base.addresses import without_credentials
+from minari._base.addresses import plain_text, without_credentials
 from minari._base.files import open_regular
 from minari._base.json_text import shortened
-from minari.errors import RemoteError, RemoteUnreachableError
-from minari.storage.remotes.gcp_client import failures_told, make_client, read_key
-from minari.storage.remotes.object_storage import ABSENT, ObjectStorage
+from minari._base.parallel import parallel_map
+from minari.errors import MinariError, RemoteAccessError, RemoteError, RemoteUnreachableError
+from minari.storage.remotes.http_client import paced_pools
+from minari.storage.remotes.object_storage import ABSENT, ConflictError, ObjectStorage
 from minari.storage.transfer.checksums import Checksum, checksum_of, read_in_pieces
-from minari.storage.transfer.remote_files import RemoteFile, RemoteFileNotFoundError
-from minari.storage.transfer.retries import retrying
-from minari.storage.transfer.workers import each_at_once, untold
+from minari.storage.transfer.limits import (
+    MOST_REDIRECTS,
+    DamagedInTransitError,
+    Limits,
+    is_transient,
+    retry_after,
+    until_intact,
+    with_retries,
+)
+from minari.storage.transfer.meter import unreported
+from minari.storage.transfer.remote_files import SMALL_FILE_LIMIT, RemoteFile, RemoteFileNotFoundError, too_large
 
 
-__all__ = ["GCPStorage"]
+__all__ = ["GCPStorage", "make_client"]
 
 PART_SIZE = 8 << 20  # bytes: what the client sends in one request, and so what is sent again when it is cut
 
-CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 15.0  # seconds; the second one between two pieces of an answer
-
 _UPLOADS = ".uploads"
 _COMPOSED = 32  # objects that the store puts together at once
-_ATTEMPTS = 3  # at an object that arrives damaged
 _MOST_PAGES = 100_000
 _PAGE = 1000  # objects; the most that there is
 _FIELDS = "items(name,size,crc32c,generation),nextPageToken"
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
+
+# These have no types of their own.
+_ServiceAccount: Any = service_account.Credentials
+_Anonymous: Any = AnonymousCredentials
+
+_HOW_TO_ACCESS = (
+    "give the path of a service-account key file as the token (--key-path), set GOOGLE_APPLICATION_CREDENTIALS to "
+    "it, or log in with `gcloud auth application-default login`"
+)
 
 _log = logging.getLogger(__name__)
 
@@ -69,8 +91,9 @@ class GCPStorage(ObjectStorage):
     SCHEME = "gcp"
     CHECKSUMS = ("crc32c",)
 
-    def _begin(self) -> None:
-        self._bucket_name, _, prefix = self.name.partition("/")
+    def __init__(self, name: str, token: str | None = None, **options: Any) -> None:
+        super().__init__(name, token, **options)
+        self._bucket_name, _, prefix = name.partition("/")
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         if _BUCKET.fullmatch(self._bucket_name) is None:
             raise RemoteError(
@@ -78,51 +101,51 @@ class GCPStorage(ObjectStorage):
                 f"{shortened(without_credentials(self.address))}; see how "
                 "the bucket is called."
             )
-        self._credentials = None if self.token is None else read_key(self.token)
+        self._credentials = None if token is None else _read_key(token)
         self._lock = threading.Lock()
         self._parts_at_once = threading.BoundedSemaphore(self.max_workers)  # each is held in memory
         self._client: storage.Client | None = None
 
     def find(self, prefix: str, ending: str = "") -> Iterator[RemoteFile]:
-        """The objects whose names begin with one text and end with another, however many there are."""
+        """List the objects whose names begin with one text and end with another, however many there are."""
         wanted = self._prefix + prefix
         missing = f"There is no bucket {self._bucket_name} in Google Cloud Storage; check the spelling, or create it."
-        with failures_told(f"Listing {self.address}", missing=missing):
+        with _translated(f"Listing {self.address}", missing=missing):
             blobs = self._bucket().client.list_blobs(
                 self._bucket_name,
                 prefix=wanted or None,
                 match_glob=f"**{ending}" if ending else None,
                 fields=_FIELDS,
                 page_size=_PAGE,
-                timeout=_timeout(),
+                timeout=self._timeout,
                 retry=None,
             )
             for blob in _each_once(blobs, self.address):
-                # Emulators do not filter, and folders that the console makes are empty objects.
+                # Emulators do not filter, and directories that the console makes are empty objects.
                 if blob.name.startswith(wanted) and blob.name.endswith(ending) and not blob.name.endswith("/"):
                     yield self._described(blob)
 
     def read_file(self, name: str) -> bytes:
-        """A small object, whole, as it was sent."""
+        """Read a small object as it was sent."""
         return self.read_version(name)[0]
 
     def read_version(self, name: str) -> tuple[bytes, str | None]:
-        """A small object, and its generation."""
+        """Read a small object, and its generation."""
         blob = self._blob(name)
         with self._reading(name):
             content: bytes = blob.download_as_bytes(
-                raw_download=True, checksum="crc32c", timeout=_timeout(), retry=None
+                raw_download=True, checksum="crc32c", timeout=self._timeout, retry=None
             )
         return content, None if blob.generation is None else str(blob.generation)
 
     def read_range(self, name: str, start: int, stop: int) -> bytes:
-        """The bytes of an object from ``start`` up to ``stop``, fewer where it ends before."""
+        """Read the bytes of an object from ``start`` up to ``stop``, fewer where it ends before."""
         if stop <= start:
             return b""
         with self._reading(name):
             try:
                 content: bytes = self._blob(name).download_as_bytes(
-                    start=start, end=stop - 1, raw_download=True, checksum=None, timeout=_timeout(), retry=None
+                    start=start, end=stop - 1, raw_download=True, checksum=None, timeout=self._timeout, retry=None
                 )
             except RequestRangeNotSatisfiable:
                 return b""
@@ -131,24 +154,26 @@ class GCPStorage(ObjectStorage):
         return content
 
     def put(self, name: str, content: bytes, *, match: str | None = None) -> None:
-        """Send a small object, where that is still as it was to be."""
+        """Write a small object, if the one that is there is of the version that is expected."""
         generation = 0 if match == ABSENT else None if match is None else int(match)
-        for _ in range(_ATTEMPTS):
-            blob = self._sent(name, content, generation)
-            if _checksum(blob) == checksum_of(content, "crc32c"):
-                return
-            generation = blob.generation  # nobody is to see the damaged one for longer than it takes
-            _log.info("%s arrived damaged in gcp://%s", name, self.name)
-        raise RemoteUnreachableError(f"{name} arrived damaged in {self.address} {_ATTEMPTS} times.")
 
-    def put_file(self, name: str, path: Path, sent: Callable[[int], None] = untold) -> RemoteFile:
+        def send() -> None:
+            nonlocal generation
+            blob = self._sent(name, content, generation)
+            if _checksum(blob) != checksum_of(content, "crc32c"):
+                generation = blob.generation  # nobody is to see the damaged one for longer than it takes
+                raise DamagedInTransitError(f"{name} arrived damaged in {self.address}.")
+
+        until_intact(send)
+
+    def put_file(self, name: str, path: Path, sent: Callable[[int], None] = unreported) -> RemoteFile:
         """Send a file, in parts where it is large; those that are there already are not sent again."""
         size = path.stat().st_size
         if size <= PART_SIZE:
             return self._described(self._sent(name, b"".join(read_in_pieces(path))))
-        folder = f"{_UPLOADS}/{hashlib.sha256(f'{name} {size} {PART_SIZE}'.encode()).hexdigest()[:32]}"
-        there = {file.name: file for file in retrying(lambda: list(self.find(f"{folder}/")))}
-        names = [f"{folder}/{start // PART_SIZE:08}" for start in range(0, size, PART_SIZE)]
+        directory = f"{_UPLOADS}/{hashlib.sha256(f'{name} {size} {PART_SIZE}'.encode()).hexdigest()[:32]}"
+        there = {file.name: file for file in with_retries(lambda: list(self.find(f"{directory}/")))}
+        names = [f"{directory}/{start // PART_SIZE:08}" for start in range(0, size, PART_SIZE)]
 
         def send(number: int) -> None:
             with self._parts_at_once:
@@ -156,17 +181,17 @@ class GCPStorage(ObjectStorage):
                 self._send_part(names[number], part, there.get(names[number]))
             sent(len(part))
 
-        for _ in each_at_once(send, range(len(names)), self.max_workers):
+        for _ in parallel_map(send, range(len(names)), self.max_workers):
             pass
-        blob = self._joined(name, names, folder)
-        self._clear(folder)
+        blob = self._joined(name, names, directory)
+        self._clear(directory)
         return self._described(blob)
 
     def delete(self, name: str) -> None:
-        """Take an object away; nothing happens where there is none."""
+        """Delete an object; nothing happens where there is none."""
         try:
-            with failures_told(f"Deleting {name} from {self.address}", missing=""):
-                self._blob(name).delete(timeout=_timeout(), retry=None)
+            with _translated(f"Deleting {name} from {self.address}", missing=""):
+                self._blob(name).delete(timeout=self._timeout, retry=None)
         except RemoteFileNotFoundError:
             pass
 
@@ -175,61 +200,67 @@ class GCPStorage(ObjectStorage):
         if there is not None and (there.size, there.checksum) == (len(content), checksum):
             return
 
-        def attempt() -> None:
-            if _checksum(self._sent(name, content)) != checksum:
-                raise RemoteUnreachableError(f"A part of a file arrived damaged in {self.address}.")
+        def send() -> None:
+            if _checksum(with_retries(partial(self._sent, name, content))) != checksum:
+                raise DamagedInTransitError(f"A part of a file arrived damaged in {self.address}.")
 
-        retrying(attempt)
+        until_intact(send)
 
     def _sent(self, name: str, content: bytes, generation: int | None = None) -> storage.Blob:
-        """Send an object in one request; what the store says of it."""
+        """Send an object in one request, and return what the store reports of it."""
         blob = self._blob(name)
         missing = f"There is no bucket {self._bucket_name} in Google Cloud Storage; check the spelling, or create it."
-        with failures_told(f"Writing {name} to {self.address}", missing=missing):
+        with _translated(f"Writing {name} to {self.address}", missing=missing):
             blob.upload_from_string(
                 content,
                 content_type="application/json" if name.endswith(".json") else "application/octet-stream",
                 if_generation_match=generation,
                 checksum="crc32c",
-                timeout=_timeout(),
+                timeout=self._timeout,
                 retry=None,
             )
         return blob
 
-    def _joined(self, name: str, parts: list[str], folder: str) -> storage.Blob:
+    def _joined(self, name: str, parts: list[str], directory: str) -> storage.Blob:
         """Have the store put parts together, some at a time, in as many rounds as it takes."""
         groups = [parts[at : at + _COMPOSED] for at in range(0, len(parts), _COMPOSED)]
         if len(groups) == 1:
-            return retrying(partial(self._compose, name, parts))
-        targets = [f"{folder}/{len(parts)}-{number:08}" for number in range(len(groups))]
-        for _ in each_at_once(
-            lambda number: self._joined(targets[number], groups[number], folder), range(len(groups)), self.max_workers
+            return with_retries(partial(self._compose, name, parts))
+        targets = [f"{directory}/{len(parts)}-{number:08}" for number in range(len(groups))]
+        for _ in parallel_map(
+            lambda number: self._joined(targets[number], groups[number], directory),
+            range(len(groups)),
+            self.max_workers,
         ):
             pass
-        return self._joined(name, targets, folder)
+        return self._joined(name, targets, directory)
 
     def _compose(self, name: str, sources: list[str]) -> storage.Blob:
         blob = self._blob(name)
         blob.content_type = "application/octet-stream"
         try:
-            with failures_told(f"Putting {name} together in {self.address}", missing=""):
-                blob.compose([self._blob(source) for source in sources], timeout=_timeout(), retry=None)
+            with _translated(f"Putting {name} together in {self.address}", missing=""):
+                blob.compose([self._blob(source) for source in sources], timeout=self._timeout, retry=None)
         except RemoteFileNotFoundError:
             # Another program that sends the same file has finished, and has deleted its parts.
             raise RemoteUnreachableError(f"The parts of {name} in {self.address} were taken away.") from None
         return blob
 
-    def _clear(self, folder: str) -> None:
+    def _clear(self, directory: str) -> None:
         """Delete the parts of a file; who may not delete leaves them, and the file is complete all the same."""
         try:
-            names = [file.name for file in retrying(lambda: list(self.find(f"{folder}/")))]
-            for _ in each_at_once(lambda name: retrying(partial(self.delete, name)), names, self.max_workers):
+            names = [file.name for file in with_retries(lambda: list(self.find(f"{directory}/")))]
+            for _ in parallel_map(lambda name: with_retries(partial(self.delete, name)), names, self.max_workers):
                 pass
         except RemoteError as error:
-            _log.warning("Parts of a file that is complete stay below %s in gcp://%s: %s", folder, self.name, error)
+            _log.warning("Parts of a file that is complete stay below %s in gcp://%s: %s", directory, self.name, error)
 
     def _reading(self, name: str) -> AbstractContextManager[None]:
-        return failures_told(f"Reading {name} from {self.address}", missing=f"There is no {name} in {self.address}.")
+        return _translated(f"Reading {name} from {self.address}", missing=f"There is no {name} in {self.address}.")
+
+    @property
+    def _timeout(self) -> tuple[float, float]:
+        return self.LIMITS.connect_timeout, self.LIMITS.read_timeout
 
     def _bucket(self) -> storage.Bucket:
         with self._lock:
@@ -246,13 +277,13 @@ class GCPStorage(ObjectStorage):
 
 
 def _each_once(blobs: Any, address: str) -> Iterator[storage.Blob]:
-    """The objects of a listing that comes in pages, and has an end."""
+    """Yield the objects of a listing that comes in pages, and make sure that it ends."""
     seen: set[str] = set()
     for number, page in enumerate(blobs.pages):
         yield from page
         token = blobs.next_page_token
         if token in seen or number == _MOST_PAGES:
-            raise RemoteError(f"The list of {address} goes on without an end; try again later.")
+            raise RemoteError(f"The list of {address} has no end; try again later.")
         seen.add(token)
 
 
@@ -260,11 +291,159 @@ def _checksum(blob: storage.Blob) -> Checksum | None:
     return None if blob.crc32c is None else Checksum("crc32c", base64.b64decode(blob.crc32c).hex())
 
 
-def _timeout() -> tuple[float, float]:
-    return CONNECT_TIMEOUT, READ_TIMEOUT
-
-
 def _part(path: Path, number: int) -> bytes:
     with os.fdopen(open_regular(path), "rb") as file:
         file.seek(number * PART_SIZE)
         return file.read(PART_SIZE)
+
+
+def _read_key(token: str) -> Credentials:
+    """Return the credentials in the key file of a service account.
+
+    Args:
+        token: the path of the file.
+
+    Raises:
+        RemoteAccessError: there is no such file, or it holds no such key.
+    """
+    # Someone who gives a secret in place of a path must not find it in the message.
+    called = f" {token}" if token.endswith(".json") and not set(token) & set('{"\n') else ""
+    try:
+        credentials: Credentials = _ServiceAccount.from_service_account_file(str(Path(token).expanduser()))
+    except OSError:
+        raise RemoteAccessError(
+            f"The token for Google Cloud Storage must be the path of a service-account key file, and there is no "
+            f"file{called} that can be read; check the path."
+        ) from None
+    except (ValueError, TypeError, KeyError, AttributeError, GoogleAuthError):
+        raise RemoteAccessError(
+            f"The file{called} given as the token for Google Cloud Storage holds no service-account key; download "
+            "the key of the account again, as JSON."
+        ) from None
+    return credentials
+
+
+def make_client(credentials: Credentials | None, connections: int, limits: Limits) -> storage.Client:
+    """Return a client that keeps connections.
+
+    Args:
+        credentials: None for those that the client finds in its environment, and none at all where there
+            are none: buckets that are public can be read.
+        connections: number of connections.
+        limits: how long an answer may take.
+
+    Raises:
+        RemoteAccessError: the environment names credentials that are missing or malformed.
+    """
+    try:
+        client = storage.Client(project="<none>", credentials=credentials)
+    except DefaultCredentialsError:
+        if os.environ.get(CREDENTIALS):
+            raise RemoteAccessError(
+                f"The file that {CREDENTIALS} names is missing, or holds no credentials; correct it, or unset it."
+            ) from None
+        client = storage.Client(project="<none>", credentials=_Anonymous())
+    session = client._http
+    if not getattr(session, "is_mtls", False):
+        for prefix in ("https://", "http://"):
+            session.mount(prefix, _BoundedAdapter(limits, pool_connections=4, pool_maxsize=connections))
+    session.max_redirects = MOST_REDIRECTS
+    return client
+
+
+class _BoundedAdapter(requests.adapters.HTTPAdapter):
+    """Makes requests whose answers are neither too slow nor too large.
+
+    Args:
+        limits: how long an answer may take.
+        **options: as for the base class.
+    """
+
+    def __init__(self, limits: Limits, **options: Any) -> None:
+        self._pools = paced_pools(limits)
+        super().__init__(**options)
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options)
+        self.poolmanager.pool_classes_by_scheme = self._pools
+
+    def proxy_manager_for(self, *args: Any, **options: Any) -> Any:
+        manager = super().proxy_manager_for(*args, **options)
+        manager.pool_classes_by_scheme = self._pools
+        return manager
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
+        response = super().send(request, *args, **options)
+        response.raw.stream = partial(_bounded, response.raw, response.raw.stream)
+        return response
+
+
+def _bounded(raw: Any, stream: Callable[..., Iterator[bytes]], *args: Any, **options: Any) -> Iterator[bytes]:
+    """Yield the content of an answer, no more than a small file or a piece of a large one may have."""
+    size = 0
+    for piece in stream(*args, **options):
+        size += len(piece)
+        if size > SMALL_FILE_LIMIT:
+            raw.close()
+            raise too_large("What came from Google Cloud Storage", SMALL_FILE_LIMIT)
+        yield piece
+
+
+@contextmanager
+def _translated(action: str, *, missing: str) -> Iterator[None]:
+    """Turn what the client raises in the block into errors of this library.
+
+    The client's own messages hold addresses by which anyone could write, so none of them is repeated.
+
+    Args:
+        action: what failed, such as "Reading x from gcp://bucket".
+        missing: what to say when there is nothing of that name.
+    """
+    try:
+        yield
+    except NotFound:
+        raise RemoteFileNotFoundError(missing) from None
+    except PreconditionFailed:
+        raise ConflictError(
+            f"{action} failed: the object is not what it was to be; another program wrote it."
+        ) from None
+    except GoogleAPICallError as error:
+        raise _refused(action, error) from None
+    except TransportError:
+        raise RemoteUnreachableError(f"{action} failed: Google's server for access tokens does not answer.") from None
+    except GoogleAuthError as error:
+        if getattr(error, "retryable", False):
+            raise RemoteUnreachableError(f"{action} failed: Google gave no access token for now.") from None
+        raise RemoteAccessError(f"{action} failed: it takes credentials that are accepted; {_HOW_TO_ACCESS}.") from None
+    except DataCorruption:
+        raise RemoteUnreachableError(f"{action} failed: it was damaged on the way.") from None
+    except requests.exceptions.Timeout:
+        raise RemoteUnreachableError(f"{action} failed: the server took too long to answer; try again later.") from None
+    except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        if isinstance(error, MinariError):
+            raise
+        raise RemoteUnreachableError(
+            f"{action} failed: the connection was refused, or broke; see that the network is there, and try again."
+        ) from None
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        if isinstance(error, MinariError):
+            raise
+        raise RemoteError(
+            f"{action} failed: what answered is no Google Cloud Storage, as it does not speak like one; see whether "
+            "the network asks for a login."
+        ) from None
+
+
+def _refused(action: str, error: GoogleAPICallError) -> RemoteError:
+    code = int(error.code or 0)
+    said = plain_text("; ".join(str(detail.get("message")) for detail in error.errors if isinstance(detail, dict)))
+    text = f"{action} failed: the server answered {code}{f' ({said})' if said else ''}"
+    if code in (401, 403):
+        return RemoteAccessError(f"{text}; see that the account may do it, or {_HOW_TO_ACCESS}.")
+    if is_transient(code) or "crc32c" in said.lower():  # the last: damaged on the way
+        return RemoteUnreachableError(f"{text}.", retry_after(_headers(error.response).get("Retry-After")))
+    return RemoteError(f"{text}.")
+
+
+def _headers(response: Any) -> Any:
+    return response.headers if isinstance(response, requests.Response) else {}

@@ -1,6 +1,6 @@
 """``hf://owner[/namespace]``: the dataset repositories of a user or an organization on the Hugging Face Hub.
 
-The first part of a dataset's id is a repository of the owner, the rest is its folder in there. A dataset is
+The first part of a dataset's id is a repository of the owner, the rest is its directory in there. A dataset is
 uploaded by one commit, so that it is there as a whole or not at all.
 """
 
@@ -13,31 +13,33 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any, ClassVar, NamedTuple
 
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
 from minari._base.addresses import without_credentials
 from minari._base.files import NAMESPACE_METADATA_FILENAME
 from minari._base.json_text import shortened
+from minari._base.parallel import parallel_map
 from minari._model.dataset_id import is_part
 from minari._model.metadata_json import parse_metadata, with_id_of_place
 from minari.errors import DatasetCorruptError, RemoteAccessError, RemoteError
-from minari.storage.remotes.cloud_storage import MAX_WORKERS, CloudStorage
+from minari.storage.remotes.base import MAX_WORKERS, CloudStorage
 from minari.storage.remotes.hub.client import HubClient, RefusedError
-from minari.storage.remotes.hub.contents import Content
-from minari.storage.remotes.hub.lfs import find_contents
-from minari.storage.remotes.hub.listing import files_of, metadata_of, read_index, search_repositories
-from minari.storage.remotes.hub.publishing import HubPublisher, Wanted, card_of
-from minari.storage.remotes.hub.registers import datasets_in, namespaces_in, without_registers
-from minari.storage.remotes.hub.repository import Change, HubRepository, RepositoryState
+from minari.storage.remotes.hub.publishing import HubPublisher, Operations, card_of
+from minari.storage.remotes.hub.repository import HubRepository, RepositoryState, search_repositories
+from minari.storage.remotes.hub.repository_index import datasets_in, namespaces_in, without_registers
+from minari.storage.remotes.hub.upload import FileAddition, UploadProgress
 from minari.storage.transfer.index import INDEX_FILE_NAME
+from minari.storage.transfer.limits import with_retries
 from minari.storage.transfer.manifest import MANIFEST_NAME
-from minari.storage.transfer.outgoing import OutgoingDataset, old_layout
+from minari.storage.transfer.meter import Advance
 from minari.storage.transfer.remote_files import (
     METADATA_NAME,
     RemoteDatasetNotFoundError,
     RemoteFile,
     RemoteFileNotFoundError,
+    already_there,
 )
-from minari.storage.transfer.retries import retrying
-from minari.storage.transfer.workers import Advance, each_at_once
+from minari.storage.transfer.upload_snapshot import UploadSnapshot, old_layout
 
 
 __all__ = ["HuggingFaceStorage", "list_community"]
@@ -71,7 +73,8 @@ class HuggingFaceStorage(CloudStorage):
     SCHEME: ClassVar[str] = "hf"
     PRIVATE: ClassVar[bool] = True
 
-    def _begin(self) -> None:
+    def __init__(self, name: str, token: str | None = None, **options: Any) -> None:
+        super().__init__(name, token, **options)
         self._owner, slash, namespace = self.name.partition("/")
         self._prefix = namespace + slash  # of all full names, which are those that count from the owner
         if _OWNER.fullmatch(self._owner) is None or (slash and not all(map(is_part, namespace.split("/")))):
@@ -98,22 +101,22 @@ class HuggingFaceStorage(CloudStorage):
     def _publisher(self, name: str) -> HubPublisher:
         return HubPublisher(self._repository(name), self.private, self.max_workers, self._seen)
 
-    def _has_file(self, name: str) -> bool:
-        """Whether there is a file, found out in a way that spares a writer who comes next a look."""
+    def has_file(self, name: str) -> bool:
+        """Return whether there is a file, found out in a way that spares a writer who comes next a look."""
         place = self._place(name)
         repository = self._repository(place.repository)
         try:
-            state = self._seen[repository.name] = retrying(repository.state)
+            state = self._seen[repository.name] = with_retries(repository.state)
         except RemoteFileNotFoundError:
             self._seen[repository.name] = None
             return False
         return place.path in state.files
 
-    def survey(self, prefix: str | None = None) -> dict[str, bytes | None]:
+    def list_with_metadata(self, prefix: str | None = None) -> dict[str, bytes | None]:
         """The datasets that are complete, with their metadata as far as the index of each repository has them."""
         wanted, slash, _ = f"{self._prefix}{prefix or ''}".partition("/")
         if slash:
-            return self._survey_one(wanted, prefix or "")
+            return self._list_one(wanted, prefix or "")
         listed = {
             repository: (names, files)
             for repository, files in self._contents().items()
@@ -122,18 +125,18 @@ class HuggingFaceStorage(CloudStorage):
 
         def with_index(repository: str) -> dict[str, bytes | None]:
             names, files = listed[repository]
-            return self._with_entries(names, read_index(self._repository(repository), files))
+            return self._with_entries(names, self._repository(repository).read_index(files))
 
-        surveyed: dict[str, bytes | None] = {}
-        for found in each_at_once(with_index, listed, self.max_workers):
-            surveyed |= found
-        return surveyed
+        listed_all: dict[str, bytes | None] = {}
+        for found in parallel_map(with_index, listed, self.max_workers):
+            listed_all |= found
+        return listed_all
 
-    def _survey_one(self, repository: str, prefix: str) -> dict[str, bytes | None]:
+    def _list_one(self, repository: str, prefix: str) -> dict[str, bytes | None]:
         """The datasets in one repository; its index is read while it is not known whether there is one."""
         with ThreadPoolExecutor(min(2, self.max_workers)) as pool:
-            files = pool.submit(files_of, self._client, f"{self._owner}/{repository}")
-            index = pool.submit(read_index, self._repository(repository))
+            files = pool.submit(self._repository(repository).files)
+            index = pool.submit(self._repository(repository).read_index)
         return self._with_entries(self._relative(datasets_in(repository, files.result()), prefix), index.result())
 
     def _with_entries(self, names: Iterable[str], entries: Mapping[str, bytes]) -> dict[str, bytes | None]:
@@ -143,7 +146,7 @@ class HuggingFaceStorage(CloudStorage):
         """The names of the files in each repository of the owner, those only that can hold what is meant."""
         wanted, slash, _ = self._prefix.partition("/")
         if slash:
-            return {wanted: files_of(self._client, f"{self._owner}/{wanted}")}
+            return {wanted: self._repository(wanted).files()}
         action = f"listing the datasets of {self._owner}"
         found = search_repositories(self._client, {"author": self._owner}, action, self.max_workers)
         return {name.partition("/")[2]: files for name, files in found.items()}
@@ -154,16 +157,16 @@ class HuggingFaceStorage(CloudStorage):
         full_names = (name for repository, files in contents.items() for name in namespaces_in(repository, files))
         return sorted(self._relative(full_names))
 
-    def list_files(self, folder: str) -> list[RemoteFile]:
-        """All files below a folder; what a repository keeps beside its datasets is left out."""
-        repository, path = self._place(folder)
+    def list_files(self, directory: str) -> list[RemoteFile]:
+        """All files below a directory; what a repository keeps beside its datasets is left out."""
+        repository, path = self._place(directory)
         beside = () if path else (NAMESPACE_METADATA_FILENAME, INDEX_FILE_NAME)
         prefix = f"{path}/" if path else ""
         try:
             files = [file for file in self._repository(repository).tree(path) if file.name not in beside]
         except RemoteFileNotFoundError:
             return []
-        listed = [file._replace(name=f"{folder}/{file.name.removeprefix(prefix)}") for file in files]
+        listed = [file._replace(name=f"{directory}/{file.name.removeprefix(prefix)}") for file in files]
         self._find(self._repository(repository), listed)
         return listed
 
@@ -179,7 +182,7 @@ class HuggingFaceStorage(CloudStorage):
 
         def found() -> dict[str, str]:
             try:
-                addresses = find_contents(repository, wanted, max(self.max_workers - 1, 1))
+                addresses = repository.find_contents(wanted, max(self.max_workers - 1, 1))
             except RemoteError as error:
                 _log.debug("Each file is asked for by itself: %s", error)
                 return {}
@@ -202,9 +205,8 @@ class HuggingFaceStorage(CloudStorage):
         asked = self._addresses.get(name)
         address = None if asked is None else asked.result().get(name)
         if address is not None:
-            action = f"reading {name}"
             try:
-                return self._repository(repository).read_at(address, (start, stop), action, signed=True)
+                return self._repository(repository).read_signed(address, (start, stop), f"reading {name}")
             except (RefusedError, RemoteAccessError, RemoteFileNotFoundError):  # it is good for a while only
                 self._addresses.pop(name, None)
         return self._repository(repository).read(path, (start, stop))
@@ -214,40 +216,47 @@ class HuggingFaceStorage(CloudStorage):
         repository, path = self._place(name)
         self._publisher(repository).write(path, content)
 
-    def send_dataset(self, outgoing: OutgoingDataset, advance: Advance, *, force: bool) -> None:
+    def send_snapshot(self, snapshot: UploadSnapshot, advance: Advance, *, force: bool) -> None:
         """Send the contents of a dataset, then make them its files, by one commit.
 
         Nobody sees what was sent and not committed, so that there is nothing for ``force`` to replace.
         """
-        if outgoing.metadata is None:
-            raise old_layout(outgoing.dataset_id)
-        repository, path = self._place(outgoing.dataset_id)
-        publisher, folder = self._publisher(repository), f"{path}/" if path else ""
-        card = cache(partial(card_of, outgoing, f"{self.address}/{outgoing.dataset_id}"))
-        contents = [
-            *(Content.of_file(folder + file.name, file) for file in outgoing.files),
-            Content.of_bytes(folder + MANIFEST_NAME, outgoing.manifest, counts=True),
-            Content.of_bytes(folder + METADATA_NAME, outgoing.metadata, counts=True),
-        ]
-        files = frozenset(content.path for content in contents)
+        if snapshot.metadata is None:
+            raise old_layout(snapshot.dataset_id)
+        repository, path = self._place(snapshot.dataset_id)
+        publisher, directory = self._publisher(repository), f"{path}/" if path else ""
+        card = cache(partial(card_of, snapshot, f"{self.address}/{snapshot.dataset_id}"))
+        small = {directory + MANIFEST_NAME: snapshot.manifest, directory + METADATA_NAME: snapshot.metadata}
+        sizes = {directory + file.name: file.size for file in snapshot.files}
+        sizes |= {path: len(content) for path, content in small.items()}
+        files, progress = frozenset(sizes), UploadProgress(advance, sizes)
 
-        def wanted(state: RepositoryState) -> Wanted:
-            if folder + METADATA_NAME in state.files:
-                raise self.already_has(outgoing.dataset_id)
-            left = [Change(name) for name in sorted(state.files - files) if name.startswith(f"{folder}data/")]
-            return Wanted([*contents, *publisher.beside(state, outgoing, path, files, card)], left)
+        def wanted(state: RepositoryState) -> Operations:
+            if directory + METADATA_NAME in state.files:
+                raise already_there(self.address, snapshot.dataset_id)
+            left = sorted(name for name in state.files - files if name.startswith(f"{directory}data/"))
+            return [
+                *(CommitOperationDelete(name, is_folder=False) for name in left),
+                *(
+                    FileAddition(directory + file.name, str(file.path), file=file, progress=progress)
+                    for file in snapshot.files
+                ),
+                *(CommitOperationAdd(*file) for file in small.items()),
+                *publisher.beside(state, snapshot, path, files, card),
+            ]
 
         publisher.change(
-            f"Add the dataset {outgoing.dataset_id}",
+            f"Add the dataset {snapshot.dataset_id}",
             wanted,
-            advance=advance,
-            check=outgoing.check_unchanged,
-            is_done=lambda: publisher.read(folder + MANIFEST_NAME) == outgoing.manifest,
+            progress=progress,
+            check=snapshot.check_unchanged,
+            is_done=lambda: publisher.read(directory + MANIFEST_NAME) == snapshot.manifest,
         )
 
-    def _no_dataset(self, dataset_id: str) -> RemoteDatasetNotFoundError:
+    def missing_dataset(self, dataset_id: str) -> RemoteDatasetNotFoundError:
+        """Return the error about a dataset that is not there, or not for everybody."""
         if self._client.has_token:
-            return super()._no_dataset(dataset_id)
+            return super().missing_dataset(dataset_id)
         return RemoteDatasetNotFoundError(
             f"There is no dataset {dataset_id} in {self.address} that everybody may see; check the spelling, and if it "
             "is private, give a token, or log in (`hf auth login`, or HF_TOKEN)."
@@ -272,7 +281,7 @@ def list_community(
     """
     client, begins = HubClient(token), prefix or ""
     search = partial(search_repositories, client, {"filter": _TAG}, "listing datasets", max_workers)
-    found = retrying(search)
+    found = with_retries(search)
 
     def described(name: str) -> dict[str, dict[str, Any]]:
         owner, _, repository = name.partition("/")
@@ -280,7 +289,7 @@ def list_community(
         if not wanted:
             return {}
         try:
-            entries = metadata_of(HubRepository(client, name), found[name], 1)
+            entries = HubRepository(client, name).metadata(found[name], 1)
         except (RemoteAccessError, RemoteFileNotFoundError) as error:  # gated, or gone meanwhile
             _log.warning("The datasets of %s are left out: %s", name, error)
             return {}
@@ -288,7 +297,7 @@ def list_community(
         return {f"hf://{owner}/{key}": _parsed(content, key) for key, content in ids.items() if key in wanted}
 
     result: dict[str, dict[str, Any]] = {}
-    for part in each_at_once(described, found, max_workers):
+    for part in parallel_map(described, found, max_workers):
         result |= {address: metadata for address, metadata in part.items() if metadata}
     return dict(sorted(result.items()))
 

@@ -1,18 +1,24 @@
-"""Stores of objects under names, such as buckets, as remotes: what is the same for all of them."""
+"""Stores of objects under names, such as buckets, as remotes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 
 from minari._base.files import NAMESPACE_METADATA_FILENAME
+from minari._base.parallel import parallel_map
 from minari._model.dataset_id import is_part
-from minari.storage.remotes.cloud_storage import CloudStorage
-from minari.storage.remotes.object_catalogue import put_into_index, read_catalogue
+from minari.errors import DatasetBusyError, DatasetExistsError, RemoteUnreachableError
+from minari.storage.remotes.base import CloudStorage
+from minari.storage.remotes.object_index import list_indexed, put_into_index
 from minari.storage.remotes.object_store import ABSENT, ConflictError, ObjectStore
-from minari.storage.remotes.object_upload import ObjectUpload
-from minari.storage.transfer.outgoing import OutgoingDataset, old_layout
-from minari.storage.transfer.remote_files import RemoteFile
-from minari.storage.transfer.workers import Advance
+from minari.storage.transfer.checksums import checksums_of
+from minari.storage.transfer.limits import DamagedInTransitError, until_intact, with_retries
+from minari.storage.transfer.manifest import MANIFEST_NAME, PIECE_SIZE
+from minari.storage.transfer.meter import Advance, Meter
+from minari.storage.transfer.remote_files import METADATA_NAME, RemoteFile, already_there
+from minari.storage.transfer.upload_snapshot import SnapshotFile, UploadSnapshot, old_layout
 
 
 __all__ = ["ABSENT", "ConflictError", "ObjectStorage"]
@@ -25,27 +31,150 @@ class ObjectStorage(CloudStorage, ObjectStore):
     ``read_version``, ``put``, ``put_file`` and ``delete``.
     """
 
-    def survey(self, prefix: str | None = None) -> dict[str, bytes | None]:
-        """The datasets that are complete, with their metadata as far as the index has them."""
-        return read_catalogue(self, prefix or "").metadata
+    def list_with_metadata(self, prefix: str | None = None) -> dict[str, bytes | None]:
+        """List the complete datasets, with their metadata as far as the index has it."""
+        return list_indexed(self, prefix or "").metadata
 
     def list_namespaces(self) -> list[str]:
-        """The namespaces that have metadata, sorted."""
+        """Return the namespaces that have metadata, sorted."""
         ending = f"/{NAMESPACE_METADATA_FILENAME}"
         found = (file.name.removesuffix(ending) for file in self.find("", ending))
         return sorted(name for name in found if all(map(is_part, name.split("/"))))
 
-    def list_files(self, folder: str) -> Iterable[RemoteFile]:
-        """All files below a folder."""
-        return self.find(f"{folder}/")
+    def list_files(self, directory: str) -> Iterable[RemoteFile]:
+        """List all files below a directory."""
+        return self.find(f"{directory}/")
 
     def write_file(self, name: str, content: bytes) -> None:
-        """Write a small file, in the place of the one that may be there."""
+        """Write a small file, in place of the one that may be there."""
         self.put(name, content)
 
-    def send_dataset(self, outgoing: OutgoingDataset, advance: Advance, *, force: bool) -> None:
+    def send_snapshot(self, snapshot: UploadSnapshot, advance: Advance, *, force: bool) -> None:
         """Send the files of a dataset, the one by which it is listed last, and put it into the index."""
-        if outgoing.metadata is None:
-            raise old_layout(outgoing.dataset_id)
-        ObjectUpload(self, outgoing).run(advance, force=force)
-        put_into_index(self, outgoing.dataset_id, outgoing.metadata)
+        if snapshot.metadata is None:
+            raise old_layout(snapshot.dataset_id)
+        _Upload(self, snapshot).run(advance, force=force)
+        put_into_index(self, snapshot.dataset_id, snapshot.metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class _Upload:
+    """One dataset on its way to a store.
+
+    The manifest comes first and claims the id: as long as the upload is not finished, nobody else puts
+    other data there. Then come the data, and at last ``metadata.json``, by which the dataset is listed.
+
+    Attributes:
+        store: the destination.
+        snapshot: the dataset, which has a ``metadata.json``.
+    """
+
+    store: ObjectStore
+    snapshot: UploadSnapshot
+
+    def run(self, advance: Advance, *, force: bool) -> None:
+        """Send what is not there yet.
+
+        Args:
+            advance: receives the progress.
+            force: whether to take the place of an upload of other data that was never finished.
+
+        Raises:
+            DatasetExistsError: the store has the dataset.
+            DatasetBusyError: the dataset is changed meanwhile, or an upload of other data was never finished.
+            DamagedInTransitError: a file arrives damaged again and again.
+        """
+        snapshot, directory = self.snapshot, f"{self.snapshot.dataset_id}/"
+        there = {
+            file.name.removeprefix(directory): file for file in with_retries(lambda: list(self.store.find(directory)))
+        }
+        if METADATA_NAME in there:
+            raise self._already_there()
+        self._claim(force)
+        advance(len(snapshot.manifest), 1)
+        meter = Meter(advance)
+        send = partial(self._send, there, meter)
+        for _ in parallel_map(send, snapshot.files, self.store.max_workers, poll=meter.report):
+            advance(0, 1)
+        self._clear(set(there) - {file.name for file in snapshot.files} - {MANIFEST_NAME})
+        snapshot.check_unchanged()
+        self._complete()
+        advance(len(snapshot.metadata or b""), 1)
+
+    def _name(self, name: str) -> str:
+        return f"{self.snapshot.dataset_id}/{name}"
+
+    def _already_there(self) -> DatasetExistsError:
+        return already_there(self.store.address, self.snapshot.dataset_id)
+
+    def _claim(self, force: bool) -> None:
+        """Announce by the manifest what is going to be uploaded, unless someone else has announced other data."""
+        name, manifest = self._name(MANIFEST_NAME), self.snapshot.manifest
+        try:
+            with_retries(partial(self.store.put, name, manifest, match=ABSENT))
+        except ConflictError:
+            if with_retries(partial(self.store.read_file, name)) == manifest:
+                return
+            if not force:
+                raise DatasetBusyError(
+                    f"An upload of other data as {self.snapshot.dataset_id} to {self.store.address} is in progress, or "
+                    "was never finished; wait for it, or upload with force=True (--force) to take its place."
+                ) from None
+            with_retries(partial(self.store.put, name, manifest))
+
+    def _send(self, there: Mapping[str, RemoteFile], meter: Meter, file: SnapshotFile) -> None:
+        """Send a file, unless it is there, and make sure that it has arrived."""
+        name, sent = self._name(file.name), meter.file(file.size)
+
+        def put() -> RemoteFile:
+            sent.restart()
+            return self.store.put_file(name, file.path, sent)
+
+        def put_intact() -> None:
+            held = file.is_held_by(with_retries(put))
+            if not (held or (held is None and self._read_back(name, file.size) == file.sha256)):
+                raise DamagedInTransitError(
+                    f"{name} arrived damaged in {self.store.address}, or was written meanwhile; the dataset was not "
+                    "completed there. Upload it again."
+                )
+
+        if not (file.name in there and file.is_held_by(there[file.name])):
+            until_intact(put_intact)
+        sent.finish()
+
+    def _read_back(self, name: str, size: int) -> str:
+        """Return the sha256 of an object in a store that reports no checksums."""
+
+        def content() -> Iterator[bytes]:
+            for start in range(0, size, PIECE_SIZE):
+                yield with_retries(partial(self.store.read_range, name, start, min(start + PIECE_SIZE, size)))
+
+        return checksums_of(content(), size, ["sha256"])["sha256"].value
+
+    def _clear(self, names: Iterable[str]) -> None:
+        """Delete what an upload of other data, which was never finished, has left among the data."""
+        # Beside the data may lie datasets whose namespace is called like this one.
+        left = [self._name(name) for name in names if name.startswith("data/")]
+        for _ in parallel_map(
+            lambda name: with_retries(partial(self.store.delete, name)), left, self.store.max_workers
+        ):
+            pass
+
+    def _complete(self) -> None:
+        """Write what makes the dataset appear; of several uploaders, one does."""
+        name, metadata = self._name(METADATA_NAME), self.snapshot.metadata or b""
+        doubtful = False  # whether an answer was lost, so that an object that is found may be our own
+
+        def put() -> None:
+            nonlocal doubtful
+            try:
+                self.store.put(name, metadata, match=ABSENT)
+            except RemoteUnreachableError:
+                doubtful = True
+                raise
+
+        try:
+            with_retries(put)
+        except ConflictError:
+            if not doubtful or with_retries(partial(self.store.read_file, name)) != metadata:
+                raise self._already_there() from None

@@ -1,4 +1,4 @@
-"""The kinds of remotes by the scheme of their address, each imported when it is first used."""
+"""Kinds of remotes by the scheme of their addresses, each imported when it is first used."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from minari._base.plugins import Target, find_target, known_targets, load_class
 from minari._base.settings import get_default_remote, is_remote_of_variable
 from minari._base.suggestions import did_you_mean
 from minari.errors import RemoteError
-from minari.storage.remotes.cloud_storage import MAX_WORKERS, CloudStorage
+from minari.storage.remotes.base import MAX_WORKERS, CloudStorage
 
 
 fsspec: Any = LazyModule("fsspec")  # optional; it knows schemes beyond ours
 
-#: What is asked where neither a remote is named nor ``MINARI_REMOTE`` set.
+#: The remote where neither one is named nor ``MINARI_REMOTE`` is set.
 DEFAULT_REMOTE = "hf://farama-minari"
 
 ENTRY_POINT_GROUP = "minari.remotes"
 
-_FSSPEC_STORE = "minari.storage.remotes.fsspec_store:FsspecStorage"
+_FSSPEC_STORE = "minari.storage.remotes.fsspec:FsspecStorage"
 
 _remotes: dict[str, Target] = {
-    "file": ("minari.storage.remotes.file:FileStorage", "minari"),
+    "file": ("minari.storage.remotes.directory:FileStorage", "minari"),
     **dict.fromkeys(("gcp", "gs"), ("minari.storage.remotes.gcp:GCPStorage", "minari[gcs]")),
     "hf": ("minari.storage.remotes.huggingface:HuggingFaceStorage", "minari[hf]"),
-    "http": ("minari.storage.remotes.web:HttpStorage", "minari"),
-    "https": ("minari.storage.remotes.web:WebStorage", "minari"),
+    "http": ("minari.storage.remotes.http:HttpStorage", "urllib3"),
+    "https": ("minari.storage.remotes.http:HttpsStorage", "urllib3"),
     **dict.fromkeys(("s3", "s3a"), ("minari.storage.remotes.s3:S3Storage", "minari[s3]")),
     **dict.fromkeys(("abfs", "abfss", "az"), ("minari.storage.remotes.azure:AzureStorage", "minari[azure]")),
 }
@@ -40,7 +40,7 @@ _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.+)", re.DOTALL)
 
 
 def register_remote(scheme: str, target: str, requirement: str) -> None:
-    """Make a kind of remote known, as a package does that brings one of its own.
+    """Register a kind of remote that another package brings.
 
     An entry point of the group ``minari.remotes``, called like the scheme, does the same.
 
@@ -53,7 +53,7 @@ def register_remote(scheme: str, target: str, requirement: str) -> None:
 
 
 def get_remote_schemes() -> list[str]:
-    """The schemes of the remotes that can be used, sorted."""
+    """Return the schemes of the remotes that can be used, sorted."""
     return sorted(known_targets(_remotes, ENTRY_POINT_GROUP))
 
 
@@ -64,14 +64,14 @@ def get_cloud_storage(
     max_workers: int = MAX_WORKERS,
     private: bool = False,
 ) -> CloudStorage:
-    """The remote at an address; nothing is asked of it yet.
+    """Return the remote at an address; no request is made yet.
 
     Args:
         remote_path: ``scheme://name``; by default that of the variable ``MINARI_REMOTE``, which is
             read at each call, or else ``hf://farama-minari``.
         token: what the remote asks of those who write to it: the token of a Hub, or the path of a
             service-account key.
-        max_workers: how many requests may run at the same time.
+        max_workers: number of concurrent requests.
         private: whether what is uploaded is for those only who are let in; a Hub can do that.
 
     Raises:
@@ -81,7 +81,7 @@ def get_cloud_storage(
     """
     address = get_default_remote() if remote_path is None else remote_path
     try:
-        scheme, name = _parse(address)
+        scheme, name = parse_address(address)
         return _remote_class(scheme)(name, token, scheme=scheme, max_workers=max_workers, private=private)
     except RemoteError as error:
         if is_remote_of_variable(address):
@@ -90,11 +90,11 @@ def get_cloud_storage(
 
 
 def split_address(address: str) -> tuple[str, str]:
-    """The remote and the dataset id in the full address of a dataset.
+    """Return the remote and the dataset id in the full address of a dataset.
 
-    Where it lies on the remote of ``MINARI_REMOTE``, that is the remote. Elsewhere, what follows
-    ``scheme://`` up to the next ``/`` is the name of the remote, and the rest the id, unless the class
-    for the scheme says otherwise, as that of ``file`` does.
+    A dataset on the remote of ``MINARI_REMOTE`` is found by that. Elsewhere, what follows ``scheme://`` up to the
+    next ``/`` is the name of the remote, and the rest the id, unless the class for the scheme says otherwise: for
+    ``file`` and ``https`` the text alone leaves open where the id begins, and a look at the directory decides.
 
     Args:
         address: such as ``hf://farama-minari/D4RL/door/human-v2``. The id in it is not checked.
@@ -106,28 +106,32 @@ def split_address(address: str) -> tuple[str, str]:
         RemoteError: the address is malformed, or there is no class for its scheme.
         MissingDependencyError: the package that the class needs is not installed.
     """
-    scheme, location = _parse(address)
+    scheme, location = parse_address(address)
     usual = f"{get_default_remote().rstrip('/')}/"
     if f"{scheme}://{location}".startswith(usual):
         return usual[:-1], f"{scheme}://{location}".removeprefix(usual)
-    name, dataset_id = _remote_class(scheme).split_location(location)
+    name, dataset_id = _remote_class(scheme).find_location(location)
     return f"{scheme}://{name}", dataset_id
 
 
-def _parse(address: str) -> tuple[str, str]:
-    """The scheme, and what follows it without slashes at the end."""
+def parse_address(address: str) -> tuple[str, str]:
+    """Return the scheme of an address, and what follows it without slashes at the end; nothing is asked of anybody.
+
+    Raises:
+        RemoteError: the address is malformed.
+    """
     found = _ADDRESS.fullmatch(address) if isinstance(address, str) else None
     if found is None:
         got = shortened(without_credentials(address) if isinstance(address, str) else address)
         raise RemoteError(
-            f"The address of a remote must be of the form scheme://name, such as file:///folder, got {got}; the "
+            f"The address of a remote must be of the form scheme://name, such as file:///directory, got {got}; the "
             f"schemes that can be used are {', '.join(get_remote_schemes())}.{_as_file_address(address)}"
         )
     return found[1].lower(), found[2].rstrip("/") or "/"
 
 
 def _as_file_address(address: object) -> str:
-    """What a plain path should have been; empty where it is none."""
+    """Return a hint for a plain path, empty for anything else."""
     if not isinstance(address, (str, os.PathLike)) or not address:
         return ""
     path = Path(address).expanduser()

@@ -14,12 +14,11 @@ import s3fs  # noqa: F401 (what fsspec opens the addresses with)
 from fsspec.asyn import sync
 
 from minari.errors import RemoteAccessError, RemoteError
-from minari.storage.remotes.fsspec_errors import PastTheEndError
-from minari.storage.remotes.fsspec_store import CONNECT_TIMEOUT, READ_TIMEOUT, FsspecStorage
+from minari.storage.remotes.fsspec import FsspecStorage, PastTheEndError
 from minari.storage.transfer.checksums import Checksum, read_in_pieces
-from minari.storage.transfer.pace import Pace
+from minari.storage.transfer.limits import Pace
+from minari.storage.transfer.meter import unreported
 from minari.storage.transfer.remote_files import RemoteFile, RemoteFileNotFoundError
-from minari.storage.transfer.workers import untold
 
 
 __all__ = ["S3Storage"]
@@ -54,8 +53,8 @@ class S3Storage(FsspecStorage):
     def _client_options(self) -> dict[str, Any]:
         config = {
             **fsspec.config.conf.get("s3", {}).get("config_kwargs", {}),
-            "connect_timeout": CONNECT_TIMEOUT,
-            "read_timeout": READ_TIMEOUT,
+            "connect_timeout": self.LIMITS.connect_timeout,
+            "read_timeout": self.LIMITS.read_timeout,
             "retries": {"total_max_attempts": 1},
             "max_pool_connections": self.max_workers * _PARTS_AT_ONCE,
         }
@@ -81,13 +80,13 @@ class S3Storage(FsspecStorage):
             page = self._request("Listing", prefix, "call_s3", "list_objects_v2", **asked)
             for entry in page.get("Contents") or ():
                 name, size = f"{bucket}/{entry.get('Key', '')}", entry.get("Size")
-                if size or not name.endswith("/"):  # otherwise a folder, as consoles make them
+                if size or not name.endswith("/"):  # otherwise a directory, as consoles make them
                     found[name] = {"name": name, "size": size, "ETag": entry.get("ETag"), "type": "file"}
             token = page.get("NextContinuationToken")
             if not page.get("IsTruncated") or token is None:
                 return found
             if token in tokens or len(tokens) == _MOST_PAGES:
-                raise RemoteError(f"The list of {self.address} goes on without an end; try again later.")
+                raise RemoteError(f"The list of {self.address} has no end; try again later.")
             tokens.add(token)
             asked["ContinuationToken"] = token
 
@@ -117,7 +116,7 @@ class S3Storage(FsspecStorage):
         raise failure
 
     def find(self, prefix: str, ending: str = "") -> Iterable[RemoteFile]:
-        """The objects whose names begin with one text and end with another."""
+        """List the objects whose names begin with one text and end with another."""
         found = list(super().find(prefix, ending))
         tagged = (file for file in found if file.checksum is not None)
         if any(not self._has_md5_tag(file.name) for file in islice(tagged, 1)):
@@ -125,7 +124,7 @@ class S3Storage(FsspecStorage):
         return found
 
     def _has_md5_tag(self, name: str) -> bool:
-        """Whether tags that look like an MD5 are one: of what is encrypted with a key of its own, they are not."""
+        """Return whether the tag of an object is its MD5, which it is not for one encrypted with its own key."""
         bucket, _, key = self._path(name).partition("/")
         try:
             head = self._request("Looking at", name, "call_s3", "head_object", Bucket=bucket, Key=key)
@@ -133,8 +132,8 @@ class S3Storage(FsspecStorage):
             return False
         return head.get("ServerSideEncryption") in (None, "AES256") and "SSECustomerAlgorithm" not in head
 
-    def put_file(self, name: str, path: Path, sent: Callable[[int], None] = untold) -> RemoteFile:
-        """Send a file, in parts where it is long; unless exactly this is there already, as a list cannot tell."""
+    def put_file(self, name: str, path: Path, sent: Callable[[int], None] = unreported) -> RemoteFile:
+        """Send a file, in parts where it is long; unless exactly this is there already, which a list does not show."""
         size = path.stat().st_size
         part = max(_PART, -(-size // _MOST_PARTS // _MIB) * _MIB)
         tag, md5 = _tag_and_md5(path, size, part)
@@ -154,7 +153,7 @@ class S3Storage(FsspecStorage):
 
 
 def _tag_and_md5(path: Path, size: int, part: int) -> tuple[str, str]:
-    """The tag that a server gives to a file that is sent in parts of that size, and the MD5 of the file."""
+    """Return the tag that a server gives to a file that is sent in parts of that size, and the MD5 of the file."""
     whole = hashlib.md5(usedforsecurity=False)
     parts = hashlib.md5(usedforsecurity=False)
     for piece in read_in_pieces(path, part):

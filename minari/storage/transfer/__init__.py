@@ -1,1 +1,1 @@
-"""Moves the files of a dataset between a folder and a remote of whatever kind: checked, and again where it failed."""
+"""Downloads and uploads of datasets, whatever the remote: checked, resumed, and retried."""

@@ -1,4 +1,4 @@
-"""Checksums: what a store says of a file's content, and what the content itself amounts to."""
+"""Checksums of contents, in the algorithms in which stores report them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from minari._base.lazy import LazyModule
 
 __all__ = ["Checksum", "can_compute", "checksum_of", "checksums_of", "read_in_pieces"]
 
-google_crc32c: Any = LazyModule("google_crc32c")  # comes with the client of the only store that tells crc32c
+google_crc32c: Any = LazyModule("google_crc32c")  # comes with the client of the only store that reports crc32c
 
 _READ_AT_ONCE = 1 << 20  # bytes
 
 
 class Checksum(NamedTuple):
-    """What identifies a content.
+    """A checksum with its algorithm.
 
     Attributes:
         algorithm: ``"sha256"``, ``"md5"``, ``"crc32c"``, or ``"git-sha1"``, which is the name that git
@@ -49,12 +49,12 @@ _ALGORITHMS: dict[str, Callable[[int], Any]] = {
 
 
 def can_compute(algorithm: str) -> bool:
-    """Whether contents can be compared by checksums of this kind."""
+    """Return whether contents can be compared by checksums of this kind."""
     return algorithm in _ALGORITHMS
 
 
 def checksum_of(content: bytes, algorithm: str) -> Checksum:
-    """The checksum of a content.
+    """Return the checksum of a content.
 
     >>> checksum_of(b"", "git-sha1").value
     'e69de29bb2d1d6434b8b29ae775ad8c2e48c5391'
@@ -67,7 +67,7 @@ def checksum_of(content: bytes, algorithm: str) -> Checksum:
 
 
 def checksums_of(pieces: Iterable[bytes], size: int, algorithms: Iterable[str]) -> dict[str, Checksum]:
-    """Several checksums of one content, which is gone through once.
+    """Return several checksums of one content, in one pass over it.
 
     Args:
         pieces: the content, in order.
@@ -82,7 +82,7 @@ def checksums_of(pieces: Iterable[bytes], size: int, algorithms: Iterable[str]) 
 
 
 def read_in_pieces(path: Path, size: int = _READ_AT_ONCE) -> Iterator[bytes]:
-    """The content of a regular file, so many bytes at a time."""
+    """Yield the content of a regular file in pieces of ``size`` bytes."""
     with os.fdopen(open_regular(path), "rb") as file:
         while piece := file.read(size):
             yield piece

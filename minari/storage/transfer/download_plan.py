@@ -1,10 +1,9 @@
-"""Which files a download is to bring, and how it is known that they came whole: found out before anything moves."""
+"""Plans of downloads: the expected files with their checksums, known before anything moves."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +15,7 @@ from minari._base.warnings import warn
 from minari._model.dataset_id import is_dataset_id
 from minari.errors import DatasetCorruptError
 from minari.storage.transfer.checksums import Checksum, can_compute, checksum_of
+from minari.storage.transfer.limits import until_intact, with_retries
 from minari.storage.transfer.manifest import MANIFEST_NAME, PIECE_SIZE, Manifest
 from minari.storage.transfer.remote_files import (
     METADATA_NAME,
@@ -26,44 +26,40 @@ from minari.storage.transfer.remote_files import (
     is_hidden,
     refuse_bad_names,
 )
-from minari.storage.transfer.retries import retrying
 
 
 __all__ = ["DownloadPlan", "ExpectedFile", "Source", "plan_download"]
 
-_log = logging.getLogger(__name__)
-
-_MOST_FILES = 1_000_000  # of one dataset; a listing that goes on is none
+_MOST_FILES = 1_000_000  # of one dataset; a longer listing is an error
 _LARGEST_FILE = (1 << 63) - 1  # bytes
-_ATTEMPTS = 3  # at reading a manifest that arrives damaged
 _CARD = "README.md"  # what a Hub shows of a dataset; it is made at upload and belongs to the Hub
 
 
 class Source(Protocol):
-    """What a download asks of a remote."""
+    """The primitives of a remote that a download needs."""
 
     max_workers: int
 
-    def list_files(self, folder: str) -> Iterable[RemoteFile]:
-        """All files below a folder."""
+    def list_files(self, directory: str) -> Iterable[RemoteFile]:
+        """List all files below a directory."""
 
     def read_file(self, name: str) -> bytes:
-        """A small file."""
+        """Read a small file."""
 
     def read_range(self, name: str, start: int, stop: int) -> bytes:
-        """A part of a file."""
+        """Read some bytes of a file."""
 
 
 @dataclass(frozen=True)
 class ExpectedFile:
-    """A file that a download is to bring.
+    """A file that a download expects.
 
     Attributes:
-        name: relative to the folder of the dataset.
+        name: relative to the directory of the dataset.
         size: in bytes.
-        checksum: of the content, where the manifest or the store tells one that can be compared.
-        pieces: the sha256 of each piece, where there are several and the manifest tells them.
-        version: what the store says that changes with the file; None where a checksum makes it needless.
+        checksum: of the content, where the manifest or the store has one that can be compared.
+        pieces: the sha256 of each piece, where there are several and the manifest has them.
+        version: a value of the store that changes with the file; None where a checksum makes it needless.
         piece_size: in bytes.
     """
 
@@ -76,15 +72,15 @@ class ExpectedFile:
 
     @property
     def count(self) -> int:
-        """How many pieces it comes in, at least one."""
+        """Number of pieces, at least one."""
         return max(-(-self.size // self.piece_size), 1)
 
     def bounds(self, piece: int) -> tuple[int, int]:
-        """Where a piece begins and ends, in bytes."""
+        """Return where a piece begins and ends, in bytes."""
         return piece * self.piece_size, min((piece + 1) * self.piece_size, self.size)
 
     def accepts(self, piece: int, content: bytes) -> bool:
-        """Whether what has come can be that piece, as far as this can be told by itself."""
+        """Return whether a content can be that piece, as far as it can be judged without the others."""
         start, stop = self.bounds(piece)
         if len(content) != stop - start:
             return False
@@ -93,13 +89,13 @@ class ExpectedFile:
         return self.count > 1 or self.checksum is None or self.is_whole(content)
 
     def is_whole(self, content: bytes) -> bool:
-        """Whether this is its content, as far as its checksum tells."""
+        """Return whether a content has the expected checksum, if there is one."""
         return self.checksum is None or checksum_of(content, self.checksum.algorithm) == self.checksum
 
 
 @dataclass(frozen=True)
 class DownloadPlan:
-    """What a download is to bring.
+    """The files that a download expects.
 
     Attributes:
         dataset_id: of the dataset.
@@ -111,13 +107,13 @@ class DownloadPlan:
 
     @cached_property
     def digest(self) -> str:
-        """The same for the same contents, so that a download that was cut goes on with nothing else."""
-        told = [(file.name, file.size, file.checksum, file.version, file.piece_size) for file in self.files]
-        return hashlib.sha256(json.dumps([self.dataset_id, told]).encode()).hexdigest()
+        """Digest of the expected contents, so that an interrupted download resumes with nothing else."""
+        contents = [(file.name, file.size, file.checksum, file.version, file.piece_size) for file in self.files]
+        return hashlib.sha256(json.dumps([self.dataset_id, contents]).encode()).hexdigest()
 
     @property
     def size(self) -> int:
-        """Of all files, in bytes."""
+        """Size of all files, in bytes."""
         return sum(file.size for file in self.files)
 
 
@@ -138,7 +134,7 @@ def plan_download(source: Source, dataset_id: str, *, moved: bool = False) -> Do
             lead elsewhere.
     """
     prefix = f"{dataset_id}/"
-    found = {file.name.removeprefix(prefix): file for file in retrying(lambda: _listed(source, dataset_id))}
+    found = {file.name.removeprefix(prefix): file for file in with_retries(lambda: _listed(source, dataset_id))}
     others = tuple(f"{name}/" for name in _nested_datasets(found))
     listed = {name: file for name, file in found.items() if not (is_hidden(name) or name.startswith(others))}
     if not listed:
@@ -168,14 +164,14 @@ def _listed(source: Source, dataset_id: str) -> list[RemoteFile]:
 
 
 def _nested_datasets(names: Iterable[str]) -> list[str]:
-    """Datasets that lie below the folder of this one, as their namespace is called like it."""
+    """Return datasets below the directory of this one, whose namespace has its name."""
     ending = f"/{METADATA_NAME}"
-    folders = (name.removesuffix(ending) for name in names if name.endswith(ending))
-    return [folder for folder in folders if is_dataset_id(folder) and not folder.startswith("data/")]
+    directories = (name.removesuffix(ending) for name in names if name.endswith(ending))
+    return [directory for directory in directories if is_dataset_id(directory) and not directory.startswith("data/")]
 
 
 def _as_listed(name: str, file: RemoteFile) -> ExpectedFile:
-    """What is expected where there is no manifest: what the store itself tells."""
+    """Return the expected file where there is no manifest, from the listing of the store."""
     checksum = file.checksum if file.checksum is not None and can_compute(file.checksum.algorithm) else None
     return ExpectedFile(name, file.size, checksum, (), file.version, PIECE_SIZE)
 
@@ -183,7 +179,7 @@ def _as_listed(name: str, file: RemoteFile) -> ExpectedFile:
 def _as_promised(
     dataset_id: str, manifest: Manifest, listed: Mapping[str, RemoteFile], moved: bool
 ) -> list[ExpectedFile]:
-    """What is expected where there is a manifest, which the listing has to agree with."""
+    """Return the expected files where there is a manifest, which must agree with the listing."""
     if manifest.dataset_id != dataset_id and not moved:
         raise DatasetCorruptError(
             f"The manifest of {dataset_id} on the remote is that of {shortened(manifest.dataset_id)}; whoever uploaded "
@@ -222,12 +218,8 @@ def _some(names: list[str]) -> str:
 
 
 def _read_manifest(source: Source, name: str) -> Manifest:
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            content = retrying(lambda: source.read_file(name))
-            return Manifest.parse(check_size(content, SMALL_FILE_LIMIT, name), name)
-        except DatasetCorruptError as error:
-            if attempt == _ATTEMPTS:
-                raise
-            _log.info("%s Reading it again.", error)
-    raise AssertionError("unreachable: the last attempt returns or raises")
+    def read() -> Manifest:
+        content = with_retries(lambda: source.read_file(name))
+        return Manifest.parse(check_size(content, SMALL_FILE_LIMIT, name), name)
+
+    return until_intact(read)

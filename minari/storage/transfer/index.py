@@ -1,6 +1,6 @@
-"""The index of a remote: the metadata of all its datasets in one small file, so that a list is one request.
+"""Index of a remote: the metadata of all its datasets in one small file, so that a list is one request.
 
-It only spares requests. Which datasets there are, the remote's own listing tells, and an entry counts
+The index only spares requests. The remote's own listing decides which datasets there are, and an entry counts
 where the listing agrees with it.
 """
 

@@ -1,6 +1,6 @@
-"""The manifest of a dataset on a remote: which files belong to it, how long they are, and their checksums.
+"""Manifest of a dataset on a remote: its files with their sizes and checksums.
 
-It is made when a dataset is uploaded and lies beside the data; a download is checked against it.
+The manifest is made when a dataset is uploaded and lies beside the data; a download is checked against it.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from minari.errors import DatasetCorruptError
 
 __all__ = ["MANIFEST_NAME", "PIECE_SIZE", "Manifest", "ManifestFile"]
 
-#: Of the file, in the folder of a dataset.
+#: Of the file, in the directory of a dataset.
 MANIFEST_NAME = "data/manifest.json"
 
-#: What is fetched, checked and counted as done at once, in bytes.
+#: Bytes that are fetched, checked and counted as one.
 PIECE_SIZE = 1 << 22
 
 _VERSION = 1
@@ -51,8 +51,8 @@ class Manifest:
 
     Attributes:
         dataset_id: of the dataset.
-        format_version: that of the dataset's layout, as in its metadata; None where they do not tell.
-        files: by their names relative to the folder of the dataset.
+        format_version: that of the dataset's layout, as in its metadata; None where that has none.
+        files: by their names relative to the directory of the dataset.
         piece_size: in bytes.
     """
 
@@ -62,7 +62,7 @@ class Manifest:
     piece_size: int = PIECE_SIZE
 
     def dump(self) -> bytes:
-        """The content of the file; the same for the same dataset."""
+        """Return the content of the file; the same for the same dataset."""
         value = {
             "manifest_version": _VERSION,
             "format_version": self.format_version,

@@ -1,4 +1,4 @@
-"""The files of a remote: what is known of one before it is fetched, and which names are accepted."""
+"""Files of a remote: their entries in listings, their errors, and the names that are accepted."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ __all__ = [
 
 _LONGEST_PART, _LONGEST_NAME = 255, 2048  # bytes; what file systems take
 
-#: The most bytes of what is read in one go: the metadata of a dataset, its manifest, or an index.
+#: The most bytes of a file that is read at once: the metadata of a dataset, its manifest, or an index.
 SMALL_FILE_LIMIT = METADATA_LIMIT
 
-#: Of the file by which a dataset is known, in the folder of a dataset.
+#: Name of the file by which a dataset is known, in the directory of a dataset.
 METADATA_NAME = "data/metadata.json"
 
 
@@ -62,7 +62,7 @@ def check_size(content: bytes, limit: int, name: str) -> bytes:
 
 
 def too_large(name: str, limit: int) -> DatasetCorruptError:
-    """The error about a small file that is a large one."""
+    """Return the error about a small file that is too large."""
     return DatasetCorruptError(
         f"{name} on the remote is larger than {limit:,} bytes, which no such file needs; whoever keeps it there should "
         "upload it again."
@@ -70,7 +70,7 @@ def too_large(name: str, limit: int) -> DatasetCorruptError:
 
 
 def already_there(address: str, dataset_id: str) -> DatasetExistsError:
-    """The error about a dataset that a remote has, and that was to be uploaded there."""
+    """Return the error about an upload of a dataset that the remote has."""
     return DatasetExistsError(
         f"{address} has the dataset {dataset_id} already, and datasets are never overwritten; upload it as another "
         "version."
@@ -78,13 +78,13 @@ def already_there(address: str, dataset_id: str) -> DatasetExistsError:
 
 
 class RemoteFile(NamedTuple):
-    """A file as the listing of a remote tells it.
+    """A file in the listing of a remote.
 
     Attributes:
         name: relative to the root of the remote, its parts joined by ``/``.
         size: in bytes.
-        checksum: of the content, where the store tells one.
-        version: what changes whenever the file is written, where the store tells such a thing.
+        checksum: of the content, where the store reports one.
+        version: a value that changes whenever the file is written, where the store reports one.
     """
 
     name: str
@@ -93,7 +93,7 @@ class RemoteFile(NamedTuple):
     version: str | None = None
 
     def holds(self, content: bytes) -> bool:
-        """Whether this content is the file's, as far as its size and checksum tell."""
+        """Return whether a content has the size of the file, and its checksum if there is one."""
         if self.size != len(content):
             return False
         if self.checksum is None or not can_compute(self.checksum.algorithm):
@@ -102,27 +102,27 @@ class RemoteFile(NamedTuple):
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file is nobody's but its machine's: its name, or that of a folder around it, begins with a dot.
+    """Return whether the name of a file, or of a directory around it, begins with a dot.
 
-    Such as lead upwards are not meant; :func:`file_within` refuses them.
+    Such files stay on their machine. Names that lead upwards are not meant; :func:`file_within` refuses them.
     """
     return any(part.startswith(".") and part.strip(".") for part in name.split("/"))
 
 
-def file_within(folder: Path, name: str) -> Path:
-    """Where a file of a dataset belongs, by the name that it has on a remote.
+def file_within(directory: Path, name: str) -> Path:
+    """Return the path of a file of a dataset, by the name that it has on a remote.
 
     >>> file_within(Path("x-v0"), "data/metadata.json").parts
     ('x-v0', 'data', 'metadata.json')
 
     Args:
-        folder: of the dataset.
-        name: relative to that of the dataset, its parts joined by ``/``.
+        directory: directory of the dataset.
+        name: relative to that directory, its parts joined by ``/``.
 
     Raises:
-        UnsafeNameError: the name would lead out of the folder, on this or on another system.
+        UnsafeNameError: the name would lead out of the directory, on this or on another system.
     """
-    return folder.joinpath(*_parts(name))
+    return directory.joinpath(*_parts(name))
 
 
 def _parts(name: str) -> tuple[str, ...]:
@@ -143,11 +143,11 @@ def refuse_bad_names(names: Iterable[str]) -> None:
     """Make sure that the files of a dataset can lie beside each other, on this and on every other system.
 
     Args:
-        names: relative to the folder of the dataset, each once.
+        names: relative to the directory of the dataset, each once.
 
     Raises:
-        UnsafeNameError: a name would lead out of the folder, two names are the same to some systems,
-            or a file has the name of a folder.
+        UnsafeNameError: a name would lead out of the directory, two names are the same to some systems,
+            or a file has the name of a directory.
     """
     taken: dict[tuple[str, ...], str] = {}
     for name in names:
@@ -161,6 +161,6 @@ def refuse_bad_names(names: Iterable[str]) -> None:
     for parts in taken:
         if any(parts[:end] in taken for end in range(1, len(parts))):
             raise UnsafeNameError(
-                f"The dataset holds both a file {shortened(taken[parts])} and a file in the place of its folder; "
+                f"The dataset holds both a file {shortened(taken[parts])} and a file in the place of its directory; "
                 "nothing is copied until one has been renamed."
             )

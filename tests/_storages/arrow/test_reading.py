@@ -58,7 +58,7 @@ def mapped_files(array: Any) -> str:
 
 @pytest.mark.skipif(not MAPS.exists(), reason="what is mapped is read from Linux's /proc")
 def test_arrays_of_a_large_arrow_file_are_its_map(tmp_path: Path) -> None:
-    """For who asks for views: at the first reading, by way of pyarrow, and at the second, through the mould."""
+    """For who asks for views: at the first reading, by way of pyarrow, and at the second, through the template."""
     storage = store(tmp_path / "data", "arrow", 2, 5000)
     for _ in range(2):
         for index, episode in enumerate(storage.get_episodes([0, 1], copy=False)):

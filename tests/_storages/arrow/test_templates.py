@@ -1,4 +1,4 @@
-"""Files that are made and read through a mould are the same as without it, and damage goes past no mould."""
+"""Files that are made and read through a template are the same as without it, and damage goes past no template."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from minari._storages.arrow.templates import Mould, Moulds, Values, is_safe
+from minari._storages.arrow.templates import Template, Templates, Values, is_safe
 from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.minari_storage import MinariStorage
 from minari.errors import DatasetCorruptError
@@ -37,11 +37,11 @@ FLAG = spaces.Discrete(2)
 
 @pytest.fixture
 def used(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """How many files were read and made through a mould."""
-    counts = {"read": 0, "cast": 0}
+    """How many files were read and made through a template."""
+    counts = {"read": 0, "fill": 0}
 
     def counted(name: str) -> Any:
-        original = getattr(Mould, name)
+        original = getattr(Template, name)
 
         def call(*arguments: Any) -> Any:
             counts[name] += 1
@@ -50,12 +50,12 @@ def used(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         return call
 
     for name in counts:
-        monkeypatch.setattr(Mould, name, counted(name))
+        monkeypatch.setattr(Template, name, counted(name))
     return counts
 
 
-def without_moulds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrow_tables, "_mould", lambda *arguments: None)
+def without_templates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrow_tables, "template_of", lambda *arguments: None)
 
 
 def new(folder: Path, data_format: str, space: Any, **options: Any) -> MinariStorage:
@@ -64,7 +64,7 @@ def new(folder: Path, data_format: str, space: Any, **options: Any) -> MinariSto
 
 @both_formats
 @pytest.mark.parametrize("name", SPACES)
-def test_files_are_the_same_with_moulds_and_without(
+def test_files_are_the_same_with_templates_and_without(
     tmp_path: Path, data_format: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever the space: lengths that come again and again, with the values of each episode."""
@@ -73,7 +73,7 @@ def test_files_are_the_same_with_moulds_and_without(
     first, second = new(tmp_path / "first", data_format, space), new(tmp_path / "second", data_format, space)
     first.update_episodes(map(as_buffer, truths))
     with monkeypatch.context() as patch:
-        without_moulds(patch)
+        without_templates(patch)
         second.update_episodes(map(as_buffer, truths))
         plain = list(second.get_episodes(range(len(truths))))
     for index in range(len(truths)):
@@ -86,13 +86,13 @@ def test_files_are_the_same_with_moulds_and_without(
 
 
 @both_formats
-def test_moulds_are_used_where_episodes_are_alike(tmp_path: Path, data_format: str, used: dict[str, int]) -> None:
+def test_templates_are_used_where_episodes_are_alike(tmp_path: Path, data_format: str, used: dict[str, int]) -> None:
     space = spaces.Dict({"a": VECTOR, "b": spaces.Tuple((spaces.MultiBinary(4), spaces.Box(0, 1, (), np.float32)))})
     infos = {"speed": np.arange(6.0), "deep": {"flag": np.ones((6, 2), np.bool_)}}
     truths = [draw_truth(space, FLAG, 5, seed, infos) for seed in range(6)]
     storage = new(tmp_path / "data", data_format, space)
     storage.update_episodes(map(as_buffer, truths))
-    assert used["cast"] == 5  # the second one made the mould, and was held against it
+    assert used["fill"] == 5  # the second one made the template, and was held against it
     used["read"] = 0
     for episode, truth in zip(storage.get_episodes(range(6)), truths, strict=True):
         assert_episode(episode, space, FLAG, truth)
@@ -128,12 +128,12 @@ def test_any_bits(data_format: str, data: st.DataObject) -> None:
         Values(("x",), x, (rows, *shape), stored or dtype, rows, dtype),
         Values(("f",), f, (rows,), flag, rows, flag),
     ]
-    mould = Mould(first, values)
+    template = Template(first, values)
     numbers, flags = columns()
     second = encode(numbers, flags)
-    assert mould.cast({("x",): numbers, ("f",): flags}) == second
-    assert mould.fits(second)
-    read = mould.read(second)
+    assert template.fill({("x",): numbers, ("f",): flags}) == second
+    assert template.fits(second)
+    read = template.read(second)
     assert read["x",].tobytes() == numbers.tobytes()
     assert read["x",].dtype == dtype
     assert np.array_equal(read["f",], flags)
@@ -151,7 +151,7 @@ def outcome(storage: MinariStorage, part: Path) -> bytes | None:
 
 
 @both_formats
-def test_no_damage_goes_past_a_mould(tmp_path: Path, data_format: str) -> None:
+def test_no_damage_goes_past_a_template(tmp_path: Path, data_format: str) -> None:
     """One wrong byte that is not a value's is noticed by the library of the format, or does not matter."""
     truths = [draw_truth(VECTOR, FLAG, 30, seed) for seed in range(3)]
     storage = new(tmp_path / "data", data_format, VECTOR)
@@ -193,7 +193,7 @@ def test_an_episode_that_is_replaced_by_one_of_the_same_size(tmp_path: Path, dat
 
 
 @both_formats
-def test_values_that_decide_upon_their_type_make_no_mould(tmp_path: Path, data_format: str) -> None:
+def test_values_that_decide_upon_their_type_make_no_template(tmp_path: Path, data_format: str) -> None:
     """Whole rewards are stored as float64 where they fit, and as they are where they do not."""
     storage = new(tmp_path / "data", data_format, VECTOR)
     rewards = [np.arange(3), np.arange(3) + 2**40, np.arange(3), np.array([2**62 + 1, 0, 1]), np.arange(3)]
@@ -264,20 +264,20 @@ def test_places_that_cannot_be() -> None:
 
     for places in ([-8], [17], [8, 0], [0, 8], [10**12]):
         with pytest.raises(ValueError, match="of 32 bytes"):
-            Mould(bytes(32), [values(place) for place in places])
+            Template(bytes(32), [values(place) for place in places])
 
 
-def test_moulds_do_not_become_ever_more() -> None:
-    moulds = Moulds()
-    mould = Mould(bytes(16), [Values(("x",), 0, (2,), np.dtype(np.float64), 2, np.dtype(np.float64))])
+def test_templates_do_not_become_ever_more() -> None:
+    templates = Templates()
+    template = Template(bytes(16), [Values(("x",), 0, (2,), np.dtype(np.float64), 2, np.dtype(np.float64))])
     for key in range(10_000):
-        moulds.add(key, mould)
-    assert sum(len(list(moulds.under(key))) for key in range(10_000)) <= 2048
-    assert list(moulds.under(9_999)) == [mould]
+        templates.add(key, template)
+    assert sum(len(list(templates.under(key))) for key in range(10_000)) <= 2048
+    assert list(templates.under(9_999)) == [template]
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="counts what Linux maps")
-def test_large_files_are_read_through_a_mould_of_their_map(tmp_path: Path, used: dict[str, int]) -> None:
+def test_large_files_are_read_through_a_template_of_their_map(tmp_path: Path, used: dict[str, int]) -> None:
     storage = new(tmp_path / "data", "arrow", VECTOR)
     truths = [draw_truth(VECTOR, FLAG, 20_000, seed) for seed in range(2)]
     storage.update_episodes(map(as_buffer, truths))
@@ -293,4 +293,4 @@ def test_large_files_are_read_through_a_mould_of_their_map(tmp_path: Path, used:
 
 def test_no_values() -> None:
     with pytest.raises(ValueError, match="values at"):
-        Mould(bytes(16), [])
+        Template(bytes(16), [])

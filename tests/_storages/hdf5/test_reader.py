@@ -303,7 +303,7 @@ def test_a_process_that_fails(tmp_path: Path, program: str, monkeypatch: pytest.
         for _ in range(3):
             with pytest.raises(DatasetCorruptError):
                 list(storage.get_episodes([0]))
-        with pytest.raises(DatasetCorruptError, match="has failed at it"):
+        with pytest.raises(DatasetCorruptError, match="has failed on it"):
             list(storage.get_episodes([0]))
     hdf5_process._failures.clear()
     assert_episode(next(MinariStorage.read(data_path).get_episodes([0])), SPACE, ACTIONS, TRUTHS[0])

@@ -41,12 +41,12 @@ def encoded(storage: Any, number: int) -> EpisodeColumns:
 def new(folder: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Any:
     from minari._storages.zarr import arrays as zarr_arrays
 
-    monkeypatch.setattr(zarr_arrays, "_SHARD_SIZE", 1 << 13)  # shards of 128 steps
+    monkeypatch.setattr(zarr_arrays, "SHARD_SIZE", 1 << 13)  # shards of 128 steps
     return MinariStorage.new(folder / "data", OBSERVATIONS, ACTIONS, data_format="zarr", **options)
 
 
 def write(part: Any) -> int:
-    storage = MinariStorage.read(part._data_path)
+    storage = MinariStorage.read(part.data_path)
     if part.number % 2:  # as they are to be stored, or as a collector has them
         part.write(encoded(storage, number) for number in part.episodes)
     else:
@@ -55,7 +55,7 @@ def write(part: Any) -> int:
 
 
 def write_or_die(part: Any) -> None:
-    storage = MinariStorage.read(part._data_path)
+    storage = MinariStorage.read(part.data_path)
     for number in part.episodes:
         if part.number == 2 and number == part.episodes[-1]:
             os.kill(os.getpid(), signal.SIGKILL)

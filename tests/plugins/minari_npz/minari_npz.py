@@ -1,4 +1,4 @@
-"""A storage format for Minari: an ``.npz`` file an episode, and a table with a line of JSON for each."""
+"""A storage format for Minari: one ``.npz`` file per episode, and a table with a line of JSON for each."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ TABLE_NAME = "episodes.jsonl"
 
 
 class NpzStorage(MinariStorage):
-    """Reads episodes; what it does not say here, the base class does."""
+    """Storage with one ``.npz`` file per episode."""
 
     FORMAT: ClassVar[str] = "npz"
     CODECS: ClassVar[Codecs] = {"deflate": range(1, 10)}
     FRAME_CODEC: ClassVar[Codec | None] = Codec("deflate")
 
     def _lines(self) -> list[dict[str, Any]]:
-        """The table; what it has beyond the total is of a writer that was killed."""
+        """Return the table without lines that a killed writer left beyond the total."""
         table = self.data_path / TABLE_NAME
         texts = table.read_text(encoding="utf-8").split("\n") if table.exists() else []
         return [json.loads(text) for text in texts[: self.total_episodes]]
@@ -44,7 +44,7 @@ class NpzStorage(MinariStorage):
         lines = self._lines()
         for index in indices:
             if not (self.data_path / lines[index]["file"]).exists():
-                lines = self._lines()  # it was replaced meanwhile
+                lines = self._lines()  # replaced in the meantime
             yield index, self._columns(lines[index])
 
     def _columns(self, line: Mapping[str, Any]) -> Columns:
@@ -71,7 +71,7 @@ class NpzStorage(MinariStorage):
 
 
 class NpzWriter(EpisodeWriter):
-    """One transaction: new files at once, and the table that names them at the end."""
+    """One transaction: new files immediately, and the table that refers to them at the end."""
 
     def __init__(self, storage: NpzStorage) -> None:
         self._storage = storage
@@ -97,14 +97,14 @@ class NpzWriter(EpisodeWriter):
         write_atomically(self._storage.data_path / METADATA_FILE_NAME, metadata.to_json())
 
     def tidy_up(self) -> None:
-        """Delete the files that the table does not name: of episodes that were replaced, or not committed."""
+        """Delete the files that the table does not refer to: of replaced or uncommitted episodes."""
         named = {line["file"] for line in self._storage._lines()}
         for path in self._storage.data_path.glob("*.npz"):
             if path.name not in named:
                 path.unlink()
 
     def _written(self, episode: EpisodeColumns) -> dict[str, Any]:
-        """Write the file of an episode; gives the line of the table."""
+        """Write the file of an episode and return its line of the table."""
         file, columns = io.BytesIO(), []
         with zipfile.ZipFile(file, "w") as archive:
             for number, (where, column) in enumerate(episode.columns.items()):
@@ -125,7 +125,7 @@ class NpzWriter(EpisodeWriter):
 
 
 def _packed(column: Any) -> tuple[str, dict[str, Any]]:
-    """The arrays that a column becomes: itself, or the bytes of all its texts or JPEG frames and their sizes."""
+    """Return the arrays that store a column: itself, or the bytes of all its texts or JPEG frames and their sizes."""
     if column.dtype != object:
         return "numbers", {"values": column}
     kind = "bytes" if any(isinstance(value, bytes) for value in column) else "text"
@@ -153,4 +153,4 @@ def _add(archive: zipfile.ZipFile, name: str, array: Any, codec: Codec | None) -
 
 
 def _as_json(value: Any) -> Any:
-    return value.tolist()  # NumPy's arrays and numbers
+    return value.tolist()  # NumPy arrays and numbers

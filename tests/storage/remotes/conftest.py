@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing, suppress
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from minari.storage.transfer import retries
+from minari.storage.transfer import limits
 from support.servers.backends import KINDS, Backend, FileBackend, GCSBackend, HubBackend, S3Backend, WebBackend
 from support.servers.gcs import GCSServer, running_gcs_server
 from support.servers.hub import HubServer
@@ -79,7 +82,10 @@ def proxied() -> Iterator[Callable[[int], FaultyProxy]]:
 @pytest.fixture
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between attempts at what fails, so that tests of what fails in the end do not wait."""
-    monkeypatch.setattr(retries, "_FIRST_PAUSE", 0.005)
+    monkeypatch.setattr(limits, "FIRST_PAUSE", 0.005)
+    with suppress(ImportError):  # the client of the Hub pauses for seconds between its own attempts
+        impatient = SimpleNamespace(sleep=lambda seconds: time.sleep(seconds / 100))
+        monkeypatch.setattr(import_module("huggingface_hub.utils._http"), "time", impatient)
 
 
 @pytest.fixture(scope="session")
@@ -157,6 +163,7 @@ def arrival(tmp_path: Path) -> Path:
 # The Hub.
 # The login of whoever runs the tests stays out of them; the client looks for it where this says when it is loaded.
 os.environ["HF_HOME"] = str(Path(tempfile.gettempdir()) / "minari-tests-without-a-login")
+os.environ["HF_HUB_DISABLE_XET"] = "1"  # which the Hub of the tests does not speak
 
 HUB_TOKEN = "hf_WritesForAnnOfTheLab"
 

@@ -16,7 +16,7 @@ pytest.importorskip("fsspec", reason="fsspec is not installed")
 
 from minari import errors
 from minari.storage.remotes import get_cloud_storage
-from minari.storage.remotes.fsspec_errors import as_remote_error, without_secrets
+from minari.storage.remotes.fsspec import as_remote_error, without_secrets
 from minari.storage.remotes.object_storage import ABSENT, ConflictError
 from minari.storage.transfer.remote_files import RemoteFileNotFoundError
 from minari.testing import RemoteConformance

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from minari.errors import RemoteAccessError, RemoteError, RemoteUnreachableError
-from minari.storage.remotes import RemoteDatasetNotFoundError, get_cloud_storage
+from minari.storage.remotes import CloudStorage, RemoteDatasetNotFoundError, get_cloud_storage
 from minari.storage.remotes.hub.client import HubClient
+from minari.storage.transfer.installer import fetch_dataset
+from minari.storage.transfer.limits import Limits
 from minari.storage.transfer.remote_files import RemoteFileNotFoundError
 from minari.testing.sharing import tree, write_dataset, write_namespace
 from support.servers.hub import HubServer
@@ -59,7 +61,7 @@ def test_without_a_token(hub: HubServer, monkeypatch: pytest.MonkeyPatch, datase
     assert remote.get_dataset_metadata("open/x-v0")["total_steps"] == 3
     for call in (
         lambda: remote.get_dataset_metadata("closed/x-v0"),
-        lambda: remote.fetch_dataset("closed/x-v0", datasets_root / "somewhere"),
+        lambda: fetch_dataset(remote, "closed/x-v0", datasets_root / "somewhere"),
     ):
         with pytest.raises(RemoteDatasetNotFoundError):
             call()
@@ -145,7 +147,7 @@ def test_it_is_left_alone_for_as_long_as_it_asks(hub: HubServer) -> None:
     assert time.monotonic() - begun >= 1
     hub.fail("/api/datasets", status=429, headers={"RateLimit": '"api";r=0;t=7'}, times=99)
     with pytest.raises(RemoteUnreachableError) as caught:
-        HubClient().ask("GET", "/api/datasets", "listing")
+        HubClient().ask("/api/datasets", "listing")
     assert caught.value.retry_after == 7
     hub.faults.clear()
     hub.fail("/api/datasets", status=429, headers={"Retry-After": "3600"}, times=99)
@@ -161,7 +163,7 @@ def test_a_dead_hub(hub: HubServer, monkeypatch: pytest.MonkeyPatch, datasets_ro
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         refusing = f"http://127.0.0.1:{closed.getsockname()[1]}"
-    monkeypatch.setattr("minari.storage.remotes.hub.client._READ", 0.1)
+    monkeypatch.setattr(CloudStorage, "LIMITS", Limits(read_timeout=0.1))
     begun = time.monotonic()
     with socket.create_server(("127.0.0.1", 0)) as silent:
         for endpoint in (refusing, f"http://127.0.0.1:{silent.getsockname()[1]}"):
@@ -190,15 +192,26 @@ def test_what_is_no_hub(body: bytes, hub: HubServer) -> None:
 @pytest.mark.parametrize("part", ["/api/datasets/lab", "preupload", "lfs/objects", "/upload/", "/commit/"])
 @pytest.mark.parametrize("kind", ["cut", "500", "403", "418"])
 def test_no_secret_is_told(
-    part: str, kind: str, hub: HubServer, datasets_root: Path, caplog: pytest.LogCaptureFixture
+    part: str,
+    kind: str,
+    hub: HubServer,
+    datasets_root: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Not by the client of the Hub either, which draws and warns where nobody has asked it to."""
+    monkeypatch.setattr(logging.getLogger("huggingface_hub"), "propagate", True)
     write_dataset(datasets_root, "n/x-v0")
     hub.fail(part, times=999, cut=kind == "cut", status=0 if kind == "cut" else int(kind), headers={"Retry-After": "0"})
     caplog.set_level(logging.DEBUG, "minari")
     remote = get_cloud_storage("hf://lab", OWN)
     with pytest.raises(RemoteError) as caught:
         remote.upload_dataset("n/x-v0")
-    logged = [record.getMessage() for record in caplog.records if record.name.startswith("minari")]
+    logged = [record.getMessage() for record in caplog.records]
+    assert not [record for record in caplog.records if record.name.startswith("huggingface_hub.")]
+    output = capsys.readouterr()
+    assert output.err + output.out == ""
     told = "".join([*traceback.format_exception(caught.value), *logged, repr(remote)])
     assert OWN not in told
     assert SIGNATURE not in told
@@ -210,4 +223,4 @@ def test_the_token_stays_at_the_hub(hub: HubServer) -> None:
     """Not even the Hub itself can have it sent elsewhere by naming an address there."""
     with HubServer() as other, pytest.raises(RemoteFileNotFoundError):
         # It would not accept the token.
-        HubClient(OWN).request("GET", f"{other.endpoint}/api/whoami-v2", "looking")
+        HubClient(OWN).request(f"{other.endpoint}/api/whoami-v2", "looking")

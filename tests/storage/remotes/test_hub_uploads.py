@@ -13,15 +13,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import gymnasium as gym
+import huggingface_hub
 import pytest
 
 import minari
-from minari.errors import DatasetExistsError, RemoteError, RemoteUnreachableError
+from minari.errors import DatasetBusyError, DatasetExistsError, RemoteError, RemoteUnreachableError
 from minari.progress import ProgressTask, observe_progress
-from minari.storage.remotes import get_cloud_storage
+from minari.storage.remotes import CloudStorage, get_cloud_storage
 from minari.storage.remotes.hub.card_text import number
 from minari.storage.remotes.hub.dataset_card import CARD_MARKER
+from minari.storage.transfer import limits
 from minari.storage.transfer.index import INDEX_FILE_NAME, parse_index
+from minari.storage.transfer.limits import Limits
 from minari.storage.transfer.manifest import Manifest
 from minari.testing.sharing import tree, write_dataset, write_namespace
 from support.programs import start
@@ -151,6 +154,65 @@ def test_what_the_hub_has_is_not_sent_again(hub: HubServer, datasets_root: Path)
     assert hub.received[digest] == len(big)
 
 
+def test_files_that_a_repository_ignores_are_uploaded(hub: HubServer, datasets_root: Path, tmp_path: Path) -> None:
+    """Also those that have the same content as another, about which the Hub is asked later."""
+    hub.put("lab/n", {".gitignore": b"*.hdf5\n*.json\n"})
+    files = {"data/a.hdf5": b"same", "data/b.hdf5": b"same", "data/c.json": b"{}"}
+    folder = write_dataset(datasets_root, "n/x-v0", files=files)
+    remote = get_cloud_storage("hf://lab")
+    remote.upload_dataset("n/x-v0")
+    remote.download_dataset("n/x-v0", tmp_path)
+    assert tree(tmp_path / "n/x-v0") == tree(folder)
+
+
+def test_a_name_that_no_repository_has(hub: HubServer, datasets_root: Path) -> None:
+    write_dataset(datasets_root, "a--b/x-v0")
+    with pytest.raises(RemoteError, match="no repositories of such a name"):
+        get_cloud_storage("hf://lab").upload_dataset("a--b/x-v0")
+
+
+def test_a_card_that_the_hub_refuses(hub: HubServer, datasets_root: Path) -> None:
+    write_dataset(datasets_root, "x-v0", files={"README.md": b"---\nlicense: unheard-of\n---\n"})
+    with pytest.raises(RemoteError, match='"license" must be one of'):
+        get_cloud_storage("hf://lab").upload_dataset("x-v0")
+
+
+@pytest.mark.parametrize("gone", ["before", "while"])
+def test_a_file_that_is_gone_when_it_is_sent(
+    gone: str, hub: HubServer, datasets_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_dataset(datasets_root, "n/x-v0", files={"data/a.hdf5": b"a"})
+    remote = get_cloud_storage("hf://lab")
+    original = hub.note
+
+    def note(method: str, path: str) -> None:
+        if gone == "before" or "/lfs/objects" in path:
+            (folder / "data/a.hdf5").unlink(missing_ok=True)
+        original(method, path)
+
+    monkeypatch.setattr(hub, "note", note)
+    with pytest.raises(DatasetBusyError, match=r"a\.hdf5"):
+        remote.upload_dataset("n/x-v0")
+
+
+@pytest.mark.usefixtures("short_pauses")
+@pytest.mark.parametrize("part", ["repos/create", "preupload", "lfs/objects", "validate-yaml", "/commit/"])
+def test_a_hub_that_falls_silent(
+    part: str, hub: HubServer, datasets_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits in the client of the Hub does not do so for longer than we let it."""
+    write_dataset(datasets_root, "n/x-v0")
+    for module in ("client", "upload"):
+        monkeypatch.setattr(f"minari.storage.remotes.hub.{module}.LONG", 0.2)
+    monkeypatch.setattr(CloudStorage, "LIMITS", Limits(bytes_per_second=1e6, interval=0.3))
+    monkeypatch.setattr(limits, "PATIENCE", 1.0)
+    hub.fail(part, seconds=3, times=99)
+    begun = time.monotonic()
+    with pytest.raises(RemoteUnreachableError):
+        get_cloud_storage("hf://lab").upload_dataset("n/x-v0")
+    assert time.monotonic() - begun < 8
+
+
 def test_others_commit_at_the_same_time(hub: HubServer, datasets_root: Path) -> None:
     """Nothing that others have done meanwhile is undone."""
     ids = [f"n/x-v{number}" for number in range(6)]
@@ -181,8 +243,9 @@ def test_an_answer_that_is_lost(part: str, hub: HubServer, datasets_root: Path) 
 def test_a_peer_that_stops_reading(hub: HubServer, datasets_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     big = content(30_000_000)
     write_dataset(datasets_root, "n/x-v0", files={"data/main_data.hdf5": big})
-    for limit in ("_CONNECT", "_WRITE"):  # releases before 1.0 have one limit for both
-        monkeypatch.setattr(f"minari.storage.remotes.hub.client.{limit}", 0.2)
+    monkeypatch.setattr(CloudStorage, "LIMITS", Limits(read_timeout=0.2))
+    monkeypatch.setattr(limits, "PATIENCE", 1.0)  # less than the client's own attempts take, as with its real pauses
+    huggingface_hub.close_session()  # the next one gets this limit
     hub.fail(f"/upload/{hashlib.sha256(big).hexdigest()}", times=99, seconds=3)
     remote = get_cloud_storage("hf://lab")
     begun = time.monotonic()
@@ -190,6 +253,7 @@ def test_a_peer_that_stops_reading(hub: HubServer, datasets_root: Path, monkeypa
         remote.upload_dataset("n/x-v0")
     assert time.monotonic() - begun < 8
     assert remote.list_datasets() == []
+    huggingface_hub.close_session()
 
 
 @pytest.mark.usefixtures("short_pauses")

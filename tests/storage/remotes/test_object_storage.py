@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from minari.errors import DatasetBusyError, DatasetExistsError, RemoteError, RemoteUnreachableError
-from minari.storage.remotes import object_catalogue, registry
+from minari.storage.remotes import object_index, registry
 from minari.storage.remotes.object_storage import ConflictError
-from minari.storage.transfer import retries
+from minari.storage.transfer import limits
 from minari.storage.transfer.index import dump_index, parse_index
 from minari.testing import RemoteConformance
 from minari.testing.sharing import tree, write_dataset, write_namespace
@@ -35,8 +35,8 @@ def dataset(datasets_root: Path) -> Path:
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is asked again is asked at once, and no test finds what another has left."""
     monkeypatch.setattr(Store, "shelves", {})
-    monkeypatch.setattr(retries, "_FIRST_PAUSE", 0.0)
-    monkeypatch.setattr(object_catalogue, "_PAUSE", 0.0)
+    monkeypatch.setattr(limits, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(object_index, "_PAUSE", 0.0)
 
 
 class TestStore(RemoteConformance):
@@ -186,16 +186,16 @@ class TestIndex:
         others = {dataset_id: self.put(store, dataset_id) for dataset_id in ("y-v0", "b/c/z-v3")}
         store.upload_dataset("a/x-v0")
         metadata = (dataset / "data/metadata.json").read_bytes()
-        assert self.entries(store) == {**others, "a/x-v0": metadata} == store.survey()
+        assert self.entries(store) == {**others, "a/x-v0": metadata} == store.list_with_metadata()
 
     def test_it_is_believed_as_far_as_the_listing_agrees(self, store: Store) -> None:
         right = self.put(store, "y-v0")
         self.put(store, "z-v0", b"{}")
         self.put(store, "new-v0")
         store.put(INDEX, dump_index({"y-v0": right, "z-v0": b"[]", "gone-v0": b"{}"}))
-        assert store.survey() == {"y-v0": right, "z-v0": None, "new-v0": None}
+        assert store.list_with_metadata() == {"y-v0": right, "z-v0": None, "new-v0": None}
         store.tells = ""
-        assert store.survey() == {"y-v0": right, "z-v0": b"[]", "new-v0": None}  # of the same size
+        assert store.list_with_metadata() == {"y-v0": right, "z-v0": b"[]", "new-v0": None}  # of the same size
 
     def test_what_is_gone_leaves_it(self, store: Store, dataset: Path) -> None:
         store.put(INDEX, dump_index({"gone-v0": b"{}"}))
@@ -205,7 +205,7 @@ class TestIndex:
     def test_a_damaged_one_is_made_anew(self, store: Store, dataset: Path, caplog: pytest.LogCaptureFixture) -> None:
         self.put(store, "y-v0")
         store.put(INDEX, b"nonsense")
-        assert store.survey() == {"y-v0": None}
+        assert store.list_with_metadata() == {"y-v0": None}
         assert "damaged" in caplog.text
         store.upload_dataset("a/x-v0")
         assert set(self.entries(store)) == {"a/x-v0", "y-v0"}
@@ -230,7 +230,7 @@ class TestIndex:
         store.interfere = fail(INDEX, error, times=1000)
         with caplog.at_level(logging.WARNING):
             store.upload_dataset("a/x-v0")
-        assert store.survey() == {"a/x-v0": None}
+        assert store.list_with_metadata() == {"a/x-v0": None}
         assert "index of store://shelf was not brought up to date" in caplog.text
 
 

@@ -17,6 +17,7 @@ from minari.storage.remotes import get_cloud_storage, split_address
 from minari.storage.remotes.object_storage import ABSENT, ConflictError
 from minari.storage.transfer.checksums import checksum_of
 from minari.storage.transfer.index import INDEX_FILE_NAME, parse_index
+from minari.storage.transfer.limits import Limits
 from minari.storage.transfer.remote_files import RemoteFileNotFoundError
 from minari.testing import RemoteConformance
 from minari.testing.sharing import tree, write_dataset, write_namespace
@@ -295,11 +296,8 @@ class TestDeadServers:
     def test_one_that_takes_nothing_in(
         self, s3_proxy: FaultyProxy, remote: S3Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from minari.storage.remotes import fsspec_store
-
-        monkeypatch.setattr(fsspec_store, "READ_TIMEOUT", 0.5)
-        monkeypatch.setattr(fsspec_store, "CONNECT_TIMEOUT", 0.5)
-        monkeypatch.setattr(fsspec_store, "_SLOWEST", 1 << 30)
+        monkeypatch.setattr(type(remote), "LIMITS", Limits(connect_timeout=0.5, read_timeout=0.5))
+        monkeypatch.setattr("minari.storage.remotes.fsspec._SLOWEST", 1 << 30)
         s3_proxy.fall_silent()
         begun = time.monotonic()
         with pytest.raises(errors.RemoteUnreachableError):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +17,9 @@ import pytest
 import minari
 from minari import errors
 from minari.storage.remotes import CloudStorage, RemoteDatasetNotFoundError, get_cloud_storage, split_address
-from minari.storage.transfer import retries
+from minari.storage.transfer import limits
 from minari.storage.transfer.index import INDEX_FILE_NAME, dump_index
+from minari.storage.transfer.limits import Limits, with_retries
 from minari.testing.sharing import tree, write_dataset, write_namespace
 from support.servers.proxy import FaultyProxy
 from support.servers.web import WebServer, web_server
@@ -159,7 +162,7 @@ class TestReadOnly:
             lambda: remote.upload_namespace("n"),
             lambda: remote.write_file("x", b""),
         ):
-            with pytest.raises(errors.RemoteError, match=r"can only be read; upload to the folder or bucket"):
+            with pytest.raises(errors.RemoteError, match=r"can only be read; upload to the directory or bucket"):
                 action()
         assert web.requests == []
 
@@ -220,6 +223,72 @@ class TestRanges:
         with ThreadPoolExecutor(16) as pool:
             parts = list(pool.map(lambda start: remote.read_range("x", start, start + 1000), range(0, MIB, 16_384)))
         assert all(part == content[at : at + 1000] for at, part in zip(range(0, MIB, 16_384), parts, strict=True))
+
+
+class TestConnections:
+    def test_they_are_kept(self, web: WebServer) -> None:
+        (web.folder / "x").write_bytes(b"0123456789")
+        remote = get_cloud_storage(web.address)
+        for _ in range(10):
+            assert remote.read_file("x") == b"0123456789"
+            assert remote.read_range("x", 2, 5) == b"234"
+            assert remote.read_range("x", 10, 12) == b""
+            assert not remote.has_dataset("absent-v0")
+        assert len(web.requests) == 40
+        assert web.connections == 1
+
+    def test_a_download_takes_as_many_as_workers(
+        self, web: WebServer, upload: Callable[[str], None], datasets_root: Path, arrival: Path
+    ) -> None:
+        write_dataset(datasets_root, "x-v0", files={f"data/{number}.bin": b"content" for number in range(100)})
+        upload("x-v0")
+        get_cloud_storage(web.address, max_workers=4).download_dataset("x-v0", arrival)
+        assert len(web.requests) > 100
+        assert web.connections <= 5
+
+    def test_one_that_the_server_has_closed_is_replaced(
+        self, web: WebServer, proxied: Callable[[int], FaultyProxy]
+    ) -> None:
+        (web.folder / "x").write_bytes(b"0123456789")
+        proxy = proxied(web.server_address[1])
+        remote = get_cloud_storage(proxy.url)
+        assert remote.read_file("x") == b"0123456789"
+        proxy.refuse()  # which ends those that are open
+        proxy.heal()
+        assert with_retries(lambda: remote.read_file("x")) == b"0123456789"
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no forks")
+    @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+    def test_a_fork_has_its_own(self, web: WebServer) -> None:
+        (web.folder / "x").write_bytes(b"0123456789")
+        remote = get_cloud_storage(web.address)
+        assert remote.read_file("x") == b"0123456789"
+        child = os.fork()
+        if not child:
+            os._exit(int(remote.read_file("x") != b"0123456789"))
+        assert remote.read_range("x", 0, 3) == b"012"
+        assert os.waitpid(child, 0)[1] == 0
+        assert web.connections == 2
+
+    def test_through_a_proxy(self, web: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
+        (web.folder / "x").write_bytes(b"content")
+        monkeypatch.setenv("http_proxy", f"http://ann:s%20ecret@{web.address.removeprefix('http://')}")
+        monkeypatch.setenv("no_proxy", "localhost.invalid")
+        assert get_cloud_storage("http://lab.invalid").read_file("x") == b"content"
+        assert web.requests == ["GET http://lab.invalid/x"]
+        assert web.headers_seen[0]["proxy-authorization"] == "Basic YW5uOnMgZWNyZXQ="
+        with pytest.raises(errors.RemoteUnreachableError):
+            get_cloud_storage("http://localhost.invalid").read_file("x")
+
+    def test_without_the_client(self) -> None:
+        program = (
+            "import sys; sys.modules['urllib3'] = None\n"
+            "from minari.storage.remotes import get_cloud_storage\n"
+            "get_cloud_storage('https://lab.example')\n"
+        )
+        failed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+        assert "MissingDependencyError" in failed.stderr
+        assert 'pip install "urllib3"' in failed.stderr
 
 
 class TestAccess:
@@ -298,7 +367,7 @@ class TestFailures:
             web.requests.clear()
             with pytest.raises(errors.RemoteUnreachableError, match="503"):
                 action()
-            assert len(web.requests) == retries._ATTEMPTS
+            assert len(web.requests) == limits.ATTEMPTS
 
     def test_a_dead_server(self, proxied: Callable[[int], FaultyProxy], web: WebServer) -> None:
         proxy = proxied(web.server_address[1])
@@ -309,9 +378,7 @@ class TestFailures:
     def test_a_silent_server(
         self, proxied: Callable[[int], FaultyProxy], web: WebServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from minari.storage.remotes import web_client
-
-        monkeypatch.setattr(web_client, "_READ_TIMEOUT", 0.3)
+        monkeypatch.setattr(CloudStorage, "LIMITS", Limits(read_timeout=0.3))
         proxy = proxied(web.server_address[1])
         proxy.fall_silent()
         with pytest.raises(errors.RemoteUnreachableError, match="timed out"):

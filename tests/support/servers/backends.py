@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from minari.storage.remotes import CloudStorage, get_cloud_storage
+from minari.storage.transfer.limits import Limits
 from support.servers.gcs import GCSServer
 from support.servers.hub import HubServer
 from support.servers.hub_repositories import Repository
@@ -32,7 +33,6 @@ class Backend(ABC):
         has_network: whether there is a network that can fail, and so a proxy.
         is_writable: whether the library can upload to it.
         lists_files: whether it tells which files there are.
-        timeouts: where the library keeps how long it waits for an answer.
     """
 
     requires: str | None = None
@@ -40,7 +40,6 @@ class Backend(ABC):
     is_writable = True
     lists_files = True
     token: str | None = None
-    timeouts: str
     proxy: FaultyProxy
 
     def __init__(self, address: str, proxy: FaultyProxy | None, environment: dict[str, str]) -> None:
@@ -61,7 +60,7 @@ class Backend(ABC):
 
     def shorten_timeouts(self, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
         """Have the library wait no longer than this for an answer."""
-        monkeypatch.setattr(self.timeouts, seconds)
+        monkeypatch.setattr(CloudStorage, "LIMITS", Limits(read_timeout=seconds))
 
     @abstractmethod
     def files(self) -> dict[str, bytes]:
@@ -78,7 +77,6 @@ class Backend(ABC):
 
 class GCSBackend(Backend):
     requires = "google.cloud.storage"
-    timeouts = "minari.storage.remotes.gcp.READ_TIMEOUT"
 
     def __init__(self, server: GCSServer, proxy: FaultyProxy) -> None:
         self._server, self._bucket = server, server.make_bucket()
@@ -97,7 +95,6 @@ class GCSBackend(Backend):
 
 class S3Backend(Backend):
     requires = "s3fs"
-    timeouts = "minari.storage.remotes.s3.READ_TIMEOUT"
 
     def __init__(self, server: S3Server, proxy: FaultyProxy) -> None:
         self._server, self._bucket = server, server.new_bucket()
@@ -116,7 +113,6 @@ class S3Backend(Backend):
 class HubBackend(Backend):
     requires = "huggingface_hub"
     token = "hf_of_the_tests"
-    timeouts = "minari.storage.remotes.hub.client._READ"
 
     def __init__(self, server: HubServer, proxy: FaultyProxy, home: Path) -> None:
         self._server = server
@@ -177,7 +173,6 @@ class WebBackend(FileBackend):
     has_network = True
     is_writable = False
     lists_files = False
-    timeouts = "minari.storage.remotes.web_client._READ_TIMEOUT"
 
     def __init__(self, server: WebServer, proxy: FaultyProxy) -> None:
         self._folder = server.folder

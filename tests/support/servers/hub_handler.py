@@ -7,6 +7,7 @@ import json
 import re
 import time
 from collections.abc import Callable
+from fnmatch import fnmatch
 from http.server import BaseHTTPRequestHandler
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -293,10 +294,13 @@ def _check_signed(self: HubHandler) -> None:
 def _preupload(self: HubHandler, name: str, revision: str) -> None:
     files = self.store.writable(name, self.account).tree(revision)
     answers = []
-    for asked in json.loads(self.body)["files"]:
+    body = json.loads(self.body)
+    ignored = body.get("gitIgnore", files.get(".gitignore", Blob()).content.decode()).split()
+    for asked in body["files"]:
         base64.b64decode(asked["sample"], validate=True)
         path, size = asked["path"], asked["size"]
-        answer = {"path": path, "uploadMode": "lfs" if is_large(path, size) else "regular", "shouldIgnore": False}
+        is_ignored = any(fnmatch(path, f"*{pattern}") for pattern in ignored)
+        answer = {"path": path, "uploadMode": "lfs" if is_large(path, size) else "regular", "shouldIgnore": is_ignored}
         if path in files:
             answer["oid"] = files[path].lfs or files[path].oid
         answers.append(answer)
@@ -305,7 +309,12 @@ def _preupload(self: HubHandler, name: str, revision: str) -> None:
 
 @route("POST", "/api/validate-yaml")
 def _validate(self: HubHandler) -> None:
-    self.send({"errors": [], "warnings": []})
+    content = json.loads(self.body)["content"]
+    if not content.startswith("---\n"):
+        self.send({"errors": [], "warnings": [{"message": "empty or missing yaml metadata in repo card"}]})
+        return
+    errors = [] if "\nlicense: unheard-of\n" not in content else [{"message": '"license" must be one of [mit]'}]
+    self.send({"errors": errors, "warnings": []}, 400 if errors else 200)
 
 
 from support.servers import hub_uploads as hub_uploads  # noqa: E402  # its routes, which need `route`

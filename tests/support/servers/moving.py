@@ -26,15 +26,15 @@ OVERHEAD = 100_000  # bytes: listings, manifests, metadata, more than there ever
 DOWNLOAD = """
 import sys
 from minari import download_dataset
-from minari.storage.transfer import retries
-retries._FIRST_PAUSE = 0.01
+from minari.storage.transfer import limits
+limits.FIRST_PAUSE = 0.01
 download_dataset("lab/x-v0", remote=sys.argv[1], root=sys.argv[2], max_workers=int(sys.argv[3]))
 """
 UPLOAD = """
 import sys
 from minari.storage.remotes import get_cloud_storage
-from minari.storage.transfer import retries
-retries._FIRST_PAUSE = 0.01
+from minari.storage.transfer import limits
+limits.FIRST_PAUSE = 0.01
 get_cloud_storage(sys.argv[1], sys.argv[2] or None, max_workers=1).upload_dataset("lab/x-v0")
 """
 

@@ -26,6 +26,7 @@ class WebServer(ThreadingHTTPServer):
         gate: what each request waits at, where it is not None.
         requests: what was asked for, in order, as ``"GET /path bytes=0-9"``.
         headers_seen: the headers of each of those.
+        connections: number of connections that were accepted.
     """
 
     daemon_threads = True
@@ -42,6 +43,7 @@ class WebServer(ThreadingHTTPServer):
         self.gate: threading.Barrier | None = None
         self.requests: list[str] = []
         self.headers_seen: list[dict[str, str]] = []
+        self.connections = 0
 
     @property
     def address(self) -> str:
@@ -55,6 +57,10 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     server: WebServer
+
+    def setup(self) -> None:
+        self.server.connections += 1
+        super().setup()
 
     def do_HEAD(self) -> None:
         self._answer(with_body=False)

@@ -1,1 +1,1 @@
-"""Bytes of HDF5 files, read and made without an HDF5 library."""
+"""The bytes of HDF5 files, read and written without an HDF5 library."""

@@ -1,7 +1,7 @@
-"""Arrays in HDF5 files of anybody: where their bytes lie, and their values.
+"""Arrays in untrusted HDF5 files: the positions of their bytes, and their values.
 
-Understood is what HDF5 libraries write by default since 1.8, and what this library writes. What lies in
-other files is refused.
+Supports what HDF5 libraries write by default since 1.8, and what this library writes. Values in other files
+are refused.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ from minari._storages.hdf5.format.source import NotUnderstood, Source, StoredEls
 
 _OLD_FILL_VALUE, _EXTERNAL_FILES = 0x4, 0x7
 _COMPACT, _CONTIGUOUS, _CHUNKED, _VIRTUAL = range(4)
-_TREE, _SINGLE, _IMPLICIT, FIXED_ARRAY = range(4)  # how chunks are found; the first is of old files
+_TREE, _SINGLE, _IMPLICIT, FIXED_ARRAY = range(4)  # kinds of chunk indexes; the first is of old files
 _NODE: Final = struct.Struct("<4sBBHQQ")  # signature, type, level, children, left and right neighbors
 _MOST_LEVELS: Final = 32
-_SINGLE_FILTERED: Final = 2  # a flag of arrays in one chunk
+_SINGLE_FILTERED: Final = 2  # a flag of arrays with a single chunk
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A chunk that is in the file.
+    """A chunk in the file.
 
     Attributes:
         corner: its first indices.
-        address: of its bytes.
-        size: their number.
-        skipped: the filters that it did not go through, a bit each.
+        address: address of its bytes.
+        size: number of its bytes.
+        skipped: the filters that were not applied to it, one bit each.
     """
 
     corner: tuple[int, ...]
@@ -61,20 +61,20 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class ArrayObject:
-    """An array as its header describes it.
+    """An array as described by its header.
 
     Attributes:
-        kind: of its elements.
-        shape: of the array.
-        most: what its shape can grow to.
-        layout: how its bytes lie.
-        address: of its bytes, or of the table of its chunks; UNDEFINED where there are none.
-        data: its bytes, where they are in the header.
-        chunking: how it lies in chunks, None where it does not.
-        index: how the chunks are found.
-        index_data: what else the header says about that.
+        kind: kind of its elements.
+        shape: shape of the array.
+        most: maximum shape that it can grow to.
+        layout: layout of its bytes.
+        address: address of its bytes, or of the table of its chunks; UNDEFINED if there are none.
+        data: its bytes, if they are in the header.
+        chunking: its chunks, None if it is contiguous.
+        index: kind of the chunk index.
+        index_data: parameters of the chunk index in the header.
         fill: the bytes of an element that was never written.
-        is_ascii: whether it holds texts that are marked as ASCII, as byte strings of other programs are.
+        is_ascii: True if it contains texts marked as ASCII, as by other programs for byte strings.
     """
 
     kind: Kind
@@ -91,12 +91,12 @@ class ArrayObject:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The dtype of the elements in the file."""
+        """Return the dtype of the elements in the file."""
         return VARIABLE_LENGTH if isinstance(self.kind, str) else self.kind
 
     @property
     def nbytes(self) -> int:
-        """The number of bytes of all elements."""
+        """Return the number of bytes of all elements."""
         return math.prod(self.shape, start=self.dtype.itemsize)
 
 
@@ -215,7 +215,7 @@ def chunks_of(source: Source, array: ArrayObject) -> list[Chunk]:
 
     Raises:
         ValueError: they are damaged.
-        NotUnderstood: they are found in an unusual way.
+        NotUnderstood: the chunk index has an unusual form.
     """
     chunking = array.chunking
     if chunking is None or array.address == UNDEFINED or not all(array.shape):
@@ -258,7 +258,7 @@ def _tree_chunks(source: Source, array: ArrayObject, address: int, level: int | 
 
 
 def _grid(array: ArrayObject, bytes_for_each: int, source: Source) -> list[tuple[int, ...]]:
-    """Return the corners of all chunks, in the order of tables, of which each takes some bytes of the file."""
+    """Return the corners of all chunks in the order of tables, each of which takes some bytes of the file."""
     sides = array.chunking.shape if array.chunking else ()
     most = [max(side, now) for side, now in zip(array.most, array.shape, strict=True)]
     if UNDEFINED in most:
@@ -301,7 +301,7 @@ def _fixed_array_chunks(source: Source, array: ArrayObject, size: int) -> list[C
 
 
 def _fixed_array_elements(source: Source, header_at: int, block_at: int, form: tuple[int, int, int, int]) -> bytes:
-    """Return the elements of a table of chunks, those of pages that were never written being undefined."""
+    """Return the elements of a table of chunks; those of pages that were never written are undefined."""
     filtered, element, page_bits, count = form
     start = _ARRAY_BLOCK.pack(b"FADB", 0, filtered, header_at)
     page = 1 << page_bits if page_bits < 64 else count
@@ -327,11 +327,11 @@ def _fixed_array_elements(source: Source, header_at: int, block_at: int, form: t
 
 
 def stored_column(source: Source, array: ArrayObject) -> StoredColumn | None:
-    """Return an array in chunks as it is stored; None where it is not, or lacks one of its chunks.
+    """Return the stored form of a chunked array; None if it is not chunked, or lacks a chunk.
 
     Raises:
         ValueError: it is damaged.
-        NotUnderstood: its chunks are found in an unusual way.
+        NotUnderstood: the chunk index has an unusual form.
     """
     if array.chunking is None or not all(array.shape) or not isinstance(array.kind, np.dtype):
         return None
@@ -355,7 +355,7 @@ def read_array(
 
     Raises:
         ValueError: it is damaged.
-        NotUnderstood: it is kept in an unusual way.
+        NotUnderstood: it is stored in an unusual way.
     """
     elements = _elements(source, array, map_chunks)
     if not isinstance(array.kind, str):
@@ -405,7 +405,7 @@ def _check_room(source: Source, size: int) -> None:
 
 
 def _filled(array: ArrayObject) -> npt.NDArray[Any]:
-    """Return an array that holds nothing but the fill value."""
+    """Return an array that contains only the fill value."""
     dtype = array.dtype
     if isinstance(array.kind, str) or len(array.fill) != dtype.itemsize:
         return np.zeros(array.shape, dtype)

@@ -1,8 +1,8 @@
-"""The members of a group as every HDF5 library has them: a B-tree over names (III.A to III.D).
+"""The members of a group in the form of every HDF5 library: a B-tree over names (III.A to III.D).
 
-The tree is what HDF5 calls version 1. Leaves have the members in the order of their names; a node has
-for each child the last name in it. Names themselves stand in a heap. Many members are added in one call,
-each leaf and each node being written once, which HDF5 does one by one.
+The tree is version 1 of HDF5. Leaves have the members in the order of their names; a node has the last name
+in each child. The names themselves are in a heap. Many members are added at once, writing each leaf and each
+node once, while HDF5 adds them one by one.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from minari._storages.hdf5.format.objects import (
 )
 
 
-#: Half of what fits into a leaf and into a node, where a file does not say otherwise.
+#: Half of the capacity of a leaf and of a node, unless a file says otherwise.
 LEAF_K: Final = 4
 NODE_K: Final = 16
 
 _NODE = struct.Struct("<4sBBHQQQ")  # signature, type, level, children, left and right neighbors, first key
-_LEFT_AT: Final = 8  # where in a node its left neighbor stands
+_LEFT_AT: Final = 8  # position of the left neighbor in a node
 _CHILD = struct.Struct("<QQ")  # address, last key
 _LEAF = struct.Struct("<4sBxH")  # signature, version, members
-_SYMBOL = struct.Struct("<QQ24s")  # place of the name in the heap, address of the header, a cache
+_SYMBOL = struct.Struct("<QQ24s")  # position of the name in the heap, address of the header, a cache
 _HEAP = struct.Struct("<4sB3xQQQ")  # signature, version, size, first free block, address of the data
 _FREE = struct.Struct("<QQ")  # next free block, size of this one
 _NO_FREE_BLOCK: Final = 1
@@ -44,18 +44,18 @@ _T = TypeVar("_T")
 
 
 class File(Protocol):
-    """A file to read from and write to at any place."""
+    """A file with random access."""
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """These bytes of the file."""
+        """Return bytes of the file."""
 
     def write_at(self, offset: int, view: memoryview) -> None:
-        """Put bytes at an offset."""
+        """Write bytes at an offset."""
 
 
-#: Name, its place in the heap, address of the object header, and a cache that HDF5 may have filled.
+#: Name, its position in the heap, address of the object header, and a cache for HDF5.
 _Member: TypeAlias = tuple[bytes, int, int, bytes]
-#: Address of a node or a leaf, and the place of the last name in it.
+#: Address of a node or a leaf, and the position of the last name in it.
 _Child: TypeAlias = tuple[int, int]
 
 
@@ -64,10 +64,10 @@ class _Node:
     """A node of the tree.
 
     Attributes:
-        address: where it lies.
-        level: 0 where its children are leaves.
+        address: address of the node.
+        level: 0 if its children are leaves.
         left, right: addresses of its neighbors.
-        first_key: the place of the last name before it.
+        first_key: the position of the last name before it.
         children: in the order of the names.
     """
 
@@ -89,7 +89,7 @@ def empty_group(address: int) -> bytes:
 
 
 def find_table(file: File, header: int) -> tuple[int, int] | None:
-    """Return the addresses of the tree and the heap of a group; None where it is a group of the other kind."""
+    """Return the addresses of the tree and the heap of a group; None for groups of the newer kind."""
     version, messages, _, size = HEADER.unpack(file.read_at(header, HEADER.size))
     if version != 1:
         return None
@@ -103,21 +103,21 @@ def find_table(file: File, header: int) -> tuple[int, int] | None:
             if kind == SYMBOL_TABLE:
                 tree, heap = struct.unpack_from("<QQ", body, position)
                 return tree, heap
-            if kind == CONTINUATION:  # where HDF5 moves messages to when the group gets attributes
+            if kind == CONTINUATION:  # HDF5 moves messages there when the group gets attributes
                 blocks.append(struct.unpack_from("<QQ", body, position))
             position += length
     return None
 
 
 class MemberTable:
-    """Adds members to a group.
+    """Table to add members to a group.
 
     Args:
         file: the file.
         table: the addresses of the tree and the heap.
-        end: where the file ends; what is new goes there.
-        leaf_k: half the members of a leaf.
-        node_k: half the children of a node.
+        end: end of the file, where new data is written.
+        leaf_k: half the capacity of a leaf.
+        node_k: half the capacity of a node.
     """
 
     def __init__(
@@ -133,14 +133,14 @@ class MemberTable:
         self._names = b""
 
     def add(self, names: Sequence[str], headers: Iterable[int]) -> int:
-        """Add members whose names are not there yet.
+        """Add members whose names do not exist yet.
 
         Args:
-            names: of the members.
+            names: names of the members.
             headers: the addresses of their object headers.
 
         Returns:
-            Where the file ends now.
+            The new end of the file.
 
         Raises:
             ValueError, IndexError, struct.error: the group is damaged.
@@ -150,7 +150,7 @@ class MemberTable:
         members = sorted((*member, bytes(24)) for member in zip(encoded, places, headers, strict=True))
         root = self._node(self._tree)
         children, level = self._merged(root, members), root.level
-        while len(children) > self._node_capacity:  # the root stays where it is, what it held moves down
+        while len(children) > self._node_capacity:  # the root stays in place, its content moves down
             children = self._write_nodes(level, children, None)
             level += 1
         self._write_node(_Node(root.address, level, UNDEFINED, UNDEFINED, 0, children))
@@ -189,7 +189,7 @@ class MemberTable:
         return [(self._name(place), place, header, cache) for place, header, cache in symbols]
 
     def _merged(self, node: _Node, members: list[_Member]) -> list[_Child]:
-        """Return the children of a node with these members below it, in the order of their names."""
+        """Return the children of a node after adding members below it, in the order of their names."""
         if not node.children:
             return self._write_leaves(members, None)
         children: list[_Child] = []
@@ -209,7 +209,7 @@ class MemberTable:
         return children
 
     def _write_leaves(self, members: list[_Member], address: int | None) -> list[_Child]:
-        """Write leaves with these members; the first where one was, if there was one."""
+        """Write leaves with these members; the first replaces an existing one, if any."""
         children = []
         for part in _parts(members, self._leaf_capacity):
             place = self._allocate(self._leaf_size) if address is None else address
@@ -220,7 +220,7 @@ class MemberTable:
         return children
 
     def _write_nodes(self, level: int, children: list[_Child], old: _Node | None) -> list[_Child]:
-        """Write nodes with these children; the first where an old one was, if there was one."""
+        """Write nodes with these children; the first replaces an existing one, if any."""
         parts = _parts(children, self._node_capacity)
         places = [self._allocate(self._node_size) for _ in parts[1 if old else 0 :]]
         left, after, first_key = UNDEFINED, UNDEFINED, 0
@@ -244,7 +244,7 @@ class MemberTable:
         return self._names[place : self._names.index(0, place)]
 
     def _add_names(self, names: Sequence[bytes]) -> list[int]:
-        """Put names into the heap, and where each of them begins."""
+        """Add names to the heap and return their positions."""
         signature, _, size, free, address = _HEAP.unpack(self._file.read_at(self._heap, _HEAP.size))
         if signature != b"HEAP" or address + size > self._start:
             raise ValueError(f"there are no names at byte {self._heap}")
@@ -252,7 +252,7 @@ class MemberTable:
         following, room = _FREE.unpack_from(data, free) if free != _NO_FREE_BLOCK else (_NO_FREE_BLOCK, 0)
         start, left = free, room - len(added)
         if left < _FREE.size and left != 0:  # a free block begins with its own description
-            # Twice as large, so that names are seldom moved.
+            # Twice as large, so that names are rarely moved.
             start, left = size, aligned(size) + len(added)
             data, following, size = data + bytes(len(added) + left), free, size + len(added) + left
             address = self._allocate(size)
@@ -270,7 +270,7 @@ class MemberTable:
 
 
 def _parts(items: list[_T], most: int) -> list[list[_T]]:
-    """Return the items in as few parts as possible, about equally long."""
+    """Split items into the fewest possible parts of about equal length."""
     count = -(-len(items) // most)
     bounds = [len(items) * number // count for number in range(count + 1)]
     return [items[begin:end] for begin, end in pairwise(bounds)]

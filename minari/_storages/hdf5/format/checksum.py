@@ -19,7 +19,7 @@ def checksum(data: bytes) -> int:
     if not data:
         return c
     words = struct.unpack(f"<{(len(data) + 11) // 12 * 3}I", data + bytes(-len(data) % 12))
-    # Written out, since tables of chunks are long: calls would take three times as long.
+    # Inlined, since tables of chunks are long: function calls would take three times as long.
     for at in range(0, len(words) - 3, 3):
         a, b, c = a + words[at], b + words[at + 1], (c + words[at + 2]) & _MASK
         a = (a - c) & _MASK ^ (c << 4 & _MASK | c >> 28)

@@ -1,7 +1,7 @@
-"""Arrays in compressed chunks: cut, encoded and put together again, and the table that says where they lie.
+"""Arrays in compressed chunks: splitting, encoding, reassembling, and the table of their positions.
 
-The table is HDF5's fixed array (HDF5 File Format Specification, version 3.0, appendix C), in one piece: its
-header, and right behind it the block with an element a chunk.
+The table is a fixed array of HDF5 (HDF5 File Format Specification, version 3.0, appendix C), contiguous: its
+header, immediately followed by the block with one element per chunk.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from minari._storages.hdf5.format.objects import PAGE_BITS
 from minari._storages.hdf5.format.source import ReadAt
 
 
-# Signature, version, that chunks are filtered, bytes of an element, bits of a page, elements, and where the block is.
+# Signature, version, filtered chunks, bytes of an element, bits of a page, elements, and address of the block.
 _HEADER: Final = struct.Struct("<4sBBBBQQ")
-# Signature, version, that chunks are filtered, and where the header is.
+# Signature, version, filtered chunks, and address of the header.
 _BLOCK: Final = struct.Struct("<4sBBQ")
 _CHECKSUM: Final = struct.Struct("<I")
-_ADDRESS, _MASK = 8, 4  # bytes in an element; those between are for the size of the chunk
+_ADDRESS, _MASK = 8, 4  # bytes in an element; those in between hold the size of the chunk
 
 _ENOUGH_FOR_A_THREAD: Final = 2**18  # bytes
 
@@ -52,8 +52,8 @@ class Piece:
     """An encoded chunk.
 
     Attributes:
-        data: its bytes as they are stored.
-        skipped: the filters that it did not go through, a bit each.
+        data: its stored bytes.
+        skipped: the filters that were not applied to it, one bit each.
     """
 
     data: bytes
@@ -62,12 +62,12 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class StoredColumn:
-    """A column as it is stored.
+    """A column in its stored form.
 
     Attributes:
-        dtype: of its elements.
-        shape: with time first.
-        chunking: how it lies in chunks.
+        dtype: dtype of its elements.
+        shape: shape with time first.
+        chunking: its chunks.
         pieces: the chunks, in the order of their indices.
     """
 
@@ -89,7 +89,7 @@ def compressed(column: npt.NDArray[Any], chunking: Chunking, map_chunks: Map = o
 
     def encode(corner: tuple[int, ...]) -> Piece:
         chunk = column[_around(corner, shape)]
-        if chunk.shape != shape:  # it reaches beyond the edge
+        if chunk.shape != shape:  # it extends beyond the edge
             chunk, part = np.zeros(shape, column.dtype), chunk
             chunk[tuple(map(slice, part.shape))] = part
         return Piece(encoded(np.ascontiguousarray(chunk), filters))
@@ -111,7 +111,7 @@ def decompressed(stored: StoredColumn, map_chunks: Map = one_by_one) -> npt.NDAr
     """
     dtype, shape, chunking = stored.dtype, stored.shape, stored.chunking
     stored_size = sum(len(piece.data) for piece in stored.pieces)
-    if math.prod(shape, start=dtype.itemsize) > MOST_EXPANDED * stored_size:  # no room is made for it
+    if math.prod(shape, start=dtype.itemsize) > MOST_EXPANDED * stored_size:  # no memory is allocated for it
         raise ValueError(f"its chunks have {stored_size} bytes, too few for an array of {shape}")
     array = np.empty(shape, dtype)
     fill_from_chunks(array, chunking, zip(corners(shape, chunking.shape), stored.pieces, strict=True), map_chunks)
@@ -124,11 +124,11 @@ def fill_from_chunks(
     placed: Iterable[tuple[tuple[int, ...], Piece]],
     map_chunks: Map = one_by_one,
 ) -> None:
-    """Put chunks into an array.
+    """Fill an array from chunks.
 
     Args:
-        array: that is filled.
-        chunking: how it lies in chunks.
+        array: the array to fill.
+        chunking: its chunks.
         placed: chunks, each with its first indices.
         map_chunks: decompresses several at once, where it can.
 
@@ -163,7 +163,7 @@ def _around(corner: Sequence[int], chunk: Sequence[int]) -> tuple[slice, ...]:
 
 
 def _size_width(chunk_size: int) -> int:
-    """Return the bytes for the size of an encoded chunk: one more than its decoded size would take."""
+    """Return the number of bytes for the size of an encoded chunk: one more than its decoded size requires."""
     return min(8, 1 + (chunk_size.bit_length() + 7) // 8)
 
 
@@ -171,8 +171,8 @@ def table_size(chunks: int, chunk_size: int) -> int:
     """Return the number of bytes of a table.
 
     Args:
-        chunks: their number.
-        chunk_size: bytes of a chunk, decoded.
+        chunks: number of chunks.
+        chunk_size: size of a decoded chunk in bytes.
     """
     element = _ADDRESS + _size_width(chunk_size) + _MASK
     return _HEADER.size + _BLOCK.size + chunks * element + 2 * _CHECKSUM.size
@@ -182,10 +182,10 @@ def table_of(address: int, places: Sequence[int], pieces: Sequence[Piece], chunk
     """Return the table of chunks.
 
     Args:
-        address: where the table will lie.
-        places: where each chunk lies.
+        address: address of the table.
+        places: position of each chunk.
         pieces: the chunks.
-        chunk_size: bytes of a chunk, decoded.
+        chunk_size: size of a decoded chunk in bytes.
     """
     width = _size_width(chunk_size)
     elements = np.empty((len(pieces), _ADDRESS + width + _MASK), np.uint8)
@@ -211,17 +211,17 @@ def read_column(
     dtype: np.dtype[Any],
     chunking: Chunking,
 ) -> StoredColumn:
-    """Return a column as it is stored.
+    """Return a column in its stored form.
 
     Args:
-        read_at: gives bytes of the file, by offset and number; fewer where it ends.
-        address: of the table.
-        shape: of the column.
-        dtype: of its elements.
-        chunking: how it lies in chunks.
+        read_at: returns bytes of the file by offset and size, fewer at its end.
+        address: address of the table.
+        shape: shape of the column.
+        dtype: dtype of its elements.
+        chunking: its chunks.
 
     Raises:
-        ValueError: the table is damaged, or laid out in another way; or the file ends before a chunk.
+        ValueError: the table is damaged or has another layout, or the file ends before a chunk.
     """
     width = _size_width(chunking.size(dtype))
     count, element = chunking.count(shape), _ADDRESS + width + _MASK
@@ -243,7 +243,7 @@ def read_column(
 
 
 def has_table(read_at: ReadAt, address: int, shape: tuple[int, ...], dtype: np.dtype[Any], chunking: Chunking) -> bool:
-    """Return whether :func:`read_column` finds a table as it needs it."""
+    """Return whether :func:`read_column` supports a table."""
     element = _ADDRESS + _size_width(chunking.size(dtype)) + _MASK
     try:
         _block_address(read_at, address, chunking.count(shape), element)
@@ -253,7 +253,7 @@ def has_table(read_at: ReadAt, address: int, shape: tuple[int, ...], dtype: np.d
 
 
 def _block_address(read_at: ReadAt, address: int, count: int, element: int) -> int:
-    """Return the address of the elements of a table, which must have ``count`` of that size, in one piece."""
+    """Return the address of the elements of a table, which must have ``count`` of that size, contiguous."""
     *kind, page_bits, found, block_at = _HEADER.unpack(_read_checked(read_at, address, _HEADER.size))
     if kind != [b"FAHD", 0, 1, element] or found != count or count > 1 << page_bits:
         raise ValueError("the table of its chunks is not that of such an array")

@@ -1,4 +1,4 @@
-"""NumPy dtypes as HDF5 datatype messages, and back (HDF5 File Format Specification, IV.A.2.d)."""
+"""Conversion of NumPy dtypes to HDF5 datatype messages and back (HDF5 File Format Specification, IV.A.2.d)."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 from minari._storages.hdf5.format.objects import VARIABLE_LENGTH, aligned, padded
 
 
-#: What stands for a dtype where each element is a text, or a byte string of its own length.
+#: Placeholders for a dtype if each element is a text, or a byte string of its own length.
 TEXT: Final = "text"
 BYTES: Final = "bytes"
-BYTES_AS_TEXT: Final = "bytes as text"  # a text in ASCII, as other programs store byte strings without zeros
+BYTES_AS_TEXT: Final = "bytes as text"  # ASCII text, as other programs store byte strings without zeros
 Kind: TypeAlias = "np.dtype[Any] | str"
 
 _START = struct.Struct("<B3sI")  # version and class, bits that depend on the class, size of an element
 _INTEGER, _FLOAT, _STRING, _OPAQUE, _COMPOUND, _ENUMERATION, _VARIABLE_LENGTH, _ARRAY = 0, 1, 3, 5, 6, 8, 9, 10
-_COMPLEX: Final = (b"r", b"i")  # how h5py calls the parts of complex numbers
-_LONGEST_STRING: Final = 2**16  # bytes, of a text of fixed length
+_COMPLEX: Final = (b"r", b"i")  # names of the parts of complex numbers in h5py
+_LONGEST_STRING: Final = 2**16  # bytes of a text of fixed length
 
-# Of each floating-point type, by its bytes and the bits of its fraction: where its sign is, whether its
-# fraction has a leading one that is not stored, and precision, exponent (place, bits), fraction and bias.
+# For each floating-point type, by its bytes and the bits of its fraction: position of the sign, normalization
+# of the fraction, precision, exponent (position, bits), fraction and bias.
 _FLOATS: Final[dict[tuple[int, int], tuple[int, int, bytes]]] = {
     (2, 10): (15, 0x20, struct.pack("<HHBBBBI", 0, 16, 10, 5, 0, 10, 15)),
     (4, 23): (31, 0x20, struct.pack("<HHBBBBI", 0, 32, 23, 8, 0, 23, 127)),
@@ -51,10 +51,10 @@ def encode_datatype(kind: Kind) -> bytes:
         return _integer(kind)
     if kind.kind == "f":
         return _float(kind)
-    if kind.kind == "b":  # an enumeration of two names, as h5py has it
+    if kind.kind == "b":  # an enumeration of two names, as in h5py
         values = _integer(np.dtype(np.int8)) + _BOOLEAN
         return _START.pack(_class(_ENUMERATION), (2).to_bytes(3, "little"), 1) + values
-    if kind.kind == "c":  # a structure of r and i, as h5py has it
+    if kind.kind == "c":  # a structure of r and i, as in h5py
         part = np.dtype(f"{kind.byteorder}f{kind.itemsize // 2}")
         no_dimensions = bytes(28)
         members = [
@@ -63,7 +63,7 @@ def encode_datatype(kind: Kind) -> bytes:
         ]
         return _START.pack(_class(_COMPOUND), (2).to_bytes(3, "little"), kind.itemsize) + b"".join(members)
     if kind.kind == "S":
-        return _START.pack(_class(_STRING), b"\1\0\0", kind.itemsize)  # filled up with zeros, in ASCII
+        return _START.pack(_class(_STRING), b"\1\0\0", kind.itemsize)  # padded with zeros, in ASCII
     if kind.kind == "V":
         return _START.pack(_class(_OPAQUE), bytes(3), kind.itemsize) if kind.fields is None else _compound(kind)
     raise NoDatatype(f"HDF5 has no type for elements of dtype {kind}")
@@ -91,7 +91,7 @@ def _compound(dtype: np.dtype[Any]) -> bytes:
 
 
 def _width(size: int) -> int:
-    """Return the bytes of an offset in a structure of this size."""
+    """Return the size of an offset in a structure of this size."""
     return (size.bit_length() + 7) // 8
 
 
@@ -115,16 +115,16 @@ def _float(dtype: np.dtype[Any]) -> bytes:
 
 
 def decode_datatype(message: bytes) -> Kind | None:
-    """Return the kind of elements of a datatype, None where it is not one of the common ones."""
+    """Return the kind of the elements of a datatype, None if it is not a common one."""
     if len(message) < _START.size:
         return None
     kind, (bits, more_bits, _), size = message[0] & 15, message[1:4], int.from_bytes(message[4:8], "little")
     if kind in (_INTEGER, _FLOAT):
         return _decode_number(message)
     if kind == _STRING and 0 < size <= _LONGEST_STRING and bits & 15 <= 2 and bits >> 4 <= 1:
-        return np.dtype(f"S{size}")  # however it is filled up, in ASCII or UTF-8
+        return np.dtype(f"S{size}")  # with any padding, in ASCII or UTF-8
     if kind == _VARIABLE_LENGTH:
-        if bits & 15 == 1 and more_bits & 15 in (0, 1):  # text, in ASCII or UTF-8, however it is filled up
+        if bits & 15 == 1 and more_bits & 15 in (0, 1):  # text, in ASCII or UTF-8, with any padding
             return TEXT
         return BYTES if bits & 15 == 0 and _decode_number(message[_START.size :]) == np.uint8 else None
     if kind == _ENUMERATION:
@@ -135,7 +135,7 @@ def decode_datatype(message: bytes) -> Kind | None:
 
 
 def _decode_number(message: bytes) -> np.dtype[Any] | None:
-    """Return the dtype of integers and floats, where it is described as usual."""
+    """Return the dtype of integers and floats with the usual description."""
     if len(message) < _START.size:
         return None
     kind, bits, size = message[0] & 15, message[1], int.from_bytes(message[4:8], "little")
@@ -148,7 +148,7 @@ def _decode_number(message: bytes) -> np.dtype[Any] | None:
         dtype = np.dtype(f"{order}g")
     else:
         return None
-    expected = encode_datatype(dtype)  # the version of a message is the same for all that these can say
+    expected = encode_datatype(dtype)  # the version of a message is the same for all of these
     return dtype if message[1 : len(expected)] == expected[1:] else None
 
 

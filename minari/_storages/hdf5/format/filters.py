@@ -1,4 +1,4 @@
-"""The shapes of the chunks of an HDF5 file, and the filters that every chunk goes through."""
+"""Chunk shapes of the leaves of an HDF5 file, and the filters of chunks."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ import numpy.typing as npt
 from minari._storages.hdf5.format.objects import Filter
 
 
-DEFLATE, SHUFFLE, FLETCHER32 = 1, 2, 3  # numbers of filters that every HDF5 library has
+DEFLATE, SHUFFLE, FLETCHER32 = 1, 2, 3  # numbers of the filters of every HDF5 library
 GZIP: Final = "gzip"
 GZIP_LEVELS: Final = range(10)
 GZIP_LEVEL: Final = 4
 GZIP_FRAME_LEVEL: Final = 3
 
-#: Bytes of a chunk of whole rows. Less compresses worse, more is decoded in vain where few steps are wanted.
+#: Bytes of a chunk of whole rows. Smaller chunks compress worse, larger ones decode more than a few steps need.
 _CHUNK_SIZE: Final = 2**18
-#: Rows of a chunk, at least. Rows next to each other in time are what makes frames small.
+#: Minimum rows of a chunk. Frames compress well because consecutive rows are similar.
 _CHUNK_ROWS: Final = 32
-#: Bytes of a chunk where that many rows are larger, and are cut into strips. Deflate looks back no further than
-#: 32 KiB, and is faster where less comes between a place and the same place a step before.
+#: Bytes of a chunk if that many rows are larger and are split into strips. Deflate looks back at most 32 KiB,
+#: and is faster with fewer bytes between a position and the same position one step earlier.
 _STRIP_SIZE: Final = 2**17
 _FLETCHER: Final = 2**16 - 1
-_MOST_ADDED: Final = 16  # bytes that filters before deflate may have added to a chunk
-#: Deflate makes at most this many bytes of one.
+_MOST_ADDED: Final = 16  # bytes that filters before deflate may add to a chunk
+#: Maximum expansion of a byte by deflate.
 MOST_EXPANDED: Final = 1032
 
 
 @dataclass(frozen=True, slots=True)
 class Chunking:
-    """The shape of the chunks of a leaf, and their filters.
+    """The chunks of a leaf.
 
     Attributes:
-        shape: of a chunk, time first; chunks at the edges reach beyond them.
-        filters: that a chunk goes through when it is written, in this order.
+        shape: shape of a chunk, time first; chunks at the edges extend beyond them.
+        filters: filters applied to a chunk when it is written, in this order.
     """
 
     shape: tuple[int, ...]
@@ -50,15 +50,15 @@ class Chunking:
         return math.prod(-(-side // chunk) for side, chunk in zip(shape, self.shape, strict=True))
 
     def size(self, dtype: np.dtype[Any]) -> int:
-        """Return the number of bytes of a chunk, decoded."""
+        """Return the size of a decoded chunk in bytes."""
         return math.prod(self.shape, start=dtype.itemsize)
 
 
 def chunk_shape(shape: Sequence[int], dtype: np.dtype[Any]) -> tuple[int, ...]:
-    """Return the shape of the chunks for an array with time first, none of whose sides is 0.
+    """Return the chunk shape for an array with time first and no side of length 0.
 
-    Chunks span time. Where so many whole rows are too large they hold strips of rows. Along time the side is a
-    power of two, so that episodes of different lengths are mostly alike.
+    Chunks span time. If that many whole rows are too large, chunks are strips of rows. Their length in time
+    is a power of two, so that episodes of different lengths mostly have the same chunks.
 
     >>> chunk_shape((161, 96, 96, 3), np.dtype(np.uint8))
     (32, 12, 96, 3)
@@ -82,7 +82,7 @@ def gzip_chunking(shape: Sequence[int], dtype: np.dtype[Any], level: int = GZIP_
 
 
 def is_known(filters: Sequence[Filter]) -> bool:
-    """Return whether :func:`decoded` can undo all of these filters."""
+    """Return whether :func:`decoded` supports all of these filters."""
     return all(
         number in (DEFLATE, FLETCHER32) or (number == SHUFFLE and len(values) == 1) for number, values, _ in filters
     )
@@ -101,13 +101,13 @@ def encoded(chunk: npt.NDArray[Any], filters: Sequence[Filter]) -> bytes:
 
 
 def decoded(data: bytes, size: int, filters: Sequence[Filter], skipped: int = 0) -> npt.NDArray[np.uint8]:
-    """Return the bytes of a chunk as they were.
+    """Return the original bytes of a chunk.
 
     Args:
-        data: as they are stored.
-        size: how many they have to become.
-        filters: that they went through.
-        skipped: the filters that they did not go through after all, a bit each.
+        data: the stored bytes.
+        size: the expected number of bytes.
+        filters: the filters of the array.
+        skipped: the filters that were not applied to this chunk, one bit each.
 
     Raises:
         ValueError: the bytes are damaged.
@@ -132,7 +132,7 @@ def decoded(data: bytes, size: int, filters: Sequence[Filter], skipped: int = 0)
 
 
 def _inflated(data: Any, size: int) -> bytes:
-    """Undo deflate, up to ``size`` bytes and what filters may have added to them."""
+    """Return decompressed data; at most ``size`` bytes plus what other filters may have added."""
     if size > MOST_EXPANDED * len(data):
         raise ValueError(f"{len(data)} bytes cannot become {size}")
     inflater = zlib.decompressobj()
@@ -155,6 +155,6 @@ def fletcher32(data: bytes | memoryview) -> int:
     words = np.frombuffer(padded, ">u2").astype(np.int64)
     weights = np.arange(len(words), 0, -1, dtype=np.int64) % _FLETCHER
     first, second = int(words.sum()), int((words * weights % _FLETCHER).sum())
-    # Sums that are 0 without all words being 0 are written as what is the same.
+    # Sums that are 0 although not all words are 0 are replaced by an equivalent value.
     first, second = ((number - 1) % _FLETCHER + 1 if first else 0 for number in (first, second))
     return second << 16 | first

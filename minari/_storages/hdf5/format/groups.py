@@ -1,6 +1,6 @@
-"""The members of groups, as HDF5 libraries of every version keep them (III.A to III.D, IV.A.2).
+"""The members of groups in the forms of all HDF5 versions (III.A to III.D, IV.A.2).
 
-Old groups have a B-tree over names, new ones links in their header, or, where these are many, in a heap.
+Old groups have a B-tree over names; new ones have links in their header or, if there are many, in a heap.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from minari._storages.hdf5.format.source import NotUnderstood, Source
 _NODE: Final = struct.Struct("<4sBBHQQ")  # signature, type, level, children, left and right neighbors
 _KEY: Final = 8
 _LEAF: Final = struct.Struct("<4sBxH")  # signature, version, members
-_SYMBOL: Final = struct.Struct("<QQI4xI12x")  # place of the name, address of the object, kind, place of a path
+_SYMBOL: Final = struct.Struct("<QQI4xI12x")  # position of the name, address of the object, kind, position of a path
 _HEAP: Final = struct.Struct("<4sB3xQQQ")  # signature, version, size, first free block, address of the data
 _SOFT_SYMBOL: Final = 2
 _HARD, _SOFT, _EXTERNAL = 0, 1, 64
-_LINK_RECORD: Final = (5, 11)  # the kind of the records of the index of links, and their size
+_LINK_RECORD: Final = (5, 11)  # the kind of the records of the link index, and their size
 _MOST_LEVELS: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """The place of a member of a group.
+    """The target of a member of a group.
 
     Attributes:
-        address: of its object; None where it is elsewhere.
-        path: of the object, where the link says that and no address.
-        file: that has the object, where it is another one.
+        address: address of its object; None if it is elsewhere.
+        path: path of the object, if the link has one instead of an address.
+        file: file that contains the object, if it is another one.
     """
 
     address: int | None
@@ -48,15 +48,15 @@ def is_group(messages: Messages) -> bool:
 
 
 def members(source: Source, messages: Messages) -> dict[str, Link]:
-    """Return the members of a group, in the order in which the file has them.
+    """Return the members of a group, in the order of the file.
 
     Args:
         source: the file.
-        messages: of the group.
+        messages: messages of the group.
 
     Raises:
         ValueError: the group is damaged.
-        NotUnderstood: it is kept in an unusual way.
+        NotUnderstood: it is stored in an unusual way.
     """
     table = the_message(messages, SYMBOL_TABLE)
     if table is not None:
@@ -137,4 +137,4 @@ def _target(kind: int, body: bytes, position: int) -> Link:
     if kind == _EXTERNAL and value[:1] == b"\0":
         file, path, *_ = value[1:].split(b"\0")
         return Link(None, path.decode(), file.decode())
-    return Link(None)  # of a kind that programs define for themselves
+    return Link(None)  # of a user-defined kind

@@ -29,14 +29,14 @@ ATTRIBUTE_INFO: Final = 0x15
 
 #: The messages of an object by their kinds, each with its flags.
 Messages: TypeAlias = dict[int, list[tuple[int, bytes]]]
-#: The sides of an array, and the most that they can grow to where that is more; both None where there is none.
+#: The shape of an array, and its maximum shape if that is larger; both None if there is none.
 Space: TypeAlias = tuple[tuple[int, ...] | None, tuple[int, ...] | None]
 
 _ATTRIBUTE: Final = struct.Struct("<BBHHH")  # version, flags, bytes of the name, the datatype and the dataspace
-_SHARED: Final = 2  # a flag of messages, and of attributes: their parts lie elsewhere
-_START: Final = 320  # bytes that are read to see what an object is
-_MOST_MESSAGES: Final = 2**17  # a header of version 2 does not say how many it has
-_ATTRIBUTE_RECORD: Final = (8, 17)  # the kind of the records of the index of attributes, and their size
+_SHARED: Final = 2  # a flag of messages and attributes whose parts are elsewhere
+_START: Final = 320  # bytes that are read to identify an object
+_MOST_MESSAGES: Final = 2**17  # a header of version 2 does not contain their number
+_ATTRIBUTE_RECORD: Final = (8, 17)  # the kind of the records of the attribute index, and their size
 
 
 def read_messages(source: Source, address: int) -> Messages:
@@ -44,7 +44,7 @@ def read_messages(source: Source, address: int) -> Messages:
 
     Args:
         source: the file.
-        address: of its header.
+        address: address of its header.
 
     Raises:
         ValueError: there is no object, or it is damaged.
@@ -69,7 +69,7 @@ def _messages_1(source: Source, address: int, start: bytes) -> Messages:
         inside = begin == address + HEADER.size and HEADER.size + length <= len(start)
         data, position = start[HEADER.size : HEADER.size + length] if inside else source.read(begin, length), 0
         while position + overhead <= length:
-            if count == 0:  # in a damaged file, a block may be said to be followed by itself
+            if count == 0:  # in a damaged file, a block may be followed by itself
                 raise ValueError(f"the object at byte {address} has more messages than it says")
             count -= 1
             kind, size, flags = unpack(data, position)
@@ -119,10 +119,10 @@ def _messages_2(source: Source, address: int, start: bytes) -> Iterator[tuple[in
 
 
 def the_message(messages: Messages, kind: int) -> bytes | None:
-    """Return the body of a message of which an object has one at most.
+    """Return the body of a message that an object has at most once.
 
     Raises:
-        NotUnderstood: it lies elsewhere.
+        NotUnderstood: it is elsewhere.
     """
     if kind not in messages:
         return None
@@ -133,7 +133,7 @@ def the_message(messages: Messages, kind: int) -> bytes | None:
 
 
 def decode_space(body: bytes) -> Space:
-    """Return the shape that a dataspace message describes.
+    """Return the shape described by a dataspace message.
 
     Raises:
         ValueError: it is damaged.
@@ -155,27 +155,27 @@ def decode_space(body: bytes) -> Space:
 
 
 def read_attributes(source: Source, messages: Messages) -> list[tuple[str, Any]]:
-    """Return the names and values of the attributes of an object; None is the value where there is none.
+    """Return the names and values of the attributes of an object; None for a missing value.
 
     Args:
         source: the file.
-        messages: of the object.
+        messages: messages of the object.
 
     Raises:
         ValueError: they are damaged.
-        NotUnderstood: one of them is of an unusual kind.
+        NotUnderstood: one of them has an unusual type.
     """
     heap = GlobalHeapReader(source)
     return [_attribute(body, heap) for body in _bodies(source, messages)]
 
 
 def attribute_names(source: Source, messages: Messages) -> dict[str, bytes]:
-    """Return the attributes of an object, not decoded, by their names."""
+    """Return the undecoded attributes of an object by their names."""
     return {_described(_description(body))[0]: body for body in _bodies(source, messages)}
 
 
 def decode_attribute(source: Source, body: bytes) -> Any:
-    """Return the value of an attribute that :func:`attribute_names` has found."""
+    """Return the value of an attribute found by :func:`attribute_names`."""
     return _attribute(body, GlobalHeapReader(source))[1]
 
 
@@ -196,9 +196,9 @@ def _bodies(source: Source, messages: Messages) -> Iterator[bytes]:
 
 
 def _description(body: bytes) -> bytes:
-    """Return the bytes before the value of an attribute."""
+    """Return the parts before the value of an attribute."""
     version, flags, name_size, type_size, space_size = _ATTRIBUTE.unpack_from(body)
-    if version == 1:  # every part is filled up to a multiple of 8
+    if version == 1:  # every part is padded to a multiple of 8
         return body[: 8 + aligned(name_size) + aligned(type_size) + aligned(space_size)]
     if version not in (2, 3) or flags:
         raise NotUnderstood(f"an attribute of version {version}")
@@ -207,7 +207,7 @@ def _description(body: bytes) -> bytes:
 
 @lru_cache(maxsize=1024)
 def _described(description: bytes) -> tuple[str, Kind | None, tuple[int, ...] | None]:
-    """Return the name, the type and the shape of an attribute; no type is one that is not understood."""
+    """Return the name, type and shape of an attribute; the type is None if it is not supported."""
     version, _, name_size, type_size, space_size = _ATTRIBUTE.unpack_from(description)
     start = 9 if version == 3 else 8
     type_at = start + (aligned(name_size) if version == 1 else name_size)
@@ -242,5 +242,5 @@ def _attribute(body: bytes, heap: GlobalHeapReader) -> tuple[str, Any]:
 
 
 def until_nul(value: bytes) -> bytes:
-    """Return a text as C has it; libraries that write one may count what ends it."""
+    """Return a NUL-terminated text; libraries may include the terminator in its length."""
     return value if 0 not in value else value[: value.index(0)]

@@ -1,4 +1,4 @@
-"""Storage of what has no fixed size: global heaps (III.E), fractal heaps (III.G) and their indexes (III.A.2)."""
+"""Storage of variable-size data: global heaps (III.E), fractal heaps (III.G) and their indexes (III.A.2)."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from minari._storages.hdf5.format.objects import COLLECTION, OBJECT, UNDEFINED, 
 from minari._storages.hdf5.format.source import NotUnderstood, Source
 
 
-_MOST_KEPT: Final = 2**20  # bytes of collections that neighbors may need as well
+_MOST_KEPT: Final = 2**20  # bytes of collections kept for neighboring values
 _CHECKSUM: Final = struct.Struct("<I")
 
 
 def read_checked(source: Source, address: int, size: int) -> bytes:
-    """Return bytes that their checksum follows.
+    """Return bytes that are followed by their checksum.
 
     Raises:
-        ValueError: the checksum is another.
+        ValueError: the checksum does not match.
     """
     data = source.read(address, size + _CHECKSUM.size)
     if _CHECKSUM.pack(checksum(data[:size])) != data[size:]:
@@ -31,7 +31,7 @@ def read_checked(source: Source, address: int, size: int) -> bytes:
 
 
 class _Collection:
-    """A collection of the global heap, whose objects are found one after the other, as they are asked for."""
+    """A collection of the global heap, whose objects are located one after the other on demand."""
 
     __slots__ = ("_address", "_data", "_objects", "_position")
 
@@ -40,12 +40,12 @@ class _Collection:
         if (signature, version) != (b"GCOL", 1) or size < COLLECTION.size:
             raise ValueError(f"there is no heap at byte {address}")
         self._address, self._data = address, source.read(address, size)
-        self._objects: dict[int, tuple[int, int]] = {}  # where each begins and ends
+        self._objects: dict[int, tuple[int, int]] = {}  # the start and end of each
         self._position = COLLECTION.size
 
     @property
     def size(self) -> int:
-        """The number of its bytes."""
+        """Return the number of its bytes."""
         return len(self._data)
 
     def get(self, number: int, length: int) -> bytes:
@@ -62,7 +62,7 @@ class _Collection:
         unpack = OBJECT.unpack_from
         while position <= last:
             number, length = unpack(data, position)
-            if number == 0:  # the space that is free
+            if number == 0:  # the free space
                 break
             begin = position + OBJECT.size
             position = begin + aligned(length)
@@ -77,7 +77,7 @@ class _Collection:
 
 
 class GlobalHeapReader:
-    """Reads byte strings from the collections of the global heap.
+    """Reader of byte strings in the collections of the global heap.
 
     Args:
         source: the file.
@@ -91,7 +91,7 @@ class GlobalHeapReader:
         """Return the byte strings that elements of variable length refer to.
 
         Raises:
-            ValueError: one of them is not there.
+            ValueError: one of them does not exist.
         """
         lengths = elements["length"]
         self._source.count(int(lengths.sum(dtype=np.uint64)))
@@ -124,9 +124,9 @@ def tree_records(source: Source, address: int, kind: int, size: int) -> Iterator
 
     Args:
         source: the file.
-        address: of the header of the tree.
-        kind: of its records.
-        size: of a record.
+        address: address of the header of the tree.
+        kind: kind of its records.
+        size: size of a record.
 
     Raises:
         ValueError: the tree is damaged.
@@ -140,7 +140,7 @@ def tree_records(source: Source, address: int, kind: int, size: int) -> Iterator
     most = (node_size - _TREE_NODE_OVERHEAD) // size
     if most < 1 or depth > 32:
         raise ValueError(f"the index at byte {address} is damaged")
-    # Of each level: the bytes that hold the number of all records below one of its nodes.
+    # For each level: the number of bytes for the number of all records below one of its nodes.
     count_width, widths, below = _width(most), [0], most
     for _ in range(depth):
         pointer = 8 + count_width + widths[-1]
@@ -181,11 +181,11 @@ _MANAGED, _TINY = 0, 2
 
 
 class FractalHeap:
-    """Reads objects of a fractal heap.
+    """Reader of the objects of a fractal heap.
 
     Args:
         source: the file.
-        address: of the header of the heap.
+        address: address of the header of the heap.
 
     Raises:
         ValueError: there is no such heap.
@@ -215,7 +215,7 @@ class FractalHeap:
         """Return an object.
 
         Raises:
-            ValueError: it is not there.
+            ValueError: it does not exist.
         """
         kind = identifier[0] >> 4 & 3
         if identifier[0] >> 6:
@@ -242,7 +242,7 @@ class FractalHeap:
         return self._blocks[block][offset : offset + length]
 
     def _find(self, block: int, rows: int, offset: int, length: int) -> bytes:
-        """Return an object below an indirect block, from the beginning of which its offset counts."""
+        """Return an object below an indirect block by its offset from the start of the block."""
         first_row = self._start * self._width
         row = 0 if offset < first_row else (offset // first_row).bit_length()
         size = self._start << max(0, row - 1)

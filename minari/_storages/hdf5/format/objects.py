@@ -1,8 +1,8 @@
 """The bytes of HDF5 objects: headers and their messages, and text.
 
-What HDF5 libraries do for one object a call is done here for thousands, so this is the
-part of the file format that a writer needs, in the version that every HDF5 library reads. The names
-and numbers are those of the HDF5 File Format Specification, version 3.0.
+HDF5 libraries create one object per call; this module creates thousands at once. It contains the part of the
+file format that a writer needs, in the version that every HDF5 library reads. Names and numbers are those of
+the HDF5 File Format Specification, version 3.0.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 
-#: The number of a filter, what it was told when a chunk was written, and its name, which those have that are not
-#: part of every HDF5 library.
+#: The number of a filter, its parameters when a chunk was written, and its name, which is present for filters
+#: that are not part of every HDF5 library.
 Filter: TypeAlias = tuple[int, tuple[int, ...], str]
 
-#: The address of what is not there.
+#: The address of a missing object.
 UNDEFINED: Final = 2**64 - 1
 
-#: What an object can have at most: messages, dimensions, and bytes in the name of a member.
+#: Limits of an object: messages, dimensions, and bytes in the name of a member.
 MOST_MESSAGES: Final = 2**16 - 1
 MOST_DIMENSIONS: Final = 32
 LONGEST_NAME: Final = 65_000
@@ -36,11 +36,11 @@ DATASPACE, LINK_INFO, DATATYPE, FILL_VALUE, LINK, _GROUP_INFO, PIPELINE = 0x1, 0
 LAYOUT = 0x8
 ATTRIBUTE, CONTINUATION, SYMBOL_TABLE = 0xC, 0x10, 0x11
 
-#: The table of chunks is divided into pages where it has more than two to the power of this elements: never.
+#: The table of chunks is divided into pages if it has more than two to the power of this elements: never.
 PAGE_BITS: Final = 31
-#: The number of the first filter that brings its name.
+#: The number of the first filter with a name.
 FIRST_WITH_A_NAME: Final = 256
-_OPTIONAL: Final = 1  # the flag of a filter without which a chunk could be written as well
+_OPTIONAL: Final = 1  # the flag of a filter that may be omitted when a chunk is written
 
 _CONSTANT: Final = 1  # the flag of a message that does not change while its object exists
 _UTF8: Final = 1
@@ -49,17 +49,17 @@ _UTF8: Final = 1
 MESSAGE: Final = struct.Struct("<HHB3x")
 #: Version, number of messages, references, and bytes of messages.
 HEADER: Final = struct.Struct("<BxHII4x")
-#: Where in a header the number of references stands, four bytes.
+#: Offset of the number of references in a header, four bytes.
 REFERENCES_AT: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A place in an object whose value differs from one object of its kind to the next.
+    """A part of an object whose value differs between objects of the same kind.
 
     Attributes:
-        name: of the field.
-        offset: in bytes.
+        name: name of the field.
+        offset: offset in bytes.
         format: its type.
     """
 
@@ -70,7 +70,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message of an object header; offsets of its fields count from the beginning of the body."""
+    """A message of an object header; offsets of its fields are relative to the beginning of the body."""
 
     kind: int
     body: bytes
@@ -79,12 +79,12 @@ class Message:
 
 
 def aligned(length: int) -> int:
-    """Return the next place at or after ``length`` where an object may begin."""
+    """Return the next position at or after ``length`` where an object may begin."""
     return -length % ALIGNMENT + length
 
 
 def padded(data: bytes) -> bytes:
-    """Return bytes with zeros after them up to where the next object may begin."""
+    """Return bytes padded with zeros to where the next object may begin."""
     return data + bytes(-len(data) % ALIGNMENT)
 
 
@@ -92,7 +92,7 @@ def object_header(messages: Sequence[Message]) -> tuple[bytes, list[Field]]:
     """Return an object header (IV.A.1.a, version 1) and the fields of its messages.
 
     Raises:
-        ValueError: a message is larger than a header can hold, 64 KiB.
+        ValueError: a message is larger than the limit of a header, 64 KiB.
     """
     body, fields = bytearray(), []
     for message in messages:
@@ -107,7 +107,7 @@ def object_header(messages: Sequence[Message]) -> tuple[bytes, list[Field]]:
 
 
 def group_messages() -> list[Message]:
-    """Return the messages that make an object a group with its links in the header."""
+    """Return the messages of a group with its links in the header."""
     return [
         Message(LINK_INFO, struct.pack("<BBQQ", 0, 0, UNDEFINED, UNDEFINED)),
         Message(_GROUP_INFO, bytes(2), flags=_CONSTANT),
@@ -123,7 +123,7 @@ def link(name: str, field: str, target: int) -> Message:
 
 
 def dataset_messages(name: str, datatype: bytes, row_shape: tuple[int, ...]) -> list[Message]:
-    """Return the messages that make an object an array in one piece, with rows along time.
+    """Return the messages of a contiguous array with rows along time.
 
     The number of rows, the address and the number of bytes are fields: ``rows of NAME``,
     ``address of NAME`` and ``size of NAME``.
@@ -144,20 +144,20 @@ def dataset_messages(name: str, datatype: bytes, row_shape: tuple[int, ...]) -> 
 def chunked_dataset_messages(
     name: str, datatype: bytes, row_shape: tuple[int, ...], chunk: tuple[int, ...], filters: Sequence[Filter]
 ) -> list[Message]:
-    """Return the messages that make an object an array in filtered chunks, with rows along time.
+    """Return the messages of an array in filtered chunks with rows along time.
 
     The number of rows and the address of the table of chunks are fields: ``rows of NAME`` and
     ``address of NAME``.
     """
     element_size = int.from_bytes(datatype[4:8], "little")
     sides = (*chunk, element_size)
-    width = (max(sides).bit_length() + 7) // 8  # some libraries take no other
+    width = (max(sides).bit_length() + 7) // 8  # some libraries accept no other
     layout = struct.pack("<BBBBB", 4, 2, 0, len(sides), width)  # version, chunked, no flags
     layout += b"".join(side.to_bytes(width, "little") for side in sides)
     layout += struct.pack("<BB", 3, PAGE_BITS)  # a fixed array
     pipeline = struct.pack("<BB", 2, len(filters))
     for number, values, filter_name in filters:
-        # (HDF5 crashes when it copies an array whose filter it knows by a name that is missing here)
+        # (HDF5 crashes when it copies an array with a named filter whose name is missing here)
         named, text = number >= FIRST_WITH_A_NAME, filter_name.encode() + b"\0"
         pipeline += struct.pack("<HH" if named else "<H", number, *([len(text)] if named else []))
         pipeline += struct.pack("<HH", _OPTIONAL, len(values)) + (text if named else b"")
@@ -176,7 +176,7 @@ def attribute(name: str, datatype: bytes, shape: tuple[int, ...], field: Field) 
     """Return an attribute whose value is a field; the offset of ``field`` does not matter.
 
     Raises:
-        ValueError: HDF5 does not allow so long a name, so large a value, or so many dimensions.
+        ValueError: the name, the value or the number of dimensions exceeds the limits of HDF5.
     """
     encoded, space = name.encode() + b"\0", _dataspace(shape)
     if len(encoded) > LONGEST_NAME:
@@ -197,8 +197,8 @@ def _dataspace(shape: tuple[int, ...]) -> bytes:
 
 # Text, and byte strings of different lengths
 
-#: How an element of variable length lies in its array: how long it is, and which object of which
-#: collection of the global heap holds it.
+#: An element of variable length in an array: its length, and the object and collection of the global heap that
+#: contain it.
 VARIABLE_LENGTH: Final = np.dtype([("length", "<u4"), ("collection", "<u8"), ("object", "<u4")])
 
 #: Signature, version and number of bytes of a collection.
@@ -206,25 +206,25 @@ COLLECTION: Final = struct.Struct("<4sB3xQ")
 #: Number of an object in a collection, and its number of bytes.
 OBJECT: Final = struct.Struct("<H6xQ")
 _SMALLEST_COLLECTION: Final = 4096
-_ENOUGH: Final = 2**16  # bytes in a collection, unless one object is larger
+_ENOUGH: Final = 2**16  # target size of a collection in bytes, unless one object is larger
 
 
 class GlobalHeap:
-    """Byte strings on their way into collections of the global heap (III.E)."""
+    """Byte strings to be stored in collections of the global heap (III.E)."""
 
     def __init__(self) -> None:
         self._waiting: list[tuple[npt.NDArray[Any], Sequence[bytes]]] = []
-        self.size = 0  # of what is waiting, about
+        self.size = 0  # approximate size of the pending byte strings
 
     def add(self, values: Sequence[bytes]) -> npt.NDArray[Any]:
-        """Take byte strings; the elements that are returned are filled in by :meth:`lay_out`."""
+        """Add byte strings; the returned elements are filled in by :meth:`lay_out`."""
         elements = np.zeros(len(values), VARIABLE_LENGTH)
         self._waiting.append((elements, values))
         self.size += sum(map(len, values)) + len(values) * (OBJECT.size + ALIGNMENT)
         return elements
 
     def lay_out(self, address: int) -> bytes:
-        """Return the collections of all that is waiting, for an address in the file."""
+        """Return the collections of all pending byte strings, for an address in the file."""
         collections = bytearray()
         objects, number = bytearray(), 0
         for elements, values in self._waiting:
@@ -245,5 +245,5 @@ class GlobalHeap:
 def _collection(objects: bytearray) -> bytes:
     size = max(COLLECTION.size + len(objects), _SMALLEST_COLLECTION)
     free = size - COLLECTION.size - len(objects)
-    rest = OBJECT.pack(0, free) if free >= OBJECT.size else b""  # object 0 is the space that is free
+    rest = OBJECT.pack(0, free) if free >= OBJECT.size else b""  # object 0 is the free space
     return (COLLECTION.pack(b"GCOL", 1, size) + objects + rest).ljust(size, b"\0")

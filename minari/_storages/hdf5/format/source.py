@@ -1,4 +1,4 @@
-"""The bytes of an HDF5 file that somebody else may have written, read within bounds."""
+"""The bytes of an untrusted HDF5 file, read within limits."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 
-#: Gives bytes of a file, by offset and number; fewer where it ends.
+#: Returns bytes of a file by offset and size, fewer at its end.
 ReadAt: TypeAlias = Callable[[int, int], bytes]
 
-_READS_COST: Final = 16  # bytes that a read counts as, beside those that it gives
-_TIMES: Final = 4  # that the bytes of a file may be read for one purpose
-_ALLOWANCE: Final = 2**20  # bytes beyond that, since small files are read in small pieces
+_READS_COST: Final = 16  # bytes that each read counts in addition to those it returns
+_TIMES: Final = 4  # how many times the bytes of a file may be read for one purpose
+_ALLOWANCE: Final = 2**20  # additional bytes, since small files are read in small parts
 
 
 class NotUnderstood(ValueError):
@@ -23,20 +23,20 @@ class StoredElsewhere(ValueError):
 
 
 class Source:
-    """The bytes of a file, each of which is read only a few times for one purpose.
+    """The bytes of a file, each of which may be read only a few times for one purpose.
 
-    The structures of a sound file do not overlap, so what reads more than there is goes round in
-    circles, or through a structure that refers to the same bytes again and again. That is one bound for
-    all of them: it ends loops, and limits what is allocated.
+    The structures of a valid file do not overlap, so a reader that reads more than there is follows a cycle,
+    or a structure that refers to the same bytes repeatedly. This single limit ends loops and bounds
+    allocations.
 
     Args:
-        read_at: gives bytes of the file.
-        size: of the file.
+        read_at: returns bytes of the file.
+        size: size of the file.
 
     Attributes:
-        size: of the file.
-        base: what addresses in the file count from.
-        kept: heaps by their addresses, which other values may need as well.
+        size: size of the file.
+        base: origin of the addresses in the file.
+        kept: cached heaps by their addresses, which other values may need too.
     """
 
     __slots__ = ("_left", "_read_at", "base", "kept", "size")
@@ -48,14 +48,14 @@ class Source:
         self.renew()
 
     def renew(self) -> None:
-        """Begin to read for another purpose."""
+        """Reset the limit for another purpose."""
         self._left = _TIMES * self.size + _ALLOWANCE
 
     def read(self, address: int, size: int) -> bytes:
         """Return the bytes at an address.
 
         Raises:
-            ValueError: they lie outside the file, or too many have been read.
+            ValueError: they are outside the file, or too many have been read.
         """
         begin = self.base + address
         if not 0 <= begin <= begin + size <= self.size:
@@ -67,10 +67,10 @@ class Source:
         return data
 
     def count(self, size: int) -> None:
-        """Count bytes that are made of what has been read already.
+        """Count bytes that are created from bytes already read.
 
         Raises:
-            ValueError: they are too many.
+            ValueError: the limit is exceeded.
         """
         self._spend(size)
 

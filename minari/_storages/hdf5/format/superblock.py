@@ -1,4 +1,4 @@
-"""The first bytes of an HDF5 file: where it ends, and how to say that it ends further on.
+"""The first bytes of an HDF5 file: its end, and how to move it.
 
 The layouts are those of the HDF5 File Format Specification, II.A.
 """
@@ -14,7 +14,7 @@ from minari._storages.hdf5.format.checksum import checksum
 from minari._storages.hdf5.format.source import NotUnderstood, Source
 
 
-#: How many bytes of a file to give to :func:`read_superblock`.
+#: Number of bytes of a file to pass to :func:`read_superblock`.
 SUPERBLOCK_SIZE: Final = 100
 
 _SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
@@ -22,7 +22,7 @@ _UNDEFINED: Final = b"\xff" * 8
 _CHECKSUM_AT: Final = 44
 _ANOTHER_KIND: Final = "it is cut off, damaged or another kind of file"
 
-#: Of each version where the size of addresses, the end of the file, and the address of the root stand.
+#: For each version, the positions of the size of addresses, the end of the file, and the address of the root.
 _PLACES: Final[dict[int | None, tuple[int, int, int]]] = {
     0: (13, 40, 64),
     1: (13, 44, 68),
@@ -30,20 +30,20 @@ _PLACES: Final[dict[int | None, tuple[int, int, int]]] = {
     3: (9, 28, 36),
 }
 
-#: Bytes of what :func:`new_superblock` returns.
+#: Size of the result of :func:`new_superblock`.
 NEW_SUPERBLOCK_SIZE: Final = 48
 
 
 @dataclass(frozen=True, slots=True)
 class Superblock:
-    """The first bytes of a file, which describe it.
+    """The description of a file at its beginning.
 
     Attributes:
         data: the bytes of the superblock.
-        end_at: where among them the end of the file stands.
+        end_at: position of the end of the file in it.
         root: the address of the header of the root group.
-        leaf_k, node_k: half the size of leaves and nodes of its groups.
-        in_use: whether a program marked the file as being written in place, and did not take that back.
+        leaf_k, node_k: half the capacity of leaves and nodes of its groups.
+        in_use: True if a program marked the file as being written in place and did not remove the mark.
     """
 
     data: bytes
@@ -55,12 +55,12 @@ class Superblock:
 
     @property
     def end(self) -> int:
-        """The number of bytes of the file."""
+        """Return the end of the file."""
         end: int = struct.unpack_from("<Q", self.data, self.end_at)[0]
         return end
 
     def with_end(self, end: int) -> bytes:
-        """Return the bytes of the superblock of a file that ends elsewhere."""
+        """Return the bytes of the superblock of a file with another end."""
         data = bytearray(self.data)
         struct.pack_into("<Q", data, self.end_at, end)
         if data[8] >= 2:
@@ -80,7 +80,7 @@ def find_superblock(source: Source) -> Superblock:
     """
     place, following, start = 0, 0, b""
     while following + 48 <= source.size and start[:8] != _SIGNATURE:
-        place, following = following, max(512, 2 * following)  # behind a user block
+        place, following = following, max(512, 2 * following)  # after a user block
         start = source.read(place, min(SUPERBLOCK_SIZE, source.size - place))
     source.base = place
     version = start[8] if start[:8] == _SIGNATURE else None
@@ -97,7 +97,7 @@ def find_superblock(source: Source) -> Superblock:
 
 
 def _has_checksum(start: bytes) -> bool:
-    """Return whether the checksum is right, which superblocks have from version 2 on."""
+    """Return whether the checksum is correct, which superblocks have since version 2."""
     found: int = struct.unpack_from("<I", start, _CHECKSUM_AT)[0]
     return found == checksum(start[:_CHECKSUM_AT])
 
@@ -120,7 +120,7 @@ def read_superblock(start: bytes) -> Superblock:
             leaf_k, node_k = struct.unpack_from("<HH", start, 16)
             return Superblock(start[: base + 72], base + 16, root, leaf_k, node_k, in_use=False)
     elif version in (2, 3) and start[9:11] == b"\x08\x08" and start[12:28] == bytes(8) + _UNDEFINED:
-        in_use = version == 3 and bool(start[11] & 1)  # version 2 does not have the mark, whatever stands there
+        in_use = version == 3 and bool(start[11] & 1)  # version 2 does not have the mark, whatever the bits are
         (root,) = struct.unpack_from("<Q", start, 36)
         return Superblock(start[:48], 28, root, LEAF_K, NODE_K, in_use)
     elif version is None:
@@ -131,11 +131,11 @@ def read_superblock(start: bytes) -> Superblock:
 
 
 def new_superblock(root: int, end: int) -> bytes:
-    """Return the beginning of a new file, in the version that has the mark of a file being written in place.
+    """Return the beginning of a new file, in the version with the mark of a file being written in place.
 
     Args:
         root: the address of the header of the root group.
-        end: where the file ends.
+        end: end of the file.
     """
     sizes_of_addresses_and_lengths = 8, 8
     data = struct.pack("<8sBBBBQ8sQQ", _SIGNATURE, 3, *sizes_of_addresses_and_lengths, 0, 0, _UNDEFINED, end, root)

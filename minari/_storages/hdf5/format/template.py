@@ -1,4 +1,4 @@
-"""The objects of an episode as bytes: made once for each kind of episode, then only filled in."""
+"""The objects of an episode as bytes: created once for each kind of episode, then only filled in."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LeafKinds: TypeAlias = tuple[tuple[str, Kind, tuple[int, ...], "Chunking | None"
 #: Name, kind and shape of each attribute of an episode.
 AttributeKinds: TypeAlias = tuple[tuple[str, Kind, tuple[int, ...]], ...]
 
-_GROUPS = ("observations", "actions", "infos")  # that exist even when they are empty
+_GROUPS = ("observations", "actions", "infos")  # exist even if they are empty
 _Tree: TypeAlias = dict[str, "_Tree | int"]
 
 
@@ -54,18 +54,18 @@ class NotWritable(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class EpisodeTemplate:
-    """The objects of an episode in one piece, without what differs from one episode to the next.
+    """The contiguous objects of an episode, without the values that differ between episodes.
 
     Attributes:
-        image: the bytes; addresses of links count from their beginning.
+        image: the bytes; addresses of links are relative to their beginning.
         fields: the image as a structured type.
         links: names of the fields that are addresses of links.
-        sizes: names of those that are numbers of bytes.
-        leaves: number of leaves; leaf i has the fields ``rows of i``, ``address of i`` and, unless it lies in
-            chunks, ``size of i``.
+        sizes: names of the fields that are numbers of bytes.
+        leaves: number of leaves; leaf i has the fields ``rows of i``, ``address of i`` and, unless it is
+            chunked, ``size of i``.
         attributes: number of attributes; attribute i is the field ``attribute i``.
-        header: where the header of the group of the episode begins.
-        item_sizes: bytes of a row of each leaf.
+        header: offset of the header of the group of the episode.
+        item_sizes: size of a row of each leaf in bytes.
     """
 
     image: bytes
@@ -87,13 +87,13 @@ class EpisodeTemplate:
         """Return the objects of several episodes, one after the other.
 
         Args:
-            address: where the first of them will lie.
-            rows: of each leaf, of shape (episodes, leaves).
-            addresses: of the values of each leaf, or of the table of its chunks, likewise.
-            attributes: their values, episode by episode.
+            address: address of the first of them.
+            rows: number of rows of each leaf, of shape (episodes, leaves).
+            addresses: addresses of the values of each leaf, or of the table of its chunks, of the same shape.
+            attributes: values of the attributes, episode by episode.
 
         Returns:
-            An array with an element an episode, whose bytes go into the file.
+            An array with one element per episode, whose bytes are written to the file.
         """
         count = len(rows)
         objects = np.frombuffer(bytearray(self.image * count), self.fields)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 __all__ = [
     "as_markdown",
     "as_quotation",
-    "as_yaml",
     "link_or_text",
     "markdown_table",
     "number",
@@ -32,15 +30,6 @@ def one_line(value: object) -> str:
     'two lines and a � bell'
     """
     return _printable(" ".join(_text(value).split()))
-
-
-def as_yaml(value: object) -> str:
-    """The text of a value as a scalar of YAML: a JSON string is one, once it has only letters that YAML takes.
-
-    >>> as_yaml("a: b # c")
-    '"a: b # c"'
-    """
-    return json.dumps(one_line(value), ensure_ascii=False)
 
 
 def as_markdown(value: object) -> str:

@@ -1,8 +1,8 @@
-"""Requests to the Hugging Face Hub: bounded in time, never repeated here, their failures as errors of this library.
+"""Asks the Hugging Face Hub: answers bounded in time and size, redirects that keep secrets, errors of this library.
 
 The session, the login and the endpoint are those of ``huggingface_hub``, so that whatever a user has set up
-for it (proxies, certificates, mirrors, offline mode) holds here too. Its own calls are not used: they wait
-without a limit for a Hub that has stopped answering, and repeat requests for minutes.
+for it (proxies, certificates, mirrors, offline mode) holds here too. Its `HfApi` writes to the Hub; what
+comes from the Hub is read here, as `HfApi` takes in any answer, however long.
 """
 
 from __future__ import annotations
@@ -10,42 +10,45 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
-from urllib.parse import urlencode, urljoin
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+from urllib.parse import urlencode, urljoin, urlsplit
 
 import huggingface_hub
-from huggingface_hub import constants, get_token
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub import HfApi, constants, get_session, get_token
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from minari._base.addresses import plain_text, without_credentials
+from minari._base.json_text import parse_json
 from minari.errors import MinariError, RemoteAccessError, RemoteError, RemoteUnreachableError
-from minari.storage.remotes.hub.session import Answer, Request, Timeouts, ask
-from minari.storage.transfer.pace import Limits
-from minari.storage.transfer.remote_files import RemoteFileNotFoundError
+from minari.storage.remotes.http_client import check_range
+from minari.storage.transfer.limits import MOST_REDIRECTS, Limits, Pace, is_transient, retry_after, within
+from minari.storage.transfer.remote_files import SMALL_FILE_LIMIT, RemoteFileNotFoundError, too_large
 
 
 __all__ = ["LONG", "HubClient", "RefusedError", "understood"]
 
-_CONNECT, _READ, _WRITE = 5.0, 15.0, 15.0  # seconds
+T = TypeVar("T")
 
 #: For requests that the Hub has more to do for, in seconds.
 LONG = 60.0
 
-_AGENT = f"minari; hf_hub/{huggingface_hub.__version__}"
-# What the HTTP library of the installed release raises: its base is one of the Hub's own error.
-# A RuntimeError is what a session says that another thread has closed.
+_LIBRARY = "minari"
+_AGENT = f"{_LIBRARY}; hf_hub/{huggingface_hub.__version__}"
+# The HTTP library's own error is a base of the Hub's. A closed session raises RuntimeError, for its other users.
 _FAILURES: tuple[type[Exception], ...] = (OSError, RuntimeError, *HfHubHTTPError.__bases__)
 _WRONG_TOKEN = "Invalid credentials in Authorization header"  # the one 401 that is about the token itself
-_OVERLOADED = frozenset({408, 429, 500, 502, 503, 504})
 _NEXT_PAGE = re.compile(r'<([^<>]+)>\s*;\s*rel="next"')
-_MOST_ENTRIES = 1_000_000  # of a listing
 _MOST_PAGES = 10_000
+_MOST_ENTRIES = 1_000_000  # of a listing
+_LARGEST_REFUSAL = 1 << 16  # bytes of an answer that says why not
 
 
 class RefusedError(RemoteError):
-    """The Hub does not do what it was asked, for a reason that is none of the usual ones.
+    """The Hub refuses a request for a reason that is none of the usual ones.
 
     Attributes:
         status: of the answer.
@@ -56,6 +59,18 @@ class RefusedError(RemoteError):
         self.status = status
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """An answer of the Hub, its content decompressed."""
+
+    status_code: int
+    headers: Mapping[str, str] = field(repr=False)
+    content: bytes = field(repr=False)
+
+    def json(self) -> Any:
+        return parse_json(self.content)
+
+
 class HubClient:
     """The Hub, as one user sees it.
 
@@ -64,12 +79,12 @@ class HubClient:
         limits: how slow an answer may be.
 
     Raises:
-        RemoteAccessError: what is given can be no token.
+        RemoteAccessError: the token cannot be one.
     """
 
     def __init__(self, token: str | None = None, limits: Limits | None = None) -> None:
         self._token = _checked_token(token)
-        self._limits = limits or Limits()
+        self.limits = limits or Limits()
 
     @property
     def endpoint(self) -> str:
@@ -78,7 +93,7 @@ class HubClient:
 
     @property
     def has_token(self) -> bool:
-        """Whether the Hub is told who asks."""
+        """Whether requests carry a token."""
         return self._current_token() is not None
 
     def _current_token(self) -> str | None:
@@ -86,29 +101,77 @@ class HubClient:
             return self._token
         return _checked_token(get_token())
 
+    def call(self, call: Callable[[HfApi], T], action: str, *, size: int = 0) -> T:
+        """Return the result of a call of ``huggingface_hub``, unless it takes too long.
+
+        Args:
+            call: gets the client of ``huggingface_hub``.
+            action: for messages, such as ``"reading x"``.
+            size: of what is sent, in bytes.
+
+        Raises:
+            RemoteError: as for :meth:`request`.
+        """
+        with self.translated(action):
+            api = self.api()
+            return within(LONG + self.limits.interval + size / self.limits.bytes_per_second, lambda: call(api))
+
+    def api(self) -> HfApi:
+        """Return the client of ``huggingface_hub``, for one call."""
+        session = _session()
+        if session.timeout.read is None:  # nobody has set one; connections of the pool are given back by others
+            session.timeout = (self.limits.connect_timeout, LONG, self.limits.read_timeout, None)
+        return HfApi(self.endpoint, self._current_token() or False, library_name=_LIBRARY)
+
+    @contextmanager
+    def translated(self, action: str) -> Iterator[None]:
+        """Turn what ``huggingface_hub`` and its HTTP library raise in the block into errors of this library.
+
+        Args:
+            action: for messages.
+        """
+        try:
+            yield
+        except MinariError:
+            raise
+        except HfHubHTTPError as error:
+            raise self._error(error.response, action, self.has_token) from None
+        except HFValidationError:
+            raise RefusedError(
+                f"The Hub has no repositories of such a name, which was to be used while {action}; a name has at most "
+                "96 letters, digits, '-', '_' and '.', no '--' or '..', and none of '-' and '.' at its ends.",
+                400,
+            ) from None
+        except _FAILURES as error:
+            # Its text may hold a signed address: neither that nor the traceback is shown.
+            raise RemoteUnreachableError(
+                f"The Hub at {without_credentials(self.endpoint)} broke off or did not answer in time while {action} "
+                f"({type(error).__name__}); see that it can be reached, and try again."
+            ) from None
+        except ValueError as error:
+            raise RemoteError(f"{plain_text(error).rstrip('.')}, says the client of the Hub while {action}.") from None
+        except (LookupError, TypeError, AttributeError):
+            raise _no_hub(action) from None
+
     def request(
         self,
-        method: str,
         address: str,
         action: str,
         *,
-        content: Any = None,
+        content: Mapping[str, object] | None = None,
         headers: Mapping[str, str] | None = None,
         signed: bool = False,
-        patience: float | None = None,
         span: tuple[int, int] | None = None,
-    ) -> Answer:
-        """Make one request.
+    ) -> _Answer:
+        """Make one request and follow the redirects of its answer.
 
         Args:
-            method: of HTTP.
-            address: on the Hub, beginning with ``/``; or a whole one that the Hub has told.
-            action: what is being done, for messages, such as ``"reading x"``.
-            content: to be sent: bytes, a value for JSON, or something to read from that knows its length.
+            address: on the Hub, beginning with ``/``; or an absolute one that the Hub has given.
+            action: for messages, such as ``"reading x"``.
+            content: to be sent as JSON; nothing is sent and the request is a GET unless it is given.
             headers: further ones.
             signed: whether the address itself gives access, so that the token must stay here.
-            patience: for how long nothing may come, in seconds; by default for as long as a file may take.
-            span: of the bytes of a file, from where to where they are wanted; by default all of them.
+            span: the bytes of a file that are wanted, the last one excluded; all of them unless it is given.
 
         Raises:
             RemoteUnreachableError: there was no answer, or one that says to come again later.
@@ -117,70 +180,84 @@ class HubClient:
             DatasetCorruptError: the answer is too large.
             RefusedError: anything else.
         """
+        address = self._absolute(address)
         sent = {"User-Agent": _AGENT, "Accept-Encoding": "gzip", **(headers or {})}
         if span is not None:
             sent["Range"] = f"bytes={span[0]}-{span[1] - 1}"
-        whole = self._whole(address)
-        token = self._current_token() if whole.startswith(f"{self.endpoint}/") and not signed else None
+        token = self._current_token() if address.startswith(f"{self.endpoint}/") and not signed else None
         if token is not None:
             sent["Authorization"] = f"Bearer {token}"
-        if isinstance(content, (dict, list)):
-            content = json.dumps(content).encode()
-            sent["Content-Type"] = "application/json"
-        if content is not None:
-            sent["Content-Length"] = str(len(content))
-        times = Timeouts(_CONNECT, _READ if patience is None else patience, _WRITE)
-        try:
-            answer = ask(Request(method, whole, sent, content, action, span), times, self._limits)
-        except _FAILURES as error:
-            if isinstance(error, MinariError):
-                raise
-            # What the client says may hold a signed address: neither its text nor its traceback is shown.
-            reason = type(error).__name__
-            raise RemoteUnreachableError(
-                f"The Hub at {without_credentials(self.endpoint)} broke off or did not answer in time while {action} "
-                f"({reason}); see that it can be reached, and try again."
-            ) from None
-        if answer.status_code >= 400:
+        with self.translated(action):
+            answer = self._answer(address, action, sent, None if content is None else json.dumps(content), span)
+        if answer.status_code >= 300:
             raise self._error(answer, action, token is not None)
         return answer
 
-    def ask(self, method: str, address: str, action: str, **details: Any) -> Any:
-        """Make one request whose answer is a value in JSON, and give that; the rest is as for :meth:`request`."""
-        return _parsed(self.request(method, address, action, **details), action)
+    def _answer(
+        self, address: str, action: str, headers: Mapping[str, str], content: str | None, span: tuple[int, int] | None
+    ) -> _Answer:
+        session = _session()
+        method, connect, read = (
+            "GET" if content is None else "POST",
+            self.limits.connect_timeout,
+            self.limits.read_timeout,
+        )
+        times = (connect, read, read, None)
+        request = session.build_request(method, address, headers=headers, content=content, timeout=times)
+        for _ in range(MOST_REDIRECTS):
+            send = partial(session.send, request, stream=True, follow_redirects=False)
+            response = within(connect + read + self.limits.interval, send)
+            try:
+                if not response.has_redirect_location or content is not None:
+                    body = self._body(response, headers["Accept-Encoding"], span, action)
+                    return _Answer(response.status_code, response.headers, body)
+                request = response.next_request  # without the token where it leads to another host
+            finally:
+                response.close()
+        raise RemoteError(f"The Hub leads from one address to another while {action}, and to none that answers.")
 
-    def pages(self, address: str, action: str) -> Iterator[list[dict[str, Any]]]:
-        """The pages of a listing, from the first.
+    def _body(self, response: Any, accepted: str, span: tuple[int, int] | None, action: str) -> bytes:
+        if (response.headers.get("Content-Encoding") or "identity") not in ("identity", accepted):
+            raise RemoteError(f"The Hub sent compressed what was not to be while {action}; it cannot be used.")
+        pieces = _paced(response.iter_bytes(), Pace(self.limits))
+        if response.status_code >= 300:
+            return _beginning(pieces, 0, _LARGEST_REFUSAL)
+        if span is None:
+            return b"".join(_limited(pieces, SMALL_FILE_LIMIT, action))
+        start, stop = span
+        if response.status_code == 206:
+            check_range(response.headers, start, stop, f"The Hub, while {action},")
+            return b"".join(_limited(pieces, stop - start, action))
+        return _beginning(pieces, start, stop - start)  # the whole file is sent
+
+    def ask(self, address: str, action: str, **details: Any) -> Any:
+        """Make one request whose answer is JSON, and return its value; the rest is as for :meth:`request`."""
+        return _parsed(self.request(address, action, **details), action)
+
+    def list(self, address: str, query: Mapping[str, object], action: str) -> list[dict[str, Any]]:
+        """Return all entries of a listing, over its pages.
 
         Raises:
             RefusedError: there is no end to them.
         """
-        following: str | None = address
+        following: str | None = f"{address}?{urlencode(query, doseq=True)}"
         seen: set[str] = set()
+        entries: list[dict[str, Any]] = []
         while following is not None:
-            if following in seen or len(seen) == _MOST_PAGES:
+            if following in seen or len(seen) == _MOST_PAGES or len(entries) > _MOST_ENTRIES:
                 raise RefusedError(f"The Hub goes on without an end while {action}; try again later.", 200)
             seen.add(following)
-            answer = self.request("GET", following, action)
+            answer = self.request(following, action)
             page = _parsed(answer, action)
             if not isinstance(page, list):
-                raise _no_hub(action, answer)
-            yield page
-            found = _NEXT_PAGE.search(answer.headers.get("Link", ""))
-            following = self._whole(urljoin(self.endpoint, found[1])) if found else None
-
-    def listing(self, address: str, query: Mapping[str, object], action: str) -> list[dict[str, Any]]:
-        """All entries of a listing."""
-        whole = f"{address}?{urlencode(query, doseq=True)}" if query else address
-        entries: list[dict[str, Any]] = []
-        for page in self.pages(whole, action):
+                raise _no_hub(action)
             entries += page
-            if len(entries) > _MOST_ENTRIES:
-                raise RefusedError(f"The Hub lists more than {_MOST_ENTRIES:,} things while {action}.", 200)
+            found = _NEXT_PAGE.search(answer.headers.get("Link", ""))
+            following = self._absolute(urljoin(self.endpoint, found[1])) if found else None
         return entries
 
-    def _whole(self, address: str) -> str:
-        """A whole address; one that names the public Hub goes to the endpoint, which may be a mirror of it."""
+    def _absolute(self, address: str) -> str:
+        """An absolute address; one that names the public Hub goes to the endpoint, which may be a mirror of it."""
         if address.startswith("/"):
             return self.endpoint + address
         public = "https://huggingface.co/"
@@ -190,7 +267,7 @@ class HubClient:
         status = answer.status_code
         said = _message(answer)
         told = f" (it says: {said})" if said else ""
-        if status in _OVERLOADED:
+        if is_transient(status):
             return RemoteUnreachableError(
                 f"The Hub answered with {status} while {action}{told}; try again later.", _retry_after(answer)
             )
@@ -217,20 +294,12 @@ class HubClient:
         return RefusedError(f"The Hub answered with {status} while {action}{told}.", status)
 
 
-def _checked_token(token: str | None) -> str | None:
-    if token is not None and not re.fullmatch(r"[!-~]+", token):
-        raise RemoteAccessError(
-            "The token holds blanks or letters that no token of the Hub has; copy it once more, as it is."
-        )
-    return token
-
-
 @contextmanager
 def understood(action: str) -> Iterator[None]:
-    """Turn what goes wrong with the parts of an answer in the block into an error about the Hub.
+    """Turn errors about the parts of an answer in the block into an error about the Hub.
 
     Args:
-        action: what is being done, for the message.
+        action: for the message.
 
     Raises:
         RefusedError: the answer has other parts than those of a Hub.
@@ -240,25 +309,86 @@ def understood(action: str) -> Iterator[None]:
     except MinariError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError):
-        raise RefusedError(
-            f"What answered while {action} is no Hub, as something is missing or of another kind in what it says; see "
-            "HF_ENDPOINT.",
-            200,
-        ) from None
+        raise _no_hub(action) from None
 
 
-def _parsed(answer: Any, action: str) -> Any:
+def _checked_token(token: str | None) -> str | None:
+    if token is not None and not re.fullmatch(r"[!-~]+", token):
+        raise RemoteAccessError(
+            "The token holds blanks or letters that no token of the Hub has; copy it once more, as it is."
+        )
+    return token
+
+
+def _check_redirect(old: str, location: str, action: str) -> None:
     try:
-        return answer.json()
+        new = urlsplit(urljoin(old, location))
     except ValueError:
-        raise _no_hub(action, answer) from None
+        raise RemoteError(f"The Hub leads to something that is no address while {action}.") from None
+    if new.scheme not in ("http", "https") or "@" in new.netloc or (old.startswith("https:") and new.scheme != "https"):
+        raise RemoteError(
+            f"The Hub leads to an address that is not encrypted, or of another kind, while {action}; it is not "
+            "followed."
+        )
 
 
-def _no_hub(action: str, answer: Any) -> RefusedError:
+def _session() -> Any:
+    """The session of ``huggingface_hub``, which looks at the answers that this library asks for."""
+    session: Any = get_session()
+    if _guard not in session.event_hooks["response"]:
+        session.event_hooks = session.event_hooks | {"response": [*session.event_hooks["response"], _guard]}
+    return session
+
+
+def _guard(response: Any) -> None:
+    """Look at the beginning of an answer to a request that this library makes, or ``huggingface_hub`` for it."""
+    request = response.request
+    agent = request.headers.get("User-Agent", "")
+    if request.method != "PUT" and not agent.startswith(_LIBRARY):  # no name goes with contents
+        return
+    action = f"asking {request.url.host}"
+    if response.has_redirect_location:
+        _check_redirect(str(request.url), response.headers["Location"], action)
+    if agent != _AGENT:  # which is bounded where it is read
+        pieces = response.iter_bytes
+        response.iter_bytes = lambda *size: _limited(pieces(*size), SMALL_FILE_LIMIT, action)
+
+
+def _paced(pieces: Iterable[bytes], pace: Pace) -> Iterator[bytes]:
+    for piece in pieces:
+        pace.moved(len(piece))
+        yield piece
+
+
+def _limited(pieces: Iterable[bytes], limit: int, action: str) -> Iterator[bytes]:
+    for piece in pieces:
+        limit -= len(piece)
+        if limit < 0:
+            raise too_large(f"What came while {action}", SMALL_FILE_LIMIT)
+        yield piece
+
+
+def _beginning(pieces: Iterable[bytes], start: int, limit: int) -> bytes:
+    """So many bytes from a position; the rest is not read."""
+    content = bytearray()
+    for piece in pieces:
+        content += piece[start:]
+        start = max(start - len(piece), 0)
+        if len(content) >= limit:
+            break
+    return bytes(content[:limit])
+
+
+def _parsed(answer: _Answer, action: str) -> Any:
+    with understood(action):
+        return answer.json()
+
+
+def _no_hub(action: str) -> RefusedError:
     return RefusedError(
         f"What answered while {action} is no Hub, as it does not speak like one; see HF_ENDPOINT, and whether the "
         "network asks for a login.",
-        answer.status_code,
+        200,
     )
 
 
@@ -275,9 +405,6 @@ def _message(answer: Any) -> str:
 
 def _retry_after(answer: Any) -> float | None:
     """For how long the Hub wants to be left alone, in seconds."""
-    seconds = answer.headers.get("Retry-After", "")
-    if re.fullmatch("[0-9]{1,9}", seconds):
-        return float(seconds)
     # The newer way: ratelimit: "api";r=0;t=55
     found = re.search(r";\s*r=0\s*;\s*t=(\d{1,9})", answer.headers.get("RateLimit", ""))
-    return float(found[1]) if found else None
+    return retry_after(answer.headers.get("Retry-After") or (found[1] if found else None))

@@ -11,12 +11,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from huggingface_hub import DatasetCardData
+
 from minari._base.json_text import parse_json
 from minari.storage.remotes.hub.card_spaces import space_rows
 from minari.storage.remotes.hub.card_text import (
     as_markdown,
     as_quotation,
-    as_yaml,
     link_or_text,
     markdown_table,
     number,
@@ -113,36 +114,33 @@ def repository_card(repository: str, datasets: Mapping[str, Metadata]) -> str:
     return _card(_front_matter(name, list(datasets.values())), sections)
 
 
-def _card(front_matter: list[str], sections: Iterable[str]) -> str:
-    parts = ["\n".join(["---", *front_matter, "---"]), CARD_MARKER, *filter(None, sections)]
+def _card(front_matter: DatasetCardData, sections: Iterable[str]) -> str:
+    parts = [f"---\n{front_matter.to_yaml()}\n---", CARD_MARKER, *filter(None, sections)]
     return "\n\n".join(parts) + "\n"
 
 
-def _front_matter(name: str, datasets: list[Metadata]) -> list[str]:
+def _front_matter(name: str, datasets: list[Metadata]) -> DatasetCardData:
     steps = [metadata.get("total_steps") for metadata in datasets]
-    return [
-        f"pretty_name: {as_yaml(name)}",
-        *_license(datasets),
-        "tags:",
-        *(f"- {tag}" for tag in _TAGS),
-        "task_categories:",
-        "- reinforcement-learning",
-        "size_categories:",
-        f"- {_size_category(sum(min(count, _MOST_STEPS) for count in steps if isinstance(count, int)))}",
-        "viewer: false",  # the files of an episode are not the rows of a table
-    ]
+    return DatasetCardData(
+        pretty_name=one_line(name),
+        **_license(datasets),
+        tags=list(_TAGS),
+        task_categories=["reinforcement-learning"],
+        size_categories=[_size_category(sum(min(count, _MOST_STEPS) for count in steps if isinstance(count, int)))],
+        viewer=False,  # the files of an episode are not the rows of a table
+    )
 
 
-def _license(datasets: list[Metadata]) -> list[str]:
+def _license(datasets: list[Metadata]) -> dict[str, Any]:
     """The license, where all datasets have the same; one that the Hub does not know by its name goes under it."""
     named = {one_line(metadata.get("license") or "") for metadata in datasets}
     (license_name,) = named if len(named) == 1 else ("",)
     if not license_name:
-        return []
+        return {}
     if license_name.lower() in _LICENSES:
-        return [f"license: {license_name.lower()}"]
+        return {"license": license_name.lower()}
     plain = re.sub(r"[^a-z0-9.-]+", "-", license_name.lower()).strip("-") or "other"
-    return ["license: other", f"license_name: {as_yaml(plain)}"]
+    return {"license": "other", "license_name": plain}
 
 
 def _size_category(steps: int) -> str:

@@ -1,4 +1,4 @@
-"""Commits to a repository of the Hub, made anew from what there is as long as others commit in between."""
+"""Commits to a repository of the Hub, made again from what there is as long as others commit in between."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
 from minari._base.files import NAMESPACE_METADATA_FILENAME
 from minari._base.lazy import LazyModule
@@ -21,16 +23,16 @@ from minari.errors import (
     RemoteError,
     RemoteUnreachableError,
 )
-from minari.storage.remotes.hub.contents import Content, send_contents
+from minari.storage.remotes.hub.client import RefusedError
 from minari.storage.remotes.hub.dataset_card import dataset_card
-from minari.storage.remotes.hub.listing import metadata_of
-from minari.storage.remotes.hub.registers import CARD_NAME, is_own_card, registered, repository_card_of
-from minari.storage.remotes.hub.repository import Change, HubRepository, OutdatedError, RepositoryState
+from minari.storage.remotes.hub.repository import HubRepository, RepositoryState
+from minari.storage.remotes.hub.repository_index import CARD_NAME, is_own_card, registered, repository_card_of
+from minari.storage.remotes.hub.upload import UploadProgress, send_contents
 from minari.storage.transfer.index import INDEX_FILE_NAME, dump_index
-from minari.storage.transfer.outgoing import OutgoingDataset
+from minari.storage.transfer.limits import with_retries
+from minari.storage.transfer.meter import unreported
 from minari.storage.transfer.remote_files import RemoteFileNotFoundError
-from minari.storage.transfer.retries import retrying
-from minari.storage.transfer.workers import Advance
+from minari.storage.transfer.upload_snapshot import UploadSnapshot
 
 
 if TYPE_CHECKING:
@@ -38,25 +40,21 @@ if TYPE_CHECKING:
 else:
     minari_dataset = LazyModule("minari.dataset.minari_dataset")  # listing and downloading do without Gymnasium
 
-__all__ = ["HubPublisher", "Wanted", "card_of"]
+__all__ = ["HubPublisher", "Operations", "card_of"]
+
+#: What a commit does, for one commit only: the client notes in them what it has found out.
+Operations = Sequence[CommitOperationAdd | CommitOperationDelete]
 
 _log = logging.getLogger(__name__)
 
 _CONFLICTS = 60  # times that others may change the repository in between
 _FAILURES = 3  # times that the answer to a commit may be lost
-_PAUSE = 0.5  # seconds, at most, before a commit is made anew
+_PAUSE = 0.5  # seconds, at most, before a commit is made again
 _UNSEEN = RepositoryState("", False, frozenset())
 
 
-def _silent(size: int, files: int = 0) -> None:
-    pass
-
-
-class Wanted(NamedTuple):
-    """What a commit is to do: contents that files get, and further changes."""
-
-    contents: Sequence[Content]
-    others: Sequence[Change] = ()
+class _OutdatedError(RemoteError):
+    """Someone else has changed the repository since it was looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +64,7 @@ class HubPublisher:
     Attributes:
         repository: made where there is none.
         private: whether it has to be private.
-        max_workers: how many requests may run at the same time.
+        max_workers: how many requests may run concurrently.
         seen: repositories as they were not long ago, by name, None where there was none. A commit names the
             state that it was made for, so that no harm comes of one that is outdated; each is used but once.
     """
@@ -83,38 +81,42 @@ class HubPublisher:
             RemoteAccessError: the token is missing or not enough.
             RemoteError: it is public and should be private.
         """
-        repository = self.repository
-        if not repository.client.has_token:
+        name, client = self.repository.name, self.repository.client
+        if not client.has_token:
             raise RemoteAccessError(
-                f"Writing to the repository {repository.name} takes a token; give one that may write, or log in "
+                f"Writing to the repository {name} takes a token; give one that may write, or log in "
                 "(`hf auth login`, or HF_TOKEN)."
             )
-        state = self.seen.pop(repository.name, _UNSEEN)
+        state = self.seen.pop(name, _UNSEEN)
         was_seen = state is not None and state is not _UNSEEN
         if state is _UNSEEN:
-            state = self._look()
+            try:
+                state = with_retries(self.repository.state)
+            except RemoteFileNotFoundError:
+                state = None
         if state is None:
-            retrying(partial(repository.create, private=self.private))
-            state = retrying(repository.state)
+            with_retries(self._create)
+            state = with_retries(self.repository.state)
         if self.private and not state.private:
             raise RemoteError(
-                f"The repository {repository.name} is there already and public, so what is uploaded to it cannot be "
-                "private; make it private on its page, or choose another namespace."
+                f"The repository {name} is there already and public, so what is uploaded to it cannot be private; "
+                "make it private on its page, or choose another namespace."
             )
         return state, was_seen
 
-    def _look(self) -> RepositoryState | None:
-        try:
-            return retrying(self.repository.state)
-        except RemoteFileNotFoundError:
-            return None
+    def _create(self) -> None:
+        name, private = self.repository.name, self.private or None  # None: as the organization has chosen
+        self.repository.client.call(
+            lambda api: api.create_repo(name, private=private, repo_type="dataset", exist_ok=True),
+            f"making the repository {name}",
+        )
 
     def change(
         self,
         summary: str,
-        wanted: Callable[[RepositoryState], Wanted],
+        wanted: Callable[[RepositoryState], Operations],
         *,
-        advance: Advance = _silent,
+        progress: UploadProgress | None = None,
         check: Callable[[], None] = lambda: None,
         is_done: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -122,37 +124,37 @@ class HubPublisher:
 
         Args:
             summary: for the history.
-            wanted: what to change in what there is.
-            advance: is told what has been sent of the contents that count.
+            wanted: returns what to change in what there is.
+            progress: of what is sent.
             check: is called when all contents have been sent.
             is_done: whether a commit whose answer was lost has been made after all.
 
         Raises:
             DatasetBusyError: others change the repository all the time.
         """
-        sent: dict[tuple[str, str], Change] = {}
+        progress = progress or UploadProgress(unreported, {})
         failures = 0
         for _ in range(_CONFLICTS):
             state, was_seen = self._prepared()
             if failures and is_done():
                 return
             try:
-                contents, others = wanted(state)
-                if contents or others:
-                    self._send(contents, sent, advance)
+                operations = wanted(state)
+                additions = [each for each in operations if isinstance(each, CommitOperationAdd)]
+                if additions:
+                    send_contents(self.repository.client, self.repository.name, additions, progress, self.max_workers)
             except (DatasetExistsError, RemoteFileNotFoundError):
                 if was_seen:  # it may be so no more
                     continue
                 raise
-            if not contents and not others:
+            if not operations:
                 if was_seen:
                     continue
                 return
             check()
-            changes = [*others, *(sent[content.path, content.sha256] for content in contents)]
             try:
-                self._commit(state, summary, changes)
-            except OutdatedError:
+                self._commit(state, summary, operations)
+            except _OutdatedError:
                 time.sleep(0 if was_seen else random.uniform(0, _PAUSE))
             except RemoteUnreachableError as error:
                 failures += 1
@@ -163,101 +165,109 @@ class HubPublisher:
                 return
         raise DatasetBusyError(f"Others change the repository {self.repository.name} all the time; try again later.")
 
-    def _commit(self, state: RepositoryState, summary: str, changes: Sequence[Change]) -> None:
-        state_then = self.repository.commit(state, summary, changes)
-        if state_then is not None:
-            self.seen[self.repository.name] = state_then
-
-    def _send(self, contents: Sequence[Content], sent: dict[tuple[str, str], Change], advance: Advance) -> None:
-        """Send those contents that have not been sent."""
-        missing = [content for content in contents if (content.path, content.sha256) not in sent]
-        changes = send_contents(self.repository, missing, advance, self.max_workers)
-        sent |= {(content.path, content.sha256): change for content, change in zip(missing, changes, strict=True)}
+    def _commit(self, state: RepositoryState, summary: str, operations: Operations) -> None:
+        name = self.repository.name
+        try:
+            commit = self.repository.client.call(
+                lambda api: api.create_commit(
+                    name, operations, commit_message=summary, repo_type="dataset", parent_commit=state.commit
+                ),
+                f"writing to the repository {name}",
+                size=sum(each.upload_info.size for each in operations if isinstance(each, CommitOperationAdd)),
+            )
+        except RefusedError as error:
+            if error.status in (409, 412):
+                raise _OutdatedError(f"The repository {name} was changed by someone else meanwhile.") from None
+            raise
+        gone = {each.path_in_repo for each in operations if isinstance(each, CommitOperationDelete)}
+        files = (state.files - gone) | {each.path_in_repo for each in operations if each.path_in_repo not in gone}
+        self.seen[name] = RepositoryState(commit.oid, state.private, files)
 
     def read(self, path: str, state: RepositoryState | None = None) -> bytes | None:
-        """A file as of a moment, or as of now; None where there is none."""
+        """Return a file as of a moment, or as of now; None where there is none."""
         if state is not None and path not in state.files:
             return None
         try:
-            return retrying(partial(self.repository.read, path, revision=state.commit if state else "main"))
+            return with_retries(partial(self.repository.read, path, revision=state.commit if state else "main"))
         except RemoteFileNotFoundError:
             return None
 
     def write(self, path: str, content: bytes) -> None:
         """Write a small file; the registers of the repository follow where it is the metadata of a namespace."""
 
-        def wanted(state: RepositoryState) -> Wanted:
+        def wanted(state: RepositoryState) -> Operations:
             files = {path: content}
             if path.rpartition("/")[2] == NAMESPACE_METADATA_FILENAME:
                 own = files.get(NAMESPACE_METADATA_FILENAME) or self.read(NAMESPACE_METADATA_FILENAME, state) or b"{}"
                 files |= self._registers(state.files, path, own, files)
-            return Wanted([Content.of_bytes(*file) for file in files.items() if self.read(file[0], state) != file[1]])
+            return [CommitOperationAdd(*file) for file in files.items() if self.read(file[0], state) != file[1]]
 
         self.change(f"Update {path}", wanted)
 
     def beside(
         self,
         state: RepositoryState,
-        outgoing: OutgoingDataset,
+        snapshot: UploadSnapshot,
         path: str,
         files: frozenset[str],
         card: Callable[[], bytes],
-    ) -> list[Content]:
-        """What the repository is to hold beside the files of a dataset when these have come.
+    ) -> list[CommitOperationAdd]:
+        """Return what the repository is to hold beside the files of a dataset when these have come.
 
         Args:
             state: of the repository now.
-            outgoing: the dataset.
+            snapshot: the dataset.
             path: of the dataset in the repository; empty where it is the repository itself.
             files: the names of its files in the repository.
             card: makes that of the dataset, where it has none that somebody wrote; a second call is cheap.
         """
-        card_name = "/".join(filter(None, (path, CARD_NAME)))
+        card_name = f"{path}/{CARD_NAME}" if path else CARD_NAME
         cards = {card_name: card}
         if path:
             cards[CARD_NAME] = lambda: repository_card_of(self.repository.name, entries)
         others = 1 + len(cards)
-        with ThreadPoolExecutor(min(1 + others, self.max_workers)) as pool:  # what there is, read at the same time
+        with ThreadPoolExecutor(min(1 + others, self.max_workers)) as pool:  # what there is, read concurrently
             own = pool.submit(self.read, NAMESPACE_METADATA_FILENAME, state)
             present = {name: pool.submit(self.read, name, state) for name in cards}
             workers = max(self.max_workers - others, 1)
-            reading = pool.submit(metadata_of, self.repository, state.files, workers, state.commit)
+            reading = pool.submit(self.repository.metadata, state.files, workers, state.commit)
             if card_name not in state.files | files:
                 card()  # which it keeps; the card may take longer than all of them
             there = reading.result()
-        entries = there | {path: outgoing.metadata or b""}
+        entries = there | {path: snapshot.metadata or b""}
         around = "/".join([*path.split("/")[:-1], NAMESPACE_METADATA_FILENAME])
-        registers = self._registers(state.files | files, around, own.result() or b"{}", {})
-        wanted = registers | {INDEX_FILE_NAME: dump_index(entries)}
+        wanted = self._registers(state.files | files, around, own.result() or b"{}", {})
+        wanted[INDEX_FILE_NAME] = dump_index(entries)
         for name, make in cards.items():
             card_there = present[name].result()
             if name not in files and (card_there is None or is_own_card(card_there)):
                 wanted[name] = make()
-        return [Content.of_bytes(*file) for file in wanted.items()]
+        return [CommitOperationAdd(*file) for file in wanted.items()]
 
     def _registers(self, files: frozenset[str], path: str, own: bytes, given: Mapping[str, bytes]) -> dict[str, bytes]:
         """The metadata of all namespaces around a file that have none yet, and the outermost one's registers."""
         name = self.repository.name.partition("/")[2]
-        folders = path.split("/")[:-1]
-        around = ["/".join([*folders[:depth], NAMESPACE_METADATA_FILENAME]) for depth in range(1, len(folders) + 1)]
+        directories = path.split("/")[:-1]
+        around = [
+            "/".join([*directories[:depth], NAMESPACE_METADATA_FILENAME]) for depth in range(1, len(directories) + 1)
+        ]
         made = {file: b"{}" for file in around if file not in given and file not in files}
         known = {*files, *given, *made, NAMESPACE_METADATA_FILENAME}
         return {**made, NAMESPACE_METADATA_FILENAME: registered(own, name, known)}
 
 
-def card_of(outgoing: OutgoingDataset, address: str) -> bytes:
-    """The card of a dataset.
+def card_of(snapshot: UploadSnapshot, address: str) -> bytes:
+    """Return the card of a dataset.
 
     Args:
-        outgoing: the dataset.
-        address: the whole one, ``hf://owner/id``.
+        snapshot: the dataset.
+        address: the absolute one, ``hf://owner/id``.
     """
     dataset_id = address.removeprefix("hf://").partition("/")[2]
     try:
-        returns = minari_dataset.MinariDataset(outgoing.folder / "data").statistics().summary().get("return")
+        returns = minari_dataset.MinariDataset(snapshot.directory / "data").statistics().summary().get("return")
     except (MinariError, OSError) as error:
-        _log.warning("The card of %s tells no returns, as the episodes cannot be read: %s", dataset_id, error)
+        _log.warning("The card of %s has no returns, as the episodes cannot be read: %s", dataset_id, error)
         returns = None
-    return dataset_card(dataset_id, outgoing.raw_metadata, size=outgoing.size, address=address, returns=returns).encode(
-        "utf-8"
-    )
+    card = dataset_card(dataset_id, snapshot.raw_metadata, size=snapshot.size, address=address, returns=returns)
+    return card.encode("utf-8")

@@ -1,28 +1,33 @@
-"""One dataset repository of the Hub: what lies in it, and how it is changed."""
+"""Reads dataset repositories of the Hub: which there are, their files, and the metadata of the datasets in them."""
 
 from __future__ import annotations
 
-import base64
-import json
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-from minari.errors import RemoteAccessError, RemoteError
-from minari.storage.remotes.hub.client import LONG, HubClient, RefusedError, understood
+from minari._base.parallel import parallel_map
+from minari._model.dataset_id import is_part
+from minari.errors import DatasetCorruptError, RemoteAccessError
+from minari.storage.remotes.hub.client import HubClient, RefusedError, understood
+from minari.storage.remotes.hub.repository_index import datasets_in
 from minari.storage.transfer.checksums import Checksum
-from minari.storage.transfer.remote_files import RemoteFile, RemoteFileNotFoundError
+from minari.storage.transfer.index import INDEX_FILE_NAME, parse_index
+from minari.storage.transfer.limits import with_retries
+from minari.storage.transfer.remote_files import METADATA_NAME, RemoteFile, RemoteFileNotFoundError
 
 
-__all__ = ["Change", "HubRepository", "OutdatedError", "RepositoryState"]
+__all__ = ["HubRepository", "RepositoryState", "search_repositories"]
 
 _AS_STORED = {"Accept-Encoding": "identity"}  # compressed on the way, a range would be one of something else
+_LFS_HEADERS = {"Accept": "application/vnd.git-lfs+json", "Content-Type": "application/vnd.git-lfs+json"}
+_LFS_AT_ONCE = 256  # contents that the Hub is asked about in one request
 _BRANCH = "main"
 
-
-class OutdatedError(RemoteError):
-    """Someone else has changed the repository since it was looked at."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,41 +46,11 @@ class RepositoryState:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """What a commit does to one file.
-
-    Attributes:
-        path: of the file, in the repository.
-        content: that the file has from now on.
-        lfs: or the sha256 and the size of a content that the Hub has received. Neither: the file goes.
-    """
-
-    path: str
-    content: bytes | None = None
-    lfs: tuple[str, int] | None = None
-
-    @property
-    def is_removal(self) -> bool:
-        """Whether the file goes."""
-        return self.content is None and self.lfs is None
-
-    def as_line(self) -> dict[str, Any]:
-        """As the Hub wants to be told."""
-        if self.lfs is not None:
-            oid, size = self.lfs
-            return {"key": "lfsFile", "value": {"path": self.path, "algo": "sha256", "oid": oid, "size": size}}
-        if self.content is None:
-            return {"key": "deletedFile", "value": {"path": self.path}}
-        text = base64.b64encode(self.content).decode()
-        return {"key": "file", "value": {"path": self.path, "content": text, "encoding": "base64"}}
-
-
-@dataclass(frozen=True, slots=True)
 class HubRepository:
     """A dataset repository, whether or not there is one of this name.
 
     Attributes:
-        client: by which the Hub is asked.
+        client: asks the Hub.
         name: of the owner and of the repository, joined by ``/``.
     """
 
@@ -83,87 +58,46 @@ class HubRepository:
     name: str
 
     @property
-    def api(self) -> str:
-        """The beginning of the addresses of what the Hub knows of it."""
+    def _api(self) -> str:
         return f"/api/datasets/{quote(self.name)}"
 
     def state(self) -> RepositoryState:
-        """What there is.
+        """Return what there is.
 
         Raises:
             RemoteFileNotFoundError: there is no such repository, or it is not to be seen.
         """
         action = f"looking at the repository {self.name}"
-        told = self.client.ask("GET", self.api, action)
+        told = self.client.ask(self._api, action)
         with understood(action):
-            commit = str(told["sha"])
-            files = frozenset(str(sibling["rfilename"]) for sibling in told.get("siblings") or ())
-            is_private = bool(told.get("private"))
-        if not files:  # not told, as every repository has some
-            files = frozenset(file.name for file in self.tree("", commit))
-        return RepositoryState(commit, is_private, files)
+            state = RepositoryState(str(told["sha"]), bool(told.get("private")), _siblings(told))
+        if state.files:
+            return state
+        # The Hub left them out, as every repository has some.
+        return RepositoryState(
+            state.commit, state.private, frozenset(file.name for file in self.tree("", state.commit))
+        )
 
-    def create(self, *, private: bool) -> None:
-        """Make it, where there is none yet.
-
-        Raises:
-            RemoteAccessError: the token is missing or not enough.
-        """
-        owner, _, name = self.name.partition("/")
-        asked: dict[str, object] = {"type": "dataset", "organization": owner, "name": name}
-        if private:  # left out, an organization's own choice holds
-            asked |= {"visibility": "private", "private": True}
-        action = f"making the repository {self.name}"
+    def files(self) -> frozenset[str]:
+        """Return the names of the files; none where there is no such repository, or it is not to be seen."""
         try:
-            self.client.request("POST", "/api/repos/create", action, content=asked, patience=LONG)
-        except RefusedError as error:
-            if error.status != 409:  # which says that it is there
-                raise
+            return self.state().files
         except RemoteFileNotFoundError:
-            raise RemoteAccessError(
-                f"The Hub does not allow {action} without a token; give one, or log in (`hf auth login`, or HF_TOKEN)."
-            ) from None
+            return frozenset()
 
-    def read(self, path: str, span: tuple[int, int] | None = None, revision: str = _BRANCH) -> bytes:
-        """A file, or the bytes of it from ``span[0]`` up to ``span[1]``, fewer where it ends before.
-
-        Raises:
-            RemoteFileNotFoundError: there is none of that name.
-        """
-        address = f"/datasets/{quote(self.name)}/resolve/{quote(revision, safe='')}/{quote(path)}"
-        return self.read_at(address, span, f"reading {path} of {self.name}")
-
-    def read_at(self, address: str, span: tuple[int, int] | None, action: str, *, signed: bool = False) -> bytes:
-        """What lies at an address, or a part of it, as for :meth:`read`.
+    def tree(self, directory: str, revision: str = _BRANCH) -> Iterator[RemoteFile]:
+        """Return the files below a directory, named from the root of the repository.
 
         Args:
-            address: on the Hub, or one that the Hub has told.
-            span: of the bytes that are wanted; None for all of them.
-            action: for messages.
-            signed: whether the address itself gives access.
-        """
-        if span is not None and span[0] >= span[1]:
-            return b""
-        try:
-            return self.client.request("GET", address, action, headers=_AS_STORED, signed=signed, span=span).content
-        except RefusedError as error:
-            if error.status == 416:  # the file ends before
-                return b""
-            raise
-
-    def tree(self, folder: str, revision: str = _BRANCH) -> Iterator[RemoteFile]:
-        """The files below a folder, named from the root of the repository.
-
-        Args:
-            folder: without slashes around it; empty for all files.
+            directory: without slashes around it; empty for all files.
             revision: a branch or a commit.
 
         Raises:
-            RemoteFileNotFoundError: there is no such folder.
+            RemoteFileNotFoundError: there is no such directory.
         """
-        address = f"{self.api}/tree/{quote(revision, safe='')}" + (f"/{quote(folder)}" if folder else "")
-        action = f"listing {folder or 'the files'} of {self.name}"
-        for entry in self.client.listing(address, {"recursive": "true", "expand": "false"}, action):
+        address = f"{self._api}/tree/{quote(revision, safe='')}" + (f"/{quote(directory)}" if directory else "")
+        action = f"listing {directory or 'the files'} of {self.name}"
+        for entry in self.client.list(address, {"recursive": "true", "expand": "false"}, action):
             with understood(action):
                 if entry["type"] != "file":
                     continue
@@ -172,39 +106,125 @@ class HubRepository:
                 file = RemoteFile(str(entry["path"]), int(lfs["size"] if lfs else entry["size"]), checksum)
             yield file
 
-    def commit(self, state: RepositoryState, summary: str, changes: Sequence[Change]) -> RepositoryState | None:
-        """Change files, all of them or none.
-
-        Args:
-            state: that the changes were made for.
-            summary: what is done, for those who read the history.
-            changes: one for each file.
-
-        Returns:
-            What there is then, None where the Hub does not tell its commit.
+    def read(self, path: str, span: tuple[int, int] | None = None, revision: str = _BRANCH) -> bytes:
+        """Return a file, or the bytes of it from ``span[0]`` up to ``span[1]``, fewer where it ends before.
 
         Raises:
-            OutdatedError: there is another commit since.
+            RemoteFileNotFoundError: there is none of that name.
         """
-        header = {"key": "header", "value": {"summary": summary, "description": "", "parentCommit": state.commit}}
-        lines = [header, *(change.as_line() for change in changes)]
+        address = f"/datasets/{quote(self.name)}/resolve/{quote(revision, safe='')}/{quote(path)}"
+        return self._read(address, span, f"reading {path} of {self.name}")
+
+    def read_signed(self, address: str, span: tuple[int, int], action: str) -> bytes:
+        """Return bytes of the file at an address of :meth:`find_contents`, as :meth:`read` does.
+
+        Args:
+            address: gives access by itself.
+            span: the bytes that are wanted, the last one excluded.
+            action: for messages.
+        """
+        return self._read(address, span, action, signed=True)
+
+    def _read(self, address: str, span: tuple[int, int] | None, action: str, *, signed: bool = False) -> bytes:
+        if span is not None and span[0] >= span[1]:
+            return b""
         try:
-            told = self.client.ask(
-                "POST",
-                f"{self.api}/commit/{_BRANCH}",
-                f"writing to the repository {self.name}",
-                content=b"".join(json.dumps(line).encode() + b"\n" for line in lines),
-                headers={"Content-Type": "application/x-ndjson"},
-                patience=LONG,
-            )
+            return self.client.request(address, action, headers=_AS_STORED, signed=signed, span=span).content
         except RefusedError as error:
-            if error.status in (409, 412):
-                raise OutdatedError(f"The repository {self.name} was changed by someone else meanwhile.") from None
+            if error.status == 416:  # the file ends before
+                return b""
             raise
-        with understood(f"writing to the repository {self.name}"):
-            commit = told.get("commitOid")
-        if not commit:
-            return None
-        gone = {change.path for change in changes if change.is_removal}
-        there = state.files | {change.path for change in changes}
-        return RepositoryState(str(commit), state.private, there - gone)
+
+    def find_contents(self, wanted: Sequence[tuple[str, int]], max_workers: int) -> dict[str, str]:
+        """Return where large contents can be read for a while, without asking the Hub about each.
+
+        Args:
+            wanted: the sha256 and the size of each.
+            max_workers: how many requests may run concurrently.
+
+        Returns:
+            Sha256 -> address, of those that the Hub gives one of.
+        """
+        groups = [wanted[start : start + _LFS_AT_ONCE] for start in range(0, len(wanted), _LFS_AT_ONCE)]
+        answers = parallel_map(self._ask_downloads, groups, max_workers)
+        return {oid: address for answer in answers for oid, address in answer.items()}
+
+    def _ask_downloads(self, contents: Sequence[tuple[str, int]]) -> dict[str, str]:
+        objects = [{"oid": sha256, "size": size} for sha256, size in contents]
+        asked = {"operation": "download", "transfers": ["basic"], "hash_algo": "sha256", "objects": objects}
+        address = f"/datasets/{self.name}.git/info/lfs/objects/batch"
+        action = f"asking where contents of the repository {self.name} lie"
+        told = with_retries(partial(self.client.ask, address, action, content=asked, headers=_LFS_HEADERS))
+        with understood(action):
+            found = {str(each["oid"]): (each.get("actions") or {}).get("download", {}) for each in told["objects"]}
+            # Where it takes more than the address, the usual way does it.
+            return {oid: str(act["href"]) for oid, act in found.items() if "href" in act and not act.get("header")}
+
+    def read_index(self, files: Iterable[str] | None = None, revision: str = _BRANCH) -> dict[str, bytes]:
+        """Return the entries of the index; none where there is no index, or one that cannot be read.
+
+        Args:
+            files: the names of all files in the repository, where they are known.
+            revision: a branch or a commit.
+        """
+        if files is not None and INDEX_FILE_NAME not in files:
+            return {}
+        try:
+            return parse_index(with_retries(partial(self.read, INDEX_FILE_NAME, revision=revision)))
+        except (RemoteFileNotFoundError, RemoteAccessError):  # gone meanwhile; or the repository is gated
+            return {}
+        except DatasetCorruptError as error:
+            _log.warning("%s It is rebuilt when a dataset is uploaded to %s.", error, self.name)
+            return {}
+
+    def metadata(self, files: Iterable[str], max_workers: int, revision: str = _BRANCH) -> dict[str, bytes]:
+        """Return the metadata of all datasets in the repository; what the index lacks is fetched.
+
+        Args:
+            files: the names of all files in it.
+            max_workers: how many requests may run concurrently.
+            revision: a branch or a commit.
+
+        Returns:
+            Path of the dataset in the repository -> the content of its ``metadata.json``.
+        """
+        known = frozenset(files)
+        paths = {dataset_id.partition("/")[2] for dataset_id in datasets_in(self.name.partition("/")[2], known)}
+        index = self.read_index(known, revision) if paths else {}
+        entries = {path: content for path, content in index.items() if path in paths}
+
+        def fetched(path: str) -> tuple[str, bytes]:
+            name = f"{path}/{METADATA_NAME}" if path else METADATA_NAME
+            return path, with_retries(partial(self.read, name, revision=revision))
+
+        return entries | dict(parallel_map(fetched, sorted(paths - set(entries)), max_workers))
+
+
+def search_repositories(
+    client: HubClient, query: Mapping[str, str], action: str, max_workers: int
+) -> dict[str, frozenset[str]]:
+    """Return the names of the files in each repository that the Hub finds.
+
+    Args:
+        client: asks the Hub.
+        query: what to look for, as the Hub's list takes it.
+        action: for messages.
+        max_workers: how many requests may run concurrently.
+
+    Returns:
+        Owner and name of the repository, joined by ``/`` -> names. Repositories whose names can be no part
+        of an id are left out.
+    """
+    told = client.list("/api/datasets", {**query, "expand": "siblings"}, action)
+    with understood(action):
+        entries = {str(entry["id"]): _siblings(entry) for entry in told if is_part(entry["id"].partition("/")[2])}
+    untold = [name for name, files in entries.items() if not files]
+
+    def looked_through(name: str) -> tuple[str, frozenset[str]]:
+        return name, with_retries(HubRepository(client, name).files)
+
+    return entries | dict(parallel_map(looked_through, untold, max_workers))
+
+
+def _siblings(entry: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset(str(sibling["rfilename"]) for sibling in entry.get("siblings") or ())

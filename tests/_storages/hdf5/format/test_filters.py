@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 
 from minari._base import parallel as thread_pool
-from minari._base.parallel import in_threads
+from minari._base.parallel import map_in_batches
 from minari._storages.hdf5.appender import EpisodeAppender, StoredEpisode
 from minari._storages.hdf5.format.chunks import (
     Piece,
@@ -268,9 +268,9 @@ def test_threads_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None
             raise RuntimeError("cannot schedule new futures after interpreter shutdown")
 
     monkeypatch.setattr(thread_pool, "_pool", Closed())
-    assert list(in_threads(abs, iter([-3, 2]), 1)) == [3, 2]
+    assert list(map_in_batches(abs, iter([-3, 2]), 1)) == [3, 2]
 
 
 def test_an_error_in_a_thread() -> None:
     with pytest.raises(struct.error):
-        list(in_threads(lambda data: struct.unpack("<Q", data), [bytes(8), b""], 1))
+        list(map_in_batches(lambda data: struct.unpack("<Q", data), [bytes(8), b""], 1))

@@ -1,0 +1,27 @@
+"""pyarrow, which has no types of its own: the only place where it is imported, and where its values are named."""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import pyarrow
+import pyarrow.compute
+import pyarrow.parquet
+
+
+__all__ = ["Array", "DataType", "Field", "Schema", "Table", "pa", "pq"]
+
+pa: Final[Any] = pyarrow
+pq: Final[Any] = pyarrow.parquet
+
+Table: TypeAlias = Any
+Schema: TypeAlias = Any
+Field: TypeAlias = Any
+DataType: TypeAlias = Any
+Array: TypeAlias = Any
+
+# The first conversions import `pyarrow.compute` and, where it is installed, pandas. Done here, that is part of the
+# import of this module, which a fork waits for (see `minari._base.lazy`); later, the child of a fork might hang.
+for _first in (np.zeros(1, np.bool_), [""]):
+    pa.array(_first).to_numpy(zero_copy_only=False)

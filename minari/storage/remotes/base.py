@@ -1,0 +1,114 @@
+"""The base class of the kinds of remotes: how one is made from its address."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import ClassVar
+
+from minari._base.addresses import without_credentials
+from minari.errors import RemoteError
+from minari.storage.transfer.installer import fetch_namespace_metadata, install_dataset, write_namespace_metadata
+from minari.storage.transfer.limits import Limits
+from minari.storage.transfer.port import Remote
+from minari.storage.transfer.uploader import upload_dataset, upload_namespace
+
+
+__all__ = ["MAX_WORKERS", "CloudStorage"]
+
+#: Number of concurrent requests, unless another one is given.
+MAX_WORKERS = 16
+
+
+class CloudStorage(Remote):
+    """Base class of remotes, each named by an address ``scheme://name``.
+
+    To bring a kind of remote of your own, inherit from this class, or from
+    :class:`minari.storage.remotes.ObjectStorage` where it is a store of objects under names, fill in the abstract
+    methods, and register it under the scheme of its addresses (:func:`minari.storage.remotes.register_remote`, or
+    an entry point). The constructor checks the name and the token and makes no request.
+
+    ``upload_dataset``, ``download_dataset``, ``upload_namespace`` and ``download_namespace_metadata`` are shorthands
+    for :mod:`minari.storage.transfer`, which does the same for all remotes; there is nothing in them to override.
+
+    Args:
+        name: what follows ``scheme://`` in the address.
+        token: for those remotes that ask for one.
+        scheme: what stands before ``://`` in the address, where a class serves several.
+        max_workers: number of concurrent requests.
+        private: whether what is uploaded is for those only who are let in.
+
+    Raises:
+        RemoteError: the name means nothing, or the remote has nothing that is private.
+    """
+
+    #: What stands before ``://`` in addresses, unless the constructor is given another scheme.
+    SCHEME: ClassVar[str] = ""
+    #: How long an answer may take before the remote counts as out of reach.
+    LIMITS: ClassVar[Limits] = Limits()
+
+    def __init__(
+        self,
+        name: str,
+        token: str | None = None,
+        *,
+        scheme: str | None = None,
+        max_workers: int = MAX_WORKERS,
+        private: bool = False,
+    ) -> None:
+        if isinstance(max_workers, bool) or not isinstance(max_workers, int) or max_workers < 1:
+            raise RemoteError(f"max_workers must be a number from 1, got {max_workers!r}.")
+        self.scheme = self.SCHEME if scheme is None else scheme
+        self.name = name
+        self.token = token
+        self.max_workers = max_workers
+        self.private = private
+        if private and not self.PRIVATE:
+            raise RemoteError(
+                f"{without_credentials(self.address)} cannot keep single datasets private: who may read it is set up "
+                "there, for all of it."
+            )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({without_credentials(self.address).partition('://')[2]!r})"
+
+    @property
+    def address(self) -> str:
+        """Address of the remote, ``scheme://name``."""
+        return f"{self.scheme}://{self.name}"
+
+    @classmethod
+    def split_location(cls, location: str) -> tuple[str, str]:
+        """Return the name of the remote and the dataset id in the address of a dataset, from the text alone.
+
+        Args:
+            location: what follows ``scheme://``, without slashes at the end.
+        """
+        name, _, dataset_id = location.partition("/")
+        return name, dataset_id
+
+    @classmethod
+    def find_location(cls, location: str) -> tuple[str, str]:
+        """Return what :meth:`split_location` does, after a look at the remote where the text leaves it open."""
+        return cls.split_location(location)
+
+    def upload_dataset(
+        self, dataset_id: str, *, root: str | os.PathLike[str] | None = None, force: bool = False
+    ) -> None:
+        """Upload a local dataset; see :func:`minari.storage.transfer.uploader.upload_dataset`."""
+        upload_dataset(self, dataset_id, root=root, force=force)
+
+    def download_dataset(self, dataset_id: str, path: Path) -> None:
+        """Download a dataset alone to ``path/dataset_id``, where nothing may be yet.
+
+        :func:`minari.storage.transfer.installer.install_dataset` does it, and brings namespaces as well.
+        """
+        install_dataset(self, dataset_id, path, existing="refuse", namespaces=False)
+
+    def upload_namespace(self, namespace: str, *, root: str | os.PathLike[str] | None = None) -> None:
+        """Upload a local namespace; see :func:`minari.storage.transfer.uploader.upload_namespace`."""
+        upload_namespace(self, namespace, root=root)
+
+    def download_namespace_metadata(self, namespace: str, path: Path) -> None:
+        """Download the metadata of a namespace to ``path/namespace``, in place of what may be there."""
+        write_namespace_metadata(path, namespace, fetch_namespace_metadata(self, namespace))

@@ -1,0 +1,148 @@
+"""What a repository of the Hub keeps beside its datasets: registers, the index and the cards, made of what lies in it.
+
+``namespace_metadata.json`` at the root of a repository names all datasets and namespaces in it, under the keys
+``datasets`` and ``namespaces``, which other programs read to list them; its other keys are the user's.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from minari._base.files import NAMESPACE_METADATA_FILENAME
+from minari._base.json_text import parse_json
+from minari._model.dataset_id import is_dataset_id, is_part
+from minari._model.metadata_json import parse_metadata
+from minari.errors import DatasetCorruptError, RemoteError
+from minari.storage.remotes.hub.dataset_card import CARD_MARKER, repository_card
+from minari.storage.transfer.remote_files import METADATA_NAME
+
+
+__all__ = [
+    "CARD_NAME",
+    "datasets_in",
+    "is_own_card",
+    "namespaces_in",
+    "registered",
+    "repository_card_of",
+    "without_registers",
+]
+
+CARD_NAME = "README.md"
+
+_REGISTERS = ("datasets", "namespaces")
+
+_log = logging.getLogger(__name__)
+
+
+def datasets_in(repository: str, files: Iterable[str]) -> list[str]:
+    """The ids of the datasets that are complete, from the names of the files.
+
+    >>> datasets_in("door", ["human-v2/data/metadata.json", "human-v2/data/main_data.hdf5", "cloned-v0/data/x"])
+    ['door/human-v2']
+
+    Args:
+        repository: without its owner; it is the first part of the ids.
+        files: the names of all files in it.
+    """
+    return sorted(name for name in _directories_of(repository, files, METADATA_NAME) if is_dataset_id(name))
+
+
+def namespaces_in(repository: str, files: Iterable[str]) -> list[str]:
+    """The namespaces that have metadata, from the names of the files.
+
+    A dataset without a namespace is a repository of its own, and no namespace, although it has the file too.
+
+    Args:
+        repository: without its owner; it is the outermost namespace.
+        files: the names of all files in it.
+    """
+    known = set(files)
+    found = _directories_of(repository, known, NAMESPACE_METADATA_FILENAME)
+    alone = repository if METADATA_NAME in known else None
+    return sorted(name for name in found if name != alone and all(map(is_part, name.split("/"))))
+
+
+def _directories_of(repository: str, files: Iterable[str], name: str) -> Iterable[str]:
+    ending = f"/{name}"
+    return (path.removesuffix(ending) for file in files if (path := f"{repository}/{file}").endswith(ending))
+
+
+def registered(content: bytes, repository: str, files: Iterable[str]) -> bytes:
+    """The metadata of the outermost namespace with its registers brought up to date.
+
+    >>> registered(b'{"description": "mine"}', "door", ["namespace_metadata.json", "human-v2/data/metadata.json"])
+    b'{"description": "mine", "datasets": ["door/human-v2"]}'
+
+    Args:
+        content: of the file as it is, or as the user has it.
+        repository: without its owner.
+        files: the names of all files that the repository is going to have.
+
+    Raises:
+        RemoteError: the content is no object of JSON.
+    """
+    known = set(files)
+    value = _user_keys(content, repository)
+    datasets = [name for name in datasets_in(repository, known) if name != repository]
+    namespaces = [name for name in namespaces_in(repository, known) if name != repository]
+    registers = {"datasets": datasets, "namespaces": namespaces}
+    # Programs that read them take an empty one for a mistake less often than they miss one that is absent.
+    return _dumped(value | {key: names for key, names in registers.items() if names})
+
+
+def without_registers(content: bytes, repository: str) -> bytes:
+    """The metadata of the outermost namespace as the user wrote them; the same bytes where nothing is to be left out.
+
+    Raises:
+        RemoteError: the content is no object of JSON.
+    """
+    value = _user_keys(content, repository)
+    return content if len(value) == len(parse_json(content)) else _dumped(value)
+
+
+def _user_keys(content: bytes, repository: str) -> dict[str, Any]:
+    try:
+        value = parse_json(content)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise RemoteError(
+            f"The file {NAMESPACE_METADATA_FILENAME} of the repository {repository} is not a JSON object; correct it "
+            "on the Hub, or remove it."
+        )
+    return {key: value[key] for key in value if key not in _REGISTERS}
+
+
+def _dumped(value: Mapping[str, Any]) -> bytes:
+    try:
+        return json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except (RecursionError, UnicodeEncodeError):
+        raise RemoteError(
+            f"The metadata in {NAMESPACE_METADATA_FILENAME} are nested too deeply, or hold text that is not valid; "
+            "correct the file on the Hub, or remove it."
+        ) from None
+
+
+def is_own_card(content: bytes) -> bool:
+    """Whether a card was made here, so that it may be made anew."""
+    return CARD_MARKER.encode() in content
+
+
+def repository_card_of(repository: str, entries: Mapping[str, bytes]) -> bytes:
+    """The card of a repository.
+
+    Args:
+        repository: its owner and its name, joined by ``/``.
+        entries: the path of each dataset in it -> the content of its ``metadata.json``.
+    """
+    name = repository.partition("/")[2]
+    datasets = {}
+    for path, content in sorted(entries.items()):
+        try:
+            datasets[f"{name}/{path}"] = parse_metadata(content, f"of {name}/{path}")
+        except DatasetCorruptError as error:
+            _log.warning("%s The card of %s does without it.", error, repository)
+    return repository_card(repository, datasets).encode("utf-8")

@@ -1,0 +1,270 @@
+"""Sends files to a repository through ``huggingface_hub``, by Xet or Git LFS, and reports how much has been read."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.util import find_spec
+from io import BufferedReader
+from typing import Any, BinaryIO
+
+from huggingface_hub import CommitOperationAdd, constants
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+from minari._base.addresses import without_credentials
+from minari.errors import DatasetBusyError
+from minari.storage.remotes.hub.client import LONG, HubClient
+from minari.storage.transfer.limits import DamagedInTransitError, is_transient, until_intact, with_retries
+from minari.storage.transfer.meter import Advance
+from minari.storage.transfer.upload_snapshot import SnapshotFile
+
+
+__all__ = ["FileAddition", "UploadProgress", "send_contents"]
+
+_XET_AT_ONCE = 1 << 28  # bytes
+_TOLD_EVERY = 0.2  # seconds
+
+_log = logging.getLogger(__name__)
+
+
+class UploadProgress:
+    """Adds up what the threads of ``huggingface_hub`` have read of files, for the one thread that reports it.
+
+    Args:
+        advance: gets the number of bytes and of files.
+        sizes: of the files that it is about, in bytes, by their paths in the repository.
+
+    Attributes:
+        current: the path of the file that was read last.
+        last_read: when that was, by the monotonic clock.
+        is_stopped: whether nobody waits for the upload any more.
+    """
+
+    def __init__(self, advance: Advance, sizes: Mapping[str, int]) -> None:
+        self._advance, self._sizes = advance, sizes
+        self._moved = dict.fromkeys(sizes, 0)
+        self._reported = 0, 0
+        self.current = ""
+        self.last_read = time.monotonic()
+        self.is_stopped = False
+
+    def read(self, path: str, position: int) -> None:
+        """Note how far a file has been read; from any thread.
+
+        Raises:
+            InterruptedError: nobody waits for the upload any more.
+        """
+        if self.is_stopped:
+            raise InterruptedError("the upload was given up")
+        self._moved[path] = max(position, self._moved[path])
+        self.current, self.last_read = path, time.monotonic()
+
+    def complete(self, additions: Sequence[CommitOperationAdd]) -> None:
+        """Note that files have arrived, or need not be sent as the Hub has what is in them; and report."""
+        for path in {addition.path_in_repo for addition in additions} & self._sizes.keys():
+            self._moved[path] = self._sizes[path]
+        self.report()
+
+    def report(self) -> None:
+        """Report what is new."""
+        size = sum(self._moved.values())
+        files = sum(self._moved[path] >= size for path, size in self._sizes.items())
+        self._advance(size - self._reported[0], files - self._reported[1])
+        self._reported = size, files
+
+
+@dataclass
+class FileAddition(CommitOperationAdd):
+    """A file of a local dataset that a commit adds.
+
+    Attributes:
+        file: is opened without following links, and has a checksum already.
+        progress: of the upload.
+    """
+
+    file: SnapshotFile = field(kw_only=True, repr=False)
+    progress: UploadProgress = field(kw_only=True, repr=False)
+
+    def __post_init__(self) -> None:
+        with self._read_error():
+            super().__post_init__()
+        self.upload_info.sha256 = bytes.fromhex(self.file.sha256)
+        self.upload_info.size = self.file.size
+
+    @contextmanager
+    def as_file(self, with_tqdm: bool = False) -> Iterator[BinaryIO]:
+        """Open the file to be sent."""
+        with self._read_error():
+            opened: Any = self.file.open()
+        with _WatchedReader(opened.detach(), partial(self.progress.read, self.path_in_repo)) as reader:
+            yield reader
+
+    @contextmanager
+    def _read_error(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            raise DatasetBusyError(
+                f"The file {self.file.path} can no longer be read; see that nobody is writing the dataset, and upload "
+                "it again."
+            ) from error
+
+
+class _WatchedReader(BufferedReader):
+    def __init__(self, raw: Any, note: Callable[[int], None]) -> None:
+        super().__init__(raw)
+        self._note = note
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        piece = super().read(size)
+        self._note(self.tell())
+        return piece
+
+
+def send_contents(
+    client: HubClient,
+    repository: str,
+    additions: Sequence[CommitOperationAdd],
+    progress: UploadProgress,
+    max_workers: int,
+) -> None:
+    """Send the contents of files that the Hub does not have, for a commit that is to follow.
+
+    Args:
+        client: of the Hub.
+        repository: its owner and its name, joined by ``/``.
+        additions: the files; a content that several of them have is sent once.
+        progress: reports from this thread.
+        max_workers: how many contents may be sent concurrently.
+
+    Raises:
+        RemoteError: the Hub does not take a content.
+    """
+    different = list({op.upload_info.sha256: op for op in additions}.values())
+    sent = {id(op) for op in different}
+    copies = [op for op in additions if id(op) not in sent]  # the Hub has yet to be asked how they are stored
+    for group in filter(None, (*_groups(different), copies)):
+        # Releases of the client before 2.0 give up at once where a connection breaks off.
+        send = partial(with_retries, partial(_send, client, repository, group, progress, max_workers))
+        until_intact(send)
+        progress.complete(group)
+
+
+def _uses_xet() -> bool:
+    return find_spec("hf_xet") is not None and not constants.HF_HUB_DISABLE_XET
+
+
+def _groups(additions: Sequence[CommitOperationAdd]) -> Iterator[list[CommitOperationAdd]]:
+    """What is sent in one call: everything, or less where it is known of a whole call only that it has been sent."""
+    group: list[CommitOperationAdd] = []
+    size = 0
+    for addition in additions:
+        group.append(addition)
+        size += addition.upload_info.size
+        if size > _XET_AT_ONCE and _uses_xet():
+            yield group
+            group, size = [], 0
+    yield group
+
+
+def _send(
+    client: HubClient,
+    repository: str,
+    additions: Sequence[CommitOperationAdd],
+    progress: UploadProgress,
+    max_workers: int,
+) -> None:
+    progress.current = additions[0].path_in_repo
+    patience = LONG + client.limits.interval
+    if _uses_xet():  # which does not say how far it is
+        patience += sum(op.upload_info.size for op in additions) / client.limits.bytes_per_second
+    try:
+        with client.translated(f"preparing to send {progress.current}"):
+            api = client.api()
+        call = partial(
+            api.preupload_lfs_files,
+            repository,
+            additions,
+            repo_type="dataset",
+            num_threads=max_workers,
+            free_memory=False,
+            gitignore_content="",  # a .gitignore in the repository leaves out nothing of a dataset
+        )
+        with _quiet:
+            _run(call, progress, patience)
+    except Exception as error:
+        of_content = isinstance(error, RuntimeError) and error.__cause__
+        if isinstance(of_content, HfHubHTTPError) and not is_transient(of_content.response.status_code):
+            # By the store behind the Hub; the address that it was sent to may also be too old.
+            raise DamagedInTransitError(
+                f"The Hub did not take {progress.current}, as what arrived was not what had been announced; see that "
+                "nobody is writing the dataset, and try again."
+            ) from None
+        with client.translated(f"sending {progress.current}"):
+            raise (of_content or error) from None
+
+
+def _run(call: Callable[[], None], progress: UploadProgress, patience: float) -> None:
+    """Make a call in a thread of its own, which is left behind when no file has been read for so many seconds."""
+    done: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            call()
+        except BaseException as error:
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+
+    progress.last_read = time.monotonic()
+    threading.Thread(target=run, name="minari-remote", daemon=True).start()
+    try:
+        while not wait([done], _TOLD_EVERY).done:
+            progress.report()
+            if time.monotonic() - progress.last_read > patience:
+                raise TimeoutError(f"nothing was sent for {patience:g} seconds")
+    except BaseException:
+        progress.is_stopped = True
+        raise
+    done.result()
+
+
+class _Quiet:
+    """Keeps the client from drawing bars and from warning of each attempt, while there are uploads of this library."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._uploads = 0
+        self._draws = False
+        logging.getLogger("huggingface_hub.utils._http").addFilter(self._filter)
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._uploads:  # a user who has asked for bars gets them
+                self._draws = constants.HF_HUB_DISABLE_PROGRESS_BARS is None and not are_progress_bars_disabled()
+                if self._draws:
+                    disable_progress_bars()
+            self._uploads += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._uploads -= 1
+            if self._draws and not self._uploads:
+                enable_progress_bars()
+
+    def _filter(self, record: logging.LogRecord) -> bool:
+        """Take out of a message what gives access to addresses; and what is said of an upload is for debugging."""
+        record.msg, record.args = without_credentials(record.getMessage()), ()
+        if self._uploads:
+            _log.debug("%s", record.msg)
+        return not self._uploads
+
+
+_quiet = _Quiet()

@@ -1,0 +1,188 @@
+"""Timeouts, the slowest pace of an answer, transient statuses, and what is tried again: one place for all remotes."""
+
+from __future__ import annotations
+
+import logging
+import random
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from minari.errors import DatasetCorruptError, RemoteError, RemoteUnreachableError
+
+
+__all__ = [
+    "ATTEMPTS",
+    "DamagedInTransitError",
+    "Limits",
+    "Pace",
+    "is_transient",
+    "retry_after",
+    "until_intact",
+    "with_retries",
+    "within",
+]
+
+T = TypeVar("T")
+
+#: Attempts at what a remote that is out of reach was asked.
+ATTEMPTS = 5
+#: Seconds after which a failure is final, even when fewer attempts have been made.
+PATIENCE = 20.0
+#: Seconds before the second attempt; each pause is up to twice the one before.
+FIRST_PAUSE = 0.2
+#: The longest pause that a remote may ask for, in seconds.
+LONGEST_WAIT = 60.0
+
+#: Attempts at content that arrives damaged.
+ATTEMPTS_AT_DAMAGED = 3
+
+#: The most redirects that are followed for one request.
+MOST_REDIRECTS = 10
+
+_TRANSIENT = frozenset({408, 425, 429})  # beside all from 500
+
+_log = logging.getLogger(__name__)
+
+
+class DamagedInTransitError(RemoteError):
+    """Content arrived at a remote as other bytes than those that were sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long an answer may take.
+
+    Attributes:
+        connect_timeout: in seconds.
+        read_timeout: between two pieces of an answer, in seconds.
+        bytes_per_second: the average that must arrive over each interval.
+        interval: in seconds.
+        clock: the source of the time.
+    """
+
+    connect_timeout: float = 5.0
+    read_timeout: float = 15.0
+    bytes_per_second: float = 1024.0
+    interval: float = 30.0
+    clock: Callable[[], float] = time.monotonic
+
+
+class Pace:
+    """The pace of one answer, from the moment this is made.
+
+    Args:
+        limits: how slow the answer may be.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._begun = limits.clock()
+        self._moved = 0
+
+    def moved(self, size: int) -> None:
+        """Count further bytes.
+
+        Raises:
+            TimeoutError: too few have arrived for too long.
+        """
+        self._moved += size
+        now, interval = self._limits.clock(), self._limits.interval
+        if now - self._begun < interval:
+            return
+        if self._moved < self._limits.bytes_per_second * (now - self._begun):
+            raise TimeoutError(f"fewer than {self._limits.bytes_per_second:,.0f} bytes a second for {interval:g} s")
+        self._begun, self._moved = now, 0
+
+
+def within(seconds: float, call: Callable[[], T]) -> T:
+    """Return the result of a call, unless it takes too long.
+
+    The call runs in a thread of its own, which is left behind when the time is over: there is no other way to
+    end a wait inside a client library.
+
+    Args:
+        seconds: the longest wait.
+        call: what may take too long.
+
+    Raises:
+        TimeoutError: the time is over.
+    """
+    answer: list[T] = []
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            answer.append(call())
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=run, name="minari-remote", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if failure:
+        try:
+            raise failure[0]
+        finally:
+            failure.clear()  # or the exception and this frame would keep each other alive
+    if not answer:
+        raise TimeoutError(f"no answer after {seconds:g} seconds")
+    return answer[0]
+
+
+def is_transient(status: int) -> bool:
+    """Return whether an HTTP status means that the same request may succeed later."""
+    return status in _TRANSIENT or status >= 500
+
+
+def retry_after(value: str | None) -> float | None:
+    """Return the seconds in a ``Retry-After`` header; None where it is absent or a date."""
+    return float(value) if value and re.fullmatch("[0-9]{1,9}", value) else None
+
+
+def with_retries(call: Callable[[], T]) -> T:
+    """Return the result of a call, which is repeated while the remote is out of reach.
+
+    Args:
+        call: safe to repeat.
+
+    Raises:
+        RemoteUnreachableError: the remote was out of reach each time.
+    """
+    begun = time.monotonic()
+    pause = FIRST_PAUSE
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return call()
+        except RemoteUnreachableError as error:
+            wanted = error.retry_after
+            if attempt == ATTEMPTS or time.monotonic() - begun > PATIENCE or (wanted or 0.0) > LONGEST_WAIT:
+                raise
+            _log.debug("attempt %d failed: %s", attempt, error)
+            # Differs between the many that were turned away at the same moment.
+            time.sleep(wanted if wanted is not None else pause * random.uniform(0.5, 1.0))
+            pause *= 2
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def until_intact(call: Callable[[], T]) -> T:
+    """Return the result of a call, which is repeated while content is damaged in transit.
+
+    Args:
+        call: safe to repeat; it raises one of the errors below when the content is not as expected.
+
+    Raises:
+        DatasetCorruptError: what was read was damaged each time.
+        DamagedInTransitError: what was sent was damaged each time.
+    """
+    for attempts_left in reversed(range(ATTEMPTS_AT_DAMAGED)):
+        try:
+            return call()
+        except (DatasetCorruptError, DamagedInTransitError) as error:
+            if not attempts_left:
+                raise
+            _log.info("%s Trying again.", error)
+    raise AssertionError("unreachable: the last attempt returns or raises")

@@ -1,0 +1,106 @@
+"""Counts of what a transfer has moved, reported to the observer of the moment."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Protocol
+
+from minari.progress import progress
+
+
+__all__ = ["Advance", "FileMeter", "Meter", "transfer_progress", "unreported"]
+
+
+class Advance(Protocol):
+    """Receives the progress of a transfer, from the thread that began it."""
+
+    def __call__(self, size: int, files: int = 0) -> None:
+        """Count ``size`` further bytes, and ``files`` files that are complete with these."""
+
+
+@contextmanager
+def transfer_progress(description: str, size: int, files: int) -> Iterator[Advance]:
+    """Report a transfer to the observer of the moment, as bytes and as files.
+
+    Args:
+        description: such as ``"downloading cartpole/random-v0"``.
+        size: in bytes.
+        files: number of files.
+    """
+    with ExitStack() as tasks:
+        moved = tasks.enter_context(progress(description, size, unit="bytes"))
+        finished = tasks.enter_context(progress(description, files, unit="files"))
+
+        def advance(size: int, files: int = 0) -> None:
+            if size:
+                moved(size)
+            if files:
+                finished(files)
+
+        yield advance
+
+
+def unreported(size: int, files: int = 0) -> None:
+    """Ignore progress that nobody wants."""
+
+
+class Meter:
+    """Adds up what several threads move, for the one thread that reports it.
+
+    Args:
+        advance: receives the sums, in :meth:`report`.
+    """
+
+    def __init__(self, advance: Advance) -> None:
+        self._advance = advance
+        self._lock = threading.Lock()
+        self._unreported = 0
+
+    def file(self, size: int) -> FileMeter:
+        """Return a counter for one file."""
+        return FileMeter(self, size)
+
+    def add(self, size: int) -> None:
+        """Count further bytes; from any thread."""
+        with self._lock:
+            self._unreported += size
+
+    def report(self) -> None:
+        """Report what has been added since the last time."""
+        with self._lock:
+            size, self._unreported = self._unreported, 0
+        if size:
+            self._advance(size)
+
+
+class FileMeter:
+    """Counts each byte of one file once, however often it has to be moved.
+
+    Args:
+        meter: of the transfer.
+        size: of the file, in bytes.
+    """
+
+    def __init__(self, meter: Meter, size: int) -> None:
+        self._meter, self._size = meter, size
+        self._lock = threading.Lock()
+        self._moved = self._reported = 0
+
+    def __call__(self, size: int) -> None:
+        """Count further bytes; from any thread."""
+        with self._lock:
+            self._moved = min(self._moved + size, self._size)
+            further = max(self._moved - self._reported, 0)
+            self._reported += further
+        self._meter.add(further)
+
+    def restart(self) -> None:
+        """Begin at the start of the file again."""
+        with self._lock:
+            self._moved = 0
+
+    def finish(self) -> None:
+        """Count the file as complete."""
+        self(self._size)

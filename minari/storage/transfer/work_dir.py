@@ -1,0 +1,105 @@
+"""Hidden work directories of operations that may be interrupted: one program at a time uses one, the next resumes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from minari._base.atomic import make_directory, make_parents, remove_empty
+from minari._base.locks import Lock, try_lock
+from minari.errors import DatasetBusyError
+from minari.progress import progress
+
+
+__all__ = ["LOCK_FILE_NAME", "work_dir"]
+
+#: Name of the file in a work directory that is locked as long as a program works there.
+LOCK_FILE_NAME = "lock"
+_PAUSE = 0.1  # seconds between two looks whether the other program has finished
+_PATIENCE = 600.0  # seconds in which it changes nothing, as when it computes checksums
+
+
+@contextmanager
+def work_dir(directory: Path, purpose: str) -> Iterator[Path]:
+    """Work alone in a hidden directory; another program that works there is waited for.
+
+    The directory is removed when the block succeeds. When it fails, or the process is killed, its content
+    stays for the next program, unless nothing was achieved.
+
+    Args:
+        directory: the directory, created if missing, with its parents.
+        purpose: shown to those who wait for it, such as ``"downloading x-v0"``.
+
+    Yields:
+        The directory.
+    """
+    created = make_parents(directory.parent)
+    try:
+        held = _locked(directory, purpose)
+        try:
+            yield directory
+        except BaseException:
+            if held.is_held and not _is_worth_keeping(directory):
+                shutil.rmtree(directory, ignore_errors=True)
+            raise
+        else:
+            if held.is_held:
+                shutil.rmtree(directory, ignore_errors=True)
+        finally:
+            held.release()
+    except BaseException:
+        remove_empty(created)
+        raise
+
+
+def _is_worth_keeping(directory: Path) -> bool:
+    return any(files for path, _, files in os.walk(directory) if Path(path) != directory)
+
+
+def _locked(directory: Path, purpose: str) -> Lock:
+    while True:
+        held = _opened(directory)
+        if held is None:
+            held = _waited_for(directory, purpose)
+        if held.is_at_its_path():
+            return held
+        held.release()  # the other program has finished, and removed the directory
+
+
+def _opened(directory: Path) -> Lock | None:
+    while True:  # as the directory, and empty ones around it, may be removed between any two lines
+        make_directory(directory)
+        try:
+            return try_lock(directory / LOCK_FILE_NAME)
+        except FileNotFoundError:
+            continue
+
+
+def _waited_for(directory: Path, purpose: str) -> Lock:
+    seen, since = _newest(directory), time.monotonic()
+    with progress(f"waiting for another program that is {purpose}", None, unit="looks") as advance:
+        while (held := _opened(directory)) is None:
+            time.sleep(_PAUSE)
+            advance(1)
+            if time.monotonic() - since > _PATIENCE:
+                if seen == (newest := _newest(directory)):
+                    raise DatasetBusyError(
+                        f"Another program that is {purpose} has changed nothing in {directory} for {_PATIENCE / 60:g} "
+                        f"minutes; see whether it hangs, end it, and try again."
+                    )
+                seen, since = newest, time.monotonic()
+    return held
+
+
+def _newest(directory: Path) -> tuple[int, int]:
+    """Return the number of files in a directory and the newest time, which change while a program writes there."""
+    times = [0]
+    for path, _, names in os.walk(directory):
+        for name in names:
+            with suppress(OSError):
+                times.append(os.lstat(os.path.join(path, name)).st_mtime_ns)  # noqa: PTH118
+    return len(times), max(times)
