@@ -1,7 +1,7 @@
 """Atomic writes, and durable files and directories.
 
-Files and directories are built under a name that begins with a dot, beside their destination. They are
-flushed once, when they appear there, and not after every change.
+Files and directories are built under a name that begins with a dot, beside their destination. Writes to them
+need not be durable: they are flushed once, when they appear there, and not after every change.
 """
 
 from __future__ import annotations
@@ -76,12 +76,12 @@ def remove_empty(folders: list[Path]) -> None:
 
 
 def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) -> None:
-    """Write a file so that a reader finds either the old content or the new one, even after a crash.
+    """Write a file so that readers find either the old or the new content, even after a crash.
 
     Args:
-        path: the file; where it is a link, the link is replaced, and what it leads to is left alone.
-        content: what it is to hold; text is written as UTF-8.
-        durable: outlast a power cut; not needed where whoever builds a dataset flushes all of it.
+        path: the file; a link is replaced, and its target is not changed.
+        content: the new content; text is written as UTF-8.
+        durable: True if the content must survive a power failure, False if it is flushed later.
 
     Raises:
         OSError: the file cannot be written; it is unchanged, and no other file is left behind.

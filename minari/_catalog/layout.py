@@ -298,7 +298,7 @@ def remove_directory(path: Path) -> None:
 
 
 def get_dataset_path(dataset_id: str | DatasetId | None = None, *, root: str | os.PathLike[str] | None = None) -> Path:
-    """The folder of a dataset or of a namespace, which need not exist; the root when none is given.
+    """Return the directory of a dataset or namespace, which need not exist; the root if none is given.
 
     The root itself is created if missing, so that it can be listed and written to.
 

@@ -334,7 +334,7 @@ class Recording:
                 self._remove_all_but_data()  # if killed after this, the recording is complete by itself
                 publish_directory(self.path.parent, destination)
             except BaseException:
-                with suppress(OSError, MinariError):  # it has become the dataset all the same, or the disk is full
+                with suppress(OSError, MinariError):  # it has become the dataset anyway, or the disk is full
                     write_atomically(file, before, durable=False)
                     self.write_state(state)
                 raise
@@ -382,7 +382,7 @@ def new_recording(
     root: PathLike | None = None,
     codec: EpisodeCodec | None = None,
 ) -> Recording:
-    """Begin a recording in the catalogue; ``codec`` is that which the episodes are encoded with, where there is one."""
+    """Start a recording in the catalog; ``codec`` is that of its episodes, if there is one already."""
     folder = get_datasets_root(root)
     env_name = re.sub(r"[^\w-]", "-", env_spec.id) if env_spec else "recording"
     name = f"{env_name[:100]}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{secrets.token_hex(2)}"
@@ -443,7 +443,7 @@ def list_recordings(root: PathLike | None = None) -> list[Recording]:
 
 
 def _storage_at(path: Path) -> MinariStorage:
-    """Open the data of a recording, which is flushed when it becomes a dataset, and not before."""
+    """Open the data of a recording, which is flushed only when it becomes a dataset."""
     storage = MinariStorage.read(path)
     storage.durable = False
     return storage

@@ -150,17 +150,17 @@ class DatasetMetadata:
 
     @property
     def episode_codec(self) -> EpisodeCodec:
-        """The codec of episodes with these spaces, made once; raises as :attr:`observation_space` does."""
+        """The codec of episodes with these spaces, created once; raises as :attr:`observation_space` does."""
         if not self._codecs:
             self._codecs.append(EpisodeCodec(self.observation_space, self.action_space))
         return self._codecs[0]
 
     def with_codec(self, codec: EpisodeCodec) -> DatasetMetadata:
-        """The same metadata, for which somebody has made the codec of the episodes already."""
+        """Return the same metadata with a codec of its episodes that exists already."""
         return self._with_known(DatasetMetadata(self._raw, self.source), [codec])
 
     def _with_known(self, new: DatasetMetadata, codecs: Iterable[EpisodeCodec]) -> DatasetMetadata:
-        """Other metadata, which need not decode again those spaces that are the same."""
+        """Return other metadata with those decoded spaces and codecs that are the same."""
         same = [key for key in SPACES if new._raw.get(key) == self._raw.get(key)]
         new._spaces.update((key, self._spaces[key]) for key in same if key in self._spaces)
         if len(same) == len(SPACES):
@@ -249,7 +249,7 @@ class DatasetMetadata:
                 )
             raw[key] = _stored_value(key, value)
         if "minari_version" in changes and any(has_uniform_bounds(raw[key]) for key in SPACES if key in raw):
-            raw["minari_version"] = UNIFORM_BOUNDS_VERSION  # whoever sets it need not know how spaces are described
+            raw["minari_version"] = UNIFORM_BOUNDS_VERSION  # callers need not know how spaces are described
         return self._with_known(DatasetMetadata(check_metadata(raw, self.source), self.source), self._codecs)
 
 

@@ -410,10 +410,10 @@ def create_storage(
     durable: bool = True,
     codec: EpisodeCodec | None = None,
 ) -> MinariStorage:
-    """Make an empty storage, as :meth:`MinariStorage.new` does.
+    """Create an empty storage, as :meth:`MinariStorage.new` does.
 
-    Without ``durable`` a change does not outlast a power cut; whoever builds the dataset flushes all of its files
-    before it appears. ``codec`` is that of episodes with these spaces, where there is one already.
+    Without ``durable``, changes need not survive a power failure: whoever builds the dataset flushes all of its files
+    before it appears. ``codec`` is the codec of episodes with these spaces, if there is one already.
     """
     path = as_data_path(data_path)
     storage_type = get_minari_storage(data_format)._for_place(path)

@@ -113,7 +113,7 @@ class ReplacingWriter(EpisodeWriter):
 
 
 class StorageCore(ABC):
-    """An open dataset with the hooks of a storage format; :class:`MinariStorage` is built on it.
+    """Base class of :class:`MinariStorage` with the hooks that differ between formats.
 
     A format has ``FORMAT`` and the hooks ``_read_columns``, ``_read_episode_metadata``, ``_writer`` and
     ``_count_episodes``; if it can compress, ``CODECS`` and ``FRAME_CODEC``. The others have defaults, which a
@@ -126,17 +126,17 @@ class StorageCore(ABC):
     CODECS: ClassVar[Codecs] = {}
     #: The default codec of frames.
     FRAME_CODEC: ClassVar[Codec | None] = None
-    #: True if a dataset may lie in a store that fsspec knows, and not only in a directory of this computer.
+    #: True if a dataset can be in any store that fsspec supports, and not only in a local directory.
     REMOTE: ClassVar[bool] = False
 
-    #: True if checksums of values lie in a hidden file, so that making them changes no file of the dataset.
+    #: True if checksums of values are in a hidden file, so that adding them changes no file of the dataset.
     HIDDEN_CHECKSUMS: ClassVar[bool] = False
 
-    #: True if a change outlasts a power cut as soon as it is made. Whoever builds a dataset out of sight sets this to
-    #: False, and flushes all of it once, when it appears.
+    #: True if every change survives a power failure. While a dataset is built in a hidden directory, this is False:
+    #: all of it is flushed once, when it appears.
     durable: bool = True
 
-    #: True if every read compares the values with the checksums that were made when they were written.
+    #: True if every read verifies the values with the checksums from when they were written.
     verify_checksums: bool = False
 
     def __init__(self, data_path: FilePath, metadata: DatasetMetadata) -> None:
@@ -145,24 +145,22 @@ class StorageCore(ABC):
         self.placed_id: str | None = None  # in a catalog, if it was opened by its id
         self._metadata_stamp = stamp_of(data_path)
         self.episode_codec = metadata.episode_codec
-        self._compression: Compression | None = None  # made when something is written
+        self._compression: Compression | None = None  # created by the first write
 
-    # What it is
+    # Properties
 
     @cached_property
     def image_leaves(self) -> list[Leaf]:
-        """The leaves of frames that JPEG can hold."""
+        """The leaves of frames that JPEG can represent."""
         return image_leaves(self.episode_codec.observations, self.episode_codec.actions)
 
     @cached_property
     def frame_leaves(self) -> list[Leaf]:
-        """The leaves that may be JPEG: those that the metadata declares, or, before it did, those that look like it."""
+        """The leaves that may be JPEG: those declared by the metadata, or, in old datasets, all that look like it."""
         if self._metadata_at_first.jpeg_encoding is not None:
             return self.image_leaves
         codecs = (self.episode_codec.observations, self.episode_codec.actions)
         return [leaf for codec in codecs for leaf in codec.leaves() if leaf.dtype == np.uint8 and leaf.shape]
-
-    # Properties
 
     @property
     def data_path(self) -> FilePath:
@@ -431,7 +429,7 @@ class StorageCore(ABC):
 
     @classmethod
     def _for_place(cls: type[Storage], path: FilePath) -> type[Storage]:
-        """Return the format itself, which refuses a place where it cannot keep a dataset."""
+        """Return the format, which rejects a location where it cannot store a dataset."""
         if is_remote(path) and not cls.REMOTE:
             raise DataPathError(
                 f"The format {cls.FORMAT!r} keeps a dataset in a directory of this computer, and {path} is none; use "

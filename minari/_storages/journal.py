@@ -77,7 +77,7 @@ class FileTransaction(io.RawIOBase):
 
     Args:
         path: an existing file; the journal is stored in the same directory.
-        durable: let the changes outlast a power cut.
+        durable: True if changes must survive a power failure.
 
     Raises:
         DatasetBusyError: another program has the file open for writing.
@@ -333,7 +333,7 @@ class Overlay:
         Args:
             file: the file, open for writing.
             path: path of the file, beside which the journal is.
-            durable: let the change outlast a power cut.
+            durable: True if the change must survive a power failure.
         """
         for offset, data in self.changes:
             file.seek(offset)

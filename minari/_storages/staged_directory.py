@@ -78,7 +78,7 @@ class StagedDirectory:
 
     Args:
         target: the directory of the data of a dataset.
-        durable: let the change outlast a power cut.
+        durable: True if the change must survive a power failure.
 
     Attributes:
         path: where files are staged; made by whoever stages the first.
@@ -288,7 +288,7 @@ def open_staged_directory(target: Path, *, durable: bool = True) -> Iterator[Sta
 
     Args:
         target: the directory of the data of a dataset.
-        durable: let the change outlast a power cut.
+        durable: True if the change must survive a power failure.
 
     Raises:
         DatasetBusyError: another program is writing to the dataset.

@@ -35,8 +35,8 @@ def append_buffers(
 ) -> None:
     """Append all episodes or none; see :meth:`StorageCore.update_episodes`."""
     with storage.writing(lock_timeout) as writer:
-        # The metadata is read only now, when nobody else can write.
-        session = _Session(storage, writer, storage.stored_metadata, describe)
+        metadata = storage.stored_metadata  # read only after locking out other writers
+        session = _Session(storage, writer, metadata, describe)
         for buffer in buffers:
             session.add(buffer)
         session.commit()
@@ -174,7 +174,7 @@ class _Session:
         self._reward_shape = storage.reward_shape
 
     def add(self, buffer: EpisodeBuffer | Mapping[str, Any]) -> None:
-        """Check an episode and write it; buffers may be filled again as soon as this returns."""
+        """Check and write an episode; buffers can be reused afterwards."""
         if isinstance(buffer, Mapping):
             buffer = EpisodeBuffer(**buffer)
         index = self._episodes if buffer.id is None else buffer.id

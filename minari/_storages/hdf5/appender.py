@@ -29,9 +29,9 @@ from minari.spaces import Column, EpisodeColumns, Path, object_column, path_name
 if TYPE_CHECKING:
     from minari._storages.hdf5 import plugins
 else:
-    plugins = LazyModule("minari._storages.hdf5.plugins")  # with h5py, which most datasets do without
+    plugins = LazyModule("minari._storages.hdf5.plugins")  # imports h5py, which most datasets do not need
 
-#: Path, kind and shape of a row of each leaf of an episode, and how it lies in chunks where it does.
+#: Path, kind and row shape of each leaf of an episode, and its chunks, if any.
 LeafKinds: TypeAlias = tuple[tuple[Path, Kind, tuple[int, ...], "Chunking | None"], ...]
 
 
@@ -304,8 +304,8 @@ def template_of(leaves: LeafKinds, attributes: AttributeKinds) -> EpisodeTemplat
     """Return the template for episodes with these leaves and attributes.
 
     Raises:
-        EpisodeError: HDF5 cannot hold such an episode.
-        MetadataError: HDF5 cannot hold an attribute.
+        EpisodeError: HDF5 cannot represent such an episode.
+        MetadataError: HDF5 cannot represent an attribute.
     """
     try:
         return episode_template(tuple([(spell(path), *kind) for path, *kind in leaves]), attributes)

@@ -244,7 +244,7 @@ class EpisodeIndex:
         return True
 
     def reread(self) -> None:
-        """Notice that the data file has grown or changed, where no change to it is being made.
+        """Detect changes of the data file while no change to it is pending.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -441,12 +441,12 @@ class EpisodeIndex:
     def remember(
         self, placed: Iterable[PlacedEpisodes], redescribed: Iterable[int], status: os.stat_result, total: int
     ) -> None:
-        """Take over what a writer has changed, and save it.
+        """Update the index with the changes of a writer, and save it.
 
         Args:
-            placed: the episodes that were written.
-            redescribed: those whose metadata is changed, and has no checksum any more.
-            status: of the data file now.
+            placed: the written episodes.
+            redescribed: the episodes with changed metadata, which has no checksums any more.
+            status: the new status of the data file.
             total: the number of episodes in the file.
         """
         with self.lock.current:
@@ -458,7 +458,7 @@ class EpisodeIndex:
             self.save(status)
 
     def confirm(self) -> None:
-        """Take the data file, which a writer has left as it was before, for the one that is described."""
+        """Accept the data file, which a writer has left unchanged, as the one that is described."""
         with self.lock.current, contextlib.suppress(OSError):
             status = self._data_file.stat()
             if self.stamp is not None and self.stamp[:2] == (status.st_size, status.st_mtime_ns):

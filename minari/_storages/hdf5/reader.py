@@ -59,7 +59,7 @@ from minari.spaces import Column, Path
 if TYPE_CHECKING:
     from minari._storages.hdf5 import process
 else:
-    process = LazyModule("minari._storages.hdf5.process")  # most files are read without another process
+    process = LazyModule("minari._storages.hdf5.process")  # for few files
 
 
 #: The positions of leaves with more chunks are not stored: looking them up takes relatively little time.
@@ -103,7 +103,7 @@ class _Object:
             ) from error
 
     def values(self, array: ArrayObject, path: Path) -> Column:
-        """Return the values of the array that this is, as those of a column at a path."""
+        """Return the values of an array as those of the column at a path."""
         return read_array(self.file.source, array, ascii_as_bytes=path[0] == _INFOS, map_chunks=map_in_batches)
 
     def members(self) -> dict[str, Link]:
@@ -113,7 +113,7 @@ class _Object:
 
 
 def check_not_in_use(superblock: Superblock, path: FilePath) -> None:
-    """Refuse a file that a program was writing in place when it died.
+    """Refuse a file that a program was writing in place when it was killed.
 
     Raises:
         DatasetCorruptError: the file has the mark of such a program.
@@ -244,7 +244,7 @@ class EpisodeFile:
         return self._main
 
     def _read(self, index: int | None, read: Callable[[], _T], through_hdf5: Callable[[], _T]) -> _T:
-        """Read here, or else through HDF5 in another process; turn all ways to fail at a damaged file into one."""
+        """Return the result of a read, or else of HDF5 in another process; convert all failures for damaged files."""
         try:
             try:
                 return read()
@@ -261,7 +261,7 @@ class EpisodeFile:
             ) from error
 
     def _check_settled(self) -> None:
-        """Refuse to read through HDF5, which knows nothing of a change that is committed and not in place."""
+        """Refuse to read through HDF5, which does not see changes that have not been applied."""
         if pending_change(self._path.parent, self._path.name) is not None:
             raise DatasetBusyError(
                 f"An interrupted change to {self._path} is committed and not in place; `minari clean`, or the next "
@@ -553,6 +553,9 @@ def _as_number(key: str, value: Any) -> int:
     if key == _TOTAL_STEPS and not 0 <= number < 2**63:
         raise ValueError(f"its {key} is {shortened(value)}")
     return number
+
+
+# Statistics were attributes of the rewards before 0.5.
 
 
 def _rewards_attributes(group: _Object) -> list[tuple[str, Any]]:

@@ -40,7 +40,7 @@ from minari._storages.hdf5.infos import with_own_types, without_own_types
 from minari._storages.hdf5.mapped_file import MappedFile
 from minari._storages.hdf5.names import DATA_FILE_NAME, spell
 from minari._storages.hdf5.reader import EpisodeFile
-from minari._storages.hdf5.writer import WriteContext, empty_file, open_writer
+from minari._storages.hdf5.writer import WriterContext, empty_file, open_writer
 from minari._storages.journal import JOURNAL_NAME, Overlay, has_journal, pending_change
 from minari._storages.metadata_file import stamp_of
 from minari.errors import ChecksumError, DatasetBusyError, DatasetCorruptError
@@ -50,8 +50,8 @@ from minari.spaces import Column, Columns, EpisodeColumns, Path, native, path_na
 if TYPE_CHECKING:
     from minari._storages.hdf5 import legacy, plugins
 else:
-    legacy = LazyModule("minari._storages.hdf5.legacy")  # few datasets are that old
-    plugins = LazyModule("minari._storages.hdf5.plugins")  # with h5py, which most datasets do without
+    legacy = LazyModule("minari._storages.hdf5.legacy")  # for few datasets
+    plugins = LazyModule("minari._storages.hdf5.plugins")  # imports h5py, which most datasets do not need
 
 
 _EPISODES_AT_A_TIME = 16  # read before the file is closed again
@@ -539,7 +539,7 @@ class HDF5Storage(MinariStorage):
     @contextmanager
     def _open_writer(self, *, replacing: bool) -> Iterator[EpisodeWriter]:
         with folder_lock(self.data_path):
-            context = WriteContext(
+            context = WriterContext(
                 self._file, self._index, self.total_episodes, self._known_paths, self._codec_for, self.durable
             )
             with open_writer(context, replacing=replacing) as writer:

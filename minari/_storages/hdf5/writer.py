@@ -39,20 +39,20 @@ from minari.spaces import EpisodeColumns, Path
 if TYPE_CHECKING:
     from minari._storages.hdf5 import h5py_io
 else:
-    h5py_io = LazyModule("minari._storages.hdf5.h5py_io")  # with h5py, which appending does without
+    h5py_io = LazyModule("minari._storages.hdf5.h5py_io")  # imports h5py, which appending does not need
 
 
 @dataclass(frozen=True, slots=True)
-class WriteContext:
-    """A dataset as a writer needs to know it, from when nobody else can write.
+class WriterContext:
+    """The dataset that a writer changes, as it is when nobody else can write any more.
 
     Attributes:
-        file: the data file; the metadata lies beside it.
+        file: the data file, beside the metadata.
         index: of the episodes in the file.
-        total_episodes: in the dataset.
-        known_paths: spelled name -> path, for the columns that the spaces have.
-        codec_for: the codec of a new column, by its path.
-        durable: outlast a power cut.
+        total_episodes: their number.
+        known_paths: the paths of the columns of the spaces, by their names in the file.
+        codec_for: returns the codec of a column.
+        durable: True if changes must survive a power failure.
     """
 
     file: FilePath
@@ -193,9 +193,16 @@ class HDF5Writer(EpisodeWriter):
 
     Episodes are written immediately. Operations that need the HDF5 library are deferred to the end, when it
     can open the file with the episodes in it.
+
+    Args:
+        context: the dataset.
+        target: the file.
+
+    Attributes:
+        redescribed: the episodes whose metadata was changed by the commit.
     """
 
-    def __init__(self, context: WriteContext, target: _Target) -> None:
+    def __init__(self, context: WriterContext, target: _Target) -> None:
         self._context, self._target = context, target
         self.redescribed: list[int] = []
         self._old_end = target.end
@@ -203,7 +210,7 @@ class HDF5Writer(EpisodeWriter):
         self._appended = self._committed = False
         self._replaced: dict[str, str] = {}
         self._changed: set[int] = set()
-        self._described: list[int] = []  # episodes whose metadata is changed
+        self._described: list[int] = []  # episodes with changed metadata
         self._through_hdf5: list[Callable[[h5py_io.File], None]] = []
         self._file: h5py_io.File | None = None
         self._placed: list[PlacedEpisodes] = []
@@ -325,7 +332,7 @@ class HDF5Writer(EpisodeWriter):
         if self._placed or self._through_hdf5:
             status = self._target.commit(texts)
             self._committed = True
-            if not has_journal(self._target.path.parent):  # all of it is in place
+            if not has_journal(self._target.path.parent):  # everything has been applied
                 with failures_logged(f"Keeping the index of {self._target.path}"):
                     self._context.index.remember(self._placed, self._described, status, metadata.total_episodes)
                 self.redescribed = self._described
@@ -354,12 +361,12 @@ def _headers(placed: Iterable[PlacedEpisodes]) -> list[int]:
 
 
 @contextmanager
-def open_writer(context: WriteContext, *, replacing: bool = False) -> Iterator[HDF5Writer]:
-    """Open a writer for a dataset, which is closed when the context ends.
+def open_writer(context: WriterContext, *, replacing: bool = False) -> Iterator[HDF5Writer]:
+    """Open the writer of a dataset, until the context ends.
 
     Args:
-        context: the dataset, which nobody else may be writing.
-        replacing: put what is written in the place of all that is there.
+        context: the dataset.
+        replacing: True if the new episodes replace all existing ones.
 
     Raises:
         DatasetBusyError: another program has the file open for writing.
@@ -377,7 +384,7 @@ def open_writer(context: WriteContext, *, replacing: bool = False) -> Iterator[H
         else:
             target = _NewFile(path, durable=durable)
         if context.total_episodes:
-            context.index.reread()  # another program may have changed the file, and what is kept about it
+            context.index.reread()  # another program may have changed the file
     except FileNotFoundError:
         raise DatasetCorruptError(
             f"The metadata speaks of {context.total_episodes} episodes, and the file {path} that should hold them is "

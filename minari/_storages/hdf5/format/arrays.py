@@ -106,7 +106,7 @@ def is_array(messages: Messages) -> bool:
 
 
 def decode_array(messages: Messages) -> ArrayObject:
-    """Return what the header of an array says.
+    """Return the array described by a header.
 
     Raises:
         ValueError: it is damaged.
@@ -345,13 +345,13 @@ def stored_column(source: Source, array: ArrayObject) -> StoredColumn | None:
 def read_array(
     source: Source, array: ArrayObject, *, ascii_as_bytes: bool = False, map_chunks: Map = one_by_one
 ) -> npt.NDArray[Any]:
-    """Return the values of an array: text as ``str``, byte strings as ``bytes``, anything else as it is stored.
+    """Return the values of an array: text as ``str``, byte strings as ``bytes``, anything else as stored.
 
     Args:
         source: the bytes of the file.
-        array: what its header says.
-        ascii_as_bytes: take texts that are marked as ASCII for byte strings.
-        map_chunks: decompresses several chunks at once, where it can.
+        array: the array described by its header.
+        ascii_as_bytes: True if texts marked as ASCII are byte strings.
+        map_chunks: calls a function for all chunks, possibly in several threads.
 
     Raises:
         ValueError: it is damaged.
@@ -372,14 +372,14 @@ def read_array(
 
 
 def _objects(values: list[Any]) -> npt.NDArray[Any]:
-    """Return the values as they are, in one dimension."""
+    """Return an object array of the values in one dimension."""
     array = np.empty(len(values), dtype=object)
     array[:] = values
     return array
 
 
 def _elements(source: Source, array: ArrayObject, map_chunks: Map) -> npt.NDArray[Any]:
-    """Return the elements as they lie in the file, together."""
+    """Return the concatenated elements as stored in the file."""
     dtype, shape, size = array.dtype, array.shape, array.nbytes
     if array.chunking is not None:
         return _chunked_elements(source, array, array.chunking, map_chunks)

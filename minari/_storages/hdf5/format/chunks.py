@@ -36,7 +36,7 @@ _B = TypeVar("_B")
 
 
 class Map(Protocol):
-    """Calls a function for many items, perhaps in several threads, each of which takes some at a time."""
+    """A function that calls another one for many items, possibly in several threads."""
 
     def __call__(self, function: Callable[[_A], _B], items: Iterable[_A], at_a_time: int) -> list[_B]:
         """Return the results in the order of the items."""
@@ -78,12 +78,12 @@ class StoredColumn:
 
 
 def compressed(column: npt.NDArray[Any], chunking: Chunking, map_chunks: Map = one_by_one) -> StoredColumn:
-    """Return a column in chunks that have gone through filters which are known.
+    """Return a column in chunks that have passed through filters which :func:`filters.is_known`.
 
     Args:
-        column: as it is.
-        chunking: how it is to lie in chunks.
-        map_chunks: compresses several at once, where it can.
+        column: the column.
+        chunking: the shape of its chunks, and their filters.
+        map_chunks: calls a function for all chunks, possibly in several threads.
     """
     shape, filters = chunking.shape, chunking.filters
 
@@ -100,11 +100,11 @@ def compressed(column: npt.NDArray[Any], chunking: Chunking, map_chunks: Map = o
 
 
 def decompressed(stored: StoredColumn, map_chunks: Map = one_by_one) -> npt.NDArray[Any]:
-    """Return the column, in memory of its own.
+    """Return the decompressed column in new memory.
 
     Args:
-        stored: as it is stored.
-        map_chunks: decompresses several at once, where it can.
+        stored: the column as stored.
+        map_chunks: calls a function for all chunks, possibly in several threads.
 
     Raises:
         ValueError: a chunk is damaged.
@@ -130,7 +130,7 @@ def fill_from_chunks(
         array: the array to fill.
         chunking: its chunks.
         placed: chunks, each with its first indices.
-        map_chunks: decompresses several at once, where it can.
+        map_chunks: calls a function for all chunks, possibly in several threads.
 
     Raises:
         ValueError: a chunk is damaged.

@@ -34,7 +34,7 @@ _BOOLEAN: Final = padded(b"FALSE\0") + padded(b"TRUE\0") + b"\0\1"
 
 
 class NoDatatype(ValueError):
-    """A dtype that HDF5 has no datatype for."""
+    """There is no HDF5 datatype for a dtype."""
 
 
 def encode_datatype(kind: Kind) -> bytes:
@@ -74,7 +74,7 @@ def _class(number: int, version: int = 1) -> int:
 
 
 def _compound(dtype: np.dtype[Any]) -> bytes:
-    """Return a structure, of version 3: only this one has arrays in it."""
+    """Return a structure in version 3, the only one with arrays in it."""
     width = _width(dtype.itemsize)
     members = b""
     for name, (part, offset, *_) in (dtype.fields or {}).items():

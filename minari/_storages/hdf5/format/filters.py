@@ -76,7 +76,7 @@ def chunk_shape(shape: Sequence[int], dtype: np.dtype[Any]) -> tuple[int, ...]:
 
 
 def gzip_chunking(shape: Sequence[int], dtype: np.dtype[Any], level: int = GZIP_LEVEL) -> Chunking:
-    """Return the chunks of an array that is compressed with gzip: what is wider than a byte is shuffled before."""
+    """Return the chunks of an array compressed with gzip; items wider than a byte are shuffled first."""
     shuffle: tuple[Filter, ...] = ((SHUFFLE, (dtype.itemsize,), ""),) if dtype.itemsize > 1 else ()
     return Chunking(chunk_shape(shape, dtype), (*shuffle, (DEFLATE, (level,), "")))
 
@@ -89,7 +89,7 @@ def is_known(filters: Sequence[Filter]) -> bool:
 
 
 def encoded(chunk: npt.NDArray[Any], filters: Sequence[Filter]) -> bytes:
-    """Return the bytes of a chunk as they are stored."""
+    """Return the stored bytes of a chunk."""
     data: Any = chunk
     for number, values, _ in filters:
         if number == SHUFFLE:

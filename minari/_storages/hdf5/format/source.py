@@ -15,11 +15,11 @@ _ALLOWANCE: Final = 2**20  # additional bytes, since small files are read in sma
 
 
 class NotUnderstood(ValueError):
-    """Something that is laid out in a way that only an HDF5 library knows."""
+    """A structure that only an HDF5 library supports."""
 
 
 class StoredElsewhere(ValueError):
-    """An array whose values lie in other files."""
+    """The values of an array are in other files."""
 
 
 class Source:

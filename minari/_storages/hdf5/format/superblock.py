@@ -69,7 +69,7 @@ class Superblock:
 
 
 def find_superblock(source: Source) -> Superblock:
-    """Return the superblock of a file that is only read, and let the addresses of the source count from it.
+    """Return the superblock of a read-only file, and set the origin of the addresses of the source.
 
     Args:
         source: the file.
@@ -103,10 +103,10 @@ def _has_checksum(start: bytes) -> bool:
 
 
 def read_superblock(start: bytes) -> Superblock:
-    """Return the superblock at the beginning of a file that is to be extended.
+    """Return the superblock at the beginning of a file to be extended.
 
     Args:
-        start: the first ``SUPERBLOCK_SIZE`` bytes of the file, or all where it is shorter.
+        start: the first ``SUPERBLOCK_SIZE`` bytes of the file, or all if it is shorter.
 
     Raises:
         ValueError: the file is not HDF5.

@@ -29,8 +29,8 @@ from minari._storages.hdf5.format.objects import (
 )
 
 
-#: Name, kind and shape of a row of each leaf of an episode, and how it lies in chunks where it does. A name has the
-#: groups that the leaf is in, joined by slashes.
+#: Name, kind and row shape of each leaf of an episode, and its chunks, if any. The name includes the groups of the
+#: leaf, joined by slashes.
 LeafKinds: TypeAlias = tuple[tuple[str, Kind, tuple[int, ...], "Chunking | None"], ...]
 #: Name, kind and shape of each attribute of an episode.
 AttributeKinds: TypeAlias = tuple[tuple[str, Kind, tuple[int, ...]], ...]
@@ -40,11 +40,11 @@ _Tree: TypeAlias = dict[str, "_Tree | int"]
 
 
 class NotWritable(ValueError):
-    """An episode that HDF5 cannot hold.
+    """HDF5 cannot represent an episode.
 
     Attributes:
-        leaf: the number of the leaf that is the reason, None where it is none of them.
-        attribute: the name of the attribute that is the reason, None where it is none of them.
+        leaf: the number of the leaf that is the reason, if one is.
+        attribute: the name of the attribute that is the reason, if one is.
     """
 
     def __init__(self, reason: str, *, leaf: int | None = None, attribute: str | None = None) -> None:
