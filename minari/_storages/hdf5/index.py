@@ -193,6 +193,9 @@ class EpisodeIndex:
     Args:
         data_file: the HDF5 file; the index is stored beside it.
         needed: leaves that every episode has; an index without them is not used.
+
+    Attributes:
+        lock: must be held while the index is used.
     """
 
     def __init__(self, data_file: FilePath, needed: Iterable[Path] = ()) -> None:

@@ -128,7 +128,7 @@ class HDF5Storage(MinariStorage):
 
     def _count_episodes(self) -> int:
         with self._index.lock.current:
-            self._refresh()
+            self._opened().close()
             if self._index.total is None or self._index.total != self._metadata.total_episodes:
                 self._index.total = self._at_one_moment(lambda file: self._episodes(file).count())
             return self._index.total
@@ -154,11 +154,6 @@ class HDF5Storage(MinariStorage):
     def _change(self) -> Overlay | None:
         """Return a change that a killed writer has committed but not applied; wait for a commit in progress."""
         return pending_change(self.data_path, DATA_FILE_NAME) if has_journal(self._place) else None
-
-    def _refresh(self) -> None:
-        """Notice that the file has grown or changed, by this program or another."""
-        with self._index.lock.current, self._opened():
-            pass
 
     def _episodes(self, file: DataFile) -> EpisodeFile:
         """Return the reader of the structures of the file; its results are cached while the file is the same."""
@@ -441,7 +436,7 @@ class HDF5Storage(MinariStorage):
 
     def _read_lengths(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         with self._index.lock.current:
-            self._refresh()
+            self._opened().close()
             lengths = self._index.lengths(indices)
         return super()._read_lengths(indices) if lengths is None else lengths
 
