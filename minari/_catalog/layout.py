@@ -297,7 +297,7 @@ def remove_directory(path: Path) -> None:
         shutil.rmtree(holder)
 
 
-def get_dataset_path(dataset_id: str | None = None, *, root: str | os.PathLike[str] | None = None) -> Path:
+def get_dataset_path(dataset_id: str | DatasetId | None = None, *, root: str | os.PathLike[str] | None = None) -> Path:
     """Return the directory of a dataset or namespace, which need not exist; the root if none is given.
 
     The root itself is created if missing, so that it can be listed and written to.
@@ -313,7 +313,10 @@ def get_dataset_path(dataset_id: str | None = None, *, root: str | os.PathLike[s
         DatasetIdError: the id is neither a valid id nor a valid namespace.
         StorageError: the root cannot be created.
     """
-    parts = () if dataset_id is None else parse_namespace(dataset_id)
+    if isinstance(dataset_id, DatasetId):
+        parts = dataset_id.parts
+    else:
+        parts = () if dataset_id is None else parse_namespace(dataset_id)
     folder = checked_root(root)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -335,7 +338,7 @@ def free_dataset_path(dataset_id: str, *, root: PathLike | None = None) -> Path:
         DatasetIdError: the id is malformed.
         DatasetExistsError: it already exists, or would be inside another dataset.
     """
-    path = get_dataset_path(str(DatasetId.parse(dataset_id)), root=root)
+    path = get_dataset_path(DatasetId.parse(dataset_id), root=root)
     with storage_errors(path, "made"):
         is_taken = path.exists() or restore_replaced(path)
     if is_taken:

@@ -46,9 +46,9 @@ from minari._model.compression import CompressionChoice
 from minari._model.dataset_id import DatasetId
 from minari._model.env_spec import parse_env_spec
 from minari._model.episode import same_values
-from minari._model.episode_codec import without_info
+from minari._model.episode_codec import EpisodeCodec, without_info
 from minari._model.format_version import FORMAT_VERSION
-from minari._storages.base import MinariStorage, PathLike
+from minari._storages.base import MinariStorage, PathLike, create_storage
 from minari._storages.write_session import append_stored
 from minari.errors import (
     ArgumentTypeError,
@@ -176,7 +176,7 @@ class Recording:
         """Write the state."""
         content = json.dumps({key: value for key, value in asdict(state).items() if value}, default=str)
         with storage_errors(self.path.parent):
-            write_atomically(self.path.parent / _STATE_NAME, content)
+            write_atomically(self.path.parent / _STATE_NAME, content, durable=False)
 
     @property
     def is_in_progress(self) -> bool:
@@ -267,7 +267,7 @@ class Recording:
         """Return the numbers of the episodes that the format of another storage cannot store, with the reasons."""
         refused: dict[int, MinariError] = {}
         with tempfile.TemporaryDirectory() as folder:
-            trial = MinariStorage.new(
+            trial = create_storage(
                 Path(folder) / "data",
                 storage.observation_space,
                 storage.action_space,
@@ -275,6 +275,7 @@ class Recording:
                 storage.FORMAT,
                 jpeg_encoding=storage.jpeg_encoding,
                 compression=storage.compression,
+                durable=False,
             )
             for row in self.rows:
                 try:
@@ -293,7 +294,7 @@ class Recording:
             shutil.rmtree(aside, ignore_errors=True)
             try:
                 raw = {key: value for key, value in storage.stored_metadata.raw.items() if key != _DISCARDED}
-                copy = MinariStorage.new(
+                copy = create_storage(
                     new,
                     storage.observation_space,
                     storage.action_space,
@@ -303,13 +304,14 @@ class Recording:
                     raw["data_format"],
                     jpeg_encoding=storage.jpeg_encoding,
                     compression=storage.compression,
+                    durable=False,
                 )
                 self.append_to(copy)
                 replace_directory(new, self.path, aside)
             finally:
                 shutil.rmtree(new, ignore_errors=True)
                 shutil.rmtree(aside, ignore_errors=True)
-        return replace(self, storage=MinariStorage.read(self.path))
+        return replace(self, storage=_storage_at(self.path))
 
     def publish(self, dataset_id: str, metadata: Mapping[str, Any]) -> Path:
         """Make it a dataset by moving it to its destination.
@@ -333,7 +335,7 @@ class Recording:
                 publish_directory(self.path.parent, destination)
             except BaseException:
                 with suppress(OSError, MinariError):  # it has become the dataset anyway, or the disk is full
-                    write_atomically(file, before)
+                    write_atomically(file, before, durable=False)
                     self.write_state(state)
                 raise
         _remove_folder_if_empty(self.path.parent.parent)
@@ -378,8 +380,9 @@ def new_recording(
     jpeg_encoding: bool,
     compression: CompressionChoice = None,
     root: PathLike | None = None,
+    codec: EpisodeCodec | None = None,
 ) -> Recording:
-    """Start a recording in the catalog."""
+    """Start a recording in the catalog; ``codec`` is that of its episodes, if there is one already."""
     folder = get_datasets_root(root)
     env_name = re.sub(r"[^\w-]", "-", env_spec.id) if env_spec else "recording"
     name = f"{env_name[:100]}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{secrets.token_hex(2)}"
@@ -389,7 +392,7 @@ def new_recording(
     try:
         with storage_errors(path, "made"):
             _make_recordings_folder(path.parent)
-            storage = MinariStorage.new(
+            storage = create_storage(
                 path / "data",
                 observation_space,
                 action_space,
@@ -397,6 +400,8 @@ def new_recording(
                 data_format,
                 jpeg_encoding=jpeg_encoding,
                 compression=compression,
+                durable=False,
+                codec=codec,
             )
     except BaseException:
         shutil.rmtree(path, ignore_errors=True)
@@ -429,12 +434,19 @@ def list_recordings(root: PathLike | None = None) -> list[Recording]:
     found = []
     for path in _data_paths(folder / RECORDINGS_DIRECTORY):
         try:
-            recording = Recording(path.parent.name, MinariStorage.read(path), folder)
+            recording = Recording(path.parent.name, _storage_at(path), folder)
             found.append((recording.modified, recording.name, recording))
         except (MinariError, OSError) as error:  # killed before its first episode, or just saved
             if isinstance(error.__cause__ or error, PermissionError):
                 _warn_of_closed(path)
     return [recording for _, _, recording in sorted(found, key=lambda item: item[:2])]
+
+
+def _storage_at(path: Path) -> MinariStorage:
+    """Open the data of a recording, which is flushed only when it becomes a dataset."""
+    storage = MinariStorage.read(path)
+    storage.durable = False
+    return storage
 
 
 def _data_paths(folder: Path) -> list[Path]:

@@ -90,6 +90,12 @@ class DatasetId:
         return cls(*parse_dataset_id(text))
 
     @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts of its path below the root of the datasets."""
+        name = f"{self.name}-v{self.version}"
+        return (name,) if self.namespace is None else (*self.namespace.split("/"), name)
+
+    @property
     def sort_key(self) -> tuple[str, str, int]:
         """Return the sort key of ids; no namespace counts as the empty one."""
         return self.namespace or "", self.name, self.version

@@ -61,10 +61,10 @@ def is_remote(path: object) -> bool:
     return not isinstance(path, (str, Path)) and hasattr(path, "fs")
 
 
-def put_file(path: Path, content: str | bytes) -> None:
-    """Write a small file atomically, and make its directory if need be."""
+def put_file(path: Path, content: str | bytes, *, durable: bool = True) -> None:
+    """Write a small file so that a reader finds either the old content or the new one; its directory is made."""
     if is_remote(path):
         path.write_bytes(content.encode() if isinstance(content, str) else content)
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content)
+        write_atomically(path, content, durable=durable)

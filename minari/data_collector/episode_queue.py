@@ -273,7 +273,7 @@ class PendingEpisodes:
     def _encoded(self, buffer: EpisodeBuffer) -> EpisodeColumns:
         index = self._written_episodes + self._ready_count
         episode = self._codec.encode(buffer)
-        metadata = self._describe(self._codec.decode(index, episode.columns))
+        metadata = self._describe(self._codec.fields(index, episode.columns))
         if not isinstance(metadata, Mapping):
             raise MetadataError(
                 f"The episode metadata callback returned {shortened(metadata)}, expected a dict; return one that is "
@@ -338,6 +338,7 @@ class PendingEpisodes:
             jpeg_encoding=self._medium.jpeg_encoding,
             compression=self._medium.compression,
             root=self._root,
+            codec=self._codec,
         )
         self._held = recording.hold()
         self._state = replace(self._state, pid=os.getpid(), ended=None)

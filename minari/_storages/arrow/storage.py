@@ -105,7 +105,7 @@ class ArrowStorage(MinariStorage):
 
     @contextmanager
     def _writer(self) -> Iterator[ArrowWriter]:
-        with open_staged_directory(self.data_path) as staged:
+        with open_staged_directory(self.data_path, durable=self.durable) as staged:
             self._reader.refresh()
             context = WriterContext(self._reader, self.total_episodes, self._size, self._codec_for, self._reader_of)
             yield ArrowWriter(context, staged)

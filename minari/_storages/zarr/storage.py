@@ -179,13 +179,13 @@ class ZarrStorage(MinariStorage):
         if is_remote(self.data_path):
             yield RemoteWriter(self._context())
             return
-        with open_staged_directory(self.data_path) as staged:
+        with open_staged_directory(self.data_path, durable=self.durable) as staged:
             yield ZarrWriter(self._context(), staged, rewriting=False)
 
     @contextmanager
     def _rewriter(self) -> Iterator[EpisodeWriter]:
         self._check_local()
-        with open_staged_directory(self.data_path) as staged:
+        with open_staged_directory(self.data_path, durable=self.durable) as staged:
             yield ZarrWriter(self._context(), staged, rewriting=True)
 
     def _check_local(self) -> None:
