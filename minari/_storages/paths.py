@@ -50,7 +50,7 @@ def as_data_path(path: PathLike) -> Path:
         ) from error
     except ValueError as error:
         raise DataPathError(
-            f"The data path {path} has a protocol that fsspec does not know ({error}); expected a folder, or an "
+            f"The data path {path} has a protocol that fsspec does not know ({error}); expected a directory, or an "
             f"address such as s3://bucket/data."
         ) from error
     return found  # type: ignore[no-any-return]

@@ -114,8 +114,8 @@ class HDF5Storage(MinariStorage):
         self._index = EpisodeIndex(self._file, [REWARDS, TERMINATIONS, TRUNCATIONS, *self._known_paths.values()])
 
     @classmethod
-    def _read_metadata_of_old_releases(cls, data_path: FilePath) -> dict[str, Any] | None:
-        """Return the metadata that releases before 0.5 kept in the HDF5 file; None where there is no file."""
+    def read_metadata_of_old_releases(cls, data_path: FilePath) -> dict[str, Any] | None:
+        """Return the metadata that releases before 0.5 stored in the HDF5 file; None if there is no file."""
         file = data_path / DATA_FILE_NAME
         return legacy.read_metadata(file) if file.exists() else None
 

@@ -172,7 +172,9 @@ class ZarrStorage(MinariStorage):
 
     def _context(self) -> WriterContext:
         open_reader = partial(self._reader, verify=True)  # damaged values must not get new checksums
-        return WriterContext(self.data_path, frozenset(self._leaves), self._codec_for, open_reader, self._size)
+        return WriterContext(
+            self.data_path, frozenset(self._leaves), self._codec_for, open_reader, self._size, self.durable
+        )
 
     @contextmanager
     def _writer(self) -> Iterator[EpisodeWriter]:
