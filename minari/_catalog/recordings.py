@@ -266,9 +266,9 @@ class Recording:
     def refused_by(self, storage: MinariStorage) -> dict[int, MinariError]:
         """Return the numbers of the episodes that the format of another storage cannot store, with the reasons."""
         refused: dict[int, MinariError] = {}
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as directory:
             trial = create_storage(
-                Path(folder) / "data",
+                Path(directory) / "data",
                 storage.observation_space,
                 storage.action_space,
                 None,
@@ -338,7 +338,7 @@ class Recording:
                     write_atomically(file, before, durable=False)
                     self.write_state(state)
                 raise
-        _remove_folder_if_empty(self.path.parent.parent)
+        _remove_if_empty(self.path.parent.parent)
         return destination / "data"
 
     def _remove_all_but_data(self) -> None:
@@ -360,7 +360,7 @@ class Recording:
     def discard(self) -> None:
         """Delete the recording."""
         remove_directory(self.path.parent)
-        _remove_folder_if_empty(self.path.parent.parent)
+        _remove_if_empty(self.path.parent.parent)
 
 
 def _without_infos(infos: Mapping[str, Any], index: int, episode: EpisodeColumns) -> EpisodeColumns:
@@ -383,15 +383,15 @@ def new_recording(
     codec: EpisodeCodec | None = None,
 ) -> Recording:
     """Start a recording in the catalog; ``codec`` is that of its episodes, if there is one already."""
-    folder = get_datasets_root(root)
+    directory = get_datasets_root(root)
     env_name = re.sub(r"[^\w-]", "-", env_spec.id) if env_spec else "recording"
     name = f"{env_name[:100]}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{secrets.token_hex(2)}"
-    path = folder / RECORDINGS_DIRECTORY / name
+    path = directory / RECORDINGS_DIRECTORY / name
     if path.parent.is_symlink():
-        raise UnsafePathError(f"{path.parent} is a link, expected a folder for recordings; remove it.")
+        raise UnsafePathError(f"{path.parent} is a link, expected a directory for recordings; remove it.")
     try:
         with storage_errors(path, "made"):
-            _make_recordings_folder(path.parent)
+            _make_recordings_directory(path.parent)
             storage = create_storage(
                 path / "data",
                 observation_space,
@@ -405,23 +405,23 @@ def new_recording(
             )
     except BaseException:
         shutil.rmtree(path, ignore_errors=True)
-        _remove_folder_if_empty(path.parent)
+        _remove_if_empty(path.parent)
         raise
-    return Recording(name, storage, folder)
+    return Recording(name, storage, directory)
 
 
-def _make_recordings_folder(folder: Path) -> None:
+def _make_recordings_directory(directory: Path) -> None:
     """Allow everyone who can write to the root to record: use the permissions of the root."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    directory.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError):
-        folder.mkdir()
+        directory.mkdir()
         with suppress(OSError):  # file systems without permissions
-            folder.chmod(stat.S_IMODE(folder.parent.stat().st_mode))
+            directory.chmod(stat.S_IMODE(directory.parent.stat().st_mode))
 
 
-def _remove_folder_if_empty(folder: Path) -> None:
+def _remove_if_empty(directory: Path) -> None:
     with suppress(OSError):  # it may contain other recordings
-        folder.rmdir()
+        directory.rmdir()
 
 
 def list_recordings(root: PathLike | None = None) -> list[Recording]:
@@ -430,11 +430,11 @@ def list_recordings(root: PathLike | None = None) -> list[Recording]:
     Warns:
         UserWarning: a directory cannot be read; it is omitted.
     """
-    folder = get_datasets_root(root)
+    directory = get_datasets_root(root)
     found = []
-    for path in _data_paths(folder / RECORDINGS_DIRECTORY):
+    for path in _data_paths(directory / RECORDINGS_DIRECTORY):
         try:
-            recording = Recording(path.parent.name, _storage_at(path), folder)
+            recording = Recording(path.parent.name, _storage_at(path), directory)
             found.append((recording.modified, recording.name, recording))
         except (MinariError, OSError) as error:  # killed before its first episode, or just saved
             if isinstance(error.__cause__ or error, PermissionError):
@@ -449,24 +449,24 @@ def _storage_at(path: Path) -> MinariStorage:
     return storage
 
 
-def _data_paths(folder: Path) -> list[Path]:
+def _data_paths(directory: Path) -> list[Path]:
     """Yield the data paths of the recordings in a directory; links are ignored."""
-    if folder.is_symlink():
+    if directory.is_symlink():
         return []
     try:
-        with os.scandir(folder) as entries:
+        with os.scandir(directory) as entries:
             names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except PermissionError:
-        _warn_of_closed(folder)
+        _warn_of_closed(directory)
         return []
     open_ones = []
     for name in names:
-        if os.access(folder / name, os.X_OK):
-            open_ones.append(folder / name / "data")
+        if os.access(directory / name, os.X_OK):
+            open_ones.append(directory / name / "data")
         else:
-            _warn_of_closed(folder / name)
+            _warn_of_closed(directory / name)
     return [path for path in open_ones if is_directory(path)]
 
 
@@ -483,9 +483,9 @@ def find_recording(name: str, root: PathLike | None = None) -> Recording:
     """
     if not isinstance(name, str):
         raise ArgumentTypeError(f"The name of a recording is {shortened(name)}, expected a string.")
-    folder = get_datasets_root(root) / RECORDINGS_DIRECTORY
-    if name == Path(name).name and is_directory(folder / name):
-        restore_replaced(folder / name / "data")
+    directory = get_datasets_root(root) / RECORDINGS_DIRECTORY
+    if name == Path(name).name and is_directory(directory / name):
+        restore_replaced(directory / name / "data")
     recordings = {recording.name: recording for recording in list_recordings(root)}
     if name not in recordings:
         known = f"expected one of {list(recordings)}" if recordings else "which has none"
