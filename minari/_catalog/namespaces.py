@@ -220,4 +220,4 @@ def namespace_metadata_text(metadata: dict[str, Any]) -> str:
     try:
         return json.dumps({key: json_value(value, key) for key, value in metadata.items()})
     except RecursionError:
-        raise MetadataError("The metadata of a namespace are nested too deeply; store them flatter.") from None
+        raise MetadataError("The metadata of a namespace is nested too deeply; flatten it.") from None

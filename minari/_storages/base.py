@@ -92,7 +92,7 @@ class MinariStorage(StorageCore):
             now = self.stored_metadata
             if (now.total_episodes, now.total_steps) == (told.total_episodes, told.total_steps):
                 raise DatasetCorruptError(
-                    f"The metadata of {self._data_path} speak of {problem}; the files do not belong together, so copy "
+                    f"The metadata of {self._data_path} claims {problem}; the files do not belong together, so copy "
                     f"or download the dataset again."
                 )
 
@@ -101,7 +101,7 @@ class MinariStorage(StorageCore):
         self._check_room(episodes)
         found = self._count_episodes() if episodes else 0
         if found != episodes:
-            return f"{episodes} episodes and the data hold {found}"
+            return f"{episodes} episodes and the data has {found}"
         if not episodes and steps:
             return f"no episodes and {steps} steps"
         if episodes and self.verify_checksums:
@@ -117,7 +117,7 @@ class MinariStorage(StorageCore):
         size = directory_size(self._data_path)
         if total > size:
             raise DatasetCorruptError(
-                f"The metadata of {self._data_path} speak of {total} episodes, which do not fit into the {size} bytes "
+                f"The metadata of {self._data_path} claims {total} episodes, which do not fit into the {size} bytes "
                 f"that are there; copy or download the dataset again."
             )
 

@@ -104,7 +104,7 @@ class ReplacingWriter(EpisodeWriter):
         self._writer.update_metadata(index, metadata)
 
     def finish(self) -> int:
-        """See :class:`EpisodeWriter`."""
+        """Commit the changes, see :class:`EpisodeWriter`."""
         return self._writer.finish()
 
     def commit(self, metadata: DatasetMetadata) -> None:
@@ -221,7 +221,7 @@ class StorageCore(ABC):
         self._metadata_stamp = (-1, -1, -1)
 
     def measured_size(self) -> float:
-        """The size in MB of the files as they are now."""
+        """Return the current size of the files in MB."""
         return round(directory_size(self._data_path) / 1e6, 1)
 
     @property
@@ -323,17 +323,17 @@ class StorageCore(ABC):
         return self._read_columns(indices)
 
     def episodes_without_checksums(self, indices: Iterable[int]) -> list[int]:
-        """Return those of the episodes whose values cannot be verified, since nobody made checksums of them."""
+        """Return those of the episodes that have no checksums, so that their values cannot be verified."""
         return self._episodes_without_checksums(indices)
 
     def add_missing_checksums(self) -> int:
-        """Make checksums of the values that have none, as they are now, without touching a value.
+        """Compute the missing checksums from the current values, without changing a value.
 
         Returns:
-            The number of episodes whose values have checksums now and had none before.
+            The number of episodes whose values have new checksums.
 
         Raises:
-            DatasetBusyError: another program is writing the dataset.
+            DatasetBusyError: another program is writing to the dataset.
         """
         return self._add_missing_checksums()
 
@@ -524,11 +524,11 @@ def compression_of(
 
 
 def read_metadata(data_path: FilePath) -> DatasetMetadata:
-    """The metadata of the dataset in a folder, after a change that a killed program has committed.
+    """Return the metadata of the dataset in a directory, including changes committed by a killed program.
 
     Raises:
-        DataPathError: the folder does not exist or holds no dataset.
-        DatasetCorruptError: the metadata are damaged.
+        DataPathError: the directory does not exist or holds no dataset.
+        DatasetCorruptError: the metadata is damaged.
     """
     raw, source = find_raw_metadata(data_path)
     return DatasetMetadata(with_measured_size(raw, data_path), source)

@@ -444,7 +444,7 @@ def has_journal(directory: Path | str) -> bool:
 
 
 def pending_change(directory: Path, data_file: str) -> Overlay | None:
-    """Return the change to the data file of a dataset that is committed and not in place, or None.
+    """Return the change to the data file of a dataset that is committed but not applied, or None.
 
     Waits for a writer that is applying it. Nothing is written.
 

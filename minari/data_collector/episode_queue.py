@@ -66,7 +66,7 @@ _OF_THE_SYSTEM: Final = (OSError, DatasetBusyError, DatasetNotFoundError, Memory
 
 @dataclass(frozen=True, slots=True)
 class Medium:
-    """What episodes are recorded for and how they are stored.
+    """The spaces, environment and storage options of a recording.
 
     Attributes:
         observation_space: space of the observations.
@@ -761,7 +761,7 @@ class PendingEpisodes:
         return self._recording is not None and self._recording.path.exists()
 
     def disown(self) -> None:
-        """In the child of a fork: the recording is the parent's, and so is the care for what is in memory."""
+        """Detach from the recording in a forked child; the parent remains responsible for it."""
         self._recording = self._held = None
         self._rows, self._discarded, self._written_steps = 0, [], 0
         self._is_scheduled, self._is_inherited = False, True
@@ -799,7 +799,7 @@ def _checked_medium(medium: Medium, recording: Recording) -> Medium:
         difference = difference_up_to_max_episode_steps(their_spec, medium.env_spec)
         if difference:
             raise CombineError(
-                f"The recording {recording.name} is of another environment: {difference}; go on with that one, or "
+                f"The recording {recording.name} is of another environment: {difference}; resume it with that one, or "
                 f"leave out resume."
             )
     theirs = Medium(
@@ -821,7 +821,7 @@ def _checked_medium(medium: Medium, recording: Recording) -> Medium:
         if ours != other:
             raise CombineError(
                 f"The {field.name} is {shortened(ours)}, expected {shortened(other)} as in the recording "
-                f"{recording.name}; go on with it as it began, or leave out resume."
+                f"{recording.name}; resume it with the same options, or leave out resume."
             )
     return theirs
 

@@ -159,7 +159,7 @@ def generate_dataset_metadata(
     description: str | None,
     requirements: Sequence[str] | None,
 ) -> dict[str, Any]:
-    """The metadata of a new dataset, in the argument order that older programs use."""
+    """Return the metadata of a new dataset, in the argument order of older programs."""
     description_of_dataset = DatasetDescription(
         eval_env=eval_env,
         algorithm_name=algorithm_name,
@@ -250,7 +250,7 @@ def create_dataset_from_buffers(
         >>> dataset[0].rewards
         array([1., 2.])
     """
-    DatasetId.parse(dataset_id)  # so that arguments in another order are noticed
+    DatasetId.parse(dataset_id)  # detects arguments in the wrong order
     if env is None and (observation_space is None or action_space is None):
         raise SpaceError("Without an env both observation_space and action_space are needed; give them.")
     episodes = as_episode_buffers(buffer)

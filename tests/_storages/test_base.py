@@ -183,7 +183,7 @@ def test_data_and_metadata_that_disagree(storage: MinariStorage) -> None:
     file = storage.data_path / METADATA_FILE_NAME
     metadata = json.loads(file.read_text())
     file.write_text(json.dumps({**metadata, "total_episodes": 5}))
-    with pytest.raises(DatasetCorruptError, match="speak of 5 episodes and the data hold 3"):
+    with pytest.raises(DatasetCorruptError, match="claims 5 episodes and the data has 3"):
         MinariStorage.read(storage.data_path)
 
 

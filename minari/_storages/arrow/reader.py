@@ -77,7 +77,7 @@ class EpisodeReader:
             self._state, self._known_steps = state, {}
 
     def check_total(self, total: int) -> None:
-        """Check that there is a directory for each episode that the metadata speaks of.
+        """Check that there is a directory for each episode of the metadata.
 
         Raises:
             DatasetCorruptError: one is missing.

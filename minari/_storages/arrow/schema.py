@@ -83,7 +83,7 @@ class TableLayout:
     # Columns into a table
 
     def encode(self, episode: EpisodeColumns, like: Schema = None) -> Table:
-        """Make the table of an episode.
+        """Return the table of an episode.
 
         Args:
             episode: the episode.

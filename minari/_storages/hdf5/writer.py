@@ -241,12 +241,12 @@ class HDF5Writer(EpisodeWriter):
     def finish(self) -> int:
         self._finish()
         size = self._target.end
-        if not isinstance(self._target, _ReplacementFile):  # which takes the place of these
+        if not isinstance(self._target, _ReplacementFile):  # replaces these
             size += sum(linked.stat().st_size for linked in self._target.path.parent.glob("additional_data_*.hdf5"))
         return size
 
     def _finish(self) -> None:
-        """Do everything but to make it visible."""
+        """Do everything except making it visible."""
         unlinked: list[PlacedEpisodes] = []
         if self._appended:
             superblock = self._superblock()

@@ -85,7 +85,7 @@ class Remainder:
 
 
 def arrays_of_remainder(columns: Sequence[StoredColumn]) -> list[tuple[StoredColumn, str]]:
-    """Return the arrays of some columns that do not have one row a step, each with its column."""
+    """Return the arrays of some columns that do not have one row per step, each with its column."""
     return [(column, array) for column in columns for array in column.arrays if not array.startswith("data/")]
 
 

@@ -41,7 +41,7 @@ KINDS: Final = {
     "rows": ("ragged/{}",),  # any number of rows in an episode
     "text": ("ragged/{}/lengths", "ragged/{}/bytes"),  # any number of texts
     "bytes": ("ragged/{}/lengths", "ragged/{}/bytes"),  # any number of byte strings
-    "value": ("meta/episodes/{}",),  # one number an episode, of its metadata
+    "value": ("meta/episodes/{}",),  # one number per episode, of its metadata
     "json": ("meta/json/{}",),  # the rest of its metadata, in one text
 }
 #: Kinds whose arrays have any number of rows for an episode, with the ends of the episodes beside them.

@@ -98,7 +98,7 @@ class ZarrStorage(MinariStorage):
         """Check that there are as many steps as the metadata says, with values as large as the spaces say."""
         if reader.ends[-1] != self.total_steps:
             raise DatasetCorruptError(
-                f"The metadata of {self.data_path} speak of {self.total_steps} steps and the episodes of "
+                f"The metadata of {self.data_path} claims {self.total_steps} steps and the episodes of "
                 f"{self._store_path} have {reader.ends[-1]}; the two do not belong together, so copy or "
                 f"download the dataset again."
             )
