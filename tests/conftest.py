@@ -28,6 +28,9 @@ from support.toys import ToyEnv
 # Else the workers, and each program that a test starts, would compile everything that they import.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+# Read when huggingface_hub is loaded; the Hub of the tests does not speak that protocol.
+os.environ["HF_HUB_DISABLE_XET"] = "1"
+
 # Examples write files, and the time that takes says nothing about the library.
 settings.register_profile("quick", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", parent=settings.get_profile("quick"), max_examples=500)

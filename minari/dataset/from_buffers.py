@@ -21,7 +21,7 @@ from minari._model.episode_codec import EpisodeCodec
 from minari._model.format_version import FORMAT_VERSION
 from minari._model.metadata import json_value
 from minari._model.space_check import OutsideValues
-from minari._storages.base import MinariStorage, PathLike
+from minari._storages.base import PathLike, create_storage
 from minari._storages.core import checked_compression
 from minari._storages.registry import get_minari_storage
 from minari.dataset.minari_dataset import MinariDataset
@@ -281,7 +281,7 @@ def create_dataset_from_buffers(
         requirements,
     )
     with new_dataset(dataset_id, root) as data_path:
-        storage = MinariStorage.new(
+        storage = create_storage(
             data_path,
             observation_space,
             action_space,
@@ -289,6 +289,7 @@ def create_dataset_from_buffers(
             data_format or "hdf5",
             jpeg_encoding=jpeg_encoding,
             compression=compression,
+            durable=False,
         )
         storage.update_metadata({**metadata, **(extra_metadata or {})})
         outside = OutsideValues(observation_space, action_space)

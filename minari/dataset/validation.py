@@ -189,14 +189,14 @@ def find_data_path(dataset: PathLike, root: PathLike | None = None) -> FilePath:
         raise ArgumentTypeError(
             f"dataset is {shortened(dataset)}, expected the id of a local dataset or the path of its directory."
         )
-    folder = FilePath(dataset).expanduser()
-    if os.fspath(dataset) and folder.is_dir():
-        return folder / "data" if (folder / "data").is_dir() else folder
-    if os.fspath(dataset) and folder.is_file():
-        raise DataPathError(f"{folder} is a file; give the directory of a dataset, or the id of a local one.")
-    if not isinstance(dataset, str) or folder.is_absolute() or dataset.startswith((".", "~")):
+    directory = FilePath(dataset).expanduser()
+    if os.fspath(dataset) and directory.is_dir():
+        return directory / "data" if (directory / "data").is_dir() else directory
+    if os.fspath(dataset) and directory.is_file():
+        raise DataPathError(f"{directory} is a file; give the directory of a dataset, or the id of a local one.")
+    if not isinstance(dataset, str) or directory.is_absolute() or dataset.startswith((".", "~")):
         raise DataPathError(
-            f"There is no directory {folder}; give the directory of a dataset, or the id of a local one."
+            f"There is no directory {directory}; give the directory of a dataset, or the id of a local one."
         )
     path = get_dataset_path(str(DatasetId.parse(dataset)), root=root)
     raise DatasetNotFoundError(

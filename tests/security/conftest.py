@@ -17,7 +17,6 @@ from support.servers.hostile import HostileServer, hostile_server
 
 # The login of whoever runs the tests stays out of them; the client looks for it where this says when it is loaded.
 os.environ["HF_HOME"] = str(Path(tempfile.gettempdir()) / "minari-tests-without-a-login")
-os.environ["HF_HUB_DISABLE_XET"] = "1"  # which the Hub of the tests does not speak
 
 PACKAGES = {"web": None, "hub": "huggingface_hub", "gcs": "google.cloud.storage", "s3": "s3fs"}
 

@@ -207,6 +207,13 @@ class TestRedirectsOfTheClientOfTheHub:
         assert "secret" not in str(caught.value)
         assert len(server.asked) == 1
 
+    def test_to_somebody(self, server: HostileServer, create: Callable[[], object]) -> None:
+        there = server.url.replace("//", "//ann:secret@")
+        server.answering = lambda asked: iter([head(302, length=0, Location=f"{there}/there")])
+        with pytest.raises(RemoteError, match="not followed"):
+            create()
+        assert len(server.asked) == 1
+
 
 class TestCompression:
     @pytest.mark.parametrize("kind", ["web", "hub"])

@@ -47,6 +47,7 @@ class WriterContext:
         codec_for: returns the codec of a new column.
         open_reader: returns a reader of the store as it is now, which verifies checksums.
         size: of the store.
+        durable: True if changes must survive a power failure.
     """
 
     data_path: FilePath
@@ -54,6 +55,7 @@ class WriterContext:
     codec_for: Callable[[Path], Codec | None]
     open_reader: Callable[[], StoreReader]
     size: SizeCache
+    durable: bool
 
     @property
     def store_path(self) -> FilePath:

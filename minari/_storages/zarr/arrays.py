@@ -2,7 +2,7 @@
 
 Every array is flat, with time first, and lies in shards of many chunks. A shard is its chunks one
 after the other, then an index with the place of each, and the checksum of that. Shards are put
-together here and not by zarr-python, through which writing takes two to three times as long.
+together here and not by zarr-python, with which writing takes up to twice the time.
 
 The checksum of a ``zarr.json`` is one of the attributes, which other programs ignore. It covers what
 Zarr says of an array or a group, and the attributes that are Minari's; attributes that others add make

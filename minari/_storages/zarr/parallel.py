@@ -219,7 +219,7 @@ def write_in_parts(
     Raises:
         DatasetBusyError: another program is writing to the dataset.
     """
-    with open_staged_directory(context.data_path) as staged:
+    with open_staged_directory(context.data_path, durable=context.durable) as staged:
         appender = context.appender(put_into(staged.path / STORE_NAME), is_fixed=True)
         appender.plan(like)
         (staged.path / _REMAINDERS).mkdir(parents=True)

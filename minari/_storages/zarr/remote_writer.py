@@ -81,5 +81,5 @@ def refusal(path: Path) -> MetadataError:
     """Return the error about a change that cannot be atomic in a remote store."""
     return MetadataError(
         f"{path} is a remote store, to which episodes can be appended, and where nothing that is there can be changed "
-        f"all at once; copy the dataset to a folder, change it there, and copy it back."
+        f"all at once; copy the dataset to a local directory, change it there, and copy it back."
     )

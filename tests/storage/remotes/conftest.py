@@ -163,7 +163,6 @@ def arrival(tmp_path: Path) -> Path:
 # The Hub.
 # The login of whoever runs the tests stays out of them; the client looks for it where this says when it is loaded.
 os.environ["HF_HOME"] = str(Path(tempfile.gettempdir()) / "minari-tests-without-a-login")
-os.environ["HF_HUB_DISABLE_XET"] = "1"  # which the Hub of the tests does not speak
 
 HUB_TOKEN = "hf_WritesForAnnOfTheLab"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -195,6 +196,23 @@ def test_a_file_that_is_gone_when_it_is_sent(
         remote.upload_dataset("n/x-v0")
 
 
+def test_a_dataset_that_changes_while_it_is_sent(
+    hub: HubServer, datasets_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_dataset(datasets_root, "n/x-v0")
+    original = hub.note
+
+    def note(method: str, path: str) -> None:
+        if "/verify" in path:
+            (folder / "data/more.txt").write_text("more")
+        original(method, path)
+
+    monkeypatch.setattr(hub, "note", note)
+    with pytest.raises(DatasetBusyError):
+        get_cloud_storage("hf://lab").upload_dataset("n/x-v0")
+    assert get_cloud_storage("hf://lab").list_datasets() == []
+
+
 @pytest.mark.usefixtures("short_pauses")
 @pytest.mark.parametrize("part", ["repos/create", "preupload", "lfs/objects", "validate-yaml", "/commit/"])
 def test_a_hub_that_falls_silent(
@@ -301,6 +319,31 @@ def test_an_upload_that_is_killed_goes_on(hub: HubServer, datasets_root: Path, t
     assert sum(hub.received[digest] for digest in digests) <= 9 * 100_000  # one may have been on its way
     remote.download_dataset("n/x-v0", tmp_path)
     assert tree(tmp_path / "n/x-v0") == tree(folder)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="programs cannot be interrupted there as elsewhere")
+def test_an_interrupted_upload_ends_at_once(hub: HubServer, datasets_root: Path) -> None:
+    """Files that wait for their turn are not sent any more, although the threads of the client outlive the call."""
+    write_dataset(
+        datasets_root, "n/x-v0", files={f"data/{number}.hdf5": content(1000, number) for number in range(200)}
+    )
+    hub.delay, hub.delayed = 0.2, "/upload/"
+    program = """
+        from minari.storage.remotes import get_cloud_storage
+        get_cloud_storage("hf://lab", max_workers=2).upload_dataset("n/x-v0")
+    """
+    process = start(program)
+    try:
+        while sum(path.startswith("/upload/") for _, path in hub.requests) < 3:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=8)
+    finally:
+        process.kill()
+        process.communicate()
+    assert len(hub.received) < 20
+    assert "lab/n" not in hub.repositories.by_name or len(hub.repositories.by_name["lab/n"].commits) == 1
 
 
 def test_one_that_came_meanwhile(hub: HubServer, datasets_root: Path) -> None:

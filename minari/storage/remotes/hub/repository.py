@@ -1,4 +1,4 @@
-"""Reads dataset repositories of the Hub: which there are, their files, and the metadata of the datasets in them."""
+"""Dataset repositories of the Hub: searching for them, and reading their files and the metadata of their datasets."""
 
 from __future__ import annotations
 

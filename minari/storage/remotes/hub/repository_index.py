@@ -1,4 +1,4 @@
-"""What a repository of the Hub keeps beside its datasets: registers, the index and the cards, made of what lies in it.
+"""Files of a repository of the Hub beside its datasets: registers, the index and the cards, made from its content.
 
 ``namespace_metadata.json`` at the root of a repository names all datasets and namespaces in it, under the keys
 ``datasets`` and ``namespaces``, which other programs read to list them; its other keys are the user's.
@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 
 def datasets_in(repository: str, files: Iterable[str]) -> list[str]:
-    """The ids of the datasets that are complete, from the names of the files.
+    """Return the ids of the complete datasets, from the names of the files.
 
     >>> datasets_in("door", ["human-v2/data/metadata.json", "human-v2/data/main_data.hdf5", "cloned-v0/data/x"])
     ['door/human-v2']
@@ -51,7 +51,7 @@ def datasets_in(repository: str, files: Iterable[str]) -> list[str]:
 
 
 def namespaces_in(repository: str, files: Iterable[str]) -> list[str]:
-    """The namespaces that have metadata, from the names of the files.
+    """Return the namespaces that have metadata, from the names of the files.
 
     A dataset without a namespace is a repository of its own, and no namespace, although it has the file too.
 
@@ -71,7 +71,7 @@ def _directories_of(repository: str, files: Iterable[str], name: str) -> Iterabl
 
 
 def registered(content: bytes, repository: str, files: Iterable[str]) -> bytes:
-    """The metadata of the outermost namespace with its registers brought up to date.
+    """Return the metadata of the outermost namespace with updated registers.
 
     >>> registered(b'{"description": "mine"}', "door", ["namespace_metadata.json", "human-v2/data/metadata.json"])
     b'{"description": "mine", "datasets": ["door/human-v2"]}'
@@ -94,7 +94,7 @@ def registered(content: bytes, repository: str, files: Iterable[str]) -> bytes:
 
 
 def without_registers(content: bytes, repository: str) -> bytes:
-    """The metadata of the outermost namespace as the user wrote them; the same bytes where nothing is to be left out.
+    """Return the metadata of the outermost namespace as the user wrote it; the same bytes if nothing is left out.
 
     Raises:
         RemoteError: the content is no object of JSON.
@@ -127,12 +127,12 @@ def _dumped(value: Mapping[str, Any]) -> bytes:
 
 
 def is_own_card(content: bytes) -> bool:
-    """Whether a card was made here, so that it may be made anew."""
+    """Return whether a card was made by this library, so that it may be rewritten."""
     return CARD_MARKER.encode() in content
 
 
 def repository_card_of(repository: str, entries: Mapping[str, bytes]) -> bytes:
-    """The card of a repository.
+    """Return the card of a repository.
 
     Args:
         repository: its owner and its name, joined by ``/``.
