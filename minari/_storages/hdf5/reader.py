@@ -264,7 +264,7 @@ class EpisodeFile:
         """Refuse to read through HDF5, which does not see changes that have not been applied."""
         if pending_change(self._path.parent, self._path.name) is not None:
             raise DatasetBusyError(
-                f"An interrupted change to {self._path} is committed and not in place; `minari clean`, or the next "
+                f"An interrupted change to {self._path} is committed but not applied; `minari clean`, or the next "
                 f"program that writes to the dataset, completes it."
             )
 
