@@ -163,7 +163,7 @@ class Page:
         return self.as_shown(done.stdout)
 
     def as_run(self, source: str) -> str:
-        """What a reader types, with the shared folder of this run."""
+        """Return what a reader types, with the shared directory of this run."""
         return source.replace(SHOWN_SHARE, self.share)
 
     def as_shown(self, output: str) -> str:
@@ -243,7 +243,7 @@ def ids_made_on(path: Path) -> set[str]:
 
 
 def test_no_two_pages_make_the_same_dataset() -> None:
-    """Which would be seen when they run, unless several processes share the pages."""
+    """Pages share a catalog, so this would only be seen if they run in one process."""
     pages: dict[str, list[str]] = {}
     for path in PAGES:
         for dataset_id in ids_made_on(path):

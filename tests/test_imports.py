@@ -1,4 +1,4 @@
-"""What is not loaded by those who do not need it: nobody waits for a library for nothing."""
+"""Libraries are loaded only by programs that need them."""
 
 from __future__ import annotations
 

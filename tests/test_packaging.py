@@ -1,4 +1,4 @@
-"""What the wheel and the source archive hold, and what the project says of itself."""
+"""The content of the wheel and the source archive, and the metadata of the project."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What listing looks at: each folder once, each metadata file once, and nothing else."""
+"""Listing opens each directory and each metadata file once, and nothing else."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ print(json.dumps([list(listed), opened]))
 
 
 def watched(call: str) -> tuple[list[str], Counter[tuple[str, str]]]:
-    """What a call gives, and what it opens how often."""
+    """The result of a call, and the number of times each path was opened."""
     listed, opened = json.loads(run(WATCHED.format(call=call)))
     return listed, Counter((event, Path(path).as_posix()) for event, path in opened)
 

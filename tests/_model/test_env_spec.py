@@ -67,7 +67,7 @@ def module(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
 
 @pytest.fixture(autouse=True)
 def registry() -> Iterator[None]:
-    """What a test registers is gone after it."""
+    """Remove registrations made by a test."""
     before = dict(gym.registry)
     yield
     gym.registry.clear()
@@ -75,7 +75,7 @@ def registry() -> Iterator[None]:
 
 
 def written(env: Any) -> dict[str, Any]:
-    """What is stored for an environment, without any warning."""
+    """Return the stored spec of an environment, without any warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         text = env_spec_to_json(env)

@@ -201,7 +201,7 @@ class TestWhoReadsMeanwhile:
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="the child processes are forks")
     @pytest.mark.parametrize("data_format", LASTING)
     def test_another_process_repacks_all_the_time(self, data_format: str, tmp_path: Path) -> None:
-        """Whatever moment a reader comes at, it finds all episodes."""
+        """A reader finds all episodes at any moment."""
         storage = store(tmp_path / "data", data_format)
         choices = [*installed_codecs(data_format), "none"][-2:]
         child = os.fork()
@@ -406,6 +406,6 @@ def _size(storage: MinariStorage) -> int:
 
 
 def _visible(folder: Path) -> dict[str, bytes | None]:
-    """What is in a folder, without hidden files."""
+    """Return the content of a directory, without hidden files."""
     found = listing(folder)
     return {name: content for name, content in found.items() if not any(p.startswith(".") for p in name.split("/"))}

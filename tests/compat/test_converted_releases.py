@@ -1,4 +1,4 @@
-"""What official releases wrote, converted to every format and repacked: every value, and all metadata."""
+"""Datasets of official releases, converted to every format and repacked: every value, and all metadata."""
 
 from __future__ import annotations
 

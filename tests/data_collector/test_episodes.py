@@ -1,4 +1,4 @@
-"""Where episodes begin and end, which seeds and options they keep, and what becomes of the collector."""
+"""Beginning and end of episodes, their seeds and options, and the state of the collector."""
 
 from __future__ import annotations
 

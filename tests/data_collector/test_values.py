@@ -1,4 +1,4 @@
-"""What the collector keeps is what the environment returned, and what it returns is untouched."""
+"""The collector records what the environment returned, and returns it unchanged."""
 
 from __future__ import annotations
 

@@ -181,7 +181,7 @@ def test_another_root(tmp_path: Path) -> None:
 
 
 def test_datasets_of_the_same_id_in_different_roots(tmp_path: Path) -> None:
-    """Which dataset an id means depends on the root; both count."""
+    """The root determines the dataset of an id; both count."""
     one = create("test/one-v0", (2,))
     collector = DataCollector(gym.make("CartPole-v1"), root=tmp_path)
     play(collector, seed=1)

@@ -224,7 +224,7 @@ class TestFailures:
     def test_a_source_that_fails_on_the_way(
         self, data_format: str, datasets_root: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """What was copied before the failure goes, whatever failed."""
+        """Data copied before a failure is removed."""
         original = make_rich("toy/rich-v0", "memory")
         require_format(data_format)
         before = listing(datasets_root)
@@ -333,6 +333,6 @@ def _chunks(dataset: Any) -> list[tuple[Any, ...]]:
 
 
 def _visible(folder: Path) -> dict[str, bytes | None]:
-    """What is in a folder, without hidden files, which readers may make and take away."""
+    """Return the content of a directory, without hidden files, which readers may create and delete."""
     found = listing(folder)
     return {name: content for name, content in found.items() if not any(p.startswith(".") for p in name.split("/"))}

@@ -156,7 +156,7 @@ class Server:
             shutil.rmtree(self._slot(child), ignore_errors=True)
 
     def _messages(self, child: int, reading: int) -> Iterator[dict[str, Any]]:
-        """What a child says, and how it ended."""
+        """Return the output of a child and how it ended."""
         rest = b""
         hung = False
         with os.fdopen(reading, "rb", buffering=0) as pipe:

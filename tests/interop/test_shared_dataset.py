@@ -14,7 +14,7 @@ from support.values import assert_identical
 
 
 def test_taking_turns(reference: Any) -> None:
-    """Whatever we keep beside the data about where it lies must never outlive a change by the other."""
+    """Cached positions must never survive a change by the other side."""
     from support import operations
 
     truth = operations.record("shared-v0", "dict-nested", infos=True, seed=0)

@@ -1,4 +1,4 @@
-"""Whatever the spaces, values, infos and metadata: what is stored is what is read."""
+"""For any spaces, values, infos and metadata, what is stored is what is read."""
 
 from __future__ import annotations
 

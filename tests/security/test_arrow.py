@@ -216,7 +216,7 @@ def test_every_flipped_bit_is_found(tmp_path: Path, data_format: str, compressio
 
 @both_formats
 def test_a_wrong_value_names_its_column(tmp_path: Path, data_format: str) -> None:
-    """Where somebody writes another checksum of the file, that of the column is still wrong."""
+    """If the checksum of the file is replaced, that of the column is still wrong."""
     storage = make(tmp_path / "data", data_format)
     part, metadata = part_of(storage, 1), storage.data_path / "1" / "metadata.json"
     rewards = read(storage, 1)["rewards"]

@@ -139,7 +139,7 @@ def test_elements_without_bytes_are_limited() -> None:
     ],
 )
 def test_what_other_releases_store(path: Any, column: Any) -> None:
-    """What an environment gives need not be quite what its space says, and is read as it was stored."""
+    """Values of an environment may deviate from its space, and are read as they were stored."""
     CODEC.decode(3, {**COLUMNS, path: column})
 
 

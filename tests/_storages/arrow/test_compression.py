@@ -246,7 +246,7 @@ def test_frames_of_a_simulator(tmp_path: Path, data_format: str) -> None:
 
 @both_formats
 def test_files_are_copied_as_they_are(tmp_path: Path, data_format: str) -> None:
-    """Whatever the choice of the dataset that they come to, as long as its tables are laid out alike."""
+    """Files are copied regardless of the choice of their new dataset, if its tables have the same layout."""
     source = new(tmp_path / "source", data_format, VECTOR, "zstd:19")
     truths = [draw_truth(VECTOR, ACTIONS, steps, steps) for steps in (40, 3, 70)]
     source.update_episodes([as_buffer(truth, seed=2**63) for truth in truths])

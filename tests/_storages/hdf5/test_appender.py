@@ -232,7 +232,7 @@ def test_tools_that_look(varied_file: Path, command: str) -> None:
 
 
 def test_tools_that_copy(varied_file: Path, tmp_path: Path) -> None:
-    """What HDF5 made of every object when it wrote the file anew."""
+    """Return every object as rewritten by HDF5."""
     run_tool("h5repack", varied_file, tmp_path / "copy.h5")
     compared = run_tool("h5diff", "-v", "-c", varied_file, tmp_path / "copy.h5")
     with h5py.File(varied_file) as ours, h5py.File(tmp_path / "copy.h5") as theirs:

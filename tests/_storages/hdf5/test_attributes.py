@@ -112,7 +112,7 @@ def test_values_that_are_attributes(value: Any, expected: Any) -> None:
     ids=ascii,
 )
 def test_values_that_are_json(value: Any) -> None:
-    """Which are read as what they were, and not as what NumPy makes of them."""
+    """They are restored with their own types instead of those of NumPy."""
     name, found = stored(value)
     assert (name, json.loads(found)) == ("x:json", value)
     assert found.isascii()

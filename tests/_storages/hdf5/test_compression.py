@@ -84,7 +84,7 @@ def test_frames_unless_told_otherwise(tmp_path: Path) -> None:
 
 
 def test_without_a_look_at_headers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What gzip compressed is read from the map, also after the index was lost and made anew."""
+    """Data compressed with gzip is read from the map, even after the index was lost and recreated."""
     storage = new(tmp_path, codec="gzip")
     list(without_index(storage).get_episodes(range(4)))
     monkeypatch.setattr(hdf5_reader, "read_messages", None)
@@ -131,7 +131,7 @@ def test_in_the_child_of_a_fork(tmp_path: Path) -> None:
 
 
 def test_at_the_end_of_a_program(tmp_path: Path) -> None:
-    """Where Python starts no more threads."""
+    """Python cannot start more threads."""
     storage = new(tmp_path, [600])
     program = (
         "import atexit, sys\n"
@@ -246,7 +246,7 @@ def test_written_by_others(tmp_path: Path, library: str) -> None:
 
 
 def test_what_is_not_compressed_is_copied_as_it_is(tmp_path: Path) -> None:
-    """Where the storage would compress it; what is added anew is compressed."""
+    """The storage would compress it; new data is compressed."""
     target = new(tmp_path / "b", [2], codec="gzip")
     target.update_from_storage(new(tmp_path / "a", codec="none"))
     target.update_episodes([as_buffer(draw(SPACE, 5), seed=5)])

@@ -1,4 +1,4 @@
-"""Where the leaves of episodes lie, kept beside the data file."""
+"""The index of the positions of leaves, beside the data file."""
 
 from __future__ import annotations
 

@@ -320,7 +320,7 @@ def test_compressed_chunks_that_are_damaged(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("compression", ["zstd", "blosc", "gzip"])
 def test_a_compressed_shard_with_one_byte_wrong(tmp_path: Path, compression: str) -> None:
-    """What is wrong is told, or harms nothing; of Zstandard and gzip, checksums say so."""
+    """Errors are reported or harmless; for Zstandard and gzip, checksums detect them."""
     data_path = make(tmp_path, compression=compression).data_path
     shard = data_path / "main_data.zarr" / "data" / "observations" / "x" / "c.0.0"
     content = shard.read_bytes()

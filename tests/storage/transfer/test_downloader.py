@@ -79,7 +79,7 @@ def checked(shelf: Shelf) -> Shelf:
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is asked again is asked at once."""
+    """Retry immediately."""
     monkeypatch.setattr(limits, "FIRST_PAUSE", 0.0)
 
 

@@ -133,7 +133,7 @@ class HubServer:
         self.faults.append(Fault(method, re.compile(path), times, status, headers or {}, seconds, cut, lost, body))
 
     def fault(self, method: str, path: str) -> Fault | None:
-        """What is to go wrong with this request."""
+        """Return the fault for this request."""
         with self.lock:
             for fault in self.faults:
                 if fault.times > 0 and fault.method in ("", method) and fault.path.search(path):

@@ -1,4 +1,4 @@
-"""How the Hub of the tests answers HTTP: routes, ranges, pages, errors."""
+"""HTTP responses of the test Hub: routes, ranges, pages, errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How arrays are cut into chunks and encoded, the table of the chunks, and what HDF5 makes of it."""
+"""Chunk shapes, encoding, the table of chunks, and how HDF5 reads it."""
 
 from __future__ import annotations
 
