@@ -193,7 +193,7 @@ class TestRow7:
 
 
 class TestRow8:
-    """Datasets appear whole or not at all, and recordings survive a kill."""
+    """Datasets appear atomically, and recordings survive a kill."""
 
     RECORD = """
         import gymnasium as gym, minari

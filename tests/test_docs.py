@@ -93,7 +93,7 @@ def compare(shown: str, printed: str, where: str) -> None:
 
 
 class Page:
-    """A page under way.
+    """A page while it runs.
 
     Attributes:
         printed: the blocks that show an output, each with the text it should have.

@@ -1,4 +1,4 @@
-"""Programs written for the first releases run, and are told once which name replaces the one they use."""
+"""Programs written for the first releases run, with one warning that names the replacement of a name."""
 
 from __future__ import annotations
 

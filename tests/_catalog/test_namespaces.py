@@ -52,7 +52,7 @@ def names(folder: Path) -> list[str]:
 
 
 class Remote(FileStorage):
-    """A folder as a remote that can be told to fail."""
+    """A directory as a remote that can be set to fail."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(str(folder))

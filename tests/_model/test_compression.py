@@ -84,7 +84,7 @@ def test_jpeg_is_never_compressed() -> None:
 
 @pytest.mark.parametrize("name", ["pixels", "observations/pixel", "observations/pixels/0", "reward", ""])
 def test_a_column_that_there_is_not(name: str) -> None:
-    """Mistyped names are told at once, with those that there are."""
+    """Misspelled names are rejected immediately, with the existing ones."""
     with pytest.raises(CompressionError, match="no such column") as caught:
         Compression({name: "gzip"}, columns=COLUMNS)
     assert "'observations/pixels'" in str(caught.value)

@@ -1,4 +1,4 @@
-"""A file whose changes happen whole or not at all."""
+"""Atomic changes to a file."""
 
 from __future__ import annotations
 

@@ -289,7 +289,7 @@ def test_a_dataset_of_other_spaces_is_refused(buffer_steps: int) -> None:
 
 
 def test_collectors_in_threads_lose_nothing() -> None:
-    """One that finds the dataset in use is told so, keeps its episodes and tries again."""
+    """A collector that finds the dataset in use gets an error, keeps its episodes and tries again."""
     dataset = minari.create_dataset_from_buffers(
         "test/shared-v0",
         [buffer_of_zeros()],

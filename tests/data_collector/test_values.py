@@ -26,7 +26,7 @@ pytestmark = [
 
 
 def recorded(collector: DataCollector, dataset_id: str = "test/values-v0") -> list[minari.EpisodeData]:
-    """The episodes, out of a dataset that was loaded anew."""
+    """Return the episodes of a dataset that was loaded again."""
     collector.create_dataset(dataset_id)
     return list(minari.load_dataset(dataset_id))
 

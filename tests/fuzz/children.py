@@ -284,7 +284,7 @@ def _only_regular(directory: str, names: list[str]) -> list[str]:
 
 
 def _be_quiet(work: Path) -> TextIO:
-    """Say nothing from here on; what kills the process is told to a file."""
+    """Silence the output; a crash is reported in a file."""
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)

@@ -187,7 +187,7 @@ class User:
             repr(getattr(dataset, name))
         dataset.statistics()
         if self.mutation.links_out and storage.metadata.get("description") == "foreign":
-            return "escape: the metadata are those of another dataset, read through a link"
+            return "escape: the metadata is that of another dataset, read through a link"
         return None
 
     def _parts(self) -> str | None:

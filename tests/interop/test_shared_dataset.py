@@ -1,4 +1,4 @@
-"""One dataset in the hands of both packages, in turn and at the same time."""
+"""One dataset used by both packages, in turn and concurrently."""
 
 from __future__ import annotations
 

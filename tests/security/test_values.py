@@ -178,7 +178,7 @@ def doubled(columns: dict[Any, Any]) -> dict[Any, Any]:
 def test_episodes_are_not_copied_either(
     tmp_path: Path, data_format: str, change: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Converting, combining and writing anew read columns without decoding them."""
+    """Converting, combining and rewriting read columns without decoding them."""
     if data_format != "hdf5":
         pytest.importorskip({"zarr": "zarr"}.get(data_format, "pyarrow"))
     storage = MinariStorage.new(tmp_path / "data", spaces.Discrete(3), spaces.Discrete(4), data_format=data_format)

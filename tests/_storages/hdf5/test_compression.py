@@ -103,7 +103,7 @@ def test_arrays_belong_to_the_caller(tmp_path: Path) -> None:
 
 
 def test_an_index_of_before(tmp_path: Path) -> None:
-    """It does not say what is compressed, and is made anew."""
+    """It does not record what is compressed, and is recreated."""
     storage = new(tmp_path)
     header = json.loads((storage.data_path / INDEX_NAME).read_text())
     (storage.data_path / INDEX_NAME).write_text(json.dumps({**header, "version": header["version"] - 1}))
@@ -216,7 +216,7 @@ def test_text_beside_frames_that_were_copied(tmp_path: Path) -> None:
 
 
 def test_repacked(tmp_path: Path) -> None:
-    """The tools of HDF5 write the file anew, in their own way."""
+    """The tools of HDF5 rewrite the file in their own way."""
     for codec in ("gzip", None):
         storage = new(tmp_path / f"{codec}", codec=codec)
         file = storage.data_path / FILE
@@ -240,7 +240,7 @@ def test_written_by_others(tmp_path: Path, library: str) -> None:
     assert_holds(MinariStorage.read(storage.data_path))
     target = new(tmp_path / "b", [])
     target.update_from_storage(storage)
-    if library == "earliest":  # what older libraries cannot read is written anew
+    if library == "earliest":  # data that older libraries cannot read is rewritten
         assert stored(target, "rewards", 3) == stored(storage, "rewards", 3)
     assert_holds(target)
 

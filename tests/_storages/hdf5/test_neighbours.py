@@ -107,7 +107,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_another_program_writes_in_place_and_dies(data_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As long as it writes, others are told to wait; when it died, that the file may be damaged."""
+    """While it writes, other programs get an error to wait; after it was killed, that the file may be damaged."""
     monkeypatch.setenv("MINARI_LOCK_TIMEOUT", "0.2")
     storage = MinariStorage.read(data_path)
     child = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""The Zarr store: as others read it, where its rows lie, and what is told of damage."""
+"""The Zarr store: read by other programs, positions of its rows, and reports of damage."""
 
 from __future__ import annotations
 

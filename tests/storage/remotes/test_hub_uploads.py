@@ -82,7 +82,7 @@ def test_one_without_a_namespace(hub: HubServer, datasets_root: Path, tmp_path: 
 
 
 def test_texts_of_others_stay(hub: HubServer, datasets_root: Path, tmp_path: Path) -> None:
-    """Cards and the keys of a namespace; only what was made here is made anew."""
+    """Cards and the keys of a namespace: only those created by this library are rewritten."""
     remote = get_cloud_storage("hf://lab")
     write_namespace(datasets_root, "n", description="Mine.", datasets=["left/over-v0"])
     remote.upload_namespace("n")

@@ -127,7 +127,7 @@ def test_it_goes_on_where_it_was_cut(checked: Shelf, tmp_path: Path) -> None:
     checked.interfere = lambda name, start, content: content
     assert fetch(checked, tmp_path) == expected(checked)
     assert ("a/x-v0/data/main_data.hdf5", 3 * PIECE_SIZE) in checked.asked
-    assert len(set(checked.asked) & before) <= 2  # what was under way when it was cut
+    assert len(set(checked.asked) & before) <= 2  # in progress when it was interrupted
     checked.asked.clear()
     assert fetch(checked, tmp_path) == expected(checked)
     assert not checked.asked
