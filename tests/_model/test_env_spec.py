@@ -343,8 +343,8 @@ def test_a_missing_package_is_named() -> None:
 
 def test_what_an_environment_raises_is_passed_on(module: types.ModuleType) -> None:
     spec = EnvSpec("Corridor-v0", entry_point="corridors:Corridor")
-    with pytest.raises(EnvironmentSpecError, match="colour") as caught:
-        make_environment(spec, colour="red")
+    with pytest.raises(EnvironmentSpecError, match="color") as caught:
+        make_environment(spec, color="red")
     assert isinstance(caught.value.__cause__, TypeError)
     with pytest.raises(EnvironmentSpecError, match="Passage"):
         make_environment(dataclasses.replace(spec, entry_point="corridors:Passage"))

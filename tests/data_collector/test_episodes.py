@@ -288,7 +288,7 @@ def test_a_dataset_of_other_spaces_is_refused(buffer_steps: int) -> None:
     assert lengths(collector.create_dataset("test/mine-v0")) == [5]
 
 
-def test_collectors_in_threads_lose_nothing() -> None:
+def test_concurrent_collectors_lose_nothing() -> None:
     """A collector that finds the dataset in use gets an error, keeps its episodes and tries again."""
     dataset = minari.create_dataset_from_buffers(
         "test/shared-v0",

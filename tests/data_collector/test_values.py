@@ -141,7 +141,7 @@ class Reusing(ScriptedEnv):
         return self.nested_info
 
 
-def test_arrays_that_are_written_anew_each_step_are_copied() -> None:
+def test_arrays_overwritten_each_step_are_copied() -> None:
     collector = DataCollector(Reusing(), record_infos=True)
     push = np.zeros(2, np.float32)
     options = {"start": push}

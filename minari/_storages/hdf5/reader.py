@@ -586,8 +586,7 @@ def open_episodes(path: FilePath) -> Iterator[EpisodeFile]:
         file = DataFile(path)
     except FileNotFoundError:
         raise DatasetCorruptError(
-            f"The metadata speaks of episodes, and the file {path} that should hold them is missing; copy or download "
-            f"the dataset again."
+            f"The file {path} with the episodes is missing; copy or download the dataset again."
         ) from None
     with file:
         episodes = EpisodeFile(path, file.size)

@@ -141,7 +141,7 @@ class HDF5Storage(MinariStorage):
             file = DataFile(f"{self._place}{os.sep}{DATA_FILE_NAME}", self._change())
         except (FileNotFoundError, NotADirectoryError):
             raise DatasetCorruptError(
-                f"The metadata speaks of {self.total_episodes} episodes, and the file {self._file} that "
+                f"The metadata claims {self.total_episodes} episodes, and the file {self._file} that "
                 f"should hold them is missing; copy or download the dataset again."
             ) from None
         try:

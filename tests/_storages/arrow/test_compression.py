@@ -266,7 +266,7 @@ def test_files_are_copied_as_they_are(tmp_path: Path, data_format: str) -> None:
 
 
 @both_formats
-def test_tables_that_are_laid_out_otherwise_are_written_anew(tmp_path: Path, data_format: str) -> None:
+def test_tables_with_another_layout_are_rewritten(tmp_path: Path, data_format: str) -> None:
     """Other programs read the tables of all episodes as one, so that they must have the same schema."""
     truth = draw_truth(VECTOR, ACTIONS, 5, 0)
     whole = {**truth, "rewards": np.arange(5)}  # whole numbers, which are stored as such where they come first

@@ -309,7 +309,7 @@ def test_stored_size(tmp_path: Path, data_format: str) -> None:
 
 
 @both_formats
-def test_copies_are_written_anew(tmp_path: Path, data_format: str) -> None:
+def test_copies_are_rewritten(tmp_path: Path, data_format: str) -> None:
     """An episode of the first releases is in today's layout once it is copied."""
     data_path = make(tmp_path, data_format)
     storage = MinariStorage.new(tmp_path / "copy", OBSERVATIONS, ACTIONS, data_format=data_format)

@@ -213,7 +213,7 @@ def test_values_that_decide_upon_their_type_make_no_template(tmp_path: Path, dat
 
 
 @both_formats
-def test_buffers_may_be_filled_anew(tmp_path: Path, data_format: str) -> None:
+def test_buffers_may_be_reused(tmp_path: Path, data_format: str) -> None:
     """Arrays passed to the storage are not accessed after it requests the next episode."""
     buffer = EpisodeBuffer(
         observations=np.zeros((4, 3)),

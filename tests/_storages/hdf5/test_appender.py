@@ -145,7 +145,7 @@ def test_only_little_is_kept_waiting(tmp_path: Path, kind: str) -> None:
 # What the caller may do
 
 
-def test_arrays_may_be_filled_anew(tmp_path: Path) -> None:
+def test_arrays_may_be_reused(tmp_path: Path) -> None:
     """Those of the metadata as well, as soon as an episode was taken."""
     path = new_file(tmp_path / "file.h5")
     appender = appender_of(path)
@@ -164,7 +164,7 @@ def test_arrays_may_be_filled_anew(tmp_path: Path) -> None:
             assert group.attrs["deep/er"].tolist() == [index] * 2
 
 
-def test_options_may_be_filled_anew(tmp_path: Path) -> None:
+def test_options_may_be_reused(tmp_path: Path) -> None:
     """Of a program that resets its environment with one and the same array."""
     space, state = spaces.Discrete(3), np.zeros(3)
     storage = MinariStorage.new(tmp_path / "data", space, space)

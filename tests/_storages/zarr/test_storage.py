@@ -365,7 +365,7 @@ def test_what_lies_in_a_folder_without_metadata_is_replaced(tmp_path: Path) -> N
     assert not (store_of(again) / "data" / "infos").exists()
 
 
-def test_appending_to_what_another_program_has_written_anew(tmp_path: Path) -> None:
+def test_append_after_rewrite_by_another_program(tmp_path: Path) -> None:
     storage = make(tmp_path)
     array = zarr.open_array(store_of(storage), path="data/rewards", mode="r")
     values = array[:]

@@ -202,7 +202,7 @@ class TestIndex:
         store.upload_dataset("a/x-v0")
         assert set(self.entries(store)) == {"a/x-v0"}
 
-    def test_a_damaged_one_is_made_anew(self, store: Store, dataset: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def test_damaged_index_is_recreated(self, store: Store, dataset: Path, caplog: pytest.LogCaptureFixture) -> None:
         self.put(store, "y-v0")
         store.put(INDEX, b"nonsense")
         assert store.list_with_metadata() == {"y-v0": None}

@@ -86,9 +86,9 @@ class HubServer:
             "HF_HUB_DISABLE_TELEMETRY": "1",
         }
 
-    def add_token(self, token: str, user: str, *organisations: str, writes: bool = True) -> str:
-        """A token of a user who belongs to organisations."""
-        self.repositories.accounts[token] = Account(user, frozenset(organisations), writes)
+    def add_token(self, token: str, user: str, *organizations: str, writes: bool = True) -> str:
+        """A token of a user who belongs to organizations."""
+        self.repositories.accounts[token] = Account(user, frozenset(organizations), writes)
         return token
 
     def put(self, repository: str, files: Mapping[str, bytes], *, private: bool = False) -> Repository:

@@ -149,9 +149,9 @@ def _whoami(self: HubHandler) -> None:
     account = self.account
     if account is None:
         raise HubError(401, "Invalid username or password.")
-    organisations = [{"name": name, "type": "org"} for name in sorted(account.organisations)]
+    organizations = [{"name": name, "type": "org"} for name in sorted(account.organizations)]
     role = "write" if account.writes else "read"
-    self.send({"type": "user", "name": account.user, "orgs": organisations, "auth": {"accessToken": {"role": role}}})
+    self.send({"type": "user", "name": account.user, "orgs": organizations, "auth": {"accessToken": {"role": role}}})
 
 
 @route("GET", "/api/datasets")

@@ -98,11 +98,11 @@ class Account:
     """The owner of a token, and its permissions."""
 
     user: str
-    organisations: frozenset[str]
+    organizations: frozenset[str]
     writes: bool
 
     def belongs_to(self, owner: str) -> bool:
-        return owner == self.user or owner in self.organisations
+        return owner == self.user or owner in self.organizations
 
 
 class Repositories:
