@@ -163,7 +163,7 @@ def test_files_that_change_under_an_episode(
 @both_formats
 @pytest.mark.parametrize("compression", [None, "zstd"])
 def test_arrays_belong_to_the_caller(tmp_path: Path, data_format: str, compression: str | None) -> None:
-    """At the first reading, by way of pyarrow, and through a mold; large files and small ones."""
+    """At the first reading, by way of pyarrow, and through a template; large files and small ones."""
     for number, steps in enumerate((9, 30_000)):
         storage = make(tmp_path / f"{number}", data_format, steps=steps, compression=compression)
         expected = [read(MinariStorage.read(storage.data_path), index) for index in range(3)]

@@ -93,7 +93,7 @@ class HubClient:
 
     @property
     def has_token(self) -> bool:
-        """Whether requests carry a token."""
+        """Return whether requests carry a token."""
         return self._current_token() is not None
 
     def _current_token(self) -> str | None:
@@ -393,7 +393,7 @@ def _no_hub(action: str) -> RefusedError:
 
 
 def _message(answer: Any) -> str:
-    """What the Hub says about an error, as one short line."""
+    """Return the error message of the Hub as one short line."""
     said = answer.headers.get("X-Error-Message")
     if not said:
         try:

@@ -162,7 +162,7 @@ def _uses_xet() -> bool:
 
 
 def _groups(additions: Sequence[CommitOperationAdd]) -> Iterator[list[CommitOperationAdd]]:
-    """What is sent in one call: everything, or less where it is known of a whole call only that it has been sent."""
+    """The content of one call: everything, or less if progress is only known for whole calls."""
     group: list[CommitOperationAdd] = []
     size = 0
     for addition in additions:
