@@ -61,7 +61,7 @@ def test_given_twice(metadata: dict[str, Any]) -> None:
 @pytest.mark.parametrize("key", ["", "/", "a/", "/a", "a//b", "a\0b", "\ud800", 3, None, ("a",)])
 def test_keys_that_are_refused(key: Any) -> None:
     for metadata in ({key: 1}, {"n": {key: 1}}):
-        with pytest.raises(MetadataError, match="have the key"):
+        with pytest.raises(MetadataError, match="has the key"):
             checked_metadata(metadata)
 
 
