@@ -1,7 +1,7 @@
 """``hf://owner[/namespace]``: the dataset repositories of a user or an organization on the Hugging Face Hub.
 
 The first part of a dataset's id is a repository of the owner, the rest is its directory in there. A dataset is
-uploaded by one commit, so that it is there as a whole or not at all.
+uploaded by one commit, which makes uploads atomic.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from minari.storage.remotes.base import MAX_WORKERS, CloudStorage
 from minari.storage.remotes.hub.client import HubClient, RefusedError
 from minari.storage.remotes.hub.publishing import HubPublisher, Operations, card_of
 from minari.storage.remotes.hub.repository import HubRepository, RepositoryState, search_repositories
-from minari.storage.remotes.hub.repository_index import datasets_in, namespaces_in, without_registers
+from minari.storage.remotes.hub.repository_index import datasets_in, namespaces_in, without_repository_index
 from minari.storage.remotes.hub.upload import FileAddition, UploadProgress
 from minari.storage.transfer.index import INDEX_FILE_NAME
 from minari.storage.transfer.limits import with_retries
@@ -171,7 +171,7 @@ class HuggingFaceStorage(CloudStorage):
         return listed
 
     def _find(self, repository: HubRepository, files: Iterable[RemoteFile]) -> None:
-        """Ask for all large contents at once where they lie, as it takes two requests to be led to each.
+        """Ask for the addresses of all large contents together, as finding each by itself takes two requests.
 
         The answer comes while the caller does something else.
         """
@@ -194,13 +194,13 @@ class HuggingFaceStorage(CloudStorage):
         self._addresses.update({file.name: answer for file in large})
 
     def read_file(self, name: str) -> bytes:
-        """A small file; the metadata of a namespace as the user wrote them, without the Hub's registers."""
+        """Read a small file; the metadata of a namespace as the user wrote it, without the index of the repository."""
         repository, path = self._place(name)
         content = self._repository(repository).read(path)
-        return without_registers(content, repository) if path == NAMESPACE_METADATA_FILENAME else content
+        return without_repository_index(content, repository) if path == NAMESPACE_METADATA_FILENAME else content
 
     def read_range(self, name: str, start: int, stop: int) -> bytes:
-        """A part of a file."""
+        """Read a part of a file."""
         repository, path = self._place(name)
         asked = self._addresses.get(name)
         address = None if asked is None else asked.result().get(name)
@@ -217,7 +217,7 @@ class HuggingFaceStorage(CloudStorage):
         self._publisher(repository).write(path, content)
 
     def send_snapshot(self, snapshot: UploadSnapshot, advance: Advance, *, force: bool) -> None:
-        """Send the contents of a dataset, then make them its files, by one commit.
+        """Send the contents of a dataset, then commit them as its files.
 
         Nobody sees what was sent and not committed, so that there is nothing for ``force`` to replace.
         """
@@ -266,7 +266,7 @@ class HuggingFaceStorage(CloudStorage):
 def list_community(
     prefix: str | None = None, *, token: str | None = None, max_workers: int = MAX_WORKERS
 ) -> dict[str, dict[str, Any]]:
-    """The datasets of all authors on the Hub whose cards say that they are datasets of this library.
+    """Return the datasets of all authors on the Hub whose cards have the tag of this library.
 
     Args:
         prefix: of the ids, without the owner.

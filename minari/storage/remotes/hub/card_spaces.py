@@ -32,7 +32,7 @@ class SpaceRow(NamedTuple):
 
 
 def space_rows(path: str, stored: object) -> list[SpaceRow]:
-    """The leaves of a space.
+    """Return the leaves of a space.
 
     >>> space_rows("actions", '{"type": "Discrete", "dtype": "int64", "start": 1, "n": 3}')
     [SpaceRow(path='actions', kind='Discrete', shape='()', dtype='int64', values='1 to 3')]

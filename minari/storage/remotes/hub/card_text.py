@@ -24,7 +24,7 @@ _ADDRESS = re.compile(r"https?://[^\s<>|\\\"`]+")
 
 
 def one_line(value: object) -> str:
-    r"""The text of a value on one line, without what cannot be printed.
+    r"""Return the text of a value on one line, without characters that cannot be printed.
 
     >>> one_line("two\nlines and a \x07 bell")
     'two lines and a � bell'
@@ -33,7 +33,7 @@ def one_line(value: object) -> str:
 
 
 def as_markdown(value: object) -> str:
-    r"""The text of a value as Markdown that shows it as it is, in a table as well.
+    r"""Return the text of a value as Markdown that shows it unchanged, in tables as well.
 
     >>> as_markdown("a|b <i>")
     'a\\|b \\<i\\>'
@@ -42,7 +42,7 @@ def as_markdown(value: object) -> str:
 
 
 def link_or_text(value: object) -> str:
-    """A web address as a link; anything else as text.
+    """Return a web address as a link, anything else as text.
 
     >>> link_or_text("https://example.org/a_b"), link_or_text("javascript:alert(1)")
     ('<https://example.org/a_b>', 'javascript:alert(1)')
@@ -52,7 +52,7 @@ def link_or_text(value: object) -> str:
 
 
 def as_quotation(text: str) -> str:
-    r"""Markdown of somebody else as a quotation: what it leaves open ends with it, and HTML is text.
+    r"""Return somebody else's Markdown as a quotation, which closes what it leaves open and shows HTML as text.
 
     >>> print(as_quotation("A *fence*, <b>\n```"))
     > A *fence*, &lt;b>
@@ -74,7 +74,7 @@ def _printable(text: str) -> str:
 
 
 def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of cells that are Markdown.
+    """Return a table of cells that are Markdown.
 
     >>> print(markdown_table(["a", "b"], [["1", "2"]]))
     | a | b |
@@ -87,7 +87,7 @@ def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str
 
 
 def readable_size(size: int) -> str:
-    """A number of bytes as people read it.
+    """Return a number of bytes for people to read.
 
     >>> readable_size(999), readable_size(3_500_000), readable_size(999_999_999)
     ('999 bytes', '3.5 MB', '1.0 GB')
@@ -103,7 +103,7 @@ def readable_size(size: int) -> str:
 
 
 def number(value: Any) -> str:
-    """A number of the metadata as people read it; whatever stands in its place as text.
+    """Return a number of the metadata for people to read; anything else as text.
 
     >>> number(6729), number(2940.578369140625), number("many")
     ('6,729', '2940.58', 'many')

@@ -1,4 +1,4 @@
-"""Dataset cards: the ``README.md`` by which the Hub shows what a dataset is and how to load it.
+"""Dataset cards: the ``README.md`` in which the Hub shows what a dataset is and how to load it.
 
 A card is Markdown after a front matter in YAML, from which the Hub takes tags, license and size. All of it
 is made from the metadata of datasets, which may hold any text.
@@ -28,7 +28,7 @@ from minari.storage.remotes.hub.card_text import (
 
 __all__ = ["CARD_MARKER", "dataset_card", "repository_card"]
 
-#: In every card that is written here, and in no other: what has it may be written anew.
+#: Marks the cards that this library has written and may replace.
 CARD_MARKER = "<!-- minari-card: written at every upload. To keep a text of your own, take this line out. -->"
 
 Metadata = Mapping[str, Any]
@@ -54,7 +54,7 @@ def dataset_card(
     address: str,
     returns: Mapping[str, Any] | None = None,
 ) -> str:
-    """The card of one dataset.
+    """Return the card of one dataset.
 
     >>> card = dataset_card("toy/a-v0", {"total_episodes": 2, "total_steps": 9}, size=1200, address="hf://me/toy/a-v0")
     >>> "minari download hf://me/toy/a-v0" in card
@@ -81,7 +81,7 @@ def dataset_card(
 
 
 def repository_card(repository: str, datasets: Mapping[str, Metadata]) -> str:
-    """The card of a repository of datasets.
+    """Return the card of a repository of datasets.
 
     >>> card = repository_card("me/toy", {"toy/a-v0": {"total_episodes": 2, "total_steps": 9}})
     >>> "| [toy/a-v0](https://huggingface.co/datasets/me/toy/tree/main/a-v0) | 2 | 9 |" in card
@@ -144,7 +144,7 @@ def _license(datasets: list[Metadata]) -> dict[str, Any]:
 
 
 def _size_category(steps: int) -> str:
-    """The range that the Hub has for so many steps.
+    """Return the range of the Hub for a number of steps.
 
     >>> _size_category(999), _size_category(1000), _size_category(10**12)
     ('n<1K', '1K<n<10K', 'n>1T')
