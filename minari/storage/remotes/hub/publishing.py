@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 from minari._base.files import NAMESPACE_METADATA_FILENAME
 from minari._base.lazy import LazyModule
@@ -60,6 +60,17 @@ _UNSEEN = RepositoryState("", False, frozenset())
 
 class _OutdatedError(RemoteError):
     """Somebody else has changed the repository since it was read."""
+
+    def __init__(self, repository: str) -> None:
+        super().__init__(f"The repository {repository} was changed by someone else meanwhile.")
+
+
+class _CommittingApi(HfApi):
+    """The client of ``huggingface_hub``, which makes no commit without changes and then looks at the repository."""
+
+    def repo_info(self, repo_id: str, **_: Any) -> Any:
+        """Raise the error that the commit would have led to: somebody else has made all of its changes."""
+        raise _OutdatedError(repo_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +185,7 @@ class HubPublisher:
         name = self.repository.name
         try:
             commit = self.repository.client.call(
-                lambda api: api.create_commit(
+                lambda api: _CommittingApi(api.endpoint, api.token, api.library_name).create_commit(
                     name, operations, commit_message=summary, repo_type="dataset", parent_commit=state.commit
                 ),
                 f"writing to the repository {name}",
@@ -182,7 +193,7 @@ class HubPublisher:
             )
         except RefusedError as error:
             if error.status in (409, 412):
-                raise _OutdatedError(f"The repository {name} was changed by someone else meanwhile.") from None
+                raise _OutdatedError(name) from None
             raise
         gone = {each.path_in_repo for each in operations if isinstance(each, CommitOperationDelete)}
         files = (state.files - gone) | {each.path_in_repo for each in operations if each.path_in_repo not in gone}
