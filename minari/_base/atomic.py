@@ -1,7 +1,7 @@
 """Atomic writes, and durable files and directories.
 
-Files and directories are built under a name that begins with a dot, beside their destination. They are
-flushed once, when they appear there, and not after every change.
+Files and directories are built under a name that begins with a dot, beside their destination. Writes to them
+need not be durable: they are flushed once, when they appear there, and not after every change.
 """
 
 from __future__ import annotations
@@ -13,16 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from minari._base.files import RECORDINGS_DIRECTORY
-
 
 __all__ = [
-    "flush",
-    "flush_changes",
-    "flush_directory",
+    "flush_tree",
     "make_directory",
     "make_parents",
     "remove_empty",
+    "sync_directory",
     "write_atomically",
 ]
 
@@ -78,12 +75,13 @@ def remove_empty(folders: list[Path]) -> None:
             folder.rmdir()
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
+def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) -> None:
     """Write a file so that readers find either the old or the new content, even after a crash.
 
     Args:
         path: the file; a link is replaced, and its target is not changed.
         content: the new content; text is written as UTF-8.
+        durable: True if the content must survive a power failure, False if it is flushed later.
 
     Raises:
         OSError: the file cannot be written; it is unchanged, and no other file is left behind.
@@ -94,14 +92,16 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         with temporary.open("xb") as file:
             file.write(data)
             file.flush()
-            flush(file.fileno(), path)
+            if durable:
+                os.fsync(file.fileno())
         _copy_mode(path, temporary)
         temporary.replace(path)
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
         raise
-    flush_directory(path.parent)
+    if durable:
+        sync_directory(path.parent)
 
 
 def _copy_mode(source: Path, target: Path) -> None:
@@ -109,38 +109,6 @@ def _copy_mode(source: Path, target: Path) -> None:
         status = source.lstat()
         if stat.S_ISREG(status.st_mode):
             target.chmod(stat.S_IMODE(status.st_mode))
-
-
-def flush(descriptor: int, path: Path) -> None:
-    """Make the content of a file survive a power failure, unless the file is in a hidden directory.
-
-    In a hidden directory, it only survives the end of the program; it is flushed once when the dataset
-    appears, instead of after every change.
-    """
-    if not _is_under_way(path):
-        os.fsync(descriptor)
-
-
-def _is_under_way(path: Path) -> bool:
-    return any(
-        part == RECORDINGS_DIRECTORY or (part[:1] == "." and part.endswith(".partial")) for part in path.parent.parts
-    )
-
-
-def flush_changes(folder: Path) -> None:
-    """Flush everything below a directory, unless it is hidden; see :func:`flush`.
-
-    Raises:
-        OSError: the operating system could not write buffered data.
-    """
-    if not _is_under_way(folder / "any"):
-        flush_tree(folder)
-
-
-def flush_directory(folder: Path) -> None:
-    """Make a rename in a directory survive a power failure, unless the directory is hidden."""
-    if not _is_under_way(folder / "any"):
-        sync_directory(folder)
 
 
 def flush_tree(folder: Path) -> None:

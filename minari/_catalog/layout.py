@@ -113,7 +113,7 @@ def _remove_abandoned(destination: Path) -> None:
                     held.release()
 
 
-def publish_directory(folder: Path, destination: Path) -> None:
+def publish_directory(directory: Path, destination: Path) -> None:
     """Move a finished directory to its destination, on the same file system.
 
     Raises:
@@ -123,7 +123,7 @@ def publish_directory(folder: Path, destination: Path) -> None:
     refuse_taken(destination)
     created = make_parents(destination.parent)
     try:
-        _move_into_place(folder, destination)
+        _move_into_place(directory, destination)
     except BaseException:
         remove_empty(created)
         raise
@@ -183,11 +183,11 @@ def _replaced_place(destination: Path) -> Path:
     return destination.with_name(f".{destination.name}.replaced")
 
 
-def _move_into_place(folder: Path, destination: Path) -> None:
+def _move_into_place(directory: Path, destination: Path) -> None:
     refuse_taken(destination)
-    flush_tree(folder)
+    flush_tree(directory)
     try:
-        folder.rename(destination)
+        directory.rename(destination)
     except OSError as error:
         if os.path.lexists(destination):
             raise _taken(destination) from error
@@ -244,20 +244,22 @@ def ensure_namespace_directories(root: Path, namespace: str | None, content: str
     """
     if namespace is None:
         return
-    folders: list[Path] = []
+    directories: list[Path] = []
     for part in parse_namespace(namespace):
-        folders.append((folders[-1] if folders else root) / part)
-        if dataset_exists(folders[-1]):
-            raise DatasetExistsError(f"{folders[-1]} is a dataset and cannot be a namespace; choose another namespace.")
-    with storage_errors(folders[-1], "made"):
-        created = make_parents(folders[-1])
+        directories.append((directories[-1] if directories else root) / part)
+        if dataset_exists(directories[-1]):
+            raise DatasetExistsError(
+                f"{directories[-1]} is a dataset and cannot be a namespace; choose another namespace."
+            )
+    with storage_errors(directories[-1], "made"):
+        created = make_parents(directories[-1])
         written: list[Path] = []
         try:
-            for folder in folders:
-                file = folder / NAMESPACE_METADATA_FILENAME
+            for directory in directories:
+                file = directory / NAMESPACE_METADATA_FILENAME
                 if not file.exists():
                     written.append(file)
-                    write_atomically(file, content if folder is folders[-1] else "{}")
+                    write_atomically(file, content if directory is directories[-1] else "{}")
         except BaseException:
             for file in written:
                 with suppress(OSError):
@@ -277,7 +279,7 @@ def remove_directory(path: Path) -> None:
             `minari clean` removes the rest.
     """
     if not path.is_dir():
-        raise DatasetNotFoundError(f"There is no folder {path} to delete.")
+        raise DatasetNotFoundError(f"There is no directory {path} to delete.")
     with storage_errors(path, "deleted"):
         try:
             if path.is_symlink():
@@ -297,7 +299,7 @@ def remove_directory(path: Path) -> None:
         shutil.rmtree(holder)
 
 
-def get_dataset_path(dataset_id: str | None = None, *, root: str | os.PathLike[str] | None = None) -> Path:
+def get_dataset_path(dataset_id: str | DatasetId | None = None, *, root: str | os.PathLike[str] | None = None) -> Path:
     """Return the directory of a dataset or namespace, which need not exist; the root if none is given.
 
     The root itself is created if missing, so that it can be listed and written to.
@@ -313,19 +315,22 @@ def get_dataset_path(dataset_id: str | None = None, *, root: str | os.PathLike[s
         DatasetIdError: the id is neither a valid id nor a valid namespace.
         StorageError: the root cannot be created.
     """
-    parts = () if dataset_id is None else parse_namespace(dataset_id)
-    folder = checked_root(root)
+    if isinstance(dataset_id, DatasetId):
+        parts = dataset_id.parts
+    else:
+        parts = () if dataset_id is None else parse_namespace(dataset_id)
+    directory = checked_root(root)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(
-            f"{name_of_root(folder, root)}, which cannot be made ({error.strerror or error}); expected a "
+            f"{name_of_root(directory, root)}, which cannot be made ({error.strerror or error}); expected a "
             f"directory that you may write to.",
             error.errno,
             error.strerror,
-            str(folder),
+            str(directory),
         ) from error
-    return folder.joinpath(*parts)
+    return directory.joinpath(*parts)
 
 
 def free_dataset_path(dataset_id: str, *, root: PathLike | None = None) -> Path:
@@ -335,7 +340,7 @@ def free_dataset_path(dataset_id: str, *, root: PathLike | None = None) -> Path:
         DatasetIdError: the id is malformed.
         DatasetExistsError: it already exists, or would be inside another dataset.
     """
-    path = get_dataset_path(str(DatasetId.parse(dataset_id)), root=root)
+    path = get_dataset_path(DatasetId.parse(dataset_id), root=root)
     with storage_errors(path, "made"):
         is_taken = path.exists() or restore_replaced(path)
     if is_taken:
@@ -355,8 +360,8 @@ def new_dataset(dataset_id: str, root: PathLike | None = None) -> Iterator[Path]
         DatasetIdError: the id is malformed.
         DatasetExistsError: a dataset with this id already exists.
     """
-    with staged_directory(free_dataset_path(dataset_id, root=root)) as folder:
-        yield folder / "data"
+    with staged_directory(free_dataset_path(dataset_id, root=root)) as directory:
+        yield directory / "data"
         make_namespace(dataset_id, root)
 
 

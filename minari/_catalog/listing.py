@@ -60,18 +60,18 @@ def list_local_datasets(
     """
     if prefix is not None and not isinstance(prefix, str):
         raise ArgumentTypeError(f"prefix is {shortened(prefix)}, expected a namespace such as 'D4RL/door'.")
-    folders = {
-        folder.id: folder.path
-        for folder in walk_catalog(get_listed_root(root))
-        if folder.is_dataset and (not prefix or has_prefix(folder.id, prefix))
+    directories = {
+        entry.id: entry.path
+        for entry in walk_catalog(get_listed_root(root))
+        if entry.is_dataset and (not prefix or has_prefix(entry.id, prefix))
     }
     found: dict[str, dict[str, Any]] = {}
-    for dataset_id in sorted(folders, key=dataset_id_sort_key):
+    for dataset_id in sorted(directories, key=dataset_id_sort_key):
         try:
-            data_path = f"{folders[dataset_id]}{os.sep}data"
+            data_path = f"{directories[dataset_id]}{os.sep}data"
             metadata = with_measured_size(read_raw_metadata(data_path), data_path)
         except (MinariError, OSError) as error:
-            if not os.path.lexists(folders[dataset_id]):
+            if not os.path.lexists(directories[dataset_id]):
                 continue  # deleted in the meantime
             warn(f"The dataset {dataset_id} is left out, it cannot be read: {error}")
             continue
@@ -85,7 +85,7 @@ def did_you_mean_local(dataset_id: str, root: str | os.PathLike[str] | None = No
     """Return a question about the local dataset whose id is most similar to a missing one; empty if none is."""
     with warnings.catch_warnings(), suppress(OSError):
         warnings.simplefilter("ignore")
-        known = (folder.id for folder in walk_catalog(get_listed_root(root)) if folder.is_dataset)
+        known = (entry.id for entry in walk_catalog(get_listed_root(root)) if entry.is_dataset)
         return did_you_mean(dataset_id, known)
     return ""
 
@@ -140,8 +140,8 @@ def walk_catalog(root: Path) -> Iterator[CatalogEntry]:
     base = ""
     left_out: list[tuple[str, str]] = []
     while pending:
-        folder_id, path, follows = pending.pop()
-        folders: dict[str, tuple[str, bool]] = {}
+        directory_id, path, follows = pending.pop()
+        directories: dict[str, tuple[str, bool]] = {}
         is_namespace = False
         try:
             with os.scandir(path) as entries:
@@ -154,26 +154,26 @@ def walk_catalog(root: Path) -> Iterator[CatalogEntry]:
                         if target != base and not target.startswith(base.rstrip(os.sep) + os.sep):
                             left_out.append((entry.path, "a link that leads out of the root"))
                         elif follows:
-                            folders[entry.name] = entry.path, False
+                            directories[entry.name] = entry.path, False
                     elif entry.is_dir():
-                        folders[entry.name] = entry.path, follows
+                        directories[entry.name] = entry.path, follows
                     elif entry.name == NAMESPACE_METADATA_FILENAME:
                         is_namespace = entry.is_file()
         except (FileNotFoundError, NotADirectoryError):
             continue  # removed in the meantime
         except OSError as error:
-            if not folder_id:
+            if not directory_id:
                 raise
             left_out.append((path, str(error.strerror)))
             continue
-        is_dataset = "data" in folders and is_dataset_id(folder_id or root.name)
+        is_dataset = "data" in directories and is_dataset_id(directory_id or root.name)
         if is_dataset:
-            del folders["data"]
-        if folder_id:
-            yield CatalogEntry(folder_id, path, is_dataset, is_namespace)
-        if folder_id.count("/") < _MOST_LEVELS:
-            prefix = f"{folder_id}/" if folder_id else ""
-            pending += [(f"{prefix}{name}", *inner) for name, inner in folders.items() if is_part(name)]
+            del directories["data"]
+        if directory_id:
+            yield CatalogEntry(directory_id, path, is_dataset, is_namespace)
+        if directory_id.count("/") < _MOST_LEVELS:
+            prefix = f"{directory_id}/" if directory_id else ""
+            pending += [(f"{prefix}{name}", *inner) for name, inner in directories.items() if is_part(name)]
     if left_out:
         others = f", and {len(left_out) - 1} more" if len(left_out) > 1 else ""
         path, reason = left_out[0]
@@ -182,4 +182,4 @@ def walk_catalog(root: Path) -> Iterator[CatalogEntry]:
 
 def catalog_entries(root: Path) -> Iterator[tuple[str, Path]]:
     """Yield the ids and paths of :func:`walk_catalog`."""
-    return ((folder.id, Path(folder.path)) for folder in walk_catalog(root))
+    return ((entry.id, Path(entry.path)) for entry in walk_catalog(root))

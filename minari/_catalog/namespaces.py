@@ -139,24 +139,24 @@ def delete_namespace(namespace: str, *, root: Root = None) -> None:
         StorageError: the directory cannot be deleted; the namespace is unchanged.
     """
     file = namespace_file(namespace, root)
-    folder = file.parent
+    directory = file.parent
     if not file.exists():
         warn(f"Namespace {namespace!r} does not exist; there is nothing to delete.")
         return
-    inside = {path.name for path in folder.iterdir()} - {NAMESPACE_METADATA_FILENAME}
+    inside = {path.name for path in directory.iterdir()} - {NAMESPACE_METADATA_FILENAME}
     unfinished = {name for name in inside if _UNFINISHED.fullmatch(name)}
     others = sorted(inside - unfinished)
     if others:
         raise NamespaceError(
             f"The namespace {namespace!r} is not empty, it holds {', '.join(others)}; delete these first."
         )
-    with storage_errors(folder, "deleted"):
+    with storage_errors(directory, "deleted"):
         text = read_regular(file, NAMESPACE_METADATA_LIMIT)
         for name in unfinished:
-            (folder / name).unlink(missing_ok=True)
+            (directory / name).unlink(missing_ok=True)
         file.unlink()
         try:
-            folder.rmdir()
+            directory.rmdir()
         except OSError:  # an entry was added in the meantime
             write_atomically(file, text)
             raise
@@ -164,7 +164,7 @@ def delete_namespace(namespace: str, *, root: Root = None) -> None:
 
 def list_local_namespaces(*, root: Root = None) -> list[str]:
     """Return the sorted local namespaces."""
-    return sorted(folder.id for folder in walk_catalog(get_listed_root(root)) if folder.is_namespace)
+    return sorted(entry.id for entry in walk_catalog(get_listed_root(root)) if entry.is_namespace)
 
 
 def namespace_file(namespace: str, root: Root) -> Path:
@@ -220,4 +220,4 @@ def namespace_metadata_text(metadata: dict[str, Any]) -> str:
     try:
         return json.dumps({key: json_value(value, key) for key, value in metadata.items()})
     except RecursionError:
-        raise MetadataError("The metadata of a namespace are nested too deeply; store them flatter.") from None
+        raise MetadataError("The metadata of a namespace is nested too deeply; flatten it.") from None

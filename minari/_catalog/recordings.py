@@ -46,9 +46,9 @@ from minari._model.compression import CompressionChoice
 from minari._model.dataset_id import DatasetId
 from minari._model.env_spec import parse_env_spec
 from minari._model.episode import same_values
-from minari._model.episode_codec import without_info
+from minari._model.episode_codec import EpisodeCodec, without_info
 from minari._model.format_version import FORMAT_VERSION
-from minari._storages.base import MinariStorage, PathLike
+from minari._storages.base import MinariStorage, PathLike, create_storage
 from minari._storages.write_session import append_stored
 from minari.errors import (
     ArgumentTypeError,
@@ -176,7 +176,7 @@ class Recording:
         """Write the state."""
         content = json.dumps({key: value for key, value in asdict(state).items() if value}, default=str)
         with storage_errors(self.path.parent):
-            write_atomically(self.path.parent / _STATE_NAME, content)
+            write_atomically(self.path.parent / _STATE_NAME, content, durable=False)
 
     @property
     def is_in_progress(self) -> bool:
@@ -266,15 +266,16 @@ class Recording:
     def refused_by(self, storage: MinariStorage) -> dict[int, MinariError]:
         """Return the numbers of the episodes that the format of another storage cannot store, with the reasons."""
         refused: dict[int, MinariError] = {}
-        with tempfile.TemporaryDirectory() as folder:
-            trial = MinariStorage.new(
-                Path(folder) / "data",
+        with tempfile.TemporaryDirectory() as directory:
+            trial = create_storage(
+                Path(directory) / "data",
                 storage.observation_space,
                 storage.action_space,
                 None,
                 storage.FORMAT,
                 jpeg_encoding=storage.jpeg_encoding,
                 compression=storage.compression,
+                durable=False,
             )
             for row in self.rows:
                 try:
@@ -293,7 +294,7 @@ class Recording:
             shutil.rmtree(aside, ignore_errors=True)
             try:
                 raw = {key: value for key, value in storage.stored_metadata.raw.items() if key != _DISCARDED}
-                copy = MinariStorage.new(
+                copy = create_storage(
                     new,
                     storage.observation_space,
                     storage.action_space,
@@ -303,13 +304,14 @@ class Recording:
                     raw["data_format"],
                     jpeg_encoding=storage.jpeg_encoding,
                     compression=storage.compression,
+                    durable=False,
                 )
                 self.append_to(copy)
                 replace_directory(new, self.path, aside)
             finally:
                 shutil.rmtree(new, ignore_errors=True)
                 shutil.rmtree(aside, ignore_errors=True)
-        return replace(self, storage=MinariStorage.read(self.path))
+        return replace(self, storage=_storage_at(self.path))
 
     def publish(self, dataset_id: str, metadata: Mapping[str, Any]) -> Path:
         """Make it a dataset by moving it to its destination.
@@ -333,10 +335,10 @@ class Recording:
                 publish_directory(self.path.parent, destination)
             except BaseException:
                 with suppress(OSError, MinariError):  # it has become the dataset anyway, or the disk is full
-                    write_atomically(file, before)
+                    write_atomically(file, before, durable=False)
                     self.write_state(state)
                 raise
-        _remove_folder_if_empty(self.path.parent.parent)
+        _remove_if_empty(self.path.parent.parent)
         return destination / "data"
 
     def _remove_all_but_data(self) -> None:
@@ -358,7 +360,7 @@ class Recording:
     def discard(self) -> None:
         """Delete the recording."""
         remove_directory(self.path.parent)
-        _remove_folder_if_empty(self.path.parent.parent)
+        _remove_if_empty(self.path.parent.parent)
 
 
 def _without_infos(infos: Mapping[str, Any], index: int, episode: EpisodeColumns) -> EpisodeColumns:
@@ -378,18 +380,19 @@ def new_recording(
     jpeg_encoding: bool,
     compression: CompressionChoice = None,
     root: PathLike | None = None,
+    codec: EpisodeCodec | None = None,
 ) -> Recording:
-    """Start a recording in the catalog."""
-    folder = get_datasets_root(root)
+    """Start a recording in the catalog; ``codec`` is that of its episodes, if there is one already."""
+    directory = get_datasets_root(root)
     env_name = re.sub(r"[^\w-]", "-", env_spec.id) if env_spec else "recording"
     name = f"{env_name[:100]}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{secrets.token_hex(2)}"
-    path = folder / RECORDINGS_DIRECTORY / name
+    path = directory / RECORDINGS_DIRECTORY / name
     if path.parent.is_symlink():
-        raise UnsafePathError(f"{path.parent} is a link, expected a folder for recordings; remove it.")
+        raise UnsafePathError(f"{path.parent} is a link, expected a directory for recordings; remove it.")
     try:
         with storage_errors(path, "made"):
-            _make_recordings_folder(path.parent)
-            storage = MinariStorage.new(
+            _make_recordings_directory(path.parent)
+            storage = create_storage(
                 path / "data",
                 observation_space,
                 action_space,
@@ -397,26 +400,28 @@ def new_recording(
                 data_format,
                 jpeg_encoding=jpeg_encoding,
                 compression=compression,
+                durable=False,
+                codec=codec,
             )
     except BaseException:
         shutil.rmtree(path, ignore_errors=True)
-        _remove_folder_if_empty(path.parent)
+        _remove_if_empty(path.parent)
         raise
-    return Recording(name, storage, folder)
+    return Recording(name, storage, directory)
 
 
-def _make_recordings_folder(folder: Path) -> None:
+def _make_recordings_directory(directory: Path) -> None:
     """Allow everyone who can write to the root to record: use the permissions of the root."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    directory.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError):
-        folder.mkdir()
+        directory.mkdir()
         with suppress(OSError):  # file systems without permissions
-            folder.chmod(stat.S_IMODE(folder.parent.stat().st_mode))
+            directory.chmod(stat.S_IMODE(directory.parent.stat().st_mode))
 
 
-def _remove_folder_if_empty(folder: Path) -> None:
+def _remove_if_empty(directory: Path) -> None:
     with suppress(OSError):  # it may contain other recordings
-        folder.rmdir()
+        directory.rmdir()
 
 
 def list_recordings(root: PathLike | None = None) -> list[Recording]:
@@ -425,11 +430,11 @@ def list_recordings(root: PathLike | None = None) -> list[Recording]:
     Warns:
         UserWarning: a directory cannot be read; it is omitted.
     """
-    folder = get_datasets_root(root)
+    directory = get_datasets_root(root)
     found = []
-    for path in _data_paths(folder / RECORDINGS_DIRECTORY):
+    for path in _data_paths(directory / RECORDINGS_DIRECTORY):
         try:
-            recording = Recording(path.parent.name, MinariStorage.read(path), folder)
+            recording = Recording(path.parent.name, _storage_at(path), directory)
             found.append((recording.modified, recording.name, recording))
         except (MinariError, OSError) as error:  # killed before its first episode, or just saved
             if isinstance(error.__cause__ or error, PermissionError):
@@ -437,24 +442,31 @@ def list_recordings(root: PathLike | None = None) -> list[Recording]:
     return [recording for _, _, recording in sorted(found, key=lambda item: item[:2])]
 
 
-def _data_paths(folder: Path) -> list[Path]:
+def _storage_at(path: Path) -> MinariStorage:
+    """Open the data of a recording, which is flushed only when it becomes a dataset."""
+    storage = MinariStorage.read(path)
+    storage.durable = False
+    return storage
+
+
+def _data_paths(directory: Path) -> list[Path]:
     """Yield the data paths of the recordings in a directory; links are ignored."""
-    if folder.is_symlink():
+    if directory.is_symlink():
         return []
     try:
-        with os.scandir(folder) as entries:
+        with os.scandir(directory) as entries:
             names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except PermissionError:
-        _warn_of_closed(folder)
+        _warn_of_closed(directory)
         return []
     open_ones = []
     for name in names:
-        if os.access(folder / name, os.X_OK):
-            open_ones.append(folder / name / "data")
+        if os.access(directory / name, os.X_OK):
+            open_ones.append(directory / name / "data")
         else:
-            _warn_of_closed(folder / name)
+            _warn_of_closed(directory / name)
     return [path for path in open_ones if is_directory(path)]
 
 
@@ -471,9 +483,9 @@ def find_recording(name: str, root: PathLike | None = None) -> Recording:
     """
     if not isinstance(name, str):
         raise ArgumentTypeError(f"The name of a recording is {shortened(name)}, expected a string.")
-    folder = get_datasets_root(root) / RECORDINGS_DIRECTORY
-    if name == Path(name).name and is_directory(folder / name):
-        restore_replaced(folder / name / "data")
+    directory = get_datasets_root(root) / RECORDINGS_DIRECTORY
+    if name == Path(name).name and is_directory(directory / name):
+        restore_replaced(directory / name / "data")
     recordings = {recording.name: recording for recording in list_recordings(root)}
     if name not in recordings:
         known = f"expected one of {list(recordings)}" if recordings else "which has none"

@@ -62,7 +62,7 @@ class Codec:
 
 
 class Compression:
-    """The compression of a dataset.
+    """Return the compression of a dataset.
 
     Args:
         choice: the choice of the user, or from ``metadata.json``.

@@ -90,6 +90,12 @@ class DatasetId:
         return cls(*parse_dataset_id(text))
 
     @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts of its path below the root of the datasets."""
+        name = f"{self.name}-v{self.version}"
+        return (name,) if self.namespace is None else (*self.namespace.split("/"), name)
+
+    @property
     def sort_key(self) -> tuple[str, str, int]:
         """Return the sort key of ids; no namespace counts as the empty one."""
         return self.namespace or "", self.name, self.version
@@ -205,17 +211,17 @@ def parse_namespace(namespace: str) -> tuple[str, ...]:
     return parts
 
 
-def dataset_id_at(folder: Path, stored: str | None) -> str:
+def dataset_id_at(directory: Path, stored: str | None) -> str:
     """Return the id of the dataset in a directory: from its location below the root, or else from its metadata.
 
     Args:
-        folder: directory of the dataset.
+        directory: directory of the dataset.
         stored: the id in its metadata, if any.
     """
-    root, folder = get_datasets_root(), folder.absolute()
-    for base, place in ((root, folder), (Path(os.path.realpath(root)), Path(os.path.realpath(folder)))):
+    root, directory = get_datasets_root(), directory.absolute()
+    for base, place in ((root, directory), (Path(os.path.realpath(root)), Path(os.path.realpath(directory)))):
         with suppress(ValueError):
             placed = place.relative_to(base).as_posix()
             if is_dataset_id(placed):
                 return placed
-    return stored or folder.name
+    return stored or directory.name

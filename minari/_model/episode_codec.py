@@ -108,19 +108,23 @@ class EpisodeCodec:
         except _ODD_VALUES as error:
             raise _damage(episode_id, error) from error
         try:
-            return {
-                "id": episode_id,
-                "observations": self.observations.decode(columns),
-                "actions": self.actions.decode(columns),
-                "rewards": columns[REWARDS],
-                "terminations": columns[TERMINATIONS],
-                "truncations": columns[TRUNCATIONS],
-                "infos": decode_infos(columns) if len(columns) > self._columns_without_infos else {},
-            }
+            return self.fields(episode_id, columns)
         except DatasetCorruptError as error:
             raise DatasetCorruptError(f"Episode {episode_id} cannot be decoded: {error}") from error
         except _ODD_VALUES as error:
             raise _damage(episode_id, error) from error
+
+    def fields(self, episode_id: int, columns: Columns) -> dict[str, Any]:
+        """Return the fields of an :class:`~minari.EpisodeData` of columns that :meth:`encode` has just made."""
+        return {
+            "id": episode_id,
+            "observations": self.observations.decode(columns),
+            "actions": self.actions.decode(columns),
+            "rewards": columns[REWARDS],
+            "terminations": columns[TERMINATIONS],
+            "truncations": columns[TRUNCATIONS],
+            "infos": decode_infos(columns) if len(columns) > self._columns_without_infos else {},
+        }
 
     def decode_outcomes(self, episode_id: int, columns: Columns) -> dict[str, Any]:
         """Return the fields of an :class:`~minari.EpisodeData` that need only the columns of :data:`OUTCOMES`.

@@ -63,7 +63,7 @@ def _nested(metadata: Mapping[str, Any], prefix: str) -> dict[str, Any]:
         place = _place_of(key) if isinstance(key, str) else None
         if place is None:
             raise MetadataError(
-                f"The episode metadata have the key {key!r}{f' in {prefix[:-1]!r}' if prefix else ''}, expected "
+                f"The episode metadata has the key {key!r}{f' in {prefix[:-1]!r}' if prefix else ''}, expected "
                 f"a string that is not empty, also between slashes, and has no NUL character; rename it."
             )
         outer, last = place

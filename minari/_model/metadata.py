@@ -16,6 +16,7 @@ from gymnasium import spaces
 
 from minari._base.suggestions import closest
 from minari._base.warnings import warn
+from minari._model.episode_codec import EpisodeCodec
 from minari._model.format_version import FIRST_VERSION, UNIFORM_BOUNDS_VERSION
 from minari._model.metadata_json import SPACES, TOTALS, check_metadata, damaged, parse_metadata, size_of, texts_of
 from minari.errors import DatasetCorruptError, MetadataError, SpaceError, UnknownSpaceError
@@ -67,7 +68,8 @@ class DatasetMetadata:
 
     _raw: dict[str, Any]
     source: str
-    _decoded: dict[str, Space] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _spaces: dict[str, Space] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _codecs: list[EpisodeCodec] = field(default_factory=list, init=False, repr=False, compare=False)  # one at most
 
     @classmethod
     def from_json(cls, text: str | bytes, source: object) -> DatasetMetadata:
@@ -146,17 +148,36 @@ class DatasetMetadata:
         """Return the space of the actions; raises like :attr:`observation_space`."""
         return self._space("action_space")
 
+    @property
+    def episode_codec(self) -> EpisodeCodec:
+        """The codec of episodes with these spaces, created once; raises as :attr:`observation_space` does."""
+        if not self._codecs:
+            self._codecs.append(EpisodeCodec(self.observation_space, self.action_space))
+        return self._codecs[0]
+
+    def with_codec(self, codec: EpisodeCodec) -> DatasetMetadata:
+        """Return the same metadata with a codec of its episodes that exists already."""
+        return self._with_known(DatasetMetadata(self._raw, self.source), [codec])
+
+    def _with_known(self, new: DatasetMetadata, codecs: Iterable[EpisodeCodec]) -> DatasetMetadata:
+        """Return other metadata with those decoded spaces and codecs that are the same."""
+        same = [key for key in SPACES if new._raw.get(key) == self._raw.get(key)]
+        new._spaces.update((key, self._spaces[key]) for key in same if key in self._spaces)
+        if len(same) == len(SPACES):
+            new._codecs.extend(codecs)
+        return new
+
     def _space(self, key: str) -> Space:
-        if key not in self._decoded:
+        if key not in self._spaces:
             if key not in self._raw:
                 raise damaged(self.source, key, "the description of a space", self._raw)
             try:
-                self._decoded[key] = deserialize_space(self._raw[key])
+                self._spaces[key] = deserialize_space(self._raw[key])
             except UnknownSpaceError:
                 raise
             except SpaceError as error:
                 raise DatasetCorruptError(f"The {key!r} in {self.source} is damaged: {error}") from error
-        return self._decoded[key]
+        return self._spaces[key]
 
     @property
     def env_spec_json(self) -> str | None:
@@ -229,9 +250,7 @@ class DatasetMetadata:
             raw[key] = _stored_value(key, value)
         if "minari_version" in changes and any(has_uniform_bounds(raw[key]) for key in SPACES if key in raw):
             raw["minari_version"] = UNIFORM_BOUNDS_VERSION  # callers need not know how spaces are described
-        new = DatasetMetadata(check_metadata(raw, self.source), self.source)
-        new._decoded.update((key, space) for key, space in self._decoded.items() if raw[key] == self._raw[key])
-        return new
+        return self._with_known(DatasetMetadata(check_metadata(raw, self.source), self.source), self._codecs)
 
 
 def _stored_value(key: str, value: Any) -> Any:

@@ -27,13 +27,7 @@ from minari._storages.metadata_file import exists, read_raw_metadata, stamp_of
 from minari._storages.paths import PathLike, as_data_path, is_remote, put_file
 from minari._storages.registry import get_minari_storage
 from minari._storages.staged_directory import directory_size
-from minari.errors import (
-    ArgumentTypeError,
-    DatasetCorruptError,
-    DatasetExistsError,
-    MetadataError,
-    SpaceError,
-)
+from minari.errors import ArgumentTypeError, DatasetCorruptError, DatasetExistsError, MetadataError, SpaceError
 from minari.spaces.serialization import serialize_space, space_classes
 
 
@@ -90,7 +84,7 @@ class MinariStorage(StorageCore):
     def _check_total(self) -> None:
         """Compare the totals of the metadata with the data, which may be changing concurrently."""
         while True:
-            told = self.stored_metadata
+            told = self._metadata  # which has just been read
             problem = self._wrong_total(told.total_episodes, told.total_steps)
             if problem is None:
                 return
@@ -98,7 +92,7 @@ class MinariStorage(StorageCore):
             now = self.stored_metadata
             if (now.total_episodes, now.total_steps) == (told.total_episodes, told.total_steps):
                 raise DatasetCorruptError(
-                    f"The metadata of {self._data_path} speak of {problem}; the files do not belong together, so copy "
+                    f"The metadata of {self._data_path} claims {problem}; the files do not belong together, so copy "
                     f"or download the dataset again."
                 )
 
@@ -107,7 +101,7 @@ class MinariStorage(StorageCore):
         self._check_room(episodes)
         found = self._count_episodes() if episodes else 0
         if found != episodes:
-            return f"{episodes} episodes and the data hold {found}"
+            return f"{episodes} episodes and the data has {found}"
         if not episodes and steps:
             return f"no episodes and {steps} steps"
         if episodes and self.verify_checksums:
@@ -123,7 +117,7 @@ class MinariStorage(StorageCore):
         size = directory_size(self._data_path)
         if total > size:
             raise DatasetCorruptError(
-                f"The metadata of {self._data_path} speak of {total} episodes, which do not fit into the {size} bytes "
+                f"The metadata of {self._data_path} claims {total} episodes, which do not fit into the {size} bytes "
                 f"that are there; copy or download the dataset again."
             )
 
@@ -169,21 +163,15 @@ class MinariStorage(StorageCore):
             CompressionError: the format does not support the codec, or there is no such column.
             MissingDependencyError: the format or the codec needs a package that is not installed.
         """
-        path = as_data_path(data_path)
-        storage_type = get_minari_storage(data_format)._for_place(path)
-        if exists(path):
-            raise DatasetExistsError(f"{path} already holds a dataset; delete it or give another path.")
-        raw = metadata_of_new(observation_space, action_space, env_spec, data_format, jpeg_encoding)
-        metadata = DatasetMetadata.from_raw(raw, path / METADATA_FILE_NAME)
-        codec = EpisodeCodec(metadata.observation_space, metadata.action_space)
-        chosen = checked_compression(storage_type, codec, compression, jpeg_encoding)
-        if chosen.stored is not None:
-            metadata = metadata.updated({"compression": chosen.stored}, allow_protected=True)
-        with storage_errors(path, "made"):
-            put_file(path / METADATA_FILE_NAME, metadata.to_json())
-            storage: MinariStorage = storage_type(path, metadata)
-            storage._start()
-        return storage
+        return create_storage(
+            data_path,
+            observation_space,
+            action_space,
+            env_spec,
+            data_format,
+            jpeg_encoding=jpeg_encoding,
+            compression=compression,
+        )
 
     # Properties
 
@@ -405,9 +393,45 @@ class MinariStorage(StorageCore):
         if chosen.stored is not None:
             changes["compression"] = chosen.stored
         target = type(self)(self._data_path, self.stored_metadata)
-        target._compression = chosen
+        target._compression, target.durable = chosen, self.durable
         storing.rewrite(target, self, changes, lock_timeout)
         self._compression = None
+
+
+def create_storage(
+    data_path: PathLike,
+    observation_space: gym.Space[Any] | None,
+    action_space: gym.Space[Any] | None,
+    env_spec: Any,
+    data_format: str,
+    *,
+    jpeg_encoding: bool,
+    compression: CompressionChoice,
+    durable: bool = True,
+    codec: EpisodeCodec | None = None,
+) -> MinariStorage:
+    """Create an empty storage, as :meth:`MinariStorage.new` does.
+
+    Without ``durable``, changes need not survive a power failure: whoever builds the dataset flushes all of its files
+    before it appears. ``codec`` is the codec of episodes with these spaces, if there is one already.
+    """
+    path = as_data_path(data_path)
+    storage_type = get_minari_storage(data_format)._for_place(path)
+    if exists(path):
+        raise DatasetExistsError(f"{path} already holds a dataset; delete it or give another path.")
+    raw = metadata_of_new(observation_space, action_space, env_spec, data_format, jpeg_encoding)
+    metadata = DatasetMetadata.from_raw(raw, path / METADATA_FILE_NAME)
+    if codec is not None:
+        metadata = metadata.with_codec(codec)
+    chosen = checked_compression(storage_type, metadata.episode_codec, compression, jpeg_encoding)
+    if chosen.stored is not None:
+        metadata = metadata.updated({"compression": chosen.stored}, allow_protected=True)
+    with storage_errors(path, "made"):
+        put_file(path / METADATA_FILE_NAME, metadata.to_json(), durable=durable)
+        storage: MinariStorage = storage_type(path, metadata)
+        storage.durable = durable
+        storage._start()
+    return storage
 
 
 def metadata_of_new(

@@ -6,6 +6,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import cached_property
 from pathlib import Path as FilePath
 from typing import Any, ClassVar, TypeVar
 
@@ -23,20 +24,12 @@ from minari._model.episode_metadata import decoded_metadata
 from minari._model.format_version import frames_were_jpeg
 from minari._model.metadata import REWARD_SHAPE, DatasetMetadata
 from minari._model.metadata_json import SPACES
-from minari._storages.images import (
-    image_leaves,
-    with_decoded_frames,
-)
+from minari._storages.images import image_leaves, with_decoded_frames
 from minari._storages.metadata_file import find_raw_metadata, stamp_of, with_measured_size
 from minari._storages.paths import is_remote
 from minari._storages.staged_directory import directory_size
-from minari.errors import (
-    DataPathError,
-    DatasetCorruptError,
-    DatasetNotFoundError,
-    StorageError,
-)
-from minari.spaces import Columns, EpisodeColumns, Path
+from minari.errors import DataPathError, DatasetCorruptError, DatasetNotFoundError, StorageError
+from minari.spaces import Columns, EpisodeColumns, Leaf, Path
 
 
 _log = logging.getLogger(__name__)
@@ -111,7 +104,7 @@ class ReplacingWriter(EpisodeWriter):
         self._writer.update_metadata(index, metadata)
 
     def finish(self) -> int:
-        """See :class:`EpisodeWriter`."""
+        """Commit the changes, see :class:`EpisodeWriter`."""
         return self._writer.finish()
 
     def commit(self, metadata: DatasetMetadata) -> None:
@@ -133,13 +126,17 @@ class StorageCore(ABC):
     CODECS: ClassVar[Codecs] = {}
     #: The default codec of frames.
     FRAME_CODEC: ClassVar[Codec | None] = None
-    #: Whether a dataset can be in any store that fsspec supports, and not only in a local directory.
+    #: True if a dataset can be in any store that fsspec supports, and not only in a local directory.
     REMOTE: ClassVar[bool] = False
 
-    #: Whether checksums of values are in a hidden file, so that adding them changes no file of the dataset.
+    #: True if checksums of values are in a hidden file, so that adding them changes no file of the dataset.
     HIDDEN_CHECKSUMS: ClassVar[bool] = False
 
-    #: Whether every read verifies the values with the checksums from when they were written.
+    #: True if every change survives a power failure. While a dataset is built in a hidden directory, this is False:
+    #: all of it is flushed once, when it appears.
+    durable: bool = True
+
+    #: True if every read verifies the values with the checksums from when they were written.
     verify_checksums: bool = False
 
     def __init__(self, data_path: FilePath, metadata: DatasetMetadata) -> None:
@@ -147,18 +144,23 @@ class StorageCore(ABC):
         self._metadata = self._metadata_at_first = metadata
         self.placed_id: str | None = None  # in a catalog, if it was opened by its id
         self._metadata_stamp = stamp_of(data_path)
-        self.episode_codec = EpisodeCodec(metadata.observation_space, metadata.action_space)
-        codecs = (self.episode_codec.observations, self.episode_codec.actions)
-        self.image_leaves = image_leaves(*codecs)
+        self.episode_codec = metadata.episode_codec
         self._compression: Compression | None = None  # created by the first write
-        # Leaves that may be JPEG: those declared by the metadata, or, before it declared them, all that look like it.
-        self.frame_leaves = (
-            self.image_leaves
-            if metadata.jpeg_encoding is not None
-            else [leaf for codec in codecs for leaf in codec.leaves() if leaf.dtype == np.uint8 and leaf.shape]
-        )
 
     # Properties
+
+    @cached_property
+    def image_leaves(self) -> list[Leaf]:
+        """The leaves of frames that JPEG can represent."""
+        return image_leaves(self.episode_codec.observations, self.episode_codec.actions)
+
+    @cached_property
+    def frame_leaves(self) -> list[Leaf]:
+        """The leaves that may be JPEG: those declared by the metadata, or, in old datasets, all that look like it."""
+        if self._metadata_at_first.jpeg_encoding is not None:
+            return self.image_leaves
+        codecs = (self.episode_codec.observations, self.episode_codec.actions)
+        return [leaf for codec in codecs for leaf in codec.leaves() if leaf.dtype == np.uint8 and leaf.shape]
 
     @property
     def data_path(self) -> FilePath:
@@ -219,7 +221,7 @@ class StorageCore(ABC):
         self._metadata_stamp = (-1, -1, -1)
 
     def measured_size(self) -> float:
-        """The size in MB of the files as they are now."""
+        """Return the current size of the files in MB."""
         return round(directory_size(self._data_path) / 1e6, 1)
 
     @property
@@ -265,7 +267,7 @@ class StorageCore(ABC):
             return int(value)
         except (TypeError, ValueError, OverflowError) as error:
             raise DatasetCorruptError(
-                f"The metadata of an episode in {self._data_path} have {shortened(value)} as {key!r}, expected a whole "
+                f"The metadata of an episode in {self._data_path} has {shortened(value)} as {key!r}, expected a whole "
                 f"number; copy or download the dataset again."
             ) from error
 
@@ -321,17 +323,17 @@ class StorageCore(ABC):
         return self._read_columns(indices)
 
     def episodes_without_checksums(self, indices: Iterable[int]) -> list[int]:
-        """Return those of the episodes whose values cannot be verified, since nobody made checksums of them."""
+        """Return those of the episodes that have no checksums, so that their values cannot be verified."""
         return self._episodes_without_checksums(indices)
 
     def add_missing_checksums(self) -> int:
-        """Make checksums of the values that have none, as they are now, without touching a value.
+        """Compute the missing checksums from the current values, without changing a value.
 
         Returns:
-            The number of episodes whose values have checksums now and had none before.
+            The number of episodes whose values have new checksums.
 
         Raises:
-            DatasetBusyError: another program is writing the dataset.
+            DatasetBusyError: another program is writing to the dataset.
         """
         return self._add_missing_checksums()
 
@@ -430,8 +432,8 @@ class StorageCore(ABC):
         """Return the format, which rejects a location where it cannot store a dataset."""
         if is_remote(path) and not cls.REMOTE:
             raise DataPathError(
-                f"The format {cls.FORMAT!r} keeps a dataset in a folder of this computer, and {path} is none; use the "
-                f"format 'zarr', or give a folder."
+                f"The format {cls.FORMAT!r} keeps a dataset in a directory of this computer, and {path} is none; use "
+                f"the format 'zarr', or give a directory."
             )
         return cls
 
@@ -522,11 +524,11 @@ def compression_of(
 
 
 def read_metadata(data_path: FilePath) -> DatasetMetadata:
-    """The metadata of the dataset in a folder, after a change that a killed program has committed.
+    """Return the metadata of the dataset in a directory, including changes committed by a killed program.
 
     Raises:
-        DataPathError: the folder does not exist or holds no dataset.
-        DatasetCorruptError: the metadata are damaged.
+        DataPathError: the directory does not exist or holds no dataset.
+        DatasetCorruptError: the metadata is damaged.
     """
     raw, source = find_raw_metadata(data_path)
     return DatasetMetadata(with_measured_size(raw, data_path), source)

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeAlias
 
-from minari._base.atomic import flush, write_atomically
+from minari._base.atomic import write_atomically
 from minari._base.files import METADATA_FILE_NAME, METADATA_LIMIT, open_regular, read_at, read_regular
 from minari._base.json_text import parse_json
 from minari._base.lazy import LazyModule
@@ -77,6 +77,7 @@ class FileTransaction(io.RawIOBase):
 
     Args:
         path: an existing file; the journal is stored in the same directory.
+        durable: True if changes must survive a power failure.
 
     Raises:
         DatasetBusyError: another program has the file open for writing.
@@ -88,17 +89,18 @@ class FileTransaction(io.RawIOBase):
         failure: the error of the system that an HDF5 library has met, if any.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, durable: bool = True) -> None:
         super().__init__()
         self.failure: OSError | None = None
         self.path, self._journal = path, path.with_name(JOURNAL_NAME)
+        self._durable = durable
         self._lock = lock(path, path)  # excludes programs that use HDF5 directly
         try:
             self._file: BinaryIO = os.fdopen(open_regular(path, os.O_RDWR, links=False), "r+b", buffering=0)
             try:
                 found = _overlay(self._journal, self._file.fileno())
                 if found is not None:  # committed by a killed writer
-                    found.apply(self._file, self.path)
+                    found.apply(self._file, self.path, durable)
             except BaseException:
                 self._file.close()
                 raise
@@ -214,7 +216,8 @@ class FileTransaction(io.RawIOBase):
         """
         descriptor = self._file.fileno()
         self._file.truncate(max(self._end, self._old_end))
-        flush(descriptor, self.path)
+        if self._durable:
+            os.fsync(descriptor)
         changes = [
             (page * _PAGE, bytes(data[: self._page_end(page) - page * _PAGE]))
             for page, data in sorted(self._pages.items())
@@ -231,14 +234,14 @@ class FileTransaction(io.RawIOBase):
         )
         content = overlay.dump()
         try:
-            write_atomically(self._journal, content)
+            write_atomically(self._journal, content, durable=self._durable)
         except BaseException:  # an interrupt may have come after it was written
             if _is(self._journal, content):
                 self._settle()
             raise
         self._settle()
         with failures_logged(f"Applying the journal of {self.path}, which the next writer does again,"):
-            overlay.apply(self._file, self.path)
+            overlay.apply(self._file, self.path, self._durable)
         return os.fstat(descriptor)
 
     def _settle(self) -> None:
@@ -324,12 +327,13 @@ class Overlay:
             if start < stop:
                 data[start - offset : stop - offset] = new[start - at : stop - at]
 
-    def apply(self, file: BinaryIO, path: Path) -> None:
+    def apply(self, file: BinaryIO, path: Path, durable: bool) -> None:
         """Make the change; a second time after an interruption gives the same result.
 
         Args:
             file: the file, open for writing.
             path: path of the file, beside which the journal is.
+            durable: True if the change must survive a power failure.
         """
         for offset, data in self.changes:
             file.seek(offset)
@@ -338,9 +342,10 @@ class Overlay:
         # The time of a change may be that of a tick of the clock milliseconds ago, and then the file would look
         # unchanged to programs that compare size and time.
         _set_time(path, time.time_ns())
-        flush(file.fileno(), path)
+        if durable:
+            os.fsync(file.fileno())
         for name, text in self.texts.items():
-            write_atomically(path.with_name(name), text)
+            write_atomically(path.with_name(name), text, durable=durable)
         path.with_name(JOURNAL_NAME).unlink()
 
     def dump(self) -> bytes:
@@ -439,7 +444,7 @@ def has_journal(directory: Path | str) -> bool:
 
 
 def pending_change(directory: Path, data_file: str) -> Overlay | None:
-    """Return the change to the data file of a dataset that is committed and not in place, or None.
+    """Return the change to the data file of a dataset that is committed but not applied, or None.
 
     Waits for a writer that is applying it. Nothing is written.
 

@@ -26,7 +26,7 @@ from minari.errors import MetadataError
 
 _DTYPES = "_dtypes"
 _TO_LIST = methodcaller("tolist")  # of arrays and numbers inside lists
-_JSON_SCALARS = (np.bool_, np.int64, np.float64)  # these come back as Python's own
+_JSON_SCALARS = (np.bool_, np.int64, np.float64)  # restored as Python types
 
 
 def to_json(metadata: Mapping[str, Any]) -> str:
@@ -36,7 +36,7 @@ def to_json(metadata: Mapping[str, Any]) -> str:
         MetadataError: a value cannot be stored.
     """
     if _DTYPES in metadata:
-        raise MetadataError(f"The episode metadata have the key {_DTYPES!r}, which the format uses; rename it.")
+        raise MetadataError(f"The episode metadata has the key {_DTYPES!r}, which the format uses; rename it.")
     plain, dtypes = _plain_dict(metadata)
     return json.dumps(
         {**plain, **({_DTYPES: dtypes} if dtypes else {})}, default=_TO_LIST

@@ -107,7 +107,7 @@ def _older_metadata(data_path: Path) -> dict[str, Any]:
         advice = f"; to open a dataset by its id, use minari.load_dataset({str(data_path)!r})" if is_id else ""
         raise DataPathError(f"The data path {data_path} doesn't exist{advice}.")
     storage: Any = get_minari_storage(_OLD_FORMAT)
-    raw: dict[str, Any] | None = storage._read_metadata_of_old_releases(data_path)
+    raw: dict[str, Any] | None = storage.read_metadata_of_old_releases(data_path)
     if raw is None:
         raise DataPathError(
             f"No data found in data path {data_path}; expected a directory with {METADATA_FILE_NAME} in it."

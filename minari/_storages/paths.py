@@ -50,7 +50,7 @@ def as_data_path(path: PathLike) -> Path:
         ) from error
     except ValueError as error:
         raise DataPathError(
-            f"The data path {path} has a protocol that fsspec does not know ({error}); expected a folder, or an "
+            f"The data path {path} has a protocol that fsspec does not know ({error}); expected a directory, or an "
             f"address such as s3://bucket/data."
         ) from error
     return found  # type: ignore[no-any-return]
@@ -61,10 +61,10 @@ def is_remote(path: object) -> bool:
     return not isinstance(path, (str, Path)) and hasattr(path, "fs")
 
 
-def put_file(path: Path, content: str | bytes) -> None:
-    """Write a small file atomically, and make its directory if need be."""
+def put_file(path: Path, content: str | bytes, *, durable: bool = True) -> None:
+    """Write a small file so that a reader finds either the old content or the new one; its directory is made."""
     if is_remote(path):
         path.write_bytes(content.encode() if isinstance(content, str) else content)
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content)
+        write_atomically(path, content, durable=durable)

@@ -16,7 +16,8 @@ ENTRY_POINT_GROUP = "minari.storages"
 
 _NAME = re.compile(r"[\w.-]{1,64}")
 
-_formats: dict[str, Target] = {
+#: Where the class of each format is, and what it needs; extended by :func:`register_storage`.
+FORMATS: dict[str, Target] = {
     "hdf5": ("minari._storages.hdf5.storage:HDF5Storage", "minari"),
     "arrow": ("minari._storages.arrow.storage:ArrowStorage", "minari[arrow]"),
     "parquet": ("minari._storages.arrow.storage:ParquetStorage", "minari[arrow]"),
@@ -34,12 +35,12 @@ def register_storage(name: str, target: str, requirement: str) -> None:
         target: ``"package.module:Class"`` of a subclass of :class:`minari.dataset.minari_storage.MinariStorage`.
         requirement: the argument of ``pip install`` in the message if the module cannot be imported.
     """
-    _formats[name] = (target, requirement)
+    FORMATS[name] = (target, requirement)
 
 
 def get_storage_keys() -> list[str]:
     """Return the names of the formats, sorted."""
-    return sorted(known_targets(_formats, ENTRY_POINT_GROUP))
+    return sorted(known_targets(FORMATS, ENTRY_POINT_GROUP))
 
 
 def get_minari_storage(storage_type: str) -> type[Any]:
@@ -50,7 +51,7 @@ def get_minari_storage(storage_type: str) -> type[Any]:
         MissingDependencyError: the package that the format needs is not installed.
     """
     is_name = isinstance(storage_type, str) and _NAME.fullmatch(storage_type) is not None
-    target = find_target(storage_type, _formats, ENTRY_POINT_GROUP) if is_name else None
+    target = find_target(storage_type, FORMATS, ENTRY_POINT_GROUP) if is_name else None
     if target is None:
         raise UnknownFormatError(
             f"No storage implemented for the format {shortened(storage_type)}, expected one of {get_storage_keys()}."

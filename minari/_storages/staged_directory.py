@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from minari._base.atomic import flush_changes, flush_directory, write_atomically
+from minari._base.atomic import flush_tree, sync_directory, write_atomically
 from minari._base.files import METADATA_FILE_NAME, Directory, is_directory, read_at, read_regular, relative_parts
 from minari._base.json_text import parse_json
 from minari._base.lazy import LazyModule
@@ -78,13 +78,14 @@ class StagedDirectory:
 
     Args:
         target: the directory of the data of a dataset.
+        durable: True if the change must survive a power failure.
 
     Attributes:
         path: where files are staged; made by whoever stages the first.
     """
 
-    def __init__(self, target: Path) -> None:
-        self._target = target
+    def __init__(self, target: Path, *, durable: bool = True) -> None:
+        self._target, self._durable = target, durable
         self.path = target / STAGED_NAME
         self._contents: dict[str, Content] = {}
         self._replacing: set[str] = set()
@@ -137,7 +138,7 @@ class StagedDirectory:
                 writer completes the change.
         """
         if not self.path.is_dir():
-            write_atomically(self._target / METADATA_FILE_NAME, metadata)
+            write_atomically(self._target / METADATA_FILE_NAME, metadata, durable=self._durable)
             return
         text = metadata.encode("utf-8")
         self.record(METADATA_FILE_NAME, [text])
@@ -148,10 +149,12 @@ class StagedDirectory:
                 for name, directory in _files_in(staged)
             }
         record = _Record(files, sorted(self._replacing), metadata_digest(self._target))
-        flush_changes(self.path)
-        write_atomically(self.path / _RECORD_NAME, record.dump())
+        if self._durable:
+            flush_tree(self.path)
+        write_atomically(self.path / _RECORD_NAME, record.dump(), durable=self._durable)
         self.path.rename(self._target / CHANGES_NAME)
-        flush_directory(self._target)
+        if self._durable:
+            sync_directory(self._target)
         with failures_logged(f"Moving the change of {self._target} into place, which the next writer does again,"):
             StagedOverlay(self._target, record).apply()
 
@@ -280,11 +283,12 @@ class StagedOverlay:
 
 
 @contextmanager
-def open_staged_directory(target: Path) -> Iterator[StagedDirectory]:
+def open_staged_directory(target: Path, *, durable: bool = True) -> Iterator[StagedDirectory]:
     """Stage a change to a directory as its only writer; what is not committed is removed in the end.
 
     Args:
         target: the directory of the data of a dataset.
+        durable: True if the change must survive a power failure.
 
     Raises:
         DatasetBusyError: another program is writing to the dataset.
@@ -296,7 +300,7 @@ def open_staged_directory(target: Path) -> Iterator[StagedDirectory]:
             found.apply()
         elif os.path.lexists(target / CHANGES_NAME):  # not a change of this dataset, but in the way
             (target / CHANGES_NAME).rename(target / f".{secrets.token_hex(6)}.ignored")
-        staged = StagedDirectory(target)
+        staged = StagedDirectory(target, durable=durable)
         if is_directory(staged.path):
             shutil.rmtree(staged.path)
         elif os.path.lexists(staged.path):  # a link or a file

@@ -21,7 +21,7 @@ from minari.errors import DatasetCorruptError
 if TYPE_CHECKING:
     import xxhash
 else:
-    xxhash = LazyModule("xxhash")  # lists of datasets do without it
+    xxhash = LazyModule("xxhash")  # lists of datasets do not need it
 
 
 __all__ = ["change_of_older_version", "corrupt_change", "ignored_change", "metadata_digest", "wait_for_writer"]

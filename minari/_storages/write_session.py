@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 from minari._model.episode_buffer import EpisodeBuffer
@@ -34,9 +35,10 @@ def append_buffers(
 ) -> None:
     """Append all episodes or none; see :meth:`StorageCore.update_episodes`."""
     with storage.writing(lock_timeout) as writer:
-        session = _Session(storage, writer, storage.stored_metadata)  # read only after locking out other writers
+        metadata = storage.stored_metadata  # read only after locking out other writers
+        session = _Session(storage, writer, metadata, describe)
         for buffer in buffers:
-            session.add(buffer, describe)
+            session.add(buffer)
         session.commit()
 
 
@@ -143,6 +145,15 @@ def other_reward_shape(shape: tuple[int, ...], expected: tuple[int, ...]) -> Epi
     )
 
 
+@contextmanager
+def _episode_errors(index: int) -> Iterator[None]:
+    """Let an error name the episode that cannot be stored."""
+    try:
+        yield
+    except (EpisodeError, MetadataError) as error:
+        raise type(error)(f"Episode {index} cannot be stored. {error}") from error
+
+
 class _Session:
     """A transaction that counts episodes and passes them to the writer of the format.
 
@@ -152,14 +163,17 @@ class _Session:
         metadata: the metadata of the storage before the transaction.
     """
 
-    def __init__(self, storage: StorageCore, writer: EpisodeWriter, metadata: DatasetMetadata) -> None:
+    def __init__(
+        self, storage: StorageCore, writer: EpisodeWriter, metadata: DatasetMetadata, describe: Describe | None = None
+    ) -> None:
         self._storage, self._writer, self._metadata = storage, writer, metadata
+        self._describe = describe
         self._episodes = self._stored_episodes = self._metadata.total_episodes
         self._steps = self._metadata.total_steps
         self._continued: dict[int, EpisodeColumns] = {}
         self._reward_shape = storage.reward_shape
 
-    def add(self, buffer: EpisodeBuffer | Mapping[str, Any], describe: Describe | None) -> None:
+    def add(self, buffer: EpisodeBuffer | Mapping[str, Any]) -> None:
         """Check and write an episode; buffers can be reused afterwards."""
         if isinstance(buffer, Mapping):
             buffer = EpisodeBuffer(**buffer)
@@ -169,29 +183,22 @@ class _Session:
                 f"The episode has the id {buffer.id}, expected None or {self._episodes}, the number of the "
                 f"next episode, or that of one already stored, which it continues."
             )
-        try:
+        codec = self._storage.episode_codec
+        with _episode_errors(index):
             if index < self._stored_episodes:
-                self._continue(index, buffer, describe)
-            else:
-                episode = self._storage.episode_codec.encode(buffer)
-                self.take(with_jpeg(self._storage, self._described(index, episode, describe)))
-        except (EpisodeError, MetadataError) as error:
-            raise type(error)(f"Episode {index} cannot be stored. {error}") from error
+                self._continue(index, buffer)
+                return
+            episode = codec.encode(buffer)
+            if self._describe is not None:
+                episode.metadata.update(checked_metadata(self._describe(codec.fields(index, episode.columns))))
+            self.take(with_jpeg(self._storage, episode))
 
-    def _described(self, index: int, episode: EpisodeColumns, describe: Describe | None) -> EpisodeColumns:
-        if describe is None:
-            return episode
-        fields = self._storage.episode_codec.decode(index, self._storage.with_frames(episode.columns))
-        metadata = {**episode.metadata, **checked_metadata(describe(fields))}
-        return EpisodeColumns(episode.total_steps, episode.columns, metadata)
-
-    def _continue(self, index: int, buffer: EpisodeBuffer, describe: Describe | None) -> None:
+    def _continue(self, index: int, buffer: EpisodeBuffer) -> None:
         stored = self._continued.get(index)
         if stored is None:
             (stored,) = _stored_episodes(self._storage, [index], all_frames=False)
         more = with_jpeg(self._storage, self._storage.episode_codec.encode_further_steps(buffer))
-        whole = append_steps(self._with_same_frames(stored, more), more, buffer.infos)
-        self._continued[index] = self._described(index, whole, describe)
+        self._continued[index] = append_steps(self._with_same_frames(stored, more), more, buffer.infos)
         self._steps += more.total_steps
 
     def _with_same_frames(self, stored: EpisodeColumns, more: EpisodeColumns) -> EpisodeColumns:
@@ -244,6 +251,10 @@ class _Session:
     def commit(self) -> None:
         """Make all changes visible."""
         for index, episode in self._continued.items():
+            with _episode_errors(index):
+                if self._describe is not None:
+                    fields = self._storage.episode_codec.decode(index, self._storage.with_frames(episode.columns))
+                    episode.metadata.update(checked_metadata(self._describe(fields)))
             self._writer.replace(index, episode)
         totals = {
             "total_episodes": self._episodes,

@@ -271,7 +271,7 @@ def _conclude(plan: Plan, tally: Tally) -> None:
     if tally.steps:
         kept = f"{counted(tally.episodes, 'episode')} {'is' if tally.episodes == 1 else 'are'} kept"
     cut = ", the last of them truncated" if tally.episodes > tally.finished else ""
-    echo(f"The recording ended early: {kept}{cut}. To go on: {_continuation(plan, tally)}", err=True)
+    echo(f"The recording ended early: {kept}{cut}. To continue: {_continuation(plan, tally)}", err=True)
     if tally.signal is not None:
         raise typer.Exit(128 + tally.signal)
     raise RecordingError(

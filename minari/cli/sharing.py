@@ -50,7 +50,7 @@ def download(
             with progress_bars(quiet=quiet):
                 minari.download_dataset(dataset, force, remote=remote, token=key, max_workers=max_workers)
         except KeyboardInterrupt:
-            echo(f"What has come of {dataset_id} is kept; the same command goes on with the rest.", err=True)
+            echo(f"The part of {dataset_id} that has been downloaded is kept; the same command resumes it.", err=True)
             raise
         echo(f"Dataset {dataset_id} downloaded to {path}")
 

@@ -56,7 +56,7 @@ class _ArrayColumn:
             self._append_odd(value)
 
     def _append_odd(self, value: Any) -> None:
-        value = kept(value)
+        value = snapshot(value)
         if self._odd is None:
             is_plain = isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and value.shape == self._shape
             if is_plain and (value.dtype == self._dtype or not self._rows):
@@ -88,7 +88,7 @@ class _ValueColumn:
         self._values: list[Any] = []
 
     def append(self, value: Any) -> None:
-        self._values.append(value if type(value) in IMMUTABLE else kept(value))
+        self._values.append(value if type(value) in IMMUTABLE else snapshot(value))
 
     def cut(self, rows: int) -> None:
         del self._values[rows:]
@@ -103,19 +103,19 @@ class _ValueColumn:
 class _DictColumn:
     """One column for each key of a ``Dict``."""
 
-    def __init__(self, space: gym.spaces.Dict, notes: list[str]) -> None:
-        self._columns = {key: growing_column(sub, notes) for key, sub in space.spaces.items()}
+    def __init__(self, space: gym.spaces.Dict, warnings: list[str]) -> None:
+        self._columns = {key: growing_column(sub, warnings) for key, sub in space.spaces.items()}
         self._appends = [(key, column.append) for key, column in self._columns.items()]
-        self._notes, self._noted = notes, False
+        self._warnings, self._has_warned = warnings, False
 
     def append(self, value: Any) -> None:
         if type(value) is not dict and not isinstance(value, Mapping):
             value = {}
         for key, append in self._appends:
             append(value.get(key, ABSENT))
-        if len(value) > len(self._appends) and not self._noted:
-            self._noted = True
-            self._notes.append(
+        if len(value) > len(self._appends) and not self._has_warned:
+            self._has_warned = True
+            self._warnings.append(
                 f"The keys {sorted(value.keys() - self._columns.keys(), key=str)} are not in the space "
                 f"{sorted(self._columns)} and are not recorded; give DataCollector a space that has them."
             )
@@ -135,8 +135,8 @@ class _DictColumn:
 class _TupleColumn:
     """One column for each part of a ``Tuple``."""
 
-    def __init__(self, space: gym.spaces.Tuple[Any], notes: list[str]) -> None:
-        self._columns = tuple(growing_column(sub, notes) for sub in space.spaces)
+    def __init__(self, space: gym.spaces.Tuple[Any], warnings: list[str]) -> None:
+        self._columns = tuple(growing_column(sub, warnings) for sub in space.spaces)
 
     def append(self, value: Any) -> None:
         parts = value if isinstance(value, (tuple, list)) and len(value) == len(self._columns) else None
@@ -155,23 +155,23 @@ class _TupleColumn:
             column.clear()
 
 
-def growing_column(space: gym.Space[Any], notes: list[str]) -> GrowingColumn:
+def growing_column(space: gym.Space[Any], warnings: list[str]) -> GrowingColumn:
     """Return the column for the values of a space.
 
     Args:
         space: the space.
-        notes: list to which the column adds the reasons for omitted values.
+        warnings: list to which the column adds the reasons for omitted values.
     """
     if isinstance(space, gym.spaces.Dict):
-        return _DictColumn(space, notes)
+        return _DictColumn(space, warnings)
     if isinstance(space, gym.spaces.Tuple):
-        return _TupleColumn(space, notes)
+        return _TupleColumn(space, warnings)
     if space.shape and space.dtype is not None and space.dtype.kind in "biufc":
         return _ArrayColumn(space.dtype, tuple(space.shape))
     return _ValueColumn()
 
 
-def kept(value: Any) -> Any:
+def snapshot(value: Any) -> Any:
     """Return a copy that stays unchanged when the environment modifies its own memory.
 
     An object that provides an array (tensors, memory views, handles of other libraries) is copied as that
@@ -245,7 +245,7 @@ def last_row(values: Any) -> Any:
         return {key: last_row(part) for key, part in values.items()}
     if isinstance(values, tuple):
         return tuple(map(last_row, values))
-    return kept(values[-1])
+    return snapshot(values[-1])
 
 
 def last_info(infos: Mapping[str, Any]) -> dict[str, Any]:

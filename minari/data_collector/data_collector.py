@@ -21,9 +21,9 @@ from minari._model.episode_codec import size_of_value
 from minari._model.space_check import OutsideValues
 from minari._storages.base import PathLike
 from minari.data_collector.callbacks import EpisodeMetadataCallback, StepDataCallback
-from minari.data_collector.columns import kept, last_info, last_row, private
+from minari.data_collector.columns import last_info, last_row, private, snapshot
 from minari.data_collector.episode_buffer import EpisodeBuffer
-from minari.data_collector.episode_queue import Medium, Note, PendingEpisodes
+from minari.data_collector.episode_queue import Medium, PendingEpisodes, PendingWarning
 from minari.data_collector.exit_handlers import leave, warn_unsaved, watch
 from minari.data_collector.recorder import EpisodeRecorder, RecordedValues
 from minari.dataset.from_buffers import DatasetDescription, EnvLike
@@ -159,7 +159,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         self._recorder = EpisodeRecorder(self._observation_space, self._action_space)
         self._recorded = RecordedValues(step_callback, record_infos, self._recorder.checked_info)
         self._outside = OutsideValues(self._observation_space, self._action_space)
-        self._room = 0  # number of steps that the current episode may have before finished ones must be written
+        self._capacity = 0  # number of steps that the current episode may have before finished ones must be written
         self._resets_itself = _has_wrapper(env, Autoreset)
         self._was_reset = False
         self._done = False  # True if the last step ended an episode of the environment
@@ -186,7 +186,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
             options = {key: value for key, value in options.items() if key != _AUTOSEED_OPTION} or None
         if seed is None and (given is None or given.get(_AUTOSEED_OPTION, True)):
             seed = secrets.randbits(AUTOSEED_BIT_SIZE)
-        recorded_options = kept(options)
+        recorded_options = snapshot(options)
         observation, info = self.env.reset(seed=seed, options=options)
         self._start_episode(*self._recorded.of_reset(self.env, observation, info), seed, recorded_options)
         return observation, info
@@ -239,16 +239,16 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         if terminated or truncated or (self._resets_itself and (result[2] or result[3])):
             self._done = bool(result[2] or result[3])
             self._end_episode()
-        elif steps >= self._room:
-            self._make_room(steps, (observation, action, info))
+        elif steps >= self._capacity:
+            self._free_memory(steps, (observation, action, info))
         return result
 
     def _start_episode(self, observation: Any, info: Any, seed: int | None, options: dict[str, Any] | None) -> None:
         self._recorder.start(observation, info, seed, options)
         self._was_reset, self._done = True, False
-        self._room = min(self._pending.room, _FIRST_LOOK)
+        self._capacity = min(self._pending.remaining_capacity, _FIRST_LOOK)
 
-    def _make_room(self, steps: int, values: Any) -> None:
+    def _free_memory(self, steps: int, values: Any) -> None:
         """Write the finished episodes to disk if memory holds the maximum of steps or bytes.
 
         Args:
@@ -258,10 +258,10 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         row_bytes = 0
         with suppress(Exception):  # values may be nested endlessly, or have a length that raises
             row_bytes = size_of_value(values)
-        notes = self._pending.make_room(steps) if steps >= self._pending.room_for(row_bytes) else []
-        self._room = min(self._pending.room_for(row_bytes), 2 * steps)
-        for note in notes:
-            warn(note)
+        warnings = self._pending.free_memory(steps) if steps >= self._pending.capacity_for(row_bytes) else []
+        self._capacity = min(self._pending.capacity_for(row_bytes), 2 * steps)
+        for warning in warnings:
+            warn(warning)
 
     def _end_episode(self) -> None:
         """Move the current episode, if it has a step, to the finished ones."""
@@ -274,12 +274,12 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         # The environment and the caller may modify their own, so the copies count.
         self._last = last_row(buffer.observations), last_info(buffer.infos or {})
         # What is to be said comes last, as a warning may be an exception: the episode is safe by then.
-        notes: list[Note] = [*self._recorder.take_notes()]
-        notes += self._outside.add(buffer.observations, buffer.actions, number)
-        notes += self._pending.add(buffer)
+        warnings: list[PendingWarning] = [*self._recorder.take_warnings()]
+        warnings += self._outside.add(buffer.observations, buffer.actions, number)
+        warnings += self._pending.add(buffer)
         self._recorder.clear()
-        for note in notes:
-            warn(note)
+        for warning in warnings:
+            warn(warning)
 
     def create_dataset(
         self,
@@ -377,8 +377,8 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
 
     def _sum_up_outside(self) -> None:
         """Warn about values outside their spaces if there were more than the first warnings reported."""
-        for note in self._outside.take_summary():
-            warn(note)
+        for warning in self._outside.take_summary():
+            warn(warning)
 
     def discard_info(self, name: str) -> None:
         """Drop an info from all recorded episodes, such as one that cannot be stored.
@@ -391,8 +391,8 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         """
         name = str(name)
         self._recorder.discard_info(name)
-        for note in self._pending.discard_info(name):
-            warn(note)
+        for warning in self._pending.discard_info(name):
+            warn(warning)
 
     @property
     def total_episodes(self) -> int:
@@ -414,8 +414,8 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
             super().close()
         finally:
             sentence = leave(self._recorder, self._pending, "closed")
-            for note in self._pending.take_notes():
-                warn(note)
+            for warning in self._pending.take_warnings():
+                warn(warning)
             self._sum_up_outside()
             if sentence is not None:
                 warn_unsaved(self._pending, sentence)

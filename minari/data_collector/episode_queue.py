@@ -57,7 +57,7 @@ from minari.spaces.differences import differing_leaf
 
 
 #: What a collector warns about, once the lock is free: a warning may be an exception.
-Note: TypeAlias = str | UnfitEpisodeWarning
+PendingWarning: TypeAlias = str | UnfitEpisodeWarning
 
 _BUFFER_BYTES = 64 * 2**20
 #: Errors that concern the disk or the machine, not an episode.
@@ -66,7 +66,7 @@ _OF_THE_SYSTEM: Final = (OSError, DatasetBusyError, DatasetNotFoundError, Memory
 
 @dataclass(frozen=True, slots=True)
 class Medium:
-    """What episodes are recorded for and how they are stored.
+    """The spaces, environment and storage options of a recording.
 
     Attributes:
         observation_space: space of the observations.
@@ -173,7 +173,7 @@ class PendingEpisodes:
         self._oldest = 0.0  # end of the oldest storable episode
         self._is_scheduled = self._has_failed = self._is_told = False
         self._is_unsure = False  # whether what was written last has been written
-        self._notes: list[Note] = []  # of the other thread
+        self._warnings: list[PendingWarning] = []  # of the other thread
         self._state = RecordingState(pid=os.getpid())
 
     @property
@@ -201,15 +201,19 @@ class PendingEpisodes:
         return [finished for finished in self._kept if finished.error is not None]
 
     @property
-    def room(self) -> int:
+    def remaining_capacity(self) -> int:
         """Return how many steps the current episode may have before the finished ones must be written."""
         return self._next_flush - self._steps if self._steps else sys.maxsize
 
-    def room_for(self, row_bytes: int) -> int:
+    def capacity_for(self, row_bytes: int) -> int:
         """Return how many steps of that size the current episode may have before finished ones must be written."""
-        return min(self.room, max(0, _BUFFER_BYTES - self._bytes) // max(row_bytes, 1)) if self._steps else sys.maxsize
+        return (
+            min(self.remaining_capacity, max(0, _BUFFER_BYTES - self._bytes) // max(row_bytes, 1))
+            if self._steps
+            else sys.maxsize
+        )
 
-    def add(self, buffer: EpisodeBuffer) -> list[Note]:
+    def add(self, buffer: EpisodeBuffer) -> list[PendingWarning]:
         """Take a finished episode; a second call for the same one, after an interruption, completes the first.
 
         Returns:
@@ -224,15 +228,15 @@ class PendingEpisodes:
             # Overdue: the other thread has not done its work, or there could be none.
             is_overdue = bool(self._steps) and time.monotonic() - self._oldest > flush_timer.FLUSH_AFTER + 1
             if self._steps >= self._next_flush or self._bytes >= _BUFFER_BYTES or is_overdue:
-                return self.make_room()
+                return self.free_memory()
             self._schedule()
-            return self.take_notes()
+            return self.take_warnings()
 
-    def take_notes(self) -> list[Note]:
+    def take_warnings(self) -> list[PendingWarning]:
         """What could not be stored or written since the last call, in a sentence each."""
-        notes = list(self._notes)
-        self._notes.clear()
-        return notes
+        warnings = list(self._warnings)
+        self._warnings.clear()
+        return warnings
 
     def _schedule(self) -> None:
         """Ensure that the episodes in memory will be written, whatever the program does."""
@@ -247,7 +251,7 @@ class PendingEpisodes:
         for finished in self._kept[first:]:
             self._encode(finished)
             if finished.error is not None:
-                self._notes.append(_unfit_note(finished))
+                self._warnings.append(_unfit_warning(finished))
 
     def _encode(self, finished: _Finished) -> None:
         """Encode an episode, or keep the reason why that is not possible."""
@@ -273,7 +277,7 @@ class PendingEpisodes:
     def _encoded(self, buffer: EpisodeBuffer) -> EpisodeColumns:
         index = self._written_episodes + self._ready_count
         episode = self._codec.encode(buffer)
-        metadata = self._describe(self._codec.decode(index, episode.columns))
+        metadata = self._describe(self._codec.fields(index, episode.columns))
         if not isinstance(metadata, Mapping):
             raise MetadataError(
                 f"The episode metadata callback returned {shortened(metadata)}, expected a dict; return one that is "
@@ -282,7 +286,7 @@ class PendingEpisodes:
         episode.metadata.update(checked_metadata(metadata))
         return episode
 
-    def make_room(self, running: int = 0) -> list[Note]:
+    def free_memory(self, running: int = 0) -> list[PendingWarning]:
         """Write the episodes in memory to the recording, or say what went wrong, as :meth:`add` does.
 
         Args:
@@ -295,8 +299,8 @@ class PendingEpisodes:
                 # The episodes stay in memory, and the next attempt is made after as many again.
                 self._next_flush = 2 * (self._steps + running)
                 self._bytes = 0
-                self._notes.append(_not_yet(error))
-            return self.take_notes()
+                self._warnings.append(_not_yet(error))
+            return self.take_warnings()
 
     def _flush_in_time(self) -> None:
         """Write the episodes in memory, in the thread of the timer; the next call reports problems."""
@@ -306,7 +310,7 @@ class PendingEpisodes:
                 self._flush()
             except Exception as error:  # the disk may have space again in some seconds
                 if not self._has_failed:
-                    self._notes.append(_not_yet(error))
+                    self._warnings.append(_not_yet(error))
                 self._has_failed = True
                 self._schedule()
 
@@ -338,6 +342,7 @@ class PendingEpisodes:
             jpeg_encoding=self._medium.jpeg_encoding,
             compression=self._medium.compression,
             root=self._root,
+            codec=self._codec,
         )
         self._held = recording.hold()
         self._state = replace(self._state, pid=os.getpid(), ended=None)
@@ -370,7 +375,7 @@ class PendingEpisodes:
                     self._settle()
                     if any(kept is finished for kept in self._kept):
                         finished.error = error
-                        self._notes.append(_unfit_note(finished))
+                        self._warnings.append(_unfit_warning(finished))
                         self._recount()
         except BaseException:
             with suppress(Exception):  # the next flush tries again
@@ -437,7 +442,7 @@ class PendingEpisodes:
         for number, finished in enumerate(self._kept):
             finished.row, finished.index = sys.maxsize, number
         self._recount()
-        self._notes.append(
+        self._warnings.append(
             f"The recording {gone} with {episodes} episodes is gone; `minari recover` may have made a dataset of "
             f"it while it was in progress. A new one begins with the {len(self._kept)} episodes after it."
         )
@@ -460,17 +465,17 @@ class PendingEpisodes:
         if self._is_inherited and not self._kept:
             yield
             return
-        self._note_state(dataset_id=str(dataset_id), metadata=dict(description), failure=None)
+        self._update_state(dataset_id=str(dataset_id), metadata=dict(description), failure=None)
         try:
             yield
         except BaseException as error:
             if isinstance(error, (DatasetIdError, DatasetExistsError)):
-                self._note_state(dataset_id=None)  # it would be rejected again
+                self._update_state(dataset_id=None)  # it would be rejected again
             reason = str(error).partition("\n")[0] or type(error).__name__
-            self._note_state(failure=f"{reason[:200]}…" if len(reason) > 200 else reason)
+            self._update_state(failure=f"{reason[:200]}…" if len(reason) > 200 else reason)
             raise
 
-    def _note_state(self, **changes: Any) -> None:
+    def _update_state(self, **changes: Any) -> None:
         with self._lock.current:
             self._state = replace(self._state, **changes)
             if self._recording is not None:
@@ -492,23 +497,23 @@ class PendingEpisodes:
             self._forget_what_is_gone()
             self._follow_root()
             if self.total_episodes == 0:
-                _warn(self.take_notes())
+                _warn(self.take_warnings())
                 raise EpisodeError(
                     f"Nothing has been recorded for the dataset {dataset_id}, expected at least one step after a "
                     f"reset; run the environment first."
                 )
             kept = {key: value for key, value in metadata.items() if key not in ("dataset_id", "minari_version")}
-            self._note_state(metadata=kept)
+            self._update_state(metadata=kept)
             self._mend_or_raise(skips)
             self._flush()
             self._check_unfit(skips)  # the format may have rejected one
             if self._recording is None or not self._written_episodes:
                 raise EpisodeError(f"No episode can be stored, so there is none for the dataset {dataset_id}.")
-            notes = self.take_notes() + _skipped_note(self._unfit)
+            warnings = self.take_warnings() + _skipped_warning(self._unfit)
             data_path = self._recording.publish(dataset_id, metadata)
             self._release()
             self._start_again()
-        _warn(notes)
+        _warn(warnings)
         return MinariDataset(data_path)
 
     def _follow_root(self) -> None:
@@ -530,21 +535,21 @@ class PendingEpisodes:
         with self._lock.current:
             self._forget_what_is_gone()
             self._mend_or_raise(skips)
-            refused: list[Note] = []
+            refused: list[PendingWarning] = []
             try:
                 self._append_all_to(dataset, skips)
             except (EpisodeError, MetadataError) as error:
                 if not skips:
                     raise
                 refused = self._append_others_to(dataset, error)
-            notes = self.take_notes() + _skipped_note(self._unfit) + refused
+            warnings = self.take_warnings() + _skipped_warning(self._unfit) + refused
             saved = self._recording
             self._release()
             self._start_again()
             if saved is not None:
                 with failures_logged(f"Removing the recording {saved.name}, whose episodes are in {dataset.id} now,"):
                     saved.discard()
-        _warn(notes)
+        _warn(warnings)
 
     def _append_all_to(self, dataset: MinariDataset, skips: bool) -> None:
         if self._recording is None:
@@ -555,11 +560,11 @@ class PendingEpisodes:
         self._flush()
         self._check_unfit(skips)
         recording = self._recording
-        self._note_state(adding=self._mark_of(dataset))
+        self._update_state(adding=self._mark_of(dataset))
         with dataset.appending():
             recording.append_to(dataset.storage)
 
-    def _append_others_to(self, dataset: MinariDataset, reason: Exception) -> list[Note]:
+    def _append_others_to(self, dataset: MinariDataset, reason: Exception) -> list[PendingWarning]:
         """Append the episodes that the format of the dataset can hold, where it cannot hold all of them.
 
         Args:
@@ -676,7 +681,7 @@ class PendingEpisodes:
                 self._rows, self._discarded = 0, []
                 self._recount()
 
-    def discard_info(self, name: str) -> list[Note]:
+    def discard_info(self, name: str) -> list[PendingWarning]:
         """Drop an info from all episodes.
 
         Returns:
@@ -696,10 +701,10 @@ class PendingEpisodes:
             for finished in self._unfit:
                 if str(finished.error) not in reasons:
                     reasons.add(str(finished.error))
-                    self._notes.append(_unfit_note(finished))
+                    self._warnings.append(_unfit_warning(finished))
             self._recount()
             self._schedule()
-            return self.take_notes()
+            return self.take_warnings()
 
     # The end
 
@@ -723,7 +728,7 @@ class PendingEpisodes:
             except Exception as error:  # leaving continues, and written episodes can be recovered
                 problem = error
             if self._recording is not None:
-                self._note_state(ended=how)
+                self._update_state(ended=how)
                 self._release()
             if not self.total_episodes:
                 return None
@@ -756,7 +761,7 @@ class PendingEpisodes:
         return self._recording is not None and self._recording.path.exists()
 
     def disown(self) -> None:
-        """In the child of a fork: the recording is the parent's, and so is the care for what is in memory."""
+        """Detach from the recording in a forked child; the parent remains responsible for it."""
         self._recording = self._held = None
         self._rows, self._discarded, self._written_steps = 0, [], 0
         self._is_scheduled, self._is_inherited = False, True
@@ -794,7 +799,7 @@ def _checked_medium(medium: Medium, recording: Recording) -> Medium:
         difference = difference_up_to_max_episode_steps(their_spec, medium.env_spec)
         if difference:
             raise CombineError(
-                f"The recording {recording.name} is of another environment: {difference}; go on with that one, or "
+                f"The recording {recording.name} is of another environment: {difference}; resume it with that one, or "
                 f"leave out resume."
             )
     theirs = Medium(
@@ -816,7 +821,7 @@ def _checked_medium(medium: Medium, recording: Recording) -> Medium:
         if ours != other:
             raise CombineError(
                 f"The {field.name} is {shortened(ours)}, expected {shortened(other)} as in the recording "
-                f"{recording.name}; go on with it as it began, or leave out resume."
+                f"{recording.name}; resume it with the same options, or leave out resume."
             )
     return theirs
 
@@ -833,7 +838,7 @@ def _check_same_layout(medium: Medium, dataset: MinariDataset) -> None:
             )
 
 
-def _unfit_note(finished: _Finished) -> UnfitEpisodeWarning:
+def _unfit_warning(finished: _Finished) -> UnfitEpisodeWarning:
     error, index = finished.error, finished.index
     if isinstance(error, MinariError):
         problem = f"Episode {index} cannot be stored and stays in memory, apart from the others. {error}"
@@ -847,7 +852,7 @@ def _not_yet(error: Exception) -> str:
     return f"The recorded episodes cannot be written yet and stay in memory: {error}"
 
 
-def _skipped_note(unfit: list[_Finished]) -> list[Note]:
+def _skipped_warning(unfit: list[_Finished]) -> list[PendingWarning]:
     if not unfit:
         return []
     verb = "is" if len(unfit) == 1 else "are"
@@ -859,6 +864,6 @@ def _numbers(unfit: list[_Finished]) -> str:
     return f"episode {numbers}" if len(unfit) == 1 else f"the {len(unfit)} episodes {numbers}"
 
 
-def _warn(notes: list[Note]) -> None:
-    for note in notes:
-        warn(note)
+def _warn(warnings: list[PendingWarning]) -> None:
+    for warning in warnings:
+        warn(warning)

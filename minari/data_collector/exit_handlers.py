@@ -69,7 +69,7 @@ def leave(recorder: EpisodeRecorder, pending: PendingEpisodes, how: str) -> str 
 
 
 def warn_unsaved(pending: PendingEpisodes, sentence: str) -> None:
-    """Warn, and remember the sentence for the end of the program where warnings are not shown."""
+    """Warn, and keep the sentence for the end of the program if warnings are not shown."""
     if _is_ignored(sentence):
         _untold.append((pending, sentence))
     warn(sentence)
@@ -105,7 +105,7 @@ def _leave_silently(recorder: EpisodeRecorder, pending: PendingEpisodes, how: st
 
 
 def _leave_all() -> None:
-    """At the end of the program, write what is in memory, and say in one line how to go on."""
+    """Write all episodes in memory at the end of the program, and print one line on how to continue."""
     for pending, recorder in list(_alive.values()):
         _leave_silently(recorder, pending, "the program ended")
     _leave_dropped()

@@ -12,7 +12,7 @@ from minari._base.json_text import shortened
 from minari._model.episode_buffer import STEP_KEYS, EpisodeBuffer
 from minari._model.infos import IMMUTABLE, append_info, discard_info
 from minari.data_collector.callbacks import StepDataCallback
-from minari.data_collector.columns import growing_column, kept
+from minari.data_collector.columns import growing_column, snapshot
 from minari.errors import EpisodeError, EpisodeTypeError
 
 
@@ -29,11 +29,11 @@ class EpisodeRecorder:
     """
 
     def __init__(self, observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
-        self._notes: list[str] = []
-        self._observations = growing_column(observation_space, self._notes)
-        self._actions = growing_column(action_space, self._notes)
+        self._warnings: list[str] = []
+        self._observations = growing_column(observation_space, self._warnings)
+        self._actions = growing_column(action_space, self._warnings)
         self._append_observation, self.act = self._observations.append, self._actions.append
-        self._noted = False
+        self._has_warned = False
         self.clear()
 
     def clear(self) -> None:
@@ -77,10 +77,10 @@ class EpisodeRecorder:
         self._append_observation(observation)
         if type(terminated) is not bool or type(truncated) is not bool:
             self._terminations, self._truncations = _as_list(self._terminations), _as_list(self._truncations)
-            terminated, truncated = kept(terminated), kept(truncated)
+            terminated, truncated = snapshot(terminated), snapshot(truncated)
         self._terminations.append(terminated)
         self._truncations.append(truncated)
-        self._rewards.append(reward if type(reward) in IMMUTABLE else kept(reward))
+        self._rewards.append(reward if type(reward) in IMMUTABLE else snapshot(reward))
         return steps
 
     def drop_half_step(self) -> None:
@@ -95,22 +95,22 @@ class EpisodeRecorder:
     def _add_info(self, info: Any, recorded: int) -> None:
         info = self.checked_info(info)
         if info or self._infos:
-            append_info(self._infos, info, recorded, kept)
+            append_info(self._infos, info, recorded, snapshot)
 
     def checked_info(self, info: Any) -> Mapping[str, Any]:
         """Return the info of a step; an empty one, with a note, if it is not a dict."""
         if type(info) is dict or isinstance(info, Mapping):
             return info
-        if not (info is None or self._noted):
-            self._noted = True
-            self._notes.append(f"The info of a step is {info!r}, expected a dict; it is not recorded.")
+        if not (info is None or self._has_warned):
+            self._has_warned = True
+            self._warnings.append(f"The info of a step is {info!r}, expected a dict; it is not recorded.")
         return {}
 
-    def take_notes(self) -> list[str]:
+    def take_warnings(self) -> list[str]:
         """Return the reasons for omitted values so far, one sentence each, without repetitions."""
-        notes = list(self._notes)
-        self._notes.clear()
-        return notes
+        warnings = list(self._warnings)
+        self._warnings.clear()
+        return warnings
 
     def discard_info(self, name: str) -> None:
         """Drop one info of the current episode."""

@@ -22,7 +22,7 @@ from minari._model.env_spec import (
 )
 from minari._model.format_version import combine_versions
 from minari._model.metadata_json import texts_of
-from minari._storages.base import MinariStorage, PathLike
+from minari._storages.base import PathLike, create_storage
 from minari._storages.write_session import append_stored
 from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import ArgumentTypeError, CombineError
@@ -130,7 +130,7 @@ def combine_datasets(
     _refuse_other_spaces(datasets_to_combine)
     first = datasets_to_combine[0].storage
     with new_dataset(new_id, root) as data_path:
-        storage = MinariStorage.new(
+        storage = create_storage(
             data_path,
             first.observation_space,
             first.action_space,
@@ -138,6 +138,7 @@ def combine_datasets(
             first.FORMAT,
             jpeg_encoding=all(dataset.storage.jpeg_encoding for dataset in datasets_to_combine),
             compression=_common_compression(datasets_to_combine),
+            durable=False,
         )
         storage.update_metadata(_combined_metadata(datasets_to_combine, new_id))
         append_stored(storage, [(dataset.storage, dataset.episode_indices.tolist()) for dataset in datasets_to_combine])

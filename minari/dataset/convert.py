@@ -9,7 +9,7 @@ from minari._catalog.layout import get_dataset_path, new_dataset
 from minari._model.compression import CompressionChoice
 from minari._model.format_version import FORMAT_VERSION
 from minari._model.metadata_json import MOST_METADATA, SPACES
-from minari._storages.base import MinariStorage, PathLike
+from minari._storages.base import MinariStorage, PathLike, create_storage
 from minari._storages.write_session import append_stored
 from minari.errors import DatasetVersionError
 from minari.spaces.serialization import described_types, serialize_space, with_written_bounds
@@ -66,13 +66,15 @@ def write_as_dataset(
     is_same = compression is None and data_format in (None, source.FORMAT)
     kept = {key: value for key, value in source.stored_metadata.raw.items() if key not in _OF_ONE_COPY}
     with new_dataset(dataset_id, root) as data_path:
-        storage = MinariStorage.new(
+        storage = create_storage(
             data_path,
             source.observation_space,
             source.action_space,
-            data_format=data_format or source.FORMAT,
+            None,
+            data_format or source.FORMAT,
             jpeg_encoding=source.jpeg_encoding if jpeg_encoding is None else jpeg_encoding,
             compression=source.compression if is_same else compression,
+            durable=False,
         )
         if compatible_with is not None:
             # Each bound of each number, as earlier releases read them.

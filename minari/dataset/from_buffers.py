@@ -21,7 +21,7 @@ from minari._model.episode_codec import EpisodeCodec
 from minari._model.format_version import FORMAT_VERSION
 from minari._model.metadata import json_value
 from minari._model.space_check import OutsideValues
-from minari._storages.base import MinariStorage, PathLike
+from minari._storages.base import PathLike, create_storage
 from minari._storages.core import checked_compression
 from minari._storages.registry import get_minari_storage
 from minari.dataset.minari_dataset import MinariDataset
@@ -159,7 +159,7 @@ def generate_dataset_metadata(
     description: str | None,
     requirements: Sequence[str] | None,
 ) -> dict[str, Any]:
-    """The metadata of a new dataset, in the argument order that older programs use."""
+    """Return the metadata of a new dataset, in the argument order of older programs."""
     description_of_dataset = DatasetDescription(
         eval_env=eval_env,
         algorithm_name=algorithm_name,
@@ -250,7 +250,7 @@ def create_dataset_from_buffers(
         >>> dataset[0].rewards
         array([1., 2.])
     """
-    DatasetId.parse(dataset_id)  # so that arguments in another order are noticed
+    DatasetId.parse(dataset_id)  # detects arguments in the wrong order
     if env is None and (observation_space is None or action_space is None):
         raise SpaceError("Without an env both observation_space and action_space are needed; give them.")
     episodes = as_episode_buffers(buffer)
@@ -281,7 +281,7 @@ def create_dataset_from_buffers(
         requirements,
     )
     with new_dataset(dataset_id, root) as data_path:
-        storage = MinariStorage.new(
+        storage = create_storage(
             data_path,
             observation_space,
             action_space,
@@ -289,6 +289,7 @@ def create_dataset_from_buffers(
             data_format or "hdf5",
             jpeg_encoding=jpeg_encoding,
             compression=compression,
+            durable=False,
         )
         storage.update_metadata({**metadata, **(extra_metadata or {})})
         outside = OutsideValues(observation_space, action_space)

@@ -189,17 +189,19 @@ def find_data_path(dataset: PathLike, root: PathLike | None = None) -> FilePath:
         raise ArgumentTypeError(
             f"dataset is {shortened(dataset)}, expected the id of a local dataset or the path of its directory."
         )
-    folder = FilePath(dataset).expanduser()
-    if os.fspath(dataset) and folder.is_dir():
-        return folder / "data" if (folder / "data").is_dir() else folder
-    if os.fspath(dataset) and folder.is_file():
-        raise DataPathError(f"{folder} is a file; give the directory of a dataset, or the id of a local one.")
-    if not isinstance(dataset, str) or folder.is_absolute() or dataset.startswith((".", "~")):
+    directory = FilePath(dataset).expanduser()
+    if os.fspath(dataset) and directory.is_dir():
+        return directory / "data" if (directory / "data").is_dir() else directory
+    if os.fspath(dataset) and directory.is_file():
+        raise DataPathError(f"{directory} is a file; give the directory of a dataset, or the id of a local one.")
+    if not isinstance(dataset, str) or directory.is_absolute() or dataset.startswith((".", "~")):
         raise DataPathError(
-            f"There is no directory {folder}; give the directory of a dataset, or the id of a local one."
+            f"There is no directory {directory}; give the directory of a dataset, or the id of a local one."
         )
     path = get_dataset_path(str(DatasetId.parse(dataset)), root=root)
-    raise DatasetNotFoundError(f"There is no dataset {dataset} at {path}; list_local_datasets() tells which there are.")
+    raise DatasetNotFoundError(
+        f"There is no dataset {dataset} at {path}; list_local_datasets() lists those that exist."
+    )
 
 
 class _Collected:
@@ -242,7 +244,7 @@ def _failure(error: Exception, *, episode: int | None = None, path: str | None =
 def _guarded(
     check: Callable[[], Iterable[Finding]], *, episode: int | None = None, path: str | None = None
 ) -> Iterator[Finding]:
-    """The findings of a check, and as one of them the exception that it ends with."""
+    """Yield the findings of a check, and the exception that ends it as a finding."""
     try:
         yield from check()
     except Exception as error:
@@ -337,7 +339,7 @@ def _check_rows(examined: Examined, index: int, columns: Columns) -> Iterator[Fi
     )
     for told in {metadata.get("total_steps"), length}:
         if told != len(columns[REWARDS]):
-            message = f"Episode {index} has {len(columns[REWARDS])} rewards, and its metadata speak of {told} steps."
+            message = f"Episode {index} has {len(columns[REWARDS])} rewards, and its metadata claims {told} steps."
             yield Finding("error", "rows", message, index, path_name(REWARDS))
 
 
@@ -347,7 +349,7 @@ def _check_flags(examined: Examined, index: int, columns: Columns) -> Iterator[F
         column = columns.get(path)
         early: Any = [] if column is None else np.flatnonzero(np.asarray(column)[:-1])
         if len(early):
-            message = f"Episode {index} goes on after step {early[0]}, whose {path_name(path)[:-1]} flag is set."
+            message = f"Episode {index} continues after step {early[0]}, whose {path_name(path)[:-1]} flag is set."
             yield Finding("warning", "flags", message, index, path_name(path))
 
 
@@ -376,12 +378,12 @@ def _check_totals(examined: Examined) -> Iterator[Finding]:
     storage = examined.storage
     steps = int(storage.get_episode_lengths().sum())
     if steps != storage.total_steps:
-        message = f"The metadata speak of {storage.total_steps} steps, and the episodes have {steps}."
+        message = f"The metadata claims {storage.total_steps} steps, and the episodes have {steps}."
         yield Finding("error", "totals", message, path=str(storage.data_path / METADATA_FILE_NAME))
     told = storage.stored_metadata.raw.get("dataset_size")
     size = told if is_remote(storage.data_path) else storage.measured_size()
     if told is not None and _differs(told, size):
-        message = f"The metadata speak of {told} MB, and the files have {size} MB."
+        message = f"The metadata claims {told} MB, and the files have {size} MB."
         yield Finding("note", "size", message, path=str(storage.data_path / METADATA_FILE_NAME))
 
 

@@ -165,7 +165,7 @@ def unknown_space(space: spaces.Space[Any]) -> UnknownSpaceError:
     """Return the error for a space without a codec."""
     name = type(space).__name__
     return UnknownSpaceError(
-        f"Spaces of the type {name} cannot be stored, as nothing tells which of Gymnasium's spaces has such values; "
+        f"Spaces of the type {name} cannot be stored, as it is unknown which of Gymnasium's spaces has such values; "
         f"call `minari.spaces.register_codec({name})(minari.spaces.ArrayCodec)` first if they are arrays of one shape "
         f"and dtype, do so with `minari.spaces.TextCodec` if they are text, or give the space a description in JSON, "
         f"`serialize_space.register({name})` and `deserialize_space.register({name!r})` of minari.spaces.serialization."

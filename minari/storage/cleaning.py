@@ -228,7 +228,7 @@ def _complete_journal(data_path: Path) -> None:
 
 def _complete_changes(data_path: Path) -> None:
     with open_staged_directory(data_path):
-        pass  # who locks the data for writing completes what is there
+        pass  # locking the data for writing completes the change
 
 
 def _taken_away(data_path: Path, path: Path) -> None:

@@ -90,7 +90,7 @@ def load_dataset(
             f"{shortened(os.fspath(dataset_id))} is a path, expected an id such as 'name-v0'; a dataset in any "
             f"directory is opened with minari.open_dataset(PATH)."
         )
-    path = get_dataset_path(str(DatasetId.parse(dataset_id)), root=root)
+    path = get_dataset_path(DatasetId.parse(dataset_id), root=root)
     if not dataset_exists(path) and not restore_replaced(path):
         if not download:
             raise DatasetNotFoundError(
@@ -171,7 +171,7 @@ def delete_dataset(dataset_id: str, *, root: PathLike | None = None, lock_timeou
         DatasetBusyError: another program is still writing to the dataset.
         StorageError: it cannot be moved; it is unchanged.
     """
-    path = get_dataset_path(str(DatasetId.parse(dataset_id)), root=root)
+    path = get_dataset_path(DatasetId.parse(dataset_id), root=root)
     if not dataset_exists(path):
         raise DatasetNotFoundError(
             f"Dataset {dataset_id} not found locally at {path}, so there is nothing to delete."
@@ -215,7 +215,7 @@ def rename_dataset(
         'docs/final-v0'
     """
     old, new = DatasetId.parse(old_id), DatasetId.parse(new_id)
-    source = get_dataset_path(str(old), root=root)
+    source = get_dataset_path(old, root=root)
     if not dataset_exists(source) and not restore_replaced(source):
         raise DatasetNotFoundError(
             f"Dataset {old_id} not found locally at {source}, so it cannot be renamed."

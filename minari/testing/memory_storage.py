@@ -94,7 +94,8 @@ class _MemoryWriter(EpisodeWriter):
         return sum(column.nbytes for episode in self._episodes for column in episode.columns.values())
 
     def commit(self, metadata: DatasetMetadata) -> None:
-        write_atomically(self._storage.data_path / METADATA_FILE_NAME, metadata.to_json())
+        file = self._storage.data_path / METADATA_FILE_NAME
+        write_atomically(file, metadata.to_json(), durable=self._storage.durable)
         _stored[self._storage._folder] = tuple(self._episodes)
 
 

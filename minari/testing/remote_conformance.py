@@ -49,7 +49,7 @@ class RemoteConformance:
 
     @pytest.fixture
     def datasets_root(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-        """The root of the local datasets, empty."""
+        """Return the root of the local datasets, empty."""
         directory = tmp_path / "local datasets"
         directory.mkdir()
         monkeypatch.setenv("MINARI_DATASETS_PATH", str(directory))
@@ -57,7 +57,7 @@ class RemoteConformance:
 
     @pytest.fixture
     def arrival(self, tmp_path: Path) -> Path:
-        """Another root, that datasets are downloaded to."""
+        """Return another root, for downloaded datasets."""
         directory = tmp_path / "arrival"
         directory.mkdir()
         return directory

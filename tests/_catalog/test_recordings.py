@@ -227,7 +227,7 @@ def test_damaged_recordings_are_passed_over(datasets_root: Path) -> None:
 
 
 def test_a_recording_that_cannot_begin_leaves_nothing(datasets_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
         raise OSError("no space left")
 
     monkeypatch.setattr("minari._storages.paths.write_atomically", refuse)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from minari._storages.base import create_storage
 from minari.dataset._storages.hdf5_storage import HDF5Storage
 from minari.dataset.minari_storage import METADATA_FILE_NAME, EpisodeWriter, MinariStorage, is_image_space
 from minari.errors import (
@@ -67,7 +69,7 @@ def test_hooks_of_a_format() -> None:
     assert MinariStorage.__abstractmethods__ == {
         "_read_columns", "_read_episode_metadata", "_writer", "_count_episodes"
     }  # fmt: skip
-    assert EpisodeWriter.__abstractmethods__ == {"append", "replace", "update_metadata", "size", "commit"}
+    assert EpisodeWriter.__abstractmethods__ == {"append", "replace", "update_metadata", "commit"}
     for format_type in (HDF5Storage, MemoryStorage):
         assert not format_type.__abstractmethods__
 
@@ -181,7 +183,7 @@ def test_data_and_metadata_that_disagree(storage: MinariStorage) -> None:
     file = storage.data_path / METADATA_FILE_NAME
     metadata = json.loads(file.read_text())
     file.write_text(json.dumps({**metadata, "total_episodes": 5}))
-    with pytest.raises(DatasetCorruptError, match="speak of 5 episodes and the data hold 3"):
+    with pytest.raises(DatasetCorruptError, match="claims 5 episodes and the data has 3"):
         MinariStorage.read(storage.data_path)
 
 
@@ -223,6 +225,21 @@ def test_describe_gets_the_episode_and_says_what_is_kept(storage: MinariStorage)
     assert first["rewards_sum"] == episode["rewards"].sum()
 
 
+def test_an_episode_is_described_once_when_it_is_whole(storage: MinariStorage) -> None:
+    """Also one that several buffers continue."""
+    lengths = []
+
+    def describe(episode: dict[str, Any]) -> dict[str, Any]:
+        lengths.append(len(episode["rewards"]))
+        return {"length": lengths[-1]}
+
+    truth = draw_truth(SPACE, ACTIONS, 2)
+    more = as_buffer(truth, id=1, observations=truth["observations"][1:], infos=None)
+    storage.update_episodes([more, as_buffer(draw_truth(SPACE, ACTIONS, 5)), more], describe=describe)
+    assert lengths == [5, 6]
+    assert [metadata.get("length") for metadata in storage.get_episode_metadata([0, 1, 3])] == [None, 6, 5]
+
+
 def test_an_error_of_describe_stores_nothing(storage: MinariStorage) -> None:
     def broken(_: dict[str, Any]) -> dict[str, Any]:
         raise ZeroDivisionError
@@ -248,3 +265,33 @@ def test_memory_is_process_wide_and_follows_a_rename(tmp_path: Path) -> None:
     storage.update_episodes([as_buffer(draw_truth(SPACE, ACTIONS, 2))])
     (tmp_path / "hidden").rename(tmp_path / "a-v0")
     assert MinariStorage.read(tmp_path / "a-v0" / "data").total_steps == 2
+
+
+@pytest.mark.parametrize("data_format", ["hdf5", "arrow", "parquet", "zarr", "memory"])
+def test_durable_is_said_and_not_guessed(data_format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However a directory is called: changes are flushed, unless whoever builds a dataset flushes them later."""
+    register_memory_storage()
+    flushed = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda descriptor: flushed.append(descriptor) or fsync(descriptor))
+    for name, durable in ((".recordings/.a.partial", True), ("a", False)):
+        storage = create_storage(
+            tmp_path / name / "data",
+            SPACE,
+            ACTIONS,
+            None,
+            data_format,
+            jpeg_encoding=False,
+            compression=None,
+            durable=durable,
+        )
+        for change in (
+            lambda: storage.update_episodes([as_buffer(draw_truth(SPACE, ACTIONS, 2))]),  # noqa: B023
+            lambda: storage.update_episodes([as_buffer(draw_truth(SPACE, ACTIONS, 2))]),  # noqa: B023
+            lambda: storage.update_episode_metadata([{"key": 1}], [0]),  # noqa: B023
+            lambda: storage.update_metadata({"key": 1}),  # noqa: B023
+            storage.repack,
+        ):
+            flushed.clear()
+            change()
+            assert bool(flushed) == durable

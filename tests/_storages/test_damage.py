@@ -95,7 +95,7 @@ def test_foreign_hdf5_file(data_path: Path) -> None:
         file["weights"] = np.zeros(3)
         for i in range(4):
             file.create_group(f"layer_{i}")
-    with pytest.raises(DatasetCorruptError, match="speak of 4 episodes and the data hold 0"):
+    with pytest.raises(DatasetCorruptError, match="claims 4 episodes and the data has 0"):
         read_all(data_path)
     with h5py.File(data_path / "main_data.hdf5", "w") as file:
         for i in range(4):
@@ -120,7 +120,7 @@ def test_metadata_that_disagree(data_path: Path, change: int) -> None:
     metadata = json.loads(file.read_text())
     metadata["total_episodes"] += change
     file.write_text(json.dumps(metadata))
-    with pytest.raises(DatasetCorruptError, match=f"speak of {4 + change} episodes and the data hold 4"):
+    with pytest.raises(DatasetCorruptError, match=f"claims {4 + change} episodes and the data has 4"):
         MinariStorage.read(data_path)
 
 

@@ -219,8 +219,9 @@ def test_interrupted_again_and_again(path: Path, monkeypatch: pytest.MonkeyPatch
 
         return call
 
-    for name in ("write_all", "write_atomically", "flush", "_set_time"):
+    for name in ("write_all", "write_atomically", "_set_time"):
         monkeypatch.setattr(transaction, name, around(getattr(transaction, name)))
+    monkeypatch.setattr(os, "fsync", around(os.fsync))
     monkeypatch.setattr(Path, "unlink", around(Path.unlink))
     for at in range(1, 20):
         calls = at
@@ -255,10 +256,10 @@ def test_a_failure_after_the_commit_is_none_of_it(
 ) -> None:
     """No room for the metadata: the change is made all the same, and put into place when there is room again."""
 
-    def full(path: Path, content: str | bytes) -> None:
+    def full(path: Path, content: str | bytes, **options: bool) -> None:
         if path.name == "metadata.json":
             raise OSError(errno.ENOSPC, "No space left on device")
-        real(path, content)
+        real(path, content, **options)
 
     real = transaction.write_atomically
     monkeypatch.setattr(transaction, "write_atomically", full)
@@ -279,7 +280,7 @@ def test_a_failure_after_the_commit_is_none_of_it(
 
 
 def test_no_room_for_the_journal(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(path: Path, content: str | bytes) -> None:
+    def full(path: Path, content: str | bytes, **options: bool) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(transaction, "write_atomically", full)
@@ -295,8 +296,8 @@ def test_no_room_for_the_journal(path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_an_interrupt_when_the_journal_is_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The change is made, and is not undone."""
 
-    def interrupted(path: Path, content: str | bytes) -> None:
-        real(path, content)
+    def interrupted(path: Path, content: str | bytes, **options: bool) -> None:
+        real(path, content, **options)
         raise KeyboardInterrupt
 
     real = transaction.write_atomically

@@ -21,8 +21,8 @@ from minari.testing.memory_storage import MemoryStorage
 @pytest.fixture(autouse=True)
 def formats(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The registered formats, as they are at first; what a test adds is gone afterwards."""
-    known = {name: value for name, value in registry._formats.items() if name != "memory"}
-    monkeypatch.setattr(registry, "_formats", known)
+    known = {name: value for name, value in registry.FORMATS.items() if name != "memory"}
+    monkeypatch.setattr(registry, "FORMATS", known)
     return known
 
 

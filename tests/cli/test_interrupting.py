@@ -82,7 +82,7 @@ def test_what_was_recorded_before_a_signal_is_kept(
     # The command that is shown goes on where it stopped.
     last = err.splitlines()[-1]
     assert f"{len(dataset)} episodes are kept" in last
-    command = shlex.split(last.partition("To go on: ")[2])
+    command = shlex.split(last.partition("To continue: ")[2])
     assert command[-1] == "--append"
     rest = command.index("--episodes") + 1
     assert int(command[rest]) == 100000 - sum(endings)

@@ -326,7 +326,7 @@ class TestFailures:
         assert [bool(episode.truncations[-1]) for episode in dataset] == [False, False, True]
         ended = done.complaints[-2]
         assert "3 episodes are kept, the last of them truncated" in ended
-        assert shlex.split(ended.partition("To go on: ")[2]) == [
+        assert shlex.split(ended.partition("To continue: ")[2]) == [
             *("minari", "record", "own:Counting-v0", "--dataset-id", "own/a-v0", "--episodes", "8"),
             *("--policy", "own:two", "--seed", "3", "--env-kwargs", '{"fails_at": 13}', "--append"),
         ]

@@ -190,7 +190,7 @@ class TestDownload:
         assert done.exit_code == 130
         assert done.stdout == "Downloading toy/a-v0 from Farama servers...\n"
         assert done.stderr.splitlines() == [
-            "What has come of toy/a-v0 is kept; the same command goes on with the rest.",
+            "The part of toy/a-v0 that has been downloaded is kept; the same command resumes it.",
             "Interrupted.",
         ]
 

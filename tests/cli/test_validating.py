@@ -32,7 +32,7 @@ def test_sound_and_damaged_datasets(run: Minari, make_dataset: MakeDataset, data
         assert (done.code, done.err) == (1, "")
         assert done.lines == [
             "toy/bad-v0: damaged, 1 episode read, 1 error",
-            "  error   The metadata speak of 99 steps, and the episodes have 5.",
+            "  error   The metadata claims 99 steps, and the episodes have 5.",
             "toy/good-v0: sound, 2 episodes read",
         ]
     done = run("validate", str(datasets_root / "toy" / "bad-v0"), "--fix", "--checksums")

@@ -93,7 +93,6 @@ ALLOWED = {
     "package registers under exactly this name; names come from the user, and that of a format is checked by its "
     "grammar",
     "minari._base.plugins:known_targets": "reads which formats and remotes the installed packages register",
-    "minari._storages.hdf5.library:hdf5": "imports a module of ours by its constant name",
     "minari._model.env_spec:spec_of": "asks the registry for an id that a caller gives as text; what is parsed of a "
     "dataset is a spec already, and is returned as it is",
     "minari._storages.hdf5.process:_Child.__init__": "starts this Python with a program that stands in the "

@@ -116,7 +116,7 @@ def test_a_timeout_that_is_none(value: str, monkeypatch: pytest.MonkeyPatch) -> 
         ("/mnt/lab", "For a directory, write file:///mnt/lab."),
         ("lab", "must be of the form"),
         ("hff://lab", "Did you mean 'hf'?"),
-        ("file:///not/there", "There is no folder /not/there"),
+        ("file:///not/there", "There is no directory /not/there"),
     ],
 )
 def test_a_remote_that_is_none(value: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:

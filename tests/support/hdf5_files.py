@@ -88,7 +88,7 @@ def appender_of(path: Path) -> EpisodeAppender:
 def finish(path: Path, appender: EpisodeAppender) -> list[PlacedEpisodes]:
     """Make the episodes that an appender has written members of the file; where they lie."""
     file = BytesFile(path)
-    superblock = read_superblock(file.read_at(0, SUPERBLOCK_SIZE), path.name)
+    superblock = read_superblock(file.read_at(0, SUPERBLOCK_SIZE))
     placed, end = appender.finish()
     numbers = [index for part in placed for index in part.indices.tolist()]
     headers = [address for part in placed for address in part.headers.tolist()]

@@ -112,7 +112,7 @@ class TableFiles(ABC):
         except RowCountError as error:
             raise DatasetCorruptError(
                 f"The table in {path} has {error.found} rows, expected {rows} for the {rows - 1} steps that "
-                f"metadata.json beside it speaks of; the two do not belong together, so copy or download them again."
+                f"metadata.json beside it claims; the two do not belong together, so copy or download them again."
             ) from None
         except _DAMAGE as error:
             raise damaged(path, error) from error

@@ -21,7 +21,7 @@ Field: TypeAlias = Any
 DataType: TypeAlias = Any
 Array: TypeAlias = Any
 
-# The first conversions import `pyarrow.compute` and, where it is installed, pandas. Done here, that is part of the
-# import of this module, which a fork waits for (see `minari._base.lazy`); later, the child of a fork might hang.
+# The first conversions import `pyarrow.compute` and, if installed, pandas. Done here, this is part of the
+# import of this module, which a fork waits for (see `minari._base.lazy`); later, a forked child might hang.
 for _first in (np.zeros(1, np.bool_), [""]):
     pa.array(_first).to_numpy(zero_copy_only=False)

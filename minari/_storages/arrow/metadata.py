@@ -102,7 +102,7 @@ def to_json(index: int, total_steps: int, metadata: Mapping[str, Any], checksums
     """
     others = {key: value for key, value in metadata.items() if key not in ("id", "total_steps")}
     if _CHECKSUMS in others:
-        raise MetadataError(f"The episode metadata have the key {_CHECKSUMS!r}, which the format uses; rename it.")
+        raise MetadataError(f"The episode metadata has the key {_CHECKSUMS!r}, which the format uses; rename it.")
     text = json_metadata.to_json({"id": index, "total_steps": total_steps} | others)
     if checksums is None:
         return text

@@ -77,7 +77,7 @@ class EpisodeReader:
             self._state, self._known_steps = state, {}
 
     def check_total(self, total: int) -> None:
-        """Check that there is a directory for each episode that the metadata speaks of.
+        """Check that there is a directory for each episode of the metadata.
 
         Raises:
             DatasetCorruptError: one is missing.
@@ -92,7 +92,7 @@ class EpisodeReader:
         for index in range(total):
             if str(index) not in names:
                 raise DatasetCorruptError(
-                    f"The metadata of {self.data_path} speak of {total} episodes, and the folder "
+                    f"The metadata of {self.data_path} speak of {total} episodes, and the directory "
                     f"{self._directory(index)} is missing; copy or download the dataset again."
                 )
 
@@ -144,7 +144,7 @@ class EpisodeReader:
                 return {entry.name: entry.stat(follow_symlinks=False).st_size for entry in files}
         except OSError as error:
             raise DatasetCorruptError(
-                f"The folder {directory} of an episode cannot be read ({error}); copy or download the dataset again."
+                f"The directory {directory} of an episode cannot be read ({error}); copy or download the dataset again."
             ) from error
 
     def _settled(self, read: Callable[[int], T], indices: Iterable[int]) -> Iterator[tuple[int, T]]:

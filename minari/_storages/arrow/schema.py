@@ -83,7 +83,7 @@ class TableLayout:
     # Columns into a table
 
     def encode(self, episode: EpisodeColumns, like: Schema = None) -> Table:
-        """Make the table of an episode.
+        """Return the table of an episode.
 
         Args:
             episode: the episode.
@@ -331,9 +331,10 @@ def _column(metadata: dict[bytes, bytes], array: Array, leaf: Leaf | None) -> Co
         return texts
     dtype = numeric_dtype(metadata[b"dtype"].decode()) if b"dtype" in metadata else None
     if pa.types.is_null(array.type):
-        return _empty(array, _shape(metadata.get(b"shape", b""), 0), dtype)
-    values = array
-    shape: tuple[int, ...] = ()
+        shape = _shape(metadata.get(b"shape", b""), 0)
+        has_no_elements = 0 in shape and dtype is not None  # otherwise infos of other programs, None in each step
+        return np.empty((len(array), *shape), dtype) if has_no_elements else np.full(len(array), None, object)
+    values, shape = array, ()
     if pa.types.is_fixed_size_list(array.type):
         size, values = array.type.list_size, array.flatten()
         shape = _shape(metadata[b"shape"], size) if b"shape" in metadata else leaf.shape if leaf else (size,)
@@ -347,13 +348,6 @@ def _column(metadata: dict[bytes, bytes], array: Array, leaf: Leaf | None) -> Co
     if _base(dtype) != dtype:
         return numbers.view(dtype).reshape(numbers.shape[:-1])
     return numbers.astype(dtype)
-
-
-def _empty(array: Array, shape: tuple[int, ...], dtype: np.dtype[Any] | None) -> Column:
-    """Return the column of nulls: arrays without elements, or, in infos of other programs, None in each step."""
-    if 0 in shape and dtype is not None:
-        return np.empty((len(array), *shape), dtype)
-    return np.full(len(array), None, object)
 
 
 def _values(array: Array) -> Column:

@@ -105,14 +105,12 @@ class ArrowStorage(MinariStorage):
 
     @contextmanager
     def _writer(self) -> Iterator[ArrowWriter]:
-        with open_staged_directory(self.data_path) as staged:
+        with open_staged_directory(self.data_path, durable=self.durable) as staged:
             self._reader.refresh()
-            context = WriterContext(
-                self._reader, self.total_episodes, self._size, self._codec_for, self._reader_of_same_format
-            )
+            context = WriterContext(self._reader, self.total_episodes, self._size, self._codec_for, self._reader_of)
             yield ArrowWriter(context, staged)
 
-    def _reader_of_same_format(self, storage: StorageCore) -> EpisodeReader | None:
+    def _reader_of(self, storage: StorageCore) -> EpisodeReader | None:
         return storage._reader if isinstance(storage, ArrowStorage) and type(storage) is type(self) else None
 
     def _add_missing_checksums(self) -> int:

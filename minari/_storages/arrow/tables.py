@@ -64,8 +64,8 @@ class TableWriter:
     """Makes the files of episodes.
 
     Args:
-        layout: of the tables.
-        files: of the format.
+        layout: layout of the tables.
+        files: file functions of the format.
         codec_for: returns the codec of a column.
         like: the schema of a stored episode, which the new ones follow.
     """

@@ -29,7 +29,7 @@ class Values:
     """The place and the type of the values of a column in a file.
 
     Attributes:
-        path: of the column.
+        path: path of the column.
         offset: of the first value.
         shape: of all values in the file.
         stored: their type in the file; booleans are bits.

@@ -67,7 +67,7 @@ class ArrowWriter(EpisodeWriter):
 
     @cached_property
     def _tables(self) -> TableWriter:
-        """What makes the tables of the episodes to come, which follow the last one that is there."""
+        """Return the writer of tables for new episodes, which have the schema of the last existing one."""
         reader, total = self._context.reader, self._context.total_episodes
         like = reader.schema(total - 1) if total else None
         return TableWriter(reader.layout, reader.files, self._context.codec_for, like)

@@ -4,23 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from minari._base.checksums import bytes_checksum, column_checksum, seed_of
+from minari._base.lazy import LazyModule
+from minari._base.parallel import map_in_batches
 from minari._model.compression import Codec
 from minari._storages.hdf5.attributes import flatten_metadata, metadata_checksums, text_checksum
 from minari._storages.hdf5.format.chunks import StoredColumn, compressed, table_of, table_size
-from minari._storages.hdf5.format.datatypes import BYTES, BYTES_AS_TEXT, TEXT, Kind
-from minari._storages.hdf5.format.filters import GZIP, Chunking, gzip_chunking
+from minari._storages.hdf5.format.datatypes import BYTES, BYTES_AS_TEXT, TEXT, Kind, NoDatatype
+from minari._storages.hdf5.format.filters import GZIP, GZIP_LEVEL, Chunking, gzip_chunking
 from minari._storages.hdf5.format.objects import ALIGNMENT, GlobalHeap, aligned
-from minari._storages.hdf5.format.template import AttributeKinds, EpisodeTemplate, LeafKinds, episode_template
+from minari._storages.hdf5.format.template import AttributeKinds, EpisodeTemplate, NotWritable, episode_template
 from minari._storages.hdf5.index import NO_CHECKSUM, LeafPlace, PlacedEpisodes, Schema
 from minari._storages.hdf5.infos import with_own_types
-from minari._storages.hdf5.library import plugins
-from minari.spaces import Column, EpisodeColumns, Path, object_column
+from minari._storages.hdf5.names import spell
+from minari.errors import EpisodeError, EpisodeTypeError, MetadataError
+from minari.spaces import Column, EpisodeColumns, Path, object_column, path_name
+
+
+if TYPE_CHECKING:
+    from minari._storages.hdf5 import plugins
+else:
+    plugins = LazyModule("minari._storages.hdf5.plugins")  # imports h5py, which most datasets do not need
+
+#: Path, kind and row shape of each leaf of an episode, and its chunks, if any.
+LeafKinds: TypeAlias = tuple[tuple[Path, Kind, tuple[int, ...], "Chunking | None"], ...]
 
 
 #: Number of buffered bytes of values: enough to amortize a call, few enough to stay in the CPU cache. Larger
@@ -108,7 +120,7 @@ class EpisodeAppender:
         key = leaves, names
         waiting = self._waiting.get(key)
         if waiting is None:
-            waiting = self._waiting[key] = _Waiting(episode_template(*key), key[0])
+            waiting = self._waiting[key] = _Waiting(template_of(*key), key[0])
         waiting.indices.append(index)
         waiting.total_steps.append(episode.total_steps)
         places, checksums = waiting.places, waiting.checksums
@@ -288,6 +300,26 @@ class EpisodeAppender:
         return self._placed, self._end
 
 
+def template_of(leaves: LeafKinds, attributes: AttributeKinds) -> EpisodeTemplate:
+    """Return the template for episodes with these leaves and attributes.
+
+    Raises:
+        EpisodeError: HDF5 cannot represent such an episode.
+        MetadataError: HDF5 cannot represent an attribute.
+    """
+    try:
+        return episode_template(tuple([(spell(path), *kind) for path, *kind in leaves]), attributes)
+    except NoDatatype as error:
+        raise EpisodeTypeError(f"{error}.") from None
+    except NotWritable as error:
+        if error.attribute is not None:
+            raise MetadataError(
+                f"The episode metadata {error.attribute!r} cannot be written as HDF5: {error}."
+            ) from None
+        what = "episode" if error.leaf is None else repr(path_name(leaves[error.leaf][0]))
+        raise EpisodeError(f"The {what} cannot be written as HDF5; {error}.") from None
+
+
 def _are_plain(metadata: Mapping[str, Any]) -> bool:
     """Return whether metadata is only integers with known names and statistics, stored unchanged as attributes."""
     return all(
@@ -322,9 +354,9 @@ class _Codecs(dict[Path, "Codec | None"]):
 
 def _compressed(column: Column, codec: Codec) -> StoredColumn:
     if codec.name == GZIP:
-        return compressed(column, gzip_chunking(column.shape, column.dtype, codec))
-    stored: StoredColumn = plugins().compressed(column, codec)
-    return stored
+        level = GZIP_LEVEL if codec.level is None else codec.level
+        return compressed(column, gzip_chunking(column.shape, column.dtype, level), map_in_batches)
+    return plugins.compressed(column, codec)
 
 
 def bytes_of(array: npt.NDArray[Any]) -> memoryview:

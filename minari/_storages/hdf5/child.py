@@ -80,7 +80,10 @@ class _Episodes:
         return found
 
     def episode(self, index: int) -> h5py.Group:
-        return self.find(self.main, f"episode_{index}")
+        found = self.find(self.main, f"episode_{index}")
+        if not isinstance(found, h5py.Group):
+            raise _Refused("damaged", f"episode_{index} is not a group")
+        return found
 
     def array(self, group: h5py.Group, path: str) -> h5py.Dataset:
         found = self.find(group, path, is_linked=group.file != self.main)

@@ -9,26 +9,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import h5py
 import numpy as np
-from h5py import h5d, h5o, h5r, h5s, h5t
+from h5py import File, Group, h5d, h5o, h5r, h5s, h5t
 
 from minari._storages.hdf5.attributes import flatten_metadata, is_of
 from minari.errors import DatasetCorruptError
+
+
+__all__ = ["File", "link_objects", "open_for_writing", "update_metadata"]
 
 
 #: New objects are written so that every HDF5 library since 1.10 can read them.
 LIBRARY_VERSIONS = ("v110", "v110")
 
 
-def open_for_writing(file: Any, name: str) -> h5py.File:
-    """Open a file, or a file-like object, to change it.
+def open_for_writing(file: Any, name: str) -> File:
+    """Open a file, or what behaves like one, to change what is in it.
 
     Raises:
         DatasetCorruptError: it is not HDF5, or damaged.
     """
     try:
-        return h5py.File(file, "r+", libver=LIBRARY_VERSIONS, locking=False)
+        return File(file, "r+", libver=LIBRARY_VERSIONS, locking=False)
     except OSError as error:
         raise DatasetCorruptError(
             f"{name} cannot be read as HDF5 ({error}); it is cut off, damaged or another kind of file, so copy or "
@@ -36,7 +38,7 @@ def open_for_writing(file: Any, name: str) -> h5py.File:
         ) from error
 
 
-def link_objects(file: h5py.File, addresses: Iterable[int], names: Iterable[str]) -> None:
+def link_objects(file: File, addresses: Iterable[int], names: Iterable[str]) -> None:
     """Make the objects at these addresses members of the root group.
 
     HDF5 resolves an address through a reference, which is read from a file of references in memory.
@@ -44,15 +46,15 @@ def link_objects(file: h5py.File, addresses: Iterable[int], names: Iterable[str]
     values = np.array(list(addresses), dtype=np.uint64)
     if not len(values):
         return
-    with h5py.File("references", "w", driver="core", backing_store=False) as memory:
+    with File("references", "w", driver="core", backing_store=False) as memory:
         references = h5d.create(memory.id, b"references", h5t.STD_REF_OBJ, h5s.create_simple(values.shape))
         references.write(h5s.ALL, h5s.ALL, values, h5t.STD_REF_OBJ)
         for reference, name in zip(memory["references"][:], names, strict=True):
             h5o.link(h5r.dereference(reference, file.id), file.id, name.encode())
 
 
-def update_metadata(group: h5py.Group, metadata: Mapping[str, Any]) -> None:
-    """Set metadata of an episode, keeping other keys unchanged."""
+def update_metadata(group: Group, metadata: Mapping[str, Any]) -> None:
+    """Set metadata of an episode, leaving its other keys as they are."""
     for name in list(group.attrs):
         if is_of(name, metadata):
             del group.attrs[name]

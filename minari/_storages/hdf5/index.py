@@ -30,6 +30,7 @@ from minari._base.checksums import bytes_checksum, column_checksum
 from minari._base.data_file import DataFile, stamp_of
 from minari._base.files import open_regular, read_regular
 from minari._base.json_text import parse_json
+from minari._base.locks import ThreadLock
 from minari._storages.hdf5.format.filters import MOST_EXPANDED, is_known
 from minari._storages.hdf5.format.objects import MOST_DIMENSIONS, Filter
 from minari.errors import UnsafePathError
@@ -192,11 +193,15 @@ class EpisodeIndex:
     Args:
         data_file: the HDF5 file; the index is stored beside it.
         needed: leaves that every episode has; an index without them is not used.
+
+    Attributes:
+        lock: must be held while the index is used.
     """
 
     def __init__(self, data_file: FilePath, needed: Iterable[Path] = ()) -> None:
         self._data_file, self._needed = data_file, frozenset(needed)
         self._header_file = data_file.with_name(INDEX_NAME)
+        self.lock = ThreadLock()
         self._forget()
 
     def _forget(self) -> None:
@@ -241,6 +246,15 @@ class EpisodeIndex:
         self.stamp = stamp
         return True
 
+    def reread(self) -> None:
+        """Detect changes of the data file while no change to it is pending.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        with self.lock.current, DataFile(self._data_file) as file:
+            self.refresh(file)
+
     def _read(self, file: DataFile) -> None:
         """Load the saved index.
 
@@ -262,7 +276,7 @@ class EpisodeIndex:
             rows = np.empty((count, width), dtype="<i8")
             table.read_arrays([(0, rows)])
         if header["checksum"] != _checksum(header, rows):
-            raise ValueError("damaged, or two readers wrote it at once")
+            raise ValueError("damaged, or written by two readers concurrently")
         numbers = rows[:, 0]
         if count and not -1 - len(schemas) <= numbers.min() <= numbers.max() < len(schemas):
             raise ValueError("a row has a schema that is missing")
@@ -426,6 +440,32 @@ class EpisodeIndex:
                 if self.stamp == file.stamp:
                     self._write(file)
             self._unsaved = False
+
+    def remember(
+        self, placed: Iterable[PlacedEpisodes], redescribed: Iterable[int], status: os.stat_result, total: int
+    ) -> None:
+        """Update the index with the changes of a writer, and save it.
+
+        Args:
+            placed: the written episodes.
+            redescribed: the episodes with changed metadata, which has no checksums any more.
+            status: the new status of the data file.
+            total: the number of episodes in the file.
+        """
+        with self.lock.current:
+            for episodes in placed:
+                self.add(episodes)
+            for index in redescribed:
+                self.set_metadata_checksum(index, NO_CHECKSUM)
+            self.total = total
+            self.save(status)
+
+    def confirm(self) -> None:
+        """Accept the data file, which a writer has left unchanged, as the one that is described."""
+        with self.lock.current, contextlib.suppress(OSError):
+            status = self._data_file.stat()
+            if self.stamp is not None and self.stamp[:2] == (status.st_size, status.st_mtime_ns):
+                self.save(status)
 
     def _write(self, file: DataFile) -> None:
         width = self._rows.shape[1]

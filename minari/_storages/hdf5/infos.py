@@ -11,8 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from minari._model.infos import dtype_of_column, name_of_column, raw_of, typed_of
-from minari._storages.hdf5.format.datatypes import encode_datatype
-from minari.errors import EpisodeTypeError
+from minari._storages.hdf5.format.datatypes import NoDatatype, encode_datatype
 from minari.spaces import Column, Columns, Path, native
 
 
@@ -38,7 +37,7 @@ def with_own_types(columns: Mapping[Path, Any]) -> Mapping[Path, Any]:
 def _has_type(dtype: np.dtype[Any]) -> bool:
     try:
         return dtype.kind in _OWN_KINDS and len(encode_datatype(dtype)) <= _LONGEST_DATATYPE
-    except (EpisodeTypeError, UnicodeError):  # such as a structure that contains dates
+    except (NoDatatype, UnicodeError):  # as of a structure that has dates in it
         return False
 
 

@@ -15,7 +15,6 @@ from minari._model.env_spec import parse_env_spec, registered_spaces
 from minari._model.metadata import upgrade_attributes
 from minari._model.metadata_json import SPACES
 from minari._storages.hdf5.format.datatypes import TEXT, Kind
-from minari._storages.hdf5.format.source import NotUnderstood
 from minari._storages.hdf5.reader import EpisodeFile, open_episodes
 from minari.errors import DataPathError, DatasetCorruptError, EnvironmentSpecError, SpaceError
 from minari.spaces import codec_for
@@ -52,11 +51,11 @@ def read_metadata(file: Path) -> dict[str, Any]:
 
 
 def _with_spaces(raw: dict[str, Any], opened: EpisodeFile, file: Path) -> dict[str, Any]:
-    """Return the metadata with the missing spaces."""
+    """Return the metadata with the spaces that it lacks."""
     try:
         arrays = _nested(opened.first_leaves(), file.stat().st_size * _MOST_RATIO)
         inferred = [infer_observation_space(arrays[name]) for name in ("observations", "actions")]
-    except (KeyError, SpaceError, NotUnderstood) as error:
+    except (KeyError, SpaceError) as error:
         raise DatasetCorruptError(
             f"{file} describes no spaces, and they cannot be inferred from the arrays of its first episode ({error}); "
             f"copy or download it again."

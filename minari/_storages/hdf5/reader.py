@@ -15,14 +15,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path as FilePath
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
 from minari._base.data_file import DataFile
 from minari._base.json_text import shortened
-from minari._base.lazy import import_late
+from minari._base.lazy import LazyModule
 from minari._base.locks import is_locked
+from minari._base.parallel import map_in_batches
 from minari._storages.hdf5.attributes import nested_metadata
 from minari._storages.hdf5.format.arrays import (
     FIXED_ARRAY,
@@ -46,13 +47,19 @@ from minari._storages.hdf5.format.headers import (
     the_message,
 )
 from minari._storages.hdf5.format.objects import DATASPACE, UNDEFINED
-from minari._storages.hdf5.format.source import NotUnderstood, ReadAt, Source
-from minari._storages.hdf5.format.superblock import check_not_in_use, find_superblock
+from minari._storages.hdf5.format.source import NotUnderstood, ReadAt, Source, StoredElsewhere
+from minari._storages.hdf5.format.superblock import Superblock, find_superblock
 from minari._storages.hdf5.index import UNKNOWN, LeafPlace, PlacedEpisodes, Schema
 from minari._storages.hdf5.names import group_name, spell, unspell
 from minari._storages.journal import pending_change
 from minari.errors import DatasetBusyError, DatasetCorruptError, MinariError, UnsafePathError
 from minari.spaces import Column, Path
+
+
+if TYPE_CHECKING:
+    from minari._storages.hdf5 import process
+else:
+    process = LazyModule("minari._storages.hdf5.process")  # for few files
 
 
 #: The positions of leaves with more chunks are not stored: looking them up takes relatively little time.
@@ -87,7 +94,17 @@ class _Object:
     name: str
 
     def array(self) -> ArrayObject:
-        return decode_array(self.messages, f"{shortened(self.name)} in {self.file.path}")
+        try:
+            return decode_array(self.messages)
+        except StoredElsewhere as error:
+            raise UnsafePathError(
+                f"The values of {shortened(self.name)} in {self.file.path} lie in other files, which are not opened; "
+                f"put them into the file itself, or download the dataset from another place."
+            ) from error
+
+    def values(self, array: ArrayObject, path: Path) -> Column:
+        """Return the values of an array as those of the column at a path."""
+        return read_array(self.file.source, array, ascii_as_bytes=path[0] == _INFOS, map_chunks=map_in_batches)
 
     def members(self) -> dict[str, Link]:
         if not is_group(self.messages):
@@ -95,15 +112,35 @@ class _Object:
         return members(self.file.source, self.messages)
 
 
+def check_not_in_use(superblock: Superblock, path: FilePath) -> None:
+    """Refuse a file that a program was writing in place when it was killed.
+
+    Raises:
+        DatasetCorruptError: the file has the mark of such a program.
+    """
+    if superblock.in_use:
+        raise DatasetCorruptError(
+            f"{path} was open for writing in another program that died, so it may be damaged; look at it and remove "
+            f"the mark with h5clear --status, or copy or download it again."
+        )
+
+
 class _File:
     """A file whose objects are found by their links."""
 
     def __init__(self, path: FilePath, read_at: ReadAt, size: int, *, is_linked: bool = False) -> None:
         self.path, self.source = path, Source(read_at, size)
-        superblock = find_superblock(self.source, str(path))
+        try:
+            superblock = find_superblock(self.source)
+        except NotUnderstood:
+            raise
+        except ValueError as error:
+            raise DatasetCorruptError(
+                f"{path} cannot be read as HDF5; {error}, so copy or download it again."
+            ) from error
         if superblock.in_use and is_locked(path):
             raise DatasetBusyError(f"{path} is being changed by another program; try again when that has closed it.")
-        check_not_in_use(superblock, str(path))
+        check_not_in_use(superblock, path)
         self._is_linked = is_linked
         self._others: dict[str, _File] = {}
         self.root = self.at(superblock.root, "/")
@@ -197,7 +234,7 @@ class EpisodeFile:
 
     def __init__(self, path: FilePath, size: int) -> None:
         self._path, self._size = path, size
-        self.read_at: ReadAt = _nothing
+        self.read_at: ReadAt = lambda offset, size: b""
         self._main: _File | None = None
 
     def _file(self) -> _File:
@@ -206,13 +243,14 @@ class EpisodeFile:
         self._main.source.renew()
         return self._main
 
-    def _read(self, index: int | None, read: Callable[[], _T], through_hdf5: Callable[[Any], _T]) -> _T:
+    def _read(self, index: int | None, read: Callable[[], _T], through_hdf5: Callable[[], _T]) -> _T:
         """Return the result of a read, or else of HDF5 in another process; convert all failures for damaged files."""
         try:
             try:
                 return read()
             except NotUnderstood:
-                return through_hdf5(self._process())
+                self._check_settled()
+                return through_hdf5()
         except MinariError:
             raise
         except (ValueError, IndexError, OverflowError, struct.error, MemoryError) as error:
@@ -222,14 +260,13 @@ class EpisodeFile:
                 f"{what} ({error}); the file is damaged or holds something else, so copy or download it again."
             ) from error
 
-    def _process(self) -> Any:
-        """Return the process that reads through HDF5; it does not see changes that have not been applied."""
+    def _check_settled(self) -> None:
+        """Refuse to read through HDF5, which does not see changes that have not been applied."""
         if pending_change(self._path.parent, self._path.name) is not None:
             raise DatasetBusyError(
-                f"An interrupted change to {self._path} is committed but not applied; `minari clean`, or the next "
+                f"An interrupted change to {self._path} is committed and not in place; `minari clean`, or the next "
                 f"program that writes to the dataset, completes it."
             )
-        return import_late("minari._storages.hdf5.process")
 
     # The whole file
 
@@ -238,7 +275,7 @@ class EpisodeFile:
         return self._read(
             None,
             lambda: sum(_EPISODE.fullmatch(name) is not None for name in self._file().root_members()),
-            lambda hdf5: int(hdf5.count(self._path)),
+            lambda: process.count(self._path),
         )
 
     def root_attributes(self) -> dict[str, Any]:
@@ -248,7 +285,7 @@ class EpisodeFile:
             file = self._file()
             return dict(read_attributes(file.source, file.root.messages))
 
-        return self._read(None, read, lambda hdf5: hdf5.root_attributes(self._path))
+        return self._read(None, read, lambda: process.root_attributes(self._path))
 
     # Episodes
 
@@ -281,11 +318,11 @@ class EpisodeFile:
         return self._read(
             index,
             lambda: self._locate(index, known),
-            lambda hdf5: self._locate_through(hdf5, index, known),
+            lambda: self._locate_through_hdf5(index, known),
         )
 
-    def _locate_through(self, hdf5: Any, index: int, known: Mapping[str, Path]) -> PlacedEpisodes:
-        total_steps, found = hdf5.leaves(self._path, index)
+    def _locate_through_hdf5(self, index: int, known: Mapping[str, Path]) -> PlacedEpisodes:
+        total_steps, found = process.leaves(self._path, index)
         paths = ((_path_of(name, known), rows) for name, rows in found)
         leaves = [(LeafPlace(path, None, ()), rows, [0]) for path, rows in paths if path is not None]
         return _placed(index, total_steps, UNKNOWN, leaves)
@@ -307,7 +344,11 @@ class EpisodeFile:
         else:
             total_steps = next((rows for leaf, rows, _ in leaves if leaf.path == ("rewards",)), 0)
         is_elsewhere = group.file is not self._main or group.file.source.base
-        is_old = rewards is not None and _has_old_statistics(attributes, rewards)
+        is_old = (
+            rewards is not None
+            and "rewards_sum" not in attributes
+            and attribute_names(rewards.file.source, rewards.messages)
+        )
         return _placed(index, total_steps, UNKNOWN if is_elsewhere or is_old else group.address, leaves)
 
     def _place(self, path: Path, item: _Object) -> tuple[LeafPlace, int, list[int]] | None:
@@ -340,11 +381,11 @@ class EpisodeFile:
         left: dict[int, list[Path]] = {}
         for index, header, paths in wanted:
             read = partial(self._read_here, index, header, paths, found[index])
-            not_understood = self._read(index, read, lambda _: list(paths))  # noqa: B023 (called at once)
+            not_understood = self._read(index, read, lambda: list(paths))  # noqa: B023 (called at once)
             if not_understood:
                 left[index] = not_understood
         if left:
-            process = self._process()
+            self._check_settled()
             names = [(index, list(map(spell, paths))) for index, paths in left.items()]
             for (index, paths), others in zip(left.items(), process.columns(self._path, names), strict=True):
                 found[index] |= {path: others[spell(path)] for path in paths if spell(path) in others}
@@ -358,7 +399,9 @@ class EpisodeFile:
         for path in paths:
             try:
                 item = group.file.find(spell(path), siblings, spell(path))
-                columns[path] = read_array(item.file.source, item.array(), ascii_as_bytes=path[0] == _INFOS)
+                columns[path] = read_array(
+                    item.file.source, item.array(), ascii_as_bytes=path[0] == _INFOS, map_chunks=map_in_batches
+                )
             except NotUnderstood:
                 left.append(path)
         return left
@@ -384,11 +427,13 @@ class EpisodeFile:
                 is_compressed = array.chunking is not None and array.chunking.filters
                 stored: Column | StoredColumn | None = stored_column(item.file.source, array) if is_compressed else None
                 if stored is None:
-                    stored = read_array(item.file.source, array, ascii_as_bytes=path[0] == _INFOS)
+                    stored = read_array(
+                        item.file.source, array, ascii_as_bytes=path[0] == _INFOS, map_chunks=map_in_batches
+                    )
                 found[path] = stored
             return found
 
-        return self._read(index, read, lambda _: None)
+        return self._read(index, read, lambda: None)
 
     def read_metadata(self, index: int, header: int = UNKNOWN) -> dict[str, Any]:
         """Return the nested metadata of an episode.
@@ -405,11 +450,11 @@ class EpisodeFile:
                 return nested_metadata(attributes)
             return _with_old_statistics(attributes, lambda: _rewards_attributes(group))
 
-        def through_hdf5(hdf5: Any) -> dict[str, Any]:
-            attributes, of_rewards = hdf5.metadata(self._path, index)
+        def through_hdf5() -> dict[str, Any]:
+            attributes, of_rewards = process.metadata(self._path, index)
             return _with_old_statistics(attributes, lambda: of_rewards)
 
-        return self._read(index, lambda: _with_numbers(read()), lambda hdf5: _with_numbers(through_hdf5(hdf5)))
+        return self._read(index, lambda: _with_numbers(read()), lambda: _with_numbers(through_hdf5()))
 
     def first_leaves(self) -> dict[str, tuple[Kind, tuple[int, ...]]]:
         """Return the kind of the values and the row shape of each array of the first episode, by its name."""
@@ -418,11 +463,7 @@ class EpisodeFile:
             arrays = {item.name: item.array() for item in _arrays(self._episode(0))}
             return {name: (array.kind, array.shape[1:]) for name, array in arrays.items() if array.shape}
 
-        return self._read(0, read, lambda hdf5: dict(hdf5.leaf_types(self._path, 0)))
-
-
-def _nothing(offset: int, size: int) -> bytes:
-    return b""
+        return self._read(0, read, lambda: dict(process.leaf_types(self._path, 0)))
 
 
 def _placed(
@@ -517,10 +558,6 @@ def _as_number(key: str, value: Any) -> int:
 # Statistics were attributes of the rewards before 0.5.
 
 
-def _has_old_statistics(attributes: Mapping[str, Any], rewards: _Object) -> bool:
-    return "rewards_sum" not in attributes and bool(attribute_names(rewards.file.source, rewards.messages))
-
-
 def _rewards_attributes(group: _Object) -> list[tuple[str, Any]]:
     siblings = group.members()
     if "rewards" not in siblings:
@@ -549,7 +586,7 @@ def open_episodes(path: FilePath) -> Iterator[EpisodeFile]:
         file = DataFile(path)
     except FileNotFoundError:
         raise DatasetCorruptError(
-            f"The metadata speak of episodes, and the file {path} that should hold them is missing; copy or download "
+            f"The metadata speaks of episodes, and the file {path} that should hold them is missing; copy or download "
             f"the dataset again."
         ) from None
     with file:

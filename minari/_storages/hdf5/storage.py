@@ -7,24 +7,25 @@ written by other programs.
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import os
 import time
 import weakref
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path as FilePath
-from typing import Any, ClassVar, Final, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from minari._base.data_file import DataFile
 from minari._base.files import METADATA_FILE_NAME
-from minari._base.locks import ThreadLock
+from minari._base.lazy import LazyModule
+from minari._base.locks import folder_lock
+from minari._base.parallel import map_in_batches
+from minari._base.system_errors import failures_logged
 from minari._model.compression import Codec, Codecs
 from minari._model.episode_codec import REWARDS, TERMINATIONS, TRUNCATIONS
 from minari._model.metadata import DatasetMetadata
@@ -34,25 +35,23 @@ from minari._storages.hdf5.attributes import is_damaged, metadata_checksum
 from minari._storages.hdf5.format.chunks import StoredColumn, corners, decompressed, read_column
 from minari._storages.hdf5.format.filters import GZIP, GZIP_FRAME_LEVEL, GZIP_LEVELS, Chunking
 from minari._storages.hdf5.format.objects import Filter
-from minari._storages.hdf5.index import (
-    INDEX_NAME,
-    NO_CHECKSUM,
-    EpisodeIndex,
-    LeafPlace,
-    PlacedEpisodes,
-    Schema,
-    checksum_of,
-)
+from minari._storages.hdf5.index import INDEX_NAME, NO_CHECKSUM, EpisodeIndex, LeafPlace, Schema, checksum_of
 from minari._storages.hdf5.infos import with_own_types, without_own_types
-from minari._storages.hdf5.library import plugins
 from minari._storages.hdf5.mapped_file import MappedFile
 from minari._storages.hdf5.names import DATA_FILE_NAME, spell
 from minari._storages.hdf5.reader import EpisodeFile
-from minari._storages.hdf5.writer import empty_file, open_writer
+from minari._storages.hdf5.writer import WriterContext, empty_file, open_writer
 from minari._storages.journal import JOURNAL_NAME, Overlay, has_journal, pending_change
 from minari._storages.metadata_file import stamp_of
 from minari.errors import ChecksumError, DatasetBusyError, DatasetCorruptError
 from minari.spaces import Column, Columns, EpisodeColumns, Path, native, path_name
+
+
+if TYPE_CHECKING:
+    from minari._storages.hdf5 import legacy, plugins
+else:
+    legacy = LazyModule("minari._storages.hdf5.legacy")  # for few datasets
+    plugins = LazyModule("minari._storages.hdf5.plugins")  # imports h5py, which most datasets do not need
 
 
 _EPISODES_AT_A_TIME = 16  # read before the file is closed again
@@ -106,8 +105,7 @@ class HDF5Storage(MinariStorage):
     def __init__(self, data_path: FilePath, metadata: DatasetMetadata) -> None:
         super().__init__(data_path, metadata)
         self._file = self.data_path / DATA_FILE_NAME
-        self._place = str(self.data_path)  # needed for every read; a path object is slow
-        self._lock = ThreadLock()  # guards the index
+        self._place = str(self.data_path)  # which is needed for every read, and takes a path object its time
         self._first_reward: tuple[int, ...] | None = None
         self._reader: tuple[tuple[int, ...], EpisodeFile] | None = None
         self._map: weakref.ref[MappedFile] | None = None  # exists while there are views of it
@@ -116,34 +114,34 @@ class HDF5Storage(MinariStorage):
         self._index = EpisodeIndex(self._file, [REWARDS, TERMINATIONS, TRUNCATIONS, *self._known_paths.values()])
 
     @classmethod
-    def _read_metadata_of_old_releases(cls, data_path: FilePath) -> dict[str, Any] | None:
+    def read_metadata_of_old_releases(cls, data_path: FilePath) -> dict[str, Any] | None:
         """Return the metadata that releases before 0.5 stored in the HDF5 file; None if there is no file."""
         file = data_path / DATA_FILE_NAME
-        return importlib.import_module("minari._storages.hdf5.legacy").read_metadata(file) if file.exists() else None
+        return legacy.read_metadata(file) if file.exists() else None
 
     @classmethod
     def check_codec(cls, codec: Codec) -> None:
         """Raise unless a codec can be used; besides gzip, these are the ones of h5py and plug-ins."""
         super().check_codec(codec)
         if codec.name != GZIP:
-            plugins().require(codec)
+            plugins.require(codec)
 
     def _count_episodes(self) -> int:
-        with self._lock.current:
-            self._refresh()
-            if self._index.total is None or self._index.total != self.total_episodes:
+        with self._index.lock.current:
+            self._opened().close()
+            if self._index.total is None or self._index.total != self._metadata.total_episodes:
                 self._index.total = self._at_one_moment(lambda file: self._episodes(file).count())
             return self._index.total
 
     # Reading
 
     def _opened(self) -> DataFile:
-        """Open the current data file, with an index that belongs to it as long as the lock is held."""
+        """Return the data file as it is now, with an index that belongs to it as long as the lock is held."""
         try:
             file = DataFile(f"{self._place}{os.sep}{DATA_FILE_NAME}", self._change())
         except (FileNotFoundError, NotADirectoryError):
             raise DatasetCorruptError(
-                f"The metadata speak of {self.total_episodes} episodes, and the file {self._file} that "
+                f"The metadata speaks of {self.total_episodes} episodes, and the file {self._file} that "
                 f"should hold them is missing; copy or download the dataset again."
             ) from None
         try:
@@ -156,11 +154,6 @@ class HDF5Storage(MinariStorage):
     def _change(self) -> Overlay | None:
         """Return a change that a killed writer has committed but not applied; wait for a commit in progress."""
         return pending_change(self.data_path, DATA_FILE_NAME) if has_journal(self._place) else None
-
-    def _refresh(self) -> None:
-        """Update the index if the file has changed, through this program or another."""
-        with self._lock.current, self._opened():
-            pass
 
     def _episodes(self, file: DataFile) -> EpisodeFile:
         """Return the reader of the structures of the file; its results are cached while the file is the same."""
@@ -188,8 +181,8 @@ class HDF5Storage(MinariStorage):
                 episodes = read(batch)
                 batch = batch[len(episodes) :]
                 for _ in range(len(episodes)):
-                    yield episodes.pop(0)  # releases it as soon as nobody else refers to it
-        with self._lock.current:
+                    yield episodes.pop(0)  # so that it can go as soon as nobody else has it
+        with self._index.lock.current:
             self._index.save()
 
     def _read_batch(
@@ -203,7 +196,7 @@ class HDF5Storage(MinariStorage):
             paths: paths of the requested columns; others need not be read.
         """
         try:
-            with self._lock.current:
+            with self._index.lock.current:
                 file = self._opened()
                 mapped = self._mapped(file) if mapping else None
                 found = self._find_first(batch, mapped, paths)
@@ -212,8 +205,8 @@ class HDF5Storage(MinariStorage):
                     return self._read_found(file, mapped, found, paths)
             return self._at_one_moment(partial(self._columns, batch, mapping=mapping, paths=paths))
         except DatasetCorruptError:
-            with self._lock.current:
-                if not self._index.distrust():  # may have been wrong
+            with self._index.lock.current:
+                if not self._index.distrust():  # which may have been wrong
                     raise
             return self._read_batch(batch, mapping=mapping, paths=paths)
 
@@ -320,7 +313,7 @@ class HDF5Storage(MinariStorage):
     def _decompressed(self, file: DataFile, index: int, leaf: LeafPlace, shape: tuple[int, ...], offset: int) -> Column:
         stored = self._stored(file, index, leaf, shape, offset)
         try:
-            return decompressed(stored)
+            return decompressed(stored, map_in_batches)
         except ValueError as error:
             raise self._damaged(index, leaf, error) from error
 
@@ -372,7 +365,7 @@ class HDF5Storage(MinariStorage):
         return batch
 
     def _at_one_moment(self, read: Callable[[DataFile], T]) -> T:
-        """Return the result of ``read`` for a consistent state of the file.
+        """Read from the file while no change to it is being committed.
 
         Reading through HDF5 takes no lock, so it is repeated if a commit occurred in between.
         """
@@ -381,7 +374,7 @@ class HDF5Storage(MinariStorage):
             self._change()  # waits for a commit in progress
             before, result, error = self._moment(), None, None
             try:
-                with self._lock.current, self._opened() as file:
+                with self._index.lock.current, self._opened() as file:
                     result = read(file)
             except Exception as raised:  # HDF5 fails in many ways on a file that is being changed
                 error = raised
@@ -390,8 +383,8 @@ class HDF5Storage(MinariStorage):
             if self._moment() == before:
                 if error is None:
                     return cast("T", result)
-                with self._lock.current:
-                    if not (isinstance(error, DatasetCorruptError) and self._index.distrust()):  # may be wrong
+                with self._index.lock.current:
+                    if not (isinstance(error, DatasetCorruptError) and self._index.distrust()):  # which may be wrong
                         raise error
             if time.monotonic() > deadline:
                 raise DatasetBusyError(f"{self._file} is being changed all the time; try again later.") from error
@@ -442,8 +435,8 @@ class HDF5Storage(MinariStorage):
         return found
 
     def _read_lengths(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        with self._lock.current:
-            self._refresh()
+        with self._index.lock.current:
+            self._opened().close()
             lengths = self._index.lengths(indices)
         return super()._read_lengths(indices) if lengths is None else lengths
 
@@ -491,7 +484,7 @@ class HDF5Storage(MinariStorage):
         remaining = iter(indices)
         while batch := list(islice(remaining, _EPISODES_AT_A_TIME)):
             self._at_one_moment(partial(self._add_checksums_of_metadata, batch))
-        with self._lock.current:
+        with self._index.lock.current:
             self._index.save()
 
     def _add_checksums_of_metadata(self, batch: Sequence[int], file: DataFile) -> None:
@@ -513,7 +506,7 @@ class HDF5Storage(MinariStorage):
         missing = self._episodes_without_checksums(range(self.total_episodes))
         for index, columns in self._read_columns(missing):
             checksums = {path: checksum_of(column) for path, column in with_own_types(columns).items()}
-            with self._lock.current:
+            with self._index.lock.current:
                 self._index.add_checksums(index, checksums)
         self._add_metadata_checksums(range(self.total_episodes))
         return len(missing)
@@ -533,13 +526,25 @@ class HDF5Storage(MinariStorage):
             file.write(empty_file())
 
     def _writer(self) -> AbstractContextManager[EpisodeWriter]:
-        return open_writer(self)
+        return self._open_writer(replacing=False)
 
     def _rewriter(self) -> AbstractContextManager[EpisodeWriter]:
-        return open_writer(self, replacing=True)
+        return self._open_writer(replacing=True)
 
-    def _stored_episodes(self, indices: Iterable[int]) -> Iterator[StoredEpisode | EpisodeColumns]:
-        """Return episodes in their stored form, or with their values if their bytes cannot be copied."""
+    @contextmanager
+    def _open_writer(self, *, replacing: bool) -> Iterator[EpisodeWriter]:
+        with folder_lock(self.data_path):
+            context = WriterContext(
+                self._file, self._index, self.total_episodes, self._known_paths, self._codec_for, self.durable
+            )
+            with open_writer(context, replacing=replacing) as writer:
+                yield writer
+            if writer.redescribed:
+                with failures_logged(f"Making checksums of the metadata of episodes in {self._file}"):
+                    self._add_metadata_checksums(writer.redescribed)
+
+    def stored_episodes(self, indices: Iterable[int]) -> Iterator[StoredEpisode | EpisodeColumns]:
+        """Episodes as they are stored, or with their values where their bytes cannot be copied."""
         remaining = iter(indices)
         while batch := list(islice(remaining, _EPISODES_AT_A_TIME)):
             yield from self._at_one_moment(partial(self._stored_batch, batch))
@@ -582,22 +587,3 @@ class HDF5Storage(MinariStorage):
             return columns
         stored = self._episodes(file).stored_columns(index, self._index.header(index), others)
         return None if stored is None else {**columns, **stored}
-
-    def _remember(
-        self, placed: Iterable[PlacedEpisodes], described: Iterable[int], status: os.stat_result, total: int
-    ) -> None:
-        """Update the index with the changes of a writer: episodes, and the metadata of others."""
-        with self._lock.current:
-            for episodes in placed:
-                self._index.add(episodes)
-            for index in described:
-                self._index.set_metadata_checksum(index, NO_CHECKSUM)
-            self._index.total = total
-            self._index.save(status)
-
-    def _keep_index(self) -> None:
-        """Accept the file, which a writer has left unchanged, as the one that the index describes."""
-        with self._lock.current, contextlib.suppress(OSError):
-            status = self._file.stat()
-            if self._index.stamp is not None and self._index.stamp[:2] == (status.st_size, status.st_mtime_ns):
-                self._index.save(status)

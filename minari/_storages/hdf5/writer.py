@@ -6,37 +6,69 @@ import os
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, runtime_checkable
 
-from minari._base.atomic import flush, write_atomically
+from minari._base.atomic import write_atomically
 from minari._base.files import METADATA_FILE_NAME
-from minari._base.locks import folder_lock
+from minari._base.lazy import LazyModule
 from minari._base.system_errors import failures_logged
+from minari._model.compression import Codec
 from minari._model.metadata import DatasetMetadata
 from minari._storages.core import EpisodeWriter, StorageCore
-from minari._storages.hdf5.appender import EpisodeAppender
+from minari._storages.hdf5.appender import EpisodeAppender, StoredEpisode
 from minari._storages.hdf5.format.btree import File, MemberTable, empty_group, find_table
 from minari._storages.hdf5.format.objects import REFERENCES_AT
+from minari._storages.hdf5.format.source import NotUnderstood
 from minari._storages.hdf5.format.superblock import (
     NEW_SUPERBLOCK_SIZE,
     SUPERBLOCK_SIZE,
     Superblock,
-    check_not_in_use,
     new_superblock,
     read_superblock,
 )
-from minari._storages.hdf5.index import PlacedEpisodes
-from minari._storages.hdf5.library import hdf5
+from minari._storages.hdf5.index import EpisodeIndex, PlacedEpisodes
 from minari._storages.hdf5.names import group_name
-from minari._storages.hdf5.reader import EpisodeFile
+from minari._storages.hdf5.reader import EpisodeFile, check_not_in_use
 from minari._storages.journal import FileTransaction, has_journal, write_all
 from minari.errors import DatasetCorruptError, MinariError
-from minari.spaces import EpisodeColumns
+from minari.spaces import EpisodeColumns, Path
 
 
 if TYPE_CHECKING:
-    from minari._storages.hdf5.storage import HDF5Storage
+    from minari._storages.hdf5 import h5py_io
+else:
+    h5py_io = LazyModule("minari._storages.hdf5.h5py_io")  # imports h5py, which appending does not need
+
+
+@dataclass(frozen=True, slots=True)
+class WriterContext:
+    """The dataset that a writer changes, as it is when nobody else can write any more.
+
+    Attributes:
+        file: the data file, beside the metadata.
+        index: of the episodes in the file.
+        total_episodes: their number.
+        known_paths: the paths of the columns of the spaces, by their names in the file.
+        codec_for: returns the codec of a column.
+        durable: True if changes must survive a power failure.
+    """
+
+    file: FilePath
+    index: EpisodeIndex
+    total_episodes: int
+    known_paths: Mapping[str, Path]
+    codec_for: Callable[[Path], Codec | None]
+    durable: bool
+
+
+@runtime_checkable
+class StoredEpisodesSource(Protocol):
+    """A storage whose episodes can be copied as they are stored."""
+
+    def stored_episodes(self, indices: Iterable[int]) -> Iterator[StoredEpisode | EpisodeColumns]:
+        """Yield episodes as they are stored, or with their values where their bytes cannot be copied."""
 
 
 class _Target(File, Protocol):
@@ -78,8 +110,8 @@ class _NewFile:
 
     failure: OSError | None = None  # HDF5 writes the file itself and raises its own errors
 
-    def __init__(self, path: FilePath) -> None:
-        self.path = path
+    def __init__(self, path: FilePath, *, durable: bool) -> None:
+        self.path, self._durable = path, durable
         self._temporary = path.with_name(f".{path.name}.partial")
         self._bytes: BinaryIO | None = None
         self._process = os.getpid()
@@ -120,13 +152,14 @@ class _NewFile:
 
     def _move_into_place(self) -> None:
         if self._bytes is not None:
-            flush(self._bytes.fileno(), self.path)
+            if self._durable:
+                os.fsync(self._bytes.fileno())
             self._bytes.close()
         self._temporary.replace(self.path)
 
     def _write_texts(self, texts: Mapping[str, str]) -> None:
         for name, text in texts.items():
-            write_atomically(self.path.with_name(name), text)
+            write_atomically(self.path.with_name(name), text, durable=self._durable)
 
     def discard(self) -> None:
         pass
@@ -160,18 +193,26 @@ class HDF5Writer(EpisodeWriter):
 
     Episodes are written immediately. Operations that need the HDF5 library are deferred to the end, when it
     can open the file with the episodes in it.
+
+    Args:
+        context: the dataset.
+        target: the file.
+
+    Attributes:
+        redescribed: the episodes whose metadata was changed by the commit.
     """
 
-    def __init__(self, storage: HDF5Storage, target: _Target) -> None:
-        self._storage, self._target = storage, target
+    def __init__(self, context: WriterContext, target: _Target) -> None:
+        self._context, self._target = context, target
+        self.redescribed: list[int] = []
         self._old_end = target.end
-        self._appender = EpisodeAppender(target.write_at, self._old_end, storage._codec_for)
+        self._appender = EpisodeAppender(target.write_at, self._old_end, context.codec_for)
         self._appended = self._committed = False
         self._replaced: dict[str, str] = {}
         self._changed: set[int] = set()
         self._described: list[int] = []  # episodes with changed metadata
-        self._through_hdf5: list[Callable[[Any], None]] = []
-        self._file: Any | None = None
+        self._through_hdf5: list[Callable[[h5py_io.File], None]] = []
+        self._file: h5py_io.File | None = None
         self._placed: list[PlacedEpisodes] = []
 
     def append(self, first_index: int, episodes: Sequence[EpisodeColumns]) -> None:
@@ -187,12 +228,12 @@ class HDF5Writer(EpisodeWriter):
     def update_metadata(self, index: int, metadata: Mapping[str, Any]) -> None:
         self._changed.add(index)
         self._described.append(index)
-        self._through_hdf5.append(lambda file: hdf5().update_metadata(file[group_name(index)], metadata))
+        self._through_hdf5.append(lambda file: h5py_io.update_metadata(file[group_name(index)], metadata))
 
     def copy_from(self, first_index: int, storage: StorageCore, indices: Sequence[int]) -> bool:
-        if not isinstance(storage, type(self._storage)):
+        if not isinstance(storage, StoredEpisodesSource):
             return False
-        for index, episode in enumerate(storage._stored_episodes(indices), first_index):
+        for index, episode in enumerate(storage.stored_episodes(indices), first_index):
             self._appender.add(index, episode)
             self._appended = True
         return True
@@ -200,12 +241,12 @@ class HDF5Writer(EpisodeWriter):
     def finish(self) -> int:
         self._finish()
         size = self._target.end
-        if not isinstance(self._target, _ReplacementFile):  # which takes the place of these
+        if not isinstance(self._target, _ReplacementFile):  # replaces these
             size += sum(linked.stat().st_size for linked in self._target.path.parent.glob("additional_data_*.hdf5"))
         return size
 
     def _finish(self) -> None:
-        """Do everything but to make it visible."""
+        """Do everything except making it visible."""
         unlinked: list[PlacedEpisodes] = []
         if self._appended:
             superblock = self._superblock()
@@ -233,8 +274,19 @@ class HDF5Writer(EpisodeWriter):
             self._change_through_hdf5(unlinked)
 
     def _superblock(self) -> Superblock:
-        superblock = read_superblock(self._target.read_at(0, SUPERBLOCK_SIZE), str(self._target.path))
-        check_not_in_use(superblock, str(self._target.path))
+        path = self._target.path
+        try:
+            superblock = read_superblock(self._target.read_at(0, SUPERBLOCK_SIZE))
+        except NotUnderstood as error:
+            raise DatasetCorruptError(
+                f"{path} is laid out in a way that cannot be extended ({error}); rewrite it with h5repack first."
+            ) from error
+        except ValueError as error:
+            raise DatasetCorruptError(
+                f"{path} cannot be read as HDF5; {error}, so copy or download it again. (Where it has a user block, "
+                f"rewrite it with h5repack first.)"
+            ) from error
+        check_not_in_use(superblock, path)
         return superblock
 
     def _check_changed(self) -> None:
@@ -243,7 +295,7 @@ class HDF5Writer(EpisodeWriter):
         episodes.read_at = self._target.read_at
         episodes.count()
         for index in sorted(self._changed):
-            episodes.locate(index, self._storage._known_paths)
+            episodes.locate(index, self._context.known_paths)
             episodes.read_metadata(index)
 
     def _change_through_hdf5(self, unlinked: Sequence[PlacedEpisodes]) -> None:
@@ -261,10 +313,10 @@ class HDF5Writer(EpisodeWriter):
             ) from error
 
     def _let_hdf5_change(self, unlinked: Sequence[PlacedEpisodes]) -> None:
-        self._file = file = hdf5().open_for_writing(self._target.for_hdf5(), str(self._target.path))
+        self._file = file = h5py_io.open_for_writing(self._target.for_hdf5(), str(self._target.path))
         for name, aside in self._replaced.items():
             file.move(name, aside)
-        hdf5().link_objects(file, _headers(unlinked), _names(unlinked))
+        h5py_io.link_objects(file, _headers(unlinked), _names(unlinked))
         for change in self._through_hdf5:
             change(file)
         # Deleted last, so that nothing overwrites the old arrays: a reader may have views of them.
@@ -280,12 +332,13 @@ class HDF5Writer(EpisodeWriter):
         if self._placed or self._through_hdf5:
             status = self._target.commit(texts)
             self._committed = True
-            if not has_journal(self._storage.data_path):  # everything has been applied
+            if not has_journal(self._target.path.parent):  # everything has been applied
                 with failures_logged(f"Keeping the index of {self._target.path}"):
-                    self._storage._remember(self._placed, self._described, status, metadata.total_episodes)
-                    self._storage._add_metadata_checksums(self._described)
+                    self._context.index.remember(self._placed, self._described, status, metadata.total_episodes)
+                self.redescribed = self._described
         else:
-            write_atomically(self._storage.data_path / METADATA_FILE_NAME, texts[METADATA_FILE_NAME])
+            file = self._target.path.with_name(METADATA_FILE_NAME)
+            write_atomically(file, texts[METADATA_FILE_NAME], durable=self._context.durable)
 
     def abandon(self) -> None:
         """Undo what has not been committed."""
@@ -296,7 +349,7 @@ class HDF5Writer(EpisodeWriter):
             if self._file is not None:
                 with suppress(Exception):  # HDF5 may fail to write data that is discarded anyway
                     self._file.close()
-            self._storage._keep_index()
+            self._context.index.confirm()
 
 
 def _names(placed: Iterable[PlacedEpisodes]) -> list[str]:
@@ -308,38 +361,39 @@ def _headers(placed: Iterable[PlacedEpisodes]) -> list[int]:
 
 
 @contextmanager
-def open_writer(storage: HDF5Storage, *, replacing: bool = False) -> Iterator[HDF5Writer]:
-    """Return the only writer of a dataset, until the context ends.
+def open_writer(context: WriterContext, *, replacing: bool = False) -> Iterator[HDF5Writer]:
+    """Open the writer of a dataset, until the context ends.
 
     Args:
-        storage: storage of the dataset.
+        context: the dataset.
         replacing: True if the new episodes replace all existing ones.
 
     Raises:
-        DatasetBusyError: another program is writing to the dataset.
+        DatasetBusyError: another program has the file open for writing.
+        DatasetCorruptError: the file that should hold the episodes is missing.
     """
-    with folder_lock(storage.data_path):
-        if replacing and has_journal(storage.data_path):
-            FileTransaction(storage._file).close()  # completes what a killed writer has committed
-        target = _ReplacementFile(storage._file) if replacing else _target(storage)
-        if storage.total_episodes:
-            storage._refresh()  # another program may have changed the file, and with it the cached state
-        writer = HDF5Writer(storage, target)
-        try:
-            yield writer
-        finally:
-            writer.abandon()
-            with failures_logged(f"Closing {target.path}"):
-                target.close()
-
-
-def _target(storage: HDF5Storage) -> _Target:
-    if storage.total_episodes == 0:
-        return _NewFile(storage._file)
+    path, durable = context.file, context.durable
+    target: _Target
     try:
-        return _ExistingFile(storage._file)
+        if replacing:
+            if has_journal(path.parent):
+                FileTransaction(path, durable=durable).close()  # completes what a killed writer has committed
+            target = _ReplacementFile(path, durable=durable)
+        elif context.total_episodes:
+            target = _ExistingFile(path, durable=durable)
+        else:
+            target = _NewFile(path, durable=durable)
+        if context.total_episodes:
+            context.index.reread()  # another program may have changed the file
     except FileNotFoundError:
         raise DatasetCorruptError(
-            f"The metadata speak of {storage.total_episodes} episodes, and the file {storage._file} that "
-            f"should hold them is missing; copy or download the dataset again."
+            f"The metadata speaks of {context.total_episodes} episodes, and the file {path} that should hold them is "
+            f"missing; copy or download the dataset again."
         ) from None
+    writer = HDF5Writer(context, target)
+    try:
+        yield writer
+    finally:
+        writer.abandon()
+        with failures_logged(f"Closing {path}"):
+            target.close()

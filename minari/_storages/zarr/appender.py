@@ -47,6 +47,7 @@ class WriterContext:
         codec_for: returns the codec of a new column.
         open_reader: returns a reader of the store as it is now, which verifies checksums.
         size: of the store.
+        durable: True if changes must survive a power failure.
     """
 
     data_path: FilePath
@@ -54,6 +55,7 @@ class WriterContext:
     codec_for: Callable[[Path], Codec | None]
     open_reader: Callable[[], StoreReader]
     size: SizeCache
+    durable: bool
 
     @property
     def store_path(self) -> FilePath:
@@ -83,7 +85,7 @@ class Remainder:
 
 
 def arrays_of_remainder(columns: Sequence[StoredColumn]) -> list[tuple[StoredColumn, str]]:
-    """Return the arrays of some columns that do not have one row a step, each with its column."""
+    """Return the arrays of some columns that do not have one row per step, each with its column."""
     return [(column, array) for column in columns for array in column.arrays if not array.startswith("data/")]
 
 

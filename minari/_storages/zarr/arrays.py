@@ -2,7 +2,7 @@
 
 Every array is flat, with time first, and lies in shards of many chunks. A shard is its chunks one
 after the other, then an index with the place of each, and the checksum of that. Shards are put
-together here and not by zarr-python, through which writing takes two to three times as long.
+together here and not by zarr-python, with which writing takes up to twice the time.
 
 The checksum of a ``zarr.json`` is one of the attributes, which other programs ignore. It covers what
 Zarr says of an array or a group, and the attributes that are Minari's; attributes that others add make
@@ -27,9 +27,9 @@ from minari._model.compression import Codec
 from minari._storages.zarr.codecs import CODECS, DEFAULT_LEVELS, checksum, encoded
 
 
-SMALLEST_CHUNK: Final = 64  # rows of steps, so that a window of as many lies in two chunks
+SMALLEST_CHUNK: Final = 64  # rows of steps, so that a window of that length overlaps at most two chunks
 CHUNK_SIZE, _MOST_CHUNK_ROWS = 1 << 19, 1 << 14
-_OTHER_CHUNK_SIZE = 1 << 17  # of what is read for one episode at a time
+_OTHER_CHUNK_SIZE = 1 << 17  # of data that is read for one episode at a time
 _MOST_CHUNKS = 1 << 8  # in a shard, since its index has 16 bytes for each
 SHARD_SIZE, _MOST_SHARD_ROWS = 1 << 25, 1 << 16
 _SHARDS_SIZE = 1 << 27  # of all arrays at the same steps, which are in memory until they are full
@@ -255,10 +255,10 @@ _COVERED: Final = (
 
 
 def parse_zarr_json(text: bytes) -> dict[str, Any]:
-    """Return the object that a file holds.
+    """Return the object in a file.
 
     Raises:
-        ValueError: it holds something else.
+        ValueError: the file does not contain a JSON object.
     """
     value = parse_json(text)
     if not isinstance(value, dict):

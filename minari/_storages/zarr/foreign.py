@@ -66,7 +66,11 @@ def metadata_of(value: Mapping[str, Any]) -> ArrayV3Metadata:
     """
     if value.get("zarr_format") != 3 or value.get("node_type") != "array":
         raise ValueError("it is none of an array of Zarr 3")
-    others = [key for key in value.keys() - _KNOWN_KEYS if not _may_be_ignored(value[key])]
+    others = [
+        key
+        for key in value.keys() - _KNOWN_KEYS
+        if not isinstance(value[key], dict) or value[key].get("must_understand") is not False
+    ]
     if others or value.get("storage_transformers"):
         raise ValueError(f"it asks for {shortened((others or ['storage_transformers'])[0])}, which is not known here")
     name = value.get("data_type")
@@ -112,10 +116,6 @@ def passing_size(metadata: Any, start: int, stop: int) -> int:
         raise ValueError(f"its rows lie in {count:,} chunks, expected no more than {_MOST_CHUNKS:,}")
     size: int = math.prod(shape) * metadata.dtype.to_native_dtype().itemsize
     return size
-
-
-def _may_be_ignored(value: Any) -> bool:
-    return isinstance(value, dict) and value.get("must_understand") is False
 
 
 def _configuration(value: Any, what: str, *names: str) -> Mapping[str, Any]:

@@ -41,7 +41,7 @@ KINDS: Final = {
     "rows": ("ragged/{}",),  # any number of rows in an episode
     "text": ("ragged/{}/lengths", "ragged/{}/bytes"),  # any number of texts
     "bytes": ("ragged/{}/lengths", "ragged/{}/bytes"),  # any number of byte strings
-    "value": ("meta/episodes/{}",),  # one number an episode, of its metadata
+    "value": ("meta/episodes/{}",),  # one number per episode, of its metadata
     "json": ("meta/json/{}",),  # the rest of its metadata, in one text
 }
 #: Kinds whose arrays have any number of rows for an episode, with the ends of the episodes beside them.
@@ -234,7 +234,10 @@ class Table:
         places = [place.format(name) for place in KINDS[kind]]
         if arrays != places:
             raise ValueError(f"its column {shortened(path)} lies in {shortened(arrays)}, expected {places}")
-        if column in self._by_kind or any(self._is_in_the_way(place) for place in places):
+        prefixes = [_prefixes(place.casefold()) for place in places]
+        if column in self._by_kind or any(
+            parts[-1] in self._groups or not self._leaves.isdisjoint(parts) for parts in prefixes
+        ):
             raise ValueError(f"its column {shortened(path)} takes the place of another one, in {places[0]}")
         self._add(column, name)
 
@@ -264,22 +267,14 @@ class Table:
         name = ""
         parts = [encoded(part) for part in kind.path] or ["episodes"]
         for depth, part in enumerate(parts, 1):
-            is_last = depth == len(parts)
+            taken = self._leaves | self._groups if depth == len(parts) else self._leaves
             candidates = (part if number == 1 else f"{part}.{number}" for number in range(1, len(self.columns) + 2))
             name = next(
                 candidate
                 for candidate in (f"{name}/{part}" if name else part for part in candidates)
-                if not any(self._is_taken(place.format(candidate), is_last) for place in KINDS[kind.kind])
+                if taken.isdisjoint(place.format(candidate).casefold() for place in KINDS[kind.kind])
             )
         return name
-
-    def _is_in_the_way(self, array: str) -> bool:
-        """Return whether an array would lie in another one, or another one in it."""
-        places = _prefixes(array.casefold())
-        return places[-1] in self._groups or not self._leaves.isdisjoint(places)
-
-    def _is_taken(self, array: str, is_last: bool) -> bool:
-        return array.casefold() in self._leaves or (is_last and array.casefold() in self._groups)
 
 
 @cache

@@ -40,7 +40,7 @@ from minari.errors import DatasetCorruptError, EpisodeError, MinariError
 from minari.spaces import EpisodeColumns
 
 
-#: An episode as a collector has it, or as it is stored.
+#: An episode from a collector, or in its stored form.
 Episode: TypeAlias = EpisodeBuffer | EpisodeColumns
 
 _REMAINDERS: Final = ".parts"  # the directory of the files that parts hand over
@@ -219,7 +219,7 @@ def write_in_parts(
     Raises:
         DatasetBusyError: another program is writing to the dataset.
     """
-    with open_staged_directory(context.data_path) as staged:
+    with open_staged_directory(context.data_path, durable=context.durable) as staged:
         appender = context.appender(put_into(staged.path / STORE_NAME), is_fixed=True)
         appender.plan(like)
         (staged.path / _REMAINDERS).mkdir(parents=True)
@@ -279,11 +279,11 @@ def read_records(descriptor: int, columns: Sequence[StoredColumn]) -> Iterator[R
     """Read records that :func:`to_record` has made.
 
     Args:
-        descriptor: of the file.
-        columns: all columns that the store has.
+        descriptor: descriptor of the file.
+        columns: all columns of the store.
 
     Raises:
-        ValueError: the file holds something else, or is damaged.
+        ValueError: the file has other content, or is damaged.
     """
     left = os.fstat(descriptor).st_size
     with open(descriptor, "rb", closefd=False) as file:
@@ -327,7 +327,7 @@ def _remainder_of(header: bytes, content: bytes, columns: Sequence[StoredColumn]
         rows.append(np.frombuffer(content[start:end], dtype).reshape(count, *row_shape))
         start = end
     if start != len(content):
-        raise ValueError("it goes on behind its rows")
+        raise ValueError("it continues after its rows")
     return Remainder(total_steps, numbers, rows, json_metadata.from_json(metadata))
 
 

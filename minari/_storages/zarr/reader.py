@@ -46,7 +46,7 @@ class StoreReader:
     def __init__(self, arrays: Arrays, episodes: int) -> None:
         self.arrays, self.episodes = arrays, episodes
         budget = Budget(_FREE, _PER_BYTE)
-        self.has_checksum = False  # the zarr.json of the root
+        self.has_checksum = False  # of the zarr.json of the root
         self.table = self._read_table() if episodes else Table()
         ragged = [a for c in self.table.columns if c.kind.kind in RAGGED for a in c.arrays]
         values = [c for c in self.table.columns if c.kind.kind == "value"]

@@ -1,7 +1,7 @@
 """Appends episodes to a Zarr dataset in a store that fsspec knows, such as a bucket.
 
 Such a store can rename nothing, and only single files appear atomically. So all files are written
-first that the metadata of the dataset does not speak of yet, and the metadata last: a reader before
+first that the metadata of the dataset does not include yet, and the metadata last: a reader before
 that finds the old episodes, and the next writer overwrites rows of a writer that did not finish.
 """
 
@@ -81,5 +81,5 @@ def refusal(path: Path) -> MetadataError:
     """Return the error about a change that cannot be atomic in a remote store."""
     return MetadataError(
         f"{path} is a remote store, to which episodes can be appended, and where nothing that is there can be changed "
-        f"all at once; copy the dataset to a folder, change it there, and copy it back."
+        f"all at once; copy the dataset to a local directory, change it there, and copy it back."
     )

@@ -26,8 +26,8 @@ _RAGGED_INFO: Final = "_ragged_values"
 #: The column of the text.
 JSON: Final = ColumnKind((), "json", "|u1", ())
 
-_MOST_VALUES: Final = 64  # keys that have an array each; others go into the text
-_PYTHON: Final = frozenset({"|b1", "<i8", "<f8"})  # these come back as Python's own
+_MOST_VALUES: Final = 64  # keys with their own array; others go into the text
+_PYTHON: Final = frozenset({"|b1", "<i8", "<f8"})  # restored as Python types
 
 
 def kind_of(path: Path, column: Column, total_steps: int, leaves: frozenset[Path]) -> ColumnKind:
@@ -112,7 +112,7 @@ def split_metadata(table: Table, metadata: Mapping[str, Any]) -> tuple[dict[Colu
     A number goes into the text if its key already has an array of another type.
 
     Raises:
-        MetadataError: a value that cannot be stored.
+        MetadataError: a value cannot be stored.
     """
     values: dict[ColumnKind, Any] = {}
     others: dict[str, Any] = {}

@@ -98,7 +98,7 @@ class ZarrStorage(MinariStorage):
         """Check that there are as many steps as the metadata says, with values as large as the spaces say."""
         if reader.ends[-1] != self.total_steps:
             raise DatasetCorruptError(
-                f"The metadata of {self.data_path} speak of {self.total_steps} steps and the episodes of "
+                f"The metadata of {self.data_path} claims {self.total_steps} steps and the episodes of "
                 f"{self._store_path} have {reader.ends[-1]}; the two do not belong together, so copy or "
                 f"download the dataset again."
             )
@@ -172,20 +172,22 @@ class ZarrStorage(MinariStorage):
 
     def _context(self) -> WriterContext:
         open_reader = partial(self._reader, verify=True)  # damaged values must not get new checksums
-        return WriterContext(self.data_path, frozenset(self._leaves), self._codec_for, open_reader, self._size)
+        return WriterContext(
+            self.data_path, frozenset(self._leaves), self._codec_for, open_reader, self._size, self.durable
+        )
 
     @contextmanager
     def _writer(self) -> Iterator[EpisodeWriter]:
         if is_remote(self.data_path):
             yield RemoteWriter(self._context())
             return
-        with open_staged_directory(self.data_path) as staged:
+        with open_staged_directory(self.data_path, durable=self.durable) as staged:
             yield ZarrWriter(self._context(), staged, rewriting=False)
 
     @contextmanager
     def _rewriter(self) -> Iterator[EpisodeWriter]:
         self._check_local()
-        with open_staged_directory(self.data_path) as staged:
+        with open_staged_directory(self.data_path, durable=self.durable) as staged:
             yield ZarrWriter(self._context(), staged, rewriting=True)
 
     def _check_local(self) -> None:

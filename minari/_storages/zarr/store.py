@@ -214,8 +214,8 @@ class OpenedArray:
 
     Attributes:
         rows: their number.
-        dtype: of its values.
-        row_shape: of one row.
+        dtype: dtype of its values.
+        row_shape: shape of a row.
         form: of the array, or how it differs from all that this library writes.
         metadata: of the array, for zarr-python; None if it is read without that.
         direct: the reader in that case.
@@ -412,7 +412,7 @@ class Arrays:
         if array.rows < rows.stop:
             raise DatasetCorruptError(
                 f"The array {rows.array} of {self.store} has {array.rows} rows, expected {rows.stop} for the episodes "
-                f"that the metadata speak of; copy or download the dataset again."
+                f"that the metadata claims; copy or download the dataset again."
             )
         if array.dtype != rows.dtype or array.row_shape != rows.row_shape:
             raise DatasetCorruptError(

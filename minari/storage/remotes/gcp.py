@@ -283,7 +283,7 @@ def _each_once(blobs: Any, address: str) -> Iterator[storage.Blob]:
         yield from page
         token = blobs.next_page_token
         if token in seen or number == _MOST_PAGES:
-            raise RemoteError(f"The list of {address} has no end; try again later.")
+            raise RemoteError(f"The list of {address} goes on without an end; try again later.")
         seen.add(token)
 
 

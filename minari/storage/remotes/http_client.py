@@ -200,7 +200,7 @@ def _redirect(at: SplitResult, location: str, url: str) -> SplitResult:
         url: the address that was asked first, for messages: a redirect may lead to a signed one.
 
     Raises:
-        RemoteError: it is not gone to.
+        RemoteError: it must not be followed.
     """
     try:
         new = urlsplit(urljoin(at.geturl(), location))
@@ -304,7 +304,7 @@ class _PacedResponse(http.client.HTTPResponse):
 
 
 class _PacedStream(io.RawIOBase):
-    """The bytes that arrive through a socket, counted.
+    """A stream that counts the bytes that arrive through a socket.
 
     Args:
         stream: the socket as a stream.

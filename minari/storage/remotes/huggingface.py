@@ -1,7 +1,7 @@
 """``hf://owner[/namespace]``: the dataset repositories of a user or an organization on the Hugging Face Hub.
 
 The first part of a dataset's id is a repository of the owner, the rest is its directory in there. A dataset is
-uploaded by one commit, which makes uploads atomic.
+uploaded by one commit, so that it appears atomically.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Place(NamedTuple):
-    """Where something lies: in which repository of the owner, and where in there."""
+    """A place on the remote: a repository of the owner, and a path in it."""
 
     repository: str
     path: str
@@ -91,7 +91,7 @@ class HuggingFaceStorage(CloudStorage):
         return _Place(repository, path)
 
     def _relative(self, full_names: Iterable[str], prefix: str = "") -> list[str]:
-        """Full names as they are called on this remote, as far as they begin with a prefix."""
+        """Return full names relative to this remote, those only that begin with a prefix."""
         whole = f"{self._prefix}{prefix}"
         return [name.removeprefix(self._prefix) for name in full_names if name.startswith(whole)]
 
@@ -113,7 +113,7 @@ class HuggingFaceStorage(CloudStorage):
         return place.path in state.files
 
     def list_with_metadata(self, prefix: str | None = None) -> dict[str, bytes | None]:
-        """The datasets that are complete, with their metadata as far as the index of each repository has them."""
+        """List the complete datasets, with their metadata as far as the index of each repository has it."""
         wanted, slash, _ = f"{self._prefix}{prefix or ''}".partition("/")
         if slash:
             return self._list_one(wanted, prefix or "")
@@ -133,7 +133,7 @@ class HuggingFaceStorage(CloudStorage):
         return listed_all
 
     def _list_one(self, repository: str, prefix: str) -> dict[str, bytes | None]:
-        """The datasets in one repository; its index is read while it is not known whether there is one."""
+        """List the datasets in one repository; its files and its index are read concurrently."""
         with ThreadPoolExecutor(min(2, self.max_workers)) as pool:
             files = pool.submit(self._repository(repository).files)
             index = pool.submit(self._repository(repository).read_index)
@@ -143,7 +143,7 @@ class HuggingFaceStorage(CloudStorage):
         return {name: entries.get(self._place(name).path) for name in names}
 
     def _contents(self) -> dict[str, frozenset[str]]:
-        """The names of the files in each repository of the owner, those only that can hold what is meant."""
+        """Return the names of the files in each repository of the owner that can hold datasets of this remote."""
         wanted, slash, _ = self._prefix.partition("/")
         if slash:
             return {wanted: self._repository(wanted).files()}
@@ -152,13 +152,13 @@ class HuggingFaceStorage(CloudStorage):
         return {name.partition("/")[2]: files for name, files in found.items()}
 
     def list_namespaces(self) -> list[str]:
-        """The namespaces that have metadata, sorted."""
+        """Return the namespaces that have metadata, sorted."""
         contents = self._contents()
         full_names = (name for repository, files in contents.items() for name in namespaces_in(repository, files))
         return sorted(self._relative(full_names))
 
     def list_files(self, directory: str) -> list[RemoteFile]:
-        """All files below a directory; what a repository keeps beside its datasets is left out."""
+        """List all files below a directory, without those that a repository keeps beside its datasets."""
         repository, path = self._place(directory)
         beside = () if path else (NAMESPACE_METADATA_FILENAME, INDEX_FILE_NAME)
         prefix = f"{path}/" if path else ""
@@ -200,7 +200,7 @@ class HuggingFaceStorage(CloudStorage):
         return without_repository_index(content, repository) if path == NAMESPACE_METADATA_FILENAME else content
 
     def read_range(self, name: str, start: int, stop: int) -> bytes:
-        """Read a part of a file."""
+        """Read some bytes of a file."""
         repository, path = self._place(name)
         asked = self._addresses.get(name)
         address = None if asked is None else asked.result().get(name)
@@ -212,7 +212,7 @@ class HuggingFaceStorage(CloudStorage):
         return self._repository(repository).read(path, (start, stop))
 
     def write_file(self, name: str, content: bytes) -> None:
-        """Write a small file, in the place of the one that may be there."""
+        """Write a small file, in place of the one that may be there."""
         repository, path = self._place(name)
         self._publisher(repository).write(path, content)
 
@@ -271,7 +271,7 @@ def list_community(
     Args:
         prefix: of the ids, without the owner.
         token: by default that of the Hub's own login or environment.
-        max_workers: how many requests may run at the same time.
+        max_workers: number of concurrent requests.
 
     Returns:
         Address, such as ``hf://owner/door/human-v2`` -> metadata, sorted.
@@ -303,7 +303,7 @@ def list_community(
 
 
 def _parsed(content: bytes, dataset_id: str) -> dict[str, Any]:
-    """Metadata, empty where they are damaged."""
+    """Return metadata, empty if it is damaged."""
     try:
         return with_id_of_place(parse_metadata(content, f"of {dataset_id}"), dataset_id)
     except DatasetCorruptError as error:

@@ -86,7 +86,7 @@ class S3Storage(FsspecStorage):
             if not page.get("IsTruncated") or token is None:
                 return found
             if token in tokens or len(tokens) == _MOST_PAGES:
-                raise RemoteError(f"The list of {self.address} has no end; try again later.")
+                raise RemoteError(f"The list of {self.address} goes on without an end; try again later.")
             tokens.add(token)
             asked["ContinuationToken"] = token
 

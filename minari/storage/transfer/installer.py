@@ -58,14 +58,14 @@ def install_dataset(
 ) -> None:
     """Download one dataset, which appears when it is complete and checked.
 
-    After a failure, what has come is kept out of sight, and the next call resumes with it.
+    After a failure, the partial download is kept out of sight, and the next call resumes it.
 
     Args:
         remote: the source.
         dataset_id: id of the dataset.
         root: directory of the local datasets; by default that of ``MINARI_DATASETS_PATH``.
         existing: what becomes of a dataset that is here: ``"refuse"`` raises an error.
-        namespaces: whether to bring the metadata of its namespaces, where there is none here.
+        namespaces: whether to download the metadata of its namespaces as well, where there is none here.
 
     Raises:
         DatasetIdError: the id is malformed.
@@ -89,14 +89,14 @@ def install_dataset(
         ThreadPoolExecutor(1) as other,
     ):
         restore_replaced(destination)
-        # Another program may have brought it meanwhile, as workers do that start together.
+        # Another program may have downloaded it meanwhile, as workers do that start together.
         if existing == "refuse":
             refuse_taken(destination)
         elif existing == "keep" and dataset_exists(destination):
             return
-        brought = other.submit(_fetch_namespaces, remote, parsed.namespace if namespaces else None, datasets_root)
+        downloaded = other.submit(_fetch_namespaces, remote, parsed.namespace if namespaces else None, datasets_root)
         received = fetch_dataset(remote, dataset_id, directory, destination if dataset_exists(destination) else None)
-        for level, content in brought.result().items():
+        for level, content in downloaded.result().items():
             ensure_namespace_directories(datasets_root, level, content)
         if existing == "replace" and dataset_exists(destination):
             replace_directory(received, destination, directory / f"replaced-{os.urandom(6).hex()}")
@@ -153,7 +153,7 @@ def _add_checksums(data_path: Path) -> None:
     try:
         storage = minari_storage.MinariStorage.read(data_path)
         if storage.HIDDEN_CHECKSUMS:
-            storage._add_missing_checksums()
+            storage.add_missing_checksums()
     except (MinariError, OSError) as error:  # reported again to whoever opens the dataset
         _log.info("No checksums are made of the values in %s: %s", data_path, error)
 
@@ -163,7 +163,7 @@ def fetch_namespace_metadata(remote: Remote, namespace: str) -> bytes:
 
     Args:
         remote: the source.
-        namespace: such as ``"D4RL/door"``; those around it are not brought.
+        namespace: such as ``"D4RL/door"``; those around it are not downloaded.
 
     Returns:
         The content of its metadata file, as it is on the remote.
@@ -189,9 +189,9 @@ def write_namespace_metadata(root: Path, namespace: str, content: bytes) -> None
 
 def _fetch_namespaces(remote: Remote, namespace: str | None, root: Path) -> dict[str, bytes | str]:
     """Download the metadata of a namespace and of those around it, where there is none here."""
-    brought: dict[str, bytes | str] = {}
+    downloaded: dict[str, bytes | str] = {}
     for level in namespace_hierarchy(namespace):
-        brought[level] = "{}"
+        downloaded[level] = "{}"
         if (root / level / NAMESPACE_METADATA_FILENAME).exists():
             continue
         try:
@@ -199,5 +199,5 @@ def _fetch_namespaces(remote: Remote, namespace: str | None, root: Path) -> dict
         except NamespaceError:
             continue  # a directory on the remote that was never made a namespace; here it becomes one
         parse_namespace_metadata(content, f"The metadata of the namespace {level} in {remote.address}")
-        brought[level] = content
-    return brought
+        downloaded[level] = content
+    return downloaded

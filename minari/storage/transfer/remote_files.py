@@ -161,6 +161,6 @@ def refuse_bad_names(names: Iterable[str]) -> None:
     for parts in taken:
         if any(parts[:end] in taken for end in range(1, len(parts))):
             raise UnsafeNameError(
-                f"The dataset holds both a file {shortened(taken[parts])} and a file in the place of its directory; "
+                f"The dataset holds both a file {shortened(taken[parts])} and a file in place of its directory; "
                 "nothing is copied until one has been renamed."
             )

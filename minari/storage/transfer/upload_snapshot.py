@@ -157,7 +157,7 @@ def take_snapshot(
     Raises:
         DatasetIdError: the id is malformed.
         DatasetNotFoundError: there is no such dataset here.
-        DatasetCorruptError: its metadata are damaged.
+        DatasetCorruptError: its metadata is damaged.
         RemoteError: a file in it cannot be sent.
     """
     directory = get_dataset_path(str(DatasetId.parse(dataset_id)), root=root)

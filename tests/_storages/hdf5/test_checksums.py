@@ -50,7 +50,7 @@ def verify(data_path: Path, *, is_complete: bool = True) -> list[dict[str, Any]]
     """Read everything, comparing checksums."""
     storage = MinariStorage.read(data_path, verify_checksums=True)
     indices = range(storage.total_episodes)
-    assert (storage._episodes_without_checksums(indices) == []) == is_complete
+    assert (storage.episodes_without_checksums(indices) == []) == is_complete
     assert len(list(storage.get_episodes(indices, copy=False))) == len(indices)
     return list(storage.get_episodes(indices))
 
@@ -189,8 +189,8 @@ def test_episodes_that_other_programs_write(tmp_path: Path) -> None:
         file["foreign"] = np.arange(3)
         del file["foreign"]
     storage = MinariStorage.read(path, verify_checksums=True)
-    list(storage._read_columns(range(3)))  # not decoded, since episode 0 is of another length now
-    assert storage._episodes_without_checksums([2, 1, 0]) == [0]
+    list(storage.stored_columns(range(3)))  # not decoded, since episode 0 is of another length now
+    assert storage.episodes_without_checksums([2, 1, 0]) == [0]
     with h5py.File(path / "main_data.hdf5", "r+") as file:
         file["episode_1/rewards"][3] += 1
     for read in (storage, MinariStorage.read(path, verify_checksums=True)):
@@ -292,7 +292,7 @@ def test_an_episode_whose_leaf_is_gone_is_one_that_cannot_be_verified(tmp_path: 
         truncations=[False, False], infos={"k": [1, 2, 3]},
     )  # fmt: skip
     storage.update_episodes([episode] * 3)
-    assert storage._episodes_without_checksums(range(3)) == []
+    assert storage.episodes_without_checksums(range(3)) == []
     with h5py.File(tmp_path / "data" / "main_data.hdf5", "r+") as file:
         del file["episode_1/infos/k"]
     again = MinariStorage.read(tmp_path / "data", verify_checksums=True)

@@ -144,7 +144,7 @@ def test_damage_is_told(address: str) -> None:
 
 def test_what_is_no_place_for_a_dataset(tmp_path: Any) -> None:
     for data_format in ("hdf5", "arrow"):
-        with pytest.raises(DataPathError, match=f"format '{data_format}' keeps a dataset in a folder"):
+        with pytest.raises(DataPathError, match=f"format '{data_format}' keeps a dataset in a directory"):
             MinariStorage.new("memory://bucket/other", OBSERVATIONS, ACTIONS, data_format=data_format)
     with pytest.raises(DataPathError, match="No data found in data path memory://bucket/nothing"):
         MinariStorage.read("memory://bucket/nothing")

@@ -274,7 +274,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "short ends": (
         lambda s: edit(s / "meta" / "episode_ends" / "zarr.json", lambda v: v.update(shape=[3])),
-        "speak of 4 episodes and the data hold 3",
+        "claims 4 episodes and the data has 3",
     ),
     "other dtype": (
         lambda s: edit(s / "data" / "rewards" / "zarr.json", lambda v: v.update(data_type="int64")),
@@ -306,7 +306,7 @@ def test_damage_is_told(tmp_path: Path, damage: str) -> None:
 def test_steps_that_do_not_belong_to_the_metadata(tmp_path: Path) -> None:
     data_path = make(tmp_path).data_path
     edit(data_path / "metadata.json", lambda value: value.update(total_steps=51))
-    with pytest.raises(DatasetCorruptError, match=r"speak of 51 steps and the episodes of .* have 50"):
+    with pytest.raises(DatasetCorruptError, match=r"claims 51 steps and the episodes of .* have 50"):
         list(MinariStorage.read(data_path).get_episodes([0]))
 
 

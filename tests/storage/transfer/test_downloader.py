@@ -288,7 +288,7 @@ class TestPlan:
 
     def test_a_file_in_the_place_of_a_folder(self, shelf: Shelf) -> None:
         shelf.files["a/x-v0/data"] = b""
-        with pytest.raises(RemoteError, match="in the place of its directory"):
+        with pytest.raises(RemoteError, match="in place of its directory"):
             plan_download(shelf, "a/x-v0")
 
     def test_the_digest_tells_contents_apart(self) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from minari._storages.hdf5.format.chunks import Piece, StoredColumn, corners, fill_from_chunks
+from minari._storages.hdf5.format.chunks import Map, Piece, StoredColumn, corners, fill_from_chunks, one_by_one
 from minari._storages.hdf5.format.datatypes import TEXT, Kind, decode_datatype
 from minari._storages.hdf5.format.filters import DEFLATE, MOST_EXPANDED, Chunking, is_known
 from minari._storages.hdf5.format.headers import Messages, decode_space, the_message, until_nul
@@ -31,9 +31,7 @@ from minari._storages.hdf5.format.objects import (
     VARIABLE_LENGTH,
     Filter,
 )
-from minari._storages.hdf5.format.source import NotUnderstood, Source
-from minari.errors import UnsafePathError
-from minari.spaces import Column, object_column
+from minari._storages.hdf5.format.source import NotUnderstood, Source, StoredElsewhere
 
 
 _OLD_FILL_VALUE, _EXTERNAL_FILES = 0x4, 0x7
@@ -107,27 +105,20 @@ def is_array(messages: Messages) -> bool:
     return DATATYPE in messages and DATASPACE in messages and LAYOUT in messages
 
 
-def decode_array(messages: Messages, name: str) -> ArrayObject:
+def decode_array(messages: Messages) -> ArrayObject:
     """Return the array described by a header.
-
-    Args:
-        messages: messages of the array.
-        name: name of the array and its file, for errors.
 
     Raises:
         ValueError: it is damaged.
-        NotUnderstood: it is stored in an unusual way.
-        UnsafePathError: its values are in other files.
+        NotUnderstood: it is kept in an unusual way.
+        StoredElsewhere: its values lie in other files.
     """
     layout, space, datatype = (the_message(messages, kind) for kind in (LAYOUT, DATASPACE, DATATYPE))
     if layout is None or space is None or datatype is None or len(layout) < 2:
         raise ValueError("the header of an array is incomplete")
     version, layout_kind = layout[0], layout[1]
     if _EXTERNAL_FILES in messages or (version >= 3 and layout_kind == _VIRTUAL):
-        raise UnsafePathError(
-            f"The values of {name} are in other files, which are not opened; put them into the file itself, or "
-            f"download the dataset from another place."
-        )
+        raise StoredElsewhere("the values of an array lie in other files")
     kind, (shape, most) = decode_datatype(datatype), decode_space(space)
     if kind is None or shape is None or most is None:
         raise NotUnderstood("an array of an unusual type")
@@ -210,13 +201,10 @@ def _filters(body: bytes | None) -> tuple[Filter, ...]:
         position += 4
         name = body[position : position + length]
         position += length
-        found.append((number, struct.unpack_from(f"<{values}I", body, position), _filter_name(number, name)))
+        text = name.split(b"\0")[0].decode(errors="replace") if number >= FIRST_WITH_A_NAME else ""
+        found.append((number, struct.unpack_from(f"<{values}I", body, position), text))
         position += 4 * (values + (values & 1 if version == 1 else 0))
     return tuple(found)
-
-
-def _filter_name(number: int, name: bytes) -> str:
-    return name.split(b"\0")[0].decode(errors="replace") if number >= FIRST_WITH_A_NAME else ""
 
 
 # Chunks
@@ -239,7 +227,8 @@ def chunks_of(source: Source, array: ArrayObject) -> list[Chunk]:
         stored, skipped = struct.unpack("<QI", array.index_data) if array.index_data else (size, 0)
         chunks = [Chunk((0,) * len(array.shape), array.address, stored, skipped)]
     elif array.index == _IMPLICIT:
-        chunks = _implicit_chunks(source, array, size)
+        places = enumerate(_grid(array, size, source))
+        chunks = [Chunk(corner, array.address + number * size, size) for number, corner in places]
     else:
         chunks = _fixed_array_chunks(source, array, size)
     inside = [chunk for chunk in chunks if all(at < side for at, side in zip(chunk.corner, array.shape, strict=True))]
@@ -279,11 +268,6 @@ def _grid(array: ArrayObject, bytes_for_each: int, source: Source) -> list[tuple
         raise ValueError(f"the file is too small for the {count} chunks of an array")
     source.count(count * bytes_for_each)
     return list(corners(most, sides))
-
-
-def _implicit_chunks(source: Source, array: ArrayObject, size: int) -> list[Chunk]:
-    places = enumerate(_grid(array, size, source))
-    return [Chunk(corner, array.address + number * size, size) for number, corner in places]
 
 
 _ARRAY_HEADER: Final = struct.Struct("<4sBBBBQQ")
@@ -358,19 +342,22 @@ def stored_column(source: Source, array: ArrayObject) -> StoredColumn | None:
     return StoredColumn(array.kind, array.shape, array.chunking, pieces)
 
 
-def read_array(source: Source, array: ArrayObject, *, ascii_as_bytes: bool = False) -> Column:
+def read_array(
+    source: Source, array: ArrayObject, *, ascii_as_bytes: bool = False, map_chunks: Map = one_by_one
+) -> npt.NDArray[Any]:
     """Return the values of an array: text as ``str``, byte strings as ``bytes``, anything else as stored.
 
     Args:
         source: the bytes of the file.
         array: the array described by its header.
         ascii_as_bytes: True if texts marked as ASCII are byte strings.
+        map_chunks: calls a function for all chunks, possibly in several threads.
 
     Raises:
         ValueError: it is damaged.
         NotUnderstood: it is stored in an unusual way.
     """
-    elements = _elements(source, array)
+    elements = _elements(source, array, map_chunks)
     if not isinstance(array.kind, str):
         return elements
     values: list[Any] = GlobalHeapReader(source).values(elements.reshape(-1))
@@ -379,16 +366,23 @@ def read_array(source: Source, array: ArrayObject, *, ascii_as_bytes: bool = Fal
         if not (array.is_ascii and ascii_as_bytes):
             values = [value.decode() for value in values]
     if elements.ndim == 1:
-        return object_column(values)
-    nested = object_column(values).reshape(elements.shape)
-    return object_column(nested.tolist())
+        return _objects(values)
+    nested = _objects(values).reshape(elements.shape)
+    return _objects(nested.tolist())
 
 
-def _elements(source: Source, array: ArrayObject) -> npt.NDArray[Any]:
+def _objects(values: list[Any]) -> npt.NDArray[Any]:
+    """Return an object array of the values in one dimension."""
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
+
+
+def _elements(source: Source, array: ArrayObject, map_chunks: Map) -> npt.NDArray[Any]:
     """Return the concatenated elements as stored in the file."""
     dtype, shape, size = array.dtype, array.shape, array.nbytes
     if array.chunking is not None:
-        return _chunked_elements(source, array, array.chunking)
+        return _chunked_elements(source, array, array.chunking, map_chunks)
     if size == 0:
         return np.empty(shape, dtype)
     if array.layout == _COMPACT:
@@ -418,7 +412,7 @@ def _filled(array: ArrayObject) -> npt.NDArray[Any]:
     return np.full(array.shape, np.frombuffer(array.fill, dtype)[0], dtype)
 
 
-def _chunked_elements(source: Source, array: ArrayObject, chunking: Chunking) -> npt.NDArray[Any]:
+def _chunked_elements(source: Source, array: ArrayObject, chunking: Chunking, map_chunks: Map) -> npt.NDArray[Any]:
     chunks = chunks_of(source, array)
     if not is_known(chunking.filters):
         raise NotUnderstood("chunks that went through other filters than those of every HDF5 library")
@@ -431,5 +425,5 @@ def _chunked_elements(source: Source, array: ArrayObject, chunking: Chunking) ->
         raise ValueError(f"{stored} bytes cannot become chunks of {len(chunks) * size}")
     pieces = [Piece(source.read(chunk.address, chunk.size), chunk.skipped) for chunk in chunks]
     values = _filled(array) if missing > 0 else np.empty(array.shape, array.dtype)
-    fill_from_chunks(values, chunking, zip((chunk.corner for chunk in chunks), pieces, strict=True))
+    fill_from_chunks(values, chunking, zip((chunk.corner for chunk in chunks), pieces, strict=True), map_chunks)
     return values

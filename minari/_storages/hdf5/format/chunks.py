@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from minari._base.parallel import map_in_batches
 from minari._storages.hdf5.format.checksum import checksum
 from minari._storages.hdf5.format.filters import MOST_EXPANDED, Chunking, decoded, encoded
 from minari._storages.hdf5.format.objects import PAGE_BITS
@@ -31,6 +30,21 @@ _CHECKSUM: Final = struct.Struct("<I")
 _ADDRESS, _MASK = 8, 4  # bytes in an element; those in between hold the size of the chunk
 
 _ENOUGH_FOR_A_THREAD: Final = 2**18  # bytes
+
+_A = TypeVar("_A")
+_B = TypeVar("_B")
+
+
+class Map(Protocol):
+    """A function that calls another one for many items, possibly in several threads."""
+
+    def __call__(self, function: Callable[[_A], _B], items: Iterable[_A], at_a_time: int) -> list[_B]:
+        """Return the results in the order of the items."""
+
+
+def one_by_one(function: Callable[[_A], _B], items: Iterable[_A], at_a_time: int) -> list[_B]:
+    """Call a function for each item in turn."""
+    return list(map(function, items))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +77,14 @@ class StoredColumn:
     pieces: Sequence[Piece]
 
 
-def compressed(column: npt.NDArray[Any], chunking: Chunking) -> StoredColumn:
-    """Return a column in chunks that have passed through filters which :func:`filters.is_known`."""
+def compressed(column: npt.NDArray[Any], chunking: Chunking, map_chunks: Map = one_by_one) -> StoredColumn:
+    """Return a column in chunks that have passed through filters which :func:`filters.is_known`.
+
+    Args:
+        column: the column.
+        chunking: the shape of its chunks, and their filters.
+        map_chunks: calls a function for all chunks, possibly in several threads.
+    """
     shape, filters = chunking.shape, chunking.filters
 
     def encode(corner: tuple[int, ...]) -> Piece:
@@ -75,12 +95,16 @@ def compressed(column: npt.NDArray[Any], chunking: Chunking) -> StoredColumn:
         return Piece(encoded(np.ascontiguousarray(chunk), filters))
 
     at_a_time = _chunks_at_a_time(chunking.size(column.dtype))
-    pieces = map_in_batches(encode, corners(column.shape, shape), at_a_time)
+    pieces = map_chunks(encode, corners(column.shape, shape), at_a_time)
     return StoredColumn(column.dtype, column.shape, chunking, pieces)
 
 
-def decompressed(stored: StoredColumn) -> npt.NDArray[Any]:
+def decompressed(stored: StoredColumn, map_chunks: Map = one_by_one) -> npt.NDArray[Any]:
     """Return the decompressed column in new memory.
+
+    Args:
+        stored: the column as stored.
+        map_chunks: calls a function for all chunks, possibly in several threads.
 
     Raises:
         ValueError: a chunk is damaged.
@@ -90,12 +114,15 @@ def decompressed(stored: StoredColumn) -> npt.NDArray[Any]:
     if math.prod(shape, start=dtype.itemsize) > MOST_EXPANDED * stored_size:  # no memory is allocated for it
         raise ValueError(f"its chunks have {stored_size} bytes, too few for an array of {shape}")
     array = np.empty(shape, dtype)
-    fill_from_chunks(array, chunking, zip(corners(shape, chunking.shape), stored.pieces, strict=True))
+    fill_from_chunks(array, chunking, zip(corners(shape, chunking.shape), stored.pieces, strict=True), map_chunks)
     return array
 
 
 def fill_from_chunks(
-    array: npt.NDArray[Any], chunking: Chunking, placed: Iterable[tuple[tuple[int, ...], Piece]]
+    array: npt.NDArray[Any],
+    chunking: Chunking,
+    placed: Iterable[tuple[tuple[int, ...], Piece]],
+    map_chunks: Map = one_by_one,
 ) -> None:
     """Fill an array from chunks.
 
@@ -103,6 +130,7 @@ def fill_from_chunks(
         array: the array to fill.
         chunking: its chunks.
         placed: chunks, each with its first indices.
+        map_chunks: calls a function for all chunks, possibly in several threads.
 
     Raises:
         ValueError: a chunk is damaged.
@@ -115,7 +143,7 @@ def fill_from_chunks(
         part = array[_around(corner, chunking.shape)]
         part[...] = chunk[tuple(map(slice, part.shape))]
 
-    map_in_batches(decode, placed, _chunks_at_a_time(size))
+    map_chunks(decode, placed, _chunks_at_a_time(size))
 
 
 def _chunks_at_a_time(size: int) -> int:

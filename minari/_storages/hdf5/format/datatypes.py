@@ -8,7 +8,6 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from minari._storages.hdf5.format.objects import VARIABLE_LENGTH, aligned, padded
-from minari.errors import EpisodeTypeError
 
 
 #: Placeholders for a dtype if each element is a text, or a byte string of its own length.
@@ -34,11 +33,15 @@ _FLOATS: Final[dict[tuple[int, int], tuple[int, int, bytes]]] = {
 _BOOLEAN: Final = padded(b"FALSE\0") + padded(b"TRUE\0") + b"\0\1"
 
 
+class NoDatatype(ValueError):
+    """There is no HDF5 datatype for a dtype."""
+
+
 def encode_datatype(kind: Kind) -> bytes:
     """Return the datatype of elements of this kind.
 
     Raises:
-        EpisodeTypeError: HDF5 has no such type.
+        NoDatatype: HDF5 has none.
     """
     if isinstance(kind, str):
         element = _integer(np.dtype(np.uint8))
@@ -63,7 +66,7 @@ def encode_datatype(kind: Kind) -> bytes:
         return _START.pack(_class(_STRING), b"\1\0\0", kind.itemsize)  # padded with zeros, in ASCII
     if kind.kind == "V":
         return _START.pack(_class(_OPAQUE), bytes(3), kind.itemsize) if kind.fields is None else _compound(kind)
-    raise EpisodeTypeError(f"HDF5 has no type for elements of dtype {kind}.")
+    raise NoDatatype(f"HDF5 has no type for elements of dtype {kind}")
 
 
 def _class(number: int, version: int = 1) -> int:
@@ -76,7 +79,7 @@ def _compound(dtype: np.dtype[Any]) -> bytes:
     members = b""
     for name, (part, offset, *_) in (dtype.fields or {}).items():
         if "\0" in name:
-            raise EpisodeTypeError(f"HDF5 has no structure with a part that is called {name!r}.")
+            raise NoDatatype(f"HDF5 has no structure with a part that is called {name!r}")
         base, shape = part.subdtype or (part, ())
         element = encode_datatype(base)
         if shape:
@@ -107,7 +110,7 @@ def _float(dtype: np.dtype[Any]) -> bytes:
     try:
         sign, bits, properties = _FLOATS[dtype.itemsize, np.finfo(dtype).nmant]
     except KeyError:
-        raise EpisodeTypeError(f"HDF5 has no type for elements of dtype {dtype} as this machine has it.") from None
+        raise NoDatatype(f"HDF5 has no type for elements of dtype {dtype} as this machine has it") from None
     return _START.pack(_class(_FLOAT), bytes([bits | _is_big_endian(dtype), sign, 0]), dtype.itemsize) + properties
 
 
@@ -175,7 +178,7 @@ def _decode_complex(message: bytes, size: int) -> Kind | None:
         if message[position : position + 2] != name + b"\0":
             return None
         position += 2 if version >= 3 else 8
-        width = (size.bit_length() + 7) // 8 if version >= 3 else 4
+        width = _width(size) if version >= 3 else 4
         if int.from_bytes(message[position : position + width], "little") != number * size // 2:
             return None
         position += width + (28 if version == 1 else 0)

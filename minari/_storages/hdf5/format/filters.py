@@ -11,7 +11,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from minari._model.compression import Codec
 from minari._storages.hdf5.format.objects import Filter
 
 
@@ -76,9 +75,8 @@ def chunk_shape(shape: Sequence[int], dtype: np.dtype[Any]) -> tuple[int, ...]:
     return (rows, *sides)
 
 
-def gzip_chunking(shape: Sequence[int], dtype: np.dtype[Any], codec: Codec) -> Chunking:
+def gzip_chunking(shape: Sequence[int], dtype: np.dtype[Any], level: int = GZIP_LEVEL) -> Chunking:
     """Return the chunks of an array compressed with gzip; items wider than a byte are shuffled first."""
-    level = GZIP_LEVEL if codec.level is None else codec.level
     shuffle: tuple[Filter, ...] = ((SHUFFLE, (dtype.itemsize,), ""),) if dtype.itemsize > 1 else ()
     return Chunking(chunk_shape(shape, dtype), (*shuffle, (DEFLATE, (level,), "")))
 
@@ -95,7 +93,8 @@ def encoded(chunk: npt.NDArray[Any], filters: Sequence[Filter]) -> bytes:
     data: Any = chunk
     for number, values, _ in filters:
         if number == SHUFFLE:
-            data = np.ascontiguousarray(_bytes_of(data).reshape(-1, values[0]).T)
+            flat = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+            data = np.ascontiguousarray(flat.reshape(-1, values[0]).T)
         else:
             data = zlib.compress(data, values[0])
     return bytes(data)
@@ -159,8 +158,3 @@ def fletcher32(data: bytes | memoryview) -> int:
     # Sums that are 0 although not all words are 0 are replaced by an equivalent value.
     first, second = ((number - 1) % _FLETCHER + 1 if first else 0 for number in (first, second))
     return second << 16 | first
-
-
-def _bytes_of(chunk: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    flat: npt.NDArray[np.uint8] = np.ascontiguousarray(chunk).reshape(-1).view(np.uint8)
-    return flat

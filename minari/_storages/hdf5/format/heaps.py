@@ -193,10 +193,10 @@ class FractalHeap:
 
     def __init__(self, source: Source, address: int) -> None:
         self._source = source
+        if source.read(address, 9)[7:] != bytes(2):  # the length of its filters
+            raise NotUnderstood("a heap that is compressed")
         signature, version, _, filters, _, most_managed, *_, width, start, most_direct, bits, _, root, rows = (
             _FRACTAL.unpack(read_checked(source, address, _FRACTAL.size))
-            if _has_no_filters(source, address)
-            else _refuse()
         )
         if (signature, version, filters) != (b"FRHP", 0, 0):
             raise ValueError(f"there is no heap at byte {address}")
@@ -257,11 +257,3 @@ class FractalHeap:
         if row < self._direct_rows:
             return self._object(address, size, inside, length)
         return self._find(address, size.bit_length() - first_row.bit_length() + 1, inside, length)
-
-
-def _has_no_filters(source: Source, address: int) -> bool:
-    return source.read(address, 9)[7:] == bytes(2)
-
-
-def _refuse() -> tuple[Any, ...]:
-    raise NotUnderstood("a heap that is compressed")

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-from minari.errors import DatasetCorruptError
-
 
 #: Returns bytes of a file by offset and size, fewer at its end.
 ReadAt: TypeAlias = Callable[[int, int], bytes]
@@ -16,8 +14,12 @@ _TIMES: Final = 4  # how many times the bytes of a file may be read for one purp
 _ALLOWANCE: Final = 2**20  # additional bytes, since small files are read in small parts
 
 
-class NotUnderstood(DatasetCorruptError):
+class NotUnderstood(ValueError):
     """A structure that only an HDF5 library supports."""
+
+
+class StoredElsewhere(ValueError):
+    """The values of an array are in other files."""
 
 
 class Source:

@@ -12,7 +12,6 @@ from typing import Final
 from minari._storages.hdf5.format.btree import LEAF_K, NODE_K
 from minari._storages.hdf5.format.checksum import checksum
 from minari._storages.hdf5.format.source import NotUnderstood, Source
-from minari.errors import DatasetCorruptError
 
 
 #: Number of bytes of a file to pass to :func:`read_superblock`.
@@ -21,6 +20,7 @@ SUPERBLOCK_SIZE: Final = 100
 _SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 _UNDEFINED: Final = b"\xff" * 8
 _CHECKSUM_AT: Final = 44
+_ANOTHER_KIND: Final = "it is cut off, damaged or another kind of file"
 
 #: For each version, the positions of the size of addresses, the end of the file, and the address of the root.
 _PLACES: Final[dict[int | None, tuple[int, int, int]]] = {
@@ -68,29 +68,15 @@ class Superblock:
         return bytes(data)
 
 
-def check_not_in_use(superblock: Superblock, name: str) -> None:
-    """Refuse a file that a program was writing in place when it was killed.
-
-    Raises:
-        DatasetCorruptError: the file has the mark of such a program.
-    """
-    if superblock.in_use:
-        raise DatasetCorruptError(
-            f"{name} was open for writing in another program that died, so it may be damaged; look at it and remove "
-            f"the mark with h5clear --status, or copy or download it again."
-        )
-
-
-def find_superblock(source: Source, name: str) -> Superblock:
+def find_superblock(source: Source) -> Superblock:
     """Return the superblock of a read-only file, and set the origin of the addresses of the source.
 
     Args:
         source: the file.
-        name: name of the file, for errors.
 
     Raises:
-        DatasetCorruptError: the file is not HDF5, or truncated.
-        NotUnderstood: its addresses have another size.
+        ValueError: the file is not HDF5, or cut off.
+        NotUnderstood: it has addresses of another size.
     """
     place, following, start = 0, 0, b""
     while following + 48 <= source.size and start[:8] != _SIGNATURE:
@@ -100,19 +86,13 @@ def find_superblock(source: Source, name: str) -> Superblock:
     version = start[8] if start[:8] == _SIGNATURE else None
     places = _PLACES.get(version)
     if places is None or len(start) < places[2] + 8 or not (version in (0, 1) or _has_checksum(start)):
-        raise DatasetCorruptError(
-            f"{name} cannot be read as HDF5; it is cut off, damaged or another kind of file, so copy or download it "
-            f"again."
-        )
+        raise ValueError(_ANOTHER_KIND)
     sizes_at, end_at, root_at = places
     if start[sizes_at : sizes_at + 2] != b"\x08\x08":
         raise NotUnderstood("addresses of an unusual size")
     end, root = (struct.unpack_from("<Q", start, at)[0] for at in (end_at, root_at))
     if end > source.size:
-        raise DatasetCorruptError(
-            f"{name} cannot be read as HDF5; it has {source.size} bytes of {end}, so it is cut off, and has to be "
-            f"copied or downloaded again."
-        )
+        raise ValueError(f"it has {source.size} bytes of {end}, so it is cut off")
     return Superblock(start, end_at, root, LEAF_K, NODE_K, version == 3 and bool(start[11] & 1))
 
 
@@ -122,15 +102,15 @@ def _has_checksum(start: bytes) -> bool:
     return found == checksum(start[:_CHECKSUM_AT])
 
 
-def read_superblock(start: bytes, name: str) -> Superblock:
-    """Return the superblock at the beginning of a file.
+def read_superblock(start: bytes) -> Superblock:
+    """Return the superblock at the beginning of a file to be extended.
 
     Args:
         start: the first ``SUPERBLOCK_SIZE`` bytes of the file, or all if it is shorter.
-        name: name of the file, for errors.
 
     Raises:
-        DatasetCorruptError: the file is not HDF5, or has a layout that cannot be extended.
+        ValueError: the file is not HDF5.
+        NotUnderstood: it is laid out in a way in which it cannot be extended.
     """
     version = start[8] if len(start) >= 48 and start[:8] == _SIGNATURE else None
     if version in (0, 1) and start[13:15] == b"\x08\x08":
@@ -144,13 +124,9 @@ def read_superblock(start: bytes, name: str) -> Superblock:
         (root,) = struct.unpack_from("<Q", start, 36)
         return Superblock(start[:48], 28, root, LEAF_K, NODE_K, in_use)
     elif version is None:
-        raise DatasetCorruptError(
-            f"{name} cannot be read as HDF5; it is cut off, damaged or another kind of file, so copy or download "
-            f"it again. (Where it has a user block, rewrite it with h5repack first.)"
-        )
-    raise DatasetCorruptError(
-        f"{name} is laid out in a way that cannot be extended (superblock version {version}, with an unusual "
-        f"size of addresses, a user block or an extension); rewrite it with h5repack first."
+        raise ValueError(_ANOTHER_KIND)
+    raise NotUnderstood(
+        f"superblock version {version}, with an unusual size of addresses, a user block or an extension"
     )
 
 

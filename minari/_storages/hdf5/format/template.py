@@ -27,18 +27,29 @@ from minari._storages.hdf5.format.objects import (
     link,
     object_header,
 )
-from minari._storages.hdf5.names import spell
-from minari.errors import EpisodeError, MetadataError
-from minari.spaces import Path, is_utf8_text, path_name
 
 
-#: Path, kind and row shape of each leaf of an episode, and its chunks, if any.
-LeafKinds: TypeAlias = tuple[tuple[Path, Kind, tuple[int, ...], "Chunking | None"], ...]
+#: Name, kind and row shape of each leaf of an episode, and its chunks, if any. The name includes the groups of the
+#: leaf, joined by slashes.
+LeafKinds: TypeAlias = tuple[tuple[str, Kind, tuple[int, ...], "Chunking | None"], ...]
 #: Name, kind and shape of each attribute of an episode.
 AttributeKinds: TypeAlias = tuple[tuple[str, Kind, tuple[int, ...]], ...]
 
 _GROUPS = ("observations", "actions", "infos")  # exist even if they are empty
 _Tree: TypeAlias = dict[str, "_Tree | int"]
+
+
+class NotWritable(ValueError):
+    """HDF5 cannot represent an episode.
+
+    Attributes:
+        leaf: the number of the leaf that is the reason, if one is.
+        attribute: the name of the attribute that is the reason, if one is.
+    """
+
+    def __init__(self, reason: str, *, leaf: int | None = None, attribute: str | None = None) -> None:
+        super().__init__(reason)
+        self.leaf, self.attribute = leaf, attribute
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,27 +118,22 @@ def episode_template(leaves: LeafKinds, attributes: AttributeKinds) -> EpisodeTe
     """Return the template for episodes with these leaves and attributes.
 
     Raises:
-        EpisodeError: the names of the leaves are invalid in a file, or a leaf exceeds the number of
-            dimensions or a group the number of leaves that HDF5 allows.
-        MetadataError: an attribute is larger than HDF5 allows.
+        NotWritable: the names of the leaves cannot be names in a file, or HDF5 does not allow so many dimensions
+            of a leaf, or so many leaves in one group, or so large an attribute.
+        NoDatatype: HDF5 has no datatype for a leaf.
     """
-    tree: _Tree = {name: {} for name in _GROUPS if (name,) not in [path for path, *_ in leaves]}
-    for number, (path, _, shape, _) in enumerate(leaves):
+    tree: _Tree = {name: {} for name in _GROUPS if name not in [leaf for leaf, *_ in leaves]}
+    for number, (leaf, _, shape, _) in enumerate(leaves):
         if 1 + len(shape) > MOST_DIMENSIONS:
-            raise EpisodeError(
-                f"The {path_name(path)!r} cannot be written as HDF5; with time they have {1 + len(shape)} dimensions "
-                f"where HDF5 allows {MOST_DIMENSIONS}."
-            )
-        _add_to_tree(tree, path, number)
+            dimensions = f"{1 + len(shape)} dimensions where HDF5 allows {MOST_DIMENSIONS}"
+            raise NotWritable(f"with time they have {dimensions}", leaf=number)
+        _add_to_tree(tree, leaf, number)
     image = bytearray()
     fields: list[Field] = []
 
     def add(messages: Sequence[Message]) -> int:
         if len(messages) > MOST_MESSAGES:
-            raise EpisodeError(
-                f"The episode cannot be written as HDF5; it has about {len(messages)} keys in one place where HDF5 "
-                f"allows {MOST_MESSAGES}."
-            )
+            raise NotWritable(f"it has about {len(messages)} keys in one place where HDF5 allows {MOST_MESSAGES}")
         start = len(image)
         header, found = object_header(messages)
         image.extend(header)
@@ -173,22 +179,26 @@ def _structure(fields: Sequence[Field], size: int) -> np.dtype[Any]:
     return structure
 
 
-def _add_to_tree(tree: _Tree, path: Path, number: int) -> None:
-    *groups, name = spell(path).split("/")
+def _add_to_tree(tree: _Tree, leaf: str, number: int) -> None:
+    *groups, name = leaf.split("/")
     node: Any = tree
     for group in groups:
         node = node.setdefault(group, {}) if isinstance(node, dict) else None
     if not isinstance(node, dict) or name in node or not all(map(_is_name, [*groups, name])):
-        raise EpisodeError(
-            f"The {path_name(path)!r} cannot be written as HDF5; the keys of a space must not be empty or '.', "
-            f"be longer than {LONGEST_NAME} bytes or other than UTF-8 text without NUL, nor have slashes that make "
-            f"one the same as another."
+        raise NotWritable(
+            f"the keys of a space must not be empty or '.', be longer than {LONGEST_NAME} bytes or other than UTF-8 "
+            f"text without NUL, nor have slashes that make one the same as another",
+            leaf=number,
         )
     node[name] = number
 
 
 def _is_name(name: str) -> bool:
-    return name not in ("", ".") and is_utf8_text(name) and len(name.encode()) <= LONGEST_NAME
+    try:
+        encoded = name.encode()
+    except UnicodeEncodeError:
+        return False
+    return name not in ("", ".") and b"\0" not in encoded and len(encoded) <= LONGEST_NAME
 
 
 def _attribute(number: int, name: str, kind: Kind, shape: tuple[int, ...]) -> Message:
@@ -196,7 +206,7 @@ def _attribute(number: int, name: str, kind: Kind, shape: tuple[int, ...]) -> Me
     try:
         return attribute(name, encode_datatype(kind), shape, Field(f"attribute {number}", 0, value))
     except ValueError as error:
-        raise MetadataError(f"The episode metadata {name!r} cannot be written as HDF5: {error}.") from None
+        raise NotWritable(str(error), attribute=name) from None
 
 
 def _format(kind: Kind) -> np.dtype[Any]:

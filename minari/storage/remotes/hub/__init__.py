@@ -1,1 +1,1 @@
-"""What the remote of the Hugging Face Hub is made of: requests, commits, and what they leave in a repository."""
+"""The parts of the remote of the Hugging Face Hub: requests, commits, and the files that they keep in a repository."""

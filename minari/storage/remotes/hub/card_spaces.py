@@ -1,4 +1,4 @@
-"""Spaces as rows of a table, from their description in the metadata: no space is made for it."""
+"""Spaces as rows of a table, from their description in the metadata, without creating a space."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _rows(path: str, description: object) -> Iterator[SpaceRow]:
 
 
 def _inner(description: Description) -> dict[str, Any]:
-    """The spaces that a space consists of, by the names that their values have in it."""
+    """Return the spaces that a space consists of, by the names of their values in it."""
     subspaces = description.get("subspaces")
     if isinstance(subspaces, Mapping):
         return {str(key): subspace for key, subspace in subspaces.items()}
@@ -127,7 +127,7 @@ def _shape_of(nested: Any) -> list[int]:
 
 
 def _numbers(nested: Any) -> Iterator[float]:
-    """All numbers of nested lists."""
+    """Yield all numbers in nested lists."""
     if isinstance(nested, list):
         for item in nested:
             yield from _numbers(item)

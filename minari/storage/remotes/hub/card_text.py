@@ -1,4 +1,4 @@
-"""Texts that may hold anything, made fit for the places of a dataset card."""
+"""Arbitrary texts, escaped for a dataset card."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def one_line(value: object) -> str:
 
 
 def as_markdown(value: object) -> str:
-    r"""Return the text of a value as Markdown that shows it unchanged, in tables as well.
+    r"""Return Markdown that shows the text of a value as it is, in a table as well.
 
     >>> as_markdown("a|b <i>")
     'a\\|b \\<i\\>'
@@ -42,7 +42,7 @@ def as_markdown(value: object) -> str:
 
 
 def link_or_text(value: object) -> str:
-    """Return a web address as a link, anything else as text.
+    """Return a web address as a link, and anything else as text.
 
     >>> link_or_text("https://example.org/a_b"), link_or_text("javascript:alert(1)")
     ('<https://example.org/a_b>', 'javascript:alert(1)')
@@ -52,7 +52,7 @@ def link_or_text(value: object) -> str:
 
 
 def as_quotation(text: str) -> str:
-    r"""Return somebody else's Markdown as a quotation, which closes what it leaves open and shows HTML as text.
+    r"""Return foreign Markdown as a quotation: open constructs end with it, and HTML is text.
 
     >>> print(as_quotation("A *fence*, <b>\n```"))
     > A *fence*, &lt;b>
@@ -74,7 +74,7 @@ def _printable(text: str) -> str:
 
 
 def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table of cells that are Markdown.
+    """Return a table whose cells are Markdown.
 
     >>> print(markdown_table(["a", "b"], [["1", "2"]]))
     | a | b |
@@ -87,7 +87,7 @@ def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str
 
 
 def readable_size(size: int) -> str:
-    """Return a number of bytes for people to read.
+    """Return a number of bytes for people.
 
     >>> readable_size(999), readable_size(3_500_000), readable_size(999_999_999)
     ('999 bytes', '3.5 MB', '1.0 GB')
@@ -103,7 +103,7 @@ def readable_size(size: int) -> str:
 
 
 def number(value: Any) -> str:
-    """Return a number of the metadata for people to read; anything else as text.
+    """Return a number of the metadata for people, and any other value as text.
 
     >>> number(6729), number(2940.578369140625), number("many")
     ('6,729', '2940.58', 'many')

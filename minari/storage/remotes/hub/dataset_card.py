@@ -28,7 +28,7 @@ from minari.storage.remotes.hub.card_text import (
 
 __all__ = ["CARD_MARKER", "dataset_card", "repository_card"]
 
-#: Marks the cards that this library has written and may replace.
+#: In every card that is written here, and in no other: a card that has it may be rewritten.
 CARD_MARKER = "<!-- minari-card: written at every upload. To keep a text of your own, take this line out. -->"
 
 Metadata = Mapping[str, Any]
@@ -132,7 +132,7 @@ def _front_matter(name: str, datasets: list[Metadata]) -> DatasetCardData:
 
 
 def _license(datasets: list[Metadata]) -> dict[str, Any]:
-    """The license, where all datasets have the same; one that the Hub does not know by its name goes under it."""
+    """Return the license, if all datasets have the same; one that the Hub does not know becomes ``other``."""
     named = {one_line(metadata.get("license") or "") for metadata in datasets}
     (license_name,) = named if len(named) == 1 else ("",)
     if not license_name:
@@ -144,7 +144,7 @@ def _license(datasets: list[Metadata]) -> dict[str, Any]:
 
 
 def _size_category(steps: int) -> str:
-    """Return the range of the Hub for a number of steps.
+    """Return the size category of the Hub for a number of steps.
 
     >>> _size_category(999), _size_category(1000), _size_category(10**12)
     ('n<1K', '1K<n<10K', 'n>1T')
@@ -157,7 +157,7 @@ def _size_category(steps: int) -> str:
 
 
 def _facts(metadata: Metadata, size: int, returns: Mapping[str, Any] | None) -> list[tuple[str, str]]:
-    """What a dataset is, as the rows of a table; no row for what is not known."""
+    """Return the facts of a dataset as rows of a table, without those that are unknown."""
     scores = [metadata.get(f"ref_{bound}_score") for bound in ("min", "max")]
     known = [score for score in scores if score is not None]
     evaluated = _environment(metadata.get("eval_env_spec"))
@@ -181,7 +181,7 @@ def _facts(metadata: Metadata, size: int, returns: Mapping[str, Any] | None) -> 
 
 
 def _numbers(value: float | Sequence[Any]) -> str:
-    """A number, or those of the components of rewards."""
+    """Return a number, or those of the components of rewards, as text."""
     return number(float(value)) if isinstance(value, (int, float)) else f"[{', '.join(map(_numbers, value))}]"
 
 
@@ -216,13 +216,13 @@ def _loading(dataset_id: str, address: str) -> str:
 
 
 def _page(repository: str, dataset_id: str) -> str:
-    """Where the Hub shows the files of a dataset."""
+    """Return the address at which the Hub shows the files of a dataset."""
     inside = dataset_id.partition("/")[2]
     return f"{_HUB}/datasets/{repository}/tree/main" + (f"/{inside}" if inside else "")
 
 
 def _environment(env_spec: object) -> str:
-    """The id of an environment, from the description that is stored."""
+    """Return the id of an environment, from its stored spec."""
     try:
         described = parse_json(env_spec) if isinstance(env_spec, str) else env_spec
     except ValueError:

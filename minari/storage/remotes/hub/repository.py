@@ -1,4 +1,4 @@
-"""Dataset repositories of the Hub as they are read: their state, their files, and the metadata of datasets."""
+"""Dataset repositories of the Hub: searching for them, and reading their files and the metadata of their datasets."""
 
 from __future__ import annotations
 

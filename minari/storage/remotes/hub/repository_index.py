@@ -126,7 +126,7 @@ def _dumped(value: Mapping[str, Any]) -> bytes:
 
 
 def is_own_card(content: bytes) -> bool:
-    """Return whether a card was made by this library, so that it may be replaced."""
+    """Return whether a card was made by this library, so that it may be rewritten."""
     return CARD_MARKER.encode() in content
 
 

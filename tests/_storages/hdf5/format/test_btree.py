@@ -31,7 +31,7 @@ def make_file(path: Path, library: str) -> None:
 def add_ours(path: Path, names: Iterable[str]) -> None:
     """Add empty groups."""
     file, names = BytesFile(path), list(names)
-    superblock = read_superblock(file.read_at(0, 200), str(path))
+    superblock = read_superblock(file.read_at(0, 200))
     header, _ = object_header(group_messages())
     start = -(-max(superblock.end, path.stat().st_size) // 8) * 8
     addresses = [start + number * len(header) for number in range(len(names))]
@@ -105,7 +105,7 @@ def test_a_group_of_the_other_kind(tmp_path: Path) -> None:
     path = tmp_path / "file.h5"
     h5py.File(path, "w", libver="latest").close()
     file = BytesFile(path)
-    assert find_table(file, read_superblock(file.read_at(0, 200), str(path)).root) is None
+    assert find_table(file, read_superblock(file.read_at(0, 200)).root) is None
 
 
 def test_names_are_moved_seldom(tmp_path: Path) -> None:

@@ -13,9 +13,8 @@ from h5py import h5t
 from hypothesis import example, given
 
 from minari._storages.hdf5.format import datatypes as hdf5_datatypes
-from minari._storages.hdf5.format.datatypes import BYTES, TEXT, decode_datatype, encode_datatype
+from minari._storages.hdf5.format.datatypes import BYTES, TEXT, NoDatatype, decode_datatype, encode_datatype
 from minari._storages.hdf5.format.objects import VARIABLE_LENGTH
-from minari.errors import EpisodeTypeError
 from minari.spaces import EpisodeColumns
 from support.hdf5_files import NUMBERS, numbers_of, steps_of, write_episodes
 
@@ -138,7 +137,7 @@ def test_floats_of_another_layout() -> None:
 
 @pytest.mark.parametrize("dtype", ["M8[s]", "m8[ms]", "U3", "O", [("x", "i4"), ("t", "M8[s]")]], ids=str)
 def test_refused(dtype: Any) -> None:
-    with pytest.raises(EpisodeTypeError, match="HDF5 has no type for elements of dtype"):
+    with pytest.raises(NoDatatype, match="HDF5 has no type for elements of dtype"):
         encode_datatype(np.dtype(dtype))
 
 
@@ -161,7 +160,7 @@ def test_bytes_and_structures_are_what_h5py_takes_them_for(dtype: Any) -> None:
 @pytest.mark.parametrize("dtype", [np.dtype("f8"), np.dtype(">c16")], ids=str)
 def test_floats_that_only_this_machine_has(monkeypatch: pytest.MonkeyPatch, dtype: np.dtype[Any]) -> None:
     monkeypatch.setattr(hdf5_datatypes, "_FLOATS", {})
-    with pytest.raises(EpisodeTypeError, match="HDF5 has no type for elements of dtype"):
+    with pytest.raises(NoDatatype, match="HDF5 has no type for elements of dtype"):
         encode_datatype(dtype)
 
 

@@ -96,7 +96,7 @@ def test_usual_chunks(shape: tuple[int, ...], chunk: tuple[int, ...]) -> None:
 def test_there_and_back(shape: tuple[int, ...], chunk: tuple[int, ...], dtype: np.dtype[Any], level: int) -> None:
     """Also with chunks that reach beyond the edges."""
     column = numbers_of(dtype, shape, 0)
-    _, *filters = (None, *gzip_chunking(shape, dtype, Codec("gzip", level)).filters)
+    _, *filters = (None, *gzip_chunking(shape, dtype, level).filters)
     assert filters[-1] == (DEFLATE, (level,), "")
     assert [values for number, values, _ in filters if number == SHUFFLE] == [(dtype.itemsize,)] * (dtype.itemsize > 1)
     assert is_known(filters)
@@ -110,7 +110,7 @@ def test_there_and_back(shape: tuple[int, ...], chunk: tuple[int, ...], dtype: n
 def test_filters_that_were_skipped() -> None:
     """HDF5 leaves a filter out for a chunk that it does not make smaller, and says so in a bit."""
     values = np.arange(100, dtype=np.float64)
-    filters = gzip_chunking(values.shape, values.dtype, GZIP).filters
+    filters = gzip_chunking(values.shape, values.dtype).filters
     for skipped in range(4):
         used = [each for place, each in enumerate(filters) if not skipped >> place & 1]
         assert decoded(encoded(values, used), values.nbytes, filters, skipped).tobytes() == values.tobytes()
@@ -120,7 +120,7 @@ def test_filters_that_were_skipped() -> None:
 def test_damaged_chunks(wide: bool) -> None:
     """No byte that has changed goes unnoticed, and no room is made for what cannot come out."""
     values = np.arange(60, dtype=np.float64 if wide else np.uint8)
-    filters = gzip_chunking(values.shape, values.dtype, GZIP).filters
+    filters = gzip_chunking(values.shape, values.dtype).filters
     data = encoded(values, filters)
     for position in range(len(data)):
         for changed in (data[:position], data[:position] + bytes([data[position] ^ 0x10]) + data[position + 1 :]):
@@ -170,7 +170,7 @@ def test_tables_are_read_back(sizes: list[int], address: int, side: int) -> None
 def test_damaged_tables(tmp_path: Path) -> None:
     """Every byte of the table counts."""
     column = numbers_of(np.dtype(np.float32), (500, 3), 1)
-    stored = compressed(column, Chunking((64, 2), gzip_chunking(column.shape, column.dtype, GZIP).filters))
+    stored = compressed(column, Chunking((64, 2), gzip_chunking(column.shape, column.dtype).filters))
     path = tmp_path / "file.h5"
     placed = write(path, stored)
     address = int(placed[0].places[0, 1])

@@ -49,7 +49,7 @@ def written_by_hdf5(path: Path, library: str, **options: Any) -> Path:
 
 def superblock_of(path: Path) -> Any:
     with path.open("rb") as file:
-        return read_superblock(file.read(SUPERBLOCK_SIZE), path.name)
+        return read_superblock(file.read(SUPERBLOCK_SIZE))
 
 
 @pytest.mark.parametrize("library", VERSIONS)
@@ -144,14 +144,14 @@ def test_checksums_of_the_function() -> None:
 
 
 def refusal(content: bytes) -> str:
-    with pytest.raises(DatasetCorruptError) as caught:
-        read_superblock(content[:SUPERBLOCK_SIZE], "file.h5")
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 (the caller looks at what it says)
+        read_superblock(content[:SUPERBLOCK_SIZE])
     return str(caught.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"{}" * 99, bytes(200), b"\x89HDF\r\n\x1a\n" + b"\0" * 30])
 def test_no_hdf5(content: bytes) -> None:
-    assert refusal(content).startswith("file.h5 cannot be read as HDF5")
+    assert refusal(content) == "it is cut off, damaged or another kind of file"
 
 
 @pytest.mark.parametrize("library", ["earliest", "v108", "latest"])
@@ -160,14 +160,14 @@ def test_cut_off(tmp_path: Path, library: str) -> None:
     path = written_by_hdf5(tmp_path / "file.h5", library)
     content, needed = path.read_bytes(), len(superblock_of(path).data)
     for length in range(needed):
-        assert "file.h5" in refusal(content[:length])
-    read_superblock(content[:needed], "file.h5")
+        assert refusal(content[:length])
+    read_superblock(content[:needed])
 
 
 @pytest.mark.parametrize("library", ["earliest", "latest"])
 def test_user_block(tmp_path: Path, library: str) -> None:
     path = written_by_hdf5(tmp_path / "file.h5", library, userblock_size=512)
-    assert "cannot be read as HDF5" in refusal(path.read_bytes())
+    assert "another kind of file" in refusal(path.read_bytes())
     assert "a user block" in refusal(path.read_bytes()[512:])
 
 
@@ -175,7 +175,7 @@ def test_user_block(tmp_path: Path, library: str) -> None:
 def test_extension(tmp_path: Path, library: str) -> None:
     """Of which a file in pages has one."""
     path = written_by_hdf5(tmp_path / "file.h5", library, fs_strategy="page")
-    assert "an extension); rewrite it with h5repack first" in refusal(path.read_bytes())
+    assert "an extension" in refusal(path.read_bytes())
 
 
 @pytest.mark.parametrize("library", ["earliest", "v108", "latest"])
@@ -201,10 +201,10 @@ def test_anything_else(content: bytes, version: int) -> None:
     """A superblock that can be given another end, or the error that is announced."""
     for start in (content, b"\x89HDF\r\n\x1a\n" + bytes([version]) + content.ljust(SUPERBLOCK_SIZE - 9, b"\0")):
         try:
-            superblock = read_superblock(start, "file.h5")
-        except DatasetCorruptError:
+            superblock = read_superblock(start)
+        except ValueError:
             continue
-        changed = read_superblock(superblock.with_end(123), "file.h5")
+        changed = read_superblock(superblock.with_end(123))
         assert (changed.end, changed.root, changed.in_use) == (123, superblock.root, superblock.in_use)
 
 
@@ -243,7 +243,7 @@ def test_version_2_has_no_mark(tmp_path: Path) -> None:
     """Whatever stands in its place."""
     data = bytearray(written_by_hdf5(tmp_path / "file.h5", "v108").read_bytes())
     data[11] = 1
-    assert not read_superblock(bytes(data[:SUPERBLOCK_SIZE]), "file.h5").in_use
+    assert not read_superblock(bytes(data[:SUPERBLOCK_SIZE])).in_use
 
 
 # Datasets in such files
@@ -280,7 +280,8 @@ def test_a_dataset_in_an_unusual_file(tmp_path: Path, options: dict[str, Any]) -
         for episode, truth in zip(storage.get_episodes([0, 1]), TRUTHS, strict=True):
             assert_episode(episode, SPACE, SPACE, truth)
         assert [metadata["seed"] for metadata in storage.get_episode_metadata([0, 1])] == [3, 3]
-    with pytest.raises(DatasetCorruptError, match=r"main_data\.hdf5"):
+    refusal = r"main_data\.hdf5 (cannot be read as HDF5|is laid out in a way that cannot be extended).*h5repack first"
+    with pytest.raises(DatasetCorruptError, match=refusal):
         storage.update_episodes([as_buffer(TRUTHS[0])])
     assert file.read_bytes() == content
 

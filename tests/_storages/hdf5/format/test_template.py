@@ -14,6 +14,7 @@ from gymnasium import spaces
 from hypothesis import given
 
 from minari._base.data_file import DataFile
+from minari._storages.hdf5.appender import template_of
 from minari._storages.hdf5.format import template as hdf5_episode
 from minari._storages.hdf5.format.btree import find_table
 from minari._storages.hdf5.format.datatypes import BYTES, TEXT
@@ -26,7 +27,6 @@ from minari._storages.hdf5.format.objects import (
     VARIABLE_LENGTH,
 )
 from minari._storages.hdf5.format.superblock import SUPERBLOCK_SIZE, read_superblock
-from minari._storages.hdf5.format.template import episode_template
 from minari.dataset.minari_storage import MinariStorage
 from minari.errors import EpisodeError, MetadataError
 from minari.spaces import EpisodeColumns, object_column
@@ -110,9 +110,9 @@ def test_without_steps(tmp_path: Path) -> None:
 def test_a_template_is_made_once() -> None:
     """Making it takes as long as writing a hundred episodes."""
     kinds = (REWARDS, (("observations",), np.dtype(">i2"), (3,), None)), (("id", np.dtype("i8"), ()),)
-    assert episode_template(*kinds) is episode_template(*kinds)
+    assert template_of(*kinds) is template_of(*kinds)
     other = (REWARDS, (("observations",), np.dtype("<i2"), (3,), None)), (("id", np.dtype("i8"), ()),)
-    assert episode_template(*other) is not episode_template(*kinds)
+    assert template_of(*other) is not template_of(*kinds)
 
 
 def test_what_a_template_says() -> None:
@@ -123,7 +123,7 @@ def test_what_a_template_says() -> None:
         (("infos", "b"), BYTES, (), None),
         (("infos", "empty"), FLOAT, (2, 0), None),
     )
-    template = episode_template(leaves, (("id", np.dtype("i8"), ()), ("name", TEXT, ()), ("m", FLOAT, (2, 2))))
+    template = template_of(leaves, (("id", np.dtype("i8"), ()), ("name", TEXT, ()), ("m", FLOAT, (2, 2))))
     assert template.item_sizes.tolist() == [8, 12, 16, 16, 0]
     assert (template.leaves, template.attributes) == (5, 3)
     assert len(template.links) == 4 + 3, "to observations, actions, rewards and infos, and below infos"
@@ -135,7 +135,7 @@ def test_what_a_template_says() -> None:
 
 def test_episodes_are_filled_in_one_after_the_other() -> None:
     """Addresses count from the place of each; what is empty has none."""
-    template = episode_template((REWARDS,), (("id", np.dtype("i8"), ()),))
+    template = template_of((REWARDS,), (("id", np.dtype("i8"), ()),))
     rows, addresses = np.array([[3], [0]]), np.array([[160], [168]])
     objects = template.fill(4000, rows, addresses, [[np.int64(5)], [np.int64(6)]])
     assert objects["rows of 0"].tolist() == [3, 0]
@@ -172,7 +172,7 @@ def test_episodes_are_filled_in_one_after_the_other() -> None:
 )
 def test_names_that_are_refused(paths: list[Any]) -> None:
     with pytest.raises(EpisodeError, match="cannot be written as HDF5; the keys of a space must not be"):
-        episode_template((REWARDS, *((path, FLOAT, (), None) for path in paths)), ())
+        template_of((REWARDS, *((path, FLOAT, (), None) for path in paths)), ())
 
 
 def test_the_longest_name(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_too_many_dimensions(tmp_path: Path) -> None:
         tmp_path / "file.h5", EpisodeColumns(2, {**steps_of(2), ("observations",): np.zeros((3, *[1] * 31))})
     )
     with pytest.raises(EpisodeError, match=r"'observations' .* 33 dimensions where HDF5 allows 32"):
-        episode_template((REWARDS, (("observations",), FLOAT, (1,) * 32, None)), ())
+        template_of((REWARDS, (("observations",), FLOAT, (1,) * 32, None)), ())
     space = spaces.Box(-1.0, 1.0, (1,) * 32, np.float32)
     storage = MinariStorage.new(tmp_path / "data", space, spaces.Discrete(2))
     with pytest.raises(EpisodeError, match="Episode 0 cannot be stored"):  # NumPy 1 has no such array itself
@@ -200,10 +200,10 @@ def test_too_many_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hdf5_episode, "MOST_MESSAGES", 500)
     leaves = tuple((("infos", f"{number}"), FLOAT, (), None) for number in range(499))
     attributes = tuple((f"{number}", FLOAT, ()) for number in range(495))
-    assert episode_template((REWARDS, *leaves[:-1]), attributes[:-1]).leaves == 499
+    assert template_of((REWARDS, *leaves[:-1]), attributes[:-1]).leaves == 499
     for parts in (((REWARDS, *leaves), ()), ((REWARDS,), attributes)):
         with pytest.raises(EpisodeError, match="501 keys in one place where HDF5 allows 500"):
-            episode_template(*parts)
+            template_of(*parts)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_too_many_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_attributes_that_are_too_large(name: str, kind: Any, shape: tuple[int, ...]) -> None:
     with pytest.raises(MetadataError, match=r"The episode metadata .* cannot be written as HDF5: it"):
-        episode_template((REWARDS,), ((name, kind, shape),))
+        template_of((REWARDS,), ((name, kind, shape),))
 
 
 # Episodes that other programs change
@@ -340,7 +340,7 @@ def test_attributes_of_the_file(tmp_path: Path) -> None:
         for number in range(20):
             file.attrs[f"a{number}"] = "x" * number
     with (data_path / "main_data.hdf5").open("rb") as opened:
-        superblock = read_superblock(opened.read(SUPERBLOCK_SIZE), "file")
+        superblock = read_superblock(opened.read(SUPERBLOCK_SIZE))
     assert find_table(BytesFile(data_path / "main_data.hdf5"), superblock.root) is not None
     MinariStorage.read(data_path).update_episodes([as_buffer(TRUTHS[3], seed=8)])
     assert_read(data_path, TRUTHS[:4], {3: {"seed": 8}})

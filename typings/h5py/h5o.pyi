@@ -1,0 +1,3 @@
+from typing import Any
+
+def link(obj: Any, loc: Any, name: bytes) -> None: ...

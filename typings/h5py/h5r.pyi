@@ -1,0 +1,3 @@
+from typing import Any
+
+def dereference(ref: Any, loc: Any) -> Any: ...
