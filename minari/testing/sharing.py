@@ -81,7 +81,7 @@ def visible(root: Path) -> dict[str, bytes | None]:
 
 
 def uploaded(root: Path) -> dict[str, bytes | None]:
-    """What :func:`tree` gives of a directory that is a remote, without what uploading adds: manifests and the index."""
+    """Return :func:`tree` of a directory that is a remote, without what uploads add: manifests and the index."""
     added = ("/data/manifest.json", "datasets_index.json.gz")
     return {name: content for name, content in tree(root).items() if not name.endswith(added)}
 

@@ -145,7 +145,7 @@ def test_views_of_views(dataset: MinariDataset) -> None:
 
 @pytest.mark.parametrize("data_format", ["hdf5", "arrow", "parquet", "zarr"])
 def test_filtering_gives_whole_episodes(data_format: str) -> None:
-    """Whatever the condition looks at, when it does, and what it keeps for later."""
+    """The condition may access any fields at any time, and keep them."""
     dataset = create(data_format=data_format)
     expected = list(dataset)
     kept: list[EpisodeData] = []

@@ -93,7 +93,7 @@ class HubClient:
 
     @property
     def has_token(self) -> bool:
-        """Whether requests carry a token."""
+        """Return whether requests carry a token."""
         return self._current_token() is not None
 
     def _current_token(self) -> str | None:

@@ -36,7 +36,7 @@ Metadata = Mapping[str, Any]
 _TAGS = ("minari", "reinforcement-learning", "offline-rl")
 _MOST_STEPS = 10**18
 _HUB = "https://huggingface.co"
-# Of the licences that the Hub knows by name, those that datasets have. It refuses a name that it does not know.
+# Of the licenses that the Hub knows by name, those that datasets have. It refuses a name that it does not know.
 _LICENSES = frozenset(
     {
         *("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "gpl-2.0", "gpl-3.0", "lgpl-3.0", "agpl-3.0", "mpl-2.0"),
