@@ -220,7 +220,10 @@ def lock(path: Path, what: Path, *, create: bool = False) -> Lock:
                     return found
                 found.release()  # the dataset was deleted or replaced during the wait
                 continue
-            is_own = _is_held_by_this_thread(found)
+            # If this thread holds the lock, waiting would never end.
+            is_own = any(
+                other is not found and other.thread == found.thread and other.path == found.path for other in set(_held)
+            )
         except BaseException:
             found.release()
             raise
@@ -233,13 +236,6 @@ def lock(path: Path, what: Path, *, create: bool = False) -> Lock:
             )
         time.sleep(pause)
         pause = min(2 * pause, _PAUSES[1])
-
-
-def _is_held_by_this_thread(wanted: Lock) -> bool:
-    """Return whether this thread holds the lock, so that waiting would never end."""
-    return any(
-        other is not wanted and other.thread == wanted.thread and other.path == wanted.path for other in set(_held)
-    )
 
 
 def is_locked(path: Path) -> bool:

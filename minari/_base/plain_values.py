@@ -128,7 +128,11 @@ def plain_value(value: Any) -> Any:
     if isinstance(value, (bytes, bytearray)):
         return value if type(value) is bytearray else bytes(value)
     if isinstance(value, (set, frozenset)):
-        return _sorted([plain_value(item) for item in value])
+        items = [plain_value(item) for item in value]
+        try:
+            return sorted(items)
+        except (TypeError, ValueError):  # of types that cannot be compared
+            return sorted(items, key=lambda item: (type(item).__name__, brief(item)))
     for kind, unit in _EPOCHS.items():
         if isinstance(value, kind):
             return _as_numpy_time(value, unit)
@@ -145,13 +149,6 @@ def _as_numpy_time(value: Any, unit: Any) -> Any:
     if value != value:  # the missing date of pandas
         return np.datetime64("NaT", unit)
     return np.timedelta64(value, unit) if isinstance(value, datetime.timedelta) else np.datetime64(value, unit)
-
-
-def _sorted(items: list[Any]) -> list[Any]:
-    try:
-        return sorted(items)
-    except (TypeError, ValueError):  # of types that cannot be compared
-        return sorted(items, key=lambda item: (type(item).__name__, brief(item)))
 
 
 def to_json(value: Any) -> str:
@@ -245,18 +242,15 @@ def from_tagged(value: Any) -> Any:
 
 
 def _array_from(value: dict[str, Any]) -> Any:
-    dtype, shape = dtype_from_name(value["dtype"]), _shape(value["shape"])
+    dtype, shape = dtype_from_name(value["dtype"]), value["shape"]
+    if isinstance(shape, np.ndarray):  # HDF5 returns lists of numbers as arrays
+        shape = shape.tolist()
+    if not isinstance(shape, list) or len(shape) > 32 or not all(type(size) is int and size >= 0 for size in shape):
+        raise ValueError("it has no shape")
     data = base64.b64decode(value["base64"], validate=True)
     if len(data) != dtype.itemsize * math.prod(shape):
         raise ValueError("its number of bytes is wrong")
     return np.frombuffer(bytearray(data), dtype).reshape(shape)[()]
-
-
-def _shape(value: Any) -> tuple[int, ...]:
-    sizes = value.tolist() if isinstance(value, np.ndarray) else value  # (HDF5 returns lists of numbers as arrays)
-    if not isinstance(sizes, list) or len(sizes) > 32 or not all(type(size) is int and size >= 0 for size in sizes):
-        raise ValueError("it has no shape")
-    return tuple(sizes)
 
 
 def _hashable(key: Any) -> Any:

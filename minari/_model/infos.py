@@ -667,16 +667,12 @@ def dtype_of_column(path: Path) -> np.dtype[Any] | None:
 def _decoded_typed(raw: Any, dtype: np.dtype[Any], path: Path) -> Column:
     try:
         if isinstance(raw, np.ndarray) and raw.dtype == object:
-            return object_column([_typed_row(row, dtype) for row in raw])
+            if dtype.kind not in "Mm":  # a step without the key has an empty row
+                raw = [row.reshape(0, dtype.itemsize) if row.shape == (0,) else row for row in raw]
+            return object_column([typed_of(row, dtype) for row in raw])
         return typed_of(raw, dtype)
     except (ValueError, TypeError, AttributeError) as error:
         raise _damaged(path, f"does not hold {dtype} values ({error})") from error
-
-
-def _typed_row(raw: Any, dtype: np.dtype[Any]) -> Column:
-    if dtype.kind not in "Mm" and raw.shape == (0,):  # of a step without the key
-        raw = raw.reshape(0, dtype.itemsize)
-    return typed_of(raw, dtype)
 
 
 def _decoded_json(texts: Any, path: Path) -> Column:

@@ -309,21 +309,17 @@ def json_value(value: Any, key: str) -> Any:
                 raise MetadataError(f"The keys inside {key!r} must be strings to be stored, got {name!r}.")
         return {str(name): json_value(item, f"{key}/{name}") for name, item in value.items()}
     if isinstance(value, (set, frozenset)):
-        return [json_value(item, key) for item in _in_order(value)]
+        try:
+            ordered = sorted(value)  # so that equal sets give equal files
+        except TypeError:  # of several types
+            ordered = sorted(value, key=lambda item: (type(item).__name__, repr(item)))
+        return [json_value(item, key) for item in ordered]
     if isinstance(value, (list, tuple)):
         return [json_value(item, key) for item in value]
     raise MetadataError(
         f"The value of {key!r} holds a value of type {type(value).__name__}, which JSON cannot hold; "
         "use numbers, strings, lists and mappings with string keys."
     )
-
-
-def _in_order(values: Iterable[Any]) -> list[Any]:
-    """Sort values, so that equal sets give equal files."""
-    try:
-        return sorted(values)
-    except TypeError:  # of several types
-        return sorted(values, key=lambda value: (type(value).__name__, repr(value)))
 
 
 def upgrade_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:

@@ -394,13 +394,14 @@ def _check_files(examined: Examined) -> Iterator[Finding]:
     if belongs is None or is_remote(storage.data_path):
         return
     for entry in sorted(os.scandir(storage.data_path), key=lambda entry: entry.name):
+        is_beyond = entry.name.isdecimal() and (len(entry.name) > 18 or int(entry.name) >= storage.total_episodes)
         if _UNFINISHED.fullmatch(entry.name):
             message = (
                 f"{shortened(entry.name)} holds a change that was not completed; the next writer completes it, "
                 f"or `minari clean`."
             )
             yield Finding("note", "unfinished", message, path=entry.path)
-        elif _ALWAYS.fullmatch(entry.name) or (belongs.fullmatch(entry.name) and not _is_beyond(entry.name, storage)):
+        elif _ALWAYS.fullmatch(entry.name) or (belongs.fullmatch(entry.name) and not is_beyond):
             continue
         elif entry.name.startswith(".") or belongs.fullmatch(entry.name):
             message = f"{shortened(entry.name)} was left by a writer that was killed; `minari clean` removes it."
@@ -408,11 +409,6 @@ def _check_files(examined: Examined) -> Iterator[Finding]:
         else:
             message = f"{shortened(entry.name)} is not part of the dataset; move it elsewhere."
             yield Finding("warning", "foreign file", message, path=entry.path)
-
-
-def _is_beyond(name: str, storage: MinariStorage) -> bool:
-    """Return whether a directory is that of an episode beyond the total."""
-    return name.isdecimal() and (len(name) > 18 or int(name) >= storage.total_episodes)
 
 
 def _check_missing_checksums(examined: Examined) -> Iterator[Finding]:

@@ -118,7 +118,7 @@ def test_a_change_that_is_committed_and_not_in_place_is_seen(
             file.commit({"metadata.json": metadata})
     else:
         with open_staged_directory(data) as changes:
-            changes.staged.mkdir()
+            changes.path.mkdir()
             changes.commit(metadata)
     before = {path: path.stat() for path in data.rglob("*")}
     assert list_local_datasets()["x-v0"]["total_steps"] == 99

@@ -190,7 +190,7 @@ def test_an_episode_that_changes_while_it_is_filtered(dataset: MinariDataset) ->
     dataset.filter_episodes(lambda episode: bool(kept.append(episode)))
     further = dataclasses.replace(buffer_of(1), id=2, observations=np.zeros((1, 2), np.float32), infos={"k": [7]})
     minari.load_dataset(dataset.id).storage.update_episodes([further])
-    with pytest.raises(DatasetBusyError, match="from 4 to 5 steps"):
+    with pytest.raises(DatasetBusyError, match="changed from 4 to 5 steps"):
         _ = kept[2].observations
 
 

@@ -130,7 +130,7 @@ class CallGraph:
             if name in self.modules:
                 yield f"{name}:"
                 if rest:
-                    yield from self._defined(name, *rest)
+                    yield from self._defined(name, *rest[:2])  # a deeper attribute is of what a member is
                 return
 
     def _defined(self, module: str, name: str, attribute: str | None = None) -> Iterator[Node]:

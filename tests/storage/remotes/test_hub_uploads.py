@@ -371,6 +371,25 @@ def test_one_that_came_meanwhile(hub: HubServer, datasets_root: Path) -> None:
     assert hub.files("lab/n")["x-v0/data/metadata.json"] == outgoing_files["x-v0/data/metadata.json"]
 
 
+def test_the_same_dataset_that_came_meanwhile(
+    hub: HubServer, datasets_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look and the question how to store the files; then there is nothing left to commit."""
+    write_dataset(datasets_root, "n/x-v0")
+    hub.put("lab/n", {"a.txt": b""})
+    original, others = hub.note, [get_cloud_storage("hf://lab")]
+
+    def note(method: str, path: str) -> None:
+        if "/preupload/" in path and others:
+            others.pop().upload_dataset("n/x-v0")
+        original(method, path)
+
+    monkeypatch.setattr(hub, "note", note)
+    with pytest.raises(DatasetExistsError):
+        get_cloud_storage("hf://lab").upload_dataset("n/x-v0")
+    assert len(hub.repositories.by_name["lab/n"].commits) == 3
+
+
 def by_others(hub: HubServer) -> None:
     hub.put("lab/n", {"README.md": b"# Ours", "y-v0/data/metadata.json": b"{}"})
 

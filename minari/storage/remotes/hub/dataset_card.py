@@ -1,4 +1,4 @@
-"""Dataset cards: the ``README.md`` by which the Hub shows what a dataset is and how to load it.
+"""Dataset cards: the ``README.md`` in which the Hub shows what a dataset is and how to load it.
 
 A card is Markdown after a front matter in YAML, from which the Hub takes tags, license and size. All of it
 is made from the metadata of datasets, which may hold any text.
