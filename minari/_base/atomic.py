@@ -94,7 +94,10 @@ def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) 
             file.flush()
             if durable:
                 os.fsync(file.fileno())
-        _copy_mode(path, temporary)
+        with suppress(FileNotFoundError):
+            mode = path.lstat().st_mode
+            if stat.S_ISREG(mode):
+                temporary.chmod(stat.S_IMODE(mode))
         temporary.replace(path)
     except BaseException:
         with suppress(OSError):
@@ -102,13 +105,6 @@ def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) 
         raise
     if durable:
         sync_directory(path.parent)
-
-
-def _copy_mode(source: Path, target: Path) -> None:
-    with suppress(FileNotFoundError):
-        status = source.lstat()
-        if stat.S_ISREG(status.st_mode):
-            target.chmod(stat.S_IMODE(status.st_mode))
 
 
 def flush_tree(folder: Path) -> None:

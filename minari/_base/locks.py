@@ -220,7 +220,9 @@ def lock(path: Path, what: Path, *, create: bool = False) -> Lock:
                     return found
                 found.release()  # the dataset was deleted or replaced during the wait
                 continue
-            is_own = _is_held_by_this_thread(found)
+            # Waiting for a lock that this thread itself holds would never end.
+            others = (other for other in set(_held) if other is not found)
+            is_own = any(other.thread == found.thread and other.path == found.path for other in others)
         except BaseException:
             found.release()
             raise
@@ -233,13 +235,6 @@ def lock(path: Path, what: Path, *, create: bool = False) -> Lock:
             )
         time.sleep(pause)
         pause = min(2 * pause, _PAUSES[1])
-
-
-def _is_held_by_this_thread(wanted: Lock) -> bool:
-    """Return whether this thread holds the lock, so that waiting would never end."""
-    return any(
-        other is not wanted and other.thread == wanted.thread and other.path == wanted.path for other in set(_held)
-    )
 
 
 def is_locked(path: Path) -> bool:

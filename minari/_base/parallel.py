@@ -70,19 +70,15 @@ def map_in_batches(function: Callable[[T], R], items: Iterable[T], at_a_time: in
     >>> map_in_batches(abs, [-1, 2, -3], at_a_time=2)
     [1, 2, 3]
     """
+    global _pool
     items = list(items)
     if len(items) <= at_a_time:
         return list(map(function, items))
     parts = [items[start : start + at_a_time] for start in range(0, len(items), at_a_time)]
+    if _pool is None:
+        _pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="minari")
     try:
-        results = _shared_pool().map(lambda part: list(map(function, part)), parts)
+        results = _pool.map(lambda part: list(map(function, part)), parts)
     except RuntimeError:  # no more threads can be started while the program exits
         return list(map(function, items))
     return list(chain.from_iterable(results))
-
-
-def _shared_pool() -> ThreadPoolExecutor:
-    global _pool
-    if _pool is None:
-        _pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="minari")
-    return _pool

@@ -23,7 +23,7 @@ import enum
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -128,7 +128,7 @@ def plain_value(value: Any) -> Any:
     if isinstance(value, (bytes, bytearray)):
         return value if type(value) is bytearray else bytes(value)
     if isinstance(value, (set, frozenset)):
-        return _sorted([plain_value(item) for item in value])
+        return in_order([plain_value(item) for item in value], key=brief)
     for kind, unit in _EPOCHS.items():
         if isinstance(value, kind):
             return _as_numpy_time(value, unit)
@@ -147,11 +147,13 @@ def _as_numpy_time(value: Any, unit: Any) -> Any:
     return np.timedelta64(value, unit) if isinstance(value, datetime.timedelta) else np.datetime64(value, unit)
 
 
-def _sorted(items: list[Any]) -> list[Any]:
+def in_order(values: Iterable[Any], key: Callable[[Any], str] = repr) -> list[Any]:
+    """Sort values, so that equal sets give equal files; by type and key if they cannot be compared."""
+    values = list(values)
     try:
-        return sorted(items)
-    except (TypeError, ValueError):  # of types that cannot be compared
-        return sorted(items, key=lambda item: (type(item).__name__, brief(item)))
+        return sorted(values)
+    except (TypeError, ValueError):
+        return sorted(values, key=lambda value: (type(value).__name__, key(value)))
 
 
 def to_json(value: Any) -> str:
@@ -236,20 +238,16 @@ def from_tagged(value: Any) -> Any:
         if kind == "complex" and value.keys() == {_TYPE, "real", "imag"}:
             return complex(value["real"], value["imag"])
         if kind == "array" and value.keys() == {_TYPE, "dtype", "shape", "base64"}:
-            return _array_from(value)
+            dtype, shape = dtype_from_name(value["dtype"]), _shape(value["shape"])
+            data = base64.b64decode(value["base64"], validate=True)
+            if len(data) == dtype.itemsize * math.prod(shape):
+                return np.frombuffer(bytearray(data), dtype).reshape(shape)[()]
+            return value
         if kind == "dict" and value.keys() == {_TYPE, "items"}:
             return {_hashable(from_tagged(key)): from_tagged(item) for key, item in value["items"]}
     except (TypeError, ValueError):  # of another program, with another meaning
         return value
     return {key: from_tagged(item) for key, item in value.items()}
-
-
-def _array_from(value: dict[str, Any]) -> Any:
-    dtype, shape = dtype_from_name(value["dtype"]), _shape(value["shape"])
-    data = base64.b64decode(value["base64"], validate=True)
-    if len(data) != dtype.itemsize * math.prod(shape):
-        raise ValueError("its number of bytes is wrong")
-    return np.frombuffer(bytearray(data), dtype).reshape(shape)[()]
 
 
 def _shape(value: Any) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from gymnasium import spaces
 
+from minari._base.plain_values import in_order
 from minari._base.suggestions import closest
 from minari._base.warnings import warn
 from minari._model.episode_codec import EpisodeCodec
@@ -309,21 +310,13 @@ def json_value(value: Any, key: str) -> Any:
                 raise MetadataError(f"The keys inside {key!r} must be strings to be stored, got {name!r}.")
         return {str(name): json_value(item, f"{key}/{name}") for name, item in value.items()}
     if isinstance(value, (set, frozenset)):
-        return [json_value(item, key) for item in _in_order(value)]
+        return [json_value(item, key) for item in in_order(value)]
     if isinstance(value, (list, tuple)):
         return [json_value(item, key) for item in value]
     raise MetadataError(
         f"The value of {key!r} holds a value of type {type(value).__name__}, which JSON cannot hold; "
         "use numbers, strings, lists and mappings with string keys."
     )
-
-
-def _in_order(values: Iterable[Any]) -> list[Any]:
-    """Sort values, so that equal sets give equal files."""
-    try:
-        return sorted(values)
-    except TypeError:  # of several types
-        return sorted(values, key=lambda value: (type(value).__name__, repr(value)))
 
 
 def upgrade_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
