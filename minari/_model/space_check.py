@@ -204,7 +204,10 @@ class _Bounds:
             array: the rows.
             is_typed: True if the values came with a dtype, False for Python numbers.
         """
-        is_refused = self._is_refused(array.dtype, is_typed)
+        if self._is_box:
+            is_refused = is_typed and not np.can_cast(array.dtype, self._dtype)
+        else:
+            is_refused = array.dtype != self._dtype and array.dtype.kind not in "biu"
         if self._holds(array):
             return (0, len(array), f"{array.flat[0]} of the dtype {array.dtype}", _UNKNOWN) if is_refused else None
         with np.errstate(invalid="ignore", over="ignore"):
@@ -217,13 +220,6 @@ class _Bounds:
         if is_refused:
             return 0, len(array), f"{array.flat[worst]} of the dtype {array.dtype}", excess
         return int(np.argmin(inside)), int(np.count_nonzero(~inside)), str(array.flat[worst]), excess
-
-    def _is_refused(self, dtype: np.dtype[Any], is_typed: bool) -> bool:
-        if dtype == self._dtype:
-            return False
-        if self._is_box:
-            return is_typed and not np.can_cast(dtype, self._dtype)
-        return dtype.kind not in "biu"
 
     def _holds(self, array: npt.NDArray[Any]) -> bool:
         """Return whether all rows are inside; a NaN is not."""
