@@ -23,7 +23,7 @@ import enum
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -233,7 +233,11 @@ def from_tagged(value: Any) -> Any:
         if kind == "complex" and value.keys() == {_TYPE, "real", "imag"}:
             return complex(value["real"], value["imag"])
         if kind == "array" and value.keys() == {_TYPE, "dtype", "shape", "base64"}:
-            return _array_from(value)
+            dtype, shape = dtype_from_name(value["dtype"]), _shape(value["shape"])
+            data = base64.b64decode(value["base64"], validate=True)
+            if len(data) == dtype.itemsize * math.prod(shape):
+                return np.frombuffer(bytearray(data), dtype).reshape(shape)[()]
+            return value
         if kind == "dict" and value.keys() == {_TYPE, "items"}:
             return {_hashable(from_tagged(key)): from_tagged(item) for key, item in value["items"]}
     except (TypeError, ValueError):  # of another program, with another meaning
