@@ -34,7 +34,7 @@ def write_dataset(
     files: Mapping[str, bytes] | None = None,
     **metadata: Any,
 ) -> Path:
-    """Make the directory of a dataset with metadata that are in order; what the data files hold is any bytes."""
+    """Create the directory of a dataset with valid metadata; data files have arbitrary bytes."""
     space = json.dumps({"type": "Discrete", "dtype": "int64", "start": 0, "n": 2})
     raw = {
         "total_episodes": 1,

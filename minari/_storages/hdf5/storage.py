@@ -462,9 +462,9 @@ class HDF5Storage(MinariStorage):
         for path, expected in checksums.items():
             if path not in columns or checksum_of(columns[path]) != expected:
                 raise ChecksumError(
-                    f"The {path_name(path)!r} of episode {index} in {self._file} are not the values that were written: "
-                    f"their checksum is another; copy or download the dataset again, or delete {INDEX_NAME} beside "
-                    f"the file where the values were changed on purpose."
+                    f"The {path_name(path)!r} of episode {index} in {self._file} differ from what was written: "
+                    f"their checksum does not match; copy or download the dataset again, or delete {INDEX_NAME} beside "
+                    f"the file if the values were changed on purpose."
                 )
 
     def _verified_metadata(self, batch: Sequence[int], file: DataFile) -> list[dict[str, Any]]:
@@ -473,9 +473,9 @@ class HDF5Storage(MinariStorage):
             expected = self._index.metadata_checksum(index)
             if expected != NO_CHECKSUM and is_damaged(metadata_checksum(metadata), expected):
                 raise ChecksumError(
-                    f"The metadata of episode {index} in {self._file} are not those that were written: their checksum "
-                    f"is another; copy or download the dataset again, or delete {INDEX_NAME} beside the file where "
-                    f"they were changed on purpose."
+                    f"The metadata of episode {index} in {self._file} differs from what was written: its checksum "
+                    f"does not match; copy or download the dataset again, or delete {INDEX_NAME} beside the file if "
+                    f"it was changed on purpose."
                 )
         return found
 
