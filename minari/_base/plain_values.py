@@ -23,7 +23,7 @@ import enum
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -255,6 +255,13 @@ def _array_from(value: dict[str, Any]) -> Any:
     if len(data) != dtype.itemsize * math.prod(shape):
         raise ValueError("its number of bytes is wrong")
     return np.frombuffer(bytearray(data), dtype).reshape(shape)[()]
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    sizes = value.tolist() if isinstance(value, np.ndarray) else value  # (HDF5 returns lists of numbers as arrays)
+    if not isinstance(sizes, list) or len(sizes) > 32 or not all(type(size) is int and size >= 0 for size in sizes):
+        raise ValueError("it has no shape")
+    return tuple(sizes)
 
 
 def _hashable(key: Any) -> Any:

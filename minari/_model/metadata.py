@@ -14,7 +14,6 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from gymnasium import spaces
 
-from minari._base.plain_values import in_order
 from minari._base.suggestions import closest
 from minari._base.warnings import warn
 from minari._model.episode_codec import EpisodeCodec
