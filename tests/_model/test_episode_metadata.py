@@ -70,7 +70,7 @@ def test_keys_that_are_refused(key: Any) -> None:
     [object(), [object()], np.array([object()]), Decimal(1), pytest.param(10**5000, id="huge"), [10**5000], len],
 )
 def test_values_that_are_refused(value: Any) -> None:
-    with pytest.raises(MetadataError, match=r"(?s)'n/a' are .* expected a number"):
+    with pytest.raises(MetadataError, match=r"(?s)'n/a' is .* expected a number"):
         checked_metadata({"n": {"a": value}})
 
 
