@@ -56,10 +56,6 @@ def _before_fork() -> None:
     _changed.wait_for(lambda: all(other == thread for other in _importing), _PATIENCE)
 
 
-def _after_fork_in_parent() -> None:
-    _changed.release()
-
-
 def _after_fork_in_child() -> None:
     global _changed
     _changed = threading.Condition()
@@ -67,7 +63,9 @@ def _after_fork_in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=lambda: _changed.release(), after_in_child=_after_fork_in_child
+    )
 
 
 class LazyModule:

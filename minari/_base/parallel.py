@@ -75,6 +75,8 @@ def map_in_batches(function: Callable[[T], R], items: Iterable[T], at_a_time: in
     if len(items) <= at_a_time:
         return list(map(function, items))
     parts = [items[start : start + at_a_time] for start in range(0, len(items), at_a_time)]
+    if _pool is None:
+        _pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="minari")
     try:
         if _pool is None:
             _pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="minari")

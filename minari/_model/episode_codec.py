@@ -460,10 +460,15 @@ def _without_masks(infos: Mapping[str, Any]) -> dict[str, Any]:
     """
     plain = dict(infos)
     for key, values in infos.items():
-        names = [name for name in (second_mask_name(key), mask_name(key)) if _is_mask(infos.get(name))]
+        masks = {name: infos.get(name) for name in (second_mask_name(key), mask_name(key))}
+        names = [
+            name
+            for name, mask in masks.items()
+            if isinstance(mask, np.ndarray) and mask.dtype == np.bool_ and mask.ndim == 1 and not mask.all()
+        ]
         if not names or names[0] not in plain:
             continue
-        mask: Any = infos[names[0]]
+        mask: Any = masks[names[0]]
         if isinstance(values, Mapping):
             del plain[names[0]]  # its parts have their own masks
             continue
@@ -472,10 +477,6 @@ def _without_masks(infos: Mapping[str, Any]) -> dict[str, Any]:
             del plain[names[0]]
             plain[key] = [value if there else ABSENT for value, there in zip(rows, mask, strict=True)]
     return {key: _without_masks(values) if isinstance(values, Mapping) else values for key, values in plain.items()}
-
-
-def _is_mask(column: Any) -> bool:
-    return isinstance(column, np.ndarray) and column.dtype == np.bool_ and column.ndim == 1 and not column.all()
 
 
 def _is_filling(value: Any) -> bool:

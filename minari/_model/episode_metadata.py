@@ -120,16 +120,12 @@ def _checked_value(name: str, value: Any) -> Any:
             f"The episode metadata {name!r} is {brief(value)} ({type_name(value)}), which is or holds what cannot be "
             f"stored ({error}), expected a number, an array, a string, or what JSON can hold; convert or leave it out."
         ) from error
-    is_array = isinstance(value, (np.ndarray, np.generic))
-    return tagged if is_array or not _is_json(value, text) else value
-
-
-def _is_json(value: Any, text: str) -> bool:
-    """Return whether JSON represents a value unchanged, except for arrays as lists."""
-    try:
-        return json.dumps(value, default=_to_list) == text
+    if isinstance(value, (np.ndarray, np.generic)):
+        return tagged
+    try:  # JSON represents most values unchanged, except for arrays as lists
+        return value if json.dumps(value, default=_to_list) == text else tagged
     except TypeError:
-        return False
+        return tagged
 
 
 def _to_list(value: Any) -> Any:

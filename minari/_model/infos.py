@@ -234,8 +234,11 @@ def _encode_infos(columns: dict[Path, Column], infos: Mapping[Any, Any], rows: i
     for key in sorted(infos, key=lambda key: len(names[key])):
         values, parts = infos[key], names[key]
         place = (*path, *parts)
-        if len(parts) > 1 and not _is_free(place, taken, columns):
-            place = (*path, _escaped(key, path))
+        if len(parts) > 1:  # another key may have the path of a key with slashes, or its parents may not be dicts
+            above = [taken.get(place[:depth]) for depth in range(1, len(place))]
+            is_written = True in above and any(other[: len(place)] == place for other in columns)
+            if place in taken or False in above or is_written:
+                place = (*path, _escaped(key, path))
         if place in taken:
             raise EpisodeError(
                 f"The infos give {path_name(place)!r} twice, by keys with one name in a file; rename one of the two."
@@ -249,14 +252,6 @@ def _encode_infos(columns: dict[Path, Column], infos: Mapping[Any, Any], rows: i
             masks.append((place[:-1], str(key) if is_whole else parts[-1], mask))
     for parent, key, mask in masks:  # last, since an info may have the usual name of a mask
         _put_mask(columns, taken, parent, key, mask)
-
-
-def _is_free(place: Path, taken: Mapping[Path, bool | None], columns: Mapping[Path, Column]) -> bool:
-    """Return whether no other key has the path of a key with slashes, and its parents are dicts."""
-    above = [taken.get(place[:depth]) for depth in range(1, len(place))]
-    if place in taken or False in above:
-        return False
-    return True not in above or not any(path[: len(place)] == place for path in columns)
 
 
 def _put_mask(
@@ -316,11 +311,10 @@ def _encode_key(columns: dict[Path, Column], path: Path, values: Any, rows: int)
 def _parts_of(key: str) -> tuple[str, ...] | None:
     """Return the parts of a key between slashes; None for a key that has to be escaped."""
     parts = tuple(key.split("/"))
-    return parts if is_utf8_text(key) and not any(map(_is_reserved, parts)) else None
-
-
-def _is_reserved(part: str) -> bool:
-    return not part.strip(".") or _is_marker(part) or part.startswith(_KEY) or _POSITION.fullmatch(part) is not None
+    is_reserved = any(
+        not part.strip(".") or _is_marker(part) or part.startswith(_KEY) or _POSITION.fullmatch(part) for part in parts
+    )
+    return parts if is_utf8_text(key) and not is_reserved else None
 
 
 def _is_marker(part: str) -> bool:
@@ -421,10 +415,10 @@ def _encode_plain(values: Any, plain: list[Any], path: Path) -> tuple[dict[Path,
     arrays = _as_arrays(present)
     if arrays is not None:
         return _encode_arrays(plain, arrays, path), mask
-    length = _length_of_tuples(present)
-    if length is not None:
+    lengths = {len(value) if type(value) is tuple else 0 for value in present}
+    if len(lengths) == 1 and lengths != {0}:  # tuples, which are not equal to a JSON list
         columns: dict[Path, Column] = {}
-        for position in range(length):
+        for position in range(lengths.pop()):
             part = [value if value is ABSENT else value[position] for value in plain]
             columns.update(_encode_values(part, len(part), (*path, position))[0])
         return columns, mask
@@ -440,14 +434,6 @@ def _is_typed(value: Any) -> bool:
     return type(value) is bytes or (
         isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in _NUMERIC + TYPED_KINDS
     )
-
-
-def _length_of_tuples(present: list[Any]) -> int | None:
-    """Return the length of the values if all are tuples of that length which are not equal to a JSON list."""
-    if not present or not all(type(value) is tuple for value in present):
-        return None
-    lengths = set(map(len, present))
-    return lengths.pop() if len(lengths) == 1 and lengths != {0} else None
 
 
 def _of_one_type(values: Any) -> Column | None:
