@@ -162,7 +162,11 @@ class EpisodeAppender:
                 names.append((name, value.dtype, value.shape))
                 # (the owner of an array may modify it)
                 numbers.append(value.copy() if isinstance(value, np.ndarray) else value)
-        if _are_plain(metadata) and [name for name, _, _ in names] == [*metadata]:
+        is_plain = all(
+            type(value) is np.float64 or (type(value) is int and name in _WHOLE_NUMBERS)
+            for name, value in metadata.items()
+        )
+        if is_plain and [name for name, _, _ in names] == [*metadata]:  # all values are stored unchanged
             self._plain[key] = tuple(names)
         return tuple(names), numbers, texts
 
@@ -318,13 +322,6 @@ def template_of(leaves: LeafKinds, attributes: AttributeKinds) -> EpisodeTemplat
             ) from None
         what = "episode" if error.leaf is None else repr(path_name(leaves[error.leaf][0]))
         raise EpisodeError(f"The {what} cannot be written as HDF5; {error}.") from None
-
-
-def _are_plain(metadata: Mapping[str, Any]) -> bool:
-    """Return whether metadata is only integers with known names and statistics, stored unchanged as attributes."""
-    return all(
-        type(value) is np.float64 or (type(value) is int and name in _WHOLE_NUMBERS) for name, value in metadata.items()
-    )
 
 
 def _metadata_checksums(

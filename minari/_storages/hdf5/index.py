@@ -469,7 +469,10 @@ class EpisodeIndex:
 
     def _write(self, file: DataFile) -> None:
         width = self._rows.shape[1]
-        old_name, old_width = self._saved_table()
+        old_name, old_width = None, 0
+        with contextlib.suppress(*_IGNORED):
+            saved = parse_json(read_regular(self._header_file, _LARGEST_HEADER))
+            old_name, old_width = _checked_name(saved["table"]), saved["width"]
         appending = old_name is not None and (old_name, old_width) == (self._table_name, width)
         name = old_name if appending and old_name else f".index.{secrets.token_hex(4)}.i8"
         first = self._saved_rows if appending else 0
@@ -507,13 +510,6 @@ class EpisodeIndex:
                 raise OSError(f"{path} is another file as well")
             file.seek(offset)
             file.write(rows.data)
-
-    def _saved_table(self) -> tuple[str | None, int]:
-        """Return the name of the table in the saved header, and its width."""
-        with contextlib.suppress(*_IGNORED):
-            header = parse_json(read_regular(self._header_file, _LARGEST_HEADER))
-            return _checked_name(header["table"]), header["width"]
-        return None, 0
 
 
 #: Exceptions raised by invalid index files, which are then ignored.
