@@ -64,7 +64,7 @@ class Leftover:
     path: Path
     what: str
     size: int
-    _act: Callable[[], None]
+    _act: Callable[[], object]
 
 
 def find_leftovers(
@@ -171,7 +171,8 @@ def _replaced(path: Path, name: str) -> Leftover | None:
     if not is_directory(path):
         return None
     if not os.path.lexists(place):
-        return Leftover(path, f"{name}, which was about to be replaced; put back", _size(path), _restore(place))
+        act = partial(restore_replaced, place)
+        return Leftover(path, f"{name}, which was about to be replaced; put back", _size(path), act)
     return Leftover(path, f"an older {name}, which was replaced; removed", _size(path), _rmtree(path))
 
 
@@ -198,9 +199,9 @@ def _inside(data_path: Path, discard_changes: bool) -> Iterator[Leftover]:
     """Yield leftovers in the data of a dataset that nobody is writing to."""
     if is_locked(data_path / ".lock"):
         return
-    for sign, is_pending, complete in (
-        (data_path / JOURNAL_NAME, lambda: pending_change(data_path, _DATA_FILE), _complete_journal),
-        (data_path / CHANGES_NAME, lambda: staged_overlay(data_path), _complete_changes),
+    for sign, is_pending in (
+        (data_path / JOURNAL_NAME, lambda: pending_change(data_path, _DATA_FILE)),
+        (data_path / CHANGES_NAME, lambda: staged_overlay(data_path)),
     ):
         if not os.path.lexists(sign):
             continue
@@ -209,7 +210,8 @@ def _inside(data_path: Path, discard_changes: bool) -> Iterator[Leftover]:
         except DatasetCorruptError:
             counts = False
         if counts:
-            yield Leftover(sign, "a change that is committed; completed", _size(sign), partial(complete, data_path))
+            act = partial(_complete, data_path, sign)
+            yield Leftover(sign, "a change that is committed; completed", _size(sign), act)
         elif discard_changes:
             act = partial(_taken_away, data_path, sign)
             yield Leftover(sign, "a change that cannot be completed; removed", _size(sign), act)
@@ -221,37 +223,26 @@ def _inside(data_path: Path, discard_changes: bool) -> Iterator[Leftover]:
             yield Leftover(path, "what was never committed; removed", _size(path), act)
 
 
-def _complete_journal(data_path: Path) -> None:
-    with folder_lock(data_path):
-        FileTransaction(data_path / _DATA_FILE).close()
-
-
-def _complete_changes(data_path: Path) -> None:
-    with open_staged_directory(data_path):
-        pass  # locking the data for writing completes the change
+def _complete(data_path: Path, sign: Path) -> None:
+    """Complete a committed change, of which a journal or a directory is the sign."""
+    if sign.name == JOURNAL_NAME:
+        with folder_lock(data_path):
+            FileTransaction(data_path / _DATA_FILE).close()
+    else:
+        with open_staged_directory(data_path):
+            pass  # locking the data for writing completes the change
 
 
 def _taken_away(data_path: Path, path: Path) -> None:
     with folder_lock(data_path):
-        _take_away(path)
-
-
-def _take_away(path: Path) -> None:
-    if is_directory(path):
-        shutil.rmtree(path)
-    else:
-        path.unlink()
+        if is_directory(path):
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _rmtree(path: Path) -> Callable[[], None]:
     return partial(shutil.rmtree, path)
-
-
-def _restore(place: Path) -> Callable[[], None]:
-    def restore() -> None:
-        restore_replaced(place)
-
-    return restore
 
 
 def _file(path: Path, what: str) -> Leftover:

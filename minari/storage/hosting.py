@@ -293,9 +293,11 @@ def _requested(remote: CloudStorage, wanted: str, force: bool) -> tuple[Metadata
         else f"no version of it follows a format that this release (up to {FORMAT_VERSION}) reads"
     )
     if not versions:
+        question = ""
+        with suppress(MinariError, OSError):
+            question = did_you_mean(wanted, remote.list_with_metadata())
         raise RemoteDatasetNotFoundError(
-            f"{remote.address} has no version of a dataset {stem}; check the spelling."
-            f"{_did_you_mean_there(remote, wanted)}"
+            f"{remote.address} has no version of a dataset {stem}; check the spelling.{question}"
         )
     if wanted not in versions:
         raise RemoteDatasetNotFoundError(f"{remote.address} does not have {wanted}, but other versions; {hint}.")
@@ -309,13 +311,6 @@ def _requested(remote: CloudStorage, wanted: str, force: bool) -> tuple[Metadata
         return found, [f"{text}."]
     is_older = wanted != compatible[-1]
     return found, [f"{wanted} is an older version of the dataset; {hint}."] if is_older else []
-
-
-def _did_you_mean_there(remote: CloudStorage, wanted: str) -> str:
-    """Return a question about the dataset of a remote that is most like one it does not have."""
-    with suppress(MinariError, OSError):
-        return did_you_mean(wanted, remote.list_with_metadata())
-    return ""
 
 
 def _parts(metadata: Mapping[str, Any], read: Callable[[str], Metadata]) -> tuple[list[str], list[str]]:
