@@ -149,19 +149,15 @@ def _check_options(plan: Plan) -> None:
 
 def _make_environment(plan: Plan) -> gym.Env[Any, Any]:
     arguments = _env_arguments(plan.env_kwargs)
+    package = next((name for start, name in _PACKAGES.items() if plan.env_id.startswith(start)), None)
     try:
-        _import_package_of(plan.env_id)
+        # Import the package that registers the environment, if it is known and installed.
+        if package is not None and plan.env_id not in gym.registry and importlib.util.find_spec(package) is not None:
+            importlib.import_module(package)
         return gym.make(plan.env_id, **arguments)
     except Exception as error:  # an environment may raise anything
         kind = "" if isinstance(error, gym.error.Error) else f"{type(error).__name__}: "
         raise environment_error(f"The environment {plan.env_id!r} cannot be made: {kind}{error}", error) from error
-
-
-def _import_package_of(env_id: str) -> None:
-    """Import the package that registers an environment, if it is known and installed."""
-    package = next((name for start, name in _PACKAGES.items() if env_id.startswith(start)), None)
-    if package is not None and env_id not in gym.registry and importlib.util.find_spec(package) is not None:
-        importlib.import_module(package)
 
 
 def _env_arguments(text: str | None) -> dict[str, Any]:
