@@ -400,7 +400,11 @@ def _check_files(examined: Examined) -> Iterator[Finding]:
                 f"or `minari clean`."
             )
             yield Finding("note", "unfinished", message, path=entry.path)
-        elif _ALWAYS.fullmatch(entry.name) or (belongs.fullmatch(entry.name) and not _is_beyond(entry.name, storage)):
+            continue
+        # A directory of an episode beyond the total does not belong there.
+        is_number = entry.name.isdecimal()
+        is_beyond = is_number and (len(entry.name) > 18 or int(entry.name) >= storage.total_episodes)
+        if _ALWAYS.fullmatch(entry.name) or (belongs.fullmatch(entry.name) and not is_beyond):
             continue
         elif entry.name.startswith(".") or belongs.fullmatch(entry.name):
             message = f"{shortened(entry.name)} was left by a writer that was killed; `minari clean` removes it."
@@ -408,11 +412,6 @@ def _check_files(examined: Examined) -> Iterator[Finding]:
         else:
             message = f"{shortened(entry.name)} is not part of the dataset; move it elsewhere."
             yield Finding("warning", "foreign file", message, path=entry.path)
-
-
-def _is_beyond(name: str, storage: MinariStorage) -> bool:
-    """Return whether a directory is that of an episode beyond the total."""
-    return name.isdecimal() and (len(name) > 18 or int(name) >= storage.total_episodes)
 
 
 def _check_missing_checksums(examined: Examined) -> Iterator[Finding]:

@@ -338,7 +338,9 @@ def _check_extent(description: Mapping[str, Any]) -> None:
     for node, level in _nodes(description):
         if "type" in node:
             count += 1
-            bits += _bits_of(node)
+            if node["type"] == "MultiBinary":  # does not list its values individually
+                n = node.get("n")
+                bits += _size_of(n if isinstance(n, list) else [n], "'n' of a MultiBinary")
             numbers += _size_of(node["shape"], "'shape' of a Box") if _is_uniform(node) else 0
         if level > _MOST_LEVELS + 1 or count > _MOST_SPACES or bits > _MOST_BITS or numbers > _MOST_NUMBERS:
             raise SpaceError(
@@ -358,14 +360,6 @@ def _nodes(description: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], 
         for value in node.values():
             parts = value if isinstance(value, list) else (value,)
             pending += [(part, level) for part in parts if type(part) not in _SCALARS and isinstance(part, Mapping)]
-
-
-def _bits_of(description: Mapping[str, Any]) -> int:
-    """Return the number of values of a MultiBinary space, which its description does not list individually."""
-    if description["type"] != "MultiBinary":
-        return 0
-    n = description.get("n")
-    return _size_of(n if isinstance(n, list) else [n], "'n' of a MultiBinary")
 
 
 def _size_of(shape: Any, name: str) -> int:

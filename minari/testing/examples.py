@@ -28,17 +28,15 @@ _INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "ui
 _EVERY_UNICODE_PLANE = "aß\u0301漢\ufeff🎉𝔐\U0010fffd\"'\\/\n\t "
 
 
-def _integer_box(name: str) -> spaces.Box:
-    limits = np.iinfo(name)
-    return spaces.Box(limits.min, limits.max, (2,), np.dtype(name).type)
-
-
 #: Spaces of every kind, by a name that describes them.
 SPACES: dict[str, Space] = {
     "box-float16": spaces.Box(-2.0, 2.0, (2,), np.float16),
     "box-float32": _VECTOR,
     "box-float64": spaces.Box(-1e300, 1e300, (2, 3), np.float64),
-    **{f"box-{name}": _integer_box(name) for name in _INTEGERS},
+    **{
+        f"box-{name}": spaces.Box(np.iinfo(name).min, np.iinfo(name).max, (2,), np.dtype(name).type)
+        for name in _INTEGERS
+    },
     "box-bool": spaces.Box(0, 1, (4,), np.bool_),
     "box-0d": spaces.Box(-1.0, 1.0, (), np.float64),
     "box-empty": spaces.Box(-1.0, 1.0, (0,), np.float32),
