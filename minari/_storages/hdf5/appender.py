@@ -193,7 +193,12 @@ class EpisodeAppender:
             elif not is_copied and values.dtype.kind in "biufc":
                 codec = self._codecs[path]
                 if codec is not None and values.nbytes >= _WORTHWHILE:
-                    column = _compressed(values, codec)
+                    if codec.name == GZIP:
+                        level = GZIP_LEVEL if codec.level is None else codec.level
+                        gzip = gzip_chunking(values.shape, values.dtype, level)
+                        column = compressed(values, gzip, map_in_batches)
+                    else:
+                        column = plugins.compressed(values, codec)
                     chunking = column.chunking
                     known[path] = column_checksum(values)
             leaves.append((path, kind, column.shape[1:], chunking))
@@ -347,13 +352,6 @@ class _Codecs(dict[Path, "Codec | None"]):
     def __missing__(self, path: Path) -> Codec | None:
         self[path] = codec = self._codec_for(path)
         return codec
-
-
-def _compressed(column: Column, codec: Codec) -> StoredColumn:
-    if codec.name == GZIP:
-        level = GZIP_LEVEL if codec.level is None else codec.level
-        return compressed(column, gzip_chunking(column.shape, column.dtype, level), map_in_batches)
-    return plugins.compressed(column, codec)
 
 
 def bytes_of(array: npt.NDArray[Any]) -> memoryview:

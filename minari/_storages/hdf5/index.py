@@ -264,7 +264,9 @@ class EpisodeIndex:
         header = parse_json(read_regular(self._header_file, _LARGEST_HEADER))
         if header["version"] != _VERSION:
             return
-        schemas = [_schema_from_json(leaves) for leaves in header["schemas"]]
+        schemas = [Schema(tuple(map(_place_from_json, leaves))) for leaves in header["schemas"]]
+        if any(len({leaf.path for leaf in schema.leaves}) < len(schema.leaves) for schema in schemas):
+            raise ValueError("a leaf comes twice")
         width = _checked(header["width"], _FIXED, _LARGEST_HEADER)
         most = (_LARGEST_TABLE + 8 * _stored_size(file.status)) // (8 * width)
         count = _checked(header["episodes"], 0, most)
@@ -621,13 +623,6 @@ def _sides(values: Any, least: int, item_size: int) -> tuple[int, ...]:
     if len(sides) > MOST_DIMENSIONS or math.prod(max(side, 1) for side in sides) * item_size > _LARGEST:
         raise ValueError("an array is too large")
     return sides
-
-
-def _schema_from_json(leaves: list[Any]) -> Schema:
-    schema = Schema(tuple(map(_place_from_json, leaves)))
-    if len({leaf.path for leaf in schema.leaves}) < len(schema.leaves):
-        raise ValueError("a leaf comes twice")
-    return schema
 
 
 def _place_to_json(place: LeafPlace) -> list[Any]:
