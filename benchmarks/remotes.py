@@ -71,7 +71,7 @@ class _Store:
     @property
     def _owners(self) -> list[str]:
         accounts = self.server.repositories.accounts
-        return list(accounts[self.token].organisations) if self.token in accounts else []
+        return list(accounts[self.token].organizations) if self.token in accounts else []
 
 
 def measure(ours: Side, released: Side, scratch: Path | None, repeat: int, quick: bool, progress: Progress) -> Figures:

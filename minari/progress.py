@@ -1,7 +1,7 @@
 """Progress reports of long operations.
 
 The library itself is silent. Code that processes many items wraps them in :func:`track`; a program that draws
-a progress bar installs an observer for the duration of a ``with`` block::
+a progress bar installs an observer for the duration of a ``with`` block:
 
 >>> from minari.progress import observe_progress, track
 >>> class Counter:

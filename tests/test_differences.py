@@ -1,4 +1,4 @@
-"""Where we differ from 0.5.4 on purpose: a class a row of the list in the documentation, by its number.
+"""Deliberate differences from 0.5.4: one class per row of the list in the documentation, by its number.
 
 The rows from 12 on are in `test_differences_continued.py`. Left out are those about Arrow and Parquet (6) and
 about remotes (9), and the halves of others that need these or vector environments; they have tests of their
@@ -193,7 +193,7 @@ class TestRow7:
 
 
 class TestRow8:
-    """Datasets appear whole or not at all, and recordings survive a kill."""
+    """Datasets appear atomically, and recordings survive a kill."""
 
     RECORD = """
         import gymnasium as gym, minari

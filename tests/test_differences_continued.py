@@ -1,4 +1,4 @@
-"""Where we differ from 0.5.4 on purpose, continued: rows 12 to 20; see `test_differences.py`."""
+"""Deliberate differences from 0.5.4, continued: rows 12 to 20; see `test_differences.py`."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ class TestRow19:
 
 
 class TestRow20:
-    """What a callback adds is recorded."""
+    """Keys added by a callback are recorded."""
 
     @pytest.mark.parametrize("record_infos", [False, True])
     def test_added_keys(self, record_infos: bool) -> None:

@@ -1,7 +1,7 @@
 """Runs every Python, console and bash block of the README and of the pages in ``docs/``.
 
 A page is one program: its blocks run from top to bottom, in one namespace. All pages share one
-catalogue, as those of a reader who tries one after the other do, so no page may use the id of another
+catalog, as those of a reader who tries one after the other do, so no page may use the id of another
 page's dataset or show what lies outside of its own namespaces.
 
 - What a ``python`` block prints must be the ``text`` block that directly follows it, where one does.
@@ -93,7 +93,7 @@ def compare(shown: str, printed: str, where: str) -> None:
 
 
 class Page:
-    """A page under way.
+    """A page while it runs.
 
     Attributes:
         printed: the blocks that show an output, each with the text it should have.
@@ -163,7 +163,7 @@ class Page:
         return self.as_shown(done.stdout)
 
     def as_run(self, source: str) -> str:
-        """What a reader types, with the shared folder of this run."""
+        """Return what a reader types, with the shared directory of this run."""
         return source.replace(SHOWN_SHARE, self.share)
 
     def as_shown(self, output: str) -> str:
@@ -197,18 +197,18 @@ def has_runnable_blocks(page: Path) -> bool:
 
 
 @pytest.fixture(scope="module")
-def catalogue() -> Iterator[Path]:
+def catalog() -> Iterator[Path]:
     """The root of all pages, whose path is no longer than the one that they show, so that titles fit alike."""
     with tempfile.TemporaryDirectory(prefix="m-", dir="/tmp") as folder:
         yield Path(folder)
 
 
 @pytest.fixture
-def short_root(catalogue: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The catalogue of all pages as the root of the datasets."""
-    monkeypatch.setenv("MINARI_DATASETS_PATH", str(catalogue))
-    monkeypatch.chdir(catalogue)
-    return catalogue
+def short_root(catalog: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The catalog of all pages as the root of the datasets."""
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(catalog))
+    monkeypatch.chdir(catalog)
+    return catalog
 
 
 @pytest.fixture
@@ -243,7 +243,7 @@ def ids_made_on(path: Path) -> set[str]:
 
 
 def test_no_two_pages_make_the_same_dataset() -> None:
-    """Which would be seen when they run, unless several processes share the pages."""
+    """Pages share a catalog, so this would only be seen if they run in one process."""
     pages: dict[str, list[str]] = {}
     for path in PAGES:
         for dataset_id in ids_made_on(path):

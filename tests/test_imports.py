@@ -1,4 +1,4 @@
-"""What is not loaded by those who do not need it: nobody waits for a library for nothing."""
+"""Libraries are loaded only by programs that need them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def command(*arguments: str) -> str:
 
 @pytest.fixture
 def datasets(datasets_root: Path) -> None:
-    """Two datasets, of which only the metadata are in order."""
+    """Create two datasets with valid metadata only."""
     for dataset_id in ("toy/a-v0", "toy/a-v1"):
         write_dataset(datasets_root, dataset_id, author=["Ada"], dataset_size=0.1)
 

@@ -1,4 +1,4 @@
-"""Programs written for the first releases run, and are told once which name replaces the one they use."""
+"""Programs written for the first releases run, with one warning that names the replacement of a name."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ACTIONS = spaces.Discrete(3)
 
 
 def warned_once(use: Callable[[], Any], old: str, new: str) -> Any:
-    """What a use returns; it must give one `DeprecationWarning`, here, that names the old and the new."""
+    """Return the result of a use; it must issue one `DeprecationWarning` here, with the old and the new name."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         result = use()

@@ -1,4 +1,4 @@
-"""What the wheel and the source archive hold, and what the project says of itself."""
+"""The content of the wheel and the source archive, and the metadata of the project."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ def test_the_version_is_the_one_of_the_package(metadata: Message) -> None:
 
 def test_the_licence_and_the_command_come_along(wheel: zipfile.ZipFile) -> None:
     names = wheel.namelist()
-    (licence,) = [name for name in names if name.endswith("/LICENSE")]
-    assert wheel.read(licence) == (REPOSITORY / "LICENSE").read_bytes()
+    (license,) = [name for name in names if name.endswith("/LICENSE")]
+    assert wheel.read(license) == (REPOSITORY / "LICENSE").read_bytes()
     (entry_points,) = [name for name in names if name.endswith("entry_points.txt")]
     assert "minari = minari.cli:app" in wheel.read(entry_points).decode()
 

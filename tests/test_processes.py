@@ -63,7 +63,7 @@ def read_one(dataset: minari.MinariDataset, index: int) -> int:
 
 
 def read_for_a_loader(indices: list[int]) -> list[int]:
-    """What a worker of a loader does that was forked with the dataset in its memory."""
+    """Run like a worker of a data loader that was forked with the dataset in its memory."""
     return [check(inherited[0][index]) for index in indices]
 
 

@@ -12,7 +12,7 @@ from minari.progress import ProgressTask, observe_progress, track
 
 
 class Recorder:
-    """Keeps what it is told."""
+    """Observer that keeps its reports."""
 
     def __init__(self) -> None:
         self.events: list[Any] = []

@@ -1,4 +1,4 @@
-"""What a program written for 0.5 may rely on: import paths, names, arguments, errors.
+"""The contract with programs written for 0.5: import paths, names, arguments, errors.
 
 The modules of the two remotes, `minari.storage.remotes.gcp` and `.huggingface`, come with a later release and
 are not in these lists yet.
@@ -103,7 +103,7 @@ for module, names in imports.items():
 
 
 def run(program: str, *arguments: str, flags: tuple[str, ...] = (), **variables: str) -> str:
-    """What a program prints in an interpreter of its own."""
+    """Return the output of a program in its own interpreter."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
     command = [sys.executable, *flags, "-c", program, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)

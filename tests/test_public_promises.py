@@ -1,4 +1,4 @@
-"""What programs written for 0.5 may rely on, besides names: the errors that they catch, and smaller promises."""
+"""The contract with programs written for 0.5 besides names: the errors that they catch, and smaller promises."""
 
 from __future__ import annotations
 

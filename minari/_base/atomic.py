@@ -95,9 +95,9 @@ def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) 
             if durable:
                 os.fsync(file.fileno())
         with suppress(FileNotFoundError):
-            mode = path.lstat().st_mode
-            if stat.S_ISREG(mode):
-                temporary.chmod(stat.S_IMODE(mode))
+            status = path.lstat()
+            if stat.S_ISREG(status.st_mode):
+                temporary.chmod(stat.S_IMODE(status.st_mode))
         temporary.replace(path)
     except BaseException:
         with suppress(OSError):

@@ -220,9 +220,10 @@ def lock(path: Path, what: Path, *, create: bool = False) -> Lock:
                     return found
                 found.release()  # the dataset was deleted or replaced during the wait
                 continue
-            # Waiting for a lock that this thread itself holds would never end.
-            others = (other for other in set(_held) if other is not found)
-            is_own = any(other.thread == found.thread and other.path == found.path for other in others)
+            # If this thread holds the lock, waiting would never end.
+            is_own = any(
+                other is not found and other.thread == found.thread and other.path == found.path for other in set(_held)
+            )
         except BaseException:
             found.release()
             raise

@@ -78,6 +78,8 @@ def map_in_batches(function: Callable[[T], R], items: Iterable[T], at_a_time: in
     if _pool is None:
         _pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="minari")
     try:
+        if _pool is None:
+            _pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="minari")
         results = _pool.map(lambda part: list(map(function, part)), parts)
     except RuntimeError:  # no more threads can be started while the program exits
         return list(map(function, items))

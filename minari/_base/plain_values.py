@@ -23,7 +23,7 @@ import enum
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -128,7 +128,11 @@ def plain_value(value: Any) -> Any:
     if isinstance(value, (bytes, bytearray)):
         return value if type(value) is bytearray else bytes(value)
     if isinstance(value, (set, frozenset)):
-        return in_order([plain_value(item) for item in value], key=brief)
+        items = [plain_value(item) for item in value]
+        try:
+            return sorted(items)
+        except (TypeError, ValueError):  # of types that cannot be compared
+            return sorted(items, key=lambda item: (type(item).__name__, brief(item)))
     for kind, unit in _EPOCHS.items():
         if isinstance(value, kind):
             return _as_numpy_time(value, unit)
@@ -145,15 +149,6 @@ def _as_numpy_time(value: Any, unit: Any) -> Any:
     if value != value:  # the missing date of pandas
         return np.datetime64("NaT", unit)
     return np.timedelta64(value, unit) if isinstance(value, datetime.timedelta) else np.datetime64(value, unit)
-
-
-def in_order(values: Iterable[Any], key: Callable[[Any], str] = repr) -> list[Any]:
-    """Sort values, so that equal sets give equal files; by type and key if they cannot be compared."""
-    values = list(values)
-    try:
-        return sorted(values)
-    except (TypeError, ValueError):
-        return sorted(values, key=lambda value: (type(value).__name__, key(value)))
 
 
 def to_json(value: Any) -> str:

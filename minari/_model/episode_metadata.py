@@ -47,7 +47,7 @@ def checked_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
         return metadata.copy()  # only statistics, as in nearly all episodes
     own = [key for key in OWN_KEYS if key in metadata]
     if own:
-        raise MetadataError(f"The episode metadata {own[0]!r} follow from the data; leave them out.")
+        raise MetadataError(f"The episode metadata {own[0]!r} follows from the data; leave it out.")
     nested = _nested(metadata, "")
     if "seed" in nested:
         nested["seed"] = _checked_seed(nested["seed"])
@@ -57,7 +57,7 @@ def checked_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
 def _nested(metadata: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     if prefix.count("/") > _MOST_LEVELS:
-        raise MetadataError(f"The episode metadata {brief(prefix)} are nested too deeply; make them flatter.")
+        raise MetadataError(f"The episode metadata {brief(prefix)} is nested too deeply; flatten it.")
     for key, value in metadata.items():
         name = f"{prefix}{key}"
         place = _place_of(key) if isinstance(key, str) else None
@@ -117,7 +117,7 @@ def _checked_value(name: str, value: Any) -> Any:
         text = json.dumps(tagged)
     except (TypeError, ValueError) as error:
         raise MetadataError(
-            f"The episode metadata {name!r} are {brief(value)} ({type_name(value)}), which is or holds what cannot be "
+            f"The episode metadata {name!r} is {brief(value)} ({type_name(value)}), which is or holds what cannot be "
             f"stored ({error}), expected a number, an array, a string, or what JSON can hold; convert or leave it out."
         ) from error
     if isinstance(value, (np.ndarray, np.generic)):
@@ -144,8 +144,8 @@ def _checked_seed(seed: Any) -> int | None:
         return None
     if isinstance(seed, (bool, np.bool_)) or not isinstance(seed, (int, np.integer)):
         raise MetadataError(
-            f"The episode metadata 'seed' are {brief(seed)} ({type(seed).__name__}), expected a whole number or None; "
-            f"keep it under another name."
+            f"The episode metadata 'seed' is {brief(seed)} ({type(seed).__name__}), expected a whole number or None; "
+            f"store it under another name."
         )
     return int(seed)
 

@@ -653,9 +653,9 @@ def dtype_of_column(path: Path) -> np.dtype[Any] | None:
 def _decoded_typed(raw: Any, dtype: np.dtype[Any], path: Path) -> Column:
     try:
         if isinstance(raw, np.ndarray) and raw.dtype == object:
-            width = (0, dtype.itemsize)  # of the row of a step without the key
-            rows = (row.reshape(width) if dtype.kind not in "Mm" and row.shape == (0,) else row for row in raw)
-            return object_column([typed_of(row, dtype) for row in rows])
+            if dtype.kind not in "Mm":  # a step without the key has an empty row
+                raw = [row.reshape(0, dtype.itemsize) if row.shape == (0,) else row for row in raw]
+            return object_column([typed_of(row, dtype) for row in raw])
         return typed_of(raw, dtype)
     except (ValueError, TypeError, AttributeError) as error:
         raise _damaged(path, f"does not hold {dtype} values ({error})") from error

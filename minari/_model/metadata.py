@@ -14,7 +14,6 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from gymnasium import spaces
 
-from minari._base.plain_values import in_order
 from minari._base.suggestions import closest
 from minari._base.warnings import warn
 from minari._model.episode_codec import EpisodeCodec
@@ -310,7 +309,11 @@ def json_value(value: Any, key: str) -> Any:
                 raise MetadataError(f"The keys inside {key!r} must be strings to be stored, got {name!r}.")
         return {str(name): json_value(item, f"{key}/{name}") for name, item in value.items()}
     if isinstance(value, (set, frozenset)):
-        return [json_value(item, key) for item in in_order(value)]
+        try:
+            ordered = sorted(value)  # so that equal sets give equal files
+        except TypeError:  # of several types
+            ordered = sorted(value, key=lambda item: (type(item).__name__, repr(item)))
+        return [json_value(item, key) for item in ordered]
     if isinstance(value, (list, tuple)):
         return [json_value(item, key) for item in value]
     raise MetadataError(

@@ -54,7 +54,7 @@ def parse_metadata(text: str | bytes, source: object) -> dict[str, Any]:
     """
     if len(text) > MOST_METADATA:
         raise DatasetCorruptError(
-            f"The metadata of {source} are larger than {MOST_METADATA:,} bytes, which no dataset needs; download it "
+            f"The metadata of {source} is larger than {MOST_METADATA:,} bytes, which no dataset needs; download it "
             f"again, or leave it alone."
         )
     try:

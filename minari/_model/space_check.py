@@ -204,10 +204,8 @@ class _Bounds:
             array: the rows.
             is_typed: True if the values came with a dtype, False for Python numbers.
         """
-        if self._is_box:
-            is_refused = is_typed and not np.can_cast(array.dtype, self._dtype)
-        else:
-            is_refused = array.dtype != self._dtype and array.dtype.kind not in "biu"
+        is_castable = not is_typed or np.can_cast(array.dtype, self._dtype)
+        is_refused = array.dtype != self._dtype and not (is_castable if self._is_box else array.dtype.kind in "biu")
         if self._holds(array):
             return (0, len(array), f"{array.flat[0]} of the dtype {array.dtype}", _UNKNOWN) if is_refused else None
         with np.errstate(invalid="ignore", over="ignore"):

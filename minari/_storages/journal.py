@@ -407,7 +407,7 @@ class Overlay:
         if not isinstance(self.texts, dict) or not set(self.texts) <= {METADATA_FILE_NAME}:
             raise ValueError(f"it changes other files than {METADATA_FILE_NAME}")
         if not all(isinstance(text, str) and len(text) <= METADATA_LIMIT for text in self.texts.values()):
-            raise ValueError("the metadata in it are not text")
+            raise ValueError("the metadata in it is not text")
 
     def mismatch(self, descriptor: int, directory: Path) -> str | None:
         """Return how a file and its metadata differ from those that the change was made for, None if they do not."""

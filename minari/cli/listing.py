@@ -122,22 +122,19 @@ def dataset_rows(datasets: Mapping[str, Mapping[str, Any]]) -> list[DatasetRow]:
 
 
 def _row(name: str, metadata: Mapping[str, Any]) -> DatasetRow:
-    episodes, steps = (_number(metadata.get(key)) for key in ("total_episodes", "total_steps"))
+    episodes, steps = (
+        int(total) if isinstance(total, (int, float)) and not isinstance(total, bool) and abs(total) < _MOST else None
+        for total in (metadata.get("total_episodes"), metadata.get("total_steps"))
+    )
     return DatasetRow(
         name=name,
         namespace=name.rpartition("/")[0],
         datasets=1,
-        episodes=None if episodes is None else int(episodes),
-        steps=None if steps is None else int(steps),
+        episodes=episodes,
+        steps=steps,
         size=size_of(metadata),
         authors=tuple(sorted(texts_of(metadata.get("author")))),
     )
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return value if abs(value) < _MOST else None
 
 
 def collapsed(rows: Sequence[DatasetRow]) -> list[DatasetRow]:

@@ -149,11 +149,10 @@ def _check_options(plan: Plan) -> None:
 
 def _make_environment(plan: Plan) -> gym.Env[Any, Any]:
     arguments = _env_arguments(plan.env_kwargs)
-    package = next((name for start, name in _PACKAGES.items() if plan.env_id.startswith(start)), None)
     try:
-        # Import the package that registers the environment, if it is known and installed.
+        package = next((name for start, name in _PACKAGES.items() if plan.env_id.startswith(start)), None)
         if package is not None and plan.env_id not in gym.registry and importlib.util.find_spec(package) is not None:
-            importlib.import_module(package)
+            importlib.import_module(package)  # which registers the environment
         return gym.make(plan.env_id, **arguments)
     except Exception as error:  # an environment may raise anything
         kind = "" if isinstance(error, gym.error.Error) else f"{type(error).__name__}: "

@@ -276,7 +276,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
             return
         # The environment and the caller may modify their own, so the copies count.
         self._last = last_row(buffer.observations), last_info(buffer.infos or {})
-        # What is to be said comes last, as a warning may be an exception: the episode is safe by then.
+        # Warnings come last, as a warning may raise: the episode is stored by then.
         warnings: list[PendingWarning] = [*self._recorder.take_warnings()]
         warnings += self._outside.add(buffer.observations, buffer.actions, number)
         warnings += self._pending.add(buffer)

@@ -214,7 +214,7 @@ class PendingEpisodes:
         )
 
     def add(self, buffer: EpisodeBuffer) -> list[PendingWarning]:
-        """Take a finished episode; a second call for the same one, after an interruption, completes the first.
+        """Add a finished episode; a second call for the same one, after an interruption, completes the first.
 
         Returns:
             Problems with storing or writing, one sentence each.
@@ -233,7 +233,7 @@ class PendingEpisodes:
             return self.take_warnings()
 
     def take_warnings(self) -> list[PendingWarning]:
-        """What could not be stored or written since the last call, in a sentence each."""
+        """Return the problems with storing or writing since the last call, one sentence each."""
         warnings = list(self._warnings)
         self._warnings.clear()
         return warnings
@@ -287,7 +287,7 @@ class PendingEpisodes:
         return episode
 
     def free_memory(self, running: int = 0) -> list[PendingWarning]:
-        """Write the episodes in memory to the recording, or say what went wrong, as :meth:`add` does.
+        """Write the episodes in memory to the recording; return problems like :meth:`add`.
 
         Args:
             running: number of steps of the current episode.
@@ -565,7 +565,7 @@ class PendingEpisodes:
             recording.append_to(dataset.storage)
 
     def _append_others_to(self, dataset: MinariDataset, reason: Exception) -> list[PendingWarning]:
-        """Append the episodes that the format of the dataset can hold, where it cannot hold all of them.
+        """Append the episodes that the format of the dataset can store, if it cannot store all of them.
 
         Args:
             dataset: the dataset.

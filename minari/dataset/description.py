@@ -86,8 +86,9 @@ def dataset_facts(metadata: Mapping[str, Any]) -> list[Fact]:
     ``minari show``, :func:`get_dataset_spec_dict` and dataset cards all derive from this list, so that they agree. Each
     of them may omit facts that it shows elsewhere.
 
-    >>> [(fact.title, fact.text) for fact in dataset_facts({"total_steps": 9, "license": "mit"})][::8]
-    [('Total Steps', '9'), ('License', 'mit')]
+    >>> first, *_, last = dataset_facts({"total_steps": 9, "license": "mit"})
+    >>> (first.title, first.text), (last.title, last.text)
+    (('Total Steps', '9'), ('License', 'mit'))
 
     Args:
         metadata: metadata of the dataset, as in ``MinariStorage.metadata`` or as stored.

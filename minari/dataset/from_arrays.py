@@ -172,7 +172,13 @@ class _Steps:
         infos: Mapping[str, Any] | None,
         next_observations: Any,
     ) -> _Steps:
-        reward = _rewards(rewards)
+        reward = _as_array("rewards", rewards)
+        if reward.ndim == 0 or 0 in reward.shape[1:]:
+            raise EpisodeError(
+                f"The rewards have the shape {reward.shape}, expected one value a step, (N,), or (N, k)."
+            )
+        if reward.size == len(reward):
+            reward = reward.reshape(len(reward))
         count = len(reward)
         if count == 0:
             raise EpisodeError("The arrays have no step, expected at least one.")
@@ -266,14 +272,6 @@ class _Steps:
                 mask[0] = False
                 episode[key], episode[f"_{key}"] = column, mask
         return episode
-
-
-def _rewards(values: npt.ArrayLike) -> npt.NDArray[Any]:
-    """Return an array with one row per step; scalar rewards as numbers."""
-    array = _as_array("rewards", values)
-    if array.ndim == 0 or 0 in array.shape[1:]:
-        raise EpisodeError(f"The rewards have the shape {array.shape}, expected one value a step, (N,), or (N, k).")
-    return array.reshape(len(array)) if array.size == len(array) else array
 
 
 def _flags(name: str, values: npt.ArrayLike, count: int) -> npt.NDArray[np.bool_]:

@@ -394,17 +394,14 @@ def _check_files(examined: Examined) -> Iterator[Finding]:
     if belongs is None or is_remote(storage.data_path):
         return
     for entry in sorted(os.scandir(storage.data_path), key=lambda entry: entry.name):
+        is_beyond = entry.name.isdecimal() and (len(entry.name) > 18 or int(entry.name) >= storage.total_episodes)
         if _UNFINISHED.fullmatch(entry.name):
             message = (
                 f"{shortened(entry.name)} holds a change that was not completed; the next writer completes it, "
                 f"or `minari clean`."
             )
             yield Finding("note", "unfinished", message, path=entry.path)
-            continue
-        # A directory of an episode beyond the total does not belong there.
-        is_number = entry.name.isdecimal()
-        is_beyond = is_number and (len(entry.name) > 18 or int(entry.name) >= storage.total_episodes)
-        if _ALWAYS.fullmatch(entry.name) or (belongs.fullmatch(entry.name) and not is_beyond):
+        elif _ALWAYS.fullmatch(entry.name) or (belongs.fullmatch(entry.name) and not is_beyond):
             continue
         elif entry.name.startswith(".") or belongs.fullmatch(entry.name):
             message = f"{shortened(entry.name)} was left by a writer that was killed; `minari clean` removes it."

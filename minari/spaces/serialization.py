@@ -338,7 +338,7 @@ def _check_extent(description: Mapping[str, Any]) -> None:
     for node, level in _nodes(description):
         if "type" in node:
             count += 1
-            if node["type"] == "MultiBinary":  # does not list its values individually
+            if node["type"] == "MultiBinary":  # whose description does not list its values
                 n = node.get("n")
                 bits += _size_of(n if isinstance(n, list) else [n], "'n' of a MultiBinary")
             numbers += _size_of(node["shape"], "'shape' of a Box") if _is_uniform(node) else 0

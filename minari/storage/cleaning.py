@@ -154,7 +154,8 @@ def _beside(folder: Path, name: str | None) -> Iterator[Leftover]:
 
 def _built(path: Path, name: str) -> Leftover | None:
     if not is_directory(path):
-        return _file(path, f"part of a file {name!r} that was never finished") if _is_older(path, _WRITTEN) else None
+        what = f"part of a file {name!r} that was never finished; removed"
+        return Leftover(path, what, _size(path), path.unlink) if _is_older(path, _WRITTEN) else None
     if not _is_abandoned(path):
         return None
     return Leftover(path, f"the beginning of {name}, which was never finished; removed", _size(path), _rmtree(path))
@@ -171,8 +172,9 @@ def _replaced(path: Path, name: str) -> Leftover | None:
     if not is_directory(path):
         return None
     if not os.path.lexists(place):
-        act = partial(restore_replaced, place)
-        return Leftover(path, f"{name}, which was about to be replaced; put back", _size(path), act)
+        return Leftover(
+            path, f"{name}, which was about to be replaced; put back", _size(path), partial(restore_replaced, place)
+        )
     return Leftover(path, f"an older {name}, which was replaced; removed", _size(path), _rmtree(path))
 
 
@@ -243,10 +245,6 @@ def _taken_away(data_path: Path, path: Path) -> None:
 
 def _rmtree(path: Path) -> Callable[[], None]:
     return partial(shutil.rmtree, path)
-
-
-def _file(path: Path, what: str) -> Leftover:
-    return Leftover(path, f"{what}; removed", _size(path), path.unlink)
 
 
 def _hidden(folder: Path) -> list[Path]:

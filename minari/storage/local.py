@@ -150,7 +150,7 @@ def open_dataset(path: PathLike, *, verify_checksums: bool = False) -> MinariDat
         raise DataPathError(f"The data path {path} may not be read ({error.strerror}); ask for access.") from error
     if is_missing and is_dataset_id(str(path)):
         raise DataPathError(
-            f"The data path {path} doesn't exist, and is an id: a dataset of the catalogue is opened with "
+            f"The data path {path} doesn't exist, and is an id: a dataset of the catalog is opened with "
             f"minari.load_dataset({str(path)!r})."
         )
     return MinariDataset(folder / "data" if has_data else folder, verify_checksums=verify_checksums)

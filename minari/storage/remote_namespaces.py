@@ -68,7 +68,7 @@ def download_namespace_metadata(
     file = namespace_file(namespace, root)
     if file.exists() and not overwrite:
         warn(
-            f"The namespace {namespace!r} has local metadata, which are kept; overwrite=True replaces them.",
+            f"The namespace {namespace!r} has local metadata, which is kept; overwrite=True replaces it.",
         )
         return
     storage = get_cloud_storage(remote, token)

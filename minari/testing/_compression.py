@@ -166,7 +166,7 @@ class CompressionSuite(Suite):
             sizes[choice] = _bytes_of(storage)
         assert sizes[None] < sizes[NONE] / _WORTHWHILE, sizes
 
-    def test_written_anew(self, tmp_path: Path) -> None:
+    def test_rewritten(self, tmp_path: Path) -> None:
         """Rewrite all episodes in place, with the previous or another compression."""
         pair = _STATE, ACTIONS
         truths = _of_state()

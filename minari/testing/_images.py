@@ -19,7 +19,7 @@ def _picture(*shape: int, low: int = 0, high: int = 255) -> spaces.Box:
 
 
 #: Spaces of images.
-PICTURES = {"color": _picture(40, 36, 3), "grey": _picture(33, 48), "one-channel": _picture(32, 32, 1)}
+PICTURES = {"color": _picture(40, 36, 3), "gray": _picture(33, 48), "one-channel": _picture(32, 32, 1)}
 
 #: Spaces that JPEG would damage, or cannot store.
 NO_PICTURES = {
@@ -91,7 +91,7 @@ class ImagesSuite(Suite):
 
     def test_continuing_does_not_degrade(self, tmp_path: Path) -> None:
         """The JPEG frames of an episode stay unchanged when it is extended."""
-        pair = PICTURES["grey"], spaces.Discrete(2)
+        pair = PICTURES["gray"], spaces.Discrete(2)
         storage = self.new(tmp_path, *pair, jpeg_encoding=True)
         truth, more = _of_frames(_noise(pair[0], 3)), _of_frames(_gradients(pair[0], 3))
         storage.update_episodes([as_buffer(truth)])

@@ -141,7 +141,7 @@ class MetadataSuite(Suite):
             assert_metadata(third, {"id": 2, "total_steps": 2, **given})
         self.assert_holds(storage, [truth] * 3)
 
-    def test_episode_metadata_set_anew(self, tmp_path: Path) -> None:
+    def test_episode_metadata_is_replaced(self, tmp_path: Path) -> None:
         """A key that is set again has the new value only, whatever the types."""
         kinds = [1, "a", None, {"b": 1, "c": {"d": 2}}, [1.5], {"c": 5}, {"c": {"e": None}}, np.arange(3), {}]
         pairs: list[tuple[Any, Any]] = list(itertools.product(kinds, kinds))

@@ -186,7 +186,7 @@ class WritingSuite(Suite):
         )
         self.assert_holds(storage, truths * 2)
 
-    def test_arrays_that_are_filled_anew(self, tmp_path: Path) -> None:
+    def test_reused_arrays(self, tmp_path: Path) -> None:
         """A program may reuse the same arrays for every episode that it yields."""
         storage = self.new(tmp_path, spaces.Box(-1.0, 1.0, (2,), np.float64))
         truth = self.draw(3, 0)

@@ -96,10 +96,6 @@ def _objects(*values: Any) -> Any:
     return column
 
 
-def _ragged(*sizes: int) -> list[dict[str, Any]]:
-    return [{"x": np.arange(size, dtype=np.float32)} for size in sizes]
-
-
 #: The infos of three steps, and the values that are read.
 INFOS: dict[str, tuple[Sequence[dict[str, Any]], dict[str, Any]]] = {
     "none": ([{}, {}, {}], {}),
@@ -140,7 +136,10 @@ INFOS: dict[str, tuple[Sequence[dict[str, Any]], dict[str, Any]]] = {
             "_n": np.array([True, False, True]),
         },
     ),
-    "ragged": (_ragged(2, 0, 3), {"x": _objects(*(np.arange(size, dtype=np.float32) for size in (2, 0, 3)))}),
+    "ragged": (
+        [{"x": np.arange(size, dtype=np.float32)} for size in (2, 0, 3)],
+        {"x": _objects(*(np.arange(size, dtype=np.float32) for size in (2, 0, 3)))},
+    ),
     "ragged-in-depth": (
         [{"x": np.ones((2, 1))}, {"x": np.ones(3)}, {"x": np.float64(1)}],
         {"x": _objects(np.ones((2, 1)), np.ones(3), np.array(1.0))},

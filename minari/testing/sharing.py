@@ -34,7 +34,7 @@ def write_dataset(
     files: Mapping[str, bytes] | None = None,
     **metadata: Any,
 ) -> Path:
-    """Make the directory of a dataset with metadata that are in order; what the data files hold is any bytes."""
+    """Create the directory of a dataset with valid metadata; data files have arbitrary bytes."""
     space = json.dumps({"type": "Discrete", "dtype": "int64", "start": 0, "n": 2})
     raw = {
         "total_episodes": 1,
@@ -81,7 +81,7 @@ def visible(root: Path) -> dict[str, bytes | None]:
 
 
 def uploaded(root: Path) -> dict[str, bytes | None]:
-    """What :func:`tree` gives of a directory that is a remote, without what uploading adds: manifests and the index."""
+    """Return :func:`tree` of a directory that is a remote, without what uploads add: manifests and the index."""
     added = ("/data/manifest.json", "datasets_index.json.gz")
     return {name: content for name, content in tree(root).items() if not name.endswith(added)}
 

@@ -165,7 +165,7 @@ def test_files_of_several_directories(directory: Path) -> None:
 
 @posix
 def test_a_file_of_a_directory_that_a_link_took_the_place_of(directory: Path) -> None:
-    """What was checked once is checked again when another directory was opened meanwhile."""
+    """A checked name is checked again after another directory was opened."""
     (directory / "other").mkdir()
     with FilesBeneath(str(directory)) as files:
         assert files.read("deep/file", 100) == b"deep"

@@ -1,4 +1,4 @@
-"""Whatever a JSON text is, it gives a value or a ValueError."""
+"""Every JSON text gives a value or a ValueError."""
 
 from __future__ import annotations
 

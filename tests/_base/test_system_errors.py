@@ -1,4 +1,4 @@
-"""What the system refuses becomes an error of ours, with the path and what to do."""
+"""Failures of the operating system become errors of this library, with the path and the remedy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where datasets are looked for: the variables are read at each call, and no id leaves the root."""
+"""Paths of datasets: variables are read at each call, and no id leaves the root."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders and files appear whole or not at all, whatever goes wrong and when."""
+"""Directories and files appear atomically, whatever fails and when."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ class TestStagedDirectory:
             (staging / "data").mkdir()
             (staging / "data" / "file").write_bytes(b"data")
             (staging / "data" / "file").chmod(0o444)
-            (staging / "data" / ".hidden").write_bytes(b"can be made anew")
+            (staging / "data" / ".hidden").write_bytes(b"can be recreated")
         found = {path.name: path.stat() for path in (tmp_path / "a-v0").rglob("*")}
         assert {name for name, status in found.items() if (status.st_dev, status.st_ino) in flushed} == {"data", "file"}
 

@@ -1,4 +1,4 @@
-"""What listing looks at: each folder once, each metadata file once, and nothing else."""
+"""Listing opens each directory and each metadata file once, and nothing else."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from minari._catalog import listing as catalogue
+from minari._catalog import listing as catalog
 from minari._catalog.listing import CatalogEntry, has_prefix, list_local_datasets, newest_versions, walk_catalog
 from minari._storages.journal import FileTransaction, Overlay
 from minari._storages.staged_directory import StagedOverlay, open_staged_directory
@@ -42,7 +42,7 @@ print(json.dumps([list(listed), opened]))
 
 
 def watched(call: str) -> tuple[list[str], Counter[tuple[str, str]]]:
-    """What a call gives, and what it opens how often."""
+    """The result of a call, and the number of times each path was opened."""
     listed, opened = json.loads(run(WATCHED.format(call=call)))
     return listed, Counter((event, Path(path).as_posix()) for event, path in opened)
 
@@ -118,7 +118,7 @@ def test_a_change_that_is_committed_and_not_in_place_is_seen(
             file.commit({"metadata.json": metadata})
     else:
         with open_staged_directory(data) as changes:
-            changes.staged.mkdir()
+            changes.path.mkdir()
             changes.commit(metadata)
     before = {path: path.stat() for path in data.rglob("*")}
     assert list_local_datasets()["x-v0"]["total_steps"] == 99
@@ -161,13 +161,13 @@ def test_what_is_deleted_while_the_list_is_made_is_left_out(
     for number in range(3):
         write_dataset(datasets_root, f"x-v{number}")
     write_dataset(datasets_root, "x-v1/inner-v0")
-    real = catalogue.read_raw_metadata
+    real = catalog.read_raw_metadata
 
     def late(path: str) -> Any:
         shutil.rmtree(datasets_root / "x-v1", ignore_errors=True)
         return real(path)
 
-    monkeypatch.setattr(catalogue, "read_raw_metadata", late)
+    monkeypatch.setattr(catalog, "read_raw_metadata", late)
     assert list(list_local_datasets()) == ["x-v0", "x-v2"]
     assert not recwarn.list
 

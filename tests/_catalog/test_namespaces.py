@@ -52,7 +52,7 @@ def names(folder: Path) -> list[str]:
 
 
 class Remote(FileStorage):
-    """A folder as a remote that can be told to fail."""
+    """A directory as a remote that can be set to fail."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(str(folder))
@@ -307,7 +307,7 @@ def test_what_the_remote_has_is_not_uploaded(remote: Remote) -> None:
 
 @pytest.fixture
 def contents_seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    """What metadata files have held, one moment after the other, by their path."""
+    """Record successive contents of metadata files by their path."""
     seen: list[tuple[str, str]] = []
     replace = Path.replace
 

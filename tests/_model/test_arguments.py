@@ -1,4 +1,4 @@
-"""What cannot be meant is refused before anything is done, with what was expected and how to get it."""
+"""Invalid arguments are rejected before anything is done, with the expectation and the remedy."""
 
 from __future__ import annotations
 

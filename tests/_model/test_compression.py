@@ -69,14 +69,14 @@ def test_names_are_whole_parts() -> None:
 
 
 def test_infos_need_not_be_known() -> None:
-    """Which infos there will be nobody knows beforehand."""
+    """The infos are not known in advance."""
     compression = Compression({"infos/camera": "gzip"}, columns=COLUMNS)
     assert compression.codec_for(("infos", "camera", "left")) == Codec("gzip")
     assert compression.codec_for(("infos", "other")) is None
 
 
 def test_jpeg_is_never_compressed() -> None:
-    """What is encoded already would only grow."""
+    """Encoded data would only grow."""
     compression = Compression("gzip", frames=[PIXELS], frame_codec=GZIP, columns=COLUMNS, encoded=[PIXELS])
     assert compression.codec_for(PIXELS) is None
     assert compression.codec_for(STATE) == Codec("gzip")
@@ -84,7 +84,7 @@ def test_jpeg_is_never_compressed() -> None:
 
 @pytest.mark.parametrize("name", ["pixels", "observations/pixel", "observations/pixels/0", "reward", ""])
 def test_a_column_that_there_is_not(name: str) -> None:
-    """Mistyped names are told at once, with those that there are."""
+    """Misspelled names are rejected immediately, with the existing ones."""
     with pytest.raises(CompressionError, match="no such column") as caught:
         Compression({name: "gzip"}, columns=COLUMNS)
     assert "'observations/pixels'" in str(caught.value)
@@ -99,7 +99,7 @@ def test_a_column_that_there_is_not(name: str) -> None:
     ],
 )
 def test_codecs_of_a_format(codec: Codec, message: str) -> None:
-    """What a format does not have is refused with what it has."""
+    """An unsupported codec is rejected with a list of the supported ones."""
     with pytest.raises(CompressionError, match=message):
         check_codec(codec, {"gzip": range(10), "lzf": None}, "hdf5")
 

@@ -67,7 +67,7 @@ def module(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
 
 @pytest.fixture(autouse=True)
 def registry() -> Iterator[None]:
-    """What a test registers is gone after it."""
+    """Remove registrations made by a test."""
     before = dict(gym.registry)
     yield
     gym.registry.clear()
@@ -75,7 +75,7 @@ def registry() -> Iterator[None]:
 
 
 def written(env: Any) -> dict[str, Any]:
-    """What is stored for an environment, without any warning."""
+    """Return the stored spec of an environment, without any warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         text = env_spec_to_json(env)
@@ -343,8 +343,8 @@ def test_a_missing_package_is_named() -> None:
 
 def test_what_an_environment_raises_is_passed_on(module: types.ModuleType) -> None:
     spec = EnvSpec("Corridor-v0", entry_point="corridors:Corridor")
-    with pytest.raises(EnvironmentSpecError, match="colour") as caught:
-        make_environment(spec, colour="red")
+    with pytest.raises(EnvironmentSpecError, match="color") as caught:
+        make_environment(spec, color="red")
     assert isinstance(caught.value.__cause__, TypeError)
     with pytest.raises(EnvironmentSpecError, match="Passage"):
         make_environment(dataclasses.replace(spec, entry_point="corridors:Passage"))

@@ -72,7 +72,7 @@ def test_infos_in_some_steps() -> None:
 
 @pytest.mark.parametrize("observation", [{}, (), {"a": {}, "b": ()}])
 def test_observations_without_any_value(observation: Any) -> None:
-    """How many steps there are is known all the same."""
+    """The number of steps is known anyway."""
     buffer = collect(step(observation), step(observation, 0), step(observation, 0, {"k": 1}))
     assert buffer.infos == {"k": [ABSENT, ABSENT, 1]}
 
@@ -174,7 +174,7 @@ def test_infos_in_lists_may_be_tuples_of_lists() -> None:
     ],
 )
 def test_every_space_comes_back(space: spaces.Space[Any], values: list[Any]) -> None:
-    """Whether the first value is given as it is or in a list, or as the reset of an empty buffer."""
+    """The first value may be given directly, in a list, or as the reset of an empty buffer."""
     steps = [step(value, value) for value in values[1:]]
     bare = EpisodeBuffer(observations=values[0])
     resets = EpisodeBuffer().add_step_data(step(values[0]))

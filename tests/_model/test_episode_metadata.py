@@ -61,7 +61,7 @@ def test_given_twice(metadata: dict[str, Any]) -> None:
 @pytest.mark.parametrize("key", ["", "/", "a/", "/a", "a//b", "a\0b", "\ud800", 3, None, ("a",)])
 def test_keys_that_are_refused(key: Any) -> None:
     for metadata in ({key: 1}, {"n": {key: 1}}):
-        with pytest.raises(MetadataError, match="have the key"):
+        with pytest.raises(MetadataError, match="has the key"):
             checked_metadata(metadata)
 
 
@@ -70,7 +70,7 @@ def test_keys_that_are_refused(key: Any) -> None:
     [object(), [object()], np.array([object()]), Decimal(1), pytest.param(10**5000, id="huge"), [10**5000], len],
 )
 def test_values_that_are_refused(value: Any) -> None:
-    with pytest.raises(MetadataError, match=r"(?s)'n/a' are .* expected a number"):
+    with pytest.raises(MetadataError, match=r"(?s)'n/a' is .* expected a number"):
         checked_metadata({"n": {"a": value}})
 
 
@@ -107,7 +107,7 @@ def test_values_that_come_back_as_what_is_nearest(value: Any, plain: Any) -> Non
 
 @pytest.mark.parametrize("seed", ["7", [1], 1.5, True, np.float64(3), {"a": 1}])
 def test_seeds_that_are_none(seed: Any) -> None:
-    with pytest.raises(MetadataError, match=r"'seed' are .*, expected a whole number or None"):
+    with pytest.raises(MetadataError, match=r"'seed' is .*, expected a whole number or None"):
         checked_metadata({"seed": seed})
 
 
@@ -123,7 +123,7 @@ def test_metadata_that_could_not_be_read_again() -> None:
 
 @pytest.mark.parametrize("key", ["id", "total_steps"])
 def test_keys_of_the_library(key: str) -> None:
-    with pytest.raises(MetadataError, match=f"'{key}' follow from the data"):
+    with pytest.raises(MetadataError, match=f"'{key}' follows from the data"):
         checked_metadata({key: 1})
     assert checked_metadata({"mine": {key: 1}}) == {"mine": {key: 1}}
 

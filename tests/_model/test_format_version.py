@@ -1,4 +1,4 @@
-"""Which format versions are read, and what versions a combination carries."""
+"""Readable format versions, and the versions of combinations."""
 
 from __future__ import annotations
 

@@ -448,7 +448,7 @@ def test_keys_that_are_one_in_a_file() -> None:
 
 
 def test_names_of_other_programs_stay() -> None:
-    """What only looks like an escaped key, or like a column with a dtype, is what it is."""
+    """Names that only look like an escaped key, or a column with a dtype, are kept."""
     for name in ("_key:", "_key:{}", "_key:x"):
         assert decode_infos({("infos", name): np.arange(3)}).keys() == {name}
     assert decode_infos({("infos", "x", "_dtype=object"): np.arange(3)})["x"].keys() == {"_dtype=object"}

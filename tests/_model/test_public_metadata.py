@@ -38,7 +38,7 @@ def dataset() -> minari.MinariDataset:
 
 
 def raw(dataset: minari.MinariDataset) -> dict[str, Any]:
-    """What the file says, read without the library."""
+    """Return the content of the file, read without the library."""
     value: dict[str, Any] = json.loads((dataset.storage.data_path / METADATA_FILE_NAME).read_text(encoding="utf-8"))
     return value
 

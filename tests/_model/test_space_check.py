@@ -41,7 +41,7 @@ def first_outside(check: SpaceCheck, values: Any) -> tuple[int, str] | None:
 
 
 def is_inside(space: spaces.Space[Any], row: np.ndarray) -> bool:
-    """Whether one value lies in a space: element by element, as Python numbers."""
+    """Return whether one value lies in a space: element by element, as Python numbers."""
     if isinstance(space, spaces.Box):
         bounds, fits = (space.low, space.high), np.can_cast(row.dtype, space.dtype)
     else:

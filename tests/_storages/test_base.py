@@ -1,4 +1,4 @@
-"""What a storage does whatever its format: opening, making, and what it is."""
+"""Operations of a storage in any format: opening, creating, properties."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_signatures() -> None:
 
 
 def test_hooks_of_a_format() -> None:
-    """What a format has to bring, and nothing else."""
+    """The hooks that a format has to implement."""
     assert MinariStorage.__abstractmethods__ == {
         "_read_columns", "_read_episode_metadata", "_writer", "_count_episodes"
     }  # fmt: skip

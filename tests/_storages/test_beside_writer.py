@@ -42,7 +42,7 @@ IMPORTS = """
 
 
 def beside(folder: Path, data_format: str, how: str, episodes: int) -> dict[str, object]:
-    """What the readers see, in a program of their own, since pytest has threads."""
+    """Return what the readers see, in a separate program, since pytest has threads."""
     require_format(data_format)
     paths = [str(Path(minari.__file__).parents[1]), str(Path(__file__).parents[1])]
     command = [sys.executable, "-m", "support.beside", data_format, how, str(episodes), str(folder)]

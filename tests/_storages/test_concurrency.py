@@ -263,7 +263,7 @@ def test_threads_wait_for_each_other(data_path: Path) -> None:
 
 @needs_fork
 class TestOwner:
-    """Who waits learns who has the dataset; whoever is gone has nothing."""
+    """A waiting writer learns the owner of the lock; a dead process owns none."""
 
     def holding(self, data_path: Path, then: Callable[[], None]) -> int:
         """Another process that has the lock."""

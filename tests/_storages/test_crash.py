@@ -193,7 +193,7 @@ def test_a_reader_without_permission_reads_what_a_killed_writer_has_committed(tm
 
 
 def read_as_nobody(data_path: Path) -> str:
-    """What a user without permission to write gets, as a text."""
+    """Return the message that a user without write permission gets."""
     for folder in (data_path, *data_path.parents):
         if folder.stat().st_uid == 0 and folder != Path("/"):
             folder.chmod(folder.stat().st_mode | 0o055)

@@ -1,4 +1,4 @@
-"""A file whose changes happen whole or not at all."""
+"""Atomic changes to a file."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def seen(path: Path) -> tuple[bytes, str]:
-    """What a reader sees of the file and the metadata."""
+    """Return the file and the metadata as seen by a reader."""
     change = change_of(path)
     metadata = path.with_name("metadata.json").read_text()
     if change is None:

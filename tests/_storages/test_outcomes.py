@@ -131,7 +131,7 @@ def recorded(count: int, **options: Any) -> minari.DataCollector:
 @pytest.mark.parametrize("buffer_steps", [10_000, 5])
 @in_any
 def test_who_tries_to_add_again_adds_once(datasets_root: Path, data_format: str, buffer_steps: int) -> None:
-    """After any error it can be told whether the episodes are there, by trying again."""
+    """After any error, another attempt shows whether the episodes were stored."""
     require_format(data_format)
     for at in range(1, 200, 4):
         dataset = recorded(2, data_format=data_format).create_dataset(f"x-v{at}")

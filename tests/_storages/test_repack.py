@@ -1,4 +1,4 @@
-"""Datasets written anew in their place: all of it or nothing, under the eyes of those who read."""
+"""Datasets rewritten in place, atomically, with concurrent readers."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def assert_holds(storage: MinariStorage, truths: list[Truth]) -> None:
 class TestWhatItIsFor:
     @in_every_format
     def test_everything_stays(self, data_format: str) -> None:
-        """Values and metadata of every kind, once and again; the totals and the size in the metadata are right."""
+        """Values and metadata of every kind, repeatedly; totals and size in the metadata stay correct."""
         dataset = make_rich("toy/rich-v0", data_format)
         before = dataset.storage.metadata
         for _ in range(2):
@@ -201,7 +201,7 @@ class TestWhoReadsMeanwhile:
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="the child processes are forks")
     @pytest.mark.parametrize("data_format", LASTING)
     def test_another_process_repacks_all_the_time(self, data_format: str, tmp_path: Path) -> None:
-        """Whatever moment a reader comes at, it finds all episodes."""
+        """A reader finds all episodes at any moment."""
         storage = store(tmp_path / "data", data_format)
         choices = [*installed_codecs(data_format), "none"][-2:]
         child = os.fork()
@@ -281,7 +281,7 @@ class TestFailures:
 
     @in_every_format
     def test_one_writer_at_a_time(self, data_format: str, tmp_path: Path) -> None:
-        """Others are told; what they do afterwards is done."""
+        """Other writers get an error; their later changes are kept."""
         storage = store(tmp_path / "data", data_format)
         other = MinariStorage.read(storage.data_path)
         refused = _Interloper(other)
@@ -315,7 +315,7 @@ def test_killed_on_the_way(data_format: str, stride: int) -> None:
             assert found.compression in ("none", new)
             is_new = found.compression == new
             if new is not None and data_format != "hdf5":  # whose choice is in its place before the episodes are
-                assert is_new == (_size(found) < old_size), "the files and the metadata are not of the same time"
+                assert is_new == (_size(found) < old_size), "the files and metadata.json are of different states"
             outcomes.append(is_new)
             found.update_episodes([as_buffer(TRUTHS[0])])
             found.repack()
@@ -406,6 +406,6 @@ def _size(storage: MinariStorage) -> int:
 
 
 def _visible(folder: Path) -> dict[str, bytes | None]:
-    """What is in a folder, without hidden files."""
+    """Return the content of a directory, without hidden files."""
     found = listing(folder)
     return {name: content for name, content in found.items() if not any(p.startswith(".") for p in name.split("/"))}

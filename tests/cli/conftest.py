@@ -35,7 +35,7 @@ TERMINAL_VARIABLES = (
 
 @dataclass(frozen=True)
 class Run:
-    """How a command ended."""
+    """The result of a command."""
 
     code: int
     out: str

@@ -267,7 +267,7 @@ class TestRecord:
 def test_a_bar_is_drawn_on_a_terminal(
     command: list[str], process_environment: dict[str, str], make_dataset: MakeDataset, tmp_path: Path
 ) -> None:
-    """How many episodes are done, wiped off at the end; on standard output is what a program wants."""
+    """The number of finished episodes is shown and removed at the end; standard output is for programs."""
     make_dataset("toy/a-v0", [1] * 20_000)
     code, out, drawn = run_on_terminal(tuple(command), process_environment, tmp_path)
     counts = [int(done) for done in re.findall(r"(\d+)/20000 *\s*episodes", plain(drawn))]

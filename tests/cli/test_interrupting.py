@@ -1,4 +1,4 @@
-"""Recordings that are broken off, and those that are killed."""
+"""Recordings that are interrupted or killed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 
-#: A policy that tells, by a file, that the recording is under way, and takes its time.
+#: A slow policy that reports by a file that the recording is in progress.
 POLICY = """
 import pathlib, time
 

@@ -18,7 +18,7 @@ MakeDataset = Callable[..., minari.MinariDataset]
 
 
 def cells(line: str) -> list[str]:
-    """What a line of a table holds."""
+    """Return the cells of a table row."""
     return [cell.strip() for cell in line.strip("│").split("│")]
 
 

@@ -1,4 +1,4 @@
-"""What the command line says of a mistake: what may have been meant, and where foreign code failed."""
+"""Error messages of the command line: suggestions, and the location of failures in foreign code."""
 
 from __future__ import annotations
 

@@ -313,7 +313,7 @@ def test_an_unknown_environment(record: Minari, env_id: str) -> None:
 
 
 class TestFailures:
-    """What was recorded before something fails is kept, and the command that goes on is shown."""
+    """Episodes recorded before a failure are kept, and the command that continues is shown."""
 
     def test_of_the_environment(self, record: Minari) -> None:
         done = record("--env-kwargs", '{"fails_at": 13}', "--policy", "own:two", "--seed", "3", "--author", "Ada")

@@ -29,7 +29,7 @@ def server() -> Iterator[HubServer]:
 
 @pytest.fixture
 def hub(server: HubServer) -> HubServer:
-    """A Hub with the organisation ``lab``, to which the owner of the token belongs."""
+    """A Hub with the organization ``lab``, to which the owner of the token belongs."""
     server.clear()
     server.add_token(TOKEN, "ada", "lab")
     return server
@@ -37,7 +37,7 @@ def hub(server: HubServer) -> HubServer:
 
 @pytest.fixture
 def on_hub(run: Callable[..., Any], hub: HubServer, tmp_path: Path) -> OnHub:
-    """Run a command whose remote is the organisation; without a token, unless one is given."""
+    """Run a command whose remote is the organization; without a token, unless one is given."""
     variables = {"MINARI_REMOTE": "hf://lab", "HF_TOKEN": "", **hub.environment(tmp_path / "hf home")}
     return lambda *arguments, **more: run(*arguments, **{**variables, **more})
 

@@ -1,4 +1,4 @@
-"""What is drawn where standard error is a terminal."""
+"""Output if standard error is a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What official releases wrote, converted to every format and repacked: every value, and all metadata."""
+"""Datasets of official releases, converted to every format and repacked: every value, and all metadata."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def assert_converted(official: OfficialDataset, dataset: minari.MinariDataset, t
 
 
 def assert_read_without_h5py(data_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All episodes and their metadata are read, and nothing of it by way of h5py."""
+    """All episodes can be read with their metadata, without h5py."""
 
     def refuse(*_: Any, **__: Any) -> Any:
         raise AssertionError("h5py was asked for")

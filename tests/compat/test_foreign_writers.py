@@ -122,7 +122,7 @@ def test_an_episode_written_with_h5py_is_read(recorded: Truth, datasets_root: Pa
     assert_holds(operations.dump("shared-v0", CASE), [*recorded, added])
 
 
-def test_a_file_written_anew_is_read(recorded: Truth, datasets_root: Path) -> None:
+def test_rewritten_file_is_read(recorded: Truth, datasets_root: Path) -> None:
     """As h5repack does: the same contents, compressed, elsewhere in the file."""
     from support import operations
 

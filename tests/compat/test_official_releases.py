@@ -1,4 +1,4 @@
-"""Whatever an official release since 0.3 wrote can be read: every value of every recorded dataset."""
+"""Datasets of official releases since 0.3: every value of every recorded dataset can be read."""
 
 from __future__ import annotations
 

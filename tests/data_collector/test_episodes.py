@@ -1,4 +1,4 @@
-"""Where episodes begin and end, which seeds and options they keep, and what becomes of the collector."""
+"""Beginning and end of episodes, their seeds and options, and the state of the collector."""
 
 from __future__ import annotations
 
@@ -288,8 +288,8 @@ def test_a_dataset_of_other_spaces_is_refused(buffer_steps: int) -> None:
     assert lengths(collector.create_dataset("test/mine-v0")) == [5]
 
 
-def test_collectors_in_threads_lose_nothing() -> None:
-    """One that finds the dataset in use is told so, keeps its episodes and tries again."""
+def test_concurrent_collectors_lose_nothing() -> None:
+    """A collector that finds the dataset in use gets an error, keeps its episodes and tries again."""
     dataset = minari.create_dataset_from_buffers(
         "test/shared-v0",
         [buffer_of_zeros()],

@@ -303,7 +303,7 @@ def test_a_full_disk_loses_nothing(datasets_root: Path) -> None:
 
 
 def run_in_child(program: str, *arguments: str) -> str:
-    """What a program prints that runs in an interpreter of its own."""
+    """Return the output of a program in its own interpreter."""
     paths = [str(Path(__file__).parents[1]), *sys.path]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
     command = [sys.executable, "-c", textwrap.dedent(program), *arguments]

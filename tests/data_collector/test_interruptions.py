@@ -21,7 +21,7 @@ INTERRUPTIONS, SOAKED, SHARES = 50, 1_000, 5
 
 
 def interrupted(seeds: list[int]) -> list[str]:
-    """What was wrong after the interruptions of these seeds; an empty text for each where all was well."""
+    """Return the errors after the interruptions of these seeds; an empty text for each without an error."""
     work = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     tests, package = Path(__file__).parents[1], Path(minari.__file__).parents[1]
     with tempfile.TemporaryDirectory(prefix="minari-interrupted-", dir=work, ignore_cleanup_errors=True) as folder:

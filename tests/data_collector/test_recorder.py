@@ -127,7 +127,7 @@ def in_recorder(recorder: EpisodeRecorder, reset: tuple[Any, Any], steps: list[A
 
 
 def stored(codec: EpisodeCodec, buffer: EpisodeBuffer) -> Any:
-    """What a storage is given of an episode, or why it refuses it."""
+    """Return what a storage receives of an episode, or why it rejects it."""
     try:
         episode = codec.encode(buffer)
     except ValueError as error:
@@ -227,7 +227,7 @@ class Interruption:
 
 
 def interrupted(step: Callable[[], Any], instruction: int) -> bool:
-    """Whether the step took as many instructions."""
+    """Return whether the step took as many instructions."""
     before, interruption = sys.gettrace(), Interruption(instruction)
     sys.settrace(interruption)
     try:

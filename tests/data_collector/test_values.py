@@ -1,4 +1,4 @@
-"""What the collector keeps is what the environment returned, and what it returns is untouched."""
+"""The collector records what the environment returned, and returns it unchanged."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = [
 
 
 def recorded(collector: DataCollector, dataset_id: str = "test/values-v0") -> list[minari.EpisodeData]:
-    """The episodes, out of a dataset that was loaded anew."""
+    """Return the episodes of a dataset that was loaded again."""
     collector.create_dataset(dataset_id)
     return list(minari.load_dataset(dataset_id))
 
@@ -141,7 +141,7 @@ class Reusing(ScriptedEnv):
         return self.nested_info
 
 
-def test_arrays_that_are_written_anew_each_step_are_copied() -> None:
+def test_arrays_overwritten_each_step_are_copied() -> None:
     collector = DataCollector(Reusing(), record_infos=True)
     push = np.zeros(2, np.float32)
     options = {"start": push}

@@ -51,7 +51,7 @@ def of_environment(dataset_id: str, limit: int | None = 7, **make: Any) -> Minar
 
 
 def assert_combines(combined: MinariDataset, parts: list[MinariDataset]) -> None:
-    """Require that a dataset, loaded anew, is its parts one after the other with all metadata."""
+    """Require that a dataset, loaded again, consists of its sources in order with all metadata."""
     loaded = minari.load_dataset(combined.id)
     originals = [(part, index) for part in parts for index in part.episode_indices.tolist()]
     assert len(combined) == len(loaded) == len(originals)
@@ -181,7 +181,7 @@ def test_another_root(tmp_path: Path) -> None:
 
 
 def test_datasets_of_the_same_id_in_different_roots(tmp_path: Path) -> None:
-    """Which dataset an id means depends on the root; both count."""
+    """The root determines the dataset of an id; both count."""
     one = create("test/one-v0", (2,))
     collector = DataCollector(gym.make("CartPole-v1"), root=tmp_path)
     play(collector, seed=1)

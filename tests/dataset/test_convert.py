@@ -87,7 +87,7 @@ class TestValues:
         assert_rich(views[1].save("toy/saved-v0"), [4, 0, 3])
 
     def test_another_root(self, tmp_path: Path) -> None:
-        """A dataset goes where it is told, and its namespaces are made there."""
+        """A dataset is created at the given root, with its namespaces."""
         original = make_rich("toy/rich-v0", "hdf5")
         copy = original.convert("a/b/copy-v0", root=tmp_path / "other")
         assert_rich(copy)
@@ -224,7 +224,7 @@ class TestFailures:
     def test_a_source_that_fails_on_the_way(
         self, data_format: str, datasets_root: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """What was copied before the failure goes, whatever failed."""
+        """Data copied before a failure is removed."""
         original = make_rich("toy/rich-v0", "memory")
         require_format(data_format)
         before = listing(datasets_root)
@@ -273,7 +273,7 @@ class TestTheWay:
             assert observer.counts[task] == len(view)
             assert observer.ended == [task]
 
-    # The formats, and then the sizes: of an episode in MB; how many; what may be in memory at the same time, in MB.
+    # The formats, and then the sizes: of an episode in MB; how many; maximum memory in MB.
     @pytest.mark.parametrize(
         ("data_format", "target", "size", "count", "limit"),
         [(*pair, 0.25, 160, 30) for pair in (("hdf5", "arrow"), ("arrow", "parquet"), ("parquet", "hdf5"))]
@@ -310,7 +310,7 @@ class TestTheWay:
 
 
 class _Counter:
-    """Adds up what it is told of each task."""
+    """Observer that adds up the reports of each task."""
 
     def __init__(self) -> None:
         self.counts: dict[ProgressTask, int] = {}
@@ -333,6 +333,6 @@ def _chunks(dataset: Any) -> list[tuple[Any, ...]]:
 
 
 def _visible(folder: Path) -> dict[str, bytes | None]:
-    """What is in a folder, without hidden files, which readers may make and take away."""
+    """Return the content of a directory, without hidden files, which readers may create and delete."""
     found = listing(folder)
     return {name: content for name, content in found.items() if not any(p.startswith(".") for p in name.split("/"))}

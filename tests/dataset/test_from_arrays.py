@@ -31,7 +31,7 @@ STARTS = [0, 3, 4]
 
 
 def create(dataset_id: str = "test/arrays-v0", **changes: Any) -> minari.MinariDataset:
-    """A dataset of the eight steps, loaded anew."""
+    """Return a dataset of the eight steps, loaded again."""
     arguments: dict[str, Any] = {
         "observations": WITH_FINAL.astype(np.float32),
         "actions": np.array([0, 1, 2, 0, 1, 2, 0, 1]),

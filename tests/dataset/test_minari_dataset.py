@@ -145,7 +145,7 @@ def test_views_of_views(dataset: MinariDataset) -> None:
 
 @pytest.mark.parametrize("data_format", ["hdf5", "arrow", "parquet", "zarr"])
 def test_filtering_gives_whole_episodes(data_format: str) -> None:
-    """Whatever the condition looks at, when it does, and what it keeps for later."""
+    """The condition may access any fields at any time, and keep them."""
     dataset = create(data_format=data_format)
     expected = list(dataset)
     kept: list[EpisodeData] = []
@@ -190,7 +190,7 @@ def test_an_episode_that_changes_while_it_is_filtered(dataset: MinariDataset) ->
     dataset.filter_episodes(lambda episode: bool(kept.append(episode)))
     further = dataclasses.replace(buffer_of(1), id=2, observations=np.zeros((1, 2), np.float32), infos={"k": [7]})
     minari.load_dataset(dataset.id).storage.update_episodes([further])
-    with pytest.raises(DatasetBusyError, match="had 4 steps"):
+    with pytest.raises(DatasetBusyError, match="changed from 4 to 5 steps"):
         _ = kept[2].observations
 
 

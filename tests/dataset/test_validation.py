@@ -1,4 +1,4 @@
-"""What validating a dataset finds, and what repairing one does."""
+"""Findings of the validation of a dataset, and repairs."""
 
 from __future__ import annotations
 

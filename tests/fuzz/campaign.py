@@ -21,7 +21,7 @@ _TESTS = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class Order:
-    """What a server is asked to do.
+    """A request to a server.
 
     Attributes:
         seeds: of the mutants.

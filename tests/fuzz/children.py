@@ -156,7 +156,7 @@ class Server:
             shutil.rmtree(self._slot(child), ignore_errors=True)
 
     def _messages(self, child: int, reading: int) -> Iterator[dict[str, Any]]:
-        """What a child says, and how it ended."""
+        """Return the output of a child and how it ended."""
         rest = b""
         hung = False
         with os.fdopen(reading, "rb", buffering=0) as pipe:
@@ -284,7 +284,7 @@ def _only_regular(directory: str, names: list[str]) -> list[str]:
 
 
 def _be_quiet(work: Path) -> TextIO:
-    """Say nothing from here on; what kills the process is told to a file."""
+    """Silence the output; a crash is reported in a file."""
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)

@@ -1,4 +1,4 @@
-"""What the episodes of a dataset hold, as one short text an episode, made without the code under test."""
+"""Fingerprints of the episodes of a dataset as short texts, created without the code under test."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Mutation:
-    """What was done.
+    """A mutation.
 
     Attributes:
         sort: ``damage``, ``lie`` or ``place``; of several, the one that promises least.
@@ -469,7 +469,7 @@ def _lie_in_journal(rng: random.Random, file: Path, scene: Path) -> str:
 
 @contextmanager
 def _refusals_passed_over() -> Iterator[None]:
-    """What a library itself refuses is nothing to try."""
+    """Files that a library itself rejects are not worth a test."""
     try:
         yield
     except (RuntimeError, ValueError, TypeError, KeyError, OSError) as error:

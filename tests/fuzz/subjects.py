@@ -91,7 +91,7 @@ class Subject:
 
     @property
     def missing(self) -> str:
-        """Why it cannot be made here, if so."""
+        """Return the reason why it cannot be created here, if any."""
         if self.options.get("data_format") == "zarr" and sys.version_info < (3, 11):
             return "zarr 3 needs Python 3.11"
         if self.released is not None and _released_folder(*self.released[:2]) is None:
@@ -223,7 +223,7 @@ def create(subject: Subject, dataset_id: str, seed: int, root: Path) -> Any:
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of the datasets of a scene before anything is damaged.
+    """Facts about the datasets of a scene before anything is damaged.
 
     Attributes:
         accepted: the fingerprints that the subject may have.
@@ -237,7 +237,7 @@ class Known:
 
 
 def known_of(subject: Subject, scene: Path) -> Known:
-    """What is known of a scene, which is changed."""
+    """Mutable facts about a scene."""
     accepted = _accepted_fingerprints(subject, scene)
     other = fingerprint_of(minari.load_dataset(OTHER, root=scene / "root"))
     storage = minari.load_dataset(SUBJECT, root=scene / "root").storage
@@ -245,7 +245,7 @@ def known_of(subject: Subject, scene: Path) -> Known:
 
 
 def _accepted_fingerprints(subject: Subject, scene: Path) -> list[Fingerprint]:
-    """What reading the scene may give when nothing is damaged; where a change is pending, also without it."""
+    """Valid results of reading the undamaged scene; with a pending change, also those without it."""
     root = scene / "root"
     if subject.is_remote:
         minari.download_dataset(SUBJECT, remote=f"file://{scene / 'remote'}", root=root)

@@ -1,4 +1,4 @@
-"""What a program does with a dataset, from the first look to changing it, step by step.
+"""Typical use of a dataset, from the first look to changing it, step by step.
 
 Every step is tried whatever became of those before, since programs catch errors, too.
 """
@@ -35,7 +35,7 @@ CHANGED = 0.25
 
 @dataclass
 class Step:
-    """What became of one step; the fields are those of a :class:`~fuzz.verdicts.Verdict`."""
+    """The outcome of one step; the fields are those of a :class:`~fuzz.verdicts.Verdict`."""
 
     name: str
     kind: str
@@ -187,7 +187,7 @@ class User:
             repr(getattr(dataset, name))
         dataset.statistics()
         if self.mutation.links_out and storage.metadata.get("description") == "foreign":
-            return "escape: the metadata are those of another dataset, read through a link"
+            return "escape: the metadata is that of another dataset, read through a link"
         return None
 
     def _parts(self) -> str | None:
@@ -343,13 +343,13 @@ def _cli() -> Any:
 
 @cache
 def can_verify() -> bool:
-    """Whether values are compared with checksums when a dataset is opened for that."""
+    """Return whether values are compared with checksums when a dataset is opened for that."""
     return "verify_checksums" in inspect.signature(minari.open_dataset).parameters
 
 
 @cache
 def can_validate() -> bool:
-    """Whether there is a command ``validate``."""
+    """Return whether there is a command ``validate``."""
     return "validate" in _cli().commands
 
 
@@ -380,7 +380,7 @@ class Guard:
         self.scene = f"{scene}{os.sep}"
 
     def end(self, scene: Path) -> list[str]:
-        """What has happened that must not."""
+        """Return the forbidden events that happened."""
         self.scene = ""
         after = _state(scene)
         self.is_sound = after == self._before
@@ -424,7 +424,7 @@ _OURS = ("/tmp/", "/dev/null", "/dev/shm/", "/proc/self/")
 
 
 def _state(scene: Path) -> dict[str, Any]:
-    """What lies around the dataset: texts outside with their content, other files with size and time."""
+    """Files around the dataset: texts outside with their content, other files with size and time."""
     found: dict[str, Any] = {}
     for base in AROUND:
         for path, directories, names in os.walk(scene / base):

@@ -1,4 +1,4 @@
-"""What became of a mutant, and which of that is a failure."""
+"""Outcomes of mutants, and which of them are failures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FAILURES = frozenset(KINDS[3:])
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one mutant.
+    """The outcome of one mutant.
 
     Attributes:
         seed: of the mutant.
@@ -47,7 +47,7 @@ class Verdict:
 
     @property
     def symptom(self) -> str:
-        """What several mutants have in common that fail for the same reason."""
+        """Return the key shared by mutants that fail for the same reason."""
         frames = [line.strip() for line in self.text.splitlines() if line.strip().startswith("File ")]
         where = next((frame for frame in reversed(frames) if "/minari/" in frame), frames[-1] if frames else "")
         where = where.partition("/minari/")[2] or where
@@ -64,7 +64,7 @@ class Verdict:
 
 
 def count(verdicts: Iterable[Verdict]) -> dict[str, int]:
-    """How many there are of every kind."""
+    """Count the verdicts of every kind."""
     found = Counter(verdict.kind for verdict in verdicts)
     return {kind: found[kind] for kind in KINDS}
 

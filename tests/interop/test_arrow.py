@@ -36,7 +36,7 @@ both_formats = pytest.mark.parametrize("data_format", ["arrow", "parquet"])
 
 
 def nested(dump: dict[str, Any]) -> dict[str, Any]:
-    """What 0.5.4 read, with nested infos as columns: it gives them as arrays of dicts."""
+    """Return what 0.5.4 read, with nested infos as columns: it returns them as arrays of dicts."""
     for episode in dump["episodes"]:
         infos = episode["infos"] or {}
         for key, values in infos.items():

@@ -1,4 +1,4 @@
-"""What programs get from the library and from the released package, side by side."""
+"""Behavior of the library and of the released package, side by side."""
 
 from __future__ import annotations
 

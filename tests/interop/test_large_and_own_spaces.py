@@ -1,4 +1,4 @@
-"""What the released package says to camera spaces, spaces of users and arguments that JSON cannot hold."""
+"""The released package with camera spaces, custom spaces and arguments that JSON cannot represent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What datasets and episodes say about themselves, read by the other side."""
+"""Metadata of datasets and episodes, read by the other side."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What old releases wrote, passed on by us to the release of today, which cannot open most of it itself."""
+"""Datasets of old releases, converted for the current release, which cannot open most of them itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One dataset in the hands of both packages, in turn and at the same time."""
+"""One dataset used by both packages, in turn and concurrently."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.values import assert_identical
 
 
 def test_taking_turns(reference: Any) -> None:
-    """Whatever we keep beside the data about where it lies must never outlive a change by the other."""
+    """Cached positions must never survive a change by the other side."""
     from support import operations
 
     truth = operations.record("shared-v0", "dict-nested", infos=True, seed=0)

@@ -23,7 +23,7 @@ _TESTS = Path(__file__).resolve().parents[1]
 
 
 def missing() -> str:
-    """Why there can be no faults here, if so."""
+    """Return the reason why faults are not possible here, if any."""
     if not sys.platform.startswith("linux"):
         return "system calls are counted by a preloaded library, as Linux has them"
     if shutil.which("cc") is None:
@@ -112,6 +112,6 @@ def _symptom(problem: str) -> str:
 
 
 def count(verdicts: Iterable[FaultVerdict]) -> dict[str, int]:
-    """How many faults there were of each kind, and how many of them failed."""
+    """Count the faults of each kind, and the failures."""
     kinds = Counter(verdict.fault.partition(" at call")[0] for verdict in verdicts)
     return dict(sorted(kinds.items()))

@@ -33,7 +33,7 @@ _SECONDS = 30.0
 
 @dataclass(frozen=True)
 class FaultVerdict:
-    """What became of one fault.
+    """The outcome of one fault.
 
     Attributes:
         seed: of it.
@@ -185,13 +185,13 @@ class _Trial:
         return state
 
     def _is(self, state: State, wanted: State) -> bool:
-        """Whether a state is one; of recordings under way only the datasets count."""
+        """Return whether a state equals another; for recordings in progress, only datasets count."""
         if self._operation.name != "record":
             return state == wanted
         return (state.datasets, state.remote) == (wanted.datasets, wanted.remote)
 
     def _judge(self, state: State, outcome: Outcome) -> str:
-        """Whether the state fits what the operation said."""
+        """Return whether the state matches the result of the operation."""
         before, after = (self._is(state, wanted) for wanted in (self._prepared.before, self._prepared.after))
         if self._operation.name == "record":
             problem = self._judge_recording(state, after)
@@ -220,7 +220,7 @@ class _Trial:
         return made <= known.keys() and rest(state) in (rest(self._prepared.before), rest(self._prepared.after))
 
     def _judge_recording(self, state: State, after: bool) -> str:
-        """What was recorded, and known to be on disk, can be recovered."""
+        """Recorded episodes that are known to be on disk can be recovered."""
         if after:
             return "" if not state.recordings else "a recording is still there beside the dataset"
         notes = self._place.notes.read_text() if self._place.notes.exists() else "0"
@@ -255,7 +255,7 @@ class _Trial:
         return self._change(state)
 
     def _advanced(self, state: State) -> bool:
-        """Whether the change that follows the operation was made before it was killed."""
+        """Return whether the change after the operation was made before it was killed."""
         return len(state.datasets.get(A, ((),))[0]) > len(self._prepared.after.datasets.get(A, ((),))[0])
 
     def _recover(self, state: State) -> str:

@@ -1,4 +1,4 @@
-"""What is done to a root while it goes wrong, each in every format."""
+"""Operations on a root with injected faults, each in every format."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def buffers(*seeds: int) -> list[EpisodeBuffer]:
 
 @dataclass(frozen=True)
 class Place:
-    """Where an operation happens.
+    """The location of an operation.
 
     Attributes:
         root: of the datasets.
@@ -142,7 +142,7 @@ def _continue(place: Place) -> None:
 
 
 def _abandon_recording(place: Place) -> None:
-    """What a killed collector leaves behind."""
+    """Return what a killed collector leaves behind."""
     child = os.fork()
     if child == 0:
         try:

@@ -1,4 +1,4 @@
-"""What a root, and the remote beside it, hold, as a fresh process sees it."""
+"""The state of a root and of the remote beside it, as seen by a fresh process."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class State:
     remote: dict[str, tuple[Fingerprint, str]] = field(default_factory=dict)
 
     def difference(self, other: State) -> str:
-        """What this state has otherwise than another one, in short."""
+        """Return a short description of the difference from another state."""
         parts = []
         for name in ("datasets", "namespaces", "remote"):
             mine, theirs = getattr(self, name), getattr(other, name)

@@ -1,4 +1,4 @@
-"""What lies here are packages of others: tests install them, and run their tests in processes of their own."""
+"""Packages of other authors: tests install them, and run their tests in separate processes."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ class DatasetOperations(RuleBasedStateMachine):
         os.environ["MINARI_DATASETS_PATH"] = self.folder.name
         self.seeds = itertools.count()
         self.names = (f"model/run-v{number}" for number in itertools.count())
-        self.catalogue: dict[str, list[int]] = {}
+        self.catalog: dict[str, list[int]] = {}
 
     def teardown(self) -> None:
         if self.before is None:
@@ -113,7 +113,7 @@ class DatasetOperations(RuleBasedStateMachine):
             action_space=ACTION_SPACE,
             **DESCRIPTION,
         )
-        self.catalogue[name] = stored
+        self.catalog[name] = stored
         return View(dataset, stored, list(range(count)))
 
     @rule(view=views, count=st.integers(1, 3))
@@ -160,7 +160,7 @@ class DatasetOperations(RuleBasedStateMachine):
         combined = minari.combine_datasets([view.dataset for view in chosen], name)
         stored = [seed for view in chosen for seed in view.seeds]
         assert combined.combined_datasets == [view.dataset.id for view in chosen]
-        self.catalogue[name] = stored
+        self.catalog[name] = stored
         return View(combined, stored, list(range(len(stored))))
 
     @rule(target=views, view=views)
@@ -170,15 +170,15 @@ class DatasetOperations(RuleBasedStateMachine):
             with pytest.raises(minari.errors.EpisodeError):
                 view.dataset.save(name)
             return multiple()
-        self.catalogue[name] = stored = view.seeds
+        self.catalog[name] = stored = view.seeds
         return View(view.dataset.save(name), stored, list(range(len(stored))))
 
     @rule(target=views, data=st.data())
     def reopen(self, data: st.DataObject) -> Any:
-        if not self.catalogue:
+        if not self.catalog:
             return multiple()
-        name = data.draw(st.sampled_from(sorted(self.catalogue)))
-        stored = self.catalogue[name]
+        name = data.draw(st.sampled_from(sorted(self.catalog)))
+        stored = self.catalog[name]
         return View(minari.load_dataset(name), stored, list(range(len(stored))))
 
     @rule(view=views, seed=st.integers(0, 99), data=st.data())
@@ -201,7 +201,7 @@ class DatasetOperations(RuleBasedStateMachine):
     def the_catalogue_is_what_was_made(self) -> None:
         listed = minari.list_local_datasets()
         assert {name: item["total_episodes"] for name, item in listed.items()} == {
-            name: len(stored) for name, stored in self.catalogue.items()
+            name: len(stored) for name, stored in self.catalog.items()
         }
 
 

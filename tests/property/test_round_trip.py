@@ -1,4 +1,4 @@
-"""Whatever the spaces, values, infos and metadata: what is stored is what is read."""
+"""For any spaces, values, infos and metadata, what is stored is what is read."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_episodes(
     observation_space: spaces.Space[Any],
     action_space: spaces.Space[Any],
 ) -> None:
-    """Episodes of any spaces, read by the storage that wrote them and by one opened anew; one is continued."""
+    """Episodes of any spaces, read by the storage that wrote them and after opening it again; one is extended."""
     of = observation_space, action_space
     truths = data.draw(st.lists(strategies.truths(*of), min_size=1, max_size=3))
     storage = MinariStorage.new(new_folder(tmp_path_factory), *of, data_format=data_format)
@@ -139,7 +139,7 @@ def test_metadata(
     second: dict[str, Any],
     seed: int | None,
 ) -> None:
-    """Metadata given with an episode, and set later: keys that are set anew lose what they had."""
+    """Metadata given with an episode, and set later: keys that are set again lose their old value."""
     storage = MinariStorage.new(new_folder(tmp_path_factory), SPACE, ACTIONS, data_format=data_format)
     buffer = as_buffer(draw_truth(SPACE, ACTIONS, 2), seed=seed, options={"o": first})
     storage.update_episodes([buffer], describe=lambda _: first)

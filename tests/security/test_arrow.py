@@ -163,7 +163,7 @@ def test_files_that_change_under_an_episode(
 @both_formats
 @pytest.mark.parametrize("compression", [None, "zstd"])
 def test_arrays_belong_to_the_caller(tmp_path: Path, data_format: str, compression: str | None) -> None:
-    """At the first reading, by way of pyarrow, and through a mould; large files and small ones."""
+    """At the first reading, by way of pyarrow, and through a template; large files and small ones."""
     for number, steps in enumerate((9, 30_000)):
         storage = make(tmp_path / f"{number}", data_format, steps=steps, compression=compression)
         expected = [read(MinariStorage.read(storage.data_path), index) for index in range(3)]
@@ -216,7 +216,7 @@ def test_every_flipped_bit_is_found(tmp_path: Path, data_format: str, compressio
 
 @both_formats
 def test_a_wrong_value_names_its_column(tmp_path: Path, data_format: str) -> None:
-    """Where somebody writes another checksum of the file, that of the column is still wrong."""
+    """If the checksum of the file is replaced, that of the column is still wrong."""
     storage = make(tmp_path / "data", data_format)
     part, metadata = part_of(storage, 1), storage.data_path / "1" / "metadata.json"
     rewards = read(storage, 1)["rewards"]

@@ -128,7 +128,7 @@ def reader() -> Iterator[Callable[[Path], str]]:
 
 
 def places_in(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Where something stands in a header."""
+    """Return the position of a value in a header."""
     yield path
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, part in items:
@@ -147,7 +147,7 @@ def put(header: dict[str, Any], place: tuple[Any, ...], value: Any) -> None:
 
 
 def is_believed(header: dict[str, Any], place: tuple[Any, ...], value: Any) -> bool:
-    """Whether a value is one that such a place may have, so that other values are read than were written."""
+    """Return whether a value is possible for a position, so that values would be read from elsewhere."""
     return place[:1] == ("schemas",) and len(place) > 3 and place[3] in (0, 1, 2, 3, 5) and value != "|O"
 
 
@@ -181,7 +181,7 @@ def test_headers_with_extremes(
 def test_tables_with_extremes(
     data: st.DataObject, original: Path, reader: Callable[[Path], str], tmp_path: Path
 ) -> None:
-    """What lies outside the file, or cannot be decompressed, is located again."""
+    """Leaves outside the file, or that cannot be decompressed, are located again."""
     path = copies(original, tmp_path / "data")
     size = (path / "main_data.hdf5").stat().st_size
     numbers = st.sampled_from([-(2**63), -(2**31), -2, -1, 2**31, 2**32, 2**40, 2**62, 2**63 - 1, size, size + 1])

@@ -85,8 +85,8 @@ def test_another_mode() -> None:
     stream = io.BytesIO()
     Image.fromarray(noise(HEIGHT, WIDTH, 4), "CMYK").save(stream, format="JPEG")
     refused(stream.getvalue())
-    grey = leaf_of(HEIGHT, WIDTH)
-    assert decode_frames(object_column([encoded(noise(HEIGHT, WIDTH))]), grey).shape == (1, HEIGHT, WIDTH)
+    gray = leaf_of(HEIGHT, WIDTH)
+    assert decode_frames(object_column([encoded(noise(HEIGHT, WIDTH))]), gray).shape == (1, HEIGHT, WIDTH)
 
 
 def test_no_pixel_of_another_size_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:

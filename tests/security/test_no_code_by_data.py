@@ -130,7 +130,7 @@ def test_no_call_that_could_run_foreign_code_is_reachable() -> None:
 
 
 def chain(found: dict[str, str | None], node: str) -> list[str]:
-    """How a function is reached, from an entry point on."""
+    """Return the calls that lead from an entry point to a function."""
     steps = [node]
     while (before := found[steps[-1]]) is not None:
         steps.append(before)
@@ -138,7 +138,7 @@ def chain(found: dict[str, str | None], node: str) -> list[str]:
 
 
 def test_the_graph_finds_what_is_there() -> None:
-    """What does make environments is found by the same walk."""
+    """The same walk finds the functions that do create environments."""
     calls = graph()
     found = calls.reachable(["minari.dataset.minari_dataset:MinariDataset.recover_environment"])
     assert "minari._model.env_spec:make_environment" in found

@@ -1,4 +1,4 @@
-"""Whatever the texts and columns of a dataset hold, reading them gives a value or an error of this library."""
+"""For any texts and columns, reading a dataset returns a value or raises an error of this library."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ DTYPES = st.sampled_from(
 
 
 def descriptions() -> st.SearchStrategy[Any]:
-    """What looks like the description of a space."""
+    """Generate texts that resemble the description of a space."""
     values = st.one_of(SCALARS, DTYPES, st.lists(NUMBERS, max_size=4))
     flat = st.fixed_dictionaries(
         {"type": st.sampled_from(TYPES)}, optional=dict.fromkeys(KEYS, values)
@@ -69,7 +69,7 @@ def descriptions() -> st.SearchStrategy[Any]:
 
 
 def outcome(function: Callable[[], Any]) -> Any:
-    """What a function returns, or the error of this library that it raises; any other exception is a failure."""
+    """Return the result of a function, or the error of this library that it raises; fail otherwise."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

@@ -1,4 +1,4 @@
-"""What a remote, and whoever shares the disk, may try while a dataset is downloaded or uploaded."""
+"""Attacks by a remote, or by users of the same disk, during a download or upload."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ class TestManifests:
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows asks for a privilege to make links")
 class TestLeftovers:
-    """What lies in the folder of a download, where others may write."""
+    """Files in the directory of a download, where others may write."""
 
     @pytest.fixture
     def remote(self) -> Liar:

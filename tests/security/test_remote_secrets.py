@@ -169,7 +169,7 @@ def test_options_of_a_store(
     caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """What a client says of an option repeats it."""
+    """Error messages of a client repeat its options."""
     pytest.importorskip("fsspec")
     options = tmp_path / "options.json"
     options.write_text(json.dumps({"secret": CANARY, "client_kwargs": {"aws_session_token": [CANARY]}}))

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("short_pauses")
 
 
 def is_bounded(server: HostileServer) -> bool:
-    """Whether no answer was taken in beyond what a small file may have, and what lies in buffers on the way."""
+    """Return whether no response was read beyond the limit of a small file and the buffers in between."""
     return server.sent < len(server.asked) * (SMALL_FILE_LIMIT + 32 * MIB)
 
 

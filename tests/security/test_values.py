@@ -139,7 +139,7 @@ def test_elements_without_bytes_are_limited() -> None:
     ],
 )
 def test_what_other_releases_store(path: Any, column: Any) -> None:
-    """What an environment gives need not be quite what its space says, and is read as it was stored."""
+    """Values of an environment may deviate from its space, and are read as they were stored."""
     CODEC.decode(3, {**COLUMNS, path: column})
 
 
@@ -178,7 +178,7 @@ def doubled(columns: dict[Any, Any]) -> dict[Any, Any]:
 def test_episodes_are_not_copied_either(
     tmp_path: Path, data_format: str, change: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Converting, combining and writing anew read columns without decoding them."""
+    """Converting, combining and rewriting read columns without decoding them."""
     if data_format != "hdf5":
         pytest.importorskip({"zarr": "zarr"}.get(data_format, "pyarrow"))
     storage = MinariStorage.new(tmp_path / "data", spaces.Discrete(3), spaces.Discrete(4), data_format=data_format)

@@ -298,7 +298,7 @@ def set_rows(store: Path, rows: int) -> None:
 
 
 def chunks_in(value: dict[str, Any]) -> int:
-    """How many chunks a shard has."""
+    """Return the number of chunks of a shard."""
     rows: int = value["chunk_grid"]["configuration"]["chunk_shape"][0]
     return rows // int(value["codecs"][0]["configuration"]["chunk_shape"][0])
 
@@ -472,7 +472,7 @@ def test_metadata_of_an_episode(text: str) -> None:
 
 
 class Runs:
-    """What pickle would run."""
+    """A call that pickle would make."""
 
     def __reduce__(self) -> Any:
         return os.mkdir, (os.environ["MINARI_TEST_RUNS"],)
@@ -572,7 +572,7 @@ def test_the_error_names_the_episode_and_the_array(tmp_path: Path) -> None:
 
 
 def test_damage_gets_no_new_checksum(tmp_path: Path) -> None:
-    """Whatever copies values or writes them again compares them first."""
+    """Operations that copy or rewrite values verify them first."""
     storage = make(tmp_path)
     shard = store_of(storage) / "data" / "rewards" / "c.0"
     damage_one_bit(shard, 8 * 10, 3)

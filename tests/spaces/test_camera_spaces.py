@@ -104,7 +104,7 @@ def test_other_spaces_are_described_as_before() -> None:
 
 @pytest.mark.parametrize("change", ["value", "spaces", "indent", "short"])
 def test_written_bounds_that_are_not_uniform_or_not_as_usual(change: str) -> None:
-    """Whatever the shortcut for long texts does not know is read number by number."""
+    """Texts that the shortcut for long ones does not support are read number by number."""
     space = spaces.Box(0, 9, (300, 300), np.int64)
     description = written_out(space)
     expected = space

@@ -42,7 +42,7 @@ def test_there_and_back(name: str, steps: int) -> None:
 
 @pytest.mark.parametrize("name", [name for name, space in SPACES.items() if isinstance(space, spaces.Box)])
 def test_arrays_are_not_copied(name: str) -> None:
-    """What is one array with time first already stays that array."""
+    """An array with time first stays the same object."""
     space = SPACES[name]
     array = np.zeros((3, *space.shape), space.dtype)
     assert codec_for(space).encode(array)[()] is array

@@ -1,4 +1,4 @@
-"""What killed programs have left: found, completed or removed; what lives is left alone."""
+"""Leftovers of killed programs: found, completed or removed; running programs are left alone."""
 
 from __future__ import annotations
 

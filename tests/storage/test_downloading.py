@@ -259,7 +259,7 @@ class TestDownload:
         (datasets_root / "a").symlink_to(disk)
         write_dataset(share, "a/b/x-v0", files={"data/big": bytes(2 << 20)})
         seen: list[list[str]] = []
-        # What is under way lies on the disk where it will end up, as a move to another one is no rename.
+        # Work directories are on the disk of the destination, as a move to another one is no rename.
         look = Interference(lambda: seen.append([path.name for path in (disk / "b").iterdir()]), during="downloading")
         with observe_progress(look):
             download_dataset("a/b/x-v0")

@@ -115,7 +115,7 @@ class TestListing:
             with lock:
                 waiting += 1
                 most = max(most, waiting)
-            several.wait()  # passes only when four requests are under way together
+            several.wait()  # passes only with four concurrent requests
             with lock:
                 waiting -= 1
             return {"id": dataset_id}

@@ -1,4 +1,4 @@
-"""The local catalogue: list, load, open and delete."""
+"""The local catalog: list, load, open and delete."""
 
 from __future__ import annotations
 

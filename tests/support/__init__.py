@@ -1,1 +1,1 @@
-"""What several tests share: true values to compare with, toy environments, recorded datasets."""
+"""Shared by several tests: true values to compare with, toy environments, recorded datasets."""

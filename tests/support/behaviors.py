@@ -759,7 +759,7 @@ def estimated_scores() -> Any:
     return metadata["ref_max_score"], metadata["ref_min_score"], metadata["num_episodes_average_score"]
 
 
-# The catalogue
+# The catalog
 
 
 @behavior()

@@ -39,7 +39,7 @@ ACTIONS = spaces.Box(0, 1e9, (2,), np.float64)
 
 @dataclass
 class Seen:
-    """What readers saw.
+    """The observations of readers.
 
     Attributes:
         read: how many episodes.

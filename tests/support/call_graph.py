@@ -20,7 +20,7 @@ Node: TypeAlias = str  # "package.module:Class.method", or "package.module:" for
 
 @dataclass
 class Module:
-    """What the names in a module stand for."""
+    """The meaning of the names in a module."""
 
     name: str
     tree: ast.Module
@@ -124,13 +124,13 @@ class CallGraph:
         yield from self._by_name.get(attribute.attr, ())
 
     def _dotted(self, dotted: str) -> Iterator[Node]:
-        """What a dotted name of the package stands for; the code of a module, where it is one."""
+        """Return the target of a dotted name of the package; for a module, its code."""
         for cut in range(len(parts := dotted.split(".")), 0, -1):
             name, rest = ".".join(parts[:cut]), parts[cut:]
             if name in self.modules:
                 yield f"{name}:"
                 if rest:
-                    yield from self._defined(name, *rest)
+                    yield from self._defined(name, *rest[:2])  # a deeper attribute is of what a member is
                 return
 
     def _defined(self, module: str, name: str, attribute: str | None = None) -> Iterator[Node]:

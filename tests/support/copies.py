@@ -69,7 +69,7 @@ def require_format(data_format: str) -> None:
 
 
 def is_installed(data_format: str) -> bool:
-    """Whether the format can be used here."""
+    """Return whether the format can be used here."""
     try:
         get_minari_storage(data_format)
     except MissingDependencyError:

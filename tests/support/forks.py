@@ -72,8 +72,8 @@ def run_module(
     Returns:
         Its exit code, standard output and standard error.
     """
-    with tempfile.TemporaryDirectory(prefix="minari-command-") as directory:
-        streams = [Path(directory, name) for name in ("in", "out", "err")]
+    with tempfile.TemporaryDirectory(prefix="minari-command-") as scratch:
+        streams = [Path(scratch, name) for name in ("in", "out", "err")]
         streams[0].write_text(answer, encoding="utf-8")
         streams[1].touch()
         streams[2].touch()

@@ -81,7 +81,7 @@ def write_episodes(path: Path, episodes: Mapping[int, EpisodeColumns]) -> list[P
 
 
 def appender_of(path: Path) -> EpisodeAppender:
-    """What adds episodes to a file, which has to be finished."""
+    """Return an appender of episodes to a file, which has to be finished."""
     return EpisodeAppender(BytesFile(path).write_at, path.stat().st_size)
 
 

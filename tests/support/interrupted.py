@@ -63,7 +63,7 @@ class Counted(gym.Env[Any, Any]):
 
 
 def wrong_values(episode: Any, seed: int) -> bool:
-    """Whether an episode is not the one of its seed."""
+    """Return whether an episode differs from the one of its seed."""
     steps = seed % 5 + 1
     return not (
         np.array_equal(episode.observations, [[seed, t] for t in range(steps + 1)])
@@ -188,7 +188,7 @@ def compare(due: list[int], seed: int, way: str) -> str:
 
 
 def in_child(function: Any) -> str:
-    """What a function returns in a process of its own, so that this one stays as it is."""
+    """Return the result of a function in a separate process, so that this one is unchanged."""
     ours, theirs = os.pipe()
     if os.fork() == 0:
         try:

@@ -34,7 +34,7 @@ LARGEST_FILE = 256 * MEGABYTE
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a child.
+    """The outcome of a child process.
 
     Attributes:
         kind: ``returned``, ``raised``, ``crash`` (killed by a signal, or gone without a word), ``hang``
@@ -152,7 +152,7 @@ def _outcome_of(work: Callable[[], Any], megabytes: int) -> Outcome:
 
 
 def _read_all(descriptor: int, seconds: float) -> tuple[bytes, bool]:
-    """What comes through a pipe until it is closed, and whether it was within the time."""
+    """Return the data from a pipe until it is closed, and whether it arrived in time."""
     parts, deadline = [], time.monotonic() + seconds
     try:
         while True:

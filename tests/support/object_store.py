@@ -1,4 +1,4 @@
-"""A store of objects in memory, which can be told to fail."""
+"""A store of objects in memory that can be set to fail."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from minari.storage.transfer.remote_files import RemoteFile, RemoteFileNotFoundE
 
 
 class Store(ObjectStorage):
-    """Objects in a dict, with a number for each time that one was written. It can be told to fail.
+    """Objects in a dict, each with the number of its writes. It can be set to fail.
 
     Attributes:
         objects: name -> content and number, the same for all stores of one name.

@@ -51,7 +51,7 @@ class OfficialDataset:
 
     @property
     def raw_metadata(self) -> dict[str, Any] | None:
-        """What ``metadata.json`` says; None for the releases that had none."""
+        """The content of ``metadata.json``; None for the releases without it."""
         file = self.data_path / "metadata.json"
         return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
 
@@ -67,7 +67,7 @@ class OfficialDataset:
         return [] if raw is None else raw.get("combined_datasets", [])
 
     def truth(self) -> list[dict[str, Any]]:
-        """What the environment returned, as columns, one dict an episode."""
+        """Return the values of the environment as columns, one dict per episode."""
         if self.combines:
             return [episode for part in self.combines for episode in self.part(part).truth()]
         text = (self.root / f"{self.dataset_id.replace('/', '__')}.expected.json").read_text(encoding="utf-8")

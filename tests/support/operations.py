@@ -1,4 +1,4 @@
-"""What one program does with a dataset, through the public interface that every release since 0.5 shares.
+"""Operations of a program on a dataset, through the public interface of every release since 0.5.
 
 The tests call these functions on the library at hand; the released package runs the very same functions in
 an environment of its own. What records returns what the environment really gave, never what was stored.
@@ -38,7 +38,7 @@ FIELDS = ("observations", "actions", "rewards", "terminations", "truncations", "
 
 
 def outcome(name: str) -> dict[str, Any]:
-    """What comes of a program of `support.behaviors`."""
+    """Return the outcome of a program of `support.behaviors`."""
     from support import behaviors
 
     return behaviors.outcome(name)
@@ -185,7 +185,7 @@ def fill(dataset_id: str, steps: int) -> list[int]:
 
 
 def recover(dataset_id: str) -> dict[str, Any]:
-    """What the recovered environment says about itself, and the first observation of its first episode."""
+    """Return the description of the recovered environment, and the first observation of its first episode."""
     dataset = minari.load_dataset(dataset_id)
     env = dataset.recover_environment()
     seed = next(iter(dataset.storage.get_episode_metadata([0]))).get("seed")
@@ -231,20 +231,20 @@ def update_metadata(dataset_id: str, changes: dict[str, Any], episodes: list[dic
 
 
 def split(dataset_id: str, sizes: list[int], seed: int) -> list[list[int]]:
-    """Which episodes the parts of a seeded split hold."""
+    """Return the episodes of the parts of a seeded split."""
     parts = minari.split_dataset(minari.load_dataset(dataset_id), sizes=sizes, seed=seed)
     return [[int(index) for index in part.episode_indices] for part in parts]
 
 
 def sample(dataset_id: str, n_episodes: int, seed: int, calls: int) -> list[list[int]]:
-    """Which episodes a seeded dataset draws."""
+    """Return the episodes that a seeded dataset draws."""
     dataset = minari.load_dataset(dataset_id)
     dataset.set_seed(seed)
     return [[int(episode.id) for episode in dataset.sample_episodes(n_episodes)] for _ in range(calls)]
 
 
 def filter_by_return(dataset_id: str, at_least: float) -> list[int]:
-    """Which episodes have a return of `at_least`."""
+    """Return the episodes with a return of `at_least`."""
     view = minari.load_dataset(dataset_id).filter_episodes(lambda episode: bool(episode.rewards.sum() >= at_least))
     return [int(index) for index in view.episode_indices]
 

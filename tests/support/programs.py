@@ -16,7 +16,7 @@ from support.scripted import play
 
 
 def run(program: str, *arguments: str, flags: tuple[str, ...] = ()) -> str:
-    """What a program prints in an interpreter of its own."""
+    """Return the output of a program in its own interpreter."""
     done = start(program, *arguments, flags=flags)
     out, err = done.communicate(timeout=120)
     assert done.returncode == 0, err

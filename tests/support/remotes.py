@@ -35,7 +35,7 @@ __all__ = [
 
 
 class SpyStorage(FileStorage):
-    """A folder as a remote that counts what it is asked for and can be told to fail."""
+    """A directory as a remote that counts requests and can be set to fail."""
 
     calls: ClassVar[Counter[str]] = Counter()
     failures: ClassVar[dict[str, Exception]] = {}

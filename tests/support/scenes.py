@@ -16,15 +16,15 @@ def pushed_block(frames: int = 161, side: int = 96) -> npt.NDArray[np.uint8]:
     drawn = np.empty((frames, side, side, 3), np.uint8)
 
     def bar(
-        centre: npt.ArrayLike, turn: float, offset: tuple[float, float], half: tuple[float, float]
+        center: npt.ArrayLike, turn: float, offset: tuple[float, float], half: tuple[float, float]
     ) -> npt.NDArray[np.bool_]:
-        (row, column) = np.asarray(centre)
+        (row, column) = np.asarray(center)
         y, x = grid[0] - row, grid[1] - column
         along, across = x * np.cos(turn) + y * np.sin(turn) - offset[0], y * np.cos(turn) - x * np.sin(turn) - offset[1]
         return (abs(along) < half[0]) & (abs(across) < half[1])
 
-    def tee(centre: npt.ArrayLike, turn: float) -> npt.NDArray[np.bool_]:
-        return bar(centre, turn, (0, -4), (11, 3)) | bar(centre, turn, (0, 5), (3, 8))
+    def tee(center: npt.ArrayLike, turn: float) -> npt.NDArray[np.bool_]:
+        return bar(center, turn, (0, -4), (11, 3)) | bar(center, turn, (0, 5), (3, 8))
 
     still = np.full((side * scale, side * scale, 3), 255, np.uint8)
     still[tee((side / 2, side / 2), -np.pi / 4)] = (144, 238, 144)

@@ -1,4 +1,4 @@
-"""An environment that does as it is told, step by step, and how to play it."""
+"""A scripted environment, and functions to run it."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def assert_holds(data_path: Path, truths: list[Truth]) -> None:
 
 
 def index_files(data_path: Path) -> list[Path]:
-    """What the index of the dataset consists of."""
+    """Return the files of the index of the dataset."""
     return sorted(data_path.glob(".index.*"))
 
 
@@ -65,7 +65,7 @@ def read_all(data_path: Path) -> None:
 
 
 def as_nobody(work: Callable[[], str]) -> str:
-    """What a function returns when it is run by a user without any rights, or the error."""
+    """Return the result of a function run by a user without permissions, or the error."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:

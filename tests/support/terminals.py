@@ -1,4 +1,4 @@
-"""What programs draw on a terminal."""
+"""Output of programs on a terminal."""
 
 from __future__ import annotations
 
@@ -38,5 +38,5 @@ def run_on_terminal(arguments: tuple[str, ...], environment: Mapping[str, str], 
 
 
 def plain(drawn: str) -> str:
-    """What was drawn, without colours and movements."""
+    """Return the output without colors and cursor movements."""
     return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", drawn)

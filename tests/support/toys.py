@@ -106,11 +106,11 @@ class ToyEnv(gym.Env[Any, Any]):
 
 
 def gradient(shape: tuple[int, ...], phase: int) -> np.ndarray:
-    """A picture whose brightness runs smoothly over it, another one for each phase and for each colour."""
+    """A picture whose brightness runs smoothly over it, another one for each phase and for each color."""
     rows, columns = np.mgrid[: shape[0], : shape[1]]
     ramp = (rows / shape[0] + columns / shape[1]) / 2
-    colours = [np.abs((ramp + phase / 256 + colour / 3) % 2 - 1) for colour in range(shape[2] if shape[2:] else 1)]
-    picture = np.stack(colours, -1) if shape[2:] else colours[0]
+    colors = [np.abs((ramp + phase / 256 + color / 3) % 2 - 1) for color in range(shape[2] if shape[2:] else 1)]
+    picture = np.stack(colors, -1) if shape[2:] else colors[0]
     return (picture * 255).astype(np.uint8)
 
 

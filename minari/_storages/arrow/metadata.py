@@ -174,6 +174,6 @@ def _digest(data: Any) -> int:
 
 def _not_as_written(what: str, path: str) -> ChecksumError:
     return ChecksumError(
-        f"{what} are not those that were written, their checksum is another: {path} was damaged, or changed by "
-        f"something else than this library; copy or download the dataset again."
+        f"{what} differ from what was written, their checksum does not match: {path} was damaged, or changed by "
+        f"another program; copy or download the dataset again."
     )

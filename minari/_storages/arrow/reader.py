@@ -92,7 +92,7 @@ class EpisodeReader:
         for index in range(total):
             if str(index) not in names:
                 raise DatasetCorruptError(
-                    f"The metadata of {self.data_path} speak of {total} episodes, and the directory "
+                    f"The metadata of {self.data_path} claims {total} episodes, and the directory "
                     f"{self._directory(index)} is missing; copy or download the dataset again."
                 )
 

@@ -3,7 +3,7 @@
 ``data/<number>/part-0.arrow`` or ``part-0.parquet`` holds the table (see
 :mod:`~minari._storages.arrow.schema`), and ``data/<number>/metadata.json`` the metadata (see
 :mod:`~minari._storages.arrow.metadata`). Directories whose number is not below the total of the
-dataset's metadata are leftovers, and are not read.
+dataset are leftovers, and are not read.
 """
 
 from __future__ import annotations

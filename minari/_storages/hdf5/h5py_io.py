@@ -24,7 +24,7 @@ LIBRARY_VERSIONS = ("v110", "v110")
 
 
 def open_for_writing(file: Any, name: str) -> File:
-    """Open a file, or what behaves like one, to change what is in it.
+    """Open a file, or a file-like object, to change it.
 
     Raises:
         DatasetCorruptError: it is not HDF5, or damaged.
@@ -54,7 +54,7 @@ def link_objects(file: File, addresses: Iterable[int], names: Iterable[str]) -> 
 
 
 def update_metadata(group: Group, metadata: Mapping[str, Any]) -> None:
-    """Set metadata of an episode, leaving its other keys as they are."""
+    """Set metadata of an episode, keeping other keys unchanged."""
     for name in list(group.attrs):
         if is_of(name, metadata):
             del group.attrs[name]

@@ -264,7 +264,7 @@ class EpisodeFile:
         """Refuse to read through HDF5, which does not see changes that have not been applied."""
         if pending_change(self._path.parent, self._path.name) is not None:
             raise DatasetBusyError(
-                f"An interrupted change to {self._path} is committed and not in place; `minari clean`, or the next "
+                f"An interrupted change to {self._path} is committed but not applied; `minari clean`, or the next "
                 f"program that writes to the dataset, completes it."
             )
 
@@ -583,8 +583,7 @@ def open_episodes(path: FilePath) -> Iterator[EpisodeFile]:
         file = DataFile(path)
     except FileNotFoundError:
         raise DatasetCorruptError(
-            f"The metadata speaks of episodes, and the file {path} that should hold them is missing; copy or download "
-            f"the dataset again."
+            f"The file {path} with the episodes is missing; copy or download the dataset again."
         ) from None
     with file:
         episodes = EpisodeFile(path, file.size)

@@ -141,7 +141,7 @@ class HDF5Storage(MinariStorage):
             file = DataFile(f"{self._place}{os.sep}{DATA_FILE_NAME}", self._change())
         except (FileNotFoundError, NotADirectoryError):
             raise DatasetCorruptError(
-                f"The metadata speaks of {self.total_episodes} episodes, and the file {self._file} that "
+                f"The metadata claims {self.total_episodes} episodes, and the file {self._file} that "
                 f"should hold them is missing; copy or download the dataset again."
             ) from None
         try:
@@ -181,7 +181,7 @@ class HDF5Storage(MinariStorage):
                 episodes = read(batch)
                 batch = batch[len(episodes) :]
                 for _ in range(len(episodes)):
-                    yield episodes.pop(0)  # so that it can go as soon as nobody else has it
+                    yield episodes.pop(0)  # releases it as soon as nobody else refers to it
         with self._index.lock.current:
             self._index.save()
 
@@ -206,7 +206,7 @@ class HDF5Storage(MinariStorage):
             return self._at_one_moment(partial(self._columns, batch, mapping=mapping, paths=paths))
         except DatasetCorruptError:
             with self._index.lock.current:
-                if not self._index.distrust():  # which may have been wrong
+                if not self._index.distrust():  # may have been wrong
                     raise
             return self._read_batch(batch, mapping=mapping, paths=paths)
 
@@ -384,7 +384,7 @@ class HDF5Storage(MinariStorage):
                 if error is None:
                     return cast("T", result)
                 with self._index.lock.current:
-                    if not (isinstance(error, DatasetCorruptError) and self._index.distrust()):  # which may be wrong
+                    if not (isinstance(error, DatasetCorruptError) and self._index.distrust()):  # may be wrong
                         raise error
             if time.monotonic() > deadline:
                 raise DatasetBusyError(f"{self._file} is being changed all the time; try again later.") from error
@@ -462,9 +462,9 @@ class HDF5Storage(MinariStorage):
         for path, expected in checksums.items():
             if path not in columns or checksum_of(columns[path]) != expected:
                 raise ChecksumError(
-                    f"The {path_name(path)!r} of episode {index} in {self._file} are not the values that were written: "
-                    f"their checksum is another; copy or download the dataset again, or delete {INDEX_NAME} beside "
-                    f"the file where the values were changed on purpose."
+                    f"The {path_name(path)!r} of episode {index} in {self._file} differ from what was written: "
+                    f"their checksum does not match; copy or download the dataset again, or delete {INDEX_NAME} beside "
+                    f"the file if the values were changed on purpose."
                 )
 
     def _verified_metadata(self, batch: Sequence[int], file: DataFile) -> list[dict[str, Any]]:
@@ -473,9 +473,9 @@ class HDF5Storage(MinariStorage):
             expected = self._index.metadata_checksum(index)
             if expected != NO_CHECKSUM and is_damaged(metadata_checksum(metadata), expected):
                 raise ChecksumError(
-                    f"The metadata of episode {index} in {self._file} are not those that were written: their checksum "
-                    f"is another; copy or download the dataset again, or delete {INDEX_NAME} beside the file where "
-                    f"they were changed on purpose."
+                    f"The metadata of episode {index} in {self._file} differs from what was written: its checksum "
+                    f"does not match; copy or download the dataset again, or delete {INDEX_NAME} beside the file if "
+                    f"it was changed on purpose."
                 )
         return found
 
@@ -544,7 +544,7 @@ class HDF5Storage(MinariStorage):
                     self._add_metadata_checksums(writer.redescribed)
 
     def stored_episodes(self, indices: Iterable[int]) -> Iterator[StoredEpisode | EpisodeColumns]:
-        """Episodes as they are stored, or with their values where their bytes cannot be copied."""
+        """Return episodes in their stored form, or with their values if their bytes cannot be copied."""
         remaining = iter(indices)
         while batch := list(islice(remaining, _EPISODES_AT_A_TIME)):
             yield from self._at_one_moment(partial(self._stored_batch, batch))

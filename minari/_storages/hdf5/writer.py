@@ -387,7 +387,7 @@ def open_writer(context: WriterContext, *, replacing: bool = False) -> Iterator[
             context.index.reread()  # another program may have changed the file
     except FileNotFoundError:
         raise DatasetCorruptError(
-            f"The metadata speaks of {context.total_episodes} episodes, and the file {path} that should hold them is "
+            f"The metadata claims {context.total_episodes} episodes, and the file {path} that should hold them is "
             f"missing; copy or download the dataset again."
         ) from None
     writer = HDF5Writer(context, target)

@@ -78,7 +78,7 @@ class ColumnKind:
 
     @property
     def has_steps(self) -> bool:
-        """Whether it has one row a step, which shares shards with those of all other such columns."""
+        """Return whether it has one row per step, in shards shared with all other such columns."""
         return self.kind in ("steps", "states")
 
 

@@ -258,7 +258,7 @@ class StoreReader:
             return json_metadata.from_json(text)
         except ValueError as error:
             raise DatasetCorruptError(
-                f"The metadata of episode {index} in {self.arrays.store} are damaged ({error}); copy or download "
+                f"The metadata of episode {index} in {self.arrays.store} is damaged ({error}); copy or download "
                 f"the dataset again."
             ) from error
 

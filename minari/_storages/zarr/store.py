@@ -232,7 +232,7 @@ class OpenedArray:
 
     @property
     def has_checksums(self) -> bool:
-        """Whether all of its chunks have checksums."""
+        """Return whether all of its chunks have checksums."""
         return isinstance(self.form, ArrayForm) and self.form.has_checksums
 
 

@@ -26,7 +26,7 @@ from minari.storage.remotes.base import MAX_WORKERS, CloudStorage
 from minari.storage.remotes.hub.client import HubClient, RefusedError
 from minari.storage.remotes.hub.publishing import HubPublisher, Operations, card_of
 from minari.storage.remotes.hub.repository import HubRepository, RepositoryState, search_repositories
-from minari.storage.remotes.hub.repository_index import datasets_in, namespaces_in, without_registers
+from minari.storage.remotes.hub.repository_index import datasets_in, namespaces_in, without_repository_index
 from minari.storage.remotes.hub.upload import FileAddition, UploadProgress
 from minari.storage.transfer.index import INDEX_FILE_NAME
 from minari.storage.transfer.limits import with_retries
@@ -167,7 +167,7 @@ class HuggingFaceStorage(CloudStorage):
         return listed
 
     def _find(self, repository: HubRepository, files: Iterable[RemoteFile]) -> None:
-        """Ask for all large contents at once where they lie, as it takes two requests to be led to each.
+        """Ask for the addresses of all large contents together, as finding each by itself takes two requests.
 
         The answer comes while the caller does something else.
         """
@@ -190,10 +190,10 @@ class HuggingFaceStorage(CloudStorage):
         self._addresses.update({file.name: answer for file in large})
 
     def read_file(self, name: str) -> bytes:
-        """Read a small file; the metadata of a namespace as the user wrote it, without the registers of the Hub."""
+        """Read a small file; the metadata of a namespace as the user wrote it, without the index of the repository."""
         repository, path = self._place(name)
         content = self._repository(repository).read(path)
-        return without_registers(content, repository) if path == NAMESPACE_METADATA_FILENAME else content
+        return without_repository_index(content, repository) if path == NAMESPACE_METADATA_FILENAME else content
 
     def read_range(self, name: str, start: int, stop: int) -> bytes:
         """Read some bytes of a file."""
@@ -213,7 +213,7 @@ class HuggingFaceStorage(CloudStorage):
         self._publisher(repository).write(path, content)
 
     def send_snapshot(self, snapshot: UploadSnapshot, advance: Advance, *, force: bool) -> None:
-        """Send the contents of a dataset, then make them its files, by one commit.
+        """Send the contents of a dataset, then commit them as its files.
 
         Nobody sees what was sent and not committed, so that there is nothing for ``force`` to replace.
         """

@@ -54,7 +54,7 @@ class DamagedInTransitError(RemoteError):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long an answer may take.
+    """Limits of the duration of a response.
 
     Attributes:
         connect_timeout: in seconds.

@@ -246,7 +246,7 @@ def test_frames_of_a_simulator(tmp_path: Path, data_format: str) -> None:
 
 @both_formats
 def test_files_are_copied_as_they_are(tmp_path: Path, data_format: str) -> None:
-    """Whatever the choice of the dataset that they come to, as long as its tables are laid out alike."""
+    """Files are copied regardless of the choice of their new dataset, if its tables have the same layout."""
     source = new(tmp_path / "source", data_format, VECTOR, "zstd:19")
     truths = [draw_truth(VECTOR, ACTIONS, steps, steps) for steps in (40, 3, 70)]
     source.update_episodes([as_buffer(truth, seed=2**63) for truth in truths])
@@ -266,7 +266,7 @@ def test_files_are_copied_as_they_are(tmp_path: Path, data_format: str) -> None:
 
 
 @both_formats
-def test_tables_that_are_laid_out_otherwise_are_written_anew(tmp_path: Path, data_format: str) -> None:
+def test_tables_with_another_layout_are_rewritten(tmp_path: Path, data_format: str) -> None:
     """Other programs read the tables of all episodes as one, so that they must have the same schema."""
     truth = draw_truth(VECTOR, ACTIONS, 5, 0)
     whole = {**truth, "rewards": np.arange(5)}  # whole numbers, which are stored as such where they come first

@@ -125,7 +125,7 @@ def test_nested_infos_stay_nested(tmp_path: Path, data_format: str) -> None:
 
 @both_formats
 def test_columns_of_another_length(tmp_path: Path, data_format: str) -> None:
-    """A table that is shorter than its metadata say; the others can be read, whichever was read before."""
+    """A table that is shorter than in its metadata; the others can be read, whichever was read before."""
     storage = store(tmp_path / "data", data_format, 4, 10)
     shorter = store(tmp_path / "shorter", data_format, 1, 9)
     list(storage.get_episodes(range(4)))

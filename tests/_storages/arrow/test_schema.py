@@ -78,7 +78,7 @@ def type_of(storage: MinariStorage, *names: str, index: int = 0) -> str:
     ],
 )
 def test_types(tmp_path: Path, data_format: str, space: spaces.Space[Any], values: Any, expected: str) -> None:
-    """What every program of the 0.5 releases expects for a space, alone, in a Dict and in a Tuple."""
+    """The types expected by the 0.5 releases for a space, alone, in a Dict and in a Tuple."""
     observations = spaces.Dict({"part": space, "pair": spaces.Tuple((space, space))})
     storage = store(tmp_path, data_format, {"part": values, "pair": (values, values)}, observations)
     assert type_of(storage, "observations", "part") == expected

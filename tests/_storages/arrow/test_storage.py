@@ -128,7 +128,7 @@ def test_damaged_episode_metadata(tmp_path: Path, data_format: str, text: str) -
 
 @both_formats
 def test_leftovers_are_ignored_and_overwritten(tmp_path: Path, data_format: str) -> None:
-    """What a killed writer of any release has left: folders beyond the total, half an episode."""
+    """Leftovers of killed writers of any release: directories beyond the total, partial episodes."""
     data_path = make(tmp_path, data_format)
     (data_path / "4").mkdir()
     (data_path / "4" / "part-0.tmp").write_bytes(b"half")
@@ -309,7 +309,7 @@ def test_stored_size(tmp_path: Path, data_format: str) -> None:
 
 
 @both_formats
-def test_copies_are_written_anew(tmp_path: Path, data_format: str) -> None:
+def test_copies_are_rewritten(tmp_path: Path, data_format: str) -> None:
     """An episode of the first releases is in today's layout once it is copied."""
     data_path = make(tmp_path, data_format)
     storage = MinariStorage.new(tmp_path / "copy", OBSERVATIONS, ACTIONS, data_format=data_format)

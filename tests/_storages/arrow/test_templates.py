@@ -37,7 +37,7 @@ FLAG = spaces.Discrete(2)
 
 @pytest.fixture
 def used(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """How many files were read and made through a template."""
+    """Count the files read and written through a template."""
     counts = {"read": 0, "fill": 0}
 
     def counted(name: str) -> Any:
@@ -67,7 +67,7 @@ def new(folder: Path, data_format: str, space: Any, **options: Any) -> MinariSto
 def test_files_are_the_same_with_templates_and_without(
     tmp_path: Path, data_format: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever the space: lengths that come again and again, with the values of each episode."""
+    """For any space, repeated lengths have the values of each episode."""
     space = SPACES[name]
     truths = [draw_truth(space, FLAG, steps, number) for number, steps in enumerate((5, 5, 5, 9, 5, 9, 9, 5))]
     first, second = new(tmp_path / "first", data_format, space), new(tmp_path / "second", data_format, space)
@@ -213,8 +213,8 @@ def test_values_that_decide_upon_their_type_make_no_template(tmp_path: Path, dat
 
 
 @both_formats
-def test_buffers_may_be_filled_anew(tmp_path: Path, data_format: str) -> None:
-    """What was given to the storage is not looked at again once it asks for the next episode."""
+def test_buffers_may_be_reused(tmp_path: Path, data_format: str) -> None:
+    """Arrays passed to the storage are not accessed after it requests the next episode."""
     buffer = EpisodeBuffer(
         observations=np.zeros((4, 3)),
         actions=np.zeros(3, np.int64),

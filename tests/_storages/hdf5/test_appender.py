@@ -145,7 +145,7 @@ def test_only_little_is_kept_waiting(tmp_path: Path, kind: str) -> None:
 # What the caller may do
 
 
-def test_arrays_may_be_filled_anew(tmp_path: Path) -> None:
+def test_arrays_may_be_reused(tmp_path: Path) -> None:
     """Those of the metadata as well, as soon as an episode was taken."""
     path = new_file(tmp_path / "file.h5")
     appender = appender_of(path)
@@ -164,7 +164,7 @@ def test_arrays_may_be_filled_anew(tmp_path: Path) -> None:
             assert group.attrs["deep/er"].tolist() == [index] * 2
 
 
-def test_options_may_be_filled_anew(tmp_path: Path) -> None:
+def test_options_may_be_reused(tmp_path: Path) -> None:
     """Of a program that resets its environment with one and the same array."""
     space, state = spaces.Discrete(3), np.zeros(3)
     storage = MinariStorage.new(tmp_path / "data", space, space)
@@ -232,7 +232,7 @@ def test_tools_that_look(varied_file: Path, command: str) -> None:
 
 
 def test_tools_that_copy(varied_file: Path, tmp_path: Path) -> None:
-    """What HDF5 made of every object when it wrote the file anew."""
+    """Return every object as rewritten by HDF5."""
     run_tool("h5repack", varied_file, tmp_path / "copy.h5")
     compared = run_tool("h5diff", "-v", "-c", varied_file, tmp_path / "copy.h5")
     with h5py.File(varied_file) as ours, h5py.File(tmp_path / "copy.h5") as theirs:

@@ -112,7 +112,7 @@ def test_values_that_are_attributes(value: Any, expected: Any) -> None:
     ids=ascii,
 )
 def test_values_that_are_json(value: Any) -> None:
-    """Which are read as what they were, and not as what NumPy makes of them."""
+    """They are restored with their own types instead of those of NumPy."""
     name, found = stored(value)
     assert (name, json.loads(found)) == ("x:json", value)
     assert found.isascii()
@@ -180,7 +180,7 @@ def test_arrays_with_more_dimensions_than_hdf5_has() -> None:
     "value", [1, 0.5, "text", None, [1, 2], np.float64(3), np.float32([1, 2]), np.complex64(1j), True, np.zeros(9000)]
 )
 def test_keys_that_end_like_a_suffix(name: str, value: Any) -> None:
-    """Have another suffix after their own, so that they are told from what is stored so."""
+    """Names with a suffix get another one, to distinguish them from values stored under it."""
     metadata = checked_metadata({name: value, "x": 7})
     attributes = list(flatten_metadata(metadata))
     assert_same_metadata(nested_metadata(attributes), metadata)

@@ -84,7 +84,7 @@ def test_frames_unless_told_otherwise(tmp_path: Path) -> None:
 
 
 def test_without_a_look_at_headers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What gzip compressed is read from the map, also after the index was lost and made anew."""
+    """Data compressed with gzip is read from the map, even after the index was lost and recreated."""
     storage = new(tmp_path, codec="gzip")
     list(without_index(storage).get_episodes(range(4)))
     monkeypatch.setattr(hdf5_reader, "read_messages", None)
@@ -103,7 +103,7 @@ def test_arrays_belong_to_the_caller(tmp_path: Path) -> None:
 
 
 def test_an_index_of_before(tmp_path: Path) -> None:
-    """It does not say what is compressed, and is made anew."""
+    """It does not record what is compressed, and is recreated."""
     storage = new(tmp_path)
     header = json.loads((storage.data_path / INDEX_NAME).read_text())
     (storage.data_path / INDEX_NAME).write_text(json.dumps({**header, "version": header["version"] - 1}))
@@ -131,7 +131,7 @@ def test_in_the_child_of_a_fork(tmp_path: Path) -> None:
 
 
 def test_at_the_end_of_a_program(tmp_path: Path) -> None:
-    """Where Python starts no more threads."""
+    """Python cannot start more threads."""
     storage = new(tmp_path, [600])
     program = (
         "import atexit, sys\n"
@@ -216,7 +216,7 @@ def test_text_beside_frames_that_were_copied(tmp_path: Path) -> None:
 
 
 def test_repacked(tmp_path: Path) -> None:
-    """The tools of HDF5 write the file anew, in their own way."""
+    """The tools of HDF5 rewrite the file in their own way."""
     for codec in ("gzip", None):
         storage = new(tmp_path / f"{codec}", codec=codec)
         file = storage.data_path / FILE
@@ -240,13 +240,13 @@ def test_written_by_others(tmp_path: Path, library: str) -> None:
     assert_holds(MinariStorage.read(storage.data_path))
     target = new(tmp_path / "b", [])
     target.update_from_storage(storage)
-    if library == "earliest":  # what older libraries cannot read is written anew
+    if library == "earliest":  # data that older libraries cannot read is rewritten
         assert stored(target, "rewards", 3) == stored(storage, "rewards", 3)
     assert_holds(target)
 
 
 def test_what_is_not_compressed_is_copied_as_it_is(tmp_path: Path) -> None:
-    """Where the storage would compress it; what is added anew is compressed."""
+    """The storage would compress it; new data is compressed."""
     target = new(tmp_path / "b", [2], codec="gzip")
     target.update_from_storage(new(tmp_path / "a", codec="none"))
     target.update_episodes([as_buffer(draw(SPACE, 5), seed=5)])

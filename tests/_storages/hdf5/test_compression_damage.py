@@ -49,7 +49,7 @@ def small(tmp_path: Path) -> MinariStorage:
 
 
 def read(storage: MinariStorage) -> bool:
-    """Whether the values are right, where they can be read."""
+    """Return whether the values are correct, if they can be read."""
     try:
         episodes = list(MinariStorage.read(storage.data_path).get_episodes(range(2)))
     except DatasetCorruptError:

@@ -1,4 +1,4 @@
-"""Where the leaves of episodes lie, kept beside the data file."""
+"""The index of the positions of leaves, beside the data file."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_saved_rows_are_appended_to(data_file: Path) -> None:
         assert_finds(opened(data_file), number)
 
 
-def test_changed_rows_are_written_anew(data_file: Path) -> None:
+def test_changed_rows_are_rewritten(data_file: Path) -> None:
     """A table that somebody may be reading is never changed where it has been written."""
     index = opened(data_file)
     fill(index, range(9))

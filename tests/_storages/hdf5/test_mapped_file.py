@@ -110,7 +110,7 @@ def test_an_empty_file(tmp_path: Path) -> None:
 
 
 def resident_bytes(path: Path) -> int:
-    """What counts as memory of this process of the maps of a file."""
+    """Return the memory of this process used by the maps of a file."""
     listed = Path("/proc/self/smaps")
     if not listed.exists():
         pytest.skip("/proc tells what is resident, which is of Linux")
@@ -124,9 +124,9 @@ def resident_bytes(path: Path) -> int:
     return total
 
 
-@pytest.mark.skipif(not hasattr(mmap, "MADV_DONTNEED"), reason="the system cannot be told to take memory back")
+@pytest.mark.skipif(not hasattr(mmap, "MADV_DONTNEED"), reason="the system has no MADV_DONTNEED")
 def test_memory_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was read of a large file does not stay; of a small one it may. Views are good all the same."""
+    """Pages of a large file are released; those of a small one may stay. Views remain valid."""
     content, step = np.random.default_rng(1).bytes(16 * 2**20), 2**20
     (tmp_path / "file").write_bytes(content)
     kept = {}

@@ -231,7 +231,7 @@ def test_a_file_that_changes_while_it_is_read(large: Path, tmp_path: Path, chang
 
 
 def test_an_index_that_leads_astray(tmp_path: Path) -> None:
-    """What fits the file and is wrong all the same is not used a second time."""
+    """An entry that matches the file but is wrong is not used a second time."""
     path = store(tmp_path)
 
     def astray(header: dict[str, Any], rows: np.ndarray) -> None:

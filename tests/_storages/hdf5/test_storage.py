@@ -1,4 +1,4 @@
-"""What lies where in the HDF5 file: the layout is a contract with other programs."""
+"""The layout of the HDF5 file, which is a contract with other programs."""
 
 from __future__ import annotations
 

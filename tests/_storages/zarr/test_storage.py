@@ -1,4 +1,4 @@
-"""The Zarr store: as others read it, where its rows lie, and what is told of damage."""
+"""The Zarr store: read by other programs, positions of its rows, and reports of damage."""
 
 from __future__ import annotations
 
@@ -320,7 +320,7 @@ def test_compressed_chunks_that_are_damaged(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("compression", ["zstd", "blosc", "gzip"])
 def test_a_compressed_shard_with_one_byte_wrong(tmp_path: Path, compression: str) -> None:
-    """What is wrong is told, or harms nothing; of Zstandard and gzip, checksums say so."""
+    """Errors are reported or harmless; for Zstandard and gzip, checksums detect them."""
     data_path = make(tmp_path, compression=compression).data_path
     shard = data_path / "main_data.zarr" / "data" / "observations" / "x" / "c.0.0"
     content = shard.read_bytes()
@@ -365,7 +365,7 @@ def test_what_lies_in_a_folder_without_metadata_is_replaced(tmp_path: Path) -> N
     assert not (store_of(again) / "data" / "infos").exists()
 
 
-def test_appending_to_what_another_program_has_written_anew(tmp_path: Path) -> None:
+def test_append_after_rewrite_by_another_program(tmp_path: Path) -> None:
     storage = make(tmp_path)
     array = zarr.open_array(store_of(storage), path="data/rewards", mode="r")
     values = array[:]

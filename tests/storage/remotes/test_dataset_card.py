@@ -142,7 +142,7 @@ class TestACard:
         [
             ("MIT", {"license": "mit"}),
             ("CC-BY-4.0", {"license": "cc-by-4.0"}),
-            ("The Lab's Licence: v1", {"license": "other", "license_name": "the-lab-s-licence-v1"}),
+            ("The Lab's License: v1", {"license": "other", "license_name": "the-lab-s-licence-v1"}),
             ("数", {"license": "other", "license_name": "other"}),
             ("", {}),
         ],

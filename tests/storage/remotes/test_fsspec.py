@@ -23,7 +23,7 @@ from minari.testing import RemoteConformance
 
 
 class TestMemory(RemoteConformance):
-    """What every kind of remote promises, in the store of fsspec that is the memory of this process."""
+    """Conformance of a remote in the memory store of fsspec."""
 
     @pytest.fixture
     def address(self) -> str:

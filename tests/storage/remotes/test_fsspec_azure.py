@@ -48,7 +48,7 @@ def container(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 class TestAzure(RemoteConformance):
-    """What every kind of remote promises, in a container."""
+    """Conformance of a remote in a container."""
 
     @pytest.fixture
     def address(self, container: str) -> str:

@@ -1,4 +1,4 @@
-"""What every kind of remote promises, of Google Cloud Storage."""
+"""Conformance of the remote of Google Cloud Storage."""
 
 from __future__ import annotations
 

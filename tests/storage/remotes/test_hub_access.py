@@ -81,10 +81,10 @@ def test_the_argument_comes_before_the_environment(hub: HubServer, monkeypatch: 
     assert get_cloud_storage("hf://lab", OWN).list_datasets() == []
 
 
-@pytest.mark.parametrize("kind", ["reads only", "of another organisation"])
+@pytest.mark.parametrize("kind", ["reads only", "of another organization"])
 def test_a_token_that_may_not_write(kind: str, hub: HubServer, datasets_root: Path) -> None:
-    organisations = ["lab"] if kind == "reads only" else ["elsewhere"]
-    token = hub.add_token("hf_MayNotWrite", "bob", *organisations, writes=kind != "reads only")
+    organizations = ["lab"] if kind == "reads only" else ["elsewhere"]
+    token = hub.add_token("hf_MayNotWrite", "bob", *organizations, writes=kind != "reads only")
     write_dataset(datasets_root, "n/x-v0")
     remote = get_cloud_storage("hf://lab", token)
     with pytest.raises(RemoteAccessError, match="does not allow"):

@@ -1,4 +1,4 @@
-"""What every kind of remote promises, of the Hugging Face Hub."""
+"""Conformance of the remote of the Hugging Face Hub."""
 
 from __future__ import annotations
 

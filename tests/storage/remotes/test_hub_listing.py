@@ -31,7 +31,7 @@ def put_datasets(hub: HubServer, root: Path, repository: str, names: list[str], 
 
 
 def paths(requests: list[tuple[str, str]]) -> list[str]:
-    """What was asked of the Hub itself; its CDN serves what it redirects to."""
+    """Return the requests to the Hub itself; its CDN serves the targets of redirects."""
     return [urlsplit(path).path for _, path in requests if not path.startswith("/cdn/")]
 
 

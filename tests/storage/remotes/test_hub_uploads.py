@@ -82,7 +82,7 @@ def test_one_without_a_namespace(hub: HubServer, datasets_root: Path, tmp_path: 
 
 
 def test_texts_of_others_stay(hub: HubServer, datasets_root: Path, tmp_path: Path) -> None:
-    """Cards and the keys of a namespace; only what was made here is made anew."""
+    """Cards and the keys of a namespace: only those created by this library are rewritten."""
     remote = get_cloud_storage("hf://lab")
     write_namespace(datasets_root, "n", description="Mine.", datasets=["left/over-v0"])
     remote.upload_namespace("n")
@@ -248,7 +248,7 @@ def test_others_commit_at_the_same_time(hub: HubServer, datasets_root: Path) -> 
 @pytest.mark.usefixtures("short_pauses")
 @pytest.mark.parametrize("part", ["repos/create", "preupload", "lfs/objects", "/upload/", "verify", "/commit/"])
 def test_an_answer_that_is_lost(part: str, hub: HubServer, datasets_root: Path) -> None:
-    """What was asked for has been done; that must not look like someone else's doing."""
+    """The request was successful; that must not look like the work of another program."""
     write_dataset(datasets_root, "n/x-v0")
     hub.fail(part, lost=True)
     remote = get_cloud_storage("hf://lab")
@@ -371,6 +371,25 @@ def test_one_that_came_meanwhile(hub: HubServer, datasets_root: Path) -> None:
     assert hub.files("lab/n")["x-v0/data/metadata.json"] == outgoing_files["x-v0/data/metadata.json"]
 
 
+def test_the_same_dataset_that_came_meanwhile(
+    hub: HubServer, datasets_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look and the question how to store the files; then there is nothing left to commit."""
+    write_dataset(datasets_root, "n/x-v0")
+    hub.put("lab/n", {"a.txt": b""})
+    original, others = hub.note, [get_cloud_storage("hf://lab")]
+
+    def note(method: str, path: str) -> None:
+        if "/preupload/" in path and others:
+            others.pop().upload_dataset("n/x-v0")
+        original(method, path)
+
+    monkeypatch.setattr(hub, "note", note)
+    with pytest.raises(DatasetExistsError):
+        get_cloud_storage("hf://lab").upload_dataset("n/x-v0")
+    assert len(hub.repositories.by_name["lab/n"].commits) == 3
+
+
 def by_others(hub: HubServer) -> None:
     hub.put("lab/n", {"README.md": b"# Ours", "y-v0/data/metadata.json": b"{}"})
 
@@ -389,7 +408,7 @@ def deleted(hub: HubServer) -> None:
 def test_what_happens_between_a_look_and_an_upload(
     meanwhile: Callable[[HubServer], None], before: str, looks: int, hub: HubServer, datasets_root: Path, tmp_path: Path
 ) -> None:
-    """What a remote has seen is not taken for what there is."""
+    """A remote does not rely on what it has seen before."""
     folder = write_dataset(datasets_root, "n/x-v0")
     if before == "something":
         hub.put("lab/n", {"a.txt": b""})
@@ -435,7 +454,7 @@ def test_what_was_just_seen_is_not_asked_again(hub: HubServer, datasets_root: Pa
 
 
 class _Told:
-    """What is told of the bytes of an upload, by which threads, and what had arrived by then."""
+    """Progress reports of an upload, by thread, with the bytes that had arrived by then."""
 
     def __init__(self, arrived: Callable[[], int]) -> None:
         self.arrived, self.threads = arrived, set[int]()

@@ -1,4 +1,4 @@
-"""What all stores of objects have in common: the order of an upload, claims, the index; on a store in memory."""
+"""Common behavior of object stores: the order of an upload, claims, the index; on a store in memory."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def dataset(datasets_root: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is asked again is asked at once, and no test finds what another has left."""
+    """Retry immediately, and isolate tests from each other."""
     monkeypatch.setattr(Store, "shelves", {})
     monkeypatch.setattr(limits, "FIRST_PAUSE", 0.0)
     monkeypatch.setattr(object_index, "_PAUSE", 0.0)
@@ -202,7 +202,7 @@ class TestIndex:
         store.upload_dataset("a/x-v0")
         assert set(self.entries(store)) == {"a/x-v0"}
 
-    def test_a_damaged_one_is_made_anew(self, store: Store, dataset: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def test_damaged_index_is_recreated(self, store: Store, dataset: Path, caplog: pytest.LogCaptureFixture) -> None:
         self.put(store, "y-v0")
         store.put(INDEX, b"nonsense")
         assert store.list_with_metadata() == {"y-v0": None}

@@ -32,7 +32,7 @@ MIB = 1 << 20
 
 
 class TestS3(RemoteConformance):
-    """What every kind of remote promises, in a bucket."""
+    """Conformance of a remote in a bucket."""
 
     @pytest.fixture
     def address(self, s3_bucket: str) -> str:

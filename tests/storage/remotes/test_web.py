@@ -219,7 +219,7 @@ class TestRanges:
         content = os.urandom(MIB)
         (web.folder / "x").write_bytes(content)
         remote = get_cloud_storage(web.address)
-        web.gate = threading.Barrier(8, timeout=10)  # passes only when eight requests are under way together
+        web.gate = threading.Barrier(8, timeout=10)  # passes only with eight concurrent requests
         with ThreadPoolExecutor(16) as pool:
             parts = list(pool.map(lambda start: remote.read_range("x", start, start + 1000), range(0, MIB, 16_384)))
         assert all(part == content[at : at + 1000] for at, part in zip(range(0, MIB, 16_384), parts, strict=True))

@@ -79,7 +79,7 @@ def checked(shelf: Shelf) -> Shelf:
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is asked again is asked at once."""
+    """Retry immediately."""
     monkeypatch.setattr(limits, "FIRST_PAUSE", 0.0)
 
 
@@ -127,7 +127,7 @@ def test_it_goes_on_where_it_was_cut(checked: Shelf, tmp_path: Path) -> None:
     checked.interfere = lambda name, start, content: content
     assert fetch(checked, tmp_path) == expected(checked)
     assert ("a/x-v0/data/main_data.hdf5", 3 * PIECE_SIZE) in checked.asked
-    assert len(set(checked.asked) & before) <= 2  # what was under way when it was cut
+    assert len(set(checked.asked) & before) <= 2  # in progress when it was interrupted
     checked.asked.clear()
     assert fetch(checked, tmp_path) == expected(checked)
     assert not checked.asked

@@ -14,7 +14,7 @@ from minari.storage.transfer.meter import FileMeter, Meter
 
 
 class Told:
-    """Remembers what it is told, and by which threads."""
+    """Observer that records its reports and their threads."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
@@ -34,7 +34,7 @@ def test_each_is_called_once_and_never_too_many_at_a_time() -> None:
         with lock:
             inside += 1
             most = max(most, inside)
-        three.wait()  # passes only when three are under way together
+        three.wait()  # passes only with three concurrent calls
         with lock:
             inside -= 1
         return number * number

@@ -23,7 +23,7 @@ from minari.testing.sharing import Interference, tree
 
 
 def fail_after(folder: Path, name: str, error: BaseException) -> None:
-    """Write a file in a folder under way, its name being what it holds, and fail."""
+    """Write a file in a work directory, with its name as the content, and fail."""
     with work_dir(folder, "testing"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(Path(name).name)

@@ -1,4 +1,4 @@
-"""What goes wrong with the messages that pass a proxy, and how much of them has passed."""
+"""Faults in the messages that pass a proxy, and their progress."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Exchange:
     received: int = 0  # bytes of the answer's body
 
     def concerns(self, method: str, path: str) -> bool:
-        """Whether the request is of that method, and its path holds that text."""
+        """Return whether the request has that method, and its path contains that text."""
         return self.method.startswith(method) and path in self.path
 
 
@@ -54,7 +54,7 @@ class Fault:
 
 @dataclass(slots=True)
 class _Plan:
-    """What goes wrong with one body."""
+    """A fault in one body."""
 
     cut: int | None = None
     flips: list[int] = field(default_factory=list)
@@ -78,7 +78,7 @@ class Faults:
             self._faults.append(fault)
 
     def allow(self, total: int | None, side: Side) -> None:
-        """How many bytes of bodies may still pass in all."""
+        """Return how many bytes of bodies may still pass in total."""
         with self._lock:
             self._budgets[side] = total
 

@@ -86,9 +86,9 @@ class HubServer:
             "HF_HUB_DISABLE_TELEMETRY": "1",
         }
 
-    def add_token(self, token: str, user: str, *organisations: str, writes: bool = True) -> str:
-        """A token of a user who belongs to organisations."""
-        self.repositories.accounts[token] = Account(user, frozenset(organisations), writes)
+    def add_token(self, token: str, user: str, *organizations: str, writes: bool = True) -> str:
+        """A token of a user who belongs to organizations."""
+        self.repositories.accounts[token] = Account(user, frozenset(organizations), writes)
         return token
 
     def put(self, repository: str, files: Mapping[str, bytes], *, private: bool = False) -> Repository:
@@ -133,7 +133,7 @@ class HubServer:
         self.faults.append(Fault(method, re.compile(path), times, status, headers or {}, seconds, cut, lost, body))
 
     def fault(self, method: str, path: str) -> Fault | None:
-        """What is to go wrong with this request."""
+        """Return the fault for this request."""
         with self.lock:
             for fault in self.faults:
                 if fault.times > 0 and fault.method in ("", method) and fault.path.search(path):

@@ -1,4 +1,4 @@
-"""How the Hub of the tests answers HTTP: routes, ranges, pages, errors."""
+"""HTTP responses of the test Hub: routes, ranges, pages, errors."""
 
 from __future__ import annotations
 
@@ -149,9 +149,9 @@ def _whoami(self: HubHandler) -> None:
     account = self.account
     if account is None:
         raise HubError(401, "Invalid username or password.")
-    organisations = [{"name": name, "type": "org"} for name in sorted(account.organisations)]
+    organizations = [{"name": name, "type": "org"} for name in sorted(account.organizations)]
     role = "write" if account.writes else "read"
-    self.send({"type": "user", "name": account.user, "orgs": organisations, "auth": {"accessToken": {"role": role}}})
+    self.send({"type": "user", "name": account.user, "orgs": organizations, "auth": {"accessToken": {"role": role}}})
 
 
 @route("GET", "/api/datasets")

@@ -1,4 +1,4 @@
-"""What a Hub keeps: accounts, dataset repositories, their commits, and large contents under their SHA-256."""
+"""The data of a test Hub: accounts, dataset repositories, their commits, and large contents by SHA-256."""
 
 from __future__ import annotations
 
@@ -95,14 +95,14 @@ class Repository:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who holds a token, and what it is good for."""
+    """The owner of a token, and its permissions."""
 
     user: str
-    organisations: frozenset[str]
+    organizations: frozenset[str]
     writes: bool
 
     def belongs_to(self, owner: str) -> bool:
-        return owner == self.user or owner in self.organisations
+        return owner == self.user or owner in self.organizations
 
 
 class Repositories:
@@ -179,5 +179,5 @@ class Repositories:
 
 
 def is_large(path: str, size: int) -> bool:
-    """Whether the Hub wants a file as LFS."""
+    """Return whether the Hub requests a file as LFS."""
     return path.endswith(LFS_ENDINGS) or size >= LFS_SIZE

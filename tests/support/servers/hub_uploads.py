@@ -1,4 +1,4 @@
-"""How contents and commits come to the Hub of the tests."""
+"""Uploads of contents and commits to the test Hub."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Head:
 
     @property
     def length(self) -> int | None:
-        """How many bytes the body has, where the head says it."""
+        """Return the length of the body in bytes, if the head contains it."""
         value = self.get(b"content-length")
         return int(value) if value else None
 

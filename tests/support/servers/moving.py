@@ -67,7 +67,7 @@ def put_in_place(root: Path) -> list[str]:
 
 
 def same(one: Path, other: Path) -> bool:
-    """Whether two folders hold the same."""
+    """Return whether two directories have the same content."""
     return tree(one) == tree(other)
 
 

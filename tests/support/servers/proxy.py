@@ -126,15 +126,15 @@ class FaultyProxy:
             self.exchanges = []
 
     def count(self, method: str = "", path: str = "") -> int:
-        """How many requests there were, of that method, and whose path holds this text."""
+        """Return the number of requests with that method whose path contains this text."""
         return sum(1 for exchange in list(self.exchanges) if exchange.concerns(method, path))
 
     def bytes_sent(self) -> int:
-        """How many bytes of bodies went to the server."""
+        """Return the number of bytes of bodies sent to the server."""
         return sum(exchange.sent for exchange in list(self.exchanges))
 
     def bytes_received(self) -> int:
-        """How many bytes of bodies came from it."""
+        """Return the number of bytes of bodies received from it."""
         return sum(exchange.received for exchange in list(self.exchanges))
 
     def close(self) -> None:

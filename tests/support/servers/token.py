@@ -45,7 +45,7 @@ class ServiceAccount:
         return file
 
     def signed(self, assertion: str) -> bool:
-        """Whether this account has signed a JWT."""
+        """Return whether this account has signed a JWT."""
         message, _, signature = assertion.rpartition(".")
         try:
             self._key.public_key().verify(_decoded(signature), message.encode(), padding.PKCS1v15(), hashes.SHA256())

@@ -110,7 +110,7 @@ def decode_array(messages: Messages) -> ArrayObject:
 
     Raises:
         ValueError: it is damaged.
-        NotUnderstood: it is kept in an unusual way.
+        NotUnderstood: it is stored in an unusual way.
         StoredElsewhere: its values lie in other files.
     """
     layout, space, datatype = (the_message(messages, kind) for kind in (LAYOUT, DATASPACE, DATATYPE))

@@ -1,8 +1,8 @@
-"""Asks the Hugging Face Hub: answers bounded in time and size, redirects that keep secrets, errors of this library.
+"""Requests to the Hugging Face Hub: bounded in time and size, with redirects that keep secrets and errors of ours.
 
-The session, the login and the endpoint are those of ``huggingface_hub``, so that whatever a user has set up
-for it (proxies, certificates, mirrors, offline mode) holds here too. Its `HfApi` writes to the Hub; what
-comes from the Hub is read here, as `HfApi` takes in any answer, however long.
+The session, the login and the endpoint are those of ``huggingface_hub``, so that a user's settings for it (proxies,
+certificates, mirrors, offline mode) hold here too. Its ``HfApi`` writes to the Hub. Reading is done here, because
+``HfApi`` reads ranges of files not at all, follows pages forever, and waits for an answer that comes byte by byte.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["LONG", "HubClient", "RefusedError", "understood"]
 
 T = TypeVar("T")
 
-#: For requests that the Hub has more to do for, in seconds.
+#: Timeout of requests that take the Hub longer, in seconds.
 LONG = 60.0
 
 _LIBRARY = "minari"
@@ -48,7 +48,7 @@ _LARGEST_REFUSAL = 1 << 16  # bytes of an answer that says why not
 
 
 class RefusedError(RemoteError):
-    """The Hub refuses a request for a reason that is none of the usual ones.
+    """The Hub refuses a request for an unusual reason.
 
     Attributes:
         status: of the answer.
@@ -61,7 +61,7 @@ class RefusedError(RemoteError):
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """An answer of the Hub, its content decompressed."""
+    """An answer of the Hub, with its content decompressed."""
 
     status_code: int
     headers: Mapping[str, str] = field(repr=False)
@@ -76,7 +76,7 @@ class HubClient:
 
     Args:
         token: by default that of the Hub's own login or environment, looked up at each request.
-        limits: how slow an answer may be.
+        limits: how long an answer may take.
 
     Raises:
         RemoteAccessError: the token cannot be one.
@@ -93,7 +93,7 @@ class HubClient:
 
     @property
     def has_token(self) -> bool:
-        """Whether requests carry a token."""
+        """Return whether requests carry a token."""
         return self._current_token() is not None
 
     def _current_token(self) -> str | None:
@@ -105,7 +105,7 @@ class HubClient:
         """Return the result of a call of ``huggingface_hub``, unless it takes too long.
 
         Args:
-            call: gets the client of ``huggingface_hub``.
+            call: receives the client of ``huggingface_hub``.
             action: for messages, such as ``"reading x"``.
             size: of what is sent, in bytes.
 
@@ -125,7 +125,7 @@ class HubClient:
 
     @contextmanager
     def translated(self, action: str) -> Iterator[None]:
-        """Turn what ``huggingface_hub`` and its HTTP library raise in the block into errors of this library.
+        """Turn errors of ``huggingface_hub`` and its HTTP library in the block into errors of this library.
 
         Args:
             action: for messages.
@@ -143,7 +143,7 @@ class HubClient:
                 400,
             ) from None
         except _FAILURES as error:
-            # Its text may hold a signed address: neither that nor the traceback is shown.
+            # Its text and its traceback may hold a signed address.
             raise RemoteUnreachableError(
                 f"The Hub at {without_credentials(self.endpoint)} broke off or did not answer in time while {action} "
                 f"({type(error).__name__}); see that it can be reached, and try again."
@@ -170,13 +170,13 @@ class HubClient:
             action: for messages, such as ``"reading x"``.
             content: to be sent as JSON; nothing is sent and the request is a GET unless it is given.
             headers: further ones.
-            signed: whether the address itself gives access, so that the token must stay here.
+            signed: whether the address itself gives access, so that no token is sent.
             span: the bytes of a file that are wanted, the last one excluded; all of them unless it is given.
 
         Raises:
             RemoteUnreachableError: there was no answer, or one that says to come again later.
             RemoteAccessError: the token is missing, wrong or not enough.
-            RemoteFileNotFoundError: there is no such thing, or nobody without a token may know of it.
+            RemoteFileNotFoundError: there is no such thing, or it is hidden from this user.
             DatasetCorruptError: the answer is too large.
             RefusedError: anything else.
         """
@@ -235,10 +235,10 @@ class HubClient:
         return _parsed(self.request(address, action, **details), action)
 
     def list(self, address: str, query: Mapping[str, object], action: str) -> list[dict[str, Any]]:
-        """Return all entries of a listing, over its pages.
+        """Return the entries of all pages of a listing.
 
         Raises:
-            RefusedError: there is no end to them.
+            RefusedError: the pages have no end.
         """
         following: str | None = f"{address}?{urlencode(query, doseq=True)}"
         seen: set[str] = set()
@@ -257,7 +257,7 @@ class HubClient:
         return entries
 
     def _absolute(self, address: str) -> str:
-        """An absolute address; one that names the public Hub goes to the endpoint, which may be a mirror of it."""
+        """Return an absolute address; the endpoint, which may be a mirror, takes the place of the public Hub."""
         if address.startswith("/"):
             return self.endpoint + address
         public = "https://huggingface.co/"
@@ -299,13 +299,13 @@ class HubClient:
 
 @contextmanager
 def understood(action: str) -> Iterator[None]:
-    """Turn errors about the parts of an answer in the block into an error about the Hub.
+    """Turn errors in reading the value of an answer in the block into an error about the Hub.
 
     Args:
         action: for the message.
 
     Raises:
-        RefusedError: the answer has other parts than those of a Hub.
+        RefusedError: the value is not that of a Hub.
     """
     try:
         yield
@@ -336,7 +336,7 @@ def _check_redirect(old: str, location: str, action: str) -> None:
 
 
 def _session() -> Any:
-    """The session of ``huggingface_hub``, which looks at the answers that this library asks for."""
+    """Return the session of ``huggingface_hub``, with the guard of answers to this library."""
     session: Any = get_session()
     if _guard not in session.event_hooks["response"]:
         session.event_hooks = session.event_hooks | {"response": [*session.event_hooks["response"], _guard]}
@@ -344,15 +344,15 @@ def _session() -> Any:
 
 
 def _guard(response: Any) -> None:
-    """Look at the beginning of an answer to a request that this library makes, or ``huggingface_hub`` for it."""
+    """Check the redirect, and bound the size, of an answer to this library or to ``huggingface_hub`` on its behalf."""
     request = response.request
     agent = request.headers.get("User-Agent", "")
-    if request.method != "PUT" and not agent.startswith(_LIBRARY):  # no name goes with contents
+    if request.method != "PUT" and not agent.startswith(_LIBRARY):  # contents are sent without a name
         return
     action = f"asking {request.url.host}"
     if response.has_redirect_location:
         _check_redirect(str(request.url), response.headers["Location"], action)
-    if agent != _AGENT:  # which is bounded where it is read
+    if agent != _AGENT:  # whose answers are bounded where they are read
         pieces = response.iter_bytes
         response.iter_bytes = lambda *size: _limited(pieces(*size), SMALL_FILE_LIMIT, action)
 
@@ -372,7 +372,7 @@ def _limited(pieces: Iterable[bytes], limit: int, action: str) -> Iterator[bytes
 
 
 def _beginning(pieces: Iterable[bytes], start: int, limit: int) -> bytes:
-    """So many bytes from a position; the rest is not read."""
+    """Return so many bytes from a position; the rest is not read."""
     content = bytearray()
     for piece in pieces:
         content += piece[start:]
@@ -396,7 +396,7 @@ def _no_hub(action: str) -> RefusedError:
 
 
 def _message(answer: Any) -> str:
-    """What the Hub says about an error, as one short line."""
+    """Return what the Hub says about an error, as one short line."""
     said = answer.headers.get("X-Error-Message")
     if not said:
         try:

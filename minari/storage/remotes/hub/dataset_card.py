@@ -1,4 +1,4 @@
-"""Dataset cards: the ``README.md`` by which the Hub shows what a dataset is and how to load it.
+"""Dataset cards: the ``README.md`` in which the Hub shows what a dataset is and how to load it.
 
 A card is Markdown after a front matter in YAML, from which the Hub takes tags, license and size. All of it
 is made from the metadata of datasets, which may hold any text.
@@ -36,7 +36,7 @@ Metadata = Mapping[str, Any]
 _TAGS = ("minari", "reinforcement-learning", "offline-rl")
 _MOST_STEPS = 10**18
 _HUB = "https://huggingface.co"
-# Of the licences that the Hub knows by name, those that datasets have. It refuses a name that it does not know.
+# Of the licenses that the Hub knows by name, those that datasets have. It refuses a name that it does not know.
 _LICENSES = frozenset(
     {
         *("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "gpl-2.0", "gpl-3.0", "lgpl-3.0", "agpl-3.0", "mpl-2.0"),

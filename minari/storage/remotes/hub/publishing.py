@@ -1,4 +1,4 @@
-"""Commits to a repository of the Hub, made again from what there is as long as others commit in between."""
+"""Commits to a repository of the Hub, rebuilt from its new state when somebody else commits in between."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 from minari._base.files import NAMESPACE_METADATA_FILENAME
 from minari._base.lazy import LazyModule
@@ -26,7 +26,12 @@ from minari.errors import (
 from minari.storage.remotes.hub.client import RefusedError
 from minari.storage.remotes.hub.dataset_card import dataset_card
 from minari.storage.remotes.hub.repository import HubRepository, RepositoryState
-from minari.storage.remotes.hub.repository_index import CARD_NAME, is_own_card, registered, repository_card_of
+from minari.storage.remotes.hub.repository_index import (
+    CARD_NAME,
+    is_own_card,
+    repository_card_of,
+    with_repository_index,
+)
 from minari.storage.remotes.hub.upload import UploadProgress, send_contents
 from minari.storage.transfer.index import INDEX_FILE_NAME, dump_index
 from minari.storage.transfer.limits import with_retries
@@ -42,19 +47,30 @@ else:
 
 __all__ = ["HubPublisher", "Operations", "card_of"]
 
-#: What a commit does, for one commit only: the client notes in them what it has found out.
+#: The changes of one commit; they cannot be used for another, as the client stores what it finds out in them.
 Operations = Sequence[CommitOperationAdd | CommitOperationDelete]
 
 _log = logging.getLogger(__name__)
 
-_CONFLICTS = 60  # times that others may change the repository in between
-_FAILURES = 3  # times that the answer to a commit may be lost
-_PAUSE = 0.5  # seconds, at most, before a commit is made again
+_CONFLICTS = 60  # commits by others before this one is given up
+_FAILURES = 3  # lost answers to a commit
+_PAUSE = 0.5  # seconds, at most, before the next attempt
 _UNSEEN = RepositoryState("", False, frozenset())
 
 
 class _OutdatedError(RemoteError):
-    """Someone else has changed the repository since it was looked at."""
+    """Somebody else has changed the repository since it was read."""
+
+    def __init__(self, repository: str) -> None:
+        super().__init__(f"The repository {repository} was changed by someone else meanwhile.")
+
+
+class _CommittingApi(HfApi):
+    """The client of ``huggingface_hub``, which makes no commit without changes and then looks at the repository."""
+
+    def repo_info(self, repo_id: str, **_: Any) -> Any:
+        """Raise the error that the commit would have led to: somebody else has made all of its changes."""
+        raise _OutdatedError(repo_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +78,11 @@ class HubPublisher:
     """Writes to one repository.
 
     Attributes:
-        repository: made where there is none.
+        repository: created if there is none.
         private: whether it has to be private.
-        max_workers: how many requests may run concurrently.
-        seen: repositories as they were not long ago, by name, None where there was none. A commit names the
-            state that it was made for, so that no harm comes of one that is outdated; each is used but once.
+        max_workers: number of concurrent requests.
+        seen: recent states of repositories, by name, None for a missing one. Each is used once, and may be
+            outdated: a commit names the state that it was made for.
     """
 
     repository: HubRepository
@@ -75,11 +91,11 @@ class HubPublisher:
     seen: dict[str, RepositoryState | None] = field(default_factory=dict)
 
     def _prepared(self) -> tuple[RepositoryState, bool]:
-        """The repository as it is, made where there is none; and whether it was looked at before.
+        """Return the state of the repository, created if there is none, and whether it was known before.
 
         Raises:
             RemoteAccessError: the token is missing or not enough.
-            RemoteError: it is public and should be private.
+            RemoteError: the repository is public and should be private.
         """
         name, client = self.repository.name, self.repository.client
         if not client.has_token:
@@ -119,17 +135,17 @@ class HubPublisher:
         check: Callable[[], None] = lambda: None,
         is_done: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Make one commit; none where nothing is to be changed.
+        """Make one commit, unless there is nothing to change.
 
         Args:
             summary: for the history.
-            wanted: returns what to change in what there is.
+            wanted: returns the changes to a state.
             progress: of what is sent.
-            check: is called when all contents have been sent.
-            is_done: whether a commit whose answer was lost has been made after all.
+            check: called when all contents have been sent.
+            is_done: returns whether a commit was made although its answer was lost.
 
         Raises:
-            DatasetBusyError: others change the repository all the time.
+            DatasetBusyError: others keep changing the repository.
         """
         progress = progress or UploadProgress(unreported, {})
         failures = 0
@@ -143,7 +159,7 @@ class HubPublisher:
                 if additions:
                     send_contents(self.repository.client, self.repository.name, additions, progress, self.max_workers)
             except (DatasetExistsError, RemoteFileNotFoundError):
-                if was_seen:  # it may be so no more
+                if was_seen:  # this may no longer be true
                     continue
                 raise
             if not operations:
@@ -168,7 +184,7 @@ class HubPublisher:
         name = self.repository.name
         try:
             commit = self.repository.client.call(
-                lambda api: api.create_commit(
+                lambda api: _CommittingApi(api.endpoint, api.token, api.library_name).create_commit(
                     name, operations, commit_message=summary, repo_type="dataset", parent_commit=state.commit
                 ),
                 f"writing to the repository {name}",
@@ -176,14 +192,14 @@ class HubPublisher:
             )
         except RefusedError as error:
             if error.status in (409, 412):
-                raise _OutdatedError(f"The repository {name} was changed by someone else meanwhile.") from None
+                raise _OutdatedError(name) from None
             raise
         gone = {each.path_in_repo for each in operations if isinstance(each, CommitOperationDelete)}
         files = (state.files - gone) | {each.path_in_repo for each in operations if each.path_in_repo not in gone}
         self.seen[name] = RepositoryState(commit.oid, state.private, files)
 
     def read(self, path: str, state: RepositoryState | None = None) -> bytes | None:
-        """Return a file as of a moment, or as of now; None where there is none."""
+        """Return a file in a state of the repository, by default the current one; None if there is no such file."""
         if state is not None and path not in state.files:
             return None
         try:
@@ -192,13 +208,13 @@ class HubPublisher:
             return None
 
     def write(self, path: str, content: bytes) -> None:
-        """Write a small file; the registers of the repository follow where it is the metadata of a namespace."""
+        """Write a small file, and the index of the repository with it if it is the metadata of a namespace."""
 
         def wanted(state: RepositoryState) -> Operations:
             files = {path: content}
             if path.rpartition("/")[2] == NAMESPACE_METADATA_FILENAME:
                 own = files.get(NAMESPACE_METADATA_FILENAME) or self.read(NAMESPACE_METADATA_FILENAME, state) or b"{}"
-                files |= self._registers(state.files, path, own, files)
+                files |= self._indexed(state.files, path, own, files)
             return [CommitOperationAdd(*file) for file in files.items() if self.read(file[0], state) != file[1]]
 
         self.change(f"Update {path}", wanted)
@@ -211,31 +227,31 @@ class HubPublisher:
         files: frozenset[str],
         card: Callable[[], bytes],
     ) -> list[CommitOperationAdd]:
-        """Return what the repository is to hold beside the files of a dataset when these have come.
+        """Return the files that the repository has beside those of a new dataset: indexes and cards.
 
         Args:
-            state: of the repository now.
+            state: of the repository before.
             snapshot: the dataset.
-            path: of the dataset in the repository; empty where it is the repository itself.
+            path: of the dataset in the repository; empty if the dataset is the repository itself.
             files: the names of its files in the repository.
-            card: makes that of the dataset, where it has none that somebody wrote; a second call is cheap.
+            card: returns the card of the dataset, needed unless it has one of its own; a second call is cheap.
         """
         card_name = f"{path}/{CARD_NAME}" if path else CARD_NAME
         cards = {card_name: card}
         if path:
             cards[CARD_NAME] = lambda: repository_card_of(self.repository.name, entries)
         others = 1 + len(cards)
-        with ThreadPoolExecutor(min(1 + others, self.max_workers)) as pool:  # what there is, read concurrently
+        with ThreadPoolExecutor(min(1 + others, self.max_workers)) as pool:
             own = pool.submit(self.read, NAMESPACE_METADATA_FILENAME, state)
             present = {name: pool.submit(self.read, name, state) for name in cards}
             workers = max(self.max_workers - others, 1)
             reading = pool.submit(self.repository.metadata, state.files, workers, state.commit)
             if card_name not in state.files | files:
-                card()  # which it keeps; the card may take longer than all of them
+                card()  # kept for below; it may take longer than all requests
             there = reading.result()
         entries = there | {path: snapshot.metadata or b""}
         around = "/".join([*path.split("/")[:-1], NAMESPACE_METADATA_FILENAME])
-        wanted = self._registers(state.files | files, around, own.result() or b"{}", {})
+        wanted = self._indexed(state.files | files, around, own.result() or b"{}", {})
         wanted[INDEX_FILE_NAME] = dump_index(entries)
         for name, make in cards.items():
             card_there = present[name].result()
@@ -243,8 +259,8 @@ class HubPublisher:
                 wanted[name] = make()
         return [CommitOperationAdd(*file) for file in wanted.items()]
 
-    def _registers(self, files: frozenset[str], path: str, own: bytes, given: Mapping[str, bytes]) -> dict[str, bytes]:
-        """The metadata of all namespaces around a file that have none yet, and the outermost one's registers."""
+    def _indexed(self, files: frozenset[str], path: str, own: bytes, given: Mapping[str, bytes]) -> dict[str, bytes]:
+        """Return empty metadata of namespaces around a file that lack it, and the outermost one with its index."""
         name = self.repository.name.partition("/")[2]
         directories = path.split("/")[:-1]
         around = [
@@ -252,7 +268,7 @@ class HubPublisher:
         ]
         made = {file: b"{}" for file in around if file not in given and file not in files}
         known = {*files, *given, *made, NAMESPACE_METADATA_FILENAME}
-        return {**made, NAMESPACE_METADATA_FILENAME: registered(own, name, known)}
+        return {**made, NAMESPACE_METADATA_FILENAME: with_repository_index(own, name, known)}
 
 
 def card_of(snapshot: UploadSnapshot, address: str) -> bytes:

@@ -22,7 +22,7 @@ from minari.storage.transfer.remote_files import METADATA_NAME, RemoteFile, Remo
 
 __all__ = ["HubRepository", "RepositoryState", "search_repositories"]
 
-_AS_STORED = {"Accept-Encoding": "identity"}  # compressed on the way, a range would be one of something else
+_AS_STORED = {"Accept-Encoding": "identity"}  # a range of compressed content would be another one
 _LFS_HEADERS = {"Accept": "application/vnd.git-lfs+json", "Content-Type": "application/vnd.git-lfs+json"}
 _LFS_AT_ONCE = 256  # contents that the Hub is asked about in one request
 _BRANCH = "main"
@@ -35,8 +35,8 @@ class RepositoryState:
     """A repository at one moment.
 
     Attributes:
-        commit: by which the moment is known.
-        private: whether only some may see it.
+        commit: identifies the moment.
+        private: whether it is hidden from the public.
         files: the names of all files.
     """
 
@@ -47,7 +47,7 @@ class RepositoryState:
 
 @dataclass(frozen=True, slots=True)
 class HubRepository:
-    """A dataset repository, whether or not there is one of this name.
+    """A dataset repository, which need not exist.
 
     Attributes:
         client: asks the Hub.
@@ -62,10 +62,10 @@ class HubRepository:
         return f"/api/datasets/{quote(self.name)}"
 
     def state(self) -> RepositoryState:
-        """Return what there is.
+        """Return the current state.
 
         Raises:
-            RemoteFileNotFoundError: there is no such repository, or it is not to be seen.
+            RemoteFileNotFoundError: there is no such repository, or it is hidden from this user.
         """
         action = f"looking at the repository {self.name}"
         told = self.client.ask(self._api, action)
@@ -79,7 +79,7 @@ class HubRepository:
         )
 
     def files(self) -> frozenset[str]:
-        """Return the names of the files; none where there is no such repository, or it is not to be seen."""
+        """Return the names of the files, none if there is no such repository or it is hidden from this user."""
         try:
             return self.state().files
         except RemoteFileNotFoundError:
@@ -136,14 +136,14 @@ class HubRepository:
             raise
 
     def find_contents(self, wanted: Sequence[tuple[str, int]], max_workers: int) -> dict[str, str]:
-        """Return where large contents can be read for a while, without asking the Hub about each.
+        """Return addresses at which large contents can be read for a while.
 
         Args:
             wanted: the sha256 and the size of each.
             max_workers: how many requests may run concurrently.
 
         Returns:
-            Sha256 -> address, of those that the Hub gives one of.
+            Sha256 -> address; the Hub may leave some out.
         """
         groups = [wanted[start : start + _LFS_AT_ONCE] for start in range(0, len(wanted), _LFS_AT_ONCE)]
         answers = parallel_map(self._ask_downloads, groups, max_workers)
@@ -157,28 +157,28 @@ class HubRepository:
         told = with_retries(partial(self.client.ask, address, action, content=asked, headers=_LFS_HEADERS))
         with understood(action):
             found = {str(each["oid"]): (each.get("actions") or {}).get("download", {}) for each in told["objects"]}
-            # Where it takes more than the address, the usual way does it.
+            # Contents that need more than the address are read the usual way.
             return {oid: str(act["href"]) for oid, act in found.items() if "href" in act and not act.get("header")}
 
     def read_index(self, files: Iterable[str] | None = None, revision: str = _BRANCH) -> dict[str, bytes]:
-        """Return the entries of the index; none where there is no index, or one that cannot be read.
+        """Return the entries of the index, none if there is no index that can be read.
 
         Args:
-            files: the names of all files in the repository, where they are known.
+            files: the names of all files in the repository, if they are known.
             revision: a branch or a commit.
         """
         if files is not None and INDEX_FILE_NAME not in files:
             return {}
         try:
             return parse_index(with_retries(partial(self.read, INDEX_FILE_NAME, revision=revision)))
-        except (RemoteFileNotFoundError, RemoteAccessError):  # gone meanwhile; or the repository is gated
+        except (RemoteFileNotFoundError, RemoteAccessError):  # deleted in the meantime, or in a gated repository
             return {}
         except DatasetCorruptError as error:
             _log.warning("%s It is rebuilt when a dataset is uploaded to %s.", error, self.name)
             return {}
 
     def metadata(self, files: Iterable[str], max_workers: int, revision: str = _BRANCH) -> dict[str, bytes]:
-        """Return the metadata of all datasets in the repository; what the index lacks is fetched.
+        """Return the metadata of all datasets in the repository, from the index as far as possible.
 
         Args:
             files: the names of all files in it.
@@ -207,13 +207,13 @@ def search_repositories(
 
     Args:
         client: asks the Hub.
-        query: what to look for, as the Hub's list takes it.
+        query: the parameters of the search.
         action: for messages.
         max_workers: how many requests may run concurrently.
 
     Returns:
-        Owner and name of the repository, joined by ``/`` -> names. Repositories whose names can be no part
-        of an id are left out.
+        Owner and name of the repository, joined by ``/`` -> names. Repositories whose names cannot be part of an id
+        are left out.
     """
     told = client.list("/api/datasets", {**query, "expand": "siblings"}, action)
     with understood(action):

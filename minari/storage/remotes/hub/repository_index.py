@@ -1,7 +1,7 @@
-"""Files of a repository of the Hub beside its datasets: registers, the index and the cards, made from its content.
+"""The index of a repository of the Hub: the lists of its datasets and namespaces, and the card that shows them.
 
-``namespace_metadata.json`` at the root of a repository names all datasets and namespaces in it, under the keys
-``datasets`` and ``namespaces``, which other programs read to list them; its other keys are the user's.
+``namespace_metadata.json`` at the root of a repository lists all datasets and namespaces in it, under the keys
+``datasets`` and ``namespaces``, which other programs read; its other keys are the user's.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ __all__ = [
     "datasets_in",
     "is_own_card",
     "namespaces_in",
-    "registered",
     "repository_card_of",
-    "without_registers",
+    "with_repository_index",
+    "without_repository_index",
 ]
 
 CARD_NAME = "README.md"
 
-_REGISTERS = ("datasets", "namespaces")
+_LISTS = ("datasets", "namespaces")
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def datasets_in(repository: str, files: Iterable[str]) -> list[str]:
 def namespaces_in(repository: str, files: Iterable[str]) -> list[str]:
     """Return the namespaces that have metadata, from the names of the files.
 
-    A dataset without a namespace is a repository of its own, and no namespace, although it has the file too.
+    A dataset without a namespace is a repository of its own, which is not a namespace although it has the file too.
 
     Args:
         repository: without its owner; it is the outermost namespace.
@@ -70,34 +70,33 @@ def _directories_of(repository: str, files: Iterable[str], name: str) -> Iterabl
     return (path.removesuffix(ending) for file in files if (path := f"{repository}/{file}").endswith(ending))
 
 
-def registered(content: bytes, repository: str, files: Iterable[str]) -> bytes:
-    """Return the metadata of the outermost namespace with updated registers.
+def with_repository_index(content: bytes, repository: str, files: Iterable[str]) -> bytes:
+    """Return the metadata of the outermost namespace with the current lists of datasets and namespaces.
 
-    >>> registered(b'{"description": "mine"}', "door", ["namespace_metadata.json", "human-v2/data/metadata.json"])
+    >>> with_repository_index(b'{"description": "mine"}', "door", ["human-v2/data/metadata.json"])
     b'{"description": "mine", "datasets": ["door/human-v2"]}'
 
     Args:
-        content: of the file as it is, or as the user has it.
+        content: of the file, with outdated lists or without any.
         repository: without its owner.
         files: the names of all files that the repository is going to have.
 
     Raises:
-        RemoteError: the content is no object of JSON.
+        RemoteError: the content is not a JSON object.
     """
     known = set(files)
     value = _user_keys(content, repository)
     datasets = [name for name in datasets_in(repository, known) if name != repository]
     namespaces = [name for name in namespaces_in(repository, known) if name != repository]
-    registers = {"datasets": datasets, "namespaces": namespaces}
-    # Programs that read them take an empty one for a mistake less often than they miss one that is absent.
-    return _dumped(value | {key: names for key, names in registers.items() if names})
+    lists = {"datasets": datasets, "namespaces": namespaces}
+    return _dumped(value | {key: names for key, names in lists.items() if names})
 
 
-def without_registers(content: bytes, repository: str) -> bytes:
-    """Return the metadata of the outermost namespace as the user wrote it; the same bytes if nothing is left out.
+def without_repository_index(content: bytes, repository: str) -> bytes:
+    """Return the metadata of the outermost namespace as the user wrote it, byte for byte if it has no lists.
 
     Raises:
-        RemoteError: the content is no object of JSON.
+        RemoteError: the content is not a JSON object.
     """
     value = _user_keys(content, repository)
     return content if len(value) == len(parse_json(content)) else _dumped(value)
@@ -113,7 +112,7 @@ def _user_keys(content: bytes, repository: str) -> dict[str, Any]:
             f"The file {NAMESPACE_METADATA_FILENAME} of the repository {repository} is not a JSON object; correct it "
             "on the Hub, or remove it."
         )
-    return {key: value[key] for key in value if key not in _REGISTERS}
+    return {key: value[key] for key in value if key not in _LISTS}
 
 
 def _dumped(value: Mapping[str, Any]) -> bytes:

@@ -1,4 +1,4 @@
-"""Sends files to a repository through ``huggingface_hub``, by Xet or Git LFS, and reports how much has been read."""
+"""Uploads to a repository through ``huggingface_hub``, by Xet or Git LFS, with progress and an end to waiting."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ _log = logging.getLogger(__name__)
 
 
 class UploadProgress:
-    """Adds up what the threads of ``huggingface_hub`` have read of files, for the one thread that reports it.
+    """Counts what the threads of ``huggingface_hub`` read of files, for the one thread that reports it.
 
     Args:
-        advance: gets the number of bytes and of files.
-        sizes: of the files that it is about, in bytes, by their paths in the repository.
+        advance: receives the numbers of bytes and files.
+        sizes: in bytes, of the files that are counted, by their paths in the repository.
 
     Attributes:
         current: the path of the file that was read last.
-        last_read: when that was, by the monotonic clock.
-        is_stopped: whether nobody waits for the upload any more.
+        last_read: the time of that, by the monotonic clock.
+        is_stopped: whether the upload was given up.
     """
 
     def __init__(self, advance: Advance, sizes: Mapping[str, int]) -> None:
@@ -59,7 +59,7 @@ class UploadProgress:
         """Note how far a file has been read; from any thread.
 
         Raises:
-            InterruptedError: nobody waits for the upload any more.
+            InterruptedError: the upload was given up.
         """
         if self.is_stopped:
             raise InterruptedError("the upload was given up")
@@ -67,13 +67,13 @@ class UploadProgress:
         self.current, self.last_read = path, time.monotonic()
 
     def complete(self, additions: Sequence[CommitOperationAdd]) -> None:
-        """Note that files have arrived, or need not be sent as the Hub has what is in them; and report."""
+        """Count files as complete, sent or already known to the Hub, and report."""
         for path in {addition.path_in_repo for addition in additions} & self._sizes.keys():
             self._moved[path] = self._sizes[path]
         self.report()
 
     def report(self) -> None:
-        """Report what is new."""
+        """Report what was read since the last report."""
         size = sum(self._moved.values())
         files = sum(self._moved[path] >= size for path, size in self._sizes.items())
         self._advance(size - self._reported[0], files - self._reported[1])
@@ -85,7 +85,7 @@ class FileAddition(CommitOperationAdd):
     """A file of a local dataset that a commit adds.
 
     Attributes:
-        file: is opened without following links, and has a checksum already.
+        file: opened without following links; its checksum is known.
         progress: of the upload.
     """
 
@@ -135,21 +135,21 @@ def send_contents(
     progress: UploadProgress,
     max_workers: int,
 ) -> None:
-    """Send the contents of files that the Hub does not have, for a commit that is to follow.
+    """Send the contents of files that the Hub does not have, before the commit of these files.
 
     Args:
         client: of the Hub.
         repository: its owner and its name, joined by ``/``.
-        additions: the files; a content that several of them have is sent once.
+        additions: the files; content that several of them have is sent once.
         progress: reports from this thread.
-        max_workers: how many contents may be sent concurrently.
+        max_workers: number of contents that are sent concurrently.
 
     Raises:
         RemoteError: the Hub does not take a content.
     """
     different = list({op.upload_info.sha256: op for op in additions}.values())
     sent = {id(op) for op in different}
-    copies = [op for op in additions if id(op) not in sent]  # the Hub has yet to be asked how they are stored
+    copies = [op for op in additions if id(op) not in sent]  # the client still has to find out how they are stored
     for group in filter(None, (*_groups(different), copies)):
         # Releases of the client before 2.0 give up at once where a connection breaks off.
         send = partial(with_retries, partial(_send, client, repository, group, progress, max_workers))
@@ -162,7 +162,7 @@ def _uses_xet() -> bool:
 
 
 def _groups(additions: Sequence[CommitOperationAdd]) -> Iterator[list[CommitOperationAdd]]:
-    """What is sent in one call: everything, or less where it is known of a whole call only that it has been sent."""
+    """Yield what is sent in one call: everything, or less with Xet, which reports only that a call is complete."""
     group: list[CommitOperationAdd] = []
     size = 0
     for addition in additions:
@@ -183,7 +183,7 @@ def _send(
 ) -> None:
     progress.current = additions[0].path_in_repo
     patience = LONG + client.limits.interval
-    if _uses_xet():  # which does not say how far it is
+    if _uses_xet():  # reads files without our notice
         patience += sum(op.upload_info.size for op in additions) / client.limits.bytes_per_second
     try:
         with client.translated(f"preparing to send {progress.current}"):
@@ -195,14 +195,14 @@ def _send(
             repo_type="dataset",
             num_threads=max_workers,
             free_memory=False,
-            gitignore_content="",  # a .gitignore in the repository leaves out nothing of a dataset
+            gitignore_content="",  # a .gitignore in the repository does not apply to datasets
         )
         with _quiet:
             _run(call, progress, patience)
     except Exception as error:
         of_content = isinstance(error, RuntimeError) and error.__cause__
         if isinstance(of_content, HfHubHTTPError) and not is_transient(of_content.response.status_code):
-            # By the store behind the Hub; the address that it was sent to may also be too old.
+            # It may also be that the address it was sent to has expired.
             raise DamagedInTransitError(
                 f"The Hub did not take {progress.current}, as what arrived was not what had been announced; see that "
                 "nobody is writing the dataset, and try again."
@@ -212,7 +212,7 @@ def _send(
 
 
 def _run(call: Callable[[], None], progress: UploadProgress, patience: float) -> None:
-    """Make a call in a thread of its own, which is left behind when no file has been read for so many seconds."""
+    """Make a call in a thread of its own, which is abandoned when no file is read for so many seconds."""
     done: Future[None] = Future()
 
     def run() -> None:
@@ -237,7 +237,7 @@ def _run(call: Callable[[], None], progress: UploadProgress, patience: float) ->
 
 
 class _Quiet:
-    """Keeps the client from drawing bars and from warning of each attempt, while there are uploads of this library."""
+    """Keeps the client from drawing progress bars and from warning of each attempt during uploads of this library."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -247,7 +247,7 @@ class _Quiet:
 
     def __enter__(self) -> None:
         with self._lock:
-            if not self._uploads:  # a user who has asked for bars gets them
+            if not self._uploads:  # bars that the user asked for stay
                 self._draws = constants.HF_HUB_DISABLE_PROGRESS_BARS is None and not are_progress_bars_disabled()
                 if self._draws:
                     disable_progress_bars()
@@ -260,7 +260,7 @@ class _Quiet:
                 enable_progress_bars()
 
     def _filter(self, record: logging.LogRecord) -> bool:
-        """Take out of a message what gives access to addresses; and what is said of an upload is for debugging."""
+        """Remove signatures of addresses from messages, and log those about uploads for debugging only."""
         record.msg, record.args = without_credentials(record.getMessage()), ()
         if self._uploads:
             _log.debug("%s", record.msg)

@@ -84,7 +84,7 @@ def test_chunks_that_were_never_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("chunks", [(1, 1, 1), (16, 5, 3)])
 def test_compressed_and_tiny_chunks(tmp_path: Path, chunks: tuple[int, int, int]) -> None:
-    """What is compressed, or lies in very many chunks, is found in the file each time."""
+    """Compressed data, and data in very many chunks, is located in the file each time."""
     compression = "gzip" if chunks[0] > 1 else None
     storage = storage_with_chunks(
         tmp_path,
@@ -97,7 +97,7 @@ def test_compressed_and_tiny_chunks(tmp_path: Path, chunks: tuple[int, int, int]
 
 
 def test_combined_with_others(tmp_path: Path) -> None:
-    """What lies in chunks that are not compressed is written in one piece."""
+    """Data in uncompressed chunks is written contiguously."""
     storage = storage_with_chunks(
         tmp_path / "a", lambda episode, values: episode.create_dataset("observations", data=values, chunks=(7, 2, 3))
     )

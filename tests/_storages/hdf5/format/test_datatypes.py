@@ -120,7 +120,7 @@ LEFT_TO_HDF5 = {
 
 @pytest.mark.parametrize("kind", LEFT_TO_HDF5)
 def test_what_is_left_to_hdf5(kind: str) -> None:
-    """What looks like a common datatype, or like none, is not taken for one."""
+    """Types that only resemble a common datatype are not decoded as one."""
     assert decode_datatype(as_hdf5(LEFT_TO_HDF5[kind])) is None
 
 
@@ -169,7 +169,7 @@ def test_floats_that_only_this_machine_has(monkeypatch: pytest.MonkeyPatch, dtyp
 @example(b"\x10" + bytes(7))
 @example(b"\x11\x20\x1f\x00\x08\x00\x00\x00")
 def test_anything_else_is_nothing(message: bytes) -> None:
-    """Whatever the bytes are; what is taken for numbers would be written as the same bytes."""
+    """For any bytes, a type decoded as numeric would be encoded as the same bytes."""
     decoded = decode_datatype(message)
     if isinstance(decoded, np.dtype) and message[0] & 15 in (0, 1):
         expected = encode_datatype(decoded)

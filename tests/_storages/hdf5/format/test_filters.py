@@ -1,4 +1,4 @@
-"""How arrays are cut into chunks and encoded, the table of the chunks, and what HDF5 makes of it."""
+"""Chunk shapes, encoding, the table of chunks, and how HDF5 reads it."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def test_damaged_tables(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 255, 256, 1024, 1025, 5000, pytest.param(100_000, marks=pytest.mark.slow)])
 def test_any_number_of_chunks(tmp_path: Path, count: int) -> None:
-    """HDF5 divides tables of many chunks into pages, unless it is told that the pages are large."""
+    """HDF5 divides tables of many chunks into pages, unless the page size is large."""
     path, values = tmp_path / "file.h5", np.arange(2 * count, dtype=np.int16)
     filters = ((DEFLATE, (1,), ""),)
     write(path, compressed(values, Chunking((2,), filters)))

@@ -231,7 +231,7 @@ def test_texts_that_are_very_long(tmp_path: Path) -> None:
 
 
 def found_at(content: bytes, address: int) -> list[tuple[str, Any]] | None:
-    """What is read, in as many steps as a header of any size needs."""
+    """Count the bytes read, in as many steps as a header of any size needs."""
     reads, read_at = 0, in_memory(content)
 
     def counted(offset: int, size: int) -> bytes:
@@ -361,7 +361,7 @@ def test_headers_that_say_another_number_of_messages(episode: tuple[bytes, int])
 
 
 def text_of(content: bytes, element: bytes) -> Any:
-    """What is read of a text, of which the element says where it lies."""
+    """Count the bytes read for a text, given the position in its element."""
     space, datatype = struct.pack("<BBB5x", 1, 0, 0), encode_datatype(TEXT)
     body = struct.pack("<BBHHHB", 3, 0, 2, len(datatype), len(space), 1) + b"x\0" + datatype + space + element
     header = header_of(Message(ATTRIBUTE, body)).ljust(800, b"\0")

@@ -83,7 +83,7 @@ def test_alignment(length: int) -> None:
 
 
 def test_an_object(tmp_path: Path) -> None:
-    """What HDF5 says about a header."""
+    """Return the description of a header by HDF5."""
     group, _ = object_header(group_messages())
     root = save(tmp_path / "file.h5", {"group": group})
     with h5py.File(tmp_path / "file.h5") as file:

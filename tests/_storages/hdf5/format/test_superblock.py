@@ -96,7 +96,7 @@ def test_our_own(tmp_path: Path) -> None:
 
 
 def test_version_1(tmp_path: Path) -> None:
-    """Which HDF5 writes when chunks have trees of an unusual size, here with small leaves and nodes as well."""
+    """HDF5 writes an extension for chunk trees of an unusual size, here with small leaves and nodes too."""
     path, root = tmp_path / "file.h5", 104
     content = struct.pack("<8s8BHHIHH", b"\x89HDF\r\n\x1a\n", 1, 0, 0, 0, 0, 8, 8, 0, 1, 2, 0, 32, 0)
     group = empty_group(root)
@@ -240,7 +240,7 @@ def test_the_mark_is_taken_away_by_its_tool(tmp_path: Path) -> None:
 
 
 def test_version_2_has_no_mark(tmp_path: Path) -> None:
-    """Whatever stands in its place."""
+    """Any bytes in its place are rejected."""
     data = bytearray(written_by_hdf5(tmp_path / "file.h5", "v108").read_bytes())
     data[11] = 1
     assert not read_superblock(bytes(data[:SUPERBLOCK_SIZE])).in_use
@@ -288,7 +288,7 @@ def test_a_dataset_in_an_unusual_file(tmp_path: Path, options: dict[str, Any]) -
 
 @pytest.mark.parametrize("missing", [1, 100, 2000])
 def test_a_file_that_was_cut_off_is_not_extended(tmp_path: Path, missing: int) -> None:
-    """Which would make it look whole; a storage that is open has seen it when it was."""
+    """This would make it look complete; an open storage has seen the mark."""
     storage = stored(tmp_path)
     file = storage.data_path / "main_data.hdf5"
     content = file.read_bytes()[:-missing]

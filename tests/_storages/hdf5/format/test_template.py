@@ -308,7 +308,7 @@ def test_members_that_h5py_adds(tmp_path: Path, options: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize("options", [{}, {"libver": "earliest"}, {"libver": "latest"}], ids=str)
-def test_an_episode_that_h5py_creates_anew(tmp_path: Path, options: dict[str, Any]) -> None:
+def test_episode_recreated_by_h5py(tmp_path: Path, options: dict[str, Any]) -> None:
     """Deleted and written in its own manner, where the old one was; ours go on after it."""
     data_path = stored(tmp_path).data_path
     truth = TRUTHS[4]

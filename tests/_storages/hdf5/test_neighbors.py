@@ -37,7 +37,7 @@ def data_path(tmp_path: Path) -> Path:
 
 
 def append_as_another_program(data_path: Path, truth: Truth) -> None:
-    """What a program does that writes the format through h5py, without this library."""
+    """Write the format through h5py, like a program without this library."""
     with h5py.File(data_path / "main_data.hdf5", "a") as file:
         index = len(file)
         group = file.create_group(f"episode_{index}")
@@ -71,7 +71,7 @@ def test_another_program_appends(data_path: Path) -> None:
 
 
 def test_another_program_changes_an_episode(tmp_path: Path) -> None:
-    """Where arrays lie is looked up anew, by a storage that has read them as well."""
+    """Arrays are located again, even by a storage that has read them before."""
     space = spaces.Box(-1.0, 1.0, (2,), np.float32)
     storage = MinariStorage.new(tmp_path / "data", space, ACTIONS)
     storage.update_episodes(as_buffer(draw_truth(space, ACTIONS, 3, seed)) for seed in range(2))
@@ -107,7 +107,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_another_program_writes_in_place_and_dies(data_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As long as it writes, others are told to wait; when it died, that the file may be damaged."""
+    """While it writes, other programs get an error to wait; after it was killed, that the file may be damaged."""
     monkeypatch.setenv("MINARI_LOCK_TIMEOUT", "0.2")
     storage = MinariStorage.read(data_path)
     child = subprocess.Popen(
