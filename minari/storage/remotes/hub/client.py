@@ -268,7 +268,7 @@ class HubClient:
         said = _message(answer)
         told = f" (it says: {said})" if said else ""
         if is_transient(status):
-            # The newer way to tell for how long it wants to be left alone: ratelimit: "api";r=0;t=55
+            # The newer header for how long the Hub wants no requests: ratelimit: "api";r=0;t=55
             found = re.search(r";\s*r=0\s*;\s*t=(\d{1,9})", answer.headers.get("RateLimit", ""))
             pause = retry_after(answer.headers.get("Retry-After") or (found[1] if found else None))
             return RemoteUnreachableError(
