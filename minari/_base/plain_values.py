@@ -245,18 +245,6 @@ def from_tagged(value: Any) -> Any:
     return {key: from_tagged(item) for key, item in value.items()}
 
 
-def _array_from(value: dict[str, Any]) -> Any:
-    dtype, shape = dtype_from_name(value["dtype"]), value["shape"]
-    if isinstance(shape, np.ndarray):  # HDF5 returns lists of numbers as arrays
-        shape = shape.tolist()
-    if not isinstance(shape, list) or len(shape) > 32 or not all(type(size) is int and size >= 0 for size in shape):
-        raise ValueError("it has no shape")
-    data = base64.b64decode(value["base64"], validate=True)
-    if len(data) != dtype.itemsize * math.prod(shape):
-        raise ValueError("its number of bytes is wrong")
-    return np.frombuffer(bytearray(data), dtype).reshape(shape)[()]
-
-
 def _shape(value: Any) -> tuple[int, ...]:
     sizes = value.tolist() if isinstance(value, np.ndarray) else value  # (HDF5 returns lists of numbers as arrays)
     if not isinstance(sizes, list) or len(sizes) > 32 or not all(type(size) is int and size >= 0 for size in sizes):

@@ -236,7 +236,10 @@ class FileTransaction(io.RawIOBase):
         try:
             write_atomically(self._journal, content, durable=self._durable)
         except BaseException:  # an interrupt may have come after it was written
-            if _is(self._journal, content):
+            is_written = False
+            with suppress(OSError, UnsafePathError):
+                is_written = read_regular(self._journal, len(content), links=False) == content
+            if is_written:
                 self._settle()
             raise
         self._settle()
@@ -523,13 +526,6 @@ def _digest_of_ends(descriptor: int, size: int, changes: Sequence[Change]) -> st
     places = (0, max(0, size - _PAGE))
     overlay = Overlay(size, size, changes, {}, (), None, "", "")
     return _digest(b"".join(overlay.read_at(descriptor, at, min(_PAGE, size)) for at in places))
-
-
-def _is(path: Path, content: bytes) -> bool:
-    try:
-        return read_regular(path, len(content), links=False) == content
-    except (OSError, UnsafePathError):
-        return False
 
 
 class _RunningDigest:

@@ -51,7 +51,13 @@ def show_dataset(dataset: str, as_json: bool, token: str | None, key_path: str |
     The metadata is shown even if the episodes cannot be read. The environment is not created, since that would run
     code that the author of the dataset chose.
     """
-    page = _remote_page(dataset, token, key_path) if "://" in dataset else _local_page(dataset, quiet)
+    if "://" in dataset:
+        remote, dataset_id = split_address(dataset)
+        storage = get_cloud_storage(remote, read_credentials(dataset, token, key_path))
+        metadata = DatasetMetadata.from_raw(storage.get_dataset_metadata(dataset_id), dataset)
+        page = _Page(metadata, {**metadata.raw, "dataset_id": dataset_id}, {"address": dataset}, dataset, None)
+    else:
+        page = _local_page(dataset, quiet)
     if as_json:
         stored = {
             key: serialize_space(value) if isinstance(value, Space) else value for key, value in page.described.items()
@@ -94,13 +100,6 @@ def _local_page(dataset: str, quiet: bool) -> _Page:
         warn(f"The episodes cannot be read: {error}")
     described["dataset_id"] = dataset_id_at(data_path.absolute().parent, metadata.dataset_id)
     return _Page(metadata, described, {"data_path": str(data_path)}, str(described["dataset_id"]), episodes)
-
-
-def _remote_page(address: str, token: str | None, key_path: str | None) -> _Page:
-    remote, dataset_id = split_address(address)
-    storage = get_cloud_storage(remote, read_credentials(address, token, key_path))
-    metadata = DatasetMetadata.from_raw(storage.get_dataset_metadata(dataset_id), address)
-    return _Page(metadata, {**metadata.raw, "dataset_id": dataset_id}, {"address": address}, address, None)
 
 
 def _data_path(dataset: str) -> Path:
@@ -266,7 +265,13 @@ def histogram_lines(values: npt.NDArray[np.float64], width: int, *, ascii_only: 
         room = max(width - label_width - number_width - 3, 1)
         axis = "|" if ascii_only else "│"
         for label, count in zip(labels, counts, strict=True):
-            lines.append(f"{label:>{label_width}} {axis}{_bar(count / max(counts), room, ascii_only)} {count}")
+            share = count / max(counts)
+            if ascii_only:  # a bar is visible for every share above zero
+                bar = "#" * max(round(share * room), share > 0)
+            else:
+                eighths = max(round(share * room * 8), share > 0)
+                bar = _FULL * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
+            lines.append(f"{label:>{label_width}} {axis}{bar} {count}")
     if finite.size < values.size:
         lines.append(f"not finite: {values.size - finite.size}")
     return lines
@@ -289,14 +294,6 @@ def _bins(values: npt.NDArray[np.float64]) -> tuple[list[str], list[int]]:
     counts, edges = np.histogram(values, bins=_BINS)
     pairs = zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
     return [f"{_short(low)} to {_short(high)}" for low, high in pairs], counts.tolist()
-
-
-def _bar(share: float, room: int, ascii_only: bool) -> str:
-    """Return a bar, which is visible for every share above zero."""
-    if ascii_only:
-        return "#" * max(round(share * room), share > 0)
-    eighths = max(round(share * room * 8), share > 0)
-    return _FULL * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
 
 
 def _short(value: float) -> str:

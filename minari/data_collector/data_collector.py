@@ -160,7 +160,10 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         self._recorded = RecordedValues(step_callback, record_infos, self._recorder.checked_info)
         self._outside = OutsideValues(self._observation_space, self._action_space)
         self._capacity = 0  # number of steps that the current episode may have before finished ones must be written
-        self._resets_itself = _has_wrapper(env, Autoreset)
+        layer = env
+        while isinstance(layer, gym.Wrapper) and not isinstance(layer, Autoreset):
+            layer = layer.env
+        self._resets_itself = isinstance(layer, Autoreset)
         self._was_reset = False
         self._done = False  # True if the last step ended an episode of the environment
         # Recorded by the last step; the next episode begins with it unless the environment is reset.
@@ -425,14 +428,6 @@ def _skips(on_error: str) -> bool:
     if on_error not in ("raise", "skip"):
         raise ArgumentError(f"on_error is {shortened(on_error)}, expected 'raise' or 'skip'.")
     return on_error == "skip"
-
-
-def _has_wrapper(env: gym.Env[Any, Any], wrapper: type) -> bool:
-    while isinstance(env, gym.Wrapper):
-        if isinstance(env, wrapper):
-            return True
-        env = env.env
-    return False
 
 
 def _deprecated(old: str, new: str) -> None:

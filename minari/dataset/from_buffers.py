@@ -257,7 +257,12 @@ def create_dataset_from_buffers(
     free_dataset_path(dataset_id, root=root)
     env_spec = spec_of(env)
     if observation_space is None or action_space is None:
-        env_observation_space, env_action_space = _spaces_of(env, env_spec)
+        if isinstance(env, gym.Env):
+            env_observation_space, env_action_space = env.observation_space, env.action_space
+        elif env_spec is not None:
+            env_observation_space, env_action_space = spaces_of(env_spec)
+        else:
+            raise SpaceError("The spaces are not known; give observation_space and action_space.")
         # Not `or`: an empty Dict space counts as false.
         observation_space = env_observation_space if observation_space is None else observation_space
         action_space = env_action_space if action_space is None else action_space
@@ -305,11 +310,3 @@ def _looked_at(episodes: Iterable[EpisodeBuffer], outside: OutsideValues) -> Ite
         yield episode
         with suppress(KeyError, IndexError, TypeError):  # nested in another way that the storage accepts
             outside.add(episode.observations, episode.actions, number)
-
-
-def _spaces_of(env: EnvLike | None, spec: EnvSpec | None) -> tuple[gym.Space[Any], gym.Space[Any]]:
-    if isinstance(env, gym.Env):
-        return env.observation_space, env.action_space
-    if spec is None:
-        raise SpaceError("The spaces are not known; give observation_space and action_space.")
-    return spaces_of(spec)

@@ -179,19 +179,18 @@ class GraphCodec(SpaceCodec):
         return columns
 
     def decode(self, columns: Columns) -> list[spaces.GraphInstance]:
-        parts = {part: self._decode_part(part, columns) for part in self.PARTS}
+        parts = {}
+        for part, codec in self.codecs.items():
+            counts = _counts(columns[self.count_paths[part]], self.name, least=-1)
+            bounds = _bounds([max(count, 0) for count in counts], codec.count(columns), self.name)
+            rows, places = codec.decode(columns), zip(counts, bounds, strict=True)
+            parts[part] = [None if count < 0 else rows[start:end] for count, (start, end) in places]
         if len({len(steps) for steps in parts.values()}) > 1:
             raise _damaged(self.name, "has counts of nodes, edges and links for different numbers of steps")
         return [
             spaces.GraphInstance(nodes=nodes, edges=edges, edge_links=links)
             for nodes, edges, links in zip(*parts.values(), strict=True)
         ]
-
-    def _decode_part(self, part: str, columns: Columns) -> list[Any]:
-        counts, codec = _counts(columns[self.count_paths[part]], self.name, least=-1), self.codecs[part]
-        bounds = _bounds([max(count, 0) for count in counts], codec.count(columns), self.name)
-        values = codec.decode(columns)
-        return [None if count < 0 else values[start:end] for count, (start, end) in zip(counts, bounds, strict=True)]
 
     def steps(self, decoded: Any, count: int) -> list[Any]:
         return list(decoded)

@@ -201,9 +201,9 @@ def _inside(data_path: Path, discard_changes: bool) -> Iterator[Leftover]:
     """Yield leftovers in the data of a dataset that nobody is writing to."""
     if is_locked(data_path / ".lock"):
         return
-    for sign, is_pending, complete in (
-        (data_path / JOURNAL_NAME, lambda: pending_change(data_path, _DATA_FILE), _complete_journal),
-        (data_path / CHANGES_NAME, lambda: staged_overlay(data_path), _complete_changes),
+    for sign, is_pending in (
+        (data_path / JOURNAL_NAME, lambda: pending_change(data_path, _DATA_FILE)),
+        (data_path / CHANGES_NAME, lambda: staged_overlay(data_path)),
     ):
         if not os.path.lexists(sign):
             continue
@@ -212,7 +212,8 @@ def _inside(data_path: Path, discard_changes: bool) -> Iterator[Leftover]:
         except DatasetCorruptError:
             counts = False
         if counts:
-            yield Leftover(sign, "a change that is committed; completed", _size(sign), partial(complete, data_path))
+            act = partial(_complete, data_path, sign)
+            yield Leftover(sign, "a change that is committed; completed", _size(sign), act)
         elif discard_changes:
             act = partial(_taken_away, data_path, sign)
             yield Leftover(sign, "a change that cannot be completed; removed", _size(sign), act)
@@ -224,14 +225,14 @@ def _inside(data_path: Path, discard_changes: bool) -> Iterator[Leftover]:
             yield Leftover(path, "what was never committed; removed", _size(path), act)
 
 
-def _complete_journal(data_path: Path) -> None:
-    with folder_lock(data_path):
-        FileTransaction(data_path / _DATA_FILE).close()
-
-
-def _complete_changes(data_path: Path) -> None:
-    with open_staged_directory(data_path):
-        pass  # locking the data for writing completes the change
+def _complete(data_path: Path, sign: Path) -> None:
+    """Complete a committed change, of which a journal or a directory is the sign."""
+    if sign.name == JOURNAL_NAME:
+        with folder_lock(data_path):
+            FileTransaction(data_path / _DATA_FILE).close()
+    else:
+        with open_staged_directory(data_path):
+            pass  # locking the data for writing completes the change
 
 
 def _taken_away(data_path: Path, path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -39,10 +38,6 @@ VALUES: dict[str, dict[str, Any]] = {
     "odd-names": {"größe 漢": 1, "a.b": 2, " ": 3, "x:json": "no json", "json": 4, "list:json": [None]},
     "many": {f"key{i}": float(i) for i in range(300)},
 }
-
-
-def _constant(value: Any, _: Any) -> Any:
-    return value
 
 
 class MetadataSuite(Suite):
@@ -178,7 +173,7 @@ class MetadataSuite(Suite):
             with refused(MetadataError):
                 storage.update_episode_metadata([{"k": 1}, wrong])
             with refused(MetadataError):
-                storage.update_episodes([as_buffer(truths[0])], describe=partial(_constant, wrong))
+                storage.update_episodes([as_buffer(truths[0])], describe=lambda *_, wrong=wrong: wrong)
         for metadata in storage.get_episode_metadata([0, 1]):
             assert metadata.keys() == {"id", "total_steps"}
         self.assert_holds(storage, truths)

@@ -128,7 +128,11 @@ def read(files: FilesBeneath, name: str, *, verify: bool = False) -> tuple[dict[
     try:
         text = files.read(name, METADATA_LIMIT)
         if verify:
-            _check_text(text, path)
+            found = _TAIL.search(text, max(0, len(text) - _LONGEST_TAIL))
+            # Otherwise another program has written it, or there are no checksums.
+            is_ours = found is not None or _OURS in text
+            if is_ours and (found is None or int(found[1]) != _digest(text[: found.start()])):
+                raise _not_as_written(f"The metadata in {path}", path)
         metadata = json_metadata.from_json(text)
         total_steps = metadata.get("total_steps")
         if type(total_steps) is not int or not 0 <= total_steps <= _MOST_STEPS:
@@ -153,14 +157,6 @@ def _checksums(values: Any, total_steps: int) -> Checksums | None:
         return None
     columns, file = values.get("columns"), values.get("file")
     return Checksums(total_steps + 1, file, columns) if isinstance(columns, dict) and type(file) is int else None
-
-
-def _check_text(text: bytes, path: str) -> None:
-    found = _TAIL.search(text, max(0, len(text) - _LONGEST_TAIL))
-    if found is None and _OURS not in text:
-        return  # another program has written it, or there are no checksums
-    if found is None or int(found[1]) != _digest(text[: found.start()]):
-        raise _not_as_written(f"The metadata in {path}", path)
 
 
 def _checksum(column: Column) -> int:

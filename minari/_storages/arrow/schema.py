@@ -93,7 +93,10 @@ class TableLayout:
         rows = episode.total_steps + 1
         tree: dict[str | int, Any] = {}
         for path, column in episode.columns.items():
-            *parents, name = path if self._has_rows(path, column, rows) else (RAGGED, *path)
+            is_ragged = path in self._elements or (path[0] == "infos" and path[-1] == _RAGGED_INFO)
+            count = rows if path[0] in _WITH_FIRST_ROW else rows - 1
+            has_rows = not is_ragged and len(column) == count and 0 not in column.shape[1:]
+            *parents, name = path if has_rows else (RAGGED, *path)
             node = tree
             for parent in parents:
                 node = node.setdefault(parent, {})
@@ -102,12 +105,6 @@ class TableLayout:
         names = [name for name in (*FIELDS, RAGGED) if name in tree]
         parts = [self._encode((name,), tree[name], rows, _child(model, name)) for name in names]
         return pa.Table.from_arrays([array for array, _ in parts], schema=pa.schema(_fields(names, parts)))
-
-    def _has_rows(self, path: Path, column: Column, rows: int) -> bool:
-        """Return whether a column has elements, and one row of them for each step."""
-        is_ragged = path in self._elements or (path[0] == "infos" and path[-1] == _RAGGED_INFO)
-        count = rows if path[0] in _WITH_FIRST_ROW else rows - 1
-        return not is_ragged and len(column) == count and 0 not in column.shape[1:]
 
     def _encode(self, place: Path, node: Any, rows: int, like: DataType) -> _Part:
         if not isinstance(node, dict):
@@ -125,10 +122,15 @@ class TableLayout:
         if column.dtype == object:
             return _objects([*column, *[None] * missing]), {}
         leaf = self._leaves.get(path)
-        stored = _stored(column, _dtype_of(like) or _usual_dtype(path, leaf))
+        is_box = leaf is not None and leaf.low is not None
+        dtype = leaf.dtype if leaf is not None else None  # with which other programs store this column
+        if path == ("rewards",):
+            dtype = np.dtype(np.float64)
+        elif leaf is not None and not is_box and not leaf.shape and leaf.dtype.kind in "iu":
+            dtype = np.dtype(np.int64)
+        stored = _stored(column, _dtype_of(like) or dtype)
         if missing:
             stored = np.concatenate([stored, np.zeros((missing, *stored.shape[1:]), stored.dtype)])
-        is_box = leaf is not None and leaf.low is not None
         as_lists = is_box or stored.ndim > 1 or (like is not None and pa.types.is_fixed_size_list(like))
         return _numbers(stored, column.dtype, as_lists)
 
@@ -249,14 +251,6 @@ def _base(dtype: np.dtype[Any]) -> np.dtype[Any]:
     if dtype.kind == "c" and dtype.itemsize <= 16:
         return np.dtype(f"f{dtype.itemsize // 2}")
     return np.dtype(np.uint8) if dtype.itemsize > 8 else dtype  # extended precision differs between systems
-
-
-def _usual_dtype(path: Path, leaf: Leaf | None) -> np.dtype[Any] | None:
-    """Return the type with which other programs store this column."""
-    if leaf is not None:
-        is_discrete = leaf.low is None and not leaf.shape and leaf.dtype.kind in "iu"
-        return np.dtype(np.int64) if is_discrete else leaf.dtype
-    return np.dtype(np.float64) if path == ("rewards",) else None
 
 
 def _dtype_of(arrow_type: DataType) -> np.dtype[Any] | None:

@@ -162,7 +162,11 @@ class EpisodeAppender:
                 names.append((name, value.dtype, value.shape))
                 # (the owner of an array may modify it)
                 numbers.append(value.copy() if isinstance(value, np.ndarray) else value)
-        if _are_plain(metadata) and [name for name, _, _ in names] == [*metadata]:
+        is_plain = all(
+            type(value) is np.float64 or (type(value) is int and name in _WHOLE_NUMBERS)
+            for name, value in metadata.items()
+        )
+        if is_plain and [name for name, _, _ in names] == [*metadata]:  # all values are stored unchanged
             self._plain[key] = tuple(names)
         return tuple(names), numbers, texts
 
@@ -189,7 +193,12 @@ class EpisodeAppender:
             elif not is_copied and values.dtype.kind in "biufc":
                 codec = self._codecs[path]
                 if codec is not None and values.nbytes >= _WORTHWHILE:
-                    column = _compressed(values, codec)
+                    if codec.name == GZIP:
+                        level = GZIP_LEVEL if codec.level is None else codec.level
+                        gzip = gzip_chunking(values.shape, values.dtype, level)
+                        column = compressed(values, gzip, map_in_batches)
+                    else:
+                        column = plugins.compressed(values, codec)
                     chunking = column.chunking
                     known[path] = column_checksum(values)
             leaves.append((path, kind, column.shape[1:], chunking))
@@ -320,13 +329,6 @@ def template_of(leaves: LeafKinds, attributes: AttributeKinds) -> EpisodeTemplat
         raise EpisodeError(f"The {what} cannot be written as HDF5; {error}.") from None
 
 
-def _are_plain(metadata: Mapping[str, Any]) -> bool:
-    """Return whether metadata is only integers with known names and statistics, stored unchanged as attributes."""
-    return all(
-        type(value) is np.float64 or (type(value) is int and name in _WHOLE_NUMBERS) for name, value in metadata.items()
-    )
-
-
 def _metadata_checksums(
     attributes: AttributeKinds, objects: npt.NDArray[Any], waiting: _Waiting
 ) -> npt.NDArray[np.int64]:
@@ -350,13 +352,6 @@ class _Codecs(dict[Path, "Codec | None"]):
     def __missing__(self, path: Path) -> Codec | None:
         self[path] = codec = self._codec_for(path)
         return codec
-
-
-def _compressed(column: Column, codec: Codec) -> StoredColumn:
-    if codec.name == GZIP:
-        level = GZIP_LEVEL if codec.level is None else codec.level
-        return compressed(column, gzip_chunking(column.shape, column.dtype, level), map_in_batches)
-    return plugins.compressed(column, codec)
 
 
 def bytes_of(array: npt.NDArray[Any]) -> memoryview:

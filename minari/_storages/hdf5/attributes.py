@@ -100,7 +100,11 @@ def metadata_checksums(
         values: for each attribute, the values of all episodes in its first dimension; for texts, the results
             of :func:`text_checksum`.
     """
-    chosen = sorted((kind, number) for number, kind in enumerate(map(_spelled, kinds)) if kinds[number][0] != "id")
+    chosen = sorted(
+        (f"{name}\0{dtype if isinstance(dtype, str) else dtype.newbyteorder('<').str}\0{shape}", number)
+        for number, (name, dtype, shape) in enumerate(kinds)
+        if name != "id"
+    )
     seed = bytes_checksum("\0".join(kind for kind, _ in chosen).encode("utf-8", "surrogatepass")) >> 32
     count = len(values[0])
     parts = [np.ascontiguousarray(values[number], values[number].dtype.newbyteorder("<")) for _, number in chosen]
@@ -110,11 +114,6 @@ def metadata_checksums(
     numbers = np.array(digests, np.uint64) >> np.uint64(32) | np.uint64(seed << 32)
     checksums: npt.NDArray[np.int64] = np.maximum(numbers, np.uint64(1)).view(np.int64)
     return checksums
-
-
-def _spelled(kind: tuple[str, Any, tuple[int, ...]]) -> str:
-    name, dtype, shape = kind
-    return f"{name}\0{dtype if isinstance(dtype, str) else dtype.newbyteorder('<').str}\0{shape}"
 
 
 def text_checksum(text: bytes) -> np.uint64:

@@ -264,7 +264,9 @@ class EpisodeIndex:
         header = parse_json(read_regular(self._header_file, _LARGEST_HEADER))
         if header["version"] != _VERSION:
             return
-        schemas = [_schema_from_json(leaves) for leaves in header["schemas"]]
+        schemas = [Schema(tuple(map(_place_from_json, leaves))) for leaves in header["schemas"]]
+        if any(len({leaf.path for leaf in schema.leaves}) < len(schema.leaves) for schema in schemas):
+            raise ValueError("a leaf comes twice")
         width = _checked(header["width"], _FIXED, _LARGEST_HEADER)
         most = (_LARGEST_TABLE + 8 * _stored_size(file.status)) // (8 * width)
         count = _checked(header["episodes"], 0, most)
@@ -469,7 +471,10 @@ class EpisodeIndex:
 
     def _write(self, file: DataFile) -> None:
         width = self._rows.shape[1]
-        old_name, old_width = self._saved_table()
+        old_name, old_width = None, 0
+        with contextlib.suppress(*_IGNORED):
+            saved = parse_json(read_regular(self._header_file, _LARGEST_HEADER))
+            old_name, old_width = _checked_name(saved["table"]), saved["width"]
         appending = old_name is not None and (old_name, old_width) == (self._table_name, width)
         name = old_name if appending and old_name else f".index.{secrets.token_hex(4)}.i8"
         first = self._saved_rows if appending else 0
@@ -507,13 +512,6 @@ class EpisodeIndex:
                 raise OSError(f"{path} is another file as well")
             file.seek(offset)
             file.write(rows.data)
-
-    def _saved_table(self) -> tuple[str | None, int]:
-        """Return the name of the table in the saved header, and its width."""
-        with contextlib.suppress(*_IGNORED):
-            header = parse_json(read_regular(self._header_file, _LARGEST_HEADER))
-            return _checked_name(header["table"]), header["width"]
-        return None, 0
 
 
 #: Exceptions raised by invalid index files, which are then ignored.
@@ -625,13 +623,6 @@ def _sides(values: Any, least: int, item_size: int) -> tuple[int, ...]:
     if len(sides) > MOST_DIMENSIONS or math.prod(max(side, 1) for side in sides) * item_size > _LARGEST:
         raise ValueError("an array is too large")
     return sides
-
-
-def _schema_from_json(leaves: list[Any]) -> Schema:
-    schema = Schema(tuple(map(_place_from_json, leaves)))
-    if len({leaf.path for leaf in schema.leaves}) < len(schema.leaves):
-        raise ValueError("a leaf comes twice")
-    return schema
 
 
 def _place_to_json(place: LeafPlace) -> list[Any]:

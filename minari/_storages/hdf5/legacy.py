@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import string
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,23 +61,18 @@ def _with_spaces(raw: dict[str, Any], opened: EpisodeFile, file: Path) -> dict[s
             f"{file} describes no spaces, and they cannot be inferred from the arrays of its first episode ({error}); "
             f"copy or download it again."
         ) from error
-    registered = _registered(raw.get("env_spec"))
-    fits = registered is not None and all(map(_has_shapes_of, registered, inferred))
+    registered = None
+    if raw.get("env_spec") is not None:
+        with suppress(EnvironmentSpecError):
+            registered = registered_spaces(parse_env_spec(raw["env_spec"]))
+    fits = registered is not None and _shapes(registered) == _shapes(inferred)
     chosen = registered if registered is not None and fits else inferred
     described = {key: serialize_space(space) for key, space in zip(SPACES, chosen, strict=True)}
     return {**described, **raw, **({} if fits else {"inferred_spaces": True})}
 
 
-def _registered(env_spec: Any) -> tuple[gym.Space[Any], gym.Space[Any]] | None:
-    try:
-        return None if env_spec is None else registered_spaces(parse_env_spec(env_spec))
-    except EnvironmentSpecError:
-        return None
-
-
-def _has_shapes_of(space: gym.Space[Any], other: gym.Space[Any]) -> bool:
-    first, second = ([(leaf.path, leaf.shape) for leaf in codec_for(s).leaves()] for s in (space, other))
-    return first == second
+def _shapes(spaces: Iterable[gym.Space[Any]]) -> list[list[tuple[Any, tuple[int, ...]]]]:
+    return [[(leaf.path, leaf.shape) for leaf in codec_for(space).leaves()] for space in spaces]
 
 
 def _nested(leaves: Mapping[str, tuple[Kind, tuple[int, ...]]], most_values: int) -> Any:

@@ -315,17 +315,14 @@ class EpisodeFile:
             index: number of the episode.
             known: name in the file -> path, for the leaves of the spaces.
         """
-        return self._read(
-            index,
-            lambda: self._locate(index, known),
-            lambda: self._locate_through_hdf5(index, known),
-        )
 
-    def _locate_through_hdf5(self, index: int, known: Mapping[str, Path]) -> PlacedEpisodes:
-        total_steps, found = process.leaves(self._path, index)
-        paths = ((_path_of(name, known), rows) for name, rows in found)
-        leaves = [(LeafPlace(path, None, ()), rows, [0]) for path, rows in paths if path is not None]
-        return _placed(index, total_steps, UNKNOWN, leaves)
+        def through_hdf5() -> PlacedEpisodes:
+            total_steps, found = process.leaves(self._path, index)
+            paths = ((_path_of(name, known), rows) for name, rows in found)
+            leaves = [(LeafPlace(path, None, ()), rows, [0]) for path, rows in paths if path is not None]
+            return _placed(index, total_steps, UNKNOWN, leaves)
+
+        return self._read(index, lambda: self._locate(index, known), through_hdf5)
 
     def _locate(self, index: int, known: Mapping[str, Path]) -> PlacedEpisodes:
         group = self._episode(index)

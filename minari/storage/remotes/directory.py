@@ -150,7 +150,9 @@ class FileStorage(CloudStorage):
         if metadata.stat().st_mtime_ns <= manifest.stat().st_mtime_ns:
             return False
         expected = Manifest.parse(self.read_file(name), name).files.get(METADATA_NAME)
-        return expected is not None and expected.sha256 != _sha256(metadata)
+        if expected is None:
+            return False
+        return expected.sha256 != checksums_of(read_in_pieces(metadata), 0, ["sha256"])["sha256"].value
 
     def read_file(self, name: str) -> bytes:
         """Read a small file."""
@@ -266,10 +268,6 @@ def _sha256_of(file: BinaryIO) -> str:
     file.seek(0)
     pieces = iter(partial(file.read, _COPIED_AT_ONCE), b"")
     return checksums_of(pieces, 0, ["sha256"])["sha256"].value
-
-
-def _sha256(path: Path) -> str:
-    return checksums_of(read_in_pieces(path), 0, ["sha256"])["sha256"].value
 
 
 def _remove_others(directory: Path, names: set[str]) -> None:

@@ -351,7 +351,11 @@ def as_remote_error(error: Exception, action: str, hint: str, secrets: Collectio
     Returns:
         An error of this library, or the same one where it is a mistake in a program.
     """
-    causes = list(_causes(error))
+    causes: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and all(cause is not other for other in causes):
+        causes.append(cause)
+        cause = cause.__cause__
     kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
     status = next(filter(None, map(_status, causes)), None)
     what = f"{action} failed: {without_secrets(str(error), secrets) or type(error).__name__}"
@@ -386,14 +390,6 @@ def without_secrets(text: str, secrets: Collection[str] = ()) -> str:
         text = text.replace(secret, "...")
     lines = text.strip().splitlines()
     return plain_text(" ".join(lines[: 2 if lines[0].endswith(":") else 1]).rstrip(" .")) if lines else ""
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__
 
 
 def _status(error: BaseException) -> int | None:

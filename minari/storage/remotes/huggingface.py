@@ -115,29 +115,25 @@ class HuggingFaceStorage(CloudStorage):
     def list_with_metadata(self, prefix: str | None = None) -> dict[str, bytes | None]:
         """List the complete datasets, with their metadata as far as the index of each repository has it."""
         wanted, slash, _ = f"{self._prefix}{prefix or ''}".partition("/")
-        if slash:
-            return self._list_one(wanted, prefix or "")
+        if slash:  # the files and the index of one repository are read concurrently
+            with ThreadPoolExecutor(min(2, self.max_workers)) as pool:
+                files = pool.submit(self._repository(wanted).files)
+                index = pool.submit(self._repository(wanted).read_index)
+            return self._with_entries(self._relative(datasets_in(wanted, files.result()), prefix or ""), index.result())
         listed = {
-            repository: (names, files)
-            for repository, files in self._contents().items()
-            if (names := self._relative(datasets_in(repository, files), prefix or ""))
+            repository: (names, contents)
+            for repository, contents in self._contents().items()
+            if (names := self._relative(datasets_in(repository, contents), prefix or ""))
         }
 
         def with_index(repository: str) -> dict[str, bytes | None]:
-            names, files = listed[repository]
-            return self._with_entries(names, self._repository(repository).read_index(files))
+            names, contents = listed[repository]
+            return self._with_entries(names, self._repository(repository).read_index(contents))
 
         listed_all: dict[str, bytes | None] = {}
         for found in parallel_map(with_index, listed, self.max_workers):
             listed_all |= found
         return listed_all
-
-    def _list_one(self, repository: str, prefix: str) -> dict[str, bytes | None]:
-        """List the datasets in one repository; its files and its index are read concurrently."""
-        with ThreadPoolExecutor(min(2, self.max_workers)) as pool:
-            files = pool.submit(self._repository(repository).files)
-            index = pool.submit(self._repository(repository).read_index)
-        return self._with_entries(self._relative(datasets_in(repository, files.result()), prefix), index.result())
 
     def _with_entries(self, names: Iterable[str], entries: Mapping[str, bytes]) -> dict[str, bytes | None]:
         return {name: entries.get(self._place(name).path) for name in names}

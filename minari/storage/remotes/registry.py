@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -141,8 +142,10 @@ def _as_file_address(address: object) -> str:
 
 def _remote_class(scheme: str) -> type[CloudStorage]:
     target = find_target(scheme, _remotes, ENTRY_POINT_GROUP)
-    if target is None and _is_known_to_fsspec(scheme):
-        target = (_FSSPEC_STORE, "fsspec")
+    if target is None:
+        with suppress(ImportError):
+            if scheme in fsspec.available_protocols():
+                target = (_FSSPEC_STORE, "fsspec")
     if target is None:
         usable = ", ".join(f"{known}://" for known in get_remote_schemes())
         raise RemoteError(
@@ -152,10 +155,3 @@ def _remote_class(scheme: str) -> type[CloudStorage]:
         )
     remote_class: type[CloudStorage] = load_class(target, f"Remotes of the form {scheme}://name need")
     return remote_class
-
-
-def _is_known_to_fsspec(scheme: str) -> bool:
-    try:
-        return scheme in fsspec.available_protocols()
-    except ImportError:
-        return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
@@ -137,19 +138,16 @@ class S3Storage(FsspecStorage):
         size = path.stat().st_size
         part = max(_PART, -(-size // _MOST_PARTS // _MIB) * _MIB)
         tag, md5 = _tag_and_md5(path, size, part)
-        if size < 2 * part or not self._has_tag(name, tag):
+        is_there = False
+        if size >= 2 * part:
+            with suppress(RemoteFileNotFoundError):
+                is_there = str(self._call("Looking at", name, "info").get("ETag", "")).strip('"') == tag
+        if not is_there:
             self._send(name, path, size, sent, chunksize=part, max_concurrency=_PARTS_AT_ONCE)
         info = self._call("Looking at", name, "info")
         # Another tag proves nothing, as it may not be made of the content.
         agrees = str(info.get("ETag", "")).strip('"') == tag
         return RemoteFile(name, int(info["size"]), Checksum("md5", md5) if agrees else None, info.get("ETag"))
-
-    def _has_tag(self, name: str, tag: str) -> bool:
-        try:
-            info = self._call("Looking at", name, "info")
-        except RemoteFileNotFoundError:
-            return False
-        return str(info.get("ETag", "")).strip('"') == tag
 
 
 def _tag_and_md5(path: Path, size: int, part: int) -> tuple[str, str]:

@@ -36,14 +36,10 @@ def _plain(name: str) -> Callable[[int], Any]:
     return lambda size: hashlib.new(name, usedforsecurity=False)
 
 
-def _git(size: int) -> Any:
-    return hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
-
-
 _ALGORITHMS: dict[str, Callable[[int], Any]] = {
     "sha256": _plain("sha256"),
     "md5": _plain("md5"),
-    "git-sha1": _git,
+    "git-sha1": lambda size: hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False),
     "crc32c": lambda size: google_crc32c.Checksum(),
 }
 

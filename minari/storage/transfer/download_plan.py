@@ -135,12 +135,18 @@ def plan_download(source: Source, dataset_id: str, *, moved: bool = False) -> Do
     """
     prefix = f"{dataset_id}/"
     found = {file.name.removeprefix(prefix): file for file in with_retries(lambda: _listed(source, dataset_id))}
-    others = tuple(f"{name}/" for name in _nested_datasets(found))
+    ending = f"/{METADATA_NAME}"
+    directories = (name.removesuffix(ending) for name in found if name.endswith(ending))
+    # Datasets below the directory of this one, whose namespace has its name:
+    others = tuple(f"{name}/" for name in directories if is_dataset_id(name) and not name.startswith("data/"))
     listed = {name: file for name, file in found.items() if not (is_hidden(name) or name.startswith(others))}
     if not listed:
         raise RemoteDatasetNotFoundError(f"The remote has no dataset {dataset_id}; check the spelling.")
     if listed.pop(MANIFEST_NAME, None) is None:
-        files = [_as_listed(name, file) for name, file in listed.items()]
+        files = []
+        for name, file in listed.items():  # as there is no manifest, from the listing of the store
+            checksum = file.checksum if file.checksum is not None and can_compute(file.checksum.algorithm) else None
+            files.append(ExpectedFile(name, file.size, checksum, (), file.version, PIECE_SIZE))
     else:
         files = _as_promised(dataset_id, _read_manifest(source, f"{prefix}{MANIFEST_NAME}"), listed, moved)
     refuse_bad_names(file.name for file in files)
@@ -161,19 +167,6 @@ def _listed(source: Source, dataset_id: str) -> list[RemoteFile]:
                 "it again."
             )
     return files
-
-
-def _nested_datasets(names: Iterable[str]) -> list[str]:
-    """Return datasets below the directory of this one, whose namespace has its name."""
-    ending = f"/{METADATA_NAME}"
-    directories = (name.removesuffix(ending) for name in names if name.endswith(ending))
-    return [directory for directory in directories if is_dataset_id(directory) and not directory.startswith("data/")]
-
-
-def _as_listed(name: str, file: RemoteFile) -> ExpectedFile:
-    """Return the expected file where there is no manifest, from the listing of the store."""
-    checksum = file.checksum if file.checksum is not None and can_compute(file.checksum.algorithm) else None
-    return ExpectedFile(name, file.size, checksum, (), file.version, PIECE_SIZE)
 
 
 def _as_promised(

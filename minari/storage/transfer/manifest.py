@@ -68,7 +68,14 @@ class Manifest:
             "format_version": self.format_version,
             "dataset_id": self.dataset_id,
             "piece_size": self.piece_size,
-            "files": {name: _file_value(self.files[name]) for name in sorted(self.files)},
+            "files": {
+                name: {
+                    "size": file.size,
+                    "sha256": file.sha256,
+                    **({"pieces": list(file.pieces)} if file.pieces else {}),
+                }
+                for name, file in sorted(self.files.items())
+            },
         }
         return (json.dumps({**value, "digest": _digest(value)}, indent=1) + "\n").encode("utf-8")
 
@@ -109,22 +116,15 @@ class Manifest:
         return found
 
 
-def _file_value(file: ManifestFile) -> dict[str, Any]:
-    value: dict[str, Any] = {"size": file.size, "sha256": file.sha256}
-    return {**value, "pieces": list(file.pieces)} if file.pieces else value
-
-
 def _parsed_file(entry: Mapping[str, Any]) -> ManifestFile:
     size, sha256, pieces = entry["size"], entry["sha256"], entry.get("pieces", [])
     if type(size) is not int or not 0 <= size <= _LARGEST_FILE:
         raise ValueError(f"a size is {shortened(size)}")
-    if not isinstance(pieces, list) or not all(map(_is_sha256, [sha256, *pieces])):
+    if not isinstance(pieces, list):
+        raise ValueError("a checksum is malformed")
+    if not all(isinstance(value, str) and _SHA256.fullmatch(value) for value in [sha256, *pieces]):
         raise ValueError("a checksum is malformed")
     return ManifestFile(size, sha256, tuple(pieces))
-
-
-def _is_sha256(value: object) -> bool:
-    return isinstance(value, str) and _SHA256.fullmatch(value) is not None
 
 
 def _fits(file: ManifestFile, piece_size: int) -> bool:

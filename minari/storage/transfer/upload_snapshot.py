@@ -179,7 +179,9 @@ def take_snapshot(
         if raw.get("dataset_id") not in (None, dataset_id):  # it was moved or copied here
             raw = with_id_of_place(raw, dataset_id)
             metadata = json.dumps(raw).encode()
-            listed[METADATA_NAME] = _file_of(metadata)
+            starts = range(0, len(metadata), PIECE_SIZE) if len(metadata) > PIECE_SIZE else ()
+            pieces = tuple(checksum_of(metadata[start : start + PIECE_SIZE], "sha256").value for start in starts)
+            listed[METADATA_NAME] = ManifestFile(len(metadata), checksum_of(metadata, "sha256").value, pieces)
     return UploadSnapshot(
         dataset_id,
         directory,
@@ -209,12 +211,6 @@ def _look_at(directory: Path, algorithms: Collection[str], file: LocalFile) -> S
 
     checksums = checksums_of(content(), file.size, algorithms)
     return SnapshotFile(file.name, directory, file.size, checksums, tuple(pieces))
-
-
-def _file_of(content: bytes) -> ManifestFile:
-    pieces = [content[start : start + PIECE_SIZE] for start in range(0, len(content), PIECE_SIZE)]
-    checksums = [checksum_of(piece, "sha256").value for piece in pieces]
-    return ManifestFile(len(content), checksum_of(content, "sha256").value, tuple(checksums if len(pieces) > 1 else ()))
 
 
 def _changed(directory: Path) -> DatasetBusyError:

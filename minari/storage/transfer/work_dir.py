@@ -43,7 +43,7 @@ def work_dir(directory: Path, purpose: str) -> Iterator[Path]:
         try:
             yield directory
         except BaseException:
-            if held.is_held and not _is_worth_keeping(directory):
+            if held.is_held and not any(files for path, _, files in os.walk(directory) if Path(path) != directory):
                 shutil.rmtree(directory, ignore_errors=True)
             raise
         else:
@@ -54,10 +54,6 @@ def work_dir(directory: Path, purpose: str) -> Iterator[Path]:
     except BaseException:
         remove_empty(created)
         raise
-
-
-def _is_worth_keeping(directory: Path) -> bool:
-    return any(files for path, _, files in os.walk(directory) if Path(path) != directory)
 
 
 def _locked(directory: Path, purpose: str) -> Lock:

@@ -18,7 +18,7 @@ def checksum(data: bytes) -> int:
     a = b = c = (0xDEADBEEF + len(data)) & _MASK
     if not data:
         return c
-    words = struct.unpack(f"<{(len(data) + 11) // 12 * 3}I", data + bytes(-len(data) % 12))
+    words: tuple[int, ...] = struct.unpack(f"<{(len(data) + 11) // 12 * 3}I", data + bytes(-len(data) % 12))
     # Inlined, since tables of chunks are long: function calls would take three times as long.
     for at in range(0, len(words) - 3, 3):
         a, b, c = a + words[at], b + words[at + 1], (c + words[at + 2]) & _MASK
@@ -35,10 +35,7 @@ def checksum(data: bytes) -> int:
         c = (c - b) & _MASK ^ (b << 4 & _MASK | b >> 28)
         b = (b + a) & _MASK
         a &= _MASK
-    return _final((a + words[-3]) & _MASK, (b + words[-2]) & _MASK, (c + words[-1]) & _MASK)
-
-
-def _final(a: int, b: int, c: int) -> int:
+    a, b, c = (a + words[-3]) & _MASK, (b + words[-2]) & _MASK, (c + words[-1]) & _MASK
     for bits in (14, 11, 25, 16, 4, 14, 24):
         c = ((c ^ b) - (b << bits & _MASK | b >> (32 - bits))) & _MASK
         a, b, c = b, c, a

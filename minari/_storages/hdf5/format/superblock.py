@@ -85,7 +85,9 @@ def find_superblock(source: Source) -> Superblock:
     source.base = place
     version = start[8] if start[:8] == _SIGNATURE else None
     places = _PLACES.get(version)
-    if places is None or len(start) < places[2] + 8 or not (version in (0, 1) or _has_checksum(start)):
+    if places is None or len(start) < places[2] + 8:
+        raise ValueError(_ANOTHER_KIND)
+    if version not in (0, 1) and struct.unpack_from("<I", start, _CHECKSUM_AT)[0] != checksum(start[:_CHECKSUM_AT]):
         raise ValueError(_ANOTHER_KIND)
     sizes_at, end_at, root_at = places
     if start[sizes_at : sizes_at + 2] != b"\x08\x08":
@@ -94,12 +96,6 @@ def find_superblock(source: Source) -> Superblock:
     if end > source.size:
         raise ValueError(f"it has {source.size} bytes of {end}, so it is cut off")
     return Superblock(start, end_at, root, LEAF_K, NODE_K, version == 3 and bool(start[11] & 1))
-
-
-def _has_checksum(start: bytes) -> bool:
-    """Return whether the checksum is correct, which superblocks have since version 2."""
-    found: int = struct.unpack_from("<I", start, _CHECKSUM_AT)[0]
-    return found == checksum(start[:_CHECKSUM_AT])
 
 
 def read_superblock(start: bytes) -> Superblock:

@@ -146,7 +146,13 @@ def episode_template(leaves: LeafKinds, attributes: AttributeKinds) -> EpisodeTe
             if isinstance(member, dict):
                 position = add_group(member, [])
             else:
-                position = add(_messages_of(str(member), *leaves[member][1:]))
+                label, (_, kind, shape, chunking) = str(member), leaves[member]
+                datatype = encode_datatype(kind)
+                if chunking is None:
+                    position = add(dataset_messages(label, datatype, shape))
+                else:
+                    chunks, filters = chunking.shape, chunking.filters
+                    position = add(chunked_dataset_messages(label, datatype, shape, chunks, filters))
             links.append((name, position))
         messages = [link(name, f"link to {position}", position) for name, position in links]
         return add([*group_messages(), *messages, *further])
@@ -163,13 +169,6 @@ def episode_template(leaves: LeafKinds, attributes: AttributeKinds) -> EpisodeTe
         header=header,
         item_sizes=np.array(item_sizes, dtype=np.int64),
     )
-
-
-def _messages_of(name: str, kind: Kind, shape: tuple[int, ...], chunking: Chunking | None) -> list[Message]:
-    datatype = encode_datatype(kind)
-    if chunking is None:
-        return dataset_messages(name, datatype, shape)
-    return chunked_dataset_messages(name, datatype, shape, chunking.shape, chunking.filters)
 
 
 def _structure(fields: Sequence[Field], size: int) -> np.dtype[Any]:

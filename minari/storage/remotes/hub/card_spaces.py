@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from minari._base.json_text import parse_json
@@ -60,7 +60,7 @@ def _rows(path: str, description: object) -> Iterator[SpaceRow]:
         return
     kind = str(description.get("type"))
     try:
-        shape, dtype, values = _LEAVES.get(kind, _unknown)(description)
+        shape, dtype, values = _leaf(kind, description)
     except (ArithmeticError, LookupError, TypeError, ValueError):
         shape, dtype, values = "", "", ""
     yield SpaceRow(path, kind, shape, dtype, values)
@@ -78,44 +78,28 @@ def _inner(description: Description) -> dict[str, Any]:
     return {name: description[key] for name, key in inner.items() if description.get(key) is not None}
 
 
-def _box(description: Description) -> tuple[str, str, str]:
-    low, high = min(_numbers(description["low"])), max(_numbers(description["high"]))
-    return _shape(description["shape"]), str(description["dtype"]), f"{low:.6g} to {high:.6g}"
-
-
-def _discrete(description: Description) -> tuple[str, str, str]:
-    start, n = int(description.get("start", 0)), int(description["n"])
-    return "()", str(description.get("dtype", "int64")), f"{start} to {start + n - 1}"
-
-
-def _multi_discrete(description: Description) -> tuple[str, str, str]:
-    sizes = list(_numbers(description["nvec"]))
-    starts = list(_numbers(description.get("start") or [0] * len(sizes)))
-    highest = max(start + size - 1 for start, size in zip(starts, sizes, strict=True))
-    shape = _shape(_shape_of(description["nvec"]))
-    return shape, str(description.get("dtype", "int64")), f"{min(starts):.6g} to {highest:.6g}"
-
-
-def _multi_binary(description: Description) -> tuple[str, str, str]:
-    n = description["n"]
-    return _shape(n if isinstance(n, list) else [n]), "int8", "0 or 1"
-
-
-def _text(description: Description) -> tuple[str, str, str]:
-    return "()", "text", f"{int(description['min_length'])} to {int(description['max_length'])} characters"
-
-
-def _unknown(description: Description) -> tuple[str, str, str]:
-    return "", str(description.get("dtype", "")), ""
-
-
-_LEAVES: dict[str, Callable[[Description], tuple[str, str, str]]] = {
-    "Box": _box,
-    "Discrete": _discrete,
-    "MultiDiscrete": _multi_discrete,
-    "MultiBinary": _multi_binary,
-    "Text": _text,
-}
+def _leaf(kind: str, description: Description) -> tuple[str, str, str]:
+    """Return the shape, the dtype and the range of the values of a space without parts."""
+    dtype = str(description.get("dtype", "int64" if kind in ("Discrete", "MultiDiscrete") else ""))
+    match kind:
+        case "Box":
+            low, high = min(_numbers(description["low"])), max(_numbers(description["high"]))
+            return _shape(description["shape"]), str(description["dtype"]), f"{low:.6g} to {high:.6g}"
+        case "Discrete":
+            start, n = int(description.get("start", 0)), int(description["n"])
+            return "()", dtype, f"{start} to {start + n - 1}"
+        case "MultiDiscrete":
+            sizes = list(_numbers(description["nvec"]))
+            starts = list(_numbers(description.get("start") or [0] * len(sizes)))
+            highest = max(start + size - 1 for start, size in zip(starts, sizes, strict=True))
+            return _shape(_shape_of(description["nvec"])), dtype, f"{min(starts):.6g} to {highest:.6g}"
+        case "MultiBinary":
+            n = description["n"]
+            return _shape(n if isinstance(n, list) else [n]), "int8", "0 or 1"
+        case "Text":
+            return "()", "text", f"{int(description['min_length'])} to {int(description['max_length'])} characters"
+        case _:
+            return "", dtype, ""
 
 
 def _shape(sizes: list[int]) -> str:

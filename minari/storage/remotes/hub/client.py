@@ -268,8 +268,11 @@ class HubClient:
         said = _message(answer)
         told = f" (it says: {said})" if said else ""
         if is_transient(status):
+            # The newer header for how long the Hub wants no requests: ratelimit: "api";r=0;t=55
+            found = re.search(r";\s*r=0\s*;\s*t=(\d{1,9})", answer.headers.get("RateLimit", ""))
+            pause = retry_after(answer.headers.get("Retry-After") or (found[1] if found else None))
             return RemoteUnreachableError(
-                f"The Hub answered with {status} while {action}{told}; try again later.", _retry_after(answer)
+                f"The Hub answered with {status} while {action}{told}; try again later.", pause
             )
         if answer.headers.get("X-Error-Code") == "GatedRepo":
             return RemoteAccessError(
@@ -401,10 +404,3 @@ def _message(answer: Any) -> str:
         except (ValueError, KeyError, TypeError):
             return ""
     return plain_text(said).rstrip(".")
-
-
-def _retry_after(answer: Any) -> float | None:
-    """Return for how long the Hub wants no requests, in seconds."""
-    # The newer way: ratelimit: "api";r=0;t=55
-    found = re.search(r";\s*r=0\s*;\s*t=(\d{1,9})", answer.headers.get("RateLimit", ""))
-    return retry_after(answer.headers.get("Retry-After") or (found[1] if found else None))

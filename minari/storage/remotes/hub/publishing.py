@@ -111,7 +111,13 @@ class HubPublisher:
             except RemoteFileNotFoundError:
                 state = None
         if state is None:
-            with_retries(self._create)
+            private = self.private or None  # None: as the organization has chosen
+            with_retries(
+                lambda: client.call(
+                    lambda api: api.create_repo(name, private=private, repo_type="dataset", exist_ok=True),
+                    f"making the repository {name}",
+                )
+            )
             state = with_retries(self.repository.state)
         if self.private and not state.private:
             raise RemoteError(
@@ -119,13 +125,6 @@ class HubPublisher:
                 "make it private on its page, or choose another namespace."
             )
         return state, was_seen
-
-    def _create(self) -> None:
-        name, private = self.repository.name, self.private or None  # None: as the organization has chosen
-        self.repository.client.call(
-            lambda api: api.create_repo(name, private=private, repo_type="dataset", exist_ok=True),
-            f"making the repository {name}",
-        )
 
     def change(
         self,
