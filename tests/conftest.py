@@ -1,8 +1,8 @@
 """Fixtures of the whole suite.
 
 No test sees the user's own datasets: `datasets_root` applies to every test and points the library at an
-empty temporary folder. Recorded datasets are never opened where they lie: `copy_fixture`, `copy_release`
-and `real_root` copy them into that folder first.
+empty temporary directory. Recorded datasets are never opened where they lie: `copy_fixture`, `copy_release`
+and `real_root` copy them into that directory first.
 
 `tests/support` is importable from every test as ``support``.
 """
@@ -55,7 +55,7 @@ def pytest_runtest_call() -> Generator[None, object, object]:
 
 @pytest.fixture(autouse=True)
 def datasets_root(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty root for the local datasets of one test, alone in its folder, and no remote but the default one."""
+    """An empty root for the local datasets of one test, alone in its directory, and no remote but the default one."""
     root = tmp_path_factory.mktemp("around") / "datasets"
     root.mkdir()
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(root))
@@ -65,11 +65,11 @@ def datasets_root(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
 
 @pytest.fixture(scope="session")
 def fixtures_dir() -> Path:
-    """The folder with datasets of official releases and the real dataset; read-only."""
-    folder = fixtures_directory()
-    if folder is None:
-        pytest.skip("no recorded datasets: set MINARI_FIXTURES to the folder that holds `official` and `real`")
-    return folder
+    """The directory with datasets of official releases and the real dataset; read-only."""
+    directory = fixtures_directory()
+    if directory is None:
+        pytest.skip("no recorded datasets: set MINARI_FIXTURES to the directory that holds `official` and `real`")
+    return directory
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def copy_release(fixtures_dir: Path, datasets_root: Path) -> Callable[[str], Pat
 def copy_fixture(fixtures_dir: Path, datasets_root: Path) -> Callable[[str, str], Path]:
     """A function ``copy_fixture("0.5.4", "toy/dict-v0")``: that one dataset, now in the temporary root.
 
-    It brings the dataset's namespaces along and returns its folder, the one that holds ``data``.
+    It brings the dataset's namespaces along and returns its directory, the one that holds ``data``.
     """
 
     def copy(release: str, dataset_id: str) -> Path:
@@ -111,10 +111,10 @@ def make_toy_env() -> type[ToyEnv]:
 
 
 def _copy_dataset(source: Path, dataset_id: str, destination: Path) -> Path:
-    folder = Path(*dataset_id.split("/"))
-    shutil.copytree(source / folder, destination / folder)
-    for namespace in folder.parents:
+    directory = Path(*dataset_id.split("/"))
+    shutil.copytree(source / directory, destination / directory)
+    for namespace in directory.parents:
         file = source / namespace / "namespace_metadata.json"
         if file.exists():
             shutil.copy(file, destination / namespace)
-    return destination / folder
+    return destination / directory

@@ -42,7 +42,7 @@ NEEDS_ZARR = ("formats.md", "zarr_layout.md")
 RUNNABLE = ("python", "console", "bash")
 MINARI = [sys.executable, "-c", "import sys; sys.argv[0] = 'minari'; from minari.cli import app; app()"]
 SHOWN_ROOT = "~/.minari/datasets"
-SHOWN_SHARE = "/mnt/lab/datasets"  # a folder that exists while a page runs
+SHOWN_SHARE = "/mnt/lab/datasets"  # a directory that exists while a page runs
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ class Page:
         return source.replace(SHOWN_SHARE, self.share)
 
     def as_shown(self, output: str) -> str:
-        """An output as a reader sees it: in their own folders, and with the answers they typed."""
+        """An output as a reader sees it: in their own directories, and with the answers they typed."""
         output = output.replace(str(self.root), SHOWN_ROOT).replace(self.share, SHOWN_SHARE)
         output = re.sub(r"(\[[yY]/[nN]\]:) *", r"\1 y\n", output)
         return "\n".join(line.rstrip() for line in output.splitlines())
@@ -199,8 +199,8 @@ def has_runnable_blocks(page: Path) -> bool:
 @pytest.fixture(scope="module")
 def catalog() -> Iterator[Path]:
     """The root of all pages, whose path is no longer than the one that they show, so that titles fit alike."""
-    with tempfile.TemporaryDirectory(prefix="m-", dir="/tmp") as folder:
-        yield Path(folder)
+    with tempfile.TemporaryDirectory(prefix="m-", dir="/tmp") as directory:
+        yield Path(directory)
 
 
 @pytest.fixture
@@ -213,9 +213,9 @@ def short_root(catalog: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def short_share() -> Iterator[Path]:
-    """An empty folder for what is shared, whose path is as long as the one that is shown."""
-    with tempfile.TemporaryDirectory(prefix="sha-", dir="/tmp") as folder:
-        yield Path(folder)
+    """An empty directory for what is shared, whose path is as long as the one that is shown."""
+    with tempfile.TemporaryDirectory(prefix="sha-", dir="/tmp") as directory:
+        yield Path(directory)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the pages show what a POSIX terminal does")

@@ -22,12 +22,12 @@ SOURCES = REPOSITORY / "minari"
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the wheel and the source archive, built from the checkout."""
-    folder = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "hatchling", "build", "-d", str(folder)]
+    """A directory with the wheel and the source archive, built from the checkout."""
+    directory = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "hatchling", "build", "-d", str(directory)]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return folder
+    return directory
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_the_version_is_the_one_of_the_package(metadata: Message) -> None:
     assert metadata["Version"] == minari.__version__
 
 
-def test_the_licence_and_the_command_come_along(wheel: zipfile.ZipFile) -> None:
+def test_the_license_and_the_command_come_along(wheel: zipfile.ZipFile) -> None:
     names = wheel.namelist()
     (license,) = [name for name in names if name.endswith("/LICENSE")]
     assert wheel.read(license) == (REPOSITORY / "LICENSE").read_bytes()

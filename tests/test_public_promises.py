@@ -103,7 +103,7 @@ def failing() -> dict[str, tuple[Callable[[], Any], type[Exception], type[Except
         "namespace-there": (lambda: namespace.create_namespace("test"), ValueError, errors.NamespaceError),
         "namespace-full": (lambda: namespace.delete_namespace("test"), ValueError, errors.NamespaceError),
         "namespace-none": (lambda: namespace.create_namespace(None), TypeError, errors.DatasetIdError),  # type: ignore[arg-type]
-        "path": (lambda: minari.open_dataset("/no/such/folder"), ValueError, errors.DataPathError),
+        "path": (lambda: minari.open_dataset("/no/such/directory"), ValueError, errors.DataPathError),
     }  # fmt: skip
 
 

@@ -28,9 +28,9 @@ _FLUSHING_THREADS = 16
 _MOST_TRIES = 1000  # to create a directory that others remove
 
 
-def make_parents(folder: Path) -> list[Path]:
+def make_parents(directory: Path) -> list[Path]:
     """Create a directory with its parents and return the created ones, the outermost first."""
-    missing = [folder, *folder.parents]
+    missing = [directory, *directory.parents]
     missing = missing[: next((n for n, parent in enumerate(missing) if parent.exists()), len(missing))]
     created: list[Path] = []
     try:
@@ -43,7 +43,7 @@ def make_parents(folder: Path) -> list[Path]:
     return created
 
 
-def make_directory(folder: Path) -> None:
+def make_directory(directory: Path) -> None:
     """Create a directory with its parents, even if others create or remove them concurrently.
 
     Raises:
@@ -51,28 +51,28 @@ def make_directory(folder: Path) -> None:
     """
     for tries_left in reversed(range(_MOST_TRIES)):
         try:
-            folder.mkdir(parents=True)
+            directory.mkdir(parents=True)
         except FileNotFoundError:
             if not tries_left:
                 raise
             continue  # a parent was removed in the meantime
         except FileExistsError as error:
             try:
-                is_folder = stat.S_ISDIR(folder.stat().st_mode)
+                is_directory = stat.S_ISDIR(directory.stat().st_mode)
             except FileNotFoundError:
-                if folder.is_symlink():
+                if directory.is_symlink():
                     raise error from None
                 continue  # removed in the meantime
-            if not is_folder:
+            if not is_directory:
                 raise
         return
 
 
-def remove_empty(folders: list[Path]) -> None:
+def remove_empty(directories: list[Path]) -> None:
     """Remove the empty ones of some directories, the last one first."""
-    for folder in reversed(folders):
+    for directory in reversed(directories):
         with suppress(OSError):  # no longer empty, so it stays
-            folder.rmdir()
+            directory.rmdir()
 
 
 def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) -> None:
@@ -107,19 +107,19 @@ def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) 
         sync_directory(path.parent)
 
 
-def flush_tree(folder: Path) -> None:
+def flush_tree(directory: Path) -> None:
     """Flush a directory with all files and directories below it, except hidden files, which can be recreated.
 
     Raises:
         OSError: the operating system could not write buffered data.
     """
-    folders: list[str] = []
+    directories: list[str] = []
     files: list[str] = []
-    for path, _, names in os.walk(folder):
-        folders.append(path)
+    for path, _, names in os.walk(directory):
+        directories.append(path)
         files += [f"{path}{os.sep}{name}" for name in names if not name.startswith(".")]
     _in_shares(_flush_files, files)
-    _in_shares(_flush_folders, folders)
+    _in_shares(_flush_directories, directories)
 
 
 def _in_shares(flush_all: Callable[[list[str]], None], paths: list[str]) -> None:
@@ -149,15 +149,15 @@ def _flush_files(paths: list[str]) -> None:
             os.close(descriptor)
 
 
-def _flush_folders(paths: list[str]) -> None:
+def _flush_directories(paths: list[str]) -> None:
     for path in paths:
         sync_directory(Path(path))
 
 
-def sync_directory(folder: Path) -> None:
+def sync_directory(directory: Path) -> None:
     """Make a rename durable if the system supports flushing directories."""
     with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(directory, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:

@@ -255,14 +255,14 @@ def is_locked(path: Path) -> bool:
 
 
 @contextmanager
-def folder_lock(folder: Path) -> Iterator[Lock]:
+def folder_lock(directory: Path) -> Iterator[Lock]:
     """Lock a dataset for writing.
 
     Wait for another writer for ``MINARI_LOCK_TIMEOUT`` seconds, or as long as the caller of the writing
     function allows.
 
     Args:
-        folder: directory of its data, where a hidden file is locked.
+        directory: directory of its data, where a hidden file is locked.
 
     Yields:
         The lock; it is not held in a forked child that continues the block.
@@ -270,7 +270,7 @@ def folder_lock(folder: Path) -> Iterator[Lock]:
     Raises:
         DatasetBusyError: another program is still writing to the dataset.
     """
-    held = lock(folder / LOCK_NAME, folder, create=True)
+    held = lock(directory / LOCK_NAME, directory, create=True)
     try:
         held.write_owner()
         yield held

@@ -46,24 +46,24 @@ def get_listed_root(root: str | os.PathLike[str] | None = None) -> Path:
     Raises:
         StorageError: it is not a directory, or cannot be read. A missing one is not an error.
     """
-    folder = checked_root(root)
-    if folder.exists() and not os.access(folder, os.R_OK | os.X_OK):
-        raise StorageError(f"{name_of_root(folder, root)}, which may not be read; expected a directory of datasets.")
-    return folder
+    directory = checked_root(root)
+    if directory.exists() and not os.access(directory, os.R_OK | os.X_OK):
+        raise StorageError(f"{name_of_root(directory, root)}, which may not be read; expected a directory of datasets.")
+    return directory
 
 
 def checked_root(root: str | os.PathLike[str] | None) -> Path:
-    folder = get_datasets_root(root)
+    directory = get_datasets_root(root)
     with suppress(PermissionError):
-        if folder.exists() and not folder.is_dir():
-            raise StorageError(f"{name_of_root(folder, root)}, which is a file; expected a directory of datasets.")
-    return folder
+        if directory.exists() and not directory.is_dir():
+            raise StorageError(f"{name_of_root(directory, root)}, which is a file; expected a directory of datasets.")
+    return directory
 
 
-def name_of_root(folder: Path, root: str | os.PathLike[str] | None) -> str:
+def name_of_root(directory: Path, root: str | os.PathLike[str] | None) -> str:
     """Return the beginning of a message about the root, which names the variable if that is the cause."""
     is_variable = root is None and bool(os.environ.get(_ROOT_VARIABLE))
-    return f"{_ROOT_VARIABLE} is {folder}" if is_variable else f"The root of the datasets is {folder}"
+    return f"{_ROOT_VARIABLE} is {directory}" if is_variable else f"The root of the datasets is {directory}"
 
 
 def get_default_remote() -> str:

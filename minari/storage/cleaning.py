@@ -84,13 +84,13 @@ def find_leftovers(
     wanted = [get_dataset_path(str(DatasetId.parse(dataset_id)), root=root) for dataset_id in dataset_ids]
     if not wanted:
         base = get_datasets_root(root)
-        folders = [base, *(path for _, path in catalog_entries(base))] if base.is_dir() else []
-        found = [leftover for folder in folders for leftover in _beside(folder, None)]
+        directories = [base, *(path for _, path in catalog_entries(base))] if base.is_dir() else []
+        found = [leftover for directory in directories for leftover in _beside(directory, None)]
         return found + [
             leftover
-            for folder in folders
-            if dataset_exists(folder)
-            for leftover in _inside(folder / "data", discard_changes)
+            for directory in directories
+            if dataset_exists(directory)
+            for leftover in _inside(directory / "data", discard_changes)
         ]
     found = []
     for path in wanted:
@@ -140,9 +140,9 @@ def remove(leftover: Leftover) -> None:
         leftover._act()
 
 
-def _beside(folder: Path, name: str | None) -> Iterator[Leftover]:
+def _beside(directory: Path, name: str | None) -> Iterator[Leftover]:
     """Yield leftovers in a directory of datasets, of one of them or of all."""
-    for path in _hidden(folder):
+    for path in _hidden(directory):
         for pattern, look in _BESIDE.items():
             match = pattern.fullmatch(path.name)
             if match is not None and name in (None, match["name"]):
@@ -247,13 +247,13 @@ def _rmtree(path: Path) -> Callable[[], None]:
     return partial(shutil.rmtree, path)
 
 
-def _hidden(folder: Path) -> list[Path]:
+def _hidden(directory: Path) -> list[Path]:
     try:
-        with os.scandir(folder) as entries:
+        with os.scandir(directory) as entries:
             names = sorted(entry.name for entry in entries if entry.name.startswith("."))
     except OSError:
         return []
-    return [folder / name for name in names]
+    return [directory / name for name in names]
 
 
 def _is_abandoned(path: Path) -> bool:

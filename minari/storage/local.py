@@ -143,9 +143,9 @@ def open_dataset(path: PathLike, *, verify_checksums: bool = False) -> MinariDat
     """
     if not isinstance(path, (str, os.PathLike)):
         raise ArgumentTypeError(f"path is {shortened(path)}, expected the path of the directory of a dataset.")
-    folder = Path(path).expanduser()
+    directory = Path(path).expanduser()
     try:
-        is_missing, has_data = not folder.exists(), (folder / "data").is_dir()
+        is_missing, has_data = not directory.exists(), (directory / "data").is_dir()
     except PermissionError as error:
         raise DataPathError(f"The data path {path} may not be read ({error.strerror}); ask for access.") from error
     if is_missing and is_dataset_id(str(path)):
@@ -153,7 +153,7 @@ def open_dataset(path: PathLike, *, verify_checksums: bool = False) -> MinariDat
             f"The data path {path} doesn't exist, and is an id: a dataset of the catalog is opened with "
             f"minari.load_dataset({str(path)!r})."
         )
-    return MinariDataset(folder / "data" if has_data else folder, verify_checksums=verify_checksums)
+    return MinariDataset(directory / "data" if has_data else directory, verify_checksums=verify_checksums)
 
 
 def delete_dataset(dataset_id: str, *, root: PathLike | None = None, lock_timeout: float | None = None) -> None:

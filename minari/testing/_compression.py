@@ -114,12 +114,14 @@ class CompressionSuite(Suite):
                 "actions": NONE,
                 "infos/a": codec,
             }
-            folder = tmp_path / codec.replace(":", "-")
+            directory = tmp_path / codec.replace(":", "-")
             try:
-                storage = MinariStorage.new(folder, _STATE, ACTIONS, data_format=self.data_format, compression=choice)
+                storage = MinariStorage.new(
+                    directory, _STATE, ACTIONS, data_format=self.data_format, compression=choice
+                )
             except CompressionError:
                 assert codec != NONE, "to compress nothing is possible everywhere"
-                assert not folder.exists()
+                assert not directory.exists()
                 continue
             storage.update_episodes(map(as_buffer, truths))
             self.assert_holds(storage, truths, _STATE, ACTIONS)

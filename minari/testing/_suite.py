@@ -37,19 +37,19 @@ class Suite:
 
     def new(
         self,
-        folder: Path,
+        directory: Path,
         observation_space: gym.Space[Any] = OBSERVATIONS,
         action_space: gym.Space[Any] = ACTIONS,
         **options: Any,
     ) -> MinariStorage:
         """Return an empty storage of the format under test in its own directory."""
-        number = len(list(folder.iterdir()))
+        number = len(list(directory.iterdir()))
         options.setdefault("data_format", self.data_format)
-        return MinariStorage.new(folder / f"{number}" / "data", observation_space, action_space, **options)
+        return MinariStorage.new(directory / f"{number}" / "data", observation_space, action_space, **options)
 
-    def filled(self, folder: Path, lengths: Iterable[int]) -> tuple[MinariStorage, list[Truth]]:
+    def filled(self, directory: Path, lengths: Iterable[int]) -> tuple[MinariStorage, list[Truth]]:
         """Return a storage with episodes of these lengths, and their content."""
-        storage = self.new(folder)
+        storage = self.new(directory)
         truths = [self.draw(length, seed) for seed, length in enumerate(lengths)]
         storage.update_episodes([as_buffer(truth) for truth in truths])
         return storage, truths

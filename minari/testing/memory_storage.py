@@ -22,9 +22,9 @@ from minari.spaces import Columns, EpisodeColumns
 
 # A directory is identified by its inode and device, which it keeps when it is renamed, for example when a
 # dataset is published.
-_Folder: TypeAlias = tuple[int, int]
+_Directory: TypeAlias = tuple[int, int]
 
-_stored: dict[_Folder, tuple[EpisodeColumns, ...]] = {}
+_stored: dict[_Directory, tuple[EpisodeColumns, ...]] = {}
 
 
 def register_memory_storage() -> None:
@@ -45,13 +45,13 @@ class MemoryStorage(MinariStorage):
     FORMAT: ClassVar[str] = "memory"
 
     @property
-    def _folder(self) -> _Folder:
+    def _directory(self) -> _Directory:
         status = self.data_path.stat()
         return status.st_dev, status.st_ino
 
     @property
     def _episodes(self) -> tuple[EpisodeColumns, ...]:
-        return _stored.get(self._folder, ())
+        return _stored.get(self._directory, ())
 
     def _read_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
         episodes = self._episodes
@@ -96,7 +96,7 @@ class _MemoryWriter(EpisodeWriter):
     def commit(self, metadata: DatasetMetadata) -> None:
         file = self._storage.data_path / METADATA_FILE_NAME
         write_atomically(file, metadata.to_json(), durable=self._storage.durable)
-        _stored[self._storage._folder] = tuple(self._episodes)
+        _stored[self._storage._directory] = tuple(self._episodes)
 
 
 def _frozen(episode: EpisodeColumns) -> EpisodeColumns:

@@ -14,8 +14,8 @@ import pytest
 from minari._base.atomic import write_atomically
 
 
-def contents(folder: Path) -> dict[str, str]:
-    return {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
+def contents(directory: Path) -> dict[str, str]:
+    return {path.name: path.read_text(encoding="utf-8") for path in directory.iterdir()}
 
 
 def full_disk(*args: Any, **kwargs: Any) -> Any:
@@ -48,7 +48,7 @@ def test_a_text_without_bytes_leaves_the_old_one(tmp_path: Path) -> None:
     assert contents(tmp_path) == {"metadata.json": "old"}
 
 
-def test_a_folder_that_cannot_be_flushed_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_directory_that_cannot_be_flushed_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "open", full_disk)
     write_atomically(tmp_path / "file", "text")
     assert (tmp_path / "file").read_text() == "text"

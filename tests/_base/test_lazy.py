@@ -98,8 +98,8 @@ class TestPublicNames:
 class TestSubmodules:
     @pytest.mark.parametrize("package", ["minari", "minari.dataset", "minari.storage"])
     def test_each_is_an_attribute_of_its_package(self, package: str) -> None:
-        folder = Path(importlib.import_module(package).__file__ or "").parent
-        paths = [*folder.glob("[a-z]*.py"), *(file.parent for file in folder.glob("[a-z]*/__init__.py"))]
+        directory = Path(importlib.import_module(package).__file__ or "").parent
+        paths = [*directory.glob("[a-z]*.py"), *(file.parent for file in directory.glob("[a-z]*/__init__.py"))]
         names = sorted(path.stem for path in paths)
         assert len(names) > 3
         assert set(names) <= set(dir(importlib.import_module(package)))
@@ -115,15 +115,15 @@ class TestSubmodules:
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """A lazy package of its own: ``ok`` can be imported, ``poor`` lacks something that it needs."""
-    folder = tmp_path / "lazy_example"
-    folder.mkdir()
-    (folder / "__init__.py").write_text(
+    directory = tmp_path / "lazy_example"
+    directory.mkdir()
+    (directory / "__init__.py").write_text(
         "from minari._base.lazy import lazy_package\n"
         "__getattr__, __dir__ = lazy_package(__name__, {'lazy_example.ok': ('answer',), 'lazy_example.poor': ('x',)})\n"
     )
-    (folder / "ok.py").write_text("answer = 42\n")
-    (folder / "poor.py").write_text("import a_package_that_is_not_installed\n")
-    (folder / "_hidden.py").write_text("")
+    (directory / "ok.py").write_text("answer = 42\n")
+    (directory / "poor.py").write_text("import a_package_that_is_not_installed\n")
+    (directory / "_hidden.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
     yield importlib.import_module("lazy_example")
     for name in [name for name in sys.modules if name.partition(".")[0] == "lazy_example"]:

@@ -27,21 +27,21 @@ from minari.errors import DatasetExistsError, DatasetIdError, DatasetNotFoundErr
 
 
 def tree(root: Path) -> dict[str, str | None]:
-    """Every file below a folder with its content, and every folder."""
+    """Every file below a directory with its content, and every directory."""
     return {
         path.relative_to(root).as_posix(): path.read_text(encoding="utf-8") if path.is_file() else None
         for path in sorted(root.rglob("*"))
     }
 
 
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+def names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
 
 
-def make_dataset(folder: Path, content: str = "content") -> Path:
-    (folder / "data").mkdir(parents=True)
-    (folder / "data" / "file").write_text(content)
-    return folder
+def make_dataset(directory: Path, content: str = "content") -> Path:
+    (directory / "data").mkdir(parents=True)
+    (directory / "data" / "file").write_text(content)
+    return directory
 
 
 def full_disk(*args: Any, **kwargs: Any) -> Any:
@@ -85,14 +85,14 @@ class TestStagedDirectory:
         assert dataset_exists(tmp_path / "ns" / "b-v0")
         assert names(tmp_path / "ns") == ["b-v0"]
 
-    @pytest.mark.parametrize("kind", ["dataset", "namespace", "folder", "file", "dangling link"])
+    @pytest.mark.parametrize("kind", ["dataset", "namespace", "directory", "file", "dangling link"])
     def test_what_is_there_is_never_overwritten(self, kind: str, tmp_path: Path) -> None:
         destination = tmp_path / "a-v0"
         if kind == "dataset":
             make_dataset(destination)
         elif kind == "namespace":
             ensure_namespace_directories(tmp_path, "a-v0")
-        elif kind == "folder":
+        elif kind == "directory":
             destination.mkdir()
         elif kind == "file":
             destination.write_text("mine")
@@ -159,7 +159,7 @@ class TestStagedDirectory:
                 pytest.fail("the block was entered")
         assert tree(tmp_path) == before
 
-    def test_a_folder_called_data_beside_the_root_is_no_dataset(self, tmp_path: Path) -> None:
+    def test_a_directory_called_data_beside_the_root_is_no_dataset(self, tmp_path: Path) -> None:
         (tmp_path / "data").mkdir()
         with staged_directory(tmp_path / "datasets" / "a-v0") as staging:
             make_dataset(staging)
@@ -205,7 +205,7 @@ class TestStagedDirectory:
         found = {path.name: path.stat() for path in (tmp_path / "a-v0").rglob("*")}
         assert {name for name, status in found.items() if (status.st_dev, status.st_ino) in flushed} == {"data", "file"}
 
-    def test_a_folder_that_cannot_be_made_cleans_up(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_directory_that_cannot_be_made_cleans_up(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         mkdir = Path.mkdir
 
         def full_at_last(path: Path, *args: Any, **kwargs: Any) -> None:
@@ -219,7 +219,7 @@ class TestStagedDirectory:
         assert tree(tmp_path) == {}
 
     @pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
-    def test_it_is_as_readable_as_any_new_folder(self, tmp_path: Path) -> None:
+    def test_it_is_as_readable_as_any_new_directory(self, tmp_path: Path) -> None:
         (tmp_path / "plain").mkdir()
         with staged_directory(tmp_path / "a-v0"):
             pass
@@ -245,7 +245,7 @@ class TestStagedDirectory:
 
 
 class TestPublishDirectory:
-    def test_a_finished_folder_moves_whole(self, tmp_path: Path) -> None:
+    def test_a_finished_directory_moves_whole(self, tmp_path: Path) -> None:
         finished = make_dataset(tmp_path / ".finished")
         publish_directory(finished, tmp_path / "ns" / "a-v0")
         assert not finished.exists()
@@ -269,7 +269,7 @@ class TestPublishDirectory:
         assert tree(tmp_path) == before
 
 
-class TestCatalogue:
+class TestCatalog:
     def test_what_is_a_dataset(self, tmp_path: Path) -> None:
         assert dataset_exists(make_dataset(tmp_path / "a-v0"))
         for name in ("namespace", ".a-v0.x.partial", "a-v01"):
@@ -278,7 +278,7 @@ class TestCatalogue:
         assert not dataset_exists(tmp_path / "b-v0")
         assert not dataset_exists(tmp_path / "c-v0")
 
-    def test_it_lists_all_folders_but_hidden_ones_and_data(self, tmp_path: Path) -> None:
+    def test_it_lists_all_directories_but_hidden_ones_and_data(self, tmp_path: Path) -> None:
         for dataset in (
             "a-v0",
             "ns/b-v1",
@@ -346,7 +346,7 @@ class TestNamespaceDirectories:
 
         def second_time_full(descriptor: int) -> None:
             calls.append(descriptor)
-            if len(calls) > 2:  # the first file and its folder
+            if len(calls) > 2:  # the first file and its directory
                 full_disk()
             fsync(descriptor)
 
@@ -364,7 +364,7 @@ class TestRemoveDirectory:
         assert names(tmp_path) == ["b-v0"]
 
     @pytest.mark.parametrize("name", ["nowhere", "file"])
-    def test_only_folders(self, name: str, tmp_path: Path) -> None:
+    def test_only_directories(self, name: str, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("mine")
         with pytest.raises(DatasetNotFoundError, match=name):
             remove_directory(tmp_path / name)

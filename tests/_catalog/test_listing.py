@@ -24,7 +24,7 @@ from support.remotes import write_dataset, write_namespace
 from support.stored import as_nobody
 
 
-#: Prints every file and every folder that is opened, below the root, while the last line runs.
+#: Prints every file and every directory that is opened, below the root, while the last line runs.
 WATCHED = """
 import json, os, sys
 import minari, minari._catalog.listing, minari.namespace, minari._model.version_ranges
@@ -62,15 +62,15 @@ def datasets(datasets_root: Path) -> list[str]:
     return ids
 
 
-FOLDERS = [".", "top-v0", "toy", "toy/a-v0", "toy/a-v1", "toy/b-v0", "toy/deep", "toy/deep/c-v2", "empty"]
+DIRECTORIES = [".", "top-v0", "toy", "toy/a-v0", "toy/a-v1", "toy/b-v0", "toy/deep", "toy/deep/c-v2", "empty"]
 
 
 class TestWhatIsOpened:
     @pytest.mark.parametrize("arguments", ["", "latest_version=True, compatible_minari_version=True"])
-    def test_each_folder_and_each_metadata_file_once(self, datasets: list[str], arguments: str) -> None:
+    def test_each_directory_and_each_metadata_file_once(self, datasets: list[str], arguments: str) -> None:
         listed, opened = watched(f"minari.list_local_datasets({arguments})")
         assert listed == [name for name in datasets if not arguments or name != "toy/a-v0"]
-        expected = [("os.scandir", folder) for folder in FOLDERS]
+        expected = [("os.scandir", directory) for directory in DIRECTORIES]
         expected += [("open", f"{dataset_id}/data/metadata.json") for dataset_id in datasets]
         assert opened == Counter(expected)
 
@@ -82,7 +82,7 @@ class TestWhatIsOpened:
     def test_namespaces_are_known_by_the_names_of_files(self, datasets: list[str]) -> None:
         listed, opened = watched("minari.namespace.list_local_namespaces()")
         assert listed == ["empty", "toy", "toy/deep"]
-        assert opened == Counter(("os.scandir", folder) for folder in FOLDERS)
+        assert opened == Counter(("os.scandir", directory) for directory in DIRECTORIES)
 
 
 def test_a_size_that_is_not_stored_is_measured(datasets_root: Path) -> None:
@@ -126,11 +126,11 @@ def test_a_change_that_is_committed_and_not_in_place_is_seen(
 
 
 def test_the_id_is_where_a_dataset_lies(datasets_root: Path) -> None:
-    folder = write_dataset(datasets_root, "x-v0")
-    file = folder / "data" / "metadata.json"
+    directory = write_dataset(datasets_root, "x-v0")
+    file = directory / "data" / "metadata.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "dataset_id": "x-v0"}))
     (datasets_root / "n").mkdir()
-    shutil.copytree(folder, datasets_root / "n" / "y-v3")
+    shutil.copytree(directory, datasets_root / "n" / "y-v3")
     assert {name: raw["dataset_id"] for name, raw in list_local_datasets().items()} == {
         "n/y-v3": "n/y-v3",
         "x-v0": "x-v0",
@@ -138,12 +138,12 @@ def test_the_id_is_where_a_dataset_lies(datasets_root: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="becomes another user, which needs root")
-def test_a_folder_that_may_not_be_read_is_left_out(datasets_root: Path) -> None:
+def test_a_directory_that_may_not_be_read_is_left_out(datasets_root: Path) -> None:
     write_dataset(datasets_root, "x-v0")
     write_dataset(datasets_root, "mine/y-v0")
-    for folder in (datasets_root, *datasets_root.parents):
-        if folder != Path("/"):
-            folder.chmod(folder.stat().st_mode | 0o055)
+    for directory in (datasets_root, *datasets_root.parents):
+        if directory != Path("/"):
+            directory.chmod(directory.stat().st_mode | 0o055)
     (datasets_root / "mine").chmod(0o700)
 
     def look() -> str:
@@ -173,18 +173,26 @@ def test_what_is_deleted_while_the_list_is_made_is_left_out(
 
 
 class TestWalk:
-    def test_what_the_folders_are(self, datasets_root: Path, datasets: list[str]) -> None:
-        found = {folder.id: folder for folder in walk_catalog(datasets_root)}
+    def test_what_the_directories_are(self, datasets_root: Path, datasets: list[str]) -> None:
+        found = {directory.id: directory for directory in walk_catalog(datasets_root)}
         assert sorted(found) == sorted([*datasets, "toy", "toy/deep", "empty"])
         assert found["toy/b-v0"] == CatalogEntry("toy/b-v0", str(datasets_root / "toy" / "b-v0"), True, False)
-        assert [name for name, folder in found.items() if folder.is_dataset] == [name for name in found if "-v" in name]
-        assert sorted(name for name, folder in found.items() if folder.is_namespace) == ["empty", "toy", "toy/deep"]
+        assert [name for name, directory in found.items() if directory.is_dataset] == [
+            name for name in found if "-v" in name
+        ]
+        assert sorted(name for name, directory in found.items() if directory.is_namespace) == [
+            "empty",
+            "toy",
+            "toy/deep",
+        ]
 
-    def test_a_folder_of_datasets_may_be_called_data_or_like_a_dataset(self, datasets_root: Path) -> None:
+    def test_a_directory_of_datasets_may_be_called_data_or_like_a_dataset(self, datasets_root: Path) -> None:
         for dataset_id in ("data/a-v0", "group-v1/b-v0", "c-v0/inner-v0", "c-v0"):
             write_dataset(datasets_root, dataset_id)
         (datasets_root / "group-v1" / "namespace_metadata.json").mkdir()
-        found = {folder.id: (folder.is_dataset, folder.is_namespace) for folder in walk_catalog(datasets_root)}
+        found = {
+            directory.id: (directory.is_dataset, directory.is_namespace) for directory in walk_catalog(datasets_root)
+        }
         namespaces = {"data", "group-v1"}
         datasets = {"data/a-v0", "group-v1/b-v0", "c-v0", "c-v0/inner-v0"}
         assert found == dict.fromkeys(namespaces, (False, False)) | dict.fromkeys(datasets, (True, False))
@@ -193,19 +201,19 @@ class TestWalk:
         root = write_dataset(tmp_path, "x-v0")
         write_dataset(root, "y-v0")
         write_dataset(root / "data", "z-v0")
-        assert [folder.id for folder in walk_catalog(root)] == ["y-v0"]
+        assert [directory.id for directory in walk_catalog(root)] == ["y-v0"]
 
     @pytest.mark.skipif(os.name == "nt", reason="Windows asks for a privilege to make links")
     def test_links_of_any_kind(self, datasets_root: Path, tmp_path: Path) -> None:
-        folder = write_dataset(tmp_path, "disk-v0")
-        (datasets_root / "linked-v0").symlink_to(folder)
+        directory = write_dataset(tmp_path, "disk-v0")
+        (datasets_root / "linked-v0").symlink_to(directory)
         (datasets_root / "parts-v0").mkdir()
-        (datasets_root / "parts-v0" / "data").symlink_to(folder / "data")
+        (datasets_root / "parts-v0" / "data").symlink_to(directory / "data")
         (datasets_root / "nowhere-v0").symlink_to(tmp_path / "nowhere")
         (datasets_root / "around").symlink_to(datasets_root)
         (datasets_root / "alias-v1").symlink_to(write_dataset(datasets_root, "here-v0"))
         with pytest.warns(UserWarning, match="leads out"):
-            found = {folder.id: folder.is_dataset for folder in walk_catalog(datasets_root)}
+            found = {directory.id: directory.is_dataset for directory in walk_catalog(datasets_root)}
         assert {name: is_dataset for name, is_dataset in found.items() if "/" not in name} == {
             "parts-v0": False, "around": False, "here-v0": True, "alias-v1": True
         }  # fmt: skip
@@ -214,12 +222,12 @@ class TestWalk:
 
     @pytest.mark.skipif(os.name == "nt", reason="Windows asks for a privilege to make links")
     def test_links_to_everywhere_end(self, datasets_root: Path) -> None:
-        """Each folder with links to all others, which has more paths than anybody can walk."""
-        folders = [datasets_root / f"f{number}" for number in range(20)]
-        for folder in folders:
-            folder.mkdir()
-            for other in folders:
-                (folder / f"to-{other.name}").symlink_to(other)
+        """Each directory with links to all others, which has more paths than anybody can walk."""
+        directories = [datasets_root / f"f{number}" for number in range(20)]
+        for directory in directories:
+            directory.mkdir()
+            for other in directories:
+                (directory / f"to-{other.name}").symlink_to(other)
         assert len(list(walk_catalog(datasets_root))) == 20 + 20 * 20
 
     def test_what_is_no_file_does_not_hold_it_up(self, datasets_root: Path) -> None:
@@ -237,10 +245,10 @@ class TestWalk:
         delete_dataset("x-v0")
 
     def test_depth(self, datasets_root: Path) -> None:
-        folder = datasets_root
+        directory = datasets_root
         for _ in range(120):
-            folder = folder / "n"
-        folder.mkdir(parents=True)
+            directory = directory / "n"
+        directory.mkdir(parents=True)
         assert 90 < len(list(walk_catalog(datasets_root))) < 120
 
 

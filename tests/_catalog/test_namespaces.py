@@ -42,21 +42,21 @@ from minari.testing.examples import as_buffer, draw_truth
 FILE = "namespace_metadata.json"
 
 
-def make_dataset(folder: Path) -> None:
-    (folder / "data").mkdir(parents=True)
-    (folder / "data" / "metadata.json").write_text("{}")
+def make_dataset(directory: Path) -> None:
+    (directory / "data").mkdir(parents=True)
+    (directory / "data" / "metadata.json").write_text("{}")
 
 
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+def names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
 
 
 class Remote(FileStorage):
     """A directory as a remote that can be set to fail."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(str(folder))
-        self.folder = folder
+    def __init__(self, directory: Path) -> None:
+        super().__init__(str(directory))
+        self.directory = directory
         self.uploaded: list[str] = []
         self.asked: list[tuple[str | None, str | None, dict[str, object]]] = []
         self.is_down = False
@@ -72,11 +72,11 @@ class Remote(FileStorage):
 
 @pytest.fixture
 def remote(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Remote:
-    folder = tmp_path_factory.mktemp("remote")
+    directory = tmp_path_factory.mktemp("remote")
     for namespace, text in {"far/b": '{"description": "from afar"}', "far": "{}", "near": "{}"}.items():
-        (folder / namespace).mkdir(parents=True, exist_ok=True)
-        (folder / namespace / FILE).write_text(text)
-    remote = Remote(folder)
+        (directory / namespace).mkdir(parents=True, exist_ok=True)
+        (directory / namespace / FILE).write_text(text)
+    remote = Remote(directory)
 
     def get(remote_path: str | None = None, token: str | None = None, **options: object) -> Remote:
         remote.asked.append((remote_path, token, options))
@@ -142,7 +142,7 @@ def test_a_dataset_does_not_become_a_namespace(datasets_root: Path) -> None:
     assert list_local_namespaces() == []
 
 
-def test_a_folder_without_metadata_becomes_one(datasets_root: Path) -> None:
+def test_a_directory_without_metadata_becomes_one(datasets_root: Path) -> None:
     make_dataset(datasets_root / "a" / "b-v0")
     assert list_local_namespaces() == []
     create_namespace("a", "now it is")
@@ -279,7 +279,7 @@ def test_a_failed_download_changes_nothing(overwrite: bool, remote: Remote, data
     with pytest.raises(RemoteError, match="does not let you in"):
         download_namespace_metadata("far/b", overwrite=overwrite)
     remote.is_down = False
-    (remote.folder / "far/b" / FILE).write_text("<html>")
+    (remote.directory / "far/b" / FILE).write_text("<html>")
     with pytest.raises(DatasetCorruptError):
         download_namespace_metadata("far/b", overwrite=overwrite)
     with pytest.raises(NamespaceError, match="'unknown'"):

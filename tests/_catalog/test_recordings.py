@@ -218,10 +218,10 @@ def test_a_recording_without_an_episode_is_refused() -> None:
 def test_damaged_recordings_are_passed_over(datasets_root: Path) -> None:
     play(DataCollector(ScriptedEnv(), buffer_steps=1))
     for name, content in (("empty", None), ("no-json", "{"), ("no-spaces", '{"total_episodes": 1}')):
-        folder = datasets_root / RECORDINGS_DIRECTORY / name / "data"
-        folder.mkdir(parents=True)
+        directory = datasets_root / RECORDINGS_DIRECTORY / name / "data"
+        directory.mkdir(parents=True)
         if content is not None:
-            (folder / "metadata.json").write_text(content)
+            (directory / "metadata.json").write_text(content)
     (datasets_root / RECORDINGS_DIRECTORY / "a-file").touch()
     assert [recording.name.split("-")[0] for recording in list_recordings()] == ["recording"]
 
@@ -236,7 +236,7 @@ def test_a_recording_that_cannot_begin_leaves_nothing(datasets_root: Path, monke
     assert listing(datasets_root) == {}
 
 
-def test_ids_of_environments_make_names_of_folders(datasets_root: Path) -> None:
+def test_ids_of_environments_make_names_of_directories(datasets_root: Path) -> None:
     spec = gym.envs.registration.EnvSpec("space/Some.Env:x-v0", entry_point="module:Class")
     recording = new_recording(PLANE, ACTIONS, spec, "hdf5", jpeg_encoding=False)
     assert recording.name.startswith("space-Some-Env-x-v0-")
@@ -292,10 +292,10 @@ def test_what_a_killed_program_has_added_is_not_recovered_again(data_format: str
 @pytest.fixture
 def shared_root(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A root that everybody may write to."""
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o777)
-        monkeypatch.setenv("MINARI_DATASETS_PATH", folder)
-        yield Path(folder)
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o777)
+        monkeypatch.setenv("MINARI_DATASETS_PATH", directory)
+        yield Path(directory)
 
 
 needs_root = pytest.mark.skipif(
@@ -307,9 +307,9 @@ needs_root = pytest.mark.skipif(
 @pytest.mark.parametrize("closed", [".", "0", "0/data", "0/data/metadata.json"])
 def test_recordings_that_may_not_be_read_are_left_out_with_a_warning(shared_root: Path, closed: str) -> None:
     for _ in range(2):
-        (folder := new_recording(PLANE, ACTIONS, None, "hdf5", jpeg_encoding=False).path.parent).chmod(0o755)
-        (folder / "data").chmod(0o755)
-    folder.rename(folder.with_name("0"))
+        (directory := new_recording(PLANE, ACTIONS, None, "hdf5", jpeg_encoding=False).path.parent).chmod(0o755)
+        (directory / "data").chmod(0o755)
+    directory.rename(directory.with_name("0"))
     (shared_root / RECORDINGS_DIRECTORY / closed).chmod(0)
 
     def look() -> str:

@@ -24,10 +24,10 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(request.param)
 
 
-def make(folder: Path, content: str) -> Path:
-    folder.mkdir(parents=True)
-    (folder / "file").write_text(content)
-    return folder
+def make(directory: Path, content: str) -> Path:
+    directory.mkdir(parents=True)
+    (directory / "file").write_text(content)
+    return directory
 
 
 def places(root: Path) -> tuple[Path, Path, Path]:

@@ -106,8 +106,8 @@ def test_size(storage: MinariStorage) -> None:
     forget_size(storage.data_path)
     (storage.data_path / "big.bin").write_bytes(bytes(1_260_000))
     (storage.data_path / ".hidden").write_bytes(bytes(1_000_000))
-    (storage.data_path / "folder").mkdir()
-    (storage.data_path / "folder" / "more.bin").write_bytes(bytes(1_000_000))
+    (storage.data_path / "directory").mkdir()
+    (storage.data_path / "directory" / "more.bin").write_bytes(bytes(1_000_000))
     assert storage.get_size() == 2.3
 
 
@@ -120,7 +120,7 @@ def forget_size(data_path: Path) -> None:
 # Making one
 
 
-def test_new_makes_folders_and_takes_empty_ones(tmp_path: Path) -> None:
+def test_new_makes_directories_and_takes_empty_ones(tmp_path: Path) -> None:
     for path in (tmp_path / "a" / "b" / "data", tmp_path / "empty"):
         if path.name == "empty":
             path.mkdir()

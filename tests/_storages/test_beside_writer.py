@@ -41,11 +41,11 @@ IMPORTS = """
 """
 
 
-def beside(folder: Path, data_format: str, how: str, episodes: int) -> dict[str, object]:
+def beside(directory: Path, data_format: str, how: str, episodes: int) -> dict[str, object]:
     """Return what the readers see, in a separate program, since pytest has threads."""
     require_format(data_format)
     paths = [str(Path(minari.__file__).parents[1]), str(Path(__file__).parents[1])]
-    command = [sys.executable, "-m", "support.beside", data_format, how, str(episodes), str(folder)]
+    command = [sys.executable, "-m", "support.beside", data_format, how, str(episodes), str(directory)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400, check=True)
     seen: dict[str, object] = json.loads(done.stdout)

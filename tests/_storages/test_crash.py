@@ -48,10 +48,10 @@ SOURCE = [draw(2, 5), draw(3, 6)]
 
 @pytest.fixture
 def memory_path() -> Iterator[Path]:
-    """A folder on a file system in memory where there is one, since nothing here depends on a slow disk."""
+    """A directory on a file system in memory where there is one, since nothing here depends on a slow disk."""
     shared = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=shared if os.access(shared, os.W_OK) else None) as folder:
-        yield Path(folder)
+    with tempfile.TemporaryDirectory(dir=shared if os.access(shared, os.W_OK) else None) as directory:
+        yield Path(directory)
 
 
 def assert_holds(data_path: Path, truths: list[Truth]) -> None:
@@ -194,9 +194,9 @@ def test_a_reader_without_permission_reads_what_a_killed_writer_has_committed(tm
 
 def read_as_nobody(data_path: Path) -> str:
     """Return the message that a user without write permission gets."""
-    for folder in (data_path, *data_path.parents):
-        if folder.stat().st_uid == 0 and folder != Path("/"):
-            folder.chmod(folder.stat().st_mode | 0o055)
+    for directory in (data_path, *data_path.parents):
+        if directory.stat().st_uid == 0 and directory != Path("/"):
+            directory.chmod(directory.stat().st_mode | 0o055)
 
     def read() -> str:
         storage = MinariStorage.read(data_path)

@@ -170,7 +170,7 @@ def test_journal_of_a_file_that_is_gone(data_path: Path) -> None:
 
 @contextlib.contextmanager
 def uncommitted(data_path: Path) -> Iterator[Path]:
-    """A folder in which a writer was killed when the journal was there."""
+    """A directory in which a writer was killed when the journal was there."""
     child = os.fork()
     if child == 0:
         from minari._storages.journal import Overlay
@@ -231,7 +231,7 @@ INDEX_DAMAGE: dict[str, Callable[[Path, Path], object]] = {
     "other json": lambda path, _: (path / INDEX_NAME).write_text("[1, 2]"),
     "other keys": lambda path, _: (path / INDEX_NAME).write_text('{"version": 1}'),
     "of another file": swap_with_other,
-    "a folder": lambda path, _: ((path / INDEX_NAME).unlink(), (path / INDEX_NAME).mkdir()),
+    "a directory": lambda path, _: ((path / INDEX_NAME).unlink(), (path / INDEX_NAME).mkdir()),
 }
 
 

@@ -32,9 +32,9 @@ def frames() -> Any:
     return drawn
 
 
-def store(folder: Path, data_format: str, frames: Any, **options: Any) -> MinariStorage:
+def store(directory: Path, data_format: str, frames: Any, **options: Any) -> MinariStorage:
     require_format(data_format)
-    storage = MinariStorage.new(folder / "data", SPACE, spaces.Discrete(2), data_format=data_format, **options)
+    storage = MinariStorage.new(directory / "data", SPACE, spaces.Discrete(2), data_format=data_format, **options)
     storage.update_episodes([_buffer(frames)])
     return storage
 

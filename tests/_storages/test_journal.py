@@ -171,8 +171,8 @@ def commit_and_stop(path: Path, texts: dict[str, str] | None = None) -> None:
 NEW = OLD[:10] + b"new" + OLD[13:] + b"more"
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+def contents(directory: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in directory.iterdir() if file.is_file()}
 
 
 def seen(path: Path) -> tuple[bytes, str]:

@@ -24,28 +24,28 @@ PAGE = REPOSITORY / "docs" / "own_format.md"
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what ``pip install`` would put into site-packages."""
+    """A directory with what ``pip install`` would put into site-packages."""
     pytest.importorskip("hatchling")
-    folder = tmp_path_factory.mktemp("plugin")
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder / "dist")]
+    directory = tmp_path_factory.mktemp("plugin")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(directory / "dist")]
     done = subprocess.run(command, cwd=SOURCE, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    (wheel,) = (folder / "dist").glob("*.whl")
+    (wheel,) = (directory / "dist").glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(folder / "site")
-    assert sorted(path.name for path in (folder / "site").iterdir()) == ["minari_npz-1.0.dist-info", "minari_npz.py"]
-    return folder / "site"
+        archive.extractall(directory / "site")
+    assert sorted(path.name for path in (directory / "site").iterdir()) == ["minari_npz-1.0.dist-info", "minari_npz.py"]
+    return directory / "site"
 
 
 def run(
-    *arguments: str, root: Path, site: Path | None = None, code: int = 0, folder: Path | None = None
+    *arguments: str, root: Path, site: Path | None = None, code: int = 0, directory: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run Python with the package, or without it."""
     paths = [str(path) for path in (site, REPOSITORY) if path is not None]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     environment = {**inherited, "PYTHONPATH": os.pathsep.join(paths), "MINARI_DATASETS_PATH": str(root)}
     done = subprocess.run(
-        [sys.executable, *arguments], env=environment, cwd=folder, capture_output=True, encoding="utf-8", timeout=300
+        [sys.executable, *arguments], env=environment, cwd=directory, capture_output=True, encoding="utf-8", timeout=300
     )
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
@@ -112,11 +112,13 @@ def test_it_keeps_what_every_format_promises(installed: Path, datasets_root: Pat
     """The suite that is shipped with the library, as the package's own tests run it."""
     shared = Path("/dev/shm")  # where there is no disk to wait for
     with tempfile.TemporaryDirectory(dir=shared if os.access(shared, os.W_OK) else None) as name:
-        folder = Path(name)
-        shutil.copy(SOURCE / "test_minari_npz.py", folder)
-        (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")  # and not that of a folder above
-        options = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--basetemp", str(folder / "base"))
-        done = run("-m", "pytest", *options, "test_minari_npz.py", root=datasets_root, site=installed, folder=folder)
+        directory = Path(name)
+        shutil.copy(SOURCE / "test_minari_npz.py", directory)
+        (directory / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")  # and not that of a directory above
+        options = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--basetemp", str(directory / "base"))
+        done = run(
+            "-m", "pytest", *options, "test_minari_npz.py", root=datasets_root, site=installed, directory=directory
+        )
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed is not None
     assert int(passed[1]) > 150

@@ -302,13 +302,13 @@ def test_killed_on_the_way(data_format: str, stride: int) -> None:
     """A process that is killed leaves the old episodes or the new ones, which can be read and written to."""
     shared = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=shared if os.access(shared, os.W_OK) else None) as name:
-        folder = Path(name)
-        master = store(folder / "master" / "data", data_format, compression="none")
+        directory = Path(name)
+        master = store(directory / "master" / "data", data_format, compression="none")
         new = next(installed_codecs(data_format), None)
         old_size = _size(master)
         outcomes = []
         for at in range(1, 2000, stride):
-            data_path = shutil.copytree(master.data_path, folder / f"{at}" / "data")
+            data_path = shutil.copytree(master.data_path, directory / f"{at}" / "data")
             was_killed = killed(at, lambda: MinariStorage.read(data_path).repack(compression=new))  # noqa: B023
             found = MinariStorage.read(data_path)
             assert_holds(found, TRUTHS)
@@ -405,7 +405,7 @@ def _size(storage: MinariStorage) -> int:
     return sum(len(content) for content in _visible(storage.data_path).values() if content)
 
 
-def _visible(folder: Path) -> dict[str, bytes | None]:
+def _visible(directory: Path) -> dict[str, bytes | None]:
     """Return the content of a directory, without hidden files."""
-    found = listing(folder)
+    found = listing(directory)
     return {name: content for name, content in found.items() if not any(p.startswith(".") for p in name.split("/"))}

@@ -78,7 +78,7 @@ def process_environment(datasets_root: Path) -> dict[str, str]:
 def run(datasets_root: Path, tmp_path: Path) -> Minari:
     """A function ``run("list", "local", COLUMNS="60")``: keywords are environment variables, save ``answer``.
 
-    It works in an empty folder, in a process forked from one that has imported everything, and checks what holds
+    It works in an empty directory, in a process forked from one that has imported everything, and checks what holds
     for every command: no traceback and no control characters.
     """
 
@@ -87,7 +87,7 @@ def run(datasets_root: Path, tmp_path: Path) -> Minari:
             "minari",
             arguments,
             environment=environment(datasets_root, **variables),
-            folder=tmp_path,
+            directory=tmp_path,
             answer=answer,
             fresh=any(name.startswith("PYTHON") for name in variables),
         )

@@ -14,9 +14,9 @@ from support.remotes import write_dataset
 def leftovers(datasets_root: Path) -> list[Path]:
     data = write_dataset(datasets_root, "toy/a-v0") / "data"
     left = [datasets_root / ".b-v0.abcdefgh.deleted", data / ".staged", datasets_root / ".c-v0.download"]
-    for folder in left:
-        (folder / "inner").mkdir(parents=True)
-        (folder / "inner" / "file").write_bytes(bytes(10**6))
+    for directory in left:
+        (directory / "inner").mkdir(parents=True)
+        (directory / "inner" / "file").write_bytes(bytes(10**6))
     return left
 
 

@@ -85,7 +85,7 @@ number = 3
 
 @pytest.fixture
 def record(run: Minari, tmp_path: Path) -> Minari:
-    """Run ``minari record`` in a folder that has the module ``own``; environment and id are given."""
+    """Run ``minari record`` in a directory that has the module ``own``; environment and id are given."""
     (tmp_path / "own.py").write_text(OWN_MODULE)
 
     def record_counting(*options: str, dataset_id: str = "own/a-v0", env_id: str = "own:Counting-v0") -> Any:

@@ -1,4 +1,4 @@
-"""``minari list``, ``show``, ``download`` and ``upload`` with a remote that is a folder."""
+"""``minari list``, ``show``, ``download`` and ``upload`` with a remote that is a directory."""
 
 from __future__ import annotations
 
@@ -38,25 +38,25 @@ def assert_refused(done: Any, *parts: str, code: int = 1) -> None:
 
 @pytest.fixture
 def shared(tmp_path: Path, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The address of a folder with the datasets ``toy/a-v0`` and ``toy/a-v1``, which are not here."""
-    folder = tmp_path / "shared"
+    """The address of a directory with the datasets ``toy/a-v0`` and ``toy/a-v1``, which are not here."""
+    directory = tmp_path / "shared"
     with monkeypatch.context() as context:
-        context.setenv("MINARI_DATASETS_PATH", str(folder))
+        context.setenv("MINARI_DATASETS_PATH", str(directory))
         make_dataset("toy/a-v0", [3])
         make_dataset("toy/a-v1", [3, 5])
-    return folder.as_uri()
+    return directory.as_uri()
 
 
 @pytest.fixture
 def other(tmp_path: Path) -> str:
-    """The address of an empty folder."""
-    folder = tmp_path / "other"
-    folder.mkdir()
-    return folder.as_uri()
+    """The address of an empty directory."""
+    directory = tmp_path / "other"
+    directory.mkdir()
+    return directory.as_uri()
 
 
 class TestList:
-    def test_a_folder(self, run: Minari, shared: str) -> None:
+    def test_a_directory(self, run: Minari, shared: str) -> None:
         by_address = run("list", shared)
         assert (by_address.code, by_address.err) == (0, "")
         assert by_address.lines[0] == f"Remote Minari datasets ('{shared}')"
@@ -232,7 +232,7 @@ class TestUpload:
         assert_refused(run("upload", "toy/a-v0", "--key-path", key), key, code=2)
         assert_refused(run("upload", "toy/a-v0", MINARI_REMOTE="nowhere://bucket"))
 
-    def test_a_folder_cannot_be_private(self, run: Minari, make_dataset: MakeDataset, other: str) -> None:
+    def test_a_directory_cannot_be_private(self, run: Minari, make_dataset: MakeDataset, other: str) -> None:
         make_dataset("toy/a-v0")
         done = run("upload", "toy/a-v0", "--private", "--remote", other)
         assert_refused(done, "private")

@@ -149,7 +149,7 @@ def test_json(run: Minari, make_dataset: MakeDataset) -> None:
 
 class TestWhereItLies:
     @pytest.mark.parametrize("inner", ["", "data"])
-    def test_a_folder_anywhere(self, run: Minari, make_dataset: MakeDataset, tmp_path: Path, inner: str) -> None:
+    def test_a_directory_anywhere(self, run: Minari, make_dataset: MakeDataset, tmp_path: Path, inner: str) -> None:
         dataset = make_dataset("toy/a-v0")
         elsewhere = tmp_path / "elsewhere"
         dataset.storage.data_path.parent.rename(elsewhere)

@@ -53,7 +53,7 @@ def test_operations_of_the_library_are_drawn(draw: Draw, make_dataset: MakeDatas
     assert re.search(r"\d+/\d+", plain(drawn))
 
 
-def test_warnings_are_coloured_and_whole(draw: Draw, make_dataset: MakeDataset, datasets_root: Path) -> None:
+def test_warnings_are_colored_and_whole(draw: Draw, make_dataset: MakeDataset, datasets_root: Path) -> None:
     make_dataset("toy/a-v0")
     (datasets_root / "toy" / "a-v0" / "data" / "metadata.json").write_text("{")
     code, _, drawn = draw("list", "local")

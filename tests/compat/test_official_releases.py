@@ -68,8 +68,8 @@ def stored_episode_metadata(official: OfficialDataset) -> list[dict[str, Any]]:
     if official.data_format == "hdf5":
         with h5py.File(official.data_path / "main_data.hdf5") as file:
             return [_attributes(file[f"episode_{index}"]) for index in range(len(file))]
-    folders = sorted((path for path in official.data_path.iterdir() if path.is_dir()), key=lambda p: int(p.name))
-    return [json.loads((folder / "metadata.json").read_text(encoding="utf-8")) for folder in folders]
+    directories = sorted((path for path in official.data_path.iterdir() if path.is_dir()), key=lambda p: int(p.name))
+    return [json.loads((directory / "metadata.json").read_text(encoding="utf-8")) for directory in directories]
 
 
 def _attributes(group: h5py.Group) -> dict[str, Any]:
@@ -285,19 +285,19 @@ def test_metadata_are_read_without_the_data(official: OfficialDataset, copy_fixt
     """A format that is not installed, or data that are gone, leave the metadata readable."""
     from minari.dataset.minari_storage import MinariStorage
 
-    folder = copy_fixture(official.release, official.dataset_id)
-    raw = MinariStorage.read_raw_metadata(folder / "data")
+    directory = copy_fixture(official.release, official.dataset_id)
+    raw = MinariStorage.read_raw_metadata(directory / "data")
     truth = official.truth()
     assert int(raw["total_episodes"]) == len(truth)
     assert int(raw["total_steps"]) == sum(len(episode["rewards"]) for episode in truth)
     assert raw.get("data_format", "hdf5") == official.data_format
     if official.raw_metadata is not None:
-        for file in (folder / "data").iterdir():
+        for file in (directory / "data").iterdir():
             if file.is_dir():
                 shutil.rmtree(file)
             elif file.name != "metadata.json":
                 file.unlink()
-        assert MinariStorage.read_raw_metadata(folder / "data") == raw
+        assert MinariStorage.read_raw_metadata(directory / "data") == raw
 
 
 @every_dataset

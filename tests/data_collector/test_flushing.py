@@ -33,8 +33,8 @@ PICTURE = spaces.Box(0, 255, (40, 36, 3), np.uint8)
 
 
 def recordings(root: Path) -> list[str]:
-    folder = root / RECORDINGS_DIRECTORY
-    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    directory = root / RECORDINGS_DIRECTORY
+    return sorted(path.name for path in directory.iterdir()) if directory.exists() else []
 
 
 @pytest.mark.parametrize("buffer_steps", [1, 7, 10, 12, 10_000])
@@ -115,7 +115,7 @@ def test_an_episode_stays_in_memory_until_it_ends(datasets_root: Path) -> None:
 
 
 def test_a_disk_that_fails_in_the_middle_of_an_episode_stops_no_step(datasets_root: Path) -> None:
-    (datasets_root / RECORDINGS_DIRECTORY).write_text("a file where the folder should be")
+    (datasets_root / RECORDINGS_DIRECTORY).write_text("a file where the directory should be")
     collector = DataCollector(ScriptedEnv(length=40), buffer_steps=10)
     play(collector, steps=4)
     with pytest.warns(UserWarning, match="cannot be written yet and stay in memory") as caught:
@@ -223,7 +223,7 @@ def test_closing_goes_on_when_the_last_episodes_cannot_be_written() -> None:
 
 
 def test_a_root_that_cannot_be_written_stops_no_step(datasets_root: Path) -> None:
-    (datasets_root / RECORDINGS_DIRECTORY).write_text("a file where the folder should be")
+    (datasets_root / RECORDINGS_DIRECTORY).write_text("a file where the directory should be")
     collector = DataCollector(ScriptedEnv(), buffer_steps=6)
     with pytest.warns(UserWarning, match="cannot be written yet and stay in memory") as caught:
         play(collector, 10)

@@ -24,9 +24,9 @@ def interrupted(seeds: list[int]) -> list[str]:
     """Return the errors after the interruptions of these seeds; an empty text for each without an error."""
     work = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     tests, package = Path(__file__).parents[1], Path(minari.__file__).parents[1]
-    with tempfile.TemporaryDirectory(prefix="minari-interrupted-", dir=work, ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix="minari-interrupted-", dir=work, ignore_cleanup_errors=True) as directory:
         done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-m", "support.interrupted", compiled(), folder],
+            [sys.executable, "-W", "ignore", "-m", "support.interrupted", compiled(), directory],
             input=json.dumps(seeds),
             capture_output=True,
             text=True,

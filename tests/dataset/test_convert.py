@@ -247,8 +247,8 @@ class TestFailures:
     def test_a_source_that_is_damaged(self, data_format: str, datasets_root: Path) -> None:
         """Files that are cut off: the conversion says so and leaves nothing, to the same format or another."""
         original = make_rich("toy/rich-v0", data_format, compression="none")
-        folder = original.storage.data_path
-        victim = folder / "main_data.hdf5" if data_format == "hdf5" else next((folder / "4").glob("part-0.*"))
+        directory = original.storage.data_path
+        victim = directory / "main_data.hdf5" if data_format == "hdf5" else next((directory / "4").glob("part-0.*"))
         with victim.open("r+b") as file:
             file.truncate(victim.stat().st_size // 2)
         before = _visible(datasets_root)
@@ -332,7 +332,7 @@ def _chunks(dataset: Any) -> list[tuple[Any, ...]]:
     return [(place.chunk_offset, *dataset.id.read_direct_chunk(place.chunk_offset)) for place in places]
 
 
-def _visible(folder: Path) -> dict[str, bytes | None]:
+def _visible(directory: Path) -> dict[str, bytes | None]:
     """Return the content of a directory, without hidden files, which readers may create and delete."""
-    found = listing(folder)
+    found = listing(directory)
     return {name: content for name, content in found.items() if not any(p.startswith(".") for p in name.split("/"))}

@@ -74,7 +74,7 @@ def test_a_dataset(metadata: dict[str, object], expected: dict[str, str]) -> Non
     assert description.items() >= expected.items()
 
 
-def test_a_dataset_of_the_catalogue(copy_fixture: Callable[[str, str], Path]) -> None:
+def test_a_dataset_of_the_catalog(copy_fixture: Callable[[str, str], Path]) -> None:
     copy_fixture("0.5.4", "cartpole/random-v0")
     metadata = minari.load_dataset("cartpole/random-v0").storage.metadata
     assert get_dataset_spec_dict(metadata) == get_dataset_spec_dict(minari.list_local_datasets()["cartpole/random-v0"])

@@ -395,7 +395,7 @@ def test_saving_that_is_refused(
 # Opening
 
 
-def test_opening_a_folder_that_is_in_no_catalogue(dataset: MinariDataset, tmp_path: Path) -> None:
+def test_opening_a_directory_that_is_in_no_catalog(dataset: MinariDataset, tmp_path: Path) -> None:
     moved = tmp_path / "some where" / "else"
     moved.parent.mkdir()
     dataset.storage.data_path.parent.rename(moved)
@@ -414,7 +414,7 @@ def test_opening_what_is_no_dataset(tmp_path: Path) -> None:
         assert isinstance(caught.value, ValueError)
 
 
-def test_a_folder_without_an_id_is_called_as_the_folder_is(tmp_path: Path) -> None:
+def test_a_directory_without_an_id_is_called_as_the_directory_is(tmp_path: Path) -> None:
     storage = minari._storages.base.MinariStorage.new(tmp_path / "loose" / "data", PLANE, ACTIONS)
     storage.update_episodes([buffer_of(2)])
     opened = minari.open_dataset(tmp_path / "loose")

@@ -53,10 +53,10 @@ def test_sound_datasets(data_format: str) -> None:
     assert json.loads(json.dumps(report.as_dict()))["ok"] is True
 
 
-def test_a_dataset_is_given_by_its_id_or_its_folder(datasets_root: Path, tmp_path: Path) -> None:
+def test_a_dataset_is_given_by_its_id_or_its_directory(datasets_root: Path, tmp_path: Path) -> None:
     make()
-    folder = datasets_root / "toy" / "a-v0"
-    for given in ("toy/a-v0", str(folder), folder, folder / "data"):
+    directory = datasets_root / "toy" / "a-v0"
+    for given in ("toy/a-v0", str(directory), directory, directory / "data"):
         assert validate(given).ok
     assert minari.validate("a-v0", root=datasets_root / "toy").ok
     with pytest.raises(DatasetNotFoundError, match="toy/b-v0"):

@@ -94,7 +94,7 @@ class Subject:
         """Return the reason why it cannot be created here, if any."""
         if self.options.get("data_format") == "zarr" and sys.version_info < (3, 11):
             return "zarr 3 needs Python 3.11"
-        if self.released is not None and _released_folder(*self.released[:2]) is None:
+        if self.released is not None and _released_directory(*self.released[:2]) is None:
             return "there are no recorded datasets: set MINARI_FIXTURES"
         return ""
 
@@ -176,10 +176,10 @@ def build_scene(subject: Subject, scene: Path) -> None:
     if subject.released is not None:
         release, first, second = subject.released
         for name, dataset_id in ((SUBJECT, first), (OTHER, second)):
-            folder = _released_folder(release, dataset_id)
-            if folder is None:
+            directory = _released_directory(release, dataset_id)
+            if directory is None:
                 raise FileNotFoundError(f"{dataset_id} of {release}")
-            shutil.copytree(folder, root / name, copy_function=shutil.copy)
+            shutil.copytree(directory, root / name, copy_function=shutil.copy)
         (root / "fuzz" / "namespace_metadata.json").write_text("{}")
         if subject.checksums:
             minari.load_dataset(SUBJECT, root=root).storage._add_missing_checksums()
@@ -311,10 +311,10 @@ def _dying(reached: Callable[[], bool]) -> Callable[[str, Any], None]:
     return hook
 
 
-def _released_folder(release: str, dataset_id: str) -> Path | None:
+def _released_directory(release: str, dataset_id: str) -> Path | None:
     fixtures = fixtures_directory()
-    folder = None if fixtures is None else fixtures / "official" / release / dataset_id
-    return folder if folder is not None and folder.is_dir() else None
+    directory = None if fixtures is None else fixtures / "official" / release / dataset_id
+    return directory if directory is not None and directory.is_dir() else None
 
 
 class Stage:

@@ -25,9 +25,9 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="th
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("fuzz") / "scene"
-    build_scene(SUBJECTS["arrow"][0], folder)
-    return folder
+    directory = tmp_path_factory.mktemp("fuzz") / "scene"
+    build_scene(SUBJECTS["arrow"][0], directory)
+    return directory
 
 
 def test_seed_decides_about_the_mutation(scene: Path, tmp_path: Path) -> None:
@@ -41,8 +41,8 @@ def test_seed_decides_about_the_mutation(scene: Path, tmp_path: Path) -> None:
     assert len(set(made)) > 35
 
 
-def _content(folder: Path) -> dict[str, Any]:
-    files = (Path(path, name) for path, _, names in os.walk(folder) for name in names)
+def _content(directory: Path) -> dict[str, Any]:
+    files = (Path(path, name) for path, _, names in os.walk(directory) for name in names)
     plain = (file for file in files if file.is_file() and not file.is_symlink() and file.stat().st_size < 1 << 20)
     return {file.name: hash(file.read_bytes()) for file in plain}
 

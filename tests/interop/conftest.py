@@ -40,7 +40,7 @@ NO_NETWORK = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything in this folder exchanges files with the released package."""
+    """Everything in this directory exchanges files with the released package."""
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
@@ -66,9 +66,9 @@ def reference_python(request: pytest.FixtureRequest, tmp_path_factory: pytest.Te
     return python
 
 
-def _make_environment(folder: Path) -> Path:
-    venv.create(folder, with_pip=True)
-    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+def _make_environment(directory: Path) -> Path:
+    venv.create(directory, with_pip=True)
+    python = directory / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     install = subprocess.run(
         [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *REQUIREMENTS],
         capture_output=True,
@@ -77,7 +77,7 @@ def _make_environment(folder: Path) -> Path:
     )
     if install.returncode == 0:
         return python
-    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(directory, ignore_errors=True)
     said = install.stdout + install.stderr
     if any(sign in said for sign in NO_NETWORK):
         pytest.skip(f"no network to install {' '.join(REQUIREMENTS)} from; set MINARI_REFERENCE_PYTHON instead")

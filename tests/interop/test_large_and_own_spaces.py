@@ -40,11 +40,11 @@ print(json.dumps([said, listed, recovered]))
 """
 
 
-def look(python: Path, dataset_id: str, folder: Path) -> Any:
-    """Load a dataset with the released package, in a folder whose modules it can import."""
+def look(python: Path, dataset_id: str, directory: Path) -> Any:
+    """Load a dataset with the released package, in a directory whose modules it can import."""
     done = subprocess.run(
         [python, "-c", LOOK, dataset_id],
-        cwd=folder,
+        cwd=directory,
         env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
         capture_output=True,
         text=True,

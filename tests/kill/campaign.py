@@ -34,8 +34,8 @@ def missing() -> str:
 @cache
 def compiled() -> str:
     """The path of the compiled library, which stays as long as this process."""
-    folder = tempfile.mkdtemp(prefix="minari-faults-")
-    library = Path(folder, "faults.so")
+    directory = tempfile.mkdtemp(prefix="minari-faults-")
+    library = Path(directory, "faults.so")
     source = Path(__file__).with_name("faults.c")
     subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-w", "-o", library, source, "-ldl"], check=True)
     return str(library)
@@ -54,7 +54,7 @@ def run(order: Sequence[int]) -> Iterator[FaultVerdict]:
     """
     library = compiled()
     work = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="minari-kill-", dir=work, ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix="minari-kill-", dir=work, ignore_cleanup_errors=True) as directory:
         paths = [str(_TESTS), str(Path(minari.__file__).resolve().parents[1])]
         environment = {
             **os.environ,
@@ -64,7 +64,7 @@ def run(order: Sequence[int]) -> Iterator[FaultVerdict]:
             "ARROW_DEFAULT_MEMORY_POOL": "system",
             "MINARI_LOCK_TIMEOUT": "5",
         }
-        command = [sys.executable, "-W", "ignore", "-m", "kill.server", library, folder]
+        command = [sys.executable, "-W", "ignore", "-m", "kill.server", library, directory]
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
         ) as server:

@@ -40,7 +40,7 @@ class Place:
 
     Attributes:
         root: of the datasets.
-        remote: a folder as a remote.
+        remote: a directory as a remote.
         notes: a file that an operation writes to what it knows to be stored, outside of where faults happen.
         data_format: of the datasets.
     """

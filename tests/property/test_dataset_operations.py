@@ -86,9 +86,9 @@ class DatasetOperations(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
+        self.directory = tempfile.TemporaryDirectory()
         self.before = os.environ.get("MINARI_DATASETS_PATH")
-        os.environ["MINARI_DATASETS_PATH"] = self.folder.name
+        os.environ["MINARI_DATASETS_PATH"] = self.directory.name
         self.seeds = itertools.count()
         self.names = (f"model/run-v{number}" for number in itertools.count())
         self.catalog: dict[str, list[int]] = {}
@@ -98,7 +98,7 @@ class DatasetOperations(RuleBasedStateMachine):
             del os.environ["MINARI_DATASETS_PATH"]
         else:
             os.environ["MINARI_DATASETS_PATH"] = self.before
-        self.folder.cleanup()
+        self.directory.cleanup()
 
     def new_seeds(self, count: int) -> list[int]:
         return list(itertools.islice(self.seeds, count))
@@ -198,7 +198,7 @@ class DatasetOperations(RuleBasedStateMachine):
         assert [item["options"]["start"].tolist() for item in metadata] == [[seed, seed] for seed in view.seeds]
 
     @invariant()
-    def the_catalogue_is_what_was_made(self) -> None:
+    def the_catalog_is_what_was_made(self) -> None:
         listed = minari.list_local_datasets()
         assert {name: item["total_episodes"] for name, item in listed.items()} == {
             name: len(stored) for name, stored in self.catalog.items()

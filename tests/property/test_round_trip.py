@@ -34,7 +34,7 @@ in_every_format = pytest.mark.parametrize(
 )
 
 
-def new_folder(factory: pytest.TempPathFactory) -> Path:
+def new_directory(factory: pytest.TempPathFactory) -> Path:
     return factory.mktemp("storage") / "data"
 
 
@@ -61,7 +61,7 @@ def test_episodes(
     """Episodes of any spaces, read by the storage that wrote them and after opening it again; one is extended."""
     of = observation_space, action_space
     truths = data.draw(st.lists(strategies.truths(*of), min_size=1, max_size=3))
-    storage = MinariStorage.new(new_folder(tmp_path_factory), *of, data_format=data_format)
+    storage = MinariStorage.new(new_directory(tmp_path_factory), *of, data_format=data_format)
     storage.update_episodes(map(as_buffer, truths))
     index = data.draw(st.integers(0, len(truths) - 1))
     truths[index], more = as_continuation(truths[index], data.draw(strategies.truths(*of)), index, *of)
@@ -81,7 +81,7 @@ def test_infos(data_format: str, tmp_path_factory: pytest.TempPathFactory, data:
     infos: dict[str, Any] = {}
     for recorded, info in enumerate(given_infos):
         append_info(infos, info, recorded)
-    storage = MinariStorage.new(new_folder(tmp_path_factory), SPACE, ACTIONS, data_format=data_format)
+    storage = MinariStorage.new(new_directory(tmp_path_factory), SPACE, ACTIONS, data_format=data_format)
     storage.update_episodes([as_buffer(draw_truth(SPACE, ACTIONS, steps), infos=infos)])
     for opened in (storage, MinariStorage.read(storage.data_path)):
         (episode,) = opened.get_episodes([0])
@@ -140,7 +140,7 @@ def test_metadata(
     seed: int | None,
 ) -> None:
     """Metadata given with an episode, and set later: keys that are set again lose their old value."""
-    storage = MinariStorage.new(new_folder(tmp_path_factory), SPACE, ACTIONS, data_format=data_format)
+    storage = MinariStorage.new(new_directory(tmp_path_factory), SPACE, ACTIONS, data_format=data_format)
     buffer = as_buffer(draw_truth(SPACE, ACTIONS, 2), seed=seed, options={"o": first})
     storage.update_episodes([buffer], describe=lambda _: first)
     storage.update_episode_metadata([second])
@@ -159,10 +159,10 @@ def test_metadata(
 def test_any_selection(tmp_path_factory: pytest.TempPathFactory, lengths: list[int], data: st.DataObject) -> None:
     """Any indices in any order, copied and read."""
     truths = [draw_truth(SPACE, ACTIONS, length, seed) for seed, length in enumerate(lengths)]
-    source = MinariStorage.new(new_folder(tmp_path_factory), SPACE, ACTIONS)
+    source = MinariStorage.new(new_directory(tmp_path_factory), SPACE, ACTIONS)
     source.update_episodes(map(as_buffer, truths))
     chosen = data.draw(st.lists(st.integers(0, len(lengths) - 1), max_size=60))
-    copy = MinariStorage.new(new_folder(tmp_path_factory), SPACE, ACTIONS)
+    copy = MinariStorage.new(new_directory(tmp_path_factory), SPACE, ACTIONS)
     copy.update_from_storage(source, iter(chosen))
     assert copy.get_episode_lengths().tolist() == [lengths[index] for index in chosen]
     for selected in (source.get_episodes(chosen), copy.get_episodes(range(len(chosen)))):

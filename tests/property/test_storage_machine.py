@@ -46,7 +46,7 @@ class StorageMachine(RuleBasedStateMachine):
 
     @initialize(is_plain=st.booleans())
     def start(self, is_plain: bool) -> None:
-        self.folder = Path(tempfile.mkdtemp())
+        self.directory = Path(tempfile.mkdtemp())
         self.space = PLAIN if is_plain else OBSERVATIONS
         self.storage, self.model = self.new_pair("first")
         self.iterators: list[tuple[Iterator[dict[str, Any]], list[tuple[int, Any]]]] = []
@@ -54,11 +54,11 @@ class StorageMachine(RuleBasedStateMachine):
         self.made = 0
 
     def teardown(self) -> None:
-        shutil.rmtree(self.folder)
+        shutil.rmtree(self.directory)
 
     def new_pair(self, name: str) -> tuple[MinariStorage, MinariStorage]:
         storage, model = (
-            MinariStorage.new(self.folder / name / data_format, self.space, ACTIONS, data_format=data_format)
+            MinariStorage.new(self.directory / name / data_format, self.space, ACTIONS, data_format=data_format)
             for data_format in (self.data_format, "memory")
         )
         return storage, model

@@ -49,9 +49,14 @@ def buffer_of(space: spaces.Space[Any], steps: int, number: int, infos: Any = No
 
 
 def make(
-    folder: Path, data_format: str, space: spaces.Space[Any] = VECTOR, steps: int = 20, count: int = 3, **options: Any
+    directory: Path,
+    data_format: str,
+    space: spaces.Space[Any] = VECTOR,
+    steps: int = 20,
+    count: int = 3,
+    **options: Any,
 ) -> MinariStorage:
-    storage = MinariStorage.new(folder, space, ACTIONS, data_format=data_format, **options)
+    storage = MinariStorage.new(directory, space, ACTIONS, data_format=data_format, **options)
     infos = {"speed": np.arange(steps + 1.0), "text": ["a"] * (steps + 1)}
     storage.update_episodes(buffer_of(space, steps, number, infos) for number in range(count))
     return storage
@@ -70,12 +75,12 @@ def read(storage: MinariStorage, index: int, **options: Any) -> dict[str, Any]:
 
 
 @both_formats
-@pytest.mark.parametrize("name", ["part", "metadata.json", "folder"])
+@pytest.mark.parametrize("name", ["part", "metadata.json", "directory"])
 def test_links_out_of_the_dataset(tmp_path: Path, data_format: str, name: str) -> None:
     storage = make(tmp_path / "data", data_format)
     other = make(tmp_path / "other", data_format)
     place, target = storage.data_path / "1", other.data_path / "1"
-    if name == "folder":
+    if name == "directory":
         shutil.rmtree(place)
     else:
         file = part_of(storage, 1).name if name == "part" else name

@@ -29,7 +29,7 @@ from support.copies import require_format
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows asks for a privilege to make links")
 
 SPACE = spaces.Box(-1e6, 1e6, (3,), np.float32)
-in_folders = pytest.mark.parametrize("data_format", ["arrow", "parquet", "zarr"])
+in_directories = pytest.mark.parametrize("data_format", ["arrow", "parquet", "zarr"])
 in_any = pytest.mark.parametrize("data_format", ["hdf5", "arrow", "zarr"])
 
 
@@ -43,9 +43,9 @@ def episode(value: float, steps: int = 3) -> EpisodeBuffer:
     )
 
 
-def make(folder: Path, data_format: str, values: list[float]) -> Path:
+def make(directory: Path, data_format: str, values: list[float]) -> Path:
     require_format(data_format)
-    storage = MinariStorage.new(folder / "data", SPACE, spaces.Discrete(2), data_format=data_format)
+    storage = MinariStorage.new(directory / "data", SPACE, spaces.Discrete(2), data_format=data_format)
     storage.update_episodes([episode(value) for value in values])
     return storage.data_path
 
@@ -55,14 +55,14 @@ def values(data_path: Path) -> list[float]:
     return [float(found["rewards"][0]) for found in storage.get_episodes(range(storage.total_episodes))]
 
 
-def tree(folder: Path) -> dict[str, Any]:
-    """Everything below a folder, links and times included."""
+def tree(directory: Path) -> dict[str, Any]:
+    """Everything below a directory, links and times included."""
     return {
-        path.relative_to(folder).as_posix(): (
+        path.relative_to(directory).as_posix(): (
             str(path.readlink()) if path.is_symlink() else path.read_bytes() if path.is_file() else None,
             path.lstat().st_mtime_ns,
         )
-        for path in sorted(folder.rglob("*"))
+        for path in sorted(directory.rglob("*"))
         if not path.name.startswith(".index") and path.is_dir() is not True
     }
 
@@ -133,7 +133,7 @@ def test_it_is_not_copied_to_another_place(tmp_path: Path, data_format: str) -> 
 # What leads elsewhere
 
 
-@in_folders
+@in_directories
 @pytest.mark.parametrize("place", ["part of an episode or array", "directory", "metadata"])
 def test_links_in_the_place_of_what_changes(tmp_path: Path, data_format: str, place: str) -> None:
     """Whoever completes the change follows none of them."""
@@ -163,7 +163,7 @@ def test_links_in_the_place_of_what_changes(tmp_path: Path, data_format: str, pl
     assert tree(victims) == before
 
 
-@in_folders
+@in_directories
 @pytest.mark.parametrize("what", ["file", "directory", "changes", "staged"])
 def test_links_among_what_is_staged(tmp_path: Path, data_format: str, what: str) -> None:
     """Nothing that they lead to is read, moved or removed."""
@@ -303,7 +303,7 @@ def test_flipped_bits(tmp_path: Path, data_format: str) -> None:
         assert values(copy) == [1, 2]
 
 
-@in_folders
+@in_directories
 def test_flipped_bits_half_in_place(tmp_path: Path, data_format: str) -> None:
     data_path = make(tmp_path / "a", data_format, [1, 2])
     interrupted(data_path, lambda storage: storage.update_episodes([episode(3), episode(4)]))
@@ -322,7 +322,7 @@ def test_flipped_bits_half_in_place(tmp_path: Path, data_format: str) -> None:
             work(data_path)
 
 
-@in_folders
+@in_directories
 @pytest.mark.parametrize("text", [b"", b"{}", b"x" * 99, None])
 def test_records_that_are_none(tmp_path: Path, data_format: str, text: bytes | None) -> None:
     data_path = make(tmp_path / "a", data_format, [1, 2])

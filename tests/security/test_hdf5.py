@@ -30,8 +30,8 @@ ACTIONS = spaces.Box(-1.0, 1.0, (2,), np.float32)
 SECRET = b"a secret of somebody else " * 40
 
 
-def new(folder: Path, codec: str | None = None, space: Any = SPACE, **options: Any) -> MinariStorage:
-    storage = MinariStorage.new(folder / "data", space, ACTIONS, compression=codec, **options)
+def new(directory: Path, codec: str | None = None, space: Any = SPACE, **options: Any) -> MinariStorage:
+    storage = MinariStorage.new(directory / "data", space, ACTIONS, compression=codec, **options)
     infos = [{"note": [f"{step}" for step in range(steps + 1)]} for steps in (3, 6)]
     truths = [draw_truth(space, ACTIONS, steps, steps, info) for steps, info in zip((3, 6), infos, strict=True)]
     storage.update_episodes(as_buffer(truth, seed=1, options={"a": {"b": "text"}}) for truth in truths)
@@ -282,13 +282,13 @@ def again(source: Path, library: str, **options: Any) -> None:
     new_file.replace(source)
 
 
-def originals(folder: Path) -> list[Path]:
+def originals(directory: Path) -> list[Path]:
     """Datasets of several kinds."""
-    text, frames = new(folder / "text"), new(folder / "frames", space=PICTURES, jpeg_encoding=True)
-    packed = new(folder / "packed", codec="gzip", space=PICTURES)
+    text, frames = new(directory / "text"), new(directory / "frames", space=PICTURES, jpeg_encoding=True)
+    packed = new(directory / "packed", codec="gzip", space=PICTURES)
     paths = [text.data_path, frames.data_path, packed.data_path]
     for library in ("earliest", "v108"):
-        paths.append(new(folder / library).data_path)
+        paths.append(new(directory / library).data_path)
         again(paths[-1] / FILE, library, chunks=True, compression="gzip", shuffle=True, fletcher32=True)
     return paths
 
@@ -328,14 +328,14 @@ def use(data_path: Path, copies: bool, changes: bool) -> None:
         target.update_from_storage(storage)
 
 
-def run_mutants(folder: Path, seed: int, count: int) -> None:
+def run_mutants(directory: Path, seed: int, count: int) -> None:
     """Use mutants of all kinds; an error that is none of ours gets out."""
     rng = random.Random(seed)
-    paths = originals(folder)
+    paths = originals(directory)
     for number in range(count):
         source = rng.choice(paths)
         content = mutant((source / FILE).read_bytes(), rng)
-        target = folder / "mutant" / "data"
+        target = directory / "mutant" / "data"
         shutil.rmtree(target.parent, ignore_errors=True)
         shutil.copytree(source, target, ignore=shutil.ignore_patterns(".index*"))
         (target / FILE).write_bytes(content)
@@ -357,11 +357,11 @@ run_mutants(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
 """
 
 
-def assert_survives(folder: Path, seed: int, count: int) -> None:
+def assert_survives(directory: Path, seed: int, count: int) -> None:
     """Require that a process reads mutants without a crash, a hang, or an error that is none of ours."""
     tests = Path(__file__).parents[1]
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", PROGRAM, str(folder), str(seed), str(count), str(tests)],
+        [sys.executable, "-W", "ignore", "-c", PROGRAM, str(directory), str(seed), str(count), str(tests)],
         capture_output=True,
         text=True,
         timeout=60 + count,

@@ -171,10 +171,10 @@ HARMLESS = re.compile(
 
 
 def test_reading_hostile_datasets_runs_nothing_of_theirs(tmp_path: Path) -> None:
-    folder = tmp_path / "watched"
-    folder.mkdir()
+    directory = tmp_path / "watched"
+    directory.mkdir()
     done = subprocess.run(
-        [sys.executable, Path(__file__).parents[1] / "support" / "watched.py", folder],
+        [sys.executable, Path(__file__).parents[1] / "support" / "watched.py", directory],
         capture_output=True,
         text=True,
         timeout=500,

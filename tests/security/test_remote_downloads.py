@@ -42,10 +42,10 @@ class Liar:
     max_workers: int = 2
     asked: list[str] = field(default_factory=list)
 
-    def list_files(self, folder: str) -> Iterable[RemoteFile]:
+    def list_files(self, directory: str) -> Iterable[RemoteFile]:
         sizes = {name: len(content) for name, content in self.files.items()} | self.sizes
-        yield from (RemoteFile(f"{folder}/{name}", size) for name, size in sizes.items())
-        yield RemoteFile(f"{folder}/{MANIFEST_NAME}", len(self.manifest))
+        yield from (RemoteFile(f"{directory}/{name}", size) for name, size in sizes.items())
+        yield RemoteFile(f"{directory}/{MANIFEST_NAME}", len(self.manifest))
 
     def read_file(self, name: str) -> bytes:
         if not name.endswith(MANIFEST_NAME):
@@ -162,10 +162,10 @@ class TestLeftovers:
 
     @pytest.fixture
     def mine(self, tmp_path: Path) -> Path:
-        folder = tmp_path / "mine"
-        folder.mkdir()
-        (folder / "f").write_bytes(b"precious")
-        return folder
+        directory = tmp_path / "mine"
+        directory.mkdir()
+        (directory / "f").write_bytes(b"precious")
+        return directory
 
     def fetch(self, remote: Liar, work: Path) -> dict[str, bytes | None]:
         return tree(fetch_files(remote, plan_download(remote, "x-v0"), work))
@@ -195,7 +195,7 @@ class TestLeftovers:
             self.fetch(remote, tmp_path / "work")
         assert (mine / "f").read_bytes() == b"precious"
 
-    @pytest.mark.parametrize("kind", ["pipe", "link", "folder", "link to a pipe", "huge"])
+    @pytest.mark.parametrize("kind", ["pipe", "link", "directory", "link to a pipe", "huge"])
     def test_a_journal_that_is_none(self, kind: str, remote: Liar, mine: Path, tmp_path: Path) -> None:
         work = tmp_path / "work"
         work.mkdir()
@@ -206,7 +206,7 @@ class TestLeftovers:
         elif kind == "link to a pipe":
             os.mkfifo(work / "other")
             (work / "pieces").symlink_to("other")
-        elif kind == "folder":
+        elif kind == "directory":
             (work / "pieces").mkdir()
         else:
             self.journal(remote, work)
@@ -235,38 +235,38 @@ class TestLeftovers:
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows asks for a privilege to make links")
 class TestUploads:
-    @pytest.mark.parametrize("kind", ["pipe", "socket", "link out", "folder link", "pipe behind a link"])
+    @pytest.mark.parametrize("kind", ["pipe", "socket", "link out", "directory link", "pipe behind a link"])
     def test_what_is_no_file_of_the_dataset(
         self, kind: str, datasets_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        folder = write_dataset(datasets_root, "x-v0")
+        directory = write_dataset(datasets_root, "x-v0")
         (tmp_path / "secret").write_text("private")
-        odd = folder / "data/odd"
+        odd = directory / "data/odd"
         if kind == "pipe":
             os.mkfifo(odd)
         elif kind == "socket":
             with socket.socket(socket.AF_UNIX) as made:
-                monkeypatch.chdir(folder / "data")  # as such addresses are short
+                monkeypatch.chdir(directory / "data")  # as such addresses are short
                 made.bind("odd")
         elif kind == "link out":
             odd.symlink_to(tmp_path / "secret")
-        elif kind == "folder link":
-            odd.symlink_to(folder)
+        elif kind == "directory link":
+            odd.symlink_to(directory)
         else:
-            os.mkfifo(folder / "data/.pipe")
+            os.mkfifo(directory / "data/.pipe")
             odd.symlink_to(".pipe")
         with pytest.raises(RemoteError, match="odd"):
             take_snapshot("x-v0", root=datasets_root)
 
-    def test_folders_in_folders(self, datasets_root: Path) -> None:
-        folder = write_dataset(datasets_root, "x-v0")
-        deep = folder / "data" / "/".join("d" * 900)
+    def test_directories_in_directories(self, datasets_root: Path) -> None:
+        directory = write_dataset(datasets_root, "x-v0")
+        deep = directory / "data" / "/".join("d" * 900)
         deep.mkdir(parents=True)
         (deep / "f").write_bytes(b"")
         assert len(take_snapshot("x-v0", root=datasets_root).files) == 2
 
     def test_what_another_upload_has_left(self, datasets_root: Path, tmp_path: Path) -> None:
-        folder = write_dataset(datasets_root, "x-v0")
+        directory = write_dataset(datasets_root, "x-v0")
         share, mine = tmp_path / "share", tmp_path / "mine"
         (share / ".x-v0.upload").mkdir(parents=True)
         mine.mkdir()
@@ -275,4 +275,4 @@ class TestUploads:
         (share / ".x-v0.upload/files/data").symlink_to(mine)
         get_cloud_storage(share.as_uri()).upload_dataset("x-v0", root=datasets_root)
         assert tree(mine) == {"main_data.hdf5": b"precious"}
-        assert tree(folder).items() <= tree(share / "x-v0").items()
+        assert tree(directory).items() <= tree(share / "x-v0").items()

@@ -33,8 +33,8 @@ TRUTHS = [draw_truth(OBSERVATIONS, ACTIONS, steps, steps, {"n": np.arange(steps 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="links and pipes of POSIX")
 
 
-def make(folder: Path, **options: Any) -> Any:
-    storage = MinariStorage.new(folder / "data", OBSERVATIONS, ACTIONS, data_format="zarr", **options)
+def make(directory: Path, **options: Any) -> Any:
+    storage = MinariStorage.new(directory / "data", OBSERVATIONS, ACTIONS, data_format="zarr", **options)
     storage.update_episodes([as_buffer(t, seed=n, options={"a": np.float32([n])}) for n, t in enumerate(TRUTHS)])
     return storage
 

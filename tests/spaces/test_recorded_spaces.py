@@ -235,7 +235,7 @@ def test_a_description_of_its_own_goes_before_the_base(monkeypatch: pytest.Monke
     assert "space_classes" not in dataset.storage.metadata
 
 
-@pytest.mark.parametrize("env_id", ["MiniGrid-Fetch-5x5-N2-v0", "BabyAI-GoToRedBallGrey-v0"])
+@pytest.mark.parametrize("env_id", ["MiniGrid-Fetch-5x5-N2-v0", "BabyAI-GoToRedBallGray-v0"])
 def test_minigrid_is_recorded_as_it_is(env_id: str) -> None:
     pytest.importorskip("minigrid", reason="MiniGrid is not installed: pip install minigrid")
     collector = minari.DataCollector(gym.make(env_id))

@@ -25,11 +25,11 @@ def no_surprises() -> Iterator[None]:
 
 @pytest.fixture
 def share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the default remote."""
-    folder = tmp_path / "share"
-    folder.mkdir()
-    monkeypatch.setenv("MINARI_REMOTE", folder.as_uri())
-    return folder
+    """The directory of the default remote."""
+    directory = tmp_path / "share"
+    directory.mkdir()
+    monkeypatch.setenv("MINARI_REMOTE", directory.as_uri())
+    return directory
 
 
 @pytest.fixture

@@ -170,22 +170,22 @@ def test_a_dataset_that_was_about_to_be_replaced(datasets_root: Path, monkeypatc
 
 
 def test_downloads(datasets_root: Path) -> None:
-    folder = datasets_root / ".x-v0.download"
-    with work_dir(folder, "testing"):
-        (folder / "files").mkdir()
-        (folder / "files" / "f").write_bytes(bytes(1000))
+    directory = datasets_root / ".x-v0.download"
+    with work_dir(directory, "testing"):
+        (directory / "files").mkdir()
+        (directory / "files" / "f").write_bytes(bytes(1000))
         assert find_leftovers() == []
 
     def fail() -> None:
-        with work_dir(folder, "testing"):
-            (folder / "files").mkdir()
-            (folder / "files" / "f").write_bytes(bytes(1000))
+        with work_dir(directory, "testing"):
+            (directory / "files").mkdir()
+            (directory / "files" / "f").write_bytes(bytes(1000))
             die()
 
     dying(fail)
     (found,) = find_leftovers(["x-v0"])
-    assert (found.size, found.path) == (1000, folder)
-    with work_dir(folder, "testing"), pytest.raises(DatasetBusyError):
+    assert (found.size, found.path) == (1000, directory)
+    with work_dir(directory, "testing"), pytest.raises(DatasetBusyError):
         remove(found)
     dying(fail)
     clean()

@@ -267,14 +267,14 @@ class TestDownload:
         assert tree(disk / "b/x-v0") == tree(share / "a/b/x-v0")
 
     @pytest.mark.parametrize("force", [False, True])
-    @pytest.mark.parametrize("kind", ["file", "folder", "namespace"])
+    @pytest.mark.parametrize("kind", ["file", "directory", "namespace"])
     def test_what_is_no_dataset_is_never_replaced(
         self, kind: str, force: bool, share: Path, datasets_root: Path, spy: type[SpyStorage]
     ) -> None:
         write_dataset(share, "x-v0")
         if kind == "file":
             (datasets_root / "x-v0").write_text("mine")
-        elif kind == "folder":
+        elif kind == "directory":
             (datasets_root / "x-v0" / "precious").mkdir(parents=True)
         else:
             write_namespace(datasets_root, "x-v0")
@@ -297,7 +297,7 @@ class TestDownload:
     ) -> None:
         write_dataset(share, "x-v1")
 
-        monkeypatch.setattr(spy, "list_files", lambda self, folder: [RemoteFile(f"{folder}/x-v10.txt", 0)])
+        monkeypatch.setattr(spy, "list_files", lambda self, directory: [RemoteFile(f"{directory}/x-v10.txt", 0)])
         monkeypatch.setattr(spy, "has_file", lambda self, name: False)
         with pytest.raises(RemoteError, match="sent something else"):
             download_dataset("x-v1")

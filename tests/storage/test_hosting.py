@@ -53,8 +53,8 @@ class TestListing:
         ]
 
     def test_the_metadata_are_those_stored(self, share: Path) -> None:
-        folder = write_dataset(share, "x-v0", author=["Ann"], extra={"deep": [1]})
-        assert list_remote_datasets() == {"x-v0": json.loads((folder / "data/metadata.json").read_text())}
+        directory = write_dataset(share, "x-v0", author=["Ann"], extra={"deep": [1]})
+        assert list_remote_datasets() == {"x-v0": json.loads((directory / "data/metadata.json").read_text())}
 
     def test_a_prefix_is_any_text(self, share: Path) -> None:
         for dataset_id in ("x-v1", "x-v10", "xx-v0", "x/y-v0"):

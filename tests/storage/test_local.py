@@ -50,8 +50,8 @@ class TestList:
         assert not (tmp_path / "absent").exists()
 
     def test_metadata_as_they_are_stored(self, datasets_root: Path) -> None:
-        folder = write_dataset(datasets_root, "a/x-v0", author=["Ann"], mine={"deep": [1, None]})
-        stored = json.loads((folder / "data/metadata.json").read_text())
+        directory = write_dataset(datasets_root, "a/x-v0", author=["Ann"], mine={"deep": [1, None]})
+        stored = json.loads((directory / "data/metadata.json").read_text())
         assert list_local_datasets() == {"a/x-v0": {**stored, "dataset_size": 0.0}}  # measured, as none is stored
 
     def test_sorted_by_namespace_name_and_number(self, datasets_root: Path) -> None:
@@ -179,7 +179,7 @@ class TestLoad:
 
 
 class TestOpen:
-    def test_a_folder_anywhere(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_directory_anywhere(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         record("x-v0", root=tmp_path)
         (tmp_path / "x-v0").rename(tmp_path / "any name")
         monkeypatch.chdir(tmp_path)
@@ -192,7 +192,7 @@ class TestOpen:
         monkeypatch.setenv("USERPROFILE", str(tmp_path))
         assert open_dataset("~/x-v0").total_steps == 4
 
-    def test_folders_without_one(self, tmp_path: Path) -> None:
+    def test_directories_without_one(self, tmp_path: Path) -> None:
         (tmp_path / "empty").mkdir()
         (tmp_path / "file").write_text("")
         for name in ("absent", "empty", "file"):
@@ -243,14 +243,14 @@ class TestDelete:
 
     @pytest.mark.skipif(os.name == "nt", reason="Windows asks for a privilege to make links")
     def test_a_link_is_deleted_and_what_it_points_to_stays(self, datasets_root: Path, tmp_path: Path) -> None:
-        folder = write_dataset(tmp_path, "x-v0")
-        (datasets_root / "x-v0").symlink_to(folder)
+        directory = write_dataset(tmp_path, "x-v0")
+        (datasets_root / "x-v0").symlink_to(directory)
         delete_dataset("x-v0")
         assert tree(datasets_root) == {}
-        assert (folder / "data/metadata.json").exists()
+        assert (directory / "data/metadata.json").exists()
 
 
-def test_folders_that_are_not_hidden(tmp_path: Path) -> None:
+def test_directories_that_are_not_hidden(tmp_path: Path) -> None:
     for name in ("a", ".b", "c d"):
         (tmp_path / name).mkdir()
     (tmp_path / "file").write_text("")

@@ -1,4 +1,4 @@
-"""Remotes: how they are found by their address, and the folder as a remote."""
+"""Remotes: how they are found by their address, and the directory as a remote."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ from support.remotes import (
 
 @pytest.fixture
 def share(tmp_path: Path) -> Path:
-    folder = tmp_path / "shared lab"
-    folder.mkdir()
-    return folder
+    directory = tmp_path / "shared lab"
+    directory.mkdir()
+    return directory
 
 
 class Elsewhere(FileStorage):
@@ -107,7 +107,7 @@ class TestAddresses:
         with pytest.raises(RemoteError, match="max_workers must be a number from 1"):
             get_cloud_storage(share.as_uri(), max_workers=number)
 
-    def test_a_folder_has_nothing_private(self, share: Path) -> None:
+    def test_a_directory_has_nothing_private(self, share: Path) -> None:
         with pytest.raises(RemoteError, match="cannot keep single datasets private"):
             get_cloud_storage(share.as_uri(), private=True)
 
@@ -142,13 +142,13 @@ class TestAddresses:
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/..", "/a", "a//b", "a/", "a\\b", "C:a", "a\0b"])
-def test_names_that_lead_out_of_a_folder(name: str) -> None:
+def test_names_that_lead_out_of_a_directory(name: str) -> None:
     with pytest.raises(RemoteError, match="nothing is copied"):
         file_within(Path("x-v0"), name)
 
 
 class TestFileStorage(RemoteConformance):
-    """The promises of every remote, and those of a folder."""
+    """The promises of every remote, and those of a directory."""
 
     @pytest.fixture
     def address(self, share: Path) -> str:
@@ -187,8 +187,8 @@ class TestFileStorage(RemoteConformance):
     ) -> None:
         write_dataset(datasets_root, "x-v0")
         remote.upload_dataset("x-v0")
-        folder = write_dataset(share, "x-v0", total_steps=5, files={"data/main_data.hdf5": b"longer than it was"})
-        os.utime(folder / "data/metadata.json", ns=(2**62, 2**62))
+        directory = write_dataset(share, "x-v0", total_steps=5, files={"data/main_data.hdf5": b"longer than it was"})
+        os.utime(directory / "data/metadata.json", ns=(2**62, 2**62))
         with pytest.warns(UserWarning, match="changed there after it was uploaded"):
             remote.download_dataset("x-v0", arrival)
         assert uploaded(arrival) == uploaded(share)
@@ -199,7 +199,7 @@ class TestFileStorage(RemoteConformance):
         for address in (share.as_uri(), f"file://{share}/", f"FILE://{share}"):
             assert list(get_cloud_storage(address).list_datasets()) == ["x-v0"]
 
-    def test_folders_that_cannot_be_one(self, share: Path) -> None:
+    def test_directories_that_cannot_be_one(self, share: Path) -> None:
         with pytest.raises(RemoteError, match="There is no directory"):
             get_cloud_storage(f"{share.as_uri()}/absent")
         (share / "file").write_text("")
@@ -237,7 +237,7 @@ class TestFileStorage(RemoteConformance):
         self, remote: CloudStorage, share: Path, datasets_root: Path
     ) -> None:
         write_namespace(datasets_root, "a/b", n=1)
-        remote.upload_namespace("a/b")  # a folder of the remote has metadata where it is a namespace
+        remote.upload_namespace("a/b")  # a directory of the remote has metadata where it is a namespace
         assert tree(share) == {
             "a": None,
             f"a/{NAMESPACE_FILE}": b"{}",
@@ -247,8 +247,8 @@ class TestFileStorage(RemoteConformance):
 
     def test_a_download_also_refuses_links(self, remote: CloudStorage, share: Path, tmp_path: Path) -> None:
         (tmp_path / "secret").write_text("private")
-        folder = write_dataset(share, "x-v0")
-        (folder / "data" / "link").symlink_to(tmp_path / "secret")
+        directory = write_dataset(share, "x-v0")
+        (directory / "data" / "link").symlink_to(tmp_path / "secret")
         write_namespace(share, "a").unlink()
         (share / "a" / NAMESPACE_FILE).symlink_to(tmp_path / "secret")
         arrival = tmp_path / "arrival"
@@ -261,29 +261,29 @@ class TestFileStorage(RemoteConformance):
     def test_links_that_stay_inside_are_followed(
         self, remote: CloudStorage, datasets_root: Path, arrival: Path, tmp_path: Path
     ) -> None:
-        folder = write_dataset(tmp_path / "large disk", "x-v0")
-        (folder / "data" / "again").symlink_to("main_data.hdf5")
-        (datasets_root / "x-v0").symlink_to(folder)  # the folder of a dataset may lie elsewhere
+        directory = write_dataset(tmp_path / "large disk", "x-v0")
+        (directory / "data" / "again").symlink_to("main_data.hdf5")
+        (datasets_root / "x-v0").symlink_to(directory)  # the directory of a dataset may lie elsewhere
         remote.upload_dataset("x-v0")
         remote.download_dataset("x-v0", arrival)
         assert not (arrival / "x-v0").is_symlink()
         assert not (arrival / "x-v0/data/again").is_symlink()
-        assert tree(arrival / "x-v0") == tree(folder)
+        assert tree(arrival / "x-v0") == tree(directory)
 
-    def test_a_link_to_a_folder_is_refused_and_not_walked_for_ever(
+    def test_a_link_to_a_directory_is_refused_and_not_walked_for_ever(
         self, remote: CloudStorage, share: Path, datasets_root: Path
     ) -> None:
-        folder = write_dataset(datasets_root, "x-v0")
-        (folder / "data" / "again").symlink_to(".")
+        directory = write_dataset(datasets_root, "x-v0")
+        (directory / "data" / "again").symlink_to(".")
         with pytest.raises(RemoteError, match="link to a directory"):
             remote.upload_dataset("x-v0")
         assert tree(share) == {}
 
-    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in the folders of this system")
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in the directories of this system")
     def test_a_pipe_is_refused_and_not_waited_for(self, remote: CloudStorage, share: Path, datasets_root: Path) -> None:
-        folder = write_dataset(datasets_root, "x-v0")
-        os.mkfifo(folder / "data" / "pipe")
-        assert stat.S_ISFIFO((folder / "data" / "pipe").stat().st_mode)
+        directory = write_dataset(datasets_root, "x-v0")
+        os.mkfifo(directory / "data" / "pipe")
+        assert stat.S_ISFIFO((directory / "data" / "pipe").stat().st_mode)
         with pytest.raises(RemoteError, match="no file at all"):
             remote.upload_dataset("x-v0")
         assert tree(share) == {}
@@ -292,14 +292,14 @@ class TestFileStorage(RemoteConformance):
     def test_a_dataset_that_is_written_meanwhile(
         self, change: str, remote: CloudStorage, share: Path, datasets_root: Path
     ) -> None:
-        folder = write_dataset(datasets_root, "n/x-v0", files={"data/z": BIG, "data/main_data.hdf5": BIG})
-        file = folder / "data" / "z"
+        directory = write_dataset(datasets_root, "n/x-v0", files={"data/z": BIG, "data/main_data.hdf5": BIG})
+        file = directory / "data" / "z"
         changes: dict[str, Callable[[], object]] = {
             "grow": lambda: file.write_bytes(BIG + b"more"),
             "shrink": lambda: file.write_bytes(b"less"),
             "rewrite": lambda: (file.write_bytes(BIG), os.utime(file, ns=(0, 0))),
-            "add": lambda: (folder / "data" / "new").write_bytes(b""),
-            "remove": lambda: (folder / "data" / "main_data.hdf5").unlink(),
+            "add": lambda: (directory / "data" / "new").write_bytes(b""),
+            "remove": lambda: (directory / "data" / "main_data.hdf5").unlink(),
         }
         with observe_progress(Interference(changes[change], during="uploading")), pytest.raises(MinariError) as caught:
             remote.upload_dataset("n/x-v0")
@@ -363,7 +363,9 @@ class TestFileStorage(RemoteConformance):
         remote.upload_dataset("x-v0")
         assert remote.list_datasets() == ["x-v0"]
 
-    def test_a_folder_that_went_away(self, remote: CloudStorage, share: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_directory_that_went_away(
+        self, remote: CloudStorage, share: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         def refuse(*_: object) -> None:
             raise PermissionError(13, "Permission denied", str(share))
 

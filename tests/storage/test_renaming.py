@@ -40,8 +40,8 @@ def record(dataset_id: str, *, rewards: float = 1.0, root: Path | None = None) -
         )
 
 
-def stored_id(folder: Path) -> str:
-    return str(json.loads((folder / "data" / "metadata.json").read_text())["dataset_id"])
+def stored_id(directory: Path) -> str:
+    return str(json.loads((directory / "data" / "metadata.json").read_text())["dataset_id"])
 
 
 class TestRename:
@@ -139,7 +139,7 @@ class TestRename:
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="the child processes are forks")
     def test_killed_at_any_moment_it_is_there_once(self, datasets_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(publishing, "flush_tree", lambda folder: None)
+        monkeypatch.setattr(publishing, "flush_tree", lambda directory: None)
         for at in itertools.count(1):
             record("a/x-v0")
             was_killed = killed(at, lambda: minari.rename_dataset("a/x-v0", "b/y-v0"))

@@ -66,10 +66,10 @@ class TestOtherPeoplesDirectories:
     @pytest.fixture
     def datasets_root(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         """One that everybody may read; those of pytest are closed again whenever another run of it begins."""
-        with tempfile.TemporaryDirectory() as folder:
-            root = Path(folder)
+        with tempfile.TemporaryDirectory() as directory:
+            root = Path(directory)
             root.chmod(0o755)
-            monkeypatch.setenv("MINARI_DATASETS_PATH", folder)
+            monkeypatch.setenv("MINARI_DATASETS_PATH", directory)
             record("a-v0")
             yield root
             root.chmod(0o755)

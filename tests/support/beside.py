@@ -75,7 +75,7 @@ def buffer(number: int) -> EpisodeBuffer:
     )
 
 
-def create(folder: Path, data_format: str) -> Path:
+def create(directory: Path, data_format: str) -> Path:
     """The dataset, with a few episodes."""
     dataset = minari.create_dataset_from_buffers(
         "beside/writer-v0",
@@ -83,7 +83,7 @@ def create(folder: Path, data_format: str) -> Path:
         observation_space=OBSERVATIONS,
         action_space=ACTIONS,
         data_format=data_format,
-        root=folder,
+        root=directory,
     )
     return Path(dataset.spec.data_path)
 
@@ -144,16 +144,16 @@ def _into(queue: Any, work: Callable[..., Seen], *arguments: Any) -> None:
     queue.put(asdict(work(*arguments)))
 
 
-def read_beside_writer(folder: Path, data_format: str, how: str, episodes: int) -> Seen:
+def read_beside_writer(directory: Path, data_format: str, how: str, episodes: int) -> Seen:
     """Let readers read beside a writer.
 
     Args:
-        folder: an empty directory.
+        directory: an empty directory.
         data_format: of the dataset.
         how: one of :data:`HOWS`.
         episodes: how many are read by all of them together.
     """
-    path, stop = create(folder, data_format), folder / "stop"
+    path, stop = create(directory, data_format), directory / "stop"
     program = "import sys, pathlib; from support.beside import write; write(*map(pathlib.Path, sys.argv[1:]))"
     command = [sys.executable, "-W", "ignore", "-c", program, str(path), str(stop)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as writer:
@@ -215,8 +215,8 @@ def _processes(path: Path, episodes: int, how: str) -> Seen:
 
 def main() -> None:
     warnings.simplefilter("ignore")
-    data_format, how, episodes, folder = sys.argv[1:]
-    print(json.dumps(asdict(read_beside_writer(Path(folder), data_format, how, int(episodes)))))
+    data_format, how, episodes, directory = sys.argv[1:]
+    print(json.dumps(asdict(read_beside_writer(Path(directory), data_format, how, int(episodes)))))
     sys.stdout.flush()
     os._exit(0)
 

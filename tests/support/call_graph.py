@@ -34,7 +34,7 @@ class CallGraph:
     """The functions of a package, and what each of them mentions.
 
     Args:
-        root: the folder of the package.
+        root: the directory of the package.
         skipped: modules whose methods are not taken for those of something unknown.
     """
 

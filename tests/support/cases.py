@@ -64,7 +64,7 @@ SPACES: dict[str, Space] = {
 #: Spaces of frames that `jpeg_encoding` is about.
 PICTURES: dict[str, Space] = {
     "picture": spaces.Box(0, 255, (40, 36, 3), np.uint8),
-    "picture-grey": spaces.Box(0, 255, (33, 48), np.uint8),
+    "picture-gray": spaces.Box(0, 255, (33, 48), np.uint8),
 }
 
 

@@ -34,10 +34,10 @@ def draw(space: Any, steps: int) -> Truth:
     return truth
 
 
-def new(folder: Path, lengths: Any = (1, 31, 64, 100), *, space: Any = SPACE, codec: Any = None) -> MinariStorage:
+def new(directory: Path, lengths: Any = (1, 31, 64, 100), *, space: Any = SPACE, codec: Any = None) -> MinariStorage:
     if codec is not None and codec.startswith(("zstd", "blosc", "lz4")):
         pytest.importorskip("hdf5plugin")
-    storage = MinariStorage.new(folder / "data", space, ACTIONS, compression=codec)
+    storage = MinariStorage.new(directory / "data", space, ACTIONS, compression=codec)
     storage.update_episodes([as_buffer(draw(space, length), seed=length) for length in lengths])
     return storage
 

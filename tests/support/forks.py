@@ -54,7 +54,7 @@ def run_module(
     arguments: Sequence[str],
     *,
     environment: Mapping[str, str],
-    folder: Path,
+    directory: Path,
     answer: str = "",
     fresh: bool = False,
 ) -> tuple[int, str, str]:
@@ -65,7 +65,7 @@ def run_module(
         arguments: the command line after it.
         environment: all of its environment variables; what is read of them when Python starts or modules are
             imported is that of the first command.
-        folder: where it works.
+        directory: where it works.
         answer: its standard input.
         fresh: start an interpreter, and fork none.
 
@@ -81,7 +81,7 @@ def run_module(
             "module": module,
             "arguments": list(arguments),
             "environment": dict(environment),
-            "folder": str(folder),
+            "directory": str(directory),
             "streams": [str(path) for path in streams],
         }
         if fresh or not hasattr(os, "fork"):
@@ -99,7 +99,7 @@ def _run_directly(order: dict[str, Any]) -> tuple[int, str, str]:
     with Path(order["streams"][0]).open("rb") as answer:
         done = subprocess.run(
             [sys.executable, "-m", order["module"], *order["arguments"]],
-            cwd=order["folder"],
+            cwd=order["directory"],
             env=order["environment"],
             stdin=answer,
             capture_output=True,
@@ -152,7 +152,7 @@ def _become(order: dict[str, Any]) -> None:
         stream = os.open(path, flags)
         os.dup2(stream, descriptor)
         os.close(stream)
-    os.chdir(order["folder"])
+    os.chdir(order["directory"])
     os.environ.clear()
     os.environ.update(order["environment"])
     sys.path[:0] = [""]

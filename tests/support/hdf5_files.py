@@ -27,7 +27,7 @@ from minari._storages.hdf5.format.superblock import (
     read_superblock,
 )
 from minari._storages.hdf5.index import PlacedEpisodes
-from minari._storages.hdf5.names import group_name, spell
+from minari._storages.hdf5.names import group_name, to_hdf5_name
 from minari.spaces import EpisodeColumns, object_column
 from minari.spaces.columns import Path as ColumnPath
 from minari.testing.comparison import assert_metadata
@@ -214,7 +214,7 @@ def assert_episode_in(file: h5py.File, index: int, episode: EpisodeColumns) -> N
     group = file[group_name(index)]
     found: dict[str, Any] = {}
     group.visititems(lambda name, item: found.update({name: item}))
-    wanted = {spell(path): column for path, column in episode.columns.items()}
+    wanted = {to_hdf5_name(path): column for path, column in episode.columns.items()}
     groups = {"observations", "actions", "infos"} | {
         name[:end] for name in wanted for end, letter in enumerate(name) if letter == "/"
     }

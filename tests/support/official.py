@@ -19,10 +19,10 @@ RECORDED_DATASETS, COMBINED_DATASETS = 78, 5
 
 
 def fixtures_directory() -> Path | None:
-    """The folder with the recorded datasets, or None where it is absent."""
+    """The directory with the recorded datasets, or None where it is absent."""
     default = Path(__file__).resolve().parents[3] / "shared" / "fixtures"
-    folder = Path(os.environ.get("MINARI_FIXTURES") or default)
-    return folder if folder.is_dir() else None
+    directory = Path(os.environ.get("MINARI_FIXTURES") or default)
+    return directory if directory.is_dir() else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +80,12 @@ class OfficialDataset:
 
 def official_releases() -> list[Path]:
     """The datasets root of each release."""
-    folder = fixtures_directory()
-    return [] if folder is None else sorted(root for root in (folder / "official").iterdir() if root.is_dir())
+    directory = fixtures_directory()
+    return [] if directory is None else sorted(root for root in (directory / "official").iterdir() if root.is_dir())
 
 
 def official_datasets() -> list[OfficialDataset]:
-    """Every dataset of every release, found by its ``data`` folder."""
+    """Every dataset of every release, found by its ``data`` directory."""
     return [
         OfficialDataset(root.name, data.parent.relative_to(root).as_posix(), root)
         for root in official_releases()

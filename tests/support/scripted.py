@@ -83,9 +83,9 @@ def buffer_of(length: int = 3, *, start: float = 0.0, **fields: Any) -> Any:
     return EpisodeBuffer(**(values | fields))
 
 
-def listing(folder: Path) -> dict[str, bytes | None]:
-    """Every file below a folder with its content, and every folder."""
+def listing(directory: Path) -> dict[str, bytes | None]:
+    """Every file below a directory with its content, and every directory."""
     return {
-        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
-        for path in sorted(folder.rglob("*"))
+        path.relative_to(directory).as_posix(): path.read_bytes() if path.is_file() else None
+        for path in sorted(directory.rglob("*"))
     }

@@ -22,15 +22,15 @@ from minari.testing.examples import Truth, as_buffer, draw_truth
 TRUTHS = [draw_truth(OBSERVATIONS, ACTIONS, steps, steps) for steps in (2, 3, 40, 5)]
 
 
-def store(folder: Path) -> Path:
-    """Store these episodes; the folder of the data."""
-    storage = MinariStorage.new(folder / "data", OBSERVATIONS, ACTIONS)
+def store(directory: Path) -> Path:
+    """Store these episodes; the directory of the data."""
+    storage = MinariStorage.new(directory / "data", OBSERVATIONS, ACTIONS)
     storage.update_episodes(map(as_buffer, TRUTHS))
     return storage.data_path
 
 
 def assert_holds(data_path: Path, truths: list[Truth]) -> None:
-    """The dataset in a folder has exactly these episodes."""
+    """The dataset in a directory has exactly these episodes."""
     storage = MinariStorage.read(data_path)
     assert storage.total_episodes == len(truths)
     for episode, truth in zip(storage.get_episodes(range(len(truths))), truths, strict=True):

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 
-def run_on_terminal(arguments: tuple[str, ...], environment: Mapping[str, str], folder: Path) -> tuple[int, str, str]:
+def run_on_terminal(
+    arguments: tuple[str, ...], environment: Mapping[str, str], directory: Path
+) -> tuple[int, str, str]:
     """Run a command of Minari whose standard error is a terminal.
 
     Returns:
@@ -19,7 +21,7 @@ def run_on_terminal(arguments: tuple[str, ...], environment: Mapping[str, str], 
     terminal, end = os.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "minari", *arguments],
-        cwd=folder,
+        cwd=directory,
         env={**environment, "TERM": "xterm-256color", "COLUMNS": "150"},
         stdout=subprocess.PIPE,
         stderr=end,

@@ -1,8 +1,8 @@
 """A program that does everything that reads with sound datasets, and then with hostile ones while it is watched.
 
-``python watched.py FOLDER`` prints, as JSON, what the process did meanwhile that only code would do which
+``python watched.py DIRECTORY`` prints, as JSON, what the process did meanwhile that only code would do which
 a dataset names: modules that it imported, programs that it started, what it unpickled, compiled or executed, and
-files outside FOLDER that it wrote. Everything is imported beforehand, by the same calls on sound datasets. In the
+files outside DIRECTORY that it wrote. Everything is imported beforehand, by the same calls on sound datasets. In the
 end an environment is recovered, so that it can be seen that watching works.
 """
 
@@ -103,9 +103,9 @@ def make_old(dataset_id: str, spec: dict[str, Any]) -> None:
             episode[name] = np.array([False, True])
 
 
-def operations(dataset_id: str, folder: Path, new: str) -> Iterator[Callable[[], Any]]:
+def operations(dataset_id: str, directory: Path, new: str) -> Iterator[Callable[[], Any]]:
     """Everything that reads a dataset, or makes another of it."""
-    remote = f"file://{folder}/remote"
+    remote = f"file://{directory}/remote"
     yield lambda: minari.list_local_datasets()
     yield lambda: list_datasets("local", True, None, False, None, None, True)
     yield lambda: minari.validate(dataset_id, checksums=True)
@@ -127,8 +127,8 @@ def operations(dataset_id: str, folder: Path, new: str) -> Iterator[Callable[[],
     yield lambda: repack(dataset_id, None)
 
 
-def run_all(dataset_id: str, folder: Path, new: str) -> None:
-    for operation in operations(dataset_id, folder, new):
+def run_all(dataset_id: str, directory: Path, new: str) -> None:
+    for operation in operations(dataset_id, directory, new):
         quiet = contextlib.redirect_stdout(io.StringIO())
         with contextlib.suppress(Exception, SystemExit), quiet, contextlib.redirect_stderr(io.StringIO()):
             operation()
@@ -136,21 +136,21 @@ def run_all(dataset_id: str, folder: Path, new: str) -> None:
 
 def main() -> None:
     warnings.simplefilter("ignore")
-    folder = Path(sys.argv[1]).resolve()
-    os.environ["MINARI_DATASETS_PATH"] = str(folder / "root")
-    (folder / "remote").mkdir()
-    (folder / "modules").mkdir()
-    marker = folder.parent / f"{folder.name}.marker"
+    directory = Path(sys.argv[1]).resolve()
+    os.environ["MINARI_DATASETS_PATH"] = str(directory / "root")
+    (directory / "remote").mkdir()
+    (directory / "modules").mkdir()
+    marker = directory.parent / f"{directory.name}.marker"
     code = f"open({str(marker)!r}, 'w').close()\n__getattr__ = print\n"
-    (folder / "modules" / f"{MODULE}.py").write_text(code)
-    sys.path.insert(0, str(folder / "modules"))
+    (directory / "modules" / f"{MODULE}.py").write_text(code)
+    sys.path.insert(0, str(directory / "modules"))
 
     for data_format in FORMATS:
         make(f"sound-{data_format}-v0", data_format)
-        run_all(f"sound-{data_format}-v0", folder, f"of-{data_format}")
+        run_all(f"sound-{data_format}-v0", directory, f"of-{data_format}")
     make_old("sound-old-v0", {"id": "CartPole-v1", "entry_point": "no:Such"})
-    run_all("sound-old-v0", folder, "of-old")
-    shutil.rmtree(folder / "root")
+    run_all("sound-old-v0", directory, "of-old")
+    shutil.rmtree(directory / "root")
 
     names = []
     for number, changes in enumerate(hostile_metadata()):
@@ -174,7 +174,7 @@ def main() -> None:
             if writes and isinstance(path, (str, bytes, os.PathLike)):
                 place = os.path.realpath(os.fsdecode(path))
                 if (
-                    not place.startswith(f"{folder}{os.sep}")
+                    not place.startswith(f"{directory}{os.sep}")
                     and place != os.devnull
                     and Path(os.fsdecode(path)).is_absolute()
                 ):
@@ -194,7 +194,7 @@ def main() -> None:
 
     sys.addaudithook(watch)
     for name in names:
-        run_all(name, folder, f"of-{name.removesuffix('-v0')}")
+        run_all(name, directory, f"of-{name.removesuffix('-v0')}")
     reading, ran = sorted(set(seen)), marker.exists()
     seen.clear()
     with contextlib.suppress(Exception):

@@ -21,7 +21,7 @@ from minari._storages.hdf5.format.objects import ALIGNMENT, GlobalHeap, aligned
 from minari._storages.hdf5.format.template import AttributeKinds, EpisodeTemplate, NotWritable, episode_template
 from minari._storages.hdf5.index import NO_CHECKSUM, LeafPlace, PlacedEpisodes, Schema
 from minari._storages.hdf5.infos import with_own_types
-from minari._storages.hdf5.names import spell
+from minari._storages.hdf5.names import to_hdf5_name
 from minari.errors import EpisodeError, EpisodeTypeError, MetadataError
 from minari.spaces import Column, EpisodeColumns, Path, object_column, path_name
 
@@ -317,7 +317,7 @@ def template_of(leaves: LeafKinds, attributes: AttributeKinds) -> EpisodeTemplat
         MetadataError: HDF5 cannot represent an attribute.
     """
     try:
-        return episode_template(tuple([(spell(path), *kind) for path, *kind in leaves]), attributes)
+        return episode_template(tuple([(to_hdf5_name(path), *kind) for path, *kind in leaves]), attributes)
     except NoDatatype as error:
         raise EpisodeTypeError(f"{error}.") from None
     except NotWritable as error:

@@ -50,7 +50,7 @@ from minari._storages.hdf5.format.objects import DATASPACE, UNDEFINED
 from minari._storages.hdf5.format.source import NotUnderstood, ReadAt, Source, StoredElsewhere
 from minari._storages.hdf5.format.superblock import Superblock, find_superblock
 from minari._storages.hdf5.index import UNKNOWN, LeafPlace, PlacedEpisodes, Schema
-from minari._storages.hdf5.names import group_name, spell, unspell
+from minari._storages.hdf5.names import from_hdf5_name, group_name, to_hdf5_name
 from minari._storages.journal import pending_change
 from minari.errors import DatasetBusyError, DatasetCorruptError, MinariError, UnsafePathError
 from minari.spaces import Column, Path
@@ -383,9 +383,9 @@ class EpisodeFile:
                 left[index] = not_understood
         if left:
             self._check_settled()
-            names = [(index, list(map(spell, paths))) for index, paths in left.items()]
+            names = [(index, list(map(to_hdf5_name, paths))) for index, paths in left.items()]
             for (index, paths), others in zip(left.items(), process.columns(self._path, names), strict=True):
-                found[index] |= {path: others[spell(path)] for path in paths if spell(path) in others}
+                found[index] |= {path: others[to_hdf5_name(path)] for path in paths if to_hdf5_name(path) in others}
         return found
 
     def _read_here(self, index: int, header: int, paths: Iterable[Path], columns: dict[Path, Column]) -> list[Path]:
@@ -395,7 +395,7 @@ class EpisodeFile:
         siblings = group.members()
         for path in paths:
             try:
-                item = group.file.find(spell(path), siblings, spell(path))
+                item = group.file.find(to_hdf5_name(path), siblings, to_hdf5_name(path))
                 columns[path] = read_array(
                     item.file.source, item.array(), ascii_as_bytes=path[0] == _INFOS, map_chunks=map_in_batches
                 )
@@ -419,7 +419,7 @@ class EpisodeFile:
             group = self._checked_episode(index, header)
             siblings = group.members()
             for path in paths:
-                item = group.file.find(spell(path), siblings, spell(path))
+                item = group.file.find(to_hdf5_name(path), siblings, to_hdf5_name(path))
                 array = item.array()
                 is_compressed = array.chunking is not None and array.chunking.filters
                 stored: Column | StoredColumn | None = stored_column(item.file.source, array) if is_compressed else None
@@ -483,7 +483,7 @@ def _path_of(name: str, known: Mapping[str, Path]) -> Path | None:
     first = name.partition("/")[0]
     if name in known or name in _STEPS:
         return known.get(name, (name,))
-    return unspell(name) if first == _INFOS and name != _INFOS else None
+    return from_hdf5_name(name) if first == _INFOS and name != _INFOS else None
 
 
 def _arrays(group: _Object, prefix: str = "", above: tuple[int, ...] = ()) -> Iterator[_Object]:

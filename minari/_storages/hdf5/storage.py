@@ -38,7 +38,7 @@ from minari._storages.hdf5.format.objects import Filter
 from minari._storages.hdf5.index import INDEX_NAME, NO_CHECKSUM, EpisodeIndex, LeafPlace, Schema, checksum_of
 from minari._storages.hdf5.infos import with_own_types, without_own_types
 from minari._storages.hdf5.mapped_file import MappedFile
-from minari._storages.hdf5.names import DATA_FILE_NAME, spell
+from minari._storages.hdf5.names import DATA_FILE_NAME, to_hdf5_name
 from minari._storages.hdf5.reader import EpisodeFile
 from minari._storages.hdf5.writer import WriterContext, empty_file, open_writer
 from minari._storages.journal import JOURNAL_NAME, Overlay, has_journal, pending_change
@@ -110,7 +110,7 @@ class HDF5Storage(MinariStorage):
         self._reader: tuple[tuple[int, ...], EpisodeFile] | None = None
         self._map: weakref.ref[MappedFile] | None = None  # exists while there are views of it
         codecs = (self.episode_codec.observations, self.episode_codec.actions)
-        self._known_paths = {spell(path): path for codec in codecs for path in codec.paths()}
+        self._known_paths = {to_hdf5_name(path): path for codec in codecs for path in codec.paths()}
         self._index = EpisodeIndex(self._file, [REWARDS, TERMINATIONS, TRUNCATIONS, *self._known_paths.values()])
 
     @classmethod

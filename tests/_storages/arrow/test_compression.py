@@ -30,8 +30,8 @@ PARQUET = ["none", "snappy", "gzip", "gzip:9", "zstd", "zstd:19", "lz4", "brotli
 both_formats = pytest.mark.parametrize("data_format", ["arrow", "parquet"])
 
 
-def new(folder: Path, data_format: str, space: Any, compression: Any = None) -> MinariStorage:
-    return MinariStorage.new(folder / "data", space, ACTIONS, data_format=data_format, compression=compression)
+def new(directory: Path, data_format: str, space: Any, compression: Any = None) -> MinariStorage:
+    return MinariStorage.new(directory / "data", space, ACTIONS, data_format=data_format, compression=compression)
 
 
 def chunks(storage: MinariStorage, index: int = 0) -> dict[str, Any]:

@@ -40,8 +40,8 @@ def buffer_of(number: int, steps: int, infos: dict[str, Any] | None = None) -> E
     )
 
 
-def store(folder: Path, data_format: str, count: int, steps: int) -> MinariStorage:
-    storage = MinariStorage.new(folder, VECTOR, ACTIONS, data_format=data_format)
+def store(directory: Path, data_format: str, count: int, steps: int) -> MinariStorage:
+    storage = MinariStorage.new(directory, VECTOR, ACTIONS, data_format=data_format)
     storage.update_episodes(buffer_of(number, steps) for number in range(count))
     return storage
 

@@ -27,7 +27,7 @@ both_formats = pytest.mark.parametrize("data_format", ["arrow", "parquet"])
 
 
 def store(
-    folder: Path,
+    directory: Path,
     data_format: str,
     observations: Any,
     space: spaces.Space[Any],
@@ -36,7 +36,7 @@ def store(
     **fields: Any,
 ) -> MinariStorage:
     """A storage with one episode of three steps."""
-    storage = MinariStorage.new(folder / "data", space, action_space or VECTOR, data_format=data_format)
+    storage = MinariStorage.new(directory / "data", space, action_space or VECTOR, data_format=data_format)
     append(storage, observations, actions, **fields)
     return storage
 

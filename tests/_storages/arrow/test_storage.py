@@ -1,4 +1,4 @@
-"""The folders of episodes: damaged, half written, written by two at once."""
+"""The directories of episodes: damaged, half written, written by two at once."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ both_formats = pytest.mark.parametrize("data_format", ["arrow", "parquet"])
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a forked process")
 
 
-def make(folder: Path, data_format: str, truths: list[Truth] = TRUTHS) -> Path:
-    storage = MinariStorage.new(folder / "data", OBSERVATIONS, ACTIONS, data_format=data_format)
+def make(directory: Path, data_format: str, truths: list[Truth] = TRUTHS) -> Path:
+    storage = MinariStorage.new(directory / "data", OBSERVATIONS, ACTIONS, data_format=data_format)
     storage.update_episodes(map(as_buffer, truths))
     return storage.data_path
 
@@ -240,8 +240,8 @@ def test_a_storage_that_was_open_when_a_writer_died(tmp_path: Path) -> None:
         if not (storage.data_path / "1").is_dir():
             break
     else:
-        raise AssertionError("the folder of the episode was there all the time")
-    (episode,) = storage.get_episodes([1])  # its folder was just being replaced
+        raise AssertionError("the directory of the episode was there all the time")
+    (episode,) = storage.get_episodes([1])  # its directory was just being replaced
     assert_episode(episode, OBSERVATIONS, ACTIONS, changed()[1])
     assert storage.total_episodes == 6
 

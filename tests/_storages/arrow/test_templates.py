@@ -58,8 +58,8 @@ def without_templates(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arrow_tables, "template_of", lambda *arguments: None)
 
 
-def new(folder: Path, data_format: str, space: Any, **options: Any) -> MinariStorage:
-    return MinariStorage.new(folder, space, FLAG, data_format=data_format, **options)
+def new(directory: Path, data_format: str, space: Any, **options: Any) -> MinariStorage:
+    return MinariStorage.new(directory, space, FLAG, data_format=data_format, **options)
 
 
 @both_formats

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from minari._storages.hdf5.names import spell
+from minari._storages.hdf5.names import to_hdf5_name
 from minari.data_collector import EpisodeBuffer
 from minari.dataset.minari_storage import MinariStorage
 from minari.errors import ChecksumError, DatasetCorruptError
@@ -63,7 +63,7 @@ def places(data_path: Path) -> Iterator[tuple[str, int]]:
     with h5py.File(data_path / "main_data.hdf5") as file:
         for leaf, offset in zip(schema.leaves, numbers[1::2], strict=True):
             name = path_name(leaf.path)
-            dataset = file[f"episode_1/{spell(leaf.path)}"]
+            dataset = file[f"episode_1/{to_hdf5_name(leaf.path)}"]
             if dataset.chunks:
                 chunk = dataset.id.get_chunk_info(0)
                 yield name, chunk.byte_offset + chunk.size // 2

@@ -367,7 +367,7 @@ def test_checksums_outlive_a_change_of_the_file(data_file: Path, again: bool) ->
         assert read.checksums(1) == {}, "leaves are gone, which no checksum tells"
 
 
-def test_folder_that_cannot_be_written_to(data_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_directory_that_cannot_be_written_to(data_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No index then; what is known stays known."""
 
     def refuse(*_: Any, **__: Any) -> None:

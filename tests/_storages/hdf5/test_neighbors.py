@@ -135,10 +135,10 @@ def test_another_program_writes_in_place_and_dies(data_path: Path, monkeypatch: 
 
 
 @pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="becomes another user, which needs root")
-def test_folder_that_may_only_be_read(data_path: Path) -> None:
+def test_directory_that_may_only_be_read(data_path: Path) -> None:
     """Reading works without an index, and without writing one; writing is refused and changes nothing."""
-    for folder in (data_path, *data_path.parents[:-1]):
-        folder.chmod(folder.stat().st_mode | 0o055)
+    for directory in (data_path, *data_path.parents[:-1]):
+        directory.chmod(directory.stat().st_mode | 0o055)
     for file in index_files(data_path):
         file.unlink()
 

@@ -207,9 +207,9 @@ ACTIONS = spaces.Discrete(3)
 TRUTHS = [draw_truth(SPACE, ACTIONS, steps, steps, {"n": np.arange(steps + 1)}) for steps in (2, 5)]
 
 
-def rewritten(folder: Path, change: Callable[[h5py.Group], object], library: str = "earliest") -> Path:
+def rewritten(directory: Path, change: Callable[[h5py.Group], object], library: str = "earliest") -> Path:
     """A dataset in which another program has changed every episode."""
-    storage = MinariStorage.new(folder / "data", SPACE, ACTIONS)
+    storage = MinariStorage.new(directory / "data", SPACE, ACTIONS)
     storage.update_episodes(as_buffer(truth, seed=3) for truth in TRUTHS)
     with h5py.File(storage.data_path / "main_data.hdf5", "r+", libver=(library, "latest")) as file:
         for group in file.values():

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from minari._storages.hdf5.names import group_name, spell, unspell
+from minari._storages.hdf5.names import from_hdf5_name, group_name, to_hdf5_name
 from minari.dataset.minari_storage import MinariStorage
 from minari.errors import EpisodeError
 from minari.testing.examples import as_buffer, as_continuation, draw_truth
@@ -30,8 +30,8 @@ OBSERVATIONS = spaces.Dict(
 ACTIONS = spaces.Tuple((spaces.Discrete(5), spaces.Box(-1.0, 1.0, (), np.float64)))
 
 
-def storage_with(folder: Path, jpeg: bool = False) -> tuple[MinariStorage, list[Any]]:
-    storage = MinariStorage.new(folder / "data", OBSERVATIONS, ACTIONS, jpeg_encoding=jpeg)
+def storage_with(directory: Path, jpeg: bool = False) -> tuple[MinariStorage, list[Any]]:
+    storage = MinariStorage.new(directory / "data", OBSERVATIONS, ACTIONS, jpeg_encoding=jpeg)
     infos = {"n": {"a": np.arange(4), "b": [f"{i}" for i in range(4)]}, "flag": np.array([True] * 4)}
     truths = [draw_truth(OBSERVATIONS, ACTIONS, 3, seed, infos if seed else None) for seed in range(3)]
     storage.update_episodes(
@@ -159,7 +159,7 @@ def test_readable_by_every_library_from_1_10_on(tmp_path: Path) -> None:
         assert len(file) == 3
 
 
-def test_the_data_folder_holds_what_it_should(tmp_path: Path) -> None:
+def test_the_data_directory_holds_what_it_should(tmp_path: Path) -> None:
     """Two files that count; the rest is hidden and can be deleted."""
     storage, _ = storage_with(tmp_path)
     visible = {path.name for path in storage.data_path.iterdir() if not path.name.startswith(".")}
@@ -178,9 +178,9 @@ def test_keys_that_hdf5_cannot_have(tmp_path: Path, keys: tuple[str, ...]) -> No
 
 def test_names() -> None:
     assert group_name(7) == "episode_7"
-    assert spell(("observations", 0, "a b", 12)) == "observations/_index_0/a b/_index_12"
-    assert unspell("observations/_index_0/a b/_index_12") == ("observations", 0, "a b", 12)
-    assert unspell("infos/_index_x") == ("infos", "_index_x")
+    assert to_hdf5_name(("observations", 0, "a b", 12)) == "observations/_index_0/a b/_index_12"
+    assert from_hdf5_name("observations/_index_0/a b/_index_12") == ("observations", 0, "a b", 12)
+    assert from_hdf5_name("infos/_index_x") == ("infos", "_index_x")
 
 
 def test_reading_needs_no_h5py(tmp_path: Path) -> None:

@@ -55,10 +55,10 @@ WORK: dict[str, tuple[list[Truth], Callable[[MinariStorage], None], list[Truth]]
 
 @pytest.fixture
 def memory_path() -> Iterator[Path]:
-    """A folder on a file system in memory where there is one, since nothing here depends on a slow disk."""
+    """A directory on a file system in memory where there is one, since nothing here depends on a slow disk."""
     shared = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=shared if os.access(shared, os.W_OK) else None) as folder:
-        yield Path(folder)
+    with tempfile.TemporaryDirectory(dir=shared if os.access(shared, os.W_OK) else None) as directory:
+        yield Path(directory)
 
 
 def killed_at(number: int, change: Callable[[], Any]) -> bool:

@@ -38,11 +38,11 @@ def encoded(storage: Any, number: int) -> EpisodeColumns:
     return storage.episode_codec.encode(as_buffer(truth(number), seed=number, options={"o": [number]}))
 
 
-def new(folder: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Any:
+def new(directory: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Any:
     from minari._storages.zarr import arrays as zarr_arrays
 
     monkeypatch.setattr(zarr_arrays, "SHARD_SIZE", 1 << 13)  # shards of 128 steps
-    return MinariStorage.new(folder / "data", OBSERVATIONS, ACTIONS, data_format="zarr", **options)
+    return MinariStorage.new(directory / "data", OBSERVATIONS, ACTIONS, data_format="zarr", **options)
 
 
 def write(part: Any) -> int:

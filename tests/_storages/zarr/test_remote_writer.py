@@ -150,6 +150,6 @@ def test_what_is_no_place_for_a_dataset(tmp_path: Any) -> None:
         MinariStorage.read("memory://bucket/nothing")
     with pytest.raises(MinariError, match="no-such-protocol://a"):
         MinariStorage.read("no-such-protocol://a")
-    folder = f"file://{tmp_path}/data"
-    MinariStorage.new(folder, OBSERVATIONS, ACTIONS, data_format="hdf5")
+    directory = f"file://{tmp_path}/data"
+    MinariStorage.new(directory, OBSERVATIONS, ACTIONS, data_format="hdf5")
     assert MinariStorage.read(tmp_path / "data").total_episodes == 0

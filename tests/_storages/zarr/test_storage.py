@@ -26,8 +26,8 @@ zarr = pytest.importorskip("zarr", minversion="3", reason="zarr 3 is not install
 TRUTHS = [draw_truth(OBSERVATIONS, ACTIONS, steps, steps, {"n": np.arange(steps + 1.0)}) for steps in (2, 3, 40, 5)]
 
 
-def make(folder: Path, truths: list[Truth] = TRUTHS, *pair: Any, **options: Any) -> Any:
-    storage = MinariStorage.new(folder / "data", *(pair or (OBSERVATIONS, ACTIONS)), data_format="zarr", **options)
+def make(directory: Path, truths: list[Truth] = TRUTHS, *pair: Any, **options: Any) -> Any:
+    storage = MinariStorage.new(directory / "data", *(pair or (OBSERVATIONS, ACTIONS)), data_format="zarr", **options)
     storage.update_episodes([as_buffer(truth, seed=n) for n, truth in enumerate(truths)])
     return storage
 
@@ -144,15 +144,15 @@ def test_types_that_zarr_does_not_know(tmp_path: Path) -> None:
 
 
 def test_keys_that_are_no_names_of_files(tmp_path: Path) -> None:
-    """Every key has a folder of its own on any system, and comes back as it was."""
+    """Every key has a directory of its own on any system, and comes back as it was."""
     names = ["zarr.json", "c.0", "..", ".x", "__y", "A", "a", "a:b", "x" * 300, "x" * 300 + "y", "größe", "0", " "]
     space = spaces.Dict({name: spaces.Discrete(9) for name in names})
     truth = draw_truth(space, space, 3, 0)
     storage = make(tmp_path, [truth], space, space)
     (episode,) = MinariStorage.read(storage.data_path).get_episodes([0])
     assert_episode(episode, space, space, truth)
-    folders = [entry.name.casefold() for entry in (store_of(storage) / "data" / "actions").iterdir()]
-    assert len(folders) == len(set(folders)) == len(names) + 1  # with the zarr.json of the group
+    directories = [entry.name.casefold() for entry in (store_of(storage) / "data" / "actions").iterdir()]
+    assert len(directories) == len(set(directories)) == len(names) + 1  # with the zarr.json of the group
 
 
 # Windows
@@ -355,7 +355,7 @@ def test_compressed_chunks_of_another_size(tmp_path: Path, compression: str, nam
         list(MinariStorage.read(store.parent).get_episodes([0]))
 
 
-def test_what_lies_in_a_folder_without_metadata_is_replaced(tmp_path: Path) -> None:
+def test_what_lies_in_a_directory_without_metadata_is_replaced(tmp_path: Path) -> None:
     storage = make(tmp_path)
     (storage.data_path / "metadata.json").unlink()
     truth = draw_truth(OBSERVATIONS, ACTIONS, 3, 9)

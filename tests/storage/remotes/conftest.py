@@ -102,7 +102,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
         yield start
 
 
-def _server_of(kind: str, folders: pytest.TempPathFactory) -> AbstractContextManager[Any]:
+def _server_of(kind: str, directories: pytest.TempPathFactory) -> AbstractContextManager[Any]:
     if kind == "gcs":
         return running_gcs_server()
     if kind == "s3":
@@ -110,7 +110,7 @@ def _server_of(kind: str, folders: pytest.TempPathFactory) -> AbstractContextMan
         return pytest.importorskip("support.servers.s3").s3_server()
     if kind == "hub":
         return HubServer()
-    return web_server(folders.mktemp("web"))
+    return web_server(directories.mktemp("web"))
 
 
 @pytest.fixture(params=KINDS)
@@ -138,12 +138,12 @@ def backend(
 
 def _empty(kind: str, started: Callable[[str], Any], proxied: Callable[[int], FaultyProxy], tmp_path: Path) -> Backend:
     if kind in ("file", "web"):
-        folder = tmp_path / "served"
-        folder.mkdir()
+        directory = tmp_path / "served"
+        directory.mkdir()
         if kind == "file":
-            return FileBackend(folder)
+            return FileBackend(directory)
         server = started(kind)
-        server.folder = folder
+        server.directory = directory
         return WebBackend(server, proxied(server.server_address[1]))
     server = started(kind)
     proxy = proxied(server.port)
@@ -155,9 +155,9 @@ def _empty(kind: str, started: Callable[[str], Any], proxied: Callable[[int], Fa
 @pytest.fixture
 def arrival(tmp_path: Path) -> Path:
     """A root of datasets that is empty, for those that are downloaded."""
-    folder = tmp_path / "arrival"
-    folder.mkdir()
-    return folder
+    directory = tmp_path / "arrival"
+    directory.mkdir()
+    return directory
 
 
 # The Hub.
@@ -232,8 +232,8 @@ def s3_proxy(s3: S3Server, proxied: Callable[[int], FaultyProxy], monkeypatch: p
 # Web servers.
 @pytest.fixture
 def web(tmp_path: Path) -> Iterator[WebServer]:
-    """A web server of an empty folder."""
-    folder = tmp_path / "shared folder"
-    folder.mkdir()
-    with web_server(folder) as server:
+    """A web server of an empty directory."""
+    directory = tmp_path / "shared directory"
+    directory.mkdir()
+    with web_server(directory) as server:
         yield server

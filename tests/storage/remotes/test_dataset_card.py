@@ -142,12 +142,12 @@ class TestACard:
         [
             ("MIT", {"license": "mit"}),
             ("CC-BY-4.0", {"license": "cc-by-4.0"}),
-            ("The Lab's License: v1", {"license": "other", "license_name": "the-lab-s-licence-v1"}),
+            ("The Lab's License: v1", {"license": "other", "license_name": "the-lab-s-license-v1"}),
             ("数", {"license": "other", "license_name": "other"}),
             ("", {}),
         ],
     )
-    def test_a_licence(self, name: str, expected: dict[str, str]) -> None:
+    def test_a_license(self, name: str, expected: dict[str, str]) -> None:
         front_matter, _ = parts_of(dataset_card("a-v0", {"license": name}, size=1, address=ADDRESS))
         assert {key: value for key, value in front_matter.items() if key.startswith("license")} == expected
 
@@ -191,7 +191,7 @@ class TestOfARepository:
             "https://huggingface.co/datasets/me/toy/tree/main/in/b-v1",
         ]
 
-    def test_datasets_of_several_licences_have_none_in_common(self) -> None:
+    def test_datasets_of_several_licenses_have_none_in_common(self) -> None:
         datasets = {"toy/a-v0": METADATA | {"license": "mit"}, "toy/b-v0": METADATA}
         assert "license" not in parts_of(repository_card("me/toy", datasets))[0]
 

@@ -31,16 +31,16 @@ STRANGE = ["../evil", "data/../../evil", "/evil", "data//evil", "data/./evil", "
 
 @pytest.fixture
 def arrival(tmp_path: Path) -> Path:
-    folder = tmp_path / "deep" / "arrival"
-    folder.mkdir(parents=True)
-    return folder
+    directory = tmp_path / "deep" / "arrival"
+    directory.mkdir(parents=True)
+    return directory
 
 
 @pytest.fixture
 def uploaded(datasets_root: Path, backend: Backend) -> Path:
-    folder = write_dataset(datasets_root, ID, files={"data/main_data.hdf5": CONTENT})
+    directory = write_dataset(datasets_root, ID, files={"data/main_data.hdf5": CONTENT})
     backend.upload(ID)
-    return folder
+    return directory
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ class TestDatasets:
         got.pop("README.md", None)  # the card of a Hub, which only a manifest tells from the dataset's own
         assert got == tree(uploaded)
 
-    @pytest.mark.filterwarnings("ignore:The remote dataset lab/x-v0 is left out")  # a folder is looked into
+    @pytest.mark.filterwarnings("ignore:The remote dataset lab/x-v0 is left out")  # a directory is looked into
     @pytest.mark.usefixtures("nothing_arrives")
     def test_half_of_an_upload(self, backend: Backend, uploaded: Path, arrival: Path) -> None:
         backend.delete(f"{ID}/data/metadata.json")
@@ -171,18 +171,18 @@ class TestNames:
 @pytest.mark.skipif(os.name == "nt", reason="Windows asks for a privilege to make links")
 @pytest.mark.usefixtures("nothing_arrives")
 @pytest.mark.parametrize("goal", ["/etc/passwd", "../../../secret", "../../.."])
-def test_links_on_a_shared_folder(goal: str, datasets_root: Path, arrival: Path, tmp_path: Path) -> None:
+def test_links_on_a_shared_directory(goal: str, datasets_root: Path, arrival: Path, tmp_path: Path) -> None:
     share = tmp_path / "share"
     write_namespace(share, "lab")
-    folder = write_dataset(share, ID)
+    directory = write_dataset(share, ID)
     (tmp_path / "secret").write_text("private")
-    (folder / "data" / "link").symlink_to(goal)
+    (directory / "data" / "link").symlink_to(goal)
     with pytest.raises(RemoteError, match="link"):
         get_cloud_storage(share.as_uri()).download_dataset(ID, arrival)
 
 
 @only("file")
-def test_a_thousand_datasets_in_a_folder(backend: Backend, uploaded: Path) -> None:
+def test_a_thousand_datasets_in_a_directory(backend: Backend, uploaded: Path) -> None:
     """Those of buckets and of a Hub come over pages, which their own tests count."""
     metadata = json.loads((uploaded / "data" / "metadata.json").read_text())
     ids = [f"lab/y-v{number}" for number in range(1_000)]

@@ -31,10 +31,10 @@ pytestmark = pytest.mark.usefixtures("short_pauses")
 
 @pytest.fixture
 def uploaded(datasets_root: Path, backend: Backend) -> Path:
-    """The folder of a local dataset with one large file, which is on the remote too."""
-    folder = write_dataset(datasets_root, ID, files={"data/main_data.hdf5": LARGE})
+    """The directory of a local dataset with one large file, which is on the remote too."""
+    directory = write_dataset(datasets_root, ID, files={"data/main_data.hdf5": LARGE})
     upload_in_pieces(backend)
-    return folder
+    return directory
 
 
 class TestCuts:
@@ -77,7 +77,7 @@ class TestCuts:
     @only(has_network=True, is_writable=True)
     def test_an_upload_that_is_cut_at_every_tenth(self, backend: Backend, datasets_root: Path, arrival: Path) -> None:
         remote = one_by_one(backend)
-        folder = write_dataset(datasets_root, ID, files=new_files())
+        directory = write_dataset(datasets_root, ID, files=new_files())
         for tenth in range(1, 10):
             backend.proxy.break_after(PIECE + OVERHEAD, side="request")
             with pytest.raises(RemoteUnreachableError):
@@ -88,7 +88,7 @@ class TestCuts:
         remote.upload_dataset(ID)
         assert backend.proxy.bytes_sent() < PIECE + 2 * OVERHEAD, "each attempt brought a tenth, and it was kept"
         remote.download_dataset(ID, arrival)
-        assert same(arrival / ID, folder)
+        assert same(arrival / ID, directory)
 
 
 class TestFlippedBits:
@@ -112,15 +112,15 @@ class TestFlippedBits:
 
     @only(has_network=True)
     def test_in_a_manifest(self, backend: Backend, datasets_root: Path, arrival: Path) -> None:
-        folder = write_dataset(datasets_root, ID)
+        directory = write_dataset(datasets_root, ID)
         backend.upload(ID, max_workers=1)
         backend.proxy.flip(150, path="manifest.json", method="GET")
         one_by_one(backend).download_dataset(ID, arrival)
-        assert same(arrival / ID, folder)
+        assert same(arrival / ID, directory)
 
     @only(has_network=True, is_writable=True)
     def test_once_in_an_upload(self, backend: Backend, datasets_root: Path, arrival: Path) -> None:
-        folder = write_dataset(datasets_root, ID, files=new_files())
+        directory = write_dataset(datasets_root, ID, files=new_files())
         backend.proxy.flip(PIECE // 2, side="request", larger_than=PIECE - 1)
         try:
             one_by_one(backend).upload_dataset(ID)
@@ -128,11 +128,11 @@ class TestFlippedBits:
             assert ID not in one_by_one(backend).list_datasets()
             one_by_one(backend).upload_dataset(ID)
         one_by_one(backend).download_dataset(ID, arrival)
-        assert same(arrival / ID, folder)
+        assert same(arrival / ID, directory)
 
     @only(has_network=True, is_writable=True)
     def test_always_in_an_upload(self, backend: Backend, datasets_root: Path, arrival: Path) -> None:
-        folder = write_dataset(datasets_root, ID, files=new_files())
+        directory = write_dataset(datasets_root, ID, files=new_files())
         backend.proxy.flip(PIECE // 2, side="request", larger_than=PIECE - 1, times=None)
         with pytest.raises(RemoteError):
             one_by_one(backend).upload_dataset(ID)
@@ -140,7 +140,7 @@ class TestFlippedBits:
         backend.proxy.heal()
         one_by_one(backend).upload_dataset(ID)
         one_by_one(backend).download_dataset(ID, arrival)
-        assert same(arrival / ID, folder)
+        assert same(arrival / ID, directory)
 
 
 class TestDeadServers:

@@ -57,10 +57,10 @@ POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit
 
 @pytest.fixture
 def uploaded(datasets_root: Path, backend: Backend) -> Path:
-    """The folder of a local dataset with one large file, which is on the remote too."""
-    folder = write_dataset(datasets_root, ID, files={"data/main_data.hdf5": LARGE})
+    """The directory of a local dataset with one large file, which is on the remote too."""
+    directory = write_dataset(datasets_root, ID, files={"data/main_data.hdf5": LARGE})
     upload_in_pieces(backend)
-    return folder
+    return directory
 
 
 class TestKilledOverANetwork:
@@ -79,7 +79,7 @@ class TestKilledOverANetwork:
 
     @only(has_network=True, is_writable=True)
     def test_in_the_middle_of_an_upload(self, backend: Backend, datasets_root: Path, arrival: Path) -> None:
-        folder = write_dataset(datasets_root, ID, files=new_files())
+        directory = write_dataset(datasets_root, ID, files=new_files())
         backend.proxy.delay = 0.03
         program = start(UPLOAD, backend.address, backend.token or "")
         kill_when(lambda: backend.proxy.bytes_sent() > (4 * PIECE) + OVERHEAD, program)
@@ -89,7 +89,7 @@ class TestKilledOverANetwork:
         one_by_one(backend).upload_dataset(ID)
         assert backend.proxy.bytes_sent() < 8 * PIECE
         one_by_one(backend).download_dataset(ID, arrival)
-        assert same(arrival / ID, folder)
+        assert same(arrival / ID, directory)
 
 
 class TestKilledWhileAFileIsSentInParts:
@@ -103,7 +103,7 @@ class TestKilledWhileAFileIsSentInParts:
 
         part = 1 << 16
         program = f"from minari.storage.remotes import gcp\ngcp.PART_SIZE = {part}\n{UPLOAD}"
-        folder = write_dataset(datasets_root, ID, files={"data/main_data.hdf5": os.urandom(40 * part + 1)})
+        directory = write_dataset(datasets_root, ID, files={"data/main_data.hdf5": os.urandom(40 * part + 1)})
         backend.proxy.delay = 0.01
         kill_when(lambda: backend.proxy.bytes_sent() > 20 * part, start(program, backend.address, ""))
         backend.proxy.heal()
@@ -113,7 +113,7 @@ class TestKilledWhileAFileIsSentInParts:
         one_by_one(backend).upload_dataset(ID)
         assert backend.proxy.bytes_sent() < 22 * part + OVERHEAD
         one_by_one(backend).download_dataset(ID, arrival)
-        assert same(arrival / ID, folder)
+        assert same(arrival / ID, directory)
         assert not [name for name in backend.files() if name.startswith(".uploads/")], "no part stays"
 
     @only("s3")
@@ -127,7 +127,7 @@ class TestKilledWhileAFileIsSentInParts:
         program = f"from minari.storage.remotes import s3\ns3._PART = {part}\n{UPLOAD}"
         size = 5 * part + 1
         files = {f"data/{number}.hdf5": os.urandom(size) for number in range(2)}
-        folder = write_dataset(datasets_root, ID, files=files)
+        directory = write_dataset(datasets_root, ID, files=files)
         backend.proxy.delay = 0.02
         kill_when(lambda: backend.proxy.bytes_sent() > size + 2 * part, start(program, backend.address, ""))
         backend.proxy.heal()
@@ -138,13 +138,13 @@ class TestKilledWhileAFileIsSentInParts:
         one_by_one(backend).upload_dataset(ID)
         assert backend.proxy.bytes_sent() < size + OVERHEAD, "only the file that was not complete"
         one_by_one(backend).download_dataset(ID, arrival)
-        assert same(arrival / ID, folder)
+        assert same(arrival / ID, directory)
 
 
 @POSIX
 @only("file")
 @pytest.mark.parametrize("how", ["between two steps", "while it writes"])
-class TestKilledOnASharedFolder:
+class TestKilledOnASharedDirectory:
     def test_in_the_middle_of_a_download(self, how: str, backend: Backend, uploaded: Path, arrival: Path) -> None:
         program = start(KILLED_BY_ITSELF, backend.address, "downloading", how, str(arrival))
         _, err = program.communicate(timeout=60)
@@ -159,7 +159,7 @@ class TestKilledOnASharedFolder:
         self, how: str, backend: Backend, datasets_root: Path, arrival: Path, tmp_path: Path
     ) -> None:
         files = new_files() | {"data/part-4.hdf5": LARGE}
-        folder = write_dataset(datasets_root, ID, files=files)
+        directory = write_dataset(datasets_root, ID, files=files)
         program = start(KILLED_BY_ITSELF, backend.address, "uploading", how)
         _, err = program.communicate(timeout=60)
         assert program.returncode == (-signal.SIGKILL if how == "between two steps" else -signal.SIGXFSZ), err
@@ -172,7 +172,7 @@ class TestKilledOnASharedFolder:
             found = path.stat()
             assert (found.st_ino, found.st_mtime_ns) == (copies[path.name].st_ino, copies[path.name].st_mtime_ns)
         backend.remote().download_dataset(ID, arrival)
-        assert same(arrival / ID, folder)
+        assert same(arrival / ID, directory)
         assert not [name for name in backend.files() if "/." in name], "nothing hidden stays"
 
 
@@ -207,7 +207,7 @@ class TestTwoAtOnce:
 
     @only(is_writable=True)
     def test_uploading_the_same(self, backend: Backend, datasets_root: Path, arrival: Path) -> None:
-        folder = write_dataset(datasets_root, ID, files=new_files(3))
+        directory = write_dataset(datasets_root, ID, files=new_files(3))
         if backend.has_network:
             backend.proxy.delay = 0.1
         programs = [start(UPLOAD, backend.address, backend.token or "") for _ in range(2)]
@@ -216,7 +216,7 @@ class TestTwoAtOnce:
         assert sum("DatasetExistsError" in each for each in errors) == 1, errors
         assert backend.remote().list_datasets() == [ID]
         backend.remote().download_dataset(ID, arrival)
-        assert same(arrival / ID, folder)
+        assert same(arrival / ID, directory)
         assert not [name for name in backend.files() if "/." in name], "nothing hidden stays"
 
 
@@ -248,11 +248,11 @@ class TestNoRoom:
 
     @only("file")
     def test_for_an_upload(self, backend: Backend, datasets_root: Path, arrival: Path) -> None:
-        folder = write_dataset(datasets_root, ID, files=new_files() | {"data/part-4.hdf5": LARGE})
+        directory = write_dataset(datasets_root, ID, files=new_files() | {"data/part-4.hdf5": LARGE})
         with full_disk(), pytest.raises(RemoteError, match="has room"):
             backend.upload(ID)
         assert backend.remote().list_datasets() == []
         assert put_in_place(Path(backend.address.removeprefix("file://"))) == []
         backend.upload(ID)
         backend.remote().download_dataset(ID, arrival)
-        assert same(arrival / ID, folder)
+        assert same(arrival / ID, directory)

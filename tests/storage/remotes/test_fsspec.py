@@ -30,8 +30,8 @@ class TestMemory(RemoteConformance):
         return f"memory://{uuid4()}"
 
 
-class TestAFolder(RemoteConformance):
-    """The same in a store that has folders, which have to be made."""
+class TestADirectory(RemoteConformance):
+    """The same in a store that has directories, which have to be made."""
 
     @pytest.fixture
     def address(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -54,16 +54,16 @@ def test_conditions() -> None:
         remote.read_file("a/x")
 
 
-def test_a_file_in_the_place_of_a_folder() -> None:
+def test_a_file_in_the_place_of_a_directory() -> None:
     remote: Any = get_cloud_storage(f"memory://{uuid4()}")
     remote.write_file("x-v1", b"")
     assert list(remote.list_files("x-v1")) == []
 
 
 def test_a_password_in_an_address_is_not_shown() -> None:
-    remote = get_cloud_storage("sftp://ann:secret@nowhere.invalid/folder")
+    remote = get_cloud_storage("sftp://ann:secret@nowhere.invalid/directory")
     assert "secret" not in f"{remote!r} {remote.address}"
-    assert remote.address == "sftp://nowhere.invalid/folder"
+    assert remote.address == "sftp://nowhere.invalid/directory"
 
 
 def test_a_package_that_is_not_installed() -> None:

@@ -163,10 +163,10 @@ class TestBuckets:
         gcs.put(bucket, "x-v10/data/0", b"")
         assert len(list(remote.list_files("x-v1"))) == 1_010
 
-    def test_folders_that_the_console_makes(self, bucket: str, gcs: GCSServer, tmp_path: Path) -> None:
-        folder = write_dataset(tmp_path / "local", "x-v0")
+    def test_directories_that_the_console_makes(self, bucket: str, gcs: GCSServer, tmp_path: Path) -> None:
+        directory = write_dataset(tmp_path / "local", "x-v0")
         for name in ("x-v0/", "x-v0/data/", "x-v0/data/metadata.json", "x-v0/data/main_data.hdf5"):
-            gcs.put(bucket, name, b"" if name.endswith("/") else (folder.parent / name).read_bytes())
+            gcs.put(bucket, name, b"" if name.endswith("/") else (directory.parent / name).read_bytes())
         GCPStorage(bucket).download_dataset("x-v0", tmp_path / "arrival")
         assert sorted(tree(tmp_path / "arrival")) == [
             "x-v0",

@@ -19,8 +19,8 @@ from support.servers.hub import HubServer
 
 def put_datasets(hub: HubServer, root: Path, repository: str, names: list[str], *, index: bool) -> dict[str, bytes]:
     """Put datasets into a repository from behind, with an index or without; the content of their metadata."""
-    folder = write_dataset(root, f"{repository}/pattern-v0")
-    metadata = (folder / "data/metadata.json").read_text()
+    directory = write_dataset(root, f"{repository}/pattern-v0")
+    metadata = (directory / "data/metadata.json").read_text()
     entries = {name: metadata.replace("pattern-v0", name).encode() for name in names}
     files = {f"{name}/data/metadata.json": content for name, content in entries.items()}
     files |= {f"{name}/data/main_data.hdf5": b"data" for name in names}
@@ -132,7 +132,7 @@ def test_community_datasets(hub: HubServer, datasets_root: Path) -> None:
 def test_downloading_takes_a_request_a_file(hub: HubServer, datasets_root: Path, tmp_path: Path) -> None:
     """Large contents are found all at once; and should their addresses be too old, one by one."""
     files = {f"data/{number}.hdf5": bytes([number]) * 1000 for number in range(20)}
-    folder = write_dataset(datasets_root, "n/x-v0", files=files)
+    directory = write_dataset(datasets_root, "n/x-v0", files=files)
     get_cloud_storage("hf://lab").upload_dataset("n/x-v0")
     for rounds in range(2):
         (arrival := tmp_path / str(rounds)).mkdir()
@@ -140,6 +140,6 @@ def test_downloading_takes_a_request_a_file(hub: HubServer, datasets_root: Path,
             hub.fail("/cdn/", status=403)
         with hub.counted() as requests:
             get_cloud_storage("hf://lab").download_dataset("n/x-v0", arrival)
-        assert tree(arrival / "n/x-v0") == tree(folder)
+        assert tree(arrival / "n/x-v0") == tree(directory)
         # The tree, the manifest, the addresses, and metadata.json, which is small.
         assert len(requests) == 4 + len(files) + 1 + rounds * 2

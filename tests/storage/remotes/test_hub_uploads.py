@@ -42,7 +42,7 @@ def content(size: int, seed: int = 0) -> bytes:
 def test_what_lies_in_a_repository(hub: HubServer, datasets_root: Path) -> None:
     """Large contents as LFS, small ones not; in one commit, registered, with an index and cards."""
     files = {"data/main_data.hdf5": content(50_000), "data/0/part-0.arrow": b"a", "data/0/metadata.json": b"{}"}
-    folder = write_dataset(datasets_root, "n/deep/x-v0", files=files, description="About it.")
+    directory = write_dataset(datasets_root, "n/deep/x-v0", files=files, description="About it.")
     get_cloud_storage("hf://lab").upload_dataset("n/deep/x-v0")
     there = hub.files("lab/n")
     assert sorted(there) == [
@@ -53,7 +53,7 @@ def test_what_lies_in_a_repository(hub: HubServer, datasets_root: Path) -> None:
         *sorted(f"deep/x-v0/{name}" for name in [*files, "data/manifest.json", "data/metadata.json"]),
         NAMESPACE_FILE,
     ]
-    metadata = (folder / "data/metadata.json").read_bytes()
+    metadata = (directory / "data/metadata.json").read_bytes()
     assert there["deep/x-v0/data/metadata.json"] == metadata
     assert json.loads(there[NAMESPACE_FILE]) == {"datasets": ["n/deep/x-v0"], "namespaces": ["n/deep"]}
     assert parse_index(there[INDEX_FILE_NAME]) == {"deep/x-v0": metadata}
@@ -70,7 +70,7 @@ def test_what_lies_in_a_repository(hub: HubServer, datasets_root: Path) -> None:
 
 
 def test_one_without_a_namespace(hub: HubServer, datasets_root: Path, tmp_path: Path) -> None:
-    folder = write_dataset(datasets_root, "x-v0", files={"data/a.txt": b"a"})
+    directory = write_dataset(datasets_root, "x-v0", files={"data/a.txt": b"a"})
     remote = get_cloud_storage("hf://lab")
     remote.upload_dataset("x-v0")
     there = hub.files("lab/x-v0")
@@ -78,7 +78,7 @@ def test_one_without_a_namespace(hub: HubServer, datasets_root: Path, tmp_path: 
     assert "minari download hf://lab/x-v0" in there["README.md"].decode()
     assert remote.list_namespaces() == []
     remote.download_dataset("x-v0", tmp_path)
-    assert tree(tmp_path / "x-v0") == tree(folder)
+    assert tree(tmp_path / "x-v0") == tree(directory)
 
 
 def test_texts_of_others_stay(hub: HubServer, datasets_root: Path, tmp_path: Path) -> None:
@@ -121,18 +121,20 @@ def test_a_register_that_is_damaged(hub: HubServer, datasets_root: Path) -> None
 
 def test_what_was_left_of_something_else_goes(hub: HubServer, datasets_root: Path, tmp_path: Path) -> None:
     hub.put("lab/n", {"x-v0/data/0/part-0.arrow": b"old", "x-v0/data/main_data.hdf5": b"old", "x-v01/data/a": b"?"})
-    folder = write_dataset(datasets_root, "n/x-v0")
+    directory = write_dataset(datasets_root, "n/x-v0")
     remote = get_cloud_storage("hf://lab")
     remote.upload_dataset("n/x-v0")
     assert "x-v0/data/0/part-0.arrow" not in hub.files("lab/n")
     assert "x-v01/data/a" in hub.files("lab/n")
     remote.download_dataset("n/x-v0", tmp_path)
-    assert tree(tmp_path / "n/x-v0") == tree(folder)
+    assert tree(tmp_path / "n/x-v0") == tree(directory)
 
 
 def test_contents_in_parts(hub: HubServer, datasets_root: Path, tmp_path: Path) -> None:
     big = content(1_000_000)
-    folder = write_dataset(datasets_root, "n/x-v0", files={"data/main_data.hdf5": big, "data/b.hdf5": content(64_000)})
+    directory = write_dataset(
+        datasets_root, "n/x-v0", files={"data/main_data.hdf5": big, "data/b.hdf5": content(64_000)}
+    )
     remote = get_cloud_storage("hf://lab")
     hub.part_size, whole = 64_000, hub.part_size
     hub.fail(r"/upload/\w+/3", status=403)  # as one whose address has become too old
@@ -142,7 +144,7 @@ def test_contents_in_parts(hub: HubServer, datasets_root: Path, tmp_path: Path) 
         hub.part_size = whole
     assert hub.received[hashlib.sha256(big).hexdigest()] >= 1_000_000
     remote.download_dataset("n/x-v0", tmp_path)
-    assert tree(tmp_path / "n/x-v0") == tree(folder)
+    assert tree(tmp_path / "n/x-v0") == tree(directory)
 
 
 def test_what_the_hub_has_is_not_sent_again(hub: HubServer, datasets_root: Path) -> None:
@@ -159,11 +161,11 @@ def test_files_that_a_repository_ignores_are_uploaded(hub: HubServer, datasets_r
     """Also those that have the same content as another, about which the Hub is asked later."""
     hub.put("lab/n", {".gitignore": b"*.hdf5\n*.json\n"})
     files = {"data/a.hdf5": b"same", "data/b.hdf5": b"same", "data/c.json": b"{}"}
-    folder = write_dataset(datasets_root, "n/x-v0", files=files)
+    directory = write_dataset(datasets_root, "n/x-v0", files=files)
     remote = get_cloud_storage("hf://lab")
     remote.upload_dataset("n/x-v0")
     remote.download_dataset("n/x-v0", tmp_path)
-    assert tree(tmp_path / "n/x-v0") == tree(folder)
+    assert tree(tmp_path / "n/x-v0") == tree(directory)
 
 
 def test_a_name_that_no_repository_has(hub: HubServer, datasets_root: Path) -> None:
@@ -182,13 +184,13 @@ def test_a_card_that_the_hub_refuses(hub: HubServer, datasets_root: Path) -> Non
 def test_a_file_that_is_gone_when_it_is_sent(
     gone: str, hub: HubServer, datasets_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = write_dataset(datasets_root, "n/x-v0", files={"data/a.hdf5": b"a"})
+    directory = write_dataset(datasets_root, "n/x-v0", files={"data/a.hdf5": b"a"})
     remote = get_cloud_storage("hf://lab")
     original = hub.note
 
     def note(method: str, path: str) -> None:
         if gone == "before" or "/lfs/objects" in path:
-            (folder / "data/a.hdf5").unlink(missing_ok=True)
+            (directory / "data/a.hdf5").unlink(missing_ok=True)
         original(method, path)
 
     monkeypatch.setattr(hub, "note", note)
@@ -199,12 +201,12 @@ def test_a_file_that_is_gone_when_it_is_sent(
 def test_a_dataset_that_changes_while_it_is_sent(
     hub: HubServer, datasets_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = write_dataset(datasets_root, "n/x-v0")
+    directory = write_dataset(datasets_root, "n/x-v0")
     original = hub.note
 
     def note(method: str, path: str) -> None:
         if "/verify" in path:
-            (folder / "data/more.txt").write_text("more")
+            (directory / "data/more.txt").write_text("more")
         original(method, path)
 
     monkeypatch.setattr(hub, "note", note)
@@ -277,7 +279,7 @@ def test_a_peer_that_stops_reading(hub: HubServer, datasets_root: Path, monkeypa
 @pytest.mark.usefixtures("short_pauses")
 def test_an_upload_that_is_broken_off_goes_on(hub: HubServer, datasets_root: Path, tmp_path: Path) -> None:
     files = {f"data/{number}.hdf5": content(100_000, number) for number in range(8)}
-    folder = write_dataset(datasets_root, "n/x-v0", files=files)
+    directory = write_dataset(datasets_root, "n/x-v0", files=files)
     digests = {hashlib.sha256(file).hexdigest() for file in files.values()}
     last = sorted(digests)[-1]
     hub.fail(f"/upload/{last}", times=99, cut=True)
@@ -291,13 +293,13 @@ def test_an_upload_that_is_broken_off_goes_on(hub: HubServer, datasets_root: Pat
     remote.upload_dataset("n/x-v0")
     assert all(hub.received[digest] == 100_000 for digest in digests)
     remote.download_dataset("n/x-v0", tmp_path)
-    assert tree(tmp_path / "n/x-v0") == tree(folder)
+    assert tree(tmp_path / "n/x-v0") == tree(directory)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="processes cannot be killed here as they are elsewhere")
 def test_an_upload_that_is_killed_goes_on(hub: HubServer, datasets_root: Path, tmp_path: Path) -> None:
     files = {f"data/{number}.hdf5": content(100_000, number) for number in range(8)}
-    folder = write_dataset(datasets_root, "n/x-v0", files=files)
+    directory = write_dataset(datasets_root, "n/x-v0", files=files)
     digests = [hashlib.sha256(file).hexdigest() for file in files.values()]
     hub.delay = 0.05
     program = """
@@ -318,7 +320,7 @@ def test_an_upload_that_is_killed_goes_on(hub: HubServer, datasets_root: Path, t
     remote.upload_dataset("n/x-v0")
     assert sum(hub.received[digest] for digest in digests) <= 9 * 100_000  # one may have been on its way
     remote.download_dataset("n/x-v0", tmp_path)
-    assert tree(tmp_path / "n/x-v0") == tree(folder)
+    assert tree(tmp_path / "n/x-v0") == tree(directory)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="programs cannot be interrupted there as elsewhere")
@@ -409,7 +411,7 @@ def test_what_happens_between_a_look_and_an_upload(
     meanwhile: Callable[[HubServer], None], before: str, looks: int, hub: HubServer, datasets_root: Path, tmp_path: Path
 ) -> None:
     """A remote does not rely on what it has seen before."""
-    folder = write_dataset(datasets_root, "n/x-v0")
+    directory = write_dataset(datasets_root, "n/x-v0")
     if before == "something":
         hub.put("lab/n", {"a.txt": b""})
     elif before == "the same":
@@ -429,7 +431,7 @@ def test_what_happens_between_a_look_and_an_upload(
         assert there["README.md"] == b"# Ours"
         assert json.loads(there[NAMESPACE_FILE])["datasets"] == ["n/x-v0", "n/y-v0"]
     remote.download_dataset("n/x-v0", tmp_path)
-    assert tree(tmp_path / "n/x-v0") == tree(folder)
+    assert tree(tmp_path / "n/x-v0") == tree(directory)
 
 
 def test_a_namespace_that_others_change_between_a_look_and_an_upload(hub: HubServer, datasets_root: Path) -> None:

@@ -20,11 +20,11 @@ class TestSQLite(RemoteConformance):
         """The class, in a module that can be imported, under its scheme."""
         blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
         (source,) = [block for block in blocks if "class SQLiteStorage" in block]
-        folder = tmp_path / "package"
-        folder.mkdir()
+        directory = tmp_path / "package"
+        directory.mkdir()
         name = f"minari_sqlite_{tmp_path.name.replace('-', '_')}"
-        (folder / f"{name}.py").write_text(source, encoding="utf-8")
-        monkeypatch.syspath_prepend(folder)
+        (directory / f"{name}.py").write_text(source, encoding="utf-8")
+        monkeypatch.syspath_prepend(directory)
         monkeypatch.setattr(registry, "_remotes", dict(registry._remotes))
         register_remote("sqlite", f"{name}:SQLiteStorage", "minari-sqlite")
 

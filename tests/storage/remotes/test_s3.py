@@ -44,14 +44,14 @@ def test_below_a_prefix(
 ) -> None:
     s3.put(s3_bucket, "team/data-old/x-v1/data/metadata.json", b"{}")
     address = f"s3://{s3_bucket}/team/data"
-    folder = write_dataset(datasets_root, "n/x-v0")
+    directory = write_dataset(datasets_root, "n/x-v0")
     write_namespace(datasets_root, "n")
     get_cloud_storage(address).upload_dataset("n/x-v0")
     get_cloud_storage(address).upload_namespace("n")
     remote = get_cloud_storage(address)
     assert (remote.list_datasets(), list(remote.list_namespaces())) == (["n/x-v0"], ["n"])
     remote.download_dataset("n/x-v0", arrival)
-    assert tree(arrival / "n/x-v0") == tree(folder)
+    assert tree(arrival / "n/x-v0") == tree(directory)
     assert all(name.startswith(("team/data/", "team/data-old/")) for name in s3.objects(s3_bucket))
     monkeypatch.setenv("MINARI_REMOTE", address)  # by which the prefix is known in addresses of datasets
     assert split_address(f"{address}/n/x-v0") == (address, "n/x-v0")
@@ -64,8 +64,8 @@ def remote(s3_bucket: str) -> S3Storage:
     return found  # type: ignore[return-value]
 
 
-def big_file(folder: Path, size: int) -> Path:
-    path = folder / "big"
+def big_file(directory: Path, size: int) -> Path:
+    path = directory / "big"
     path.write_bytes(os.urandom(size))
     return path
 
@@ -307,6 +307,6 @@ class TestDeadServers:
 
 @pytest.fixture
 def arrival(tmp_path: Path) -> Path:
-    folder = tmp_path / "arrival"
-    folder.mkdir()
-    return folder
+    directory = tmp_path / "arrival"
+    directory.mkdir()
+    return directory

@@ -1,4 +1,4 @@
-"""https://: what was uploaded to a folder or a bucket, read through a web server."""
+"""https://: what was uploaded to a directory or a bucket, read through a web server."""
 
 from __future__ import annotations
 
@@ -33,54 +33,54 @@ MIB = 1 << 20
 
 @pytest.fixture
 def arrival(tmp_path: Path) -> Path:
-    folder = tmp_path / "arrival"
-    folder.mkdir()
-    return folder
+    directory = tmp_path / "arrival"
+    directory.mkdir()
+    return directory
 
 
 @pytest.fixture
 def upload(web: WebServer) -> Callable[[str], None]:
-    """A function ``upload(id)``: a local dataset, into the folder behind the web server, in its index too."""
+    """A function ``upload(id)``: a local dataset, into the directory behind the web server, in its index too."""
 
     def send(dataset_id: str) -> None:
-        get_cloud_storage(web.folder.as_uri()).upload_dataset(dataset_id)
-        index = {path.parents[1].relative_to(web.folder).as_posix(): path.read_bytes() for path in _metadata(web)}
-        (web.folder / INDEX_FILE_NAME).write_bytes(dump_index(index))
+        get_cloud_storage(web.directory.as_uri()).upload_dataset(dataset_id)
+        index = {path.parents[1].relative_to(web.directory).as_posix(): path.read_bytes() for path in _metadata(web)}
+        (web.directory / INDEX_FILE_NAME).write_bytes(dump_index(index))
 
     return send
 
 
 def _metadata(web: WebServer) -> list[Path]:
-    return list(web.folder.rglob("data/metadata.json"))
+    return list(web.directory.rglob("data/metadata.json"))
 
 
 def test_what_was_uploaded_comes_back(
     web: WebServer, upload: Callable[[str], None], datasets_root: Path, arrival: Path
 ) -> None:
     files = {"data/main_data.hdf5": os.urandom(9 * MIB), "data/Größe é %41.bin": b"x", "data/0/empty": b""}
-    folder = write_dataset(datasets_root, "a/b/x-v1", files=files)
+    directory = write_dataset(datasets_root, "a/b/x-v1", files=files)
     write_dataset(datasets_root, "a/x-v10")
     for dataset_id in ("a/b/x-v1", "a/x-v10"):
         upload(dataset_id)
     remote = get_cloud_storage(web.address)
     assert remote.list_datasets() == ["a/x-v10", "a/b/x-v1"]
     assert remote.list_datasets("a/b") == ["a/b/x-v1"]
-    assert remote.get_dataset_metadata("a/b/x-v1") == json.loads((folder / "data/metadata.json").read_bytes())
+    assert remote.get_dataset_metadata("a/b/x-v1") == json.loads((directory / "data/metadata.json").read_bytes())
     remote.download_dataset("a/b/x-v1", arrival)
-    assert tree(arrival / "a/b/x-v1") == tree(folder)
+    assert tree(arrival / "a/b/x-v1") == tree(directory)
 
 
 def test_out_of_a_bucket(s3: S3Server, s3_bucket: str, web: WebServer, datasets_root: Path, arrival: Path) -> None:
-    folder = write_dataset(datasets_root, "n/x-v0", files={"data/main_data.hdf5": os.urandom(5 * MIB)})
+    directory = write_dataset(datasets_root, "n/x-v0", files={"data/main_data.hdf5": os.urandom(5 * MIB)})
     get_cloud_storage(f"s3://{s3_bucket}").upload_dataset("n/x-v0")
     for name, content in s3.objects(s3_bucket).items():  # as a web server before a bucket shows it
-        file = web.folder / name
+        file = web.directory / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
     remote = get_cloud_storage(web.address)
     assert remote.list_datasets() == ["n/x-v0"]
     remote.download_dataset("n/x-v0", arrival)
-    assert tree(arrival / "n/x-v0") == tree(folder)
+    assert tree(arrival / "n/x-v0") == tree(directory)
 
 
 def test_namespaces(web: WebServer, upload: Callable[[str], None], datasets_root: Path, arrival: Path) -> None:
@@ -88,8 +88,8 @@ def test_namespaces(web: WebServer, upload: Callable[[str], None], datasets_root
     write_namespace(datasets_root, "a/b", description="kept")
     upload("a/b/x-v0")
     remote = get_cloud_storage(web.address)
-    (web.folder / "a/namespace_metadata.json").unlink(missing_ok=True)
-    (web.folder / "a/b/namespace_metadata.json").write_text('{"description": "kept"}')
+    (web.directory / "a/namespace_metadata.json").unlink(missing_ok=True)
+    (web.directory / "a/b/namespace_metadata.json").write_text('{"description": "kept"}')
     assert list(remote.list_namespaces()) == ["a/b"]
     remote.download_namespace_metadata("a/b", arrival)
     assert json.loads((arrival / "a/b/namespace_metadata.json").read_bytes()) == {"description": "kept"}
@@ -103,8 +103,8 @@ def test_the_address_of_a_dataset(
     write_dataset(datasets_root, "a/b/x-v0")
     upload("a/b/x-v0")
     assert split_address(f"{web.address}/a/b/x-v0") == (web.address, "a/b/x-v0")
-    web.folder = web.folder.parent  # where the folder of the datasets is below that of the server
-    address = f"{web.address}/shared%20folder"
+    web.directory = web.directory.parent  # where the directory of the datasets is below that of the server
+    address = f"{web.address}/shared%20directory"
     assert split_address(f"{address}/a/b/x-v0") == (address, "a/b/x-v0")
     assert split_address(f"{address}/a/b/x-v1") == (f"{address}/a/b", "x-v1")
     assert get_cloud_storage(address).list_datasets() == ["a/b/x-v0"]
@@ -134,12 +134,12 @@ class TestNothingToGoBy:
                 list_them()
 
     def test_a_damaged_index(self, web: WebServer) -> None:
-        (web.folder / INDEX_FILE_NAME).write_bytes(b"not an index")
+        (web.directory / INDEX_FILE_NAME).write_bytes(b"not an index")
         with pytest.raises(errors.DatasetCorruptError, match="index is damaged"):
             get_cloud_storage(web.address).list_datasets()
 
     def test_no_manifest(self, web: WebServer, arrival: Path) -> None:
-        write_dataset(web.folder, "x-v0")
+        write_dataset(web.directory, "x-v0")
         with pytest.raises(errors.RemoteError, match=r"no data/manifest\.json.*`minari upload`"):
             get_cloud_storage(web.address).download_dataset("x-v0", arrival)
         assert tree(arrival) == {} or all(name.startswith(".") for name in tree(arrival))
@@ -178,17 +178,17 @@ class TestServersWithoutRanges:
     ) -> None:
         big = {f"data/{number}.bin": os.urandom(9 * MIB + number) for number in range(3)}
         small = {f"data/{number}.txt": b"content" for number in range(30)}
-        folder = write_dataset(datasets_root, "x-v0", files={**big, **small})
+        directory = write_dataset(datasets_root, "x-v0", files={**big, **small})
         upload("x-v0")
         remote.download_dataset("x-v0", arrival)
-        assert tree(arrival / "x-v0") == tree(folder)
+        assert tree(arrival / "x-v0") == tree(directory)
         for name in big:
             whole = [request for request in web.requests if request == f"GET /x-v0/{name}"]
             assert len(whole) == 1
 
     def test_a_piece_again(self, web: WebServer, remote: CloudStorage) -> None:
         content = os.urandom(3 * MIB)
-        (web.folder / "x").write_bytes(content)
+        (web.directory / "x").write_bytes(content)
         for start, stop in [(MIB, 2 * MIB), (0, MIB), (2 * MIB, 4 * MIB), (0, 9), (3 * MIB, 4 * MIB)] * 2:
             assert remote.read_range("x", start, stop) == content[start:stop]
 
@@ -197,17 +197,17 @@ class TestServersWithoutRanges:
         datasets_root: Path, arrival: Path,
     ) -> None:  # fmt: skip
         web.ranges = False
-        folder = write_dataset(datasets_root, "x-v0", files={"data/main_data.hdf5": os.urandom(9 * MIB)})
+        directory = write_dataset(datasets_root, "x-v0", files={"data/main_data.hdf5": os.urandom(9 * MIB)})
         upload("x-v0")
         proxy = proxied(web.server_address[1])
         proxy.cut(5 * MIB, larger_than=6 * MIB)
         get_cloud_storage(proxy.url).download_dataset("x-v0", arrival)
-        assert tree(arrival / "x-v0") == tree(folder)
+        assert tree(arrival / "x-v0") == tree(directory)
 
 
 class TestRanges:
     def test_parts(self, web: WebServer) -> None:
-        (web.folder / "x").write_bytes(b"0123456789")
+        (web.directory / "x").write_bytes(b"0123456789")
         remote = get_cloud_storage(web.address)
         assert remote.read_range("x", 2, 5) == b"234"
         assert remote.read_range("x", 8, 50) == b"89"
@@ -217,7 +217,7 @@ class TestRanges:
 
     def test_several_threads(self, web: WebServer) -> None:
         content = os.urandom(MIB)
-        (web.folder / "x").write_bytes(content)
+        (web.directory / "x").write_bytes(content)
         remote = get_cloud_storage(web.address)
         web.gate = threading.Barrier(8, timeout=10)  # passes only with eight concurrent requests
         with ThreadPoolExecutor(16) as pool:
@@ -227,7 +227,7 @@ class TestRanges:
 
 class TestConnections:
     def test_they_are_kept(self, web: WebServer) -> None:
-        (web.folder / "x").write_bytes(b"0123456789")
+        (web.directory / "x").write_bytes(b"0123456789")
         remote = get_cloud_storage(web.address)
         for _ in range(10):
             assert remote.read_file("x") == b"0123456789"
@@ -249,7 +249,7 @@ class TestConnections:
     def test_one_that_the_server_has_closed_is_replaced(
         self, web: WebServer, proxied: Callable[[int], FaultyProxy]
     ) -> None:
-        (web.folder / "x").write_bytes(b"0123456789")
+        (web.directory / "x").write_bytes(b"0123456789")
         proxy = proxied(web.server_address[1])
         remote = get_cloud_storage(proxy.url)
         assert remote.read_file("x") == b"0123456789"
@@ -260,7 +260,7 @@ class TestConnections:
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no forks")
     @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
     def test_a_fork_has_its_own(self, web: WebServer) -> None:
-        (web.folder / "x").write_bytes(b"0123456789")
+        (web.directory / "x").write_bytes(b"0123456789")
         remote = get_cloud_storage(web.address)
         assert remote.read_file("x") == b"0123456789"
         child = os.fork()
@@ -271,7 +271,7 @@ class TestConnections:
         assert web.connections == 2
 
     def test_through_a_proxy(self, web: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
-        (web.folder / "x").write_bytes(b"content")
+        (web.directory / "x").write_bytes(b"content")
         monkeypatch.setenv("http_proxy", f"http://ann:s%20ecret@{web.address.removeprefix('http://')}")
         monkeypatch.setenv("no_proxy", "localhost.invalid")
         assert get_cloud_storage("http://lab.invalid").read_file("x") == b"content"
@@ -293,7 +293,7 @@ class TestConnections:
 
 class TestAccess:
     def test_a_token(self, web: WebServer) -> None:
-        (web.folder / INDEX_FILE_NAME).write_bytes(dump_index({"x-v0": b"{}"}))
+        (web.directory / INDEX_FILE_NAME).write_bytes(dump_index({"x-v0": b"{}"}))
         web.authorization = "Bearer sesame"
         assert get_cloud_storage(web.address, "sesame").list_datasets() == ["x-v0"]
         for token in (None, "wrong-token"):
@@ -307,25 +307,25 @@ class TestAccess:
         file.write_text("machine 127.0.0.1 login ann password secret\n")
         file.chmod(0o600)
         monkeypatch.setenv("NETRC", str(file))
-        (web.folder / INDEX_FILE_NAME).write_bytes(dump_index({"x-v0": b"{}"}))
+        (web.directory / INDEX_FILE_NAME).write_bytes(dump_index({"x-v0": b"{}"}))
         web.authorization = "Basic YW5uOnNlY3JldA=="
         assert get_cloud_storage(web.address).list_datasets() == ["x-v0"]
 
     @pytest.mark.parametrize(
         "address", ["http://ann:pw1234@host/x", "https://host/x?sig=pw1234", "http://host/#pw1234"]
     )
-    def test_addresses_with_more_than_a_folder(self, address: str) -> None:
+    def test_addresses_with_more_than_a_directory(self, address: str) -> None:
         for use in (get_cloud_storage, split_address):
             with pytest.raises(errors.RemoteError, match="must") as caught:
                 use(address)
             assert "pw1234" not in str(caught.value)
 
     def test_redirects(self, web: WebServer, tmp_path: Path) -> None:
-        (web.folder / "x").write_bytes(b"content")
+        (web.directory / "x").write_bytes(b"content")
         web.authorization = "Bearer sesame"
         web.moved["/old"] = "/x"
         assert get_cloud_storage(web.address, "sesame").read_file("old") == b"content"
-        with web_server(web.folder) as other:
+        with web_server(web.directory) as other:
             web.moved["/elsewhere"] = f"{other.address}/x"
             assert get_cloud_storage(web.address, "sesame").read_file("elsewhere") == b"content"
             assert "Authorization" not in other.headers_seen[-1], "another host does not get the token"
@@ -385,7 +385,7 @@ class TestFailures:
             get_cloud_storage(proxy.url).read_file("x")
 
     def test_a_file_that_is_cut(self, proxied: Callable[[int], FaultyProxy], web: WebServer) -> None:
-        (web.folder / "x").write_bytes(b"0123456789")
+        (web.directory / "x").write_bytes(b"0123456789")
         proxy = proxied(web.server_address[1])
         remote = get_cloud_storage(proxy.url)
         for read in (lambda: remote.read_file("x"), lambda: remote.read_range("x", 0, 10)):
@@ -400,10 +400,10 @@ class TestFailures:
         write_dataset(datasets_root, "x-v0", files={"data/main_data.hdf5": os.urandom(9 * MIB)})
         upload("x-v0")
         for size in (3 * MIB, 5 * MIB):
-            os.truncate(web.folder / "x-v0/data/main_data.hdf5", size)
+            os.truncate(web.directory / "x-v0/data/main_data.hdf5", size)
             with pytest.raises(errors.DatasetCorruptError, match=r"main_data\.hdf5 came damaged"):
                 get_cloud_storage(web.address).download_dataset("x-v0", arrival)
-        (web.folder / "x-v0/data/main_data.hdf5").unlink()
+        (web.directory / "x-v0/data/main_data.hdf5").unlink()
         with pytest.raises(errors.RemoteError, match=r"main_data\.hdf5 .*404"):
             get_cloud_storage(web.address).download_dataset("x-v0", arrival)
         assert not (arrival / "x-v0").exists()
@@ -415,7 +415,7 @@ class TestFailures:
 
         write_dataset(datasets_root, "x-v0")
         upload("x-v0")
-        path = web.folder / "x-v0/data/manifest.json"
+        path = web.directory / "x-v0/data/manifest.json"
         manifest = Manifest.parse(path.read_bytes(), "x")
         for name in ("../../evil", "/evil", "data/../../evil", "C:evil", "a\\evil"):
             files = {**manifest.files, name: ManifestFile(1, "0" * 64)}
@@ -433,7 +433,7 @@ def test_https(web: WebServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     certificate = _certificate(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
-    (web.folder / INDEX_FILE_NAME).write_bytes(dump_index({"x-v0": b"{}"}))
+    (web.directory / INDEX_FILE_NAME).write_bytes(dump_index({"x-v0": b"{}"}))
     web.socket = context.wrap_socket(web.socket, server_side=True)
     address = web.address.replace("http:", "https:")
     with pytest.raises(errors.RemoteError, match="certificate that is not trusted") as caught:
@@ -441,13 +441,13 @@ def test_https(web: WebServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert type(caught.value) is errors.RemoteError, "asking again would not help"
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     assert get_cloud_storage(address).list_datasets() == ["x-v0"]
-    (web.folder / "plain").write_bytes(b"")
+    (web.directory / "plain").write_bytes(b"")
     web.moved["/plain"] = f"{web.address}/elsewhere"
     with pytest.raises(errors.RemoteError, match="not encrypted"):
         get_cloud_storage(address).read_file("plain")
 
 
-def _certificate(folder: Path) -> Path:
+def _certificate(directory: Path) -> Path:
     """A certificate for 127.0.0.1 that has signed itself, with its key."""
     import datetime
     import ipaddress
@@ -472,7 +472,7 @@ def _certificate(folder: Path) -> Path:
         .add_extension(made.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
-    file = folder / "certificate.pem"
+    file = directory / "certificate.pem"
     file.write_bytes(
         certificate.public_bytes(serialization.Encoding.PEM)
         + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())

@@ -36,9 +36,9 @@ class Shelf:
     asked: Counter[tuple[str, int]] = field(default_factory=Counter)
     interfere: Callable[[str, int, bytes], bytes] = lambda name, start, content: content
 
-    def list_files(self, folder: str) -> Iterable[RemoteFile]:
+    def list_files(self, directory: str) -> Iterable[RemoteFile]:
         for name, content in self.files.items():
-            if name.startswith(f"{folder}/"):
+            if name.startswith(f"{directory}/"):
                 checksum = checksum_of(content, self.checksums) if self.checksums else None
                 yield RemoteFile(name, len(content), checksum)
 
@@ -83,8 +83,10 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "FIRST_PAUSE", 0.0)
 
 
-def content_of(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+def content_of(directory: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*") if path.is_file()
+    }
 
 
 def expected(shelf: Shelf) -> dict[str, bytes]:
@@ -92,9 +94,9 @@ def expected(shelf: Shelf) -> dict[str, bytes]:
     return {name: content for name, content in contents.items() if name != MANIFEST_NAME}
 
 
-def fetch(shelf: Shelf, folder: Path, like: Path | None = None) -> dict[str, bytes]:
-    folder.mkdir(exist_ok=True)
-    return content_of(fetch_files(shelf, plan_download(shelf, "a/x-v0"), folder, like))
+def fetch(shelf: Shelf, directory: Path, like: Path | None = None) -> dict[str, bytes]:
+    directory.mkdir(exist_ok=True)
+    return content_of(fetch_files(shelf, plan_download(shelf, "a/x-v0"), directory, like))
 
 
 @pytest.mark.parametrize("manifest", [False, True])
@@ -211,7 +213,7 @@ def test_a_remote_that_is_away_for_a_moment(checked: Shelf, tmp_path: Path) -> N
     assert fetch(checked, tmp_path) == expected(checked)
 
 
-def test_the_files_of_another_folder_are_copied(checked: Shelf, tmp_path: Path) -> None:
+def test_the_files_of_another_directory_are_copied(checked: Shelf, tmp_path: Path) -> None:
     (tmp_path / "mine/data").mkdir(parents=True)
     (tmp_path / "mine/data/main_data.hdf5").write_bytes(BIG)
     (tmp_path / "mine/data/metadata.json").write_bytes(b"[]")
@@ -278,15 +280,15 @@ class TestPlan:
         shelf.files[f"a/x-v0/{name}"] = b"evil"
         if manifest:
             shelf.add_manifest("a/x-v0")
-        folder = tmp_path / "a" / "b" / "c"
-        folder.mkdir(parents=True)
+        directory = tmp_path / "a" / "b" / "c"
+        directory.mkdir(parents=True)
         before = sorted(tmp_path.rglob("*"))
         with pytest.raises(MinariError):
-            fetch(shelf, folder)
+            fetch(shelf, directory)
         assert sorted(tmp_path.rglob("*")) == before
         assert not shelf.asked
 
-    def test_a_file_in_the_place_of_a_folder(self, shelf: Shelf) -> None:
+    def test_a_file_in_the_place_of_a_directory(self, shelf: Shelf) -> None:
         shelf.files["a/x-v0/data"] = b""
         with pytest.raises(RemoteError, match="in place of its directory"):
             plan_download(shelf, "a/x-v0")

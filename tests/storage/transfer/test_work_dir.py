@@ -1,4 +1,4 @@
-"""Folders that one program at a time works in."""
+"""Directories that one program at a time works in."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from minari.storage.transfer.work_dir import work_dir
 from minari.testing.sharing import Interference, tree
 
 
-def fail_after(folder: Path, name: str, error: BaseException) -> None:
+def fail_after(directory: Path, name: str, error: BaseException) -> None:
     """Write a file in a work directory, with its name as the content, and fail."""
-    with work_dir(folder, "testing"):
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(Path(name).name)
+    with work_dir(directory, "testing"):
+        (directory / name).parent.mkdir(exist_ok=True)
+        (directory / name).write_text(Path(name).name)
         raise error
 
 
 def test_nothing_remains_when_it_ends_well(tmp_path: Path) -> None:
-    with work_dir(tmp_path / "a/b/.x", "testing") as folder:
-        (folder / "files").mkdir()
-        (folder / "files" / "f").write_text("")
+    with work_dir(tmp_path / "a/b/.x", "testing") as directory:
+        (directory / "files").mkdir()
+        (directory / "files" / "f").write_text("")
     assert tree(tmp_path) == {"a": None, "a/b": None}
 
 
@@ -58,11 +58,11 @@ def test_one_at_a_time(tmp_path: Path) -> None:
     def work(number: int) -> None:
         nonlocal inside, most, times
         start.wait()
-        with work_dir(tmp_path / ".x", "testing") as folder:
+        with work_dir(tmp_path / ".x", "testing") as directory:
             inside, times = inside + 1, times + 1
             most = max(most, inside)
-            (folder / f"{number}").write_text("")
-            assert len(list(folder.iterdir())) == 2  # the lock, and nothing of others
+            (directory / f"{number}").write_text("")
+            assert len(list(directory.iterdir())) == 2  # the lock, and nothing of others
             inside -= 1
 
     with ThreadPoolExecutor(6) as pool:
@@ -72,12 +72,12 @@ def test_one_at_a_time(tmp_path: Path) -> None:
 
 
 def test_many_that_come_and_go(tmp_path: Path) -> None:
-    """Each removes the folder that the others are about to open, and the empty one around it."""
+    """Each removes the directory that the others are about to open, and the empty one around it."""
 
     def work(number: int) -> None:
         for _ in range(40):
-            with work_dir(tmp_path / "a" / ".x", "testing") as folder:
-                (folder / f"{number}").touch()
+            with work_dir(tmp_path / "a" / ".x", "testing") as directory:
+                (directory / f"{number}").touch()
             if number % 2:
                 remove_empty([tmp_path / "a"])
 
@@ -148,20 +148,20 @@ def test_a_disk_without_locks_is_used_all_the_same(tmp_path: Path, monkeypatch: 
         pass
 
 
-def test_the_folder_of_a_killed_program_is_taken_over(tmp_path: Path) -> None:
+def test_the_directory_of_a_killed_program_is_taken_over(tmp_path: Path) -> None:
     program = """
 import os, sys
 from pathlib import Path
 from typing import Any
 from minari.storage.transfer import work_dir as module
 from minari.storage.transfer.work_dir import work_dir
-with work_dir(Path(sys.argv[1]), "testing") as folder:
-    (folder / "files").mkdir()
-    (folder / "files" / "f").write_text("half")
+with work_dir(Path(sys.argv[1]), "testing") as directory:
+    (directory / "files").mkdir()
+    (directory / "files" / "f").write_text("half")
     os._exit(9)
 """
     killed = subprocess.run([sys.executable, "-c", program, str(tmp_path / ".x")], check=False)
     assert killed.returncode == 9
-    with work_dir(tmp_path / ".x", "testing") as folder:
-        assert (folder / "files" / "f").read_text() == "half"
+    with work_dir(tmp_path / ".x", "testing") as directory:
+        assert (directory / "files" / "f").read_text() == "half"
     assert tree(tmp_path) == {}

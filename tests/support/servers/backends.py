@@ -144,42 +144,42 @@ class HubBackend(Backend):
 
 
 class FileBackend(Backend):
-    """A shared folder, without any server."""
+    """A shared directory, without any server."""
 
     has_network = False
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        super().__init__(folder.as_uri(), None, {})
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        super().__init__(directory.as_uri(), None, {})
 
     def files(self) -> dict[str, bytes]:
-        found = (path for path in self._folder.rglob("*") if path.is_file())
-        return {path.relative_to(self._folder).as_posix(): path.read_bytes() for path in found}
+        found = (path for path in self._directory.rglob("*") if path.is_file())
+        return {path.relative_to(self._directory).as_posix(): path.read_bytes() for path in found}
 
     def put(self, name: str, content: bytes) -> None:
         if {"", ".", ".."} & set(name.split("/")):
             return  # no file can have that name
-        path = self._folder / name
+        path = self._directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
 
     def delete(self, name: str) -> None:
-        (self._folder / name).unlink()
+        (self._directory / name).unlink()
 
 
 class WebBackend(FileBackend):
-    """Read-only: datasets come to its folder by way of ``file://``."""
+    """Read-only: datasets come to its directory by way of ``file://``."""
 
     has_network = True
     is_writable = False
     lists_files = False
 
     def __init__(self, server: WebServer, proxy: FaultyProxy) -> None:
-        self._folder = server.folder
+        self._directory = server.directory
         Backend.__init__(self, proxy.url, proxy, {})
 
     def upload(self, dataset_id: str, max_workers: int = 16) -> None:
-        get_cloud_storage(self._folder.as_uri()).upload_dataset(dataset_id)
+        get_cloud_storage(self._directory.as_uri()).upload_dataset(dataset_id)
 
 
 KINDS: dict[str, type[Backend]] = {

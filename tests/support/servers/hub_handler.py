@@ -229,23 +229,23 @@ def _info(self: HubHandler, name: str, revision: str | None) -> None:
     self.send(_described(repository, ["author", "sha", "private", "gated", "disabled", "tags", "siblings"]))
 
 
-@route("GET", f"/api/datasets/{_NAME}/tree/(?P<revision>[^/]+)(?:/(?P<folder>.*))?")
-def _tree(self: HubHandler, name: str, revision: str, folder: str | None) -> None:
+@route("GET", f"/api/datasets/{_NAME}/tree/(?P<revision>[^/]+)(?:/(?P<directory>.*))?")
+def _tree(self: HubHandler, name: str, revision: str, directory: str | None) -> None:
     repository = self.store.readable(name, self.account, content=True)
     files = repository.tree(revision)
-    folder = f"{folder.strip('/')}/" if folder else ""
-    inside = sorted(path for path in files if path.startswith(folder))
-    if folder and not inside:
-        raise HubError(404, f"{folder} does not exist on {revision!r}", "EntryNotFound")
+    directory = f"{directory.strip('/')}/" if directory else ""
+    inside = sorted(path for path in files if path.startswith(directory))
+    if directory and not inside:
+        raise HubError(404, f"{directory} does not exist on {revision!r}", "EntryNotFound")
     recursive = self.query.get("recursive", ["false"])[0].lower() in ("true", "1")
-    entries, folders = [], dict[str, None]()
+    entries, directories = [], dict[str, None]()
     for path in inside:
-        below = path.removeprefix(folder).split("/")
-        parents = [folder + "/".join(below[:depth]) for depth in range(1, len(below))]
-        folders.update(dict.fromkeys(parents if recursive else parents[:1]))
+        below = path.removeprefix(directory).split("/")
+        parents = [directory + "/".join(below[:depth]) for depth in range(1, len(below))]
+        directories.update(dict.fromkeys(parents if recursive else parents[:1]))
         if recursive or len(below) == 1:
             entries.append(_entry(path, files[path]))
-    entries += [{"type": "directory", "oid": "0" * 40, "size": 0, "path": path} for path in folders]
+    entries += [{"type": "directory", "oid": "0" * 40, "size": 0, "path": path} for path in directories]
     self.send_page(entries, self.hub.page_size)
 
 

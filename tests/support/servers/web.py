@@ -1,4 +1,4 @@
-"""A web server of a folder: what nginx or Apache would do for a laboratory that shares its datasets read-only."""
+"""A web server of a directory: what nginx or Apache would do for a laboratory that shares its datasets read-only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 
 class WebServer(ThreadingHTTPServer):
-    """Serves the files of a folder, with ranges and tags; it lists nothing.
+    """Serves the files of a directory, with ranges and tags; it lists nothing.
 
     Attributes:
         ranges: whether it answers with parts of a file, as most servers do.
@@ -32,9 +32,9 @@ class WebServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, directory: Path) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.folder = folder
+        self.directory = directory
         self.ranges = True
         self.authorization: str | None = None
         self.refusals: dict[str, int] = {}
@@ -88,7 +88,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(file, with_body)
 
     def _file(self, path: str) -> Path | None:
-        root = self.server.folder.resolve()
+        root = self.server.directory.resolve()
         file = (root / path.lstrip("/")).resolve()
         return file if file.is_file() and root in file.parents else None
 
@@ -131,9 +131,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def web_server(folder: Path) -> Iterator[WebServer]:
-    """A server of a folder on a free port of this computer, while it is needed."""
-    with WebServer(folder) as server:
+def web_server(directory: Path) -> Iterator[WebServer]:
+    """A server of a directory on a free port of this computer, while it is needed."""
+    with WebServer(directory) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         try:

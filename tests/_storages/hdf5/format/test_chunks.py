@@ -22,9 +22,9 @@ SPACE = spaces.Box(-1.0, 1.0, (5, 3), np.float32)
 STEPS = 40
 
 
-def storage_with_chunks(folder: Path, rewrite: Any) -> MinariStorage:
+def storage_with_chunks(directory: Path, rewrite: Any) -> MinariStorage:
     """A dataset whose observations another program has stored in another way."""
-    storage = MinariStorage.new(folder / "data", SPACE, SPACE)
+    storage = MinariStorage.new(directory / "data", SPACE, SPACE)
     storage.update_episodes(as_buffer(draw_truth(SPACE, SPACE, STEPS, seed)) for seed in range(3))
     with h5py.File(storage.data_path / "main_data.hdf5", "r+", libver="earliest") as file:
         for episode in file.values():

@@ -252,8 +252,8 @@ SPACE = spaces.Box(-1.0, 1.0, (2,), np.float32)
 TRUTHS = [draw_truth(SPACE, SPACE, steps, steps) for steps in (2, 5)]
 
 
-def stored(folder: Path) -> MinariStorage:
-    storage = MinariStorage.new(folder / "data", SPACE, SPACE)
+def stored(directory: Path) -> MinariStorage:
+    storage = MinariStorage.new(directory / "data", SPACE, SPACE)
     storage.update_episodes(as_buffer(truth, seed=3) for truth in TRUTHS)
     return storage
 

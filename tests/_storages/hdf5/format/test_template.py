@@ -223,8 +223,8 @@ ACTIONS = spaces.Discrete(3)
 TRUTHS = [draw_truth(SPACE, ACTIONS, 3, seed) for seed in range(6)]
 
 
-def stored(folder: Path) -> MinariStorage:
-    storage = MinariStorage.new(folder / "data", SPACE, ACTIONS)
+def stored(directory: Path) -> MinariStorage:
+    storage = MinariStorage.new(directory / "data", SPACE, ACTIONS)
     storage.update_episodes(as_buffer(truth, seed=7) for truth in TRUTHS[:3])
     return storage
 
