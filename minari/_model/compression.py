@@ -12,7 +12,7 @@ import numpy as np
 from minari._base.json_text import shortened
 from minari._base.suggestions import did_you_mean
 from minari.errors import CompressionError
-from minari.spaces import Leaf, Path, path_name
+from minari.spaces import ColumnPath, Leaf, path_name
 
 
 #: A user's choice: a codec for all columns, codecs for some of them, or None for the default.
@@ -81,10 +81,10 @@ class Compression:
     def __init__(
         self,
         choice: CompressionChoice,
-        frames: Iterable[Path] = (),
+        frames: Iterable[ColumnPath] = (),
         frame_codec: Codec | None = None,
-        columns: Iterable[Path] = (),
-        encoded: Iterable[Path] = (),
+        columns: Iterable[ColumnPath] = (),
+        encoded: Iterable[ColumnPath] = (),
     ) -> None:
         self._encoded = frozenset(encoded)
         self.frames, self._frame_codec = frozenset(frames) - self._encoded, frame_codec
@@ -113,7 +113,7 @@ class Compression:
         usual: set[Codec | None] = {self._frame_codec, None} if self.frames else {None}
         return set(self._by_name.values()) | (set() if "" in self._by_name else usual)
 
-    def codec_for(self, path: Path) -> Codec | None:
+    def codec_for(self, path: ColumnPath) -> Codec | None:
         """Return the codec of a column, None if it is not compressed."""
         if path in self._encoded:
             return None

@@ -24,12 +24,22 @@ from minari._model.infos import (
     second_mask_name,
 )
 from minari.errors import DatasetCorruptError, EpisodeError, EpisodeIndexError, EpisodeTypeError
-from minari.spaces import Column, Columns, EpisodeColumns, Path, SpaceCodec, codec_for, native, path_name, without_ones
+from minari.spaces import (
+    Column,
+    ColumnPath,
+    Columns,
+    EpisodeColumns,
+    SpaceCodec,
+    codec_for,
+    native,
+    path_name,
+    without_ones,
+)
 
 
-REWARDS: Path = ("rewards",)
-TERMINATIONS: Path = ("terminations",)
-TRUNCATIONS: Path = ("truncations",)
+REWARDS: ColumnPath = ("rewards",)
+TERMINATIONS: ColumnPath = ("terminations",)
+TRUNCATIONS: ColumnPath = ("truncations",)
 #: The results of the steps of an episode, which usually decide its selection.
 OUTCOMES = frozenset({REWARDS, TERMINATIONS, TRUNCATIONS})
 
@@ -80,7 +90,7 @@ class EpisodeCodec:
         """
         return EpisodeColumns(*self._encode_steps(buffer, first_observations=0))
 
-    def _encode_steps(self, buffer: EpisodeBuffer, first_observations: int) -> tuple[int, dict[Path, Column]]:
+    def _encode_steps(self, buffer: EpisodeBuffer, first_observations: int) -> tuple[int, dict[ColumnPath, Column]]:
         """Return the number of steps and all columns except the infos."""
         rewards = _rewards(buffer.rewards)
         total_steps = len(rewards)
@@ -143,7 +153,7 @@ class EpisodeCodec:
             "truncations": columns[TRUNCATIONS],
         }
 
-    def check(self, episode_id: int, columns: Columns, total_steps: int, encoded: Iterable[Path] = ()) -> None:
+    def check(self, episode_id: int, columns: Columns, total_steps: int, encoded: Iterable[ColumnPath] = ()) -> None:
         """Compare the columns of an episode with the spaces, without decoding them.
 
         Args:
@@ -164,7 +174,7 @@ class EpisodeCodec:
         except _ODD_VALUES as error:
             raise _damage(episode_id, error) from error
 
-    def _check(self, episode_id: int, columns: Columns, encoded: frozenset[Path] = frozenset()) -> None:
+    def _check(self, episode_id: int, columns: Columns, encoded: frozenset[ColumnPath] = frozenset()) -> None:
         """Compare the columns of an episode with the spaces.
 
         Any type of number is accepted, and any dimensions of length one, since other releases store what the
@@ -262,14 +272,14 @@ def _damage(episode_id: int, error: Exception) -> DatasetCorruptError:
     return DatasetCorruptError(f"Episode {episode_id} {problem}; the file is damaged, or belongs to another dataset.")
 
 
-def _odd_column(episode_id: int, path: Path, column: Column, expected: str) -> DatasetCorruptError:
+def _odd_column(episode_id: int, path: ColumnPath, column: Column, expected: str) -> DatasetCorruptError:
     return DatasetCorruptError(
         f"The {path_name(path)} of episode {episode_id} are {column.dtype} values of shape {column.shape}, expected "
         f"{expected} as in the spaces of the dataset; the file is damaged, or belongs to another dataset."
     )
 
 
-def _encode_space(codec: SpaceCodec, values: Any, rows: int, total_steps: int) -> dict[Path, Column]:
+def _encode_space(codec: SpaceCodec, values: Any, rows: int, total_steps: int) -> dict[ColumnPath, Column]:
     if values is None:
         raise EpisodeError(f"The episode has no {codec.name}, expected {rows} for its {total_steps} rewards.")
     try:
@@ -419,7 +429,7 @@ def append_steps(stored: EpisodeColumns, more: EpisodeColumns, more_infos: Mappi
     return EpisodeColumns(total_steps, columns, dict(stored.metadata))
 
 
-def _joined(stored: Columns, more: Column, path: Path) -> Column:
+def _joined(stored: Columns, more: Column, path: ColumnPath) -> Column:
     first = stored.get(path)
     if first is None or first.shape[1:] != more.shape[1:]:
         raise EpisodeError(

@@ -45,7 +45,7 @@ from minari._base.plain_values import (
 )
 from minari._model.episode import same_values
 from minari.errors import DatasetCorruptError, EpisodeError, EpisodeTypeError
-from minari.spaces.columns import Column, Columns, Path, has_flags, is_utf8_text, native, object_column, path_name
+from minari.spaces.columns import Column, ColumnPath, Columns, has_flags, is_utf8_text, native, object_column, path_name
 
 
 class _Absent:
@@ -149,14 +149,14 @@ def discard_info(infos: dict[str, Any] | None, name: str) -> None:
             discard_info(infos[key], name[len(str(key)) + 1 :])
 
 
-def columns_of_info(columns: Columns, name: str) -> set[Path]:
+def columns_of_info(columns: Columns, name: str) -> set[ColumnPath]:
     """Return the columns of an info that :func:`discard_info` would drop.
 
     Args:
         columns: the columns of an episode.
         name: the keys of the info, joined by ``/``.
     """
-    found: dict[Path, Path] = {}  # the columns, and the path of the info they belong to
+    found: dict[ColumnPath, ColumnPath] = {}  # the columns, and the path of the info they belong to
     for path in columns:
         for depth in range(2, len(path) + 1) if path[0] == "infos" else ():
             part = path[depth - 1]
@@ -169,19 +169,19 @@ def columns_of_info(columns: Columns, name: str) -> set[Path]:
     return {*found, *(mask for mask in masks if mask is not None)}
 
 
-def info_name(path: Path) -> str:
+def info_name(path: ColumnPath) -> str:
     """Return the keys of the info at a path, joined by ``/``."""
     return path_name(tuple(map(_key_of, path[1:])))
 
 
-def _shown(path: Path) -> str:
+def _shown(path: ColumnPath) -> str:
     """Return a path below ``infos`` in the form for :func:`discard_info`."""
     return f"{path[0]}/{info_name(path)}"
 
 
-def _mask_of(place: Path, columns: Columns) -> Path | None:
+def _mask_of(place: ColumnPath, columns: Columns) -> ColumnPath | None:
     """Return the path of the mask of an info; None if it has none."""
-    mask: Path | None = None
+    mask: ColumnPath | None = None
     key, name = _key_of(place[-1]), mask_name(_key_of(place[-1]))
     while True:
         path = (*place[:-1], _mask_part(name, place[:-1]))
@@ -202,7 +202,7 @@ def _can_be_mask(mask: Column, column: Column | None) -> bool:
     return len(column) == len(mask) and not np.any(column[~mask])
 
 
-def encode_infos(infos: Mapping[str, Any] | None, rows: int, path: Path = ("infos",)) -> dict[Path, Column]:
+def encode_infos(infos: Mapping[str, Any] | None, rows: int, path: ColumnPath = ("infos",)) -> dict[ColumnPath, Column]:
     """Return the columns of infos.
 
     Args:
@@ -216,7 +216,7 @@ def encode_infos(infos: Mapping[str, Any] | None, rows: int, path: Path = ("info
         EpisodeTypeError: a value cannot be represented as an array, text, bytes or JSON; or a key has a type
             that cannot be written.
     """
-    columns: dict[Path, Column] = {}
+    columns: dict[ColumnPath, Column] = {}
     _encode_infos(columns, infos or {}, rows, path)
     for column_path in columns:
         if len(column_path) > _MOST_LEVELS:
@@ -227,8 +227,8 @@ def encode_infos(infos: Mapping[str, Any] | None, rows: int, path: Path = ("info
     return columns
 
 
-def _encode_infos(columns: dict[Path, Column], infos: Mapping[Any, Any], rows: int, path: Path) -> None:
-    taken: dict[Path, bool | None] = {}  # paths of infos: True for dicts; None for those created by slashes
+def _encode_infos(columns: dict[ColumnPath, Column], infos: Mapping[Any, Any], rows: int, path: ColumnPath) -> None:
+    taken: dict[ColumnPath, bool | None] = {}  # paths of infos: True for dicts; None for those created by slashes
     masks = []
     names = {key: (_parts_of(key) if type(key) is str else None) or (_escaped(key, path),) for key in infos}
     for key in sorted(infos, key=lambda key: len(names[key])):
@@ -255,7 +255,11 @@ def _encode_infos(columns: dict[Path, Column], infos: Mapping[Any, Any], rows: i
 
 
 def _put_mask(
-    columns: dict[Path, Column], taken: Mapping[Path, bool | None], parent: Path, key: str, mask: Column
+    columns: dict[ColumnPath, Column],
+    taken: Mapping[ColumnPath, bool | None],
+    parent: ColumnPath,
+    key: str,
+    mask: Column,
 ) -> None:
     """Add the mask of an info, unless the same one was already given."""
     name = mask_name(key)
@@ -270,7 +274,7 @@ def _put_mask(
         name = second_mask_name(key if name == mask_name(key) else name)
 
 
-def _mask_part(name: str, parent: Path) -> str:
+def _mask_part(name: str, parent: ColumnPath) -> str:
     return name if _parts_of(name) == (name,) else _escaped(name, parent)
 
 
@@ -284,7 +288,7 @@ def second_mask_name(key: Any) -> str:
     return f"_mask:{key}"
 
 
-def _encode_key(columns: dict[Path, Column], path: Path, values: Any, rows: int) -> Column | None:
+def _encode_key(columns: dict[ColumnPath, Column], path: ColumnPath, values: Any, rows: int) -> Column | None:
     """Add the columns of a key.
 
     Returns:
@@ -321,7 +325,7 @@ def _is_marker(part: str) -> bool:
     return part in _RESERVED or part.startswith(DTYPE)
 
 
-def _escaped(key: Any, path: Path) -> str:
+def _escaped(key: Any, path: ColumnPath) -> str:
     """Return the escaped name of a key of any type; a slash would start another level."""
     plain = _plain_key(key)
     if plain is ABSENT:
@@ -380,7 +384,7 @@ def _presence(values: Any, rows: int) -> Column | None:
     return np.fromiter((value is not ABSENT for value in values), dtype=np.bool_, count=rows)
 
 
-def _encode_values(values: Any, rows: int, path: Path) -> tuple[dict[Path, Column], Column | None]:
+def _encode_values(values: Any, rows: int, path: ColumnPath) -> tuple[dict[ColumnPath, Column], Column | None]:
     """Return the columns of the values of a key, and the mask of those present; None if all are."""
     if isinstance(values, str) or not isinstance(values, (Sequence, np.ndarray)):
         raise EpisodeTypeError(
@@ -400,7 +404,7 @@ def _encode_values(values: Any, rows: int, path: Path) -> tuple[dict[Path, Colum
     return _encode_plain(values, plain, path)
 
 
-def _encode_plain(values: Any, plain: list[Any], path: Path) -> tuple[dict[Path, Column], Column | None]:
+def _encode_plain(values: Any, plain: list[Any], path: ColumnPath) -> tuple[dict[ColumnPath, Column], Column | None]:
     present = [value for value in plain if value is not ABSENT]
     mask = _mask_without(ABSENT, plain) if len(present) < len(plain) else None
     if present and all(isinstance(value, str) and is_utf8_text(value) for value in present):
@@ -417,7 +421,7 @@ def _encode_plain(values: Any, plain: list[Any], path: Path) -> tuple[dict[Path,
         return _encode_arrays(plain, arrays, path), mask
     lengths = {len(value) if type(value) is tuple else 0 for value in present}
     if len(lengths) == 1 and lengths != {0}:  # tuples, which are not equal to a JSON list
-        columns: dict[Path, Column] = {}
+        columns: dict[ColumnPath, Column] = {}
         for position in range(lengths.pop()):
             part = [value if value is ABSENT else value[position] for value in plain]
             columns.update(_encode_values(part, len(part), (*path, position))[0])
@@ -502,7 +506,7 @@ def _same_values(a: Column, b: Column) -> bool:
     return bool(a.tolist() == b.tolist())  # as Python numbers, since NumPy would round large integers
 
 
-def _encode_arrays(values: Any, arrays: list[Column], path: Path) -> dict[Path, Column]:
+def _encode_arrays(values: Any, arrays: list[Column], path: ColumnPath) -> dict[ColumnPath, Column]:
     if arrays[0].dtype.kind in TYPED_KINDS:
         path = (*path, name_of_column(arrays[0].dtype))
         arrays = list(map(raw_of, arrays))
@@ -549,7 +553,7 @@ def typed_of(raw: Any, dtype: np.dtype[Any]) -> Column:
     return values
 
 
-def _json_texts(values: Any, path: Path) -> list[str]:
+def _json_texts(values: Any, path: ColumnPath) -> list[str]:
     texts = []
     for row, value in enumerate(values):
         try:
@@ -599,14 +603,14 @@ def decode_infos(columns: Columns) -> dict[str, Any]:
     }
 
 
-def _damaged(path: Path, reason: str) -> DatasetCorruptError:
+def _damaged(path: ColumnPath, reason: str) -> DatasetCorruptError:
     return DatasetCorruptError(
         f"The info {shortened(path_name(path))} {reason}, so that the episode is damaged; copy or download the dataset "
         f"again."
     )
 
 
-def _decode_node(node: Any, path: Path) -> Any:
+def _decode_node(node: Any, path: ColumnPath) -> Any:
     if not isinstance(node, dict):
         return node
     if len(node) == 1:
@@ -644,13 +648,13 @@ def name_of_column(dtype: np.dtype[Any]) -> str:
     return DTYPE + name
 
 
-def dtype_of_column(path: Path) -> np.dtype[Any] | None:
+def dtype_of_column(path: ColumnPath) -> np.dtype[Any] | None:
     """Return the dtype of the values stored as bytes or integers in a column of infos; None for other columns."""
     name = path[-1]
     return _dtype_of(name) if path[0] == "infos" and isinstance(name, str) and name.startswith(DTYPE) else None
 
 
-def _decoded_typed(raw: Any, dtype: np.dtype[Any], path: Path) -> Column:
+def _decoded_typed(raw: Any, dtype: np.dtype[Any], path: ColumnPath) -> Column:
     try:
         if isinstance(raw, np.ndarray) and raw.dtype == object:
             if dtype.kind not in "Mm":  # a step without the key has an empty row
@@ -661,7 +665,7 @@ def _decoded_typed(raw: Any, dtype: np.dtype[Any], path: Path) -> Column:
         raise _damaged(path, f"does not hold {dtype} values ({error})") from error
 
 
-def _decoded_json(texts: Any, path: Path) -> Column:
+def _decoded_json(texts: Any, path: ColumnPath) -> Column:
     if not isinstance(texts, np.ndarray) or texts.ndim != 1:
         raise _damaged(path, "has no texts of JSON")
     try:
@@ -670,7 +674,7 @@ def _decoded_json(texts: Any, path: Path) -> Column:
         raise _damaged(path, f"has a text that is not JSON ({error})") from error
 
 
-def _ragged_rows(flat: Any, dims: Any, path: Path) -> list[Column]:
+def _ragged_rows(flat: Any, dims: Any, path: ColumnPath) -> list[Column]:
     """Return the concatenated arrays of different shapes as one array per step."""
     if not all(isinstance(part, np.ndarray) for part in (flat, dims)) or (flat.ndim, dims.ndim) != (1, 2):
         raise _damaged(path, "has no arrays and their shapes")

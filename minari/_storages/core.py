@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cached_property
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import gymnasium as gym
@@ -29,7 +29,7 @@ from minari._storages.metadata_file import find_raw_metadata, stamp_of, with_mea
 from minari._storages.paths import is_remote
 from minari._storages.staged_directory import directory_size
 from minari.errors import DataPathError, DatasetCorruptError, DatasetNotFoundError, StorageError
-from minari.spaces import Columns, EpisodeColumns, Leaf, Path
+from minari.spaces import ColumnPath, Columns, EpisodeColumns, Leaf
 
 
 _log = logging.getLogger(__name__)
@@ -139,7 +139,7 @@ class StorageCore(ABC):
     #: True if every read verifies the values with the checksums from when they were written.
     verify_checksums: bool = False
 
-    def __init__(self, data_path: FilePath, metadata: DatasetMetadata) -> None:
+    def __init__(self, data_path: Path, metadata: DatasetMetadata) -> None:
         self._data_path = data_path
         self._metadata = self._metadata_at_first = metadata
         self.placed_id: str | None = None  # in a catalog, if it was opened by its id
@@ -163,7 +163,7 @@ class StorageCore(ABC):
         return [leaf for codec in codecs for leaf in codec.leaves() if leaf.dtype == np.uint8 and leaf.shape]
 
     @property
-    def data_path(self) -> FilePath:
+    def data_path(self) -> Path:
         """Return the directory of the data."""
         return self._data_path
 
@@ -230,7 +230,7 @@ class StorageCore(ABC):
         small = len(self.frame_leaves) > len(self.image_leaves)
         return small and self._metadata.jpeg_encoding is None and self.jpeg_encoding
 
-    def _codec_for(self, path: Path) -> Codec | None:
+    def _codec_for(self, path: ColumnPath) -> Codec | None:
         """Return the codec for a new column of numbers, None for none."""
         if self._compression is None:
             self._compression = compression_of(type(self), self.episode_codec, self.compression, self.jpeg_encoding)
@@ -351,7 +351,7 @@ class StorageCore(ABC):
         """Yield the columns as read-only views of the files, without a copy, if the format supports it."""
         return self._read_columns(indices)
 
-    def _read_leaves(self, indices: Iterable[int], paths: Container[Path]) -> Iterator[tuple[int, Columns]]:
+    def _read_leaves(self, indices: Iterable[int], paths: Container[ColumnPath]) -> Iterator[tuple[int, Columns]]:
         """Yield only the columns at some paths; a format may read the others too."""
         for index, columns in self._read_columns(indices):
             yield index, {path: column for path, column in columns.items() if path in paths}
@@ -428,7 +428,7 @@ class StorageCore(ABC):
             cls.check_codec(codec)
 
     @classmethod
-    def _for_place(cls: type[Storage], path: FilePath) -> type[Storage]:
+    def _for_place(cls: type[Storage], path: Path) -> type[Storage]:
         """Return the format, which rejects a location where it cannot store a dataset."""
         if is_remote(path) and not cls.REMOTE:
             raise DataPathError(
@@ -523,7 +523,7 @@ def compression_of(
     )
 
 
-def read_metadata(data_path: FilePath) -> DatasetMetadata:
+def read_metadata(data_path: Path) -> DatasetMetadata:
     """Return the metadata of the dataset in a directory, including changes committed by a killed program.
 
     Raises:

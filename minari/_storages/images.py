@@ -17,7 +17,17 @@ import numpy.typing as npt
 
 from minari._base.json_text import shortened
 from minari.errors import DatasetCorruptError, EpisodeTypeError, MissingDependencyError
-from minari.spaces import Column, Columns, Leaf, Path, SpaceCodec, codec_for, object_column, path_name, uniform_bound
+from minari.spaces import (
+    Column,
+    ColumnPath,
+    Columns,
+    Leaf,
+    SpaceCodec,
+    codec_for,
+    object_column,
+    path_name,
+    uniform_bound,
+)
 
 
 _SMALLEST_SIDE = 32
@@ -129,7 +139,7 @@ def decode_frames(column: Column, leaf: Leaf) -> npt.NDArray[np.uint8]:
     return frames
 
 
-def encoded_frame(frame: Any, row: int, path: Path) -> bytes:
+def encoded_frame(frame: Any, row: int, path: ColumnPath) -> bytes:
     """Return the bytes of a frame in a column that is not decoded yet.
 
     Raises:
@@ -142,7 +152,7 @@ def encoded_frame(frame: Any, row: int, path: Path) -> bytes:
     raise _odd_frame(row, path, f"is {shortened(frame)}, expected the bytes of a JPEG image")
 
 
-def _odd_frame(row: int, path: Path, problem: str) -> DatasetCorruptError:
+def _odd_frame(row: int, path: ColumnPath, problem: str) -> DatasetCorruptError:
     return DatasetCorruptError(
         f"Frame {row} of {path_name(path)} {problem}; the file is damaged, so copy or download the dataset again."
     )

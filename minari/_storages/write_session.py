@@ -15,7 +15,7 @@ from minari._storages.core import EpisodeWriter, StorageCore
 from minari._storages.images import decode_frames, encode_frames, encoded_frame, is_encoded, is_encoded_in
 from minari.errors import CombineError, EpisodeError, MetadataError
 from minari.progress import progress
-from minari.spaces import Column, Columns, EpisodeColumns, Path, object_column, without_ones
+from minari.spaces import Column, ColumnPath, Columns, EpisodeColumns, object_column, without_ones
 from minari.spaces.differences import differing_leaf
 
 
@@ -285,7 +285,7 @@ def _verified_columns(source: StorageCore, indices: Sequence[int]) -> Iterator[t
         source.verify_checksums = before
 
 
-def _as_bytes(source: StorageCore, columns: dict[Path, Column]) -> dict[Path, Column]:
+def _as_bytes(source: StorageCore, columns: dict[ColumnPath, Column]) -> dict[ColumnPath, Column]:
     """Return JPEG byte strings as ``bytes``; decode frames of a size that the format does not encode."""
     for leaf in source.frame_leaves:
         if not is_encoded_in(columns, leaf):

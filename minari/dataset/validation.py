@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -172,7 +172,7 @@ def validate(dataset: PathLike, *, checksums: bool = False, root: PathLike | Non
     return Report(os.fspath(dataset), episodes, tuple(collected.findings), collected.counts)
 
 
-def find_data_path(dataset: PathLike, root: PathLike | None = None) -> FilePath:
+def find_data_path(dataset: PathLike, root: PathLike | None = None) -> Path:
     """Return the data directory of a dataset given by its id or its directory.
 
     Raises:
@@ -189,7 +189,7 @@ def find_data_path(dataset: PathLike, root: PathLike | None = None) -> FilePath:
         raise ArgumentTypeError(
             f"dataset is {shortened(dataset)}, expected the id of a local dataset or the path of its directory."
         )
-    directory = FilePath(dataset).expanduser()
+    directory = Path(dataset).expanduser()
     if os.fspath(dataset) and directory.is_dir():
         return directory / "data" if (directory / "data").is_dir() else directory
     if os.fspath(dataset) and directory.is_file():
@@ -220,7 +220,7 @@ class _Collected:
                 self.findings.append(finding)
 
 
-def _opened(data_path: FilePath, collected: _Collected) -> MinariStorage | None:
+def _opened(data_path: Path, collected: _Collected) -> MinariStorage | None:
     """Return the storage in a directory; None, with a finding, if it cannot be opened."""
     try:
         storage = MinariStorage.read(data_path)

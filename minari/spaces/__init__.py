@@ -14,10 +14,10 @@ from minari.spaces.codecs import (
 )
 from minari.spaces.columns import (
     Column,
+    ColumnPath,
     Columns,
     EpisodeColumns,
     Leaf,
-    Path,
     has_flags,
     is_utf8_text,
     native,
@@ -35,7 +35,7 @@ __all__ = [
     "DictCodec",
     "EpisodeColumns",
     "Leaf",
-    "Path",
+    "ColumnPath",
     "SpaceCodec",
     "TextCodec",
     "TupleCodec",

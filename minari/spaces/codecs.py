@@ -29,9 +29,9 @@ from minari._base.plain_values import array_of, brief, plain_value, type_name
 from minari.errors import EpisodeError, EpisodeTypeError, UnknownSpaceError
 from minari.spaces.columns import (
     Column,
+    ColumnPath,
     Columns,
     Leaf,
-    Path,
     is_utf8_text,
     native,
     object_column,
@@ -44,7 +44,7 @@ from minari.spaces.columns import (
 _LONGEST_TEXT = 4096
 _CHARACTERS = string.digits + string.ascii_letters + string.punctuation + " "
 
-CodecFactory = Callable[[Any, Path], "SpaceCodec"]
+CodecFactory = Callable[[Any, ColumnPath], "SpaceCodec"]
 F = TypeVar("F", bound=CodecFactory)
 
 
@@ -56,7 +56,7 @@ class SpaceCodec(ABC):
         path: prefix of the paths of all its columns.
     """
 
-    def __init__(self, space: spaces.Space[Any], path: Path = ()) -> None:
+    def __init__(self, space: spaces.Space[Any], path: ColumnPath = ()) -> None:
         self.space = space
         self.path = path
 
@@ -66,7 +66,7 @@ class SpaceCodec(ABC):
         return path_name(self.path) or "the value"
 
     @abstractmethod
-    def encode(self, values: Any) -> dict[Path, Column]:
+    def encode(self, values: Any) -> dict[ColumnPath, Column]:
         """Return the columns of the values.
 
         Args:
@@ -90,7 +90,7 @@ class SpaceCodec(ABC):
         """Return the number of steps in the columns; None if the space is empty and the number is unknown."""
 
     @abstractmethod
-    def paths(self) -> Iterator[Path]:
+    def paths(self) -> Iterator[ColumnPath]:
         """Return the paths of all columns of the codec."""
 
     def leaves(self) -> Iterator[Leaf]:
@@ -107,11 +107,11 @@ class SpaceCodec(ABC):
 
 
 @singledispatch
-def _find_codec(space: Any, path: Path) -> SpaceCodec:
+def _find_codec(space: Any, path: ColumnPath) -> SpaceCodec:
     raise EpisodeTypeError(f"Expected a gymnasium space for {path_name(path)}, got {space!r}.")
 
 
-def codec_for(space: spaces.Space[Any], path: Path = ()) -> SpaceCodec:
+def codec_for(space: spaces.Space[Any], path: ColumnPath = ()) -> SpaceCodec:
     """Return the codec of a space.
 
     Raises:
@@ -135,7 +135,7 @@ def register_codec(space_type: type) -> Callable[[F], F]:
 
 
 @register_codec(spaces.Space)
-def _codec_of_unknown_space(space: spaces.Space[Any], path: Path) -> SpaceCodec:
+def _codec_of_unknown_space(space: spaces.Space[Any], path: ColumnPath) -> SpaceCodec:
     if _is_of_text(space):
         return TextCodec(space, path)
     if space.shape is not None and space.dtype is not None:
@@ -181,7 +181,7 @@ class ArrayCodec(SpaceCodec):
     lists, fractions for integers.
     """
 
-    def __init__(self, space: spaces.Space[Any], path: Path = ()) -> None:
+    def __init__(self, space: spaces.Space[Any], path: ColumnPath = ()) -> None:
         super().__init__(space, path)
         if space.dtype is None:
             raise UnknownSpaceError(
@@ -190,7 +190,7 @@ class ArrayCodec(SpaceCodec):
         self.dtype = np.dtype(space.dtype)
         self.shape = tuple(space.shape or ())
 
-    def encode(self, values: Any) -> dict[Path, Column]:
+    def encode(self, values: Any) -> dict[ColumnPath, Column]:
         try:
             column = np.asarray(values)
         except Exception:  # rows of different shapes, or values of other libraries, which may raise anything
@@ -290,7 +290,7 @@ class ArrayCodec(SpaceCodec):
         low, high = (0, 1) if self.dtype.kind == "b" else (-np.inf, np.inf)
         return spaces.Box(low, high, self.shape, self.dtype.type)
 
-    def paths(self) -> Iterator[Path]:
+    def paths(self) -> Iterator[ColumnPath]:
         yield self.path
 
     def layout(self) -> Any:
@@ -324,7 +324,7 @@ class TextCodec(SpaceCodec):
             return self.space
         return spaces.Text(max_length=_LONGEST_TEXT, min_length=0, charset=_CHARACTERS)
 
-    def encode(self, values: Any) -> dict[Path, Column]:
+    def encode(self, values: Any) -> dict[ColumnPath, Column]:
         texts = [text if type(text) is str else _as_text(text) for text in values]
         for row, text in enumerate(texts):
             if type(text) is not str:
@@ -350,7 +350,7 @@ class TextCodec(SpaceCodec):
     def count(self, columns: Columns) -> int | None:
         return len(columns[self.path])
 
-    def paths(self) -> Iterator[Path]:
+    def paths(self) -> Iterator[ColumnPath]:
         yield self.path
 
     def layout(self) -> Any:
@@ -361,12 +361,12 @@ class TextCodec(SpaceCodec):
 class DictCodec(SpaceCodec):
     """Codec of ``Dict``: the columns of its subspaces, each under its key."""
 
-    def __init__(self, space: spaces.Dict, path: Path = ()) -> None:
+    def __init__(self, space: spaces.Dict, path: ColumnPath = ()) -> None:
         super().__init__(space, path)
         self.codecs = {key: codec_for(sub, (*path, key)) for key, sub in space.spaces.items()}
 
-    def encode(self, values: Any) -> dict[Path, Column]:
-        columns: dict[Path, Column] = {}
+    def encode(self, values: Any) -> dict[ColumnPath, Column]:
+        columns: dict[ColumnPath, Column] = {}
         parts = values if isinstance(values, Mapping) else self._transposed(values)
         if parts.keys() != self.codecs.keys():
             raise EpisodeError(
@@ -401,7 +401,7 @@ class DictCodec(SpaceCodec):
         for codec in self.codecs.values():
             yield from codec.leaves()
 
-    def paths(self) -> Iterator[Path]:
+    def paths(self) -> Iterator[ColumnPath]:
         for codec in self.codecs.values():
             yield from codec.paths()
 
@@ -417,17 +417,17 @@ class DictCodec(SpaceCodec):
 class TupleCodec(SpaceCodec):
     """Codec of ``Tuple``: the columns of its subspaces, each under its position."""
 
-    def __init__(self, space: spaces.Tuple[Any], path: Path = ()) -> None:
+    def __init__(self, space: spaces.Tuple[Any], path: ColumnPath = ()) -> None:
         super().__init__(space, path)
         self.codecs = tuple(codec_for(sub, (*path, i)) for i, sub in enumerate(space.spaces))
 
-    def encode(self, values: Any) -> dict[Path, Column]:
+    def encode(self, values: Any) -> dict[ColumnPath, Column]:
         parts = values if isinstance(values, tuple) else self._transposed(values)
         if len(parts) != len(self.codecs):
             raise EpisodeError(
                 f"The {self.name} are a tuple of {len(parts)} parts, expected {len(self.codecs)} as in the space."
             )
-        columns: dict[Path, Column] = {}
+        columns: dict[ColumnPath, Column] = {}
         for codec, part in zip(self.codecs, parts, strict=True):
             columns.update(codec.encode(part))
         return columns
@@ -455,7 +455,7 @@ class TupleCodec(SpaceCodec):
         for codec in self.codecs:
             yield from codec.leaves()
 
-    def paths(self) -> Iterator[Path]:
+    def paths(self) -> Iterator[ColumnPath]:
         for codec in self.codecs:
             yield from codec.paths()
 

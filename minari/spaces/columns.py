@@ -10,15 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 
-#: Path of a column: a string is the key of a ``Dict``, an int the position in a ``Tuple``.
-Path: TypeAlias = tuple[str | int, ...]
+#: The path of a column: a string is the key of a ``Dict``, an int the position in a ``Tuple``.
+ColumnPath: TypeAlias = tuple[str | int, ...]
 
 #: An array with time first. Text and encoded frames are object arrays of ``str`` and ``bytes``.
 Column: TypeAlias = npt.NDArray[Any]
 
 #: The columns of an episode, by path; the first part of a path is ``"observations"``,
 #: ``"actions"``, ``"rewards"``, ``"terminations"``, ``"truncations"`` or ``"infos"``.
-Columns: TypeAlias = Mapping[Path, Column]
+Columns: TypeAlias = Mapping[ColumnPath, Column]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +48,14 @@ class Leaf:
         low, high: the bounds of a ``Box``, None for other leaves.
     """
 
-    path: Path
+    path: ColumnPath
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     low: npt.NDArray[Any] | None = None
     high: npt.NDArray[Any] | None = None
 
 
-def path_name(path: Path) -> str:
+def path_name(path: ColumnPath) -> str:
     """Return the path as text: ``observations/camera/0``."""
     return "/".join(str(part) for part in path)
 

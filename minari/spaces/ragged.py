@@ -17,7 +17,7 @@ from gymnasium.vector.utils import batch_space, iterate
 from minari._base.json_text import shortened
 from minari.errors import DatasetCorruptError, EpisodeTypeError
 from minari.spaces.codecs import SpaceCodec, codec_for, register_codec
-from minari.spaces.columns import Column, Columns, Path
+from minari.spaces.columns import Column, ColumnPath, Columns
 
 
 _MOST_EMPTY: Final = 1 << 20  # elements of an empty space, which only the lengths determine
@@ -78,14 +78,14 @@ def _step_by_step(values: Any) -> Any:
 class SequenceCodec(SpaceCodec):
     """Codec of ``Sequence``: ``_lengths``, one per step, and ``_values``, the elements of all steps."""
 
-    def __init__(self, space: spaces.Sequence, path: Path = ()) -> None:
+    def __init__(self, space: spaces.Sequence, path: ColumnPath = ()) -> None:
         super().__init__(space, path)
         self.stack = space.stack
         self.feature_space = space.feature_space
         self.lengths_path = (*path, "_lengths")
         self.element = codec_for(space.feature_space, (*path, "_values"))
 
-    def encode(self, values: Any) -> dict[Path, Column]:
+    def encode(self, values: Any) -> dict[ColumnPath, Column]:
         steps = [self._elements(value, row) for row, value in enumerate(_step_by_step(values))]
         lengths = np.array([len(step) for step in steps], dtype=np.int64)
         elements = [element for step in steps for element in step]
@@ -121,7 +121,7 @@ class SequenceCodec(SpaceCodec):
     def count(self, columns: Columns) -> int | None:
         return len(columns[self.lengths_path])
 
-    def paths(self) -> Iterator[Path]:
+    def paths(self) -> Iterator[ColumnPath]:
         yield self.lengths_path
         yield from self.element.paths()
 
@@ -147,9 +147,9 @@ class GraphCodec(SpaceCodec):
 
     PARTS = ("nodes", "edges", "edge_links")
 
-    def __init__(self, space: spaces.Graph, path: Path = ()) -> None:
+    def __init__(self, space: spaces.Graph, path: ColumnPath = ()) -> None:
         super().__init__(space, path)
-        self.count_paths: dict[str, Path] = {
+        self.count_paths: dict[str, ColumnPath] = {
             "nodes": (*path, "_node_counts"),
             "edges": (*path, "_edge_counts"),
             "edge_links": (*path, "_link_counts"),
@@ -161,14 +161,14 @@ class GraphCodec(SpaceCodec):
             "edge_links": codec_for(link, (*path, "_edge_links")),
         }
 
-    def encode(self, values: Any) -> dict[Path, Column]:
+    def encode(self, values: Any) -> dict[ColumnPath, Column]:
         graphs = list(values)
         for row, graph in enumerate(graphs):
             if not isinstance(graph, spaces.GraphInstance):
                 raise EpisodeTypeError(
                     f"The {self.name} at step {row} are {graph!r}, expected a gymnasium.spaces.GraphInstance."
                 )
-        columns: dict[Path, Column] = {}
+        columns: dict[ColumnPath, Column] = {}
         for part in self.PARTS:
             given = [getattr(graph, part) for graph in graphs]
             counts = [-1 if value is None else len(value) for value in given]
@@ -198,7 +198,7 @@ class GraphCodec(SpaceCodec):
     def count(self, columns: Columns) -> int | None:
         return len(columns[self.count_paths["nodes"]])
 
-    def paths(self) -> Iterator[Path]:
+    def paths(self) -> Iterator[ColumnPath]:
         yield from self.count_paths.values()
         for codec in self.codecs.values():
             yield from codec.paths()
@@ -214,12 +214,12 @@ class GraphCodec(SpaceCodec):
 class OneOfCodec(SpaceCodec):
     """Codec of ``OneOf``: ``_choice``, one per step, and ``_option_i``, the values of the steps that chose i."""
 
-    def __init__(self, space: spaces.OneOf[Any], path: Path = ()) -> None:
+    def __init__(self, space: spaces.OneOf[Any], path: ColumnPath = ()) -> None:
         super().__init__(space, path)
         self.choice_path = (*path, "_choice")
         self.options = tuple(codec_for(sub, (*path, f"_option_{i}")) for i, sub in enumerate(space.spaces))
 
-    def encode(self, values: Any) -> dict[Path, Column]:
+    def encode(self, values: Any) -> dict[ColumnPath, Column]:
         chosen: list[list[Any]] = [[] for _ in self.options]
         choices = []
         for row, value in enumerate(_step_by_step(values)):
@@ -231,7 +231,7 @@ class OneOfCodec(SpaceCodec):
                 )
             choices.append(int(number))
             chosen[choices[-1]].append(value[1])
-        columns: dict[Path, Column] = {self.choice_path: np.array(choices, dtype=np.int64)}
+        columns: dict[ColumnPath, Column] = {self.choice_path: np.array(choices, dtype=np.int64)}
         for codec, option_values in zip(self.options, chosen, strict=True):
             columns.update(codec.encode(option_values))
         return columns
@@ -256,7 +256,7 @@ class OneOfCodec(SpaceCodec):
     def count(self, columns: Columns) -> int | None:
         return len(columns[self.choice_path])
 
-    def paths(self) -> Iterator[Path]:
+    def paths(self) -> Iterator[ColumnPath]:
         yield self.choice_path
         for codec in self.options:
             yield from codec.paths()

@@ -44,7 +44,7 @@ from gymnasium import spaces
 
 from minari._base.json_text import parse_json, shortened
 from minari.errors import SpaceError, UnknownSpaceError
-from minari.spaces import Path, path_name, recorded_space, uniform_bound, unknown_space
+from minari.spaces import ColumnPath, path_name, recorded_space, uniform_bound, unknown_space
 
 
 __all__ = [
@@ -124,7 +124,7 @@ def _describes(space_type: type[Space]) -> Callable[[Writer], Writer]:
     return register
 
 
-def space_classes(space: Space, path: Path = ()) -> dict[str, str]:
+def space_classes(space: Space, path: ColumnPath = ()) -> dict[str, str]:
     """Return the classes of the spaces that are described as another Gymnasium space.
 
     >>> class Camera(spaces.Box):

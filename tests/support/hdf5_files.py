@@ -6,7 +6,6 @@ import shutil
 import struct
 import subprocess
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import h5py
@@ -29,7 +28,7 @@ from minari._storages.hdf5.format.superblock import (
 from minari._storages.hdf5.index import PlacedEpisodes
 from minari._storages.hdf5.names import group_name, to_hdf5_name
 from minari.spaces import EpisodeColumns, object_column
-from minari.spaces.columns import Path as ColumnPath
+from minari.spaces.columns import ColumnPath
 from minari.testing.comparison import assert_metadata
 
 
@@ -40,7 +39,7 @@ NUMBERS = [np.dtype(code).newbyteorder(order) for code in "?bhilqBHILQefdFD" for
 class BytesFile:
     """A file on disk, read and written at any place."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: ColumnPath) -> None:
         self.path = path
 
     def read_at(self, offset: int, size: int) -> bytes:
@@ -63,14 +62,14 @@ def attributes_at(read_at: ReadAt, size: int, address: int) -> list[tuple[str, A
         return None
 
 
-def new_file(path: Path) -> Path:
+def new_file(path: ColumnPath) -> ColumnPath:
     """A file without members, by ourselves."""
     root = empty_group(NEW_SUPERBLOCK_SIZE)
     path.write_bytes(new_superblock(NEW_SUPERBLOCK_SIZE, NEW_SUPERBLOCK_SIZE + len(root)) + root)
     return path
 
 
-def write_episodes(path: Path, episodes: Mapping[int, EpisodeColumns]) -> list[PlacedEpisodes]:
+def write_episodes(path: ColumnPath, episodes: Mapping[int, EpisodeColumns]) -> list[PlacedEpisodes]:
     """Add episodes to a file, which is made where there is none; where they lie."""
     if not path.exists():
         new_file(path)
@@ -80,12 +79,12 @@ def write_episodes(path: Path, episodes: Mapping[int, EpisodeColumns]) -> list[P
     return finish(path, appender)
 
 
-def appender_of(path: Path) -> EpisodeAppender:
+def appender_of(path: ColumnPath) -> EpisodeAppender:
     """Return an appender of episodes to a file, which has to be finished."""
     return EpisodeAppender(BytesFile(path).write_at, path.stat().st_size)
 
 
-def finish(path: Path, appender: EpisodeAppender) -> list[PlacedEpisodes]:
+def finish(path: ColumnPath, appender: EpisodeAppender) -> list[PlacedEpisodes]:
     """Make the episodes that an appender has written members of the file; where they lie."""
     file = BytesFile(path)
     superblock = read_superblock(file.read_at(0, SUPERBLOCK_SIZE))
@@ -99,7 +98,7 @@ def finish(path: Path, appender: EpisodeAppender) -> list[PlacedEpisodes]:
     return placed
 
 
-def run_tool(name: str, *arguments: str | Path) -> str:
+def run_tool(name: str, *arguments: str | ColumnPath) -> str:
     """The output of a tool of HDF5, which must not complain."""
     tool = shutil.which(name)
     if tool is None:

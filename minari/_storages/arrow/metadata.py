@@ -29,7 +29,7 @@ from minari._base.files import METADATA_LIMIT, FilesBeneath
 from minari._base.json_text import shortened
 from minari._storages import json_metadata
 from minari.errors import ChecksumError, DatasetCorruptError, MetadataError
-from minari.spaces import Column, Columns, Path
+from minari.spaces import Column, ColumnPath, Columns
 
 
 METADATA_NAME: Final = "metadata.json"
@@ -83,7 +83,7 @@ class Checksums:
 
 
 @lru_cache(maxsize=4096)
-def column_name(path: Path) -> str:
+def column_name(path: ColumnPath) -> str:
     """Return a unique name for a column: its path as a JSON pointer (RFC 6901)."""
     return "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in path)
 

@@ -30,7 +30,7 @@ import numpy as np
 from minari._base.plain_values import numeric_dtype
 from minari._storages.arrow.library import Array, DataType, Field, Schema, Table, pa
 from minari._storages.arrow.templates import Values
-from minari.spaces import Column, Columns, EpisodeColumns, Leaf, Path, SpaceCodec
+from minari.spaces import Column, ColumnPath, Columns, EpisodeColumns, Leaf, SpaceCodec
 from minari.spaces.codecs import DictCodec, TupleCodec
 from minari.spaces.ragged import GraphCodec, OneOfCodec, SequenceCodec
 
@@ -62,7 +62,7 @@ class StoredLeaf:
         array: array with all rows of the table.
     """
 
-    path: Path
+    path: ColumnPath
     metadata: dict[bytes, bytes]
     array: Array
 
@@ -106,7 +106,7 @@ class TableLayout:
         parts = [self._encode((name,), tree[name], rows, _child(model, name)) for name in names]
         return pa.Table.from_arrays([array for array, _ in parts], schema=pa.schema(_fields(names, parts)))
 
-    def _encode(self, place: Path, node: Any, rows: int, like: DataType) -> _Part:
+    def _encode(self, place: ColumnPath, node: Any, rows: int, like: DataType) -> _Part:
         if not isinstance(node, dict):
             return _whole(node, rows) if place[0] == RAGGED else self._by_row(place, node, rows, like)
         names = sorted(node)
@@ -117,7 +117,7 @@ class TableLayout:
         is_ambiguous = isinstance(names[0], str) and _are_positions(names)
         return struct, {"kind": "dict"} if is_ambiguous else {}
 
-    def _by_row(self, path: Path, column: Column, rows: int, like: DataType) -> _Part:
+    def _by_row(self, path: ColumnPath, column: Column, rows: int, like: DataType) -> _Part:
         missing = rows - len(column)
         if column.dtype == object:
             return _objects([*column, *[None] * missing]), {}
@@ -147,11 +147,11 @@ class TableLayout:
             array = chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
             if field.name == RAGGED and not pa.types.is_struct(array.type):
                 raise ValueError(f"the column {RAGGED!r} is of the type {array.type}, expected a struct")
-            place: Path = () if field.name == RAGGED else (field.name,)
+            place: ColumnPath = () if field.name == RAGGED else (field.name,)
             leaves += self._leaves_below(place, field, array)
         return leaves
 
-    def _leaves_below(self, place: Path, field: Field, array: Array) -> Iterator[StoredLeaf]:
+    def _leaves_below(self, place: ColumnPath, field: Field, array: Array) -> Iterator[StoredLeaf]:
         if not pa.types.is_struct(array.type):
             yield StoredLeaf(self._paths.get(tuple(map(str, place)), place), field.metadata or {}, array)
             return
@@ -162,7 +162,7 @@ class TableLayout:
             name = int(child.name) if is_tuple else child.name
             yield from self._leaves_below((*place, name), child, array.field(i))
 
-    def decode(self, leaves: Iterable[StoredLeaf]) -> dict[Path, Column]:
+    def decode(self, leaves: Iterable[StoredLeaf]) -> dict[ColumnPath, Column]:
         """Return the columns of an episode, as views of the table if its values are stored as they are.
 
         A view of a file is not writable; nothing else refers to the memory of a writable column.
@@ -173,7 +173,7 @@ class TableLayout:
         Raises:
             ValueError, TypeError: the shape or type of the values is not the expected one.
         """
-        columns: dict[Path, Column] = {}
+        columns: dict[ColumnPath, Column] = {}
         for leaf in leaves:
             array = leaf.array
             if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
@@ -211,7 +211,7 @@ def are_plain(leaves: Iterable[StoredLeaf], columns: Columns) -> bool:
     )
 
 
-def _paths_of_elements(codec: SpaceCodec) -> Iterator[Path]:
+def _paths_of_elements(codec: SpaceCodec) -> Iterator[ColumnPath]:
     """Yield the columns of the elements of spaces whose values differ in size."""
     if isinstance(codec, DictCodec | TupleCodec):
         parts: Iterable[SpaceCodec] = codec.codecs.values() if isinstance(codec, DictCodec) else codec.codecs

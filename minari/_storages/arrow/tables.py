@@ -11,7 +11,7 @@ from minari._storages.arrow.library import Schema, pa
 from minari._storages.arrow.schema import StoredLeaf, TableLayout, are_plain, values_of
 from minari._storages.arrow.templates import Template, Templates, kind_of, same
 from minari.errors import DatasetCorruptError
-from minari.spaces import Columns, EpisodeColumns, Path
+from minari.spaces import ColumnPath, Columns, EpisodeColumns
 
 
 class TableReader:
@@ -71,7 +71,11 @@ class TableWriter:
     """
 
     def __init__(
-        self, layout: TableLayout, files: TableFiles, codec_for: Callable[[Path], Codec | None], like: Schema = None
+        self,
+        layout: TableLayout,
+        files: TableFiles,
+        codec_for: Callable[[ColumnPath], Codec | None],
+        like: Schema = None,
     ) -> None:
         self._layout, self._files, self._codec_for = layout, files, codec_for
         self._like = like

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from minari.spaces import Column, Columns, Path
+from minari.spaces import Column, ColumnPath, Columns
 
 
 _MOST_TEMPLATES: Final = 2048  # of some kilobytes each; a dataset has one for each length of its episodes
@@ -37,7 +37,7 @@ class Values:
         dtype: the type of the column.
     """
 
-    path: Path
+    path: ColumnPath
     offset: int
     shape: tuple[int, ...]
     stored: np.dtype[Any]
@@ -118,7 +118,7 @@ class Template:
         # Views would be compared byte by byte, which takes ten times as long.
         return b"".join([data[each] for each in self._around]) == self._all_fixed
 
-    def read(self, data: Any) -> dict[Path, Column]:
+    def read(self, data: Any) -> dict[ColumnPath, Column]:
         """Return the columns of a file that fits; each is writable if its bytes are, and overlaps no other."""
         return {path: reading(data) for path, reading in self._columns}
 

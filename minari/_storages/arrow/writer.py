@@ -20,7 +20,7 @@ from minari._storages.core import EpisodeWriter, StorageCore
 from minari._storages.journal import WRITTEN_AT_ONCE
 from minari._storages.metadata_file import SizeCache
 from minari._storages.staged_directory import StagedDirectory
-from minari.spaces import EpisodeColumns, Path
+from minari.spaces import ColumnPath, EpisodeColumns
 
 
 # Episodes are written several at a time, since making a directory with two files is mostly waiting.
@@ -45,7 +45,7 @@ class WriterContext:
     reader: EpisodeReader
     total_episodes: int
     size: SizeCache
-    codec_for: Callable[[Path], Codec | None]
+    codec_for: Callable[[ColumnPath], Codec | None]
     reader_of: Callable[[StorageCore], EpisodeReader | None]
 
 

@@ -23,7 +23,7 @@ from minari._storages.hdf5.index import NO_CHECKSUM, LeafPlace, PlacedEpisodes, 
 from minari._storages.hdf5.infos import with_own_types
 from minari._storages.hdf5.names import to_hdf5_name
 from minari.errors import EpisodeError, EpisodeTypeError, MetadataError
-from minari.spaces import Column, EpisodeColumns, Path, object_column, path_name
+from minari.spaces import Column, ColumnPath, EpisodeColumns, object_column, path_name
 
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ else:
     plugins = LazyModule("minari._storages.hdf5.plugins")  # imports h5py, which most datasets do not need
 
 #: Path, kind and row shape of each leaf of an episode, and its chunks, if any.
-LeafKinds: TypeAlias = tuple[tuple[Path, Kind, tuple[int, ...], "Chunking | None"], ...]
+LeafKinds: TypeAlias = tuple[tuple[ColumnPath, Kind, tuple[int, ...], "Chunking | None"], ...]
 
 
 #: Number of buffered bytes of values: enough to amortize a call, few enough to stay in the CPU cache. Larger
@@ -73,9 +73,9 @@ class StoredEpisode:
     """
 
     total_steps: int
-    columns: Mapping[Path, Column | StoredColumn]
+    columns: Mapping[ColumnPath, Column | StoredColumn]
     metadata: Mapping[str, Any]
-    checksums: Mapping[Path, int]
+    checksums: Mapping[ColumnPath, int]
     metadata_checksum: int = NO_CHECKSUM
 
 
@@ -92,7 +92,7 @@ class EpisodeAppender:
         self,
         write_at: Callable[[int, memoryview], None],
         end: int,
-        codec_for: Callable[[Path], Codec | None] = lambda path: None,
+        codec_for: Callable[[ColumnPath], Codec | None] = lambda path: None,
     ) -> None:
         self._write_at = write_at
         self._codecs = _Codecs(codec_for)
@@ -172,7 +172,7 @@ class EpisodeAppender:
 
     def _leaves_of(
         self, episode: EpisodeColumns | StoredEpisode
-    ) -> tuple[LeafKinds, list[Column | StoredColumn], Mapping[Path, int]]:
+    ) -> tuple[LeafKinds, list[Column | StoredColumn], Mapping[ColumnPath, int]]:
         """Return the kinds of the leaves of an episode, their stored columns, and the known checksums.
 
         Missing checksums are computed while the bytes are written.
@@ -342,14 +342,14 @@ def _metadata_checksums(
     return np.where(known == NO_CHECKSUM, metadata_checksums(attributes, values), known)
 
 
-class _Codecs(dict[Path, "Codec | None"]):
+class _Codecs(dict[ColumnPath, "Codec | None"]):
     """Cache of the codec of each column."""
 
-    def __init__(self, codec_for: Callable[[Path], Codec | None]) -> None:
+    def __init__(self, codec_for: Callable[[ColumnPath], Codec | None]) -> None:
         super().__init__()
         self._codec_for = codec_for
 
-    def __missing__(self, path: Path) -> Codec | None:
+    def __missing__(self, path: ColumnPath) -> Codec | None:
         self[path] = codec = self._codec_for(path)
         return codec
 
@@ -363,7 +363,7 @@ def bytes_of(array: npt.NDArray[Any]) -> memoryview:
         return memoryview(flat)
 
 
-def _as_elements(column: Column, path: Path) -> tuple[Kind, Column, Column]:
+def _as_elements(column: Column, path: ColumnPath) -> tuple[Kind, Column, Column]:
     """Return the stored form of texts and byte strings, as they are read.
 
     Texts are stored as their bytes. Frames of one length are stored as a matrix. Byte strings in infos are

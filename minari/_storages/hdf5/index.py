@@ -20,7 +20,7 @@ import re
 import secrets
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -34,7 +34,7 @@ from minari._base.locks import ThreadLock
 from minari._storages.hdf5.format.filters import MOST_EXPANDED, is_known
 from minari._storages.hdf5.format.objects import MOST_DIMENSIONS, Filter
 from minari.errors import UnsafePathError
-from minari.spaces import Column, Path
+from minari.spaces import Column, ColumnPath
 
 
 INDEX_NAME: Final = ".index.json"
@@ -73,7 +73,7 @@ class LeafPlace:
         filters: filters of the chunks; None if they are stored unfiltered.
     """
 
-    path: Path
+    path: ColumnPath
     dtype: np.dtype[Any] | None
     shape: tuple[int, ...]
     chunks: tuple[int, ...] | None = None
@@ -109,7 +109,7 @@ class Schema:
     is_mapped: bool = field(init=False, compare=False)
     needs_hdf5: bool = field(init=False, compare=False)
     is_copyable: bool = field(init=False, compare=False)
-    views: tuple[tuple[Path, np.dtype[Any], tuple[int, ...]], ...] = field(init=False, compare=False)
+    views: tuple[tuple[ColumnPath, np.dtype[Any], tuple[int, ...]], ...] = field(init=False, compare=False)
     row_sizes: tuple[tuple[int, int], ...] = field(init=False, compare=False)
     is_native: bool = field(init=False, compare=False)
 
@@ -138,7 +138,7 @@ class Schema:
         for name, value in derived.items():
             object.__setattr__(self, name, value)
 
-    def needs_hdf5_for(self, paths: Container[Path] | None) -> bool:
+    def needs_hdf5_for(self, paths: Container[ColumnPath] | None) -> bool:
         """Return whether one of the leaves at these paths, or of all, has to be read through HDF5."""
         if paths is None or not self.needs_hdf5:
             return self.needs_hdf5
@@ -198,7 +198,7 @@ class EpisodeIndex:
         lock: must be held while the index is used.
     """
 
-    def __init__(self, data_file: FilePath, needed: Iterable[Path] = ()) -> None:
+    def __init__(self, data_file: Path, needed: Iterable[ColumnPath] = ()) -> None:
         self._data_file, self._needed = data_file, frozenset(needed)
         self._header_file = data_file.with_name(INDEX_NAME)
         self.lock = ThreadLock()
@@ -339,7 +339,7 @@ class EpisodeIndex:
         known = index < self._count and self._rows[index, 0] >= 0
         return int(self._rows[index, 2]) if known else UNKNOWN
 
-    def checksums(self, index: int) -> dict[Path, int]:
+    def checksums(self, index: int) -> dict[ColumnPath, int]:
         """Return the known checksums of the leaves of a located episode."""
         if index >= self._count or self._rows[index, 0] < 0:
             return {}
@@ -371,7 +371,7 @@ class EpisodeIndex:
             if (found := self.find(index)) is None or len(self.checksums(index)) < len(found[0].leaves)
         ]
 
-    def add_checksums(self, index: int, checksums: dict[Path, int]) -> None:
+    def add_checksums(self, index: int, checksums: dict[ColumnPath, int]) -> None:
         """Add the missing checksums of a located episode."""
         schema = self._schemas[self._rows[index, 0]]
         known = self._rows[index, _FIXED + schema.width : schema.row_width]

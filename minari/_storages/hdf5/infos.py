@@ -12,14 +12,14 @@ import numpy as np
 
 from minari._model.infos import dtype_of_column, name_of_column, raw_of, typed_of
 from minari._storages.hdf5.format.datatypes import NoDatatype, encode_datatype
-from minari.spaces import Column, Columns, Path, native
+from minari.spaces import Column, ColumnPath, Columns, native
 
 
 _OWN_KINDS: Final = "SV"
 _LONGEST_DATATYPE: Final = 2**15  # bytes; of a header message of less than 64 KiB
 
 
-def with_own_types(columns: Mapping[Path, Any]) -> Mapping[Path, Any]:
+def with_own_types(columns: Mapping[ColumnPath, Any]) -> Mapping[ColumnPath, Any]:
     """Return the columns of an episode with such infos in the types of HDF5."""
     raw = {
         path: dtype
@@ -41,12 +41,12 @@ def _has_type(dtype: np.dtype[Any]) -> bool:
         return False
 
 
-def without_own_types(columns: Mapping[Path, Column]) -> Columns:
+def without_own_types(columns: Mapping[ColumnPath, Column]) -> Columns:
     """Return the columns of an episode in native byte order, with such infos as columns of bytes."""
     return dict(map(_as_bytes, columns.items()))
 
 
-def _as_bytes(item: tuple[Path, Column]) -> tuple[Path, Column]:
+def _as_bytes(item: tuple[ColumnPath, Column]) -> tuple[ColumnPath, Column]:
     path, column = item[0], native(item[1])
     if path[0] != "infos" or column.dtype.kind not in _OWN_KINDS:
         return path, column

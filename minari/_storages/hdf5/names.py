@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import re
 
-from minari.spaces import Path
+from minari.spaces import ColumnPath
 
 
 DATA_FILE_NAME = "main_data.hdf5"
 _POSITION = re.compile(r"_index_(\d+)")
 
 
-def to_hdf5_name(path: Path) -> str:
+def to_hdf5_name(path: ColumnPath) -> str:
     """Return the name of a column inside the group of its episode; a position i is ``_index_i``."""
     return "/".join(part if isinstance(part, str) else f"_index_{part}" for part in path)
 
 
-def from_hdf5_name(name: str) -> Path:
+def from_hdf5_name(name: str) -> ColumnPath:
     """Return the path of a column that belongs to no space."""
     return tuple(int(match[1]) if (match := _POSITION.fullmatch(part)) else part for part in name.split("/") if part)
 

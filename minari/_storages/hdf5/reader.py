@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
@@ -53,7 +53,7 @@ from minari._storages.hdf5.index import UNKNOWN, LeafPlace, PlacedEpisodes, Sche
 from minari._storages.hdf5.names import from_hdf5_name, group_name, to_hdf5_name
 from minari._storages.journal import pending_change
 from minari.errors import DatasetBusyError, DatasetCorruptError, MinariError, UnsafePathError
-from minari.spaces import Column, Path
+from minari.spaces import Column, ColumnPath
 
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class _Object:
                 f"put them into the file itself, or download the dataset from another place."
             ) from error
 
-    def values(self, array: ArrayObject, path: Path) -> Column:
+    def values(self, array: ArrayObject, path: ColumnPath) -> Column:
         """Return the values of an array as those of the column at a path."""
         return read_array(self.file.source, array, ascii_as_bytes=path[0] == _INFOS, map_chunks=map_in_batches)
 
@@ -112,7 +112,7 @@ class _Object:
         return members(self.file.source, self.messages)
 
 
-def check_not_in_use(superblock: Superblock, path: FilePath) -> None:
+def check_not_in_use(superblock: Superblock, path: Path) -> None:
     """Refuse a file that a program was writing in place when it was killed.
 
     Raises:
@@ -128,7 +128,7 @@ def check_not_in_use(superblock: Superblock, path: FilePath) -> None:
 class _File:
     """A file whose objects are found by their links."""
 
-    def __init__(self, path: FilePath, read_at: ReadAt, size: int, *, is_linked: bool = False) -> None:
+    def __init__(self, path: Path, read_at: ReadAt, size: int, *, is_linked: bool = False) -> None:
         self.path, self.source = path, Source(read_at, size)
         try:
             superblock = find_superblock(self.source)
@@ -202,7 +202,7 @@ class _File:
         other.source.renew()
         return other
 
-    def _linked(self, path: FilePath) -> _File:
+    def _linked(self, path: Path) -> _File:
         def read_at(offset: int, size: int) -> bytes:  # (old datasets may have many such files: none stays open)
             with DataFile(path) as file:
                 return file.read_at(offset, size)
@@ -232,7 +232,7 @@ class EpisodeFile:
         read_at: returns bytes of the file by offset and size, fewer at its end. To be set before each use.
     """
 
-    def __init__(self, path: FilePath, size: int) -> None:
+    def __init__(self, path: Path, size: int) -> None:
         self._path, self._size = path, size
         self.read_at: ReadAt = lambda offset, size: b""
         self._main: _File | None = None
@@ -308,7 +308,7 @@ class EpisodeFile:
                     return group
         return self._episode(index)
 
-    def locate(self, index: int, known: Mapping[str, Path]) -> PlacedEpisodes:
+    def locate(self, index: int, known: Mapping[str, ColumnPath]) -> PlacedEpisodes:
         """Return the positions of the leaves of an episode written by any program.
 
         Args:
@@ -324,7 +324,7 @@ class EpisodeFile:
 
         return self._read(index, lambda: self._locate(index, known), through_hdf5)
 
-    def _locate(self, index: int, known: Mapping[str, Path]) -> PlacedEpisodes:
+    def _locate(self, index: int, known: Mapping[str, ColumnPath]) -> PlacedEpisodes:
         group = self._episode(index)
         leaves = []
         rewards: _Object | None = None
@@ -348,7 +348,7 @@ class EpisodeFile:
         )
         return _placed(index, total_steps, UNKNOWN if is_elsewhere or is_old else group.address, leaves)
 
-    def _place(self, path: Path, item: _Object) -> tuple[LeafPlace, int, list[int]] | None:
+    def _place(self, path: ColumnPath, item: _Object) -> tuple[LeafPlace, int, list[int]] | None:
         """Return the layout of a leaf, its number of rows, and the offsets of its pieces; None if it has no rows."""
         source = item.file.source
         shape, _ = decode_space(the_message(item.messages, DATASPACE) or b"")
@@ -368,14 +368,16 @@ class EpisodeFile:
         offsets, chunks, filters = found
         return LeafPlace(path, array.dtype, shape[1:], chunks, len(offsets), filters), shape[0], offsets
 
-    def read_columns(self, wanted: Sequence[tuple[int, int, Sequence[Path]]]) -> dict[int, dict[Path, Column]]:
+    def read_columns(
+        self, wanted: Sequence[tuple[int, int, Sequence[ColumnPath]]]
+    ) -> dict[int, dict[ColumnPath, Column]]:
         """Return columns of episodes by their numbers: text as ``str``, byte strings as ``bytes``, others as stored.
 
         Args:
             wanted: the number of each episode, the address of its group if known, and paths.
         """
-        found: dict[int, dict[Path, Column]] = {index: {} for index, *_ in wanted}
-        left: dict[int, list[Path]] = {}
+        found: dict[int, dict[ColumnPath, Column]] = {index: {} for index, *_ in wanted}
+        left: dict[int, list[ColumnPath]] = {}
         for index, header, paths in wanted:
             read = partial(self._read_here, index, header, paths, found[index])
             not_understood = self._read(index, read, lambda: list(paths))  # noqa: B023 (called at once)
@@ -388,7 +390,9 @@ class EpisodeFile:
                 found[index] |= {path: others[to_hdf5_name(path)] for path in paths if to_hdf5_name(path) in others}
         return found
 
-    def _read_here(self, index: int, header: int, paths: Iterable[Path], columns: dict[Path, Column]) -> list[Path]:
+    def _read_here(
+        self, index: int, header: int, paths: Iterable[ColumnPath], columns: dict[ColumnPath, Column]
+    ) -> list[ColumnPath]:
         """Read columns of an episode; return those that are not supported."""
         left = []
         group = self._checked_episode(index, header)
@@ -404,8 +408,8 @@ class EpisodeFile:
         return left
 
     def stored_columns(
-        self, index: int, header: int, paths: Iterable[Path]
-    ) -> dict[Path, Column | StoredColumn] | None:
+        self, index: int, header: int, paths: Iterable[ColumnPath]
+    ) -> dict[ColumnPath, Column | StoredColumn] | None:
         """Return columns in their stored form for copying; None if that is not possible.
 
         Args:
@@ -414,8 +418,8 @@ class EpisodeFile:
             paths: paths of the columns.
         """
 
-        def read() -> dict[Path, Column | StoredColumn]:
-            found: dict[Path, Column | StoredColumn] = {}
+        def read() -> dict[ColumnPath, Column | StoredColumn]:
+            found: dict[ColumnPath, Column | StoredColumn] = {}
             group = self._checked_episode(index, header)
             siblings = group.members()
             for path in paths:
@@ -478,7 +482,7 @@ def _placed(
     )
 
 
-def _path_of(name: str, known: Mapping[str, Path]) -> Path | None:
+def _path_of(name: str, known: Mapping[str, ColumnPath]) -> ColumnPath | None:
     """Return the path of a column by its name; None if it is not one of this library."""
     first = name.partition("/")[0]
     if name in known or name in _STEPS:
@@ -573,7 +577,7 @@ def _with_old_statistics(
 
 
 @contextmanager
-def open_episodes(path: FilePath) -> Iterator[EpisodeFile]:
+def open_episodes(path: Path) -> Iterator[EpisodeFile]:
     """Open a file whose episodes are read once.
 
     Raises:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from itertools import islice
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, TypeVar, cast
 
 import numpy as np
@@ -44,7 +44,7 @@ from minari._storages.hdf5.writer import WriterContext, empty_file, open_writer
 from minari._storages.journal import JOURNAL_NAME, Overlay, has_journal, pending_change
 from minari._storages.metadata_file import stamp_of
 from minari.errors import ChecksumError, DatasetBusyError, DatasetCorruptError
-from minari.spaces import Column, Columns, EpisodeColumns, Path, native, path_name
+from minari.spaces import Column, ColumnPath, Columns, EpisodeColumns, native, path_name
 
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ _PATIENCE = 30.0  # seconds to wait for a moment without a commit
 T = TypeVar("T")
 
 #: An episode: the layout of its leaves, their positions, and the checksums to verify.
-_Found: TypeAlias = tuple[int, Schema, list[int], dict[Path, int]]
+_Found: TypeAlias = tuple[int, Schema, list[int], dict[ColumnPath, int]]
 
 
 def _from_chunks(
@@ -83,7 +83,7 @@ def _from_chunks(
     return array
 
 
-def _among(checksums: dict[Path, int], paths: Container[Path] | None) -> dict[Path, int]:
+def _among(checksums: dict[ColumnPath, int], paths: Container[ColumnPath] | None) -> dict[ColumnPath, int]:
     """Return the checksums of the leaves at some paths, or of all."""
     return checksums if paths is None else {path: checksums[path] for path in checksums if path in paths}
 
@@ -102,7 +102,7 @@ class HDF5Storage(MinariStorage):
     }
     FRAME_CODEC: ClassVar[Codec | None] = Codec(GZIP, GZIP_FRAME_LEVEL)
 
-    def __init__(self, data_path: FilePath, metadata: DatasetMetadata) -> None:
+    def __init__(self, data_path: Path, metadata: DatasetMetadata) -> None:
         super().__init__(data_path, metadata)
         self._file = self.data_path / DATA_FILE_NAME
         self._place = str(self.data_path)  # which is needed for every read, and takes a path object its time
@@ -114,7 +114,7 @@ class HDF5Storage(MinariStorage):
         self._index = EpisodeIndex(self._file, [REWARDS, TERMINATIONS, TRUNCATIONS, *self._known_paths.values()])
 
     @classmethod
-    def read_metadata_of_old_releases(cls, data_path: FilePath) -> dict[str, Any] | None:
+    def read_metadata_of_old_releases(cls, data_path: Path) -> dict[str, Any] | None:
         """Return the metadata that releases before 0.5 stored in the HDF5 file; None if there is no file."""
         file = data_path / DATA_FILE_NAME
         return legacy.read_metadata(file) if file.exists() else None
@@ -168,7 +168,7 @@ class HDF5Storage(MinariStorage):
     def _view_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
         return self._read_all(indices, partial(self._read_batch, mapping=True))
 
-    def _read_leaves(self, indices: Iterable[int], paths: Container[Path]) -> Iterator[tuple[int, Columns]]:
+    def _read_leaves(self, indices: Iterable[int], paths: Container[ColumnPath]) -> Iterator[tuple[int, Columns]]:
         for index, columns in self._read_all(indices, partial(self._read_batch, paths=paths)):
             yield index, {path: column for path, column in columns.items() if path in paths}
 
@@ -186,7 +186,7 @@ class HDF5Storage(MinariStorage):
             self._index.save()
 
     def _read_batch(
-        self, batch: Sequence[int], *, mapping: bool = False, paths: Container[Path] | None = None
+        self, batch: Sequence[int], *, mapping: bool = False, paths: Container[ColumnPath] | None = None
     ) -> list[tuple[int, Columns]]:
         """Read the first of these episodes, at least one.
 
@@ -224,7 +224,7 @@ class HDF5Storage(MinariStorage):
         return mapped
 
     def _find_first(
-        self, batch: Sequence[int], mapped: MappedFile | None, paths: Container[Path] | None
+        self, batch: Sequence[int], mapped: MappedFile | None, paths: Container[ColumnPath] | None
     ) -> list[_Found]:
         """Locate the first of these episodes, within a limit of memory, up to one that requires HDF5.
 
@@ -244,7 +244,7 @@ class HDF5Storage(MinariStorage):
         return episodes
 
     def _read_found(
-        self, file: DataFile, mapped: MappedFile | None, found: Iterable[_Found], paths: Container[Path] | None
+        self, file: DataFile, mapped: MappedFile | None, found: Iterable[_Found], paths: Container[ColumnPath] | None
     ) -> list[tuple[int, Columns]]:
         """Read episodes up to the first damaged one, whose error is raised by the next batch."""
         episodes: list[tuple[int, Columns]] = []
@@ -268,8 +268,8 @@ class HDF5Storage(MinariStorage):
         index: int,
         schema: Schema,
         places: Sequence[int],
-        paths: Container[Path] | None = None,
-    ) -> dict[Path, Column]:
+        paths: Container[ColumnPath] | None = None,
+    ) -> dict[ColumnPath, Column]:
         """Read the leaves of an episode that need no HDF5, all of them or those at some paths."""
         try:
             if schema.is_mapped and paths is None:
@@ -279,7 +279,7 @@ class HDF5Storage(MinariStorage):
                 arrays = {path: np.empty((rows, *shape), dtype) for (path, dtype, shape), rows in leaves}
                 file.read_arrays(zip(places[1::2], arrays.values(), strict=True))
                 return arrays
-            columns: dict[Path, Column] = {}
+            columns: dict[ColumnPath, Column] = {}
             plain: list[tuple[int, Column]] = []
             position = 0
             for leaf in schema.leaves:
@@ -332,21 +332,21 @@ class HDF5Storage(MinariStorage):
         )
 
     def _columns(
-        self, batch: Sequence[int], file: DataFile, mapping: bool = False, paths: Container[Path] | None = None
+        self, batch: Sequence[int], file: DataFile, mapping: bool = False, paths: Container[ColumnPath] | None = None
     ) -> list[tuple[int, Columns]]:
         """Return the columns of the first episodes, including those that are not stored unchanged in the file."""
         found = self._own_columns(batch, file, mapping, paths)
         return [(index, without_own_types(columns)) for index, columns in found]
 
     def _own_columns(
-        self, batch: Sequence[int], file: DataFile, mapping: bool = False, paths: Container[Path] | None = None
-    ) -> list[tuple[int, dict[Path, Column]]]:
+        self, batch: Sequence[int], file: DataFile, mapping: bool = False, paths: Container[ColumnPath] | None = None
+    ) -> list[tuple[int, dict[ColumnPath, Column]]]:
         """Return the columns of the first episodes in the form of HDF5."""
         self._locate(batch, file)
         batch = self._at_once(batch)
         others = self._read_others(batch, file, paths)
         mapped = self._mapped(file) if mapping else None
-        episodes: list[tuple[int, dict[Path, Column]]] = []
+        episodes: list[tuple[int, dict[ColumnPath, Column]]] = []
         for index in batch:
             columns = {**self._leaves(file, mapped, index, *self._placed(index), paths), **others.get(index, {})}
             if self.verify_checksums:
@@ -405,8 +405,8 @@ class HDF5Storage(MinariStorage):
         return found
 
     def _read_others(
-        self, batch: Sequence[int], file: DataFile, wanted_paths: Container[Path] | None = None
-    ) -> dict[int, dict[Path, Column]]:
+        self, batch: Sequence[int], file: DataFile, wanted_paths: Container[ColumnPath] | None = None
+    ) -> dict[int, dict[ColumnPath, Column]]:
         """Read the leaves that are not stored unchanged in the file."""
         wanted = []
         for index in batch:
@@ -458,7 +458,7 @@ class HDF5Storage(MinariStorage):
 
     # Checksums
 
-    def _verify(self, index: int, columns: Columns, checksums: Mapping[Path, int]) -> None:
+    def _verify(self, index: int, columns: Columns, checksums: Mapping[ColumnPath, int]) -> None:
         for path, expected in checksums.items():
             if path not in columns or checksum_of(columns[path]) != expected:
                 raise ChecksumError(
@@ -511,7 +511,7 @@ class HDF5Storage(MinariStorage):
         self._add_metadata_checksums(range(self.total_episodes))
         return len(missing)
 
-    def _checksums_of(self, index: int, file: DataFile) -> dict[Path, int]:
+    def _checksums_of(self, index: int, file: DataFile) -> dict[ColumnPath, int]:
         self._locate([index], file)
         known = self._index.checksums(index)
         if len(known) == len(self._placed(index)[0].leaves):
@@ -564,9 +564,9 @@ class HDF5Storage(MinariStorage):
                 episodes.append(StoredEpisode(total_steps, columns, metadata, self._checksums_of(index, file), known))
         return episodes
 
-    def _stored_columns(self, index: int, file: DataFile) -> Mapping[Path, Column | StoredColumn] | None:
+    def _stored_columns(self, index: int, file: DataFile) -> Mapping[ColumnPath, Column | StoredColumn] | None:
         schema, places = self._placed(index)
-        columns: dict[Path, Column | StoredColumn] = {}
+        columns: dict[ColumnPath, Column | StoredColumn] = {}
         plain: list[tuple[int, Column]] = []
         others, position = [], 0
         for leaf in schema.leaves:

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, runtime_checkable
 
 from minari._base.atomic import write_atomically
@@ -33,7 +33,7 @@ from minari._storages.hdf5.names import group_name
 from minari._storages.hdf5.reader import EpisodeFile, check_not_in_use
 from minari._storages.journal import FileTransaction, has_journal, write_all
 from minari.errors import DatasetCorruptError, MinariError
-from minari.spaces import EpisodeColumns, Path
+from minari.spaces import ColumnPath, EpisodeColumns
 
 
 if TYPE_CHECKING:
@@ -55,11 +55,11 @@ class WriterContext:
         durable: True if changes must survive a power failure.
     """
 
-    file: FilePath
+    file: Path
     index: EpisodeIndex
     total_episodes: int
-    known_paths: Mapping[str, Path]
-    codec_for: Callable[[Path], Codec | None]
+    known_paths: Mapping[str, ColumnPath]
+    codec_for: Callable[[ColumnPath], Codec | None]
     durable: bool
 
 
@@ -74,7 +74,7 @@ class StoredEpisodesSource(Protocol):
 class _Target(File, Protocol):
     """The file to write to; its changes become visible with ``commit`` or not at all."""
 
-    path: FilePath
+    path: Path
     failure: OSError | None
 
     @property
@@ -110,7 +110,7 @@ class _NewFile:
 
     failure: OSError | None = None  # HDF5 writes the file itself and raises its own errors
 
-    def __init__(self, path: FilePath, *, durable: bool) -> None:
+    def __init__(self, path: Path, *, durable: bool) -> None:
         self.path, self._durable = path, durable
         self._temporary = path.with_name(f".{path.name}.partial")
         self._bytes: BinaryIO | None = None

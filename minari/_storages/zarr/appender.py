@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -27,7 +27,7 @@ from minari._storages.zarr.reader import EPISODE_ENDS, INT32, INT64, LAYOUTS, St
 from minari._storages.zarr.rows import JSON, kind_of, split, split_metadata
 from minari._storages.zarr.store import Rows
 from minari.errors import DatasetCorruptError, EpisodeError
-from minari.spaces import EpisodeColumns, Path, path_name
+from minari.spaces import ColumnPath, EpisodeColumns, path_name
 
 
 _LARGEST_BLOCK: Final = 1 << 27  # bytes of the rows of an incomplete shard, which are read to append to it
@@ -50,15 +50,15 @@ class WriterContext:
         durable: True if changes must survive a power failure.
     """
 
-    data_path: FilePath
-    leaves: frozenset[Path]
-    codec_for: Callable[[Path], Codec | None]
+    data_path: Path
+    leaves: frozenset[ColumnPath]
+    codec_for: Callable[[ColumnPath], Codec | None]
     open_reader: Callable[[], StoreReader]
     size: SizeCache
     durable: bool
 
     @property
-    def store_path(self) -> FilePath:
+    def store_path(self) -> Path:
         """The store in the data."""
         return self.data_path / STORE_NAME
 
@@ -109,8 +109,8 @@ class StoreAppender:
         self,
         put: Put,
         reader: StoreReader,
-        leaves: frozenset[Path],
-        codec_for: Callable[[Path], Codec | None],
+        leaves: frozenset[ColumnPath],
+        codec_for: Callable[[ColumnPath], Codec | None],
         is_fixed: bool = False,
     ) -> None:
         self._put, self._reader, self._leaves, self._codec_for = put, reader, leaves, codec_for

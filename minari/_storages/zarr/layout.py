@@ -27,7 +27,7 @@ import numpy as np
 from minari._base.files import relative_parts
 from minari._base.json_text import shortened
 from minari._storages.zarr.arrays import KNOWN_TYPES, check_sizes
-from minari.spaces import Path
+from minari.spaces import ColumnPath
 
 
 #: The directory of the store, in that of the data.
@@ -66,7 +66,7 @@ class ColumnKind:
         row_shape: of one row, without time.
     """
 
-    path: Path
+    path: ColumnPath
     kind: str
     dtype: str
     row_shape: tuple[int, ...]
@@ -296,7 +296,7 @@ def _list(value: Any, name: str) -> list[Any]:
     return value
 
 
-def _checked_path(path: Any, kind: str) -> Path:
+def _checked_path(path: Any, kind: str) -> ColumnPath:
     """Return the path of a column from attributes: keys, and positions."""
     parts = _list(path, "the path of a column")
     is_known = {"value": len(parts) == 1, "json": not parts}.get(kind, bool(parts) and parts[0] in _FIELDS)

@@ -16,7 +16,7 @@ from minari._storages.zarr.rows import join, plain
 from minari._storages.zarr.shards import Budget
 from minari._storages.zarr.store import Arrays, Rows
 from minari.errors import ChecksumError, DatasetCorruptError, MinariError
-from minari.spaces import Column, Columns, Path
+from minari.spaces import Column, ColumnPath, Columns
 
 
 Ends = npt.NDArray[np.int64]
@@ -155,20 +155,20 @@ class StoreReader:
         if stop > first:
             yield first, stop
 
-    def read(self, first: int, stop: int, paths: Container[Path] | None = None) -> list[Columns]:
+    def read(self, first: int, stop: int, paths: Container[ColumnPath] | None = None) -> list[Columns]:
         """Return the columns of a range of episodes: all of them, or those of some paths."""
         changes = np.flatnonzero(np.diff(self.layouts[first:stop])) + first + 1
         bounds = [first, *changes.tolist(), stop]
         return [columns for a, b in pairwise(bounds) for columns in self._read_alike(a, b, paths)]
 
-    def _read_alike(self, first: int, stop: int, paths: Container[Path] | None) -> Iterator[Columns]:
+    def _read_alike(self, first: int, stop: int, paths: Container[ColumnPath] | None) -> Iterator[Columns]:
         """Read a range of episodes that all have the same columns."""
         stored = [column for column in self._data_columns(first) if paths is None or column.kind.path in paths]
         wanted = [Rows(a, *self._rows(a, first, stop), *column.form_of(a)) for column in stored for a in column.arrays]
         slabs = dict(zip((rows.array for rows in wanted), self.arrays.read(wanted), strict=True))
         starts = {rows.array: rows.start for rows in wanted}
         for index in range(first, stop):
-            columns: dict[Path, Column] = {}
+            columns: dict[ColumnPath, Column] = {}
             for column in stored:
                 names = column.arrays
                 bounds = (self._rows(name, index, index + 1) for name in names)

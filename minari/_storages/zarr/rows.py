@@ -15,7 +15,7 @@ from minari._storages import json_metadata
 from minari._storages.zarr.arrays import KNOWN_TYPES
 from minari._storages.zarr.layout import ColumnKind, Table
 from minari.errors import DatasetCorruptError, EpisodeTypeError
-from minari.spaces import Column, Path, object_column, path_name
+from minari.spaces import Column, ColumnPath, object_column, path_name
 
 
 Array = npt.NDArray[Any]
@@ -30,7 +30,7 @@ _MOST_VALUES: Final = 64  # keys with their own array; others go into the text
 _PYTHON: Final = frozenset({"|b1", "<i8", "<f8"})  # restored as Python types
 
 
-def kind_of(path: Path, column: Column, total_steps: int, leaves: frozenset[Path]) -> ColumnKind:
+def kind_of(path: ColumnPath, column: Column, total_steps: int, leaves: frozenset[ColumnPath]) -> ColumnKind:
     """Return the kind of a column, which decides on its arrays.
 
     Args:

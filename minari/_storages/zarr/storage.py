@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -33,7 +33,7 @@ from minari._storages.zarr.remote_writer import RemoteWriter, refusal
 from minari._storages.zarr.store import Arrays, store_at
 from minari._storages.zarr.writer import ZarrWriter
 from minari.errors import ChecksumError, DatasetCorruptError
-from minari.spaces import Columns, EpisodeColumns, Path, path_name
+from minari.spaces import ColumnPath, Columns, EpisodeColumns, path_name
 
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ class ZarrStorage(MinariStorage):
     FRAME_CODEC: ClassVar[Codec | None] = Codec("zstd", 7)  # a sixth smaller than at level 3, and as fast to read
     REMOTE: ClassVar[bool] = True
 
-    def __init__(self, data_path: FilePath, metadata: DatasetMetadata) -> None:
+    def __init__(self, data_path: Path, metadata: DatasetMetadata) -> None:
         super().__init__(data_path, metadata)
         spaces = (self.episode_codec.observations, self.episode_codec.actions)
         self._leaves = {leaf.path: leaf for space in spaces for leaf in space.leaves()}
@@ -128,10 +128,10 @@ class ZarrStorage(MinariStorage):
     def _read_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
         return self._read_runs(indices, None)
 
-    def _read_leaves(self, indices: Iterable[int], paths: Container[Path]) -> Iterator[tuple[int, Columns]]:
+    def _read_leaves(self, indices: Iterable[int], paths: Container[ColumnPath]) -> Iterator[tuple[int, Columns]]:
         return self._read_runs(indices, paths)
 
-    def _read_runs(self, indices: Iterable[int], paths: Container[Path] | None) -> Iterator[tuple[int, Columns]]:
+    def _read_runs(self, indices: Iterable[int], paths: Container[ColumnPath] | None) -> Iterator[tuple[int, Columns]]:
         for first, stop in self._reader().runs(indices):
             try:
                 read = self._settled(partial(StoreReader.read, first=first, stop=stop, paths=paths))

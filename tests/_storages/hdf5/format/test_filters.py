@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from pathlib import Path
 from typing import Any
 
 import h5py
@@ -37,8 +36,7 @@ from minari._storages.hdf5.format.filters import (
 )
 from minari._storages.hdf5.index import PlacedEpisodes
 from minari.dataset.compression import Codec
-from minari.spaces import EpisodeColumns
-from minari.spaces import Path as ColumnPath
+from minari.spaces import ColumnPath, EpisodeColumns
 from support.hdf5_files import NUMBERS, BytesFile, finish, new_file, numbers_of, run_tool, steps_of
 
 
@@ -47,7 +45,7 @@ X: ColumnPath = ("observations", "x")
 SHAPES = st.tuples(st.integers(1, 300), *[st.integers(1, 40)] * 2)
 
 
-def write(path: Path, column: Any, codec: Codec | None = None) -> list[PlacedEpisodes]:
+def write(path: ColumnPath, column: Any, codec: Codec | None = None) -> list[PlacedEpisodes]:
     """A file with an episode that has a column beside the usual ones; where it lies."""
     new_file(path)
     appender = EpisodeAppender(BytesFile(path).write_at, path.stat().st_size, {X: codec}.get)
@@ -167,7 +165,7 @@ def test_tables_are_read_back(sizes: list[int], address: int, side: int) -> None
         read_column(read_at, address, (shape[0] + 1,), dtype, chunking)
 
 
-def test_damaged_tables(tmp_path: Path) -> None:
+def test_damaged_tables(tmp_path: ColumnPath) -> None:
     """Every byte of the table counts."""
     column = numbers_of(np.dtype(np.float32), (500, 3), 1)
     stored = compressed(column, Chunking((64, 2), gzip_chunking(column.shape, column.dtype).filters))
@@ -193,7 +191,7 @@ def test_damaged_tables(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 255, 256, 1024, 1025, 5000, pytest.param(100_000, marks=pytest.mark.slow)])
-def test_any_number_of_chunks(tmp_path: Path, count: int) -> None:
+def test_any_number_of_chunks(tmp_path: ColumnPath, count: int) -> None:
     """HDF5 divides tables of many chunks into pages, unless the page size is large."""
     path, values = tmp_path / "file.h5", np.arange(2 * count, dtype=np.int16)
     filters = ((DEFLATE, (1,), ""),)
@@ -242,14 +240,14 @@ def test_hdf5_reads_what_is_written(
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (4, 0), (0, 0), (1,)])
-def test_what_has_no_values_is_not_compressed(tmp_path: Path, shape: tuple[int, ...]) -> None:
+def test_what_has_no_values_is_not_compressed(tmp_path: ColumnPath, shape: tuple[int, ...]) -> None:
     write(tmp_path / "file.h5", np.zeros(shape), GZIP)
     with h5py.File(tmp_path / "file.h5") as file:
         dataset = file["episode_0/observations/x"]
         assert (dataset.shape, dataset.chunks, dataset.compression) == (shape, None, None)
 
 
-def test_more_chunks_than_wait_in_memory(tmp_path: Path) -> None:
+def test_more_chunks_than_wait_in_memory(tmp_path: ColumnPath) -> None:
     """Chunks of more than a megabyte go to the file by themselves."""
     values = np.random.default_rng(0).integers(0, 256, (3, 3 * 2**20), np.uint8)
     write(tmp_path / "file.h5", compressed(values, Chunking((1, 3 * 2**20), ((DEFLATE, (1,), ""),))))
