@@ -54,7 +54,7 @@ ALLOWED = {
 #: Names of modules that were replaced.
 RETIRED_MODULES = {
     *("storing", "continuing", "storage_hooks", "new_storage", "stored_metadata", "raw_metadata", "publication"),
-    *("receiving", "outgoing", "under_way", "downloading", "moulds", "growing_columns", "pending"),
+    *("receiving", "version_ranges", "outgoing", "under_way", "downloading", "moulds", "growing_columns", "pending"),
     *("recorded_values", "older_names", "versions", "catalogue", "object_catalogue", "registers", "transaction"),
     *("folder_changes", "hdf5_file", "hdf5_old", "hdf5_members", "hdf5_headers", "zarr_parts", "zarr_table"),
 }

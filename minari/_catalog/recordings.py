@@ -153,7 +153,7 @@ class Recording:
 
     @property
     def _discards(self) -> dict[str, Any]:
-        discards = self.storage.stored_metadata.raw.get(_DISCARDED)
+        discards = self.storage.current_metadata.raw.get(_DISCARDED)
         return discards if isinstance(discards, dict) else {}
 
     @property
@@ -164,7 +164,7 @@ class Recording:
     @property
     def env_id(self) -> str | None:
         """Return the id of the recorded environment."""
-        text = self.storage.stored_metadata.env_spec_json
+        text = self.storage.current_metadata.env_spec_json
         return None if text is None else parse_env_spec(text).id
 
     @property
@@ -226,13 +226,13 @@ class Recording:
     @property
     def dataset_id(self) -> str | None:
         """Return the id of the intended dataset, if it was given."""
-        wanted: str | None = self.state.dataset_id or self.storage.stored_metadata.raw.get("dataset_id")
+        wanted: str | None = self.state.dataset_id or self.storage.current_metadata.raw.get("dataset_id")
         return wanted
 
     @property
     def description(self) -> dict[str, Any]:
         """Return the given metadata of the intended dataset."""
-        return {**self.storage.stored_metadata.raw, **self.state.metadata}
+        return {**self.storage.current_metadata.raw, **self.state.metadata}
 
     def hold(self) -> Lock | None:
         """Lock it for this process; None if another process holds the lock, or the system has no such locks."""
@@ -250,7 +250,7 @@ class Recording:
 
     def _set_discards(self, discards: dict[str, Any]) -> None:
         with self.storage.writing() as writer:
-            writer.commit(self.storage.stored_metadata.updated({_DISCARDED: discards}))
+            writer.commit(self.storage.current_metadata.updated({_DISCARDED: discards}))
 
     def append_to(self, storage: MinariStorage, rows: Sequence[int] | None = None) -> None:
         """Append its episodes to another storage, without what was discarded.
@@ -293,14 +293,14 @@ class Recording:
         with storage_errors(self.path):
             shutil.rmtree(aside, ignore_errors=True)
             try:
-                raw = {key: value for key, value in storage.stored_metadata.raw.items() if key != _DISCARDED}
+                raw = {key: value for key, value in storage.current_metadata.raw.items() if key != _DISCARDED}
                 copy = create_storage(
                     new,
                     storage.observation_space,
                     storage.action_space,
                     None
-                    if storage.stored_metadata.env_spec_json is None
-                    else parse_env_spec(storage.stored_metadata.env_spec_json),
+                    if storage.current_metadata.env_spec_json is None
+                    else parse_env_spec(storage.current_metadata.env_spec_json),
                     raw["data_format"],
                     jpeg_encoding=storage.jpeg_encoding,
                     compression=storage.compression,
@@ -355,7 +355,7 @@ class Recording:
         replaced = {key: value for key, value in metadata.items() if key in _OF_THE_DATASET}
         others = {key: value for key, value in metadata.items() if key not in _OF_THE_DATASET}
         with self.storage.writing() as writer:
-            writer.commit(self.storage.stored_metadata.updated(replaced, allow_protected=True).updated(others))
+            writer.commit(self.storage.current_metadata.updated(replaced, allow_protected=True).updated(others))
 
     def discard(self) -> None:
         """Delete the recording."""

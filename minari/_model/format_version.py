@@ -19,10 +19,10 @@ from minari.errors import CombineError, DatasetVersionError
 if TYPE_CHECKING:
     import portion  # type: ignore[import-untyped]
 
-    from minari._model import version_ranges
+    from minari._model import version_intervals as version_intervals
 else:
     # It imports two libraries, and versions in the list below, as nearly all are, do not need it.
-    version_ranges = LazyModule("minari._model.version_ranges")
+    version_intervals = LazyModule("minari._model.version_intervals")
 
 
 __all__ = [
@@ -133,12 +133,12 @@ def combine_versions(version_texts: Sequence[str | None]) -> str:
         raise DatasetVersionError(
             f"One of the versions {shortened(texts)} is not a version (PEP 440): {error}."
         ) from error
-    if any(map(version_ranges.is_exact, texts)):
+    if any(map(version_intervals.is_exact, texts)):
         return FORMAT_VERSION
     shared = reduce(lambda left, right: left & right, intervals)
     if shared.empty:
         raise CombineError(f"The datasets follow the format versions {shortened(texts)}, which exclude each other.")
-    return version_ranges.specifier_of(shared, texts)
+    return version_intervals.specifier_of(shared, texts)
 
 
 def _is_release(text: object) -> bool:
@@ -146,7 +146,7 @@ def _is_release(text: object) -> bool:
 
 
 def _interval(text: object) -> portion.Interval:
-    return version_ranges.interval(FIRST_VERSION if text is None else text)
+    return version_intervals.interval(FIRST_VERSION if text is None else text)
 
 
 def frames_were_jpeg(version_text: str | None) -> bool:

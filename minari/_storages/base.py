@@ -89,7 +89,7 @@ class MinariStorage(StorageCore):
             if problem is None:
                 return
             self.forget_metadata()
-            now = self.stored_metadata
+            now = self.current_metadata
             if (now.total_episodes, now.total_steps) == (told.total_episodes, told.total_steps):
                 raise DatasetCorruptError(
                     f"The metadata of {self._data_path} claims {problem}; the files do not belong together, so copy "
@@ -188,7 +188,7 @@ class MinariStorage(StorageCore):
     @property
     def metadata(self) -> dict[str, Any]:
         """Return the metadata, with spaces as objects, authors and emails as sets, and the id from the location."""
-        public = self.stored_metadata.public()
+        public = self.current_metadata.public()
         if public.get("dataset_id"):
             public["dataset_id"] = self.dataset_id
         return public
@@ -199,7 +199,7 @@ class MinariStorage(StorageCore):
         It is the size measured by the last writer, which lists show too; if the metadata does not have it, it
         is measured now.
         """
-        stored = self.stored_metadata.size
+        stored = self.current_metadata.size
         return self.measured_size() if stored is None else stored
 
     # Reading
@@ -280,8 +280,8 @@ class MinariStorage(StorageCore):
         if not isinstance(metadata, Mapping):
             raise ArgumentTypeError(f"metadata is {shortened(metadata)}, expected a dict.")
         with self.writing(lock_timeout) as writer:
-            warn_about_mistyped(metadata, self.stored_metadata.raw)
-            writer.commit(self.stored_metadata.updated(metadata))
+            warn_about_mistyped(metadata, self.current_metadata.raw)
+            writer.commit(self.current_metadata.updated(metadata))
 
     def update_episode_metadata(
         self,
@@ -313,7 +313,7 @@ class MinariStorage(StorageCore):
         with self.writing(lock_timeout) as writer:
             for index, metadata in zip(indices, new, strict=True):
                 writer.update_metadata(index, checked_metadata(metadata))
-            writer.commit(self.stored_metadata)
+            writer.commit(self.current_metadata)
 
     def update_episodes(
         self,
@@ -392,7 +392,7 @@ class MinariStorage(StorageCore):
         changes.update(minari_version=FORMAT_VERSION, jpeg_encoding=self.jpeg_encoding)
         if chosen.stored is not None:
             changes["compression"] = chosen.stored
-        target = type(self)(self._data_path, self.stored_metadata)
+        target = type(self)(self._data_path, self.current_metadata)
         target._compression, target.durable = chosen, self.durable
         storing.rewrite(target, self, changes, lock_timeout)
         self._compression = None

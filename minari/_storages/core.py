@@ -186,29 +186,29 @@ class StorageCore(ABC):
     @property
     def compression(self) -> str | dict[str, str] | None:
         """Return the chosen compression of the columns; None if none was chosen."""
-        stored: str | dict[str, str] | None = self.stored_metadata.raw.get("compression")
+        stored: str | dict[str, str] | None = self.current_metadata.raw.get("compression")
         return stored
 
     @property
     def total_episodes(self) -> int:
         """Return the number of episodes."""
-        return self.stored_metadata.total_episodes
+        return self.current_metadata.total_episodes
 
     @property
     def total_steps(self) -> int:
         """Return the number of steps of all episodes."""
-        return self.stored_metadata.total_steps
+        return self.current_metadata.total_steps
 
     @property
     def reward_shape(self) -> tuple[int, ...] | None:
         """Return the shape of the reward of one step, ``()`` for a number; None if there is no episode yet."""
-        stored = self.stored_metadata.raw.get(REWARD_SHAPE)
+        stored = self.current_metadata.raw.get(REWARD_SHAPE)
         if isinstance(stored, list) and all(type(length) is int and length > 0 for length in stored):
             return tuple(stored)
         return self._first_reward_shape() if self.total_episodes else None
 
     @property
-    def stored_metadata(self) -> DatasetMetadata:
+    def current_metadata(self) -> DatasetMetadata:
         """Return the current metadata on disk."""
         stamp = stamp_of(self._data_path)
         if stamp != self._metadata_stamp:
@@ -277,7 +277,7 @@ class StorageCore(ABC):
         Raises:
             DatasetNotFoundError: another program has replaced it by another dataset.
         """
-        now = self.stored_metadata
+        now = self.current_metadata
         if now is self._metadata_at_first or is_remote(self._data_path):
             return
         for key in ("data_format", "dataset_id", *SPACES):
@@ -470,7 +470,7 @@ class _GuardedWriter(EpisodeWriter):
             return self._writer.finish()
 
     def commit(self, metadata: DatasetMetadata) -> None:
-        before, size = self._storage.stored_metadata.raw, self.finish()
+        before, size = self._storage.current_metadata.raw, self.finish()
         if metadata.total_episodes or metadata.size is not None:
             metadata = metadata.with_size(size)
         try:
@@ -478,7 +478,7 @@ class _GuardedWriter(EpisodeWriter):
                 self._writer.commit(metadata)
         except StorageError as error:
             self._storage.forget_metadata()
-            if before == metadata.raw or self._storage.stored_metadata.raw != metadata.raw:
+            if before == metadata.raw or self._storage.current_metadata.raw != metadata.raw:
                 raise
             _log.warning("What failed after the change to %s was made does not undo it: %s", self._path, error)
 

@@ -35,7 +35,7 @@ def append_buffers(
 ) -> None:
     """Append all episodes or none; see :meth:`StorageCore.update_episodes`."""
     with storage.writing(lock_timeout) as writer:
-        metadata = storage.stored_metadata  # read only after locking out other writers
+        metadata = storage.current_metadata  # read only after locking out other writers
         session = _Session(storage, writer, metadata, describe)
         for buffer in buffers:
             session.add(buffer)
@@ -51,7 +51,7 @@ def append_encoded(storage: StorageCore, episodes: Iterable[EpisodeColumns]) -> 
         StorageError: writing failed; nothing is changed.
     """
     with storage.writing() as writer:
-        session = _Session(storage, writer, storage.stored_metadata)  # read only after locking out other writers
+        session = _Session(storage, writer, storage.current_metadata)  # read only after locking out other writers
         session.take(*[with_jpeg(storage, episode) for episode in episodes])
         session.commit()
 
@@ -77,7 +77,7 @@ def append_stored(
     for source, _ in parts:
         _check_same_layout(storage, source)
     with storage.writing(lock_timeout) as writer:
-        session = _Session(storage, writer, storage.stored_metadata)  # read only after locking out other writers
+        session = _Session(storage, writer, storage.current_metadata)  # read only after locking out other writers
         with progress("copying episodes", sum(len(indices) for _, indices in parts)) as advance:
             for source, indices in parts:
                 for start in range(0, len(indices), _COPIED_AT_A_TIME):
@@ -101,7 +101,7 @@ def rewrite(
     with storage.writing(lock_timeout, rewriting=True) as writer:
         total = source.total_episodes  # read only after locking out other writers
         empty = {**changes, "total_episodes": 0, "total_steps": 0}
-        session = _Session(storage, writer, source.stored_metadata.updated(empty, allow_protected=True))
+        session = _Session(storage, writer, source.current_metadata.updated(empty, allow_protected=True))
         with progress("rewriting episodes", total) as advance:
             for start in range(0, total, _COPIED_AT_A_TIME):
                 batch = range(start, min(start + _COPIED_AT_A_TIME, total))

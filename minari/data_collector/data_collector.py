@@ -23,7 +23,7 @@ from minari._storages.base import PathLike
 from minari.data_collector.callbacks import EpisodeMetadataCallback, StepDataCallback
 from minari.data_collector.columns import last_info, last_row, private, snapshot
 from minari.data_collector.episode_buffer import EpisodeBuffer
-from minari.data_collector.episode_queue import Medium, PendingEpisodes, PendingWarning
+from minari.data_collector.episode_queue import EpisodeQueue, Medium, PendingWarning
 from minari.data_collector.exit_handlers import leave, warn_unsaved, watch
 from minari.data_collector.recorder import EpisodeRecorder, RecordedValues
 from minari.dataset.from_buffers import DatasetDescription, EnvLike
@@ -153,7 +153,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         get_listed_root(root)  # rejects an invalid root before the first step
         self._root = root
         medium = Medium(self._observation_space, self._action_space, env.spec, data_format, jpeg_encoding, compression)
-        self._pending = PendingEpisodes(
+        self._queue = EpisodeQueue(
             medium, describe=episode_callback, buffer_steps=buffer_steps, root=root, resume=resume
         )
         self._recorder = EpisodeRecorder(self._observation_space, self._action_space)
@@ -168,7 +168,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         self._done = False  # True if the last step ended an episode of the environment
         # Recorded by the last step; the next episode begins with it unless the environment is reset.
         self._last: tuple[Any, dict[str, Any]] = None, {}
-        watch(self, self._pending, self._recorder)
+        watch(self, self._queue, self._recorder)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset the environment; the current episode ends here, truncated unless it has terminated.
@@ -249,7 +249,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
     def _start_episode(self, observation: Any, info: Any, seed: int | None, options: dict[str, Any] | None) -> None:
         self._recorder.start(observation, info, seed, options)
         self._was_reset, self._done = True, False
-        self._capacity = min(self._pending.remaining_capacity, _FIRST_LOOK)
+        self._capacity = min(self._queue.remaining_capacity, _FIRST_LOOK)
 
     def _free_memory(self, steps: int, values: Any) -> None:
         """Write the finished episodes to disk if memory holds the maximum of steps or bytes.
@@ -261,8 +261,8 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         row_bytes = 0
         with suppress(Exception):  # values may be nested endlessly, or have a length that raises
             row_bytes = size_of_value(values)
-        warnings = self._pending.free_memory(steps) if steps >= self._pending.capacity_for(row_bytes) else []
-        self._capacity = min(self._pending.capacity_for(row_bytes), 2 * steps)
+        warnings = self._queue.free_memory(steps) if steps >= self._queue.capacity_for(row_bytes) else []
+        self._capacity = min(self._queue.capacity_for(row_bytes), 2 * steps)
         for warning in warnings:
             warn(warning)
 
@@ -271,7 +271,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         if not len(self._recorder):
             return
         self._recorder.truncate()
-        number, buffer = self._pending.total_episodes, self._recorder.ended()
+        number, buffer = self._queue.total_episodes, self._recorder.ended()
         if buffer is None:
             return
         # The environment and the caller may modify their own, so the copies count.
@@ -279,7 +279,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         # Warnings come last, as a warning may raise: the episode is stored by then.
         warnings: list[PendingWarning] = [*self._recorder.take_warnings()]
         warnings += self._outside.add(buffer.observations, buffer.actions, number)
-        warnings += self._pending.add(buffer)
+        warnings += self._queue.add(buffer)
         self._recorder.clear()
         for warning in warnings:
             warn(warning)
@@ -331,12 +331,12 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
             description=description,
             requirements=requirements,
         )
-        with self._pending.saving(dataset_id, description_of_dataset.given()):
+        with self._queue.saving(dataset_id, description_of_dataset.given()):
             free_dataset_path(dataset_id, root=self._root)
             metadata = description_of_dataset.metadata(dataset_id, self.env.spec)
             self._interrupt_episode()
             self._sum_up_outside()
-            return self._pending.publish(dataset_id, metadata, skips)
+            return self._queue.publish(dataset_id, metadata, skips)
 
     def add_to_dataset(self, dataset: MinariDataset, *, on_error: OnError = "raise") -> None:
         """Append all recorded episodes to a dataset; the collector is empty afterwards.
@@ -357,7 +357,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         skips = _skips(on_error)
         self._interrupt_episode()
         self._sum_up_outside()
-        self._pending.append_to(dataset, skips)
+        self._queue.append_to(dataset, skips)
 
     def discard_episode(self, index: int) -> None:
         """Drop one of the recorded episodes that have not been saved.
@@ -371,7 +371,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
             EpisodeIndexError: there is no such episode.
         """
         check_whole_number("index", index)
-        self._pending.discard_episode(index)
+        self._queue.discard_episode(index)
 
     def _interrupt_episode(self) -> None:
         """End the current episode; a step without a reset begins a new one."""
@@ -394,18 +394,18 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         """
         name = str(name)
         self._recorder.discard_info(name)
-        for warning in self._pending.discard_info(name):
+        for warning in self._queue.discard_info(name):
             warn(warning)
 
     @property
     def total_episodes(self) -> int:
         """Return the number of finished episodes that have not been saved."""
-        return self._pending.total_episodes
+        return self._queue.total_episodes
 
     @property
     def total_steps(self) -> int:
         """Return the number of steps of the finished episodes that have not been saved."""
-        return self._pending.total_steps
+        return self._queue.total_steps
 
     def close(self) -> None:
         """Close the environment and write the episodes in memory. Unsaved episodes can be recovered.
@@ -416,12 +416,12 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         try:
             super().close()
         finally:
-            sentence = leave(self._recorder, self._pending, "closed")
-            for warning in self._pending.take_warnings():
+            sentence = leave(self._recorder, self._queue, "closed")
+            for warning in self._queue.take_warnings():
                 warn(warning)
             self._sum_up_outside()
             if sentence is not None:
-                warn_unsaved(self._pending, sentence)
+                warn_unsaved(self._queue, sentence)
 
 
 def _skips(on_error: str) -> bool:

@@ -110,7 +110,7 @@ class _Finished:
         return self.episode is not None and self.error is None
 
 
-class PendingEpisodes:
+class EpisodeQueue:
     """Queue that keeps finished episodes and writes them when there are enough or they are some seconds old.
 
     It is thread-safe. In a forked child it has the episodes in memory, and no recording.
@@ -775,12 +775,12 @@ def _recorded(episodes: int) -> str:
     return "1 recorded episode was" if episodes == 1 else f"{episodes} recorded episodes were"
 
 
-_all: weakref.WeakSet[PendingEpisodes] = weakref.WeakSet()
+_all: weakref.WeakSet[EpisodeQueue] = weakref.WeakSet()
 
 
 def _disown_all() -> None:
-    for pending in list(_all):
-        pending.disown()
+    for queue in list(_all):
+        queue.disown()
 
 
 if hasattr(os, "register_at_fork"):

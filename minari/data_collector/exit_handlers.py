@@ -18,27 +18,27 @@ from typing import Any
 
 from minari._base.warnings import warn
 from minari.data_collector import flush_timer
-from minari.data_collector.episode_queue import PendingEpisodes
+from minari.data_collector.episode_queue import EpisodeQueue
 from minari.data_collector.recorder import EpisodeRecorder
 
 
 #: The collectors that exist, each with its finished episodes and its running one.
-_alive: weakref.WeakKeyDictionary[object, tuple[PendingEpisodes, EpisodeRecorder]] = weakref.WeakKeyDictionary()
-_dropped: deque[tuple[PendingEpisodes, EpisodeRecorder]] = deque()
-_untold: list[tuple[PendingEpisodes, str]] = []  # sentences not shown yet, with their queue
+_alive: weakref.WeakKeyDictionary[object, tuple[EpisodeQueue, EpisodeRecorder]] = weakref.WeakKeyDictionary()
+_dropped: deque[tuple[EpisodeQueue, EpisodeRecorder]] = deque()
+_untold: list[tuple[EpisodeQueue, str]] = []  # sentences not shown yet, with their queue
 _watching: set[int] = set()  # processes whose end is handled
 
 
-def watch(collector: object, pending: PendingEpisodes, recorder: EpisodeRecorder) -> None:
+def watch(collector: object, queue: EpisodeQueue, recorder: EpisodeRecorder) -> None:
     """Save the episodes of a collector when it is garbage-collected or the program ends.
 
     Args:
         collector: the collector.
-        pending: its finished episodes.
+        queue: its finished episodes.
         recorder: its running episode.
     """
-    _alive[collector] = pending, recorder
-    weakref.finalize(collector, _drop, pending, recorder).atexit = False
+    _alive[collector] = queue, recorder
+    weakref.finalize(collector, _drop, queue, recorder).atexit = False
     if os.getpid() not in _watching:
         _watching.add(os.getpid())
         process: Any = sys.modules.get("multiprocessing.process")
@@ -47,31 +47,31 @@ def watch(collector: object, pending: PendingEpisodes, recorder: EpisodeRecorder
             sys.modules["multiprocessing.util"].Finalize(None, _leave_all, exitpriority=0)
 
 
-def leave(recorder: EpisodeRecorder, pending: PendingEpisodes, how: str) -> str | None:
+def leave(recorder: EpisodeRecorder, queue: EpisodeQueue, how: str) -> str | None:
     """Write all episodes in memory, including the current one, which ends here.
 
     Args:
         recorder: recorder of the current episode.
-        pending: queue of the others.
+        queue: queue of the others.
         how: how the program leaves them, as a phrase.
 
     Returns:
         A sentence that explains how to continue, if there are unsaved episodes.
     """
-    if pending.is_inherited and not len(recorder):
+    if queue.is_inherited and not len(recorder):
         return None
     recorder.truncate()
     buffer = recorder.ended()
     if buffer is not None:
-        pending.add(buffer)
+        queue.add(buffer)
     recorder.clear()
-    return pending.leave(how)
+    return queue.leave(how)
 
 
-def warn_unsaved(pending: PendingEpisodes, sentence: str) -> None:
+def warn_unsaved(queue: EpisodeQueue, sentence: str) -> None:
     """Warn, and keep the sentence for the end of the program if warnings are not shown."""
     if _is_ignored(sentence):
-        _untold.append((pending, sentence))
+        _untold.append((queue, sentence))
     warn(sentence)
 
 
@@ -83,33 +83,33 @@ def _is_ignored(sentence: str) -> bool:
     return False
 
 
-def _drop(pending: PendingEpisodes, recorder: EpisodeRecorder) -> None:
+def _drop(queue: EpisodeQueue, recorder: EpisodeRecorder) -> None:
     """Hand the episodes of a garbage-collected collector to another thread, as this one may be in any state."""
-    if pending.total_episodes or len(recorder):
-        _dropped.append((pending, recorder))
+    if queue.total_episodes or len(recorder):
+        _dropped.append((queue, recorder))
         flush_timer.flush_timer.call_later(_leave_dropped)
 
 
 def _leave_dropped() -> None:
     while _dropped:
         with suppress(IndexError):  # the other thread, or the end of the program, was faster
-            pending, recorder = _dropped.popleft()
-            _leave_silently(recorder, pending, "the collector was dropped")
+            queue, recorder = _dropped.popleft()
+            _leave_silently(recorder, queue, "the collector was dropped")
 
 
-def _leave_silently(recorder: EpisodeRecorder, pending: PendingEpisodes, how: str) -> None:
+def _leave_silently(recorder: EpisodeRecorder, queue: EpisodeQueue, how: str) -> None:
     with suppress(Exception):  # nobody can catch it, and others have to be written
-        sentence = leave(recorder, pending, how)
+        sentence = leave(recorder, queue, how)
         if sentence is not None:
-            _untold.append((pending, sentence))
+            _untold.append((queue, sentence))
 
 
 def _leave_all() -> None:
     """Write all episodes in memory at the end of the program, and print one line on how to continue."""
-    for pending, recorder in list(_alive.values()):
-        _leave_silently(recorder, pending, "the program ended")
+    for queue, recorder in list(_alive.values()):
+        _leave_silently(recorder, queue, "the program ended")
     _leave_dropped()
-    sentences = [sentence for pending, sentence in _untold if pending.is_left_behind() or pending.total_episodes]
+    sentences = [sentence for queue, sentence in _untold if queue.is_left_behind() or queue.total_episodes]
     _untold.clear()
     if not sentences:
         return

@@ -64,7 +64,7 @@ def write_as_dataset(
     if compatible_with is not None:
         _check_compatible(source, data_format or source.FORMAT, compatible_with)
     is_same = compression is None and data_format in (None, source.FORMAT)
-    kept = {key: value for key, value in source.stored_metadata.raw.items() if key not in _OF_ONE_COPY}
+    kept = {key: value for key, value in source.current_metadata.raw.items() if key not in _OF_ONE_COPY}
     with new_dataset(dataset_id, root) as data_path:
         storage = create_storage(
             data_path,
@@ -78,10 +78,10 @@ def write_as_dataset(
         )
         if compatible_with is not None:
             # Each bound of each number, as earlier releases read them.
-            raw = storage.stored_metadata.raw
+            raw = storage.current_metadata.raw
             written = {key: with_written_bounds(raw[key], MOST_METADATA // 2) for key in SPACES}
             with storage.writing() as writer:
-                writer.commit(storage.stored_metadata.updated(written, allow_protected=True))
+                writer.commit(storage.current_metadata.updated(written, allow_protected=True))
         storage.update_metadata({**kept, "dataset_id": dataset_id, "minari_version": FORMAT_VERSION})
         append_stored(storage, [(source, indices)], as_stored=is_same)
     return get_dataset_path(dataset_id, root=root) / "data"

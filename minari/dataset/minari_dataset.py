@@ -77,7 +77,7 @@ class MinariDataset:
         self._storage = data if isinstance(data, MinariStorage) else MinariStorage.read(data)
         if verify_checksums:
             self._storage.verify_checksums = True
-        self._raw = self._storage.stored_metadata  # for what never changes: id, environment, version
+        self._raw = self._storage.current_metadata  # for what never changes: id, environment, version
         check_readable(self._raw.minari_version, str(self._storage.data_path))
         self._generator = np.random.default_rng()
         self._total_steps: int | None = None
@@ -96,7 +96,7 @@ class MinariDataset:
             self._generator = state["_generator"]
         else:
             self.__dict__.update(state)
-            self._raw = self._storage.stored_metadata
+            self._raw = self._storage.current_metadata
 
     def _checked_indices(self, indices: npt.ArrayLike) -> npt.NDArray[np.int_]:
         array = np.asarray(indices)
@@ -168,13 +168,13 @@ class MinariDataset:
     @property
     def eval_env_spec(self) -> EnvSpec | None:
         """Return the spec of the evaluation environment, if one was given."""
-        text = self._storage.stored_metadata.eval_env_spec_json
+        text = self._storage.current_metadata.eval_env_spec_json
         return None if text is None else parse_env_spec(text)
 
     @property
     def combined_datasets(self) -> list[str]:
         """Return the ids of the source datasets of a combination."""
-        return self._storage.stored_metadata.combined_datasets
+        return self._storage.current_metadata.combined_datasets
 
     @property
     def minari_version(self) -> str:
@@ -434,7 +434,7 @@ class MinariDataset:
             EnvironmentModuleError: a module of the environment is not installed; it is a ``ModuleNotFoundError``.
             EnvironmentSpecError: the dataset names no environment, or it cannot be created.
         """
-        requirements = texts_of(self._storage.stored_metadata.raw.get("requirements"))
+        requirements = texts_of(self._storage.current_metadata.raw.get("requirements"))
         warn_about_unmet(requirements)
         spec = self.eval_env_spec if eval_env else None
         if spec is None:

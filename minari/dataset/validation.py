@@ -224,7 +224,7 @@ def _opened(data_path: Path, collected: _Collected) -> MinariStorage | None:
     """Return the storage in a directory; None, with a finding, if it cannot be opened."""
     try:
         storage = MinariStorage.read(data_path)
-        check_readable(storage.stored_metadata.minari_version, str(data_path))
+        check_readable(storage.current_metadata.minari_version, str(data_path))
     except DataPathError:
         raise  # there is no dataset
     except Exception as error:
@@ -361,7 +361,7 @@ EPISODE_CHECKS: list[EpisodeCheck] = [_check_columns, _check_rows, _check_flags]
 
 def _check_metadata(examined: Examined) -> Iterator[Finding]:
     """Check the metadata besides the totals: specs that cannot be parsed, spaces that were not stored."""
-    metadata = examined.storage.stored_metadata
+    metadata = examined.storage.current_metadata
     for key, text in (("env_spec", metadata.env_spec_json), ("eval_env_spec", metadata.eval_env_spec_json)):
         try:
             if text is not None:
@@ -380,7 +380,7 @@ def _check_totals(examined: Examined) -> Iterator[Finding]:
     if steps != storage.total_steps:
         message = f"The metadata claims {storage.total_steps} steps, and the episodes have {steps}."
         yield Finding("error", "totals", message, path=str(storage.data_path / METADATA_FILE_NAME))
-    told = storage.stored_metadata.raw.get("dataset_size")
+    told = storage.current_metadata.raw.get("dataset_size")
     size = told if is_remote(storage.data_path) else storage.measured_size()
     if told is not None and _differs(told, size):
         message = f"The metadata claims {told} MB, and the files have {size} MB."
@@ -453,11 +453,11 @@ def repair(dataset: PathLike, *, root: PathLike | None = None) -> list[str]:
     if added:
         done.append(f"Made checksums of {added} episodes.")
     right = {"total_steps": int(storage.get_episode_lengths().sum()), "dataset_size": storage.measured_size()}
-    raw = storage.stored_metadata.raw
+    raw = storage.current_metadata.raw
     wrong = {key: value for key, value in right.items() if key in raw and _differs(raw[key], value)}
     if wrong:
         with storage.writing() as writer:
-            writer.commit(storage.stored_metadata.updated(wrong, allow_protected=True))
+            writer.commit(storage.current_metadata.updated(wrong, allow_protected=True))
         done += [f"Set {key} to {value}, which was {shortened(raw[key])}." for key, value in wrong.items()]
     return done
 

@@ -236,7 +236,7 @@ def _update_ids(data_path: Path, changes: dict[str, Any], lock_timeout: float | 
         return
     storage = MinariStorage.read(data_path)
     with storage.writing(lock_timeout) as writer:
-        writer.commit(storage.stored_metadata.updated(changes, allow_protected=True))
+        writer.commit(storage.current_metadata.updated(changes, allow_protected=True))
 
 
 def _rename_in_combined(old_id: str, new_id: str, root: PathLike | None, lock_timeout: float | None) -> None:

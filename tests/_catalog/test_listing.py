@@ -27,7 +27,7 @@ from support.stored import as_nobody
 #: Prints every file and every directory that is opened, below the root, while the last line runs.
 WATCHED = """
 import json, os, sys
-import minari, minari._catalog.listing, minari.namespace, minari._model.version_ranges
+import minari, minari._catalog.listing, minari.namespace, minari._model.version_intervals
 root = os.environ["MINARI_DATASETS_PATH"]
 opened, watching = [], False
 def note(event, arguments):

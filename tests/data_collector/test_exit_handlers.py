@@ -76,7 +76,7 @@ def test_a_disk_that_fails_in_the_other_thread_is_told_with_the_next_episode(
     (datasets_root / RECORDINGS_DIRECTORY).write_text("a file where the directory should be")
     collector = DataCollector(ScriptedEnv())
     play(collector)
-    eventually(lambda: collector._pending._has_failed)
+    eventually(lambda: collector._queue._has_failed)
     with pytest.warns(UserWarning, match="cannot be written yet and stay in memory") as caught:
         play(collector)
     assert caught[0].filename.endswith("scripted.py")

@@ -120,7 +120,7 @@ class ArrowStorage(MinariStorage):
                 for index in missing:
                     writer.add_checksums(index, self.verify_checksums)
                 writer.finish()
-                writer.commit(self.stored_metadata)
+                writer.commit(self.current_metadata)
         return len(missing)
 
 

@@ -24,7 +24,7 @@ from minari._model.metadata_json import parse_metadata, with_id_of_place
 from minari.errors import DatasetCorruptError, RemoteAccessError, RemoteError
 from minari.storage.remotes.base import MAX_WORKERS, CloudStorage
 from minari.storage.remotes.hub.client import HubClient, RefusedError
-from minari.storage.remotes.hub.publishing import HubPublisher, Operations, card_of
+from minari.storage.remotes.hub.publisher import HubPublisher, Operations, card_of
 from minari.storage.remotes.hub.repository import HubRepository, RepositoryState, search_repositories
 from minari.storage.remotes.hub.repository_index import datasets_in, namespaces_in, without_repository_index
 from minari.storage.remotes.hub.upload import FileAddition, UploadProgress
