@@ -42,6 +42,11 @@ def pytest_xdist_auto_num_workers() -> int:
     return max(2, (os.cpu_count() or 1) * 3 // 2)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the tests that take longest; otherwise all processes would wait for them at the end."""
+    items.sort(key=lambda item: item.path.parent.name not in ("fuzz", "kill"))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call() -> Generator[None, object, object]:
     """End processes that a test has forked and that left it by an error, which would run the other tests."""
