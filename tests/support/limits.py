@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
 import os
 import pickle
 import resource
@@ -136,6 +137,7 @@ def _run_function(work: Callable[[], Any], seconds: float, megabytes: int) -> Ou
 def _outcome_of(work: Callable[[], Any], megabytes: int) -> Outcome:
     from minari.errors import MinariError
 
+    gc.freeze()  # or memory that the parent no longer needs could be freed here, and hide what the work takes
     forget_peak()
     before = memory_of_this_process("VmRSS")
     limit_memory(megabytes * MEGABYTE)
