@@ -303,3 +303,25 @@ def test_properties() -> None:
     of_storage = "metadata data_path total_episodes total_steps observation_space action_space jpeg_encoding"
     for name in of_storage.split():
         assert isinstance(getattr(storage, name), property), name
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [
+        ("minari.dataset._storages", "get_minari_storage get_storage_keys register_storage"),
+        ("minari.dataset._storages.file_lock", "folder_lock"),
+        ("minari.dataset._storages.zarr_storage", "ZarrStorage"),
+        ("minari.dataset.compression", "Codec Codecs"),
+        ("minari.dataset.encoding", "EpisodeCodec"),
+        ("minari.dataset.episode_buffer", "EpisodeBuffer"),
+        ("minari.dataset.metadata", "DatasetMetadata"),
+        ("minari.dataset.minari_storage", "EpisodeWriter METADATA_FILE_NAME MinariStorage"),
+        ("minari.storage.publishing", "write_atomically"),
+        ("minari.storage.recordings", "Recording find_recording list_recordings recover_recording"),
+    ],
+)
+def test_documented_names_outlive_moves(module: str, names: str) -> None:
+    """Names that the documentation shows to authors of formats and programs stay where they were."""
+    found = importlib.import_module(module)
+    assert set(names.split()) <= set(found.__all__)
+    assert all(hasattr(found, name) for name in names.split())
