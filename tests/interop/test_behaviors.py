@@ -54,6 +54,8 @@ def _alike(ours: Any, theirs: Any) -> bool:
         return _are_kinds_of(ours["raises"], theirs["raises"])
     if isinstance(theirs, (list, tuple)) and type(ours) is type(theirs) and len(ours) == len(theirs):
         return all(map(_alike, ours, theirs))
+    if isinstance(theirs, (set, frozenset)) and type(ours) is type(theirs):
+        return bool(ours == theirs)  # their order differs from process to process
     return encode(ours) == encode(theirs)
 
 
