@@ -104,7 +104,7 @@ class ReplacingWriter(EpisodeWriter):
         self._writer.update_metadata(index, metadata)
 
     def finish(self) -> int:
-        """Commit the changes, see :class:`EpisodeWriter`."""
+        """Write what is left and return the size, see :class:`EpisodeWriter`."""
         return self._writer.finish()
 
     def commit(self, metadata: DatasetMetadata) -> None:
@@ -237,6 +237,7 @@ class StorageCore(ABC):
         return self._compression.codec_for(path)
 
     def with_frames(self, columns: Columns) -> Columns:
+        """Return the columns of an episode with JPEG frames decoded."""
         return with_decoded_frames(columns, self.frame_leaves)
 
     def _checked(self, indices: Iterable[int]) -> Iterator[int]:

@@ -152,7 +152,7 @@ def recorded_space(space: spaces.Space[Any]) -> spaces.Space[Any]:
     """Return the Gymnasium space that describes a space in a dataset: itself, its base, or that of its codec.
 
     Raises:
-        UnknownSpaceError: the space is no subclass of Gymnasium's, has no codec of its own, and is not text.
+        UnknownSpaceError: the space is not a subclass of one of Gymnasium's, has no codec of its own, and is not text.
     """
     is_known = _find_codec.dispatch(type(space)) is not _codec_of_unknown_space or _is_of_text(space)
     recorded = codec_for(space).recorded_space() if is_known else None

@@ -204,7 +204,7 @@ def _redirect(at: SplitResult, location: str, url: str) -> SplitResult:
     """
     try:
         new = urlsplit(urljoin(at.geturl(), location))
-        new.port  # noqa: B018 (raises where it is no number)
+        new.port  # noqa: B018 (raises if it is not a number)
     except ValueError:
         raise RemoteError(f"{url} sends to something that is not an address; it is not followed.") from None
     if new.scheme not in ("http", "https"):

@@ -327,7 +327,7 @@ def _check_redirect(old: str, location: str, action: str) -> None:
     try:
         new = urlsplit(urljoin(old, location))
     except ValueError:
-        raise RemoteError(f"The Hub leads to something that is no address while {action}.") from None
+        raise RemoteError(f"The Hub leads to something that is not an address while {action}.") from None
     if new.scheme not in ("http", "https") or "@" in new.netloc or (old.startswith("https:") and new.scheme != "https"):
         raise RemoteError(
             f"The Hub leads to an address that is not encrypted, or of another kind, while {action}; it is not "
