@@ -69,3 +69,25 @@ def test_directories_are_small() -> None:
         if not any(child.is_dir() and child.name != "__pycache__" for child in directory.iterdir())
     }
     assert {str(directory): count for directory, count in counts.items() if count > MOST_MODULES} == {}
+
+
+def made_without_renewal(tree: ast.AST) -> list[str]:
+    """What holds a lock that a forked child would wait for without end."""
+    calls = [ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "functools"]
+    locks = [name for name in calls if name in ("Lock", "RLock", "Condition", "threading.Lock", "threading.RLock")]
+    return locks + [name.name for node in imports for name in node.names if name.name == "cached_property"]
+
+
+#: They register what a forked child does about their locks; the last one needs its lock only where there is no fork.
+RENEWS = {
+    "minari._base.lazy",
+    "minari._base.locks",
+    "minari.data_collector.flush_timer",
+    "minari._storages.zarr.shards",
+}
+
+
+@pytest.mark.parametrize("module", sorted(set(MODULES) - RENEWS))
+def test_locks_are_renewed_in_a_forked_child(module: str) -> None:
+    assert made_without_renewal(ast.parse(MODULES[module].read_text(encoding="utf-8"))) == []

@@ -1,6 +1,6 @@
-"""Modules that are imported when they are first used, in two forms.
+"""Modules that are imported, and attributes that are computed, when they are first used.
 
-There are few of them, each because loading takes longer than many programs that do not use it: the public
+There are few such modules, each because loading takes longer than many programs that do not use it: the public
 names of :mod:`minari`, so that ``import minari`` and ``minari --help`` do not wait for Gymnasium; and
 libraries for rare operations, such as comparing versions. Type checkers see plain imports instead, under
 ``TYPE_CHECKING``.
@@ -17,10 +17,12 @@ import pkgutil
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar, overload
 
 
-__all__ = ["LazyModule", "import_late", "lazy_package"]
+__all__ = ["LazyModule", "cached_property", "import_late", "lazy_package"]
+
+T = TypeVar("T")
 
 _PATIENCE: Final = 30.0  # seconds that a fork waits; the import may itself wait for the forking thread
 
@@ -66,6 +68,34 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=_before_fork, after_in_parent=lambda: _changed.release(), after_in_child=_after_fork_in_child
     )
+
+
+class cached_property(Generic[T]):
+    """Attribute that is computed when it is first used, without a lock.
+
+    :class:`functools.cached_property` holds one lock for all objects of a class up to Python 3.11, and a child
+    that is forked while another thread computes the attribute waits for that lock forever. Here two threads may
+    both compute it, and one of the two equal values stays.
+    """
+
+    def __init__(self, compute: Callable[[Any], T]) -> None:
+        self._compute = compute
+        self.__doc__ = compute.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> cached_property[T]: ...
+
+    @overload
+    def __get__(self, instance: object, owner: type) -> T: ...
+
+    def __get__(self, instance: object | None, owner: type) -> cached_property[T] | T:
+        if instance is None:
+            return self
+        value = vars(instance)[self._name] = self._compute(instance)
+        return value
 
 
 class LazyModule:

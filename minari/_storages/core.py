@@ -6,7 +6,6 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minari._base.json_text import shortened
+from minari._base.lazy import cached_property
 from minari._base.locks import waiting_at_most
 from minari._base.system_errors import storage_errors
 from minari._model.arguments import checked_indices

@@ -17,7 +17,7 @@ import pytest
 import minari
 import minari.dataset
 import minari.storage
-from minari._base.lazy import LazyModule
+from minari._base.lazy import LazyModule, cached_property
 from support.programs import run, start
 
 
@@ -165,7 +165,7 @@ class TestLazyModule:
 
     def test_a_submodule_that_nobody_has_imported(self) -> None:
         program = """
-            from minari._base.lazy import LazyModule
+            from minari._base.lazy import LazyModule, cached_property
             import sys
             dom = LazyModule("xml.dom")
             assert "xml" not in sys.modules
@@ -183,7 +183,7 @@ class TestForks:
     #: The parent forks while a thread imports a module, which the child uses as well.
     PROGRAM = """
         import os, pathlib, signal, sys, threading
-        from minari._base.lazy import LazyModule
+        from minari._base.lazy import LazyModule, cached_property
 
         started = threading.Event()
         sys.path.insert(0, sys.argv[1])
@@ -207,14 +207,55 @@ class TestForks:
 
     def test_a_module_may_fork_while_it_is_imported(self, tmp_path: Path) -> None:
         (tmp_path / "forking_example.py").write_text(
-            "import os\nfrom minari._base.lazy import LazyModule\nchild = os.fork()\n"
+            "import os\nfrom minari._base.lazy import LazyModule, cached_property\nchild = os.fork()\n"
             "if not child:\n    os._exit(4 if LazyModule('calendar').isleap(2024) else 5)\n"
             "VALUE = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])\n"
         )
         program = """
             import sys
-            from minari._base.lazy import LazyModule
+            from minari._base.lazy import LazyModule, cached_property
             sys.path.insert(0, sys.argv[1])
             print(LazyModule("forking_example").VALUE)
         """
         assert run(program, str(tmp_path)).split() == ["4"]
+
+    def test_an_attribute_that_a_thread_is_computing_is_computed_in_the_child(self) -> None:
+        program = """
+            import os, signal, threading, time
+            from minari._base.lazy import cached_property
+
+            started = threading.Event()
+
+            class Slow:
+                @cached_property
+                def value(self):
+                    started.set()
+                    time.sleep(0.5)
+                    return 3
+
+            thread = threading.Thread(target=lambda: Slow().value)
+            thread.start()
+            started.wait()
+            child = os.fork()
+            if not child:
+                signal.alarm(20)
+                os._exit(Slow().value)
+            thread.join()
+            print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        """
+        assert run(program).split() == ["3"]
+
+
+def test_a_cached_property_is_computed_once_and_documented() -> None:
+    computed = []
+
+    class Example:
+        @cached_property
+        def value(self) -> int:
+            """Return a number."""
+            computed.append(self)
+            return 3
+
+    example = Example()
+    assert (example.value, example.value, computed) == (3, 3, [example])
+    assert Example.value.__doc__ == "Return a number."

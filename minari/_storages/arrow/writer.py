@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Final
 
 from minari._base.files import FilesBeneath
+from minari._base.lazy import cached_property
 from minari._base.parallel import map_in_batches
 from minari._model.compression import Codec
 from minari._model.metadata import DatasetMetadata

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 from minari._base.files import Directory
+from minari._base.lazy import cached_property
 from minari._model.metadata import DatasetMetadata
 from minari._storages.core import EpisodeWriter
 from minari._storages.journal import write_all

@@ -32,6 +32,7 @@ from google.resumable_media import DataCorruption
 from minari._base.addresses import plain_text, without_credentials
 from minari._base.files import open_regular
 from minari._base.json_text import shortened
+from minari._base.locks import ThreadLock
 from minari._base.parallel import parallel_map
 from minari.errors import MinariError, RemoteAccessError, RemoteError, RemoteUnreachableError
 from minari.storage.remotes.http_client import paced_pools
@@ -102,7 +103,7 @@ class GCPStorage(ObjectStorage):
                 "the bucket is called."
             )
         self._credentials = None if token is None else _read_key(token)
-        self._lock = threading.Lock()
+        self._lock = ThreadLock()
         self._parts_at_once = threading.BoundedSemaphore(self.max_workers)  # each is held in memory
         self._client: storage.Client | None = None
 
@@ -263,7 +264,7 @@ class GCPStorage(ObjectStorage):
         return self.LIMITS.connect_timeout, self.LIMITS.read_timeout
 
     def _bucket(self) -> storage.Bucket:
-        with self._lock:
+        with self._lock.current:
             if self._client is None:
                 self._client = make_client(self._credentials, 2 * self.max_workers, self.LIMITS)
             return self._client.bucket(self._bucket_name)

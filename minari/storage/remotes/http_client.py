@@ -14,7 +14,6 @@ import netrc
 import os
 import re
 import ssl
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -26,6 +25,7 @@ import urllib3
 
 from minari._base.addresses import plain_text
 from minari._base.json_text import shortened
+from minari._base.locks import ThreadLock
 from minari.errors import MinariError, RemoteAccessError, RemoteError, RemoteUnreachableError
 from minari.storage.transfer.limits import MOST_REDIRECTS, Limits, Pace, is_transient, retry_after
 from minari.storage.transfer.remote_files import RemoteFileNotFoundError, too_large
@@ -63,7 +63,7 @@ class HttpClient:
                 "The token holds blanks, line breaks or letters that no token has; copy it once more, as it is."
             )
         self._token, self._limits, self._connections = token, limits, connections
-        self._lock = threading.Lock()
+        self._lock = ThreadLock()
         self._managers: dict[tuple[int, str, str | None], urllib3.PoolManager] = {}
 
     def read_file(self, url: str, limit: int) -> bytes:
@@ -149,7 +149,7 @@ class HttpClient:
         """Return the pools of connections for an address; connections do not survive a fork."""
         proxy = None if proxy_bypass(at.netloc) else getproxies().get(at.scheme)
         key = os.getpid(), at.scheme, proxy
-        with self._lock:
+        with self._lock.current:
             if key not in self._managers:
                 options: dict[str, Any] = {
                     "num_pools": 4,

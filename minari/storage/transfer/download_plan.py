@@ -6,11 +6,11 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import islice
 from typing import Protocol
 
 from minari._base.json_text import shortened
+from minari._base.lazy import cached_property
 from minari._base.warnings import warn
 from minari._model.dataset_id import is_dataset_id
 from minari.errors import DatasetCorruptError

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
+from minari._base.locks import ThreadLock
 from minari.progress import progress
 
 
@@ -55,7 +55,7 @@ class Meter:
 
     def __init__(self, advance: Advance) -> None:
         self._advance = advance
-        self._lock = threading.Lock()
+        self._lock = ThreadLock()
         self._unreported = 0
 
     def file(self, size: int) -> FileMeter:
@@ -64,12 +64,12 @@ class Meter:
 
     def add(self, size: int) -> None:
         """Count further bytes; from any thread."""
-        with self._lock:
+        with self._lock.current:
             self._unreported += size
 
     def report(self) -> None:
         """Report what has been added since the last time."""
-        with self._lock:
+        with self._lock.current:
             size, self._unreported = self._unreported, 0
         if size:
             self._advance(size)
@@ -85,12 +85,12 @@ class FileMeter:
 
     def __init__(self, meter: Meter, size: int) -> None:
         self._meter, self._size = meter, size
-        self._lock = threading.Lock()
+        self._lock = ThreadLock()
         self._moved = self._reported = 0
 
     def __call__(self, size: int) -> None:
         """Count further bytes; from any thread."""
-        with self._lock:
+        with self._lock.current:
             self._moved = min(self._moved + size, self._size)
             further = max(self._moved - self._reported, 0)
             self._reported += further
@@ -98,7 +98,7 @@ class FileMeter:
 
     def restart(self) -> None:
         """Begin at the start of the file again."""
-        with self._lock:
+        with self._lock.current:
             self._moved = 0
 
     def finish(self) -> None:

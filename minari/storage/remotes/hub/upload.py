@@ -19,6 +19,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from minari._base.addresses import without_credentials
+from minari._base.locks import ThreadLock
 from minari.errors import DatasetBusyError
 from minari.storage.remotes.hub.client import LONG, HubClient
 from minari.storage.transfer.limits import DamagedInTransitError, is_transient, until_intact, with_retries
@@ -240,13 +241,13 @@ class _Quiet:
     """Keeps the client from drawing progress bars and from warning of each attempt during uploads of this library."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = ThreadLock()
         self._uploads = 0
         self._draws = False
         logging.getLogger("huggingface_hub.utils._http").addFilter(self._filter)
 
     def __enter__(self) -> None:
-        with self._lock:
+        with self._lock.current:
             if not self._uploads:  # bars that the user asked for stay
                 self._draws = constants.HF_HUB_DISABLE_PROGRESS_BARS is None and not are_progress_bars_disabled()
                 if self._draws:
@@ -254,7 +255,7 @@ class _Quiet:
             self._uploads += 1
 
     def __exit__(self, *_: object) -> None:
-        with self._lock:
+        with self._lock.current:
             self._uploads -= 1
             if self._draws and not self._uploads:
                 enable_progress_bars()
