@@ -26,6 +26,7 @@ built-in exception that programs written for earlier releases already catch, so
     │   ├── EpisodeKeyError       (KeyError too)       a step lacks a key
     │   └── EpisodeTypeError      (TypeError too)      a value whose type cannot be stored
     ├── EpisodeIndexError         (IndexError)         no episode with that number
+    ├── SampleIndexError          (IndexError)         no transition or window with that number
     ├── SpaceError                (ValueError)         a space or description that is not supported
     │   └── UnknownSpaceError     (NotImplementedError too)  a space without a codec
     ├── EnvironmentSpecError      (ValueError)         an environment that cannot be described or recovered
@@ -73,6 +74,7 @@ __all__ = [
     "RemoteAccessError",
     "RemoteError",
     "RemoteUnreachableError",
+    "SampleIndexError",
     "ScoreError",
     "SpaceError",
     "StorageError",
@@ -201,6 +203,10 @@ class EpisodeKeyError(EpisodeError, KeyError):
 
 class EpisodeIndexError(MinariError, IndexError):
     """The dataset has no episode with that number."""
+
+
+class SampleIndexError(MinariError, IndexError):
+    """There is no transition or window with that number."""
 
 
 class SpaceError(MinariError, ValueError):

@@ -106,6 +106,16 @@ class DataFile:
         self._ahead, self._ahead_at = self._read(offset, _READ_AHEAD), offset
         return self._ahead[:size]
 
+    def read_chunk(self, offset: int, size: int) -> bytes:
+        """Return bytes at an offset, without reading ahead, so that several threads may call it.
+
+        Raises:
+            ValueError: the bytes are outside the file.
+        """
+        if not 0 <= offset <= offset + size <= self.size:
+            raise ValueError(f"bytes {offset} to {offset + size} of {self.size}")
+        return self._read(offset, size)
+
     def read_arrays(self, arrays: Iterable[tuple[int, npt.NDArray[Any]]]) -> None:
         """Fill arrays with the bytes at their offsets; neighbors are read in one call.
 

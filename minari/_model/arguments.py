@@ -67,6 +67,17 @@ def check_count(name: str, value: Any, least: int = 0, error: type[MinariError] 
         raise error(f"{name} is {value}, expected a whole number from {least}.")
 
 
+def checked_count(name: str, value: Any) -> int:
+    """Return a whole number of at least 1.
+
+    Raises:
+        ArgumentTypeError: it is not a whole number.
+        ArgumentError: it is less than 1.
+    """
+    check_count(name, value, 1)
+    return int(value)
+
+
 def check_seed(name: str, value: object) -> None:
     """Raise unless an argument is None or a seed.
 

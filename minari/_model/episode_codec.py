@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import gymnasium as gym
 import numpy as np
@@ -37,6 +37,8 @@ from minari.spaces import (
 )
 
 
+OBSERVATIONS: Final = "observations"  # the first part of the paths of their columns
+ACTIONS: Final = "actions"
 REWARDS: ColumnPath = ("rewards",)
 TERMINATIONS: ColumnPath = ("terminations",)
 TRUNCATIONS: ColumnPath = ("truncations",)
@@ -54,8 +56,8 @@ class EpisodeCodec:
     """Encoder and decoder of the episodes of a dataset with these spaces."""
 
     def __init__(self, observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
-        self.observations = codec_for(observation_space, ("observations",))
-        self.actions = codec_for(action_space, ("actions",))
+        self.observations = codec_for(observation_space, (OBSERVATIONS,))
+        self.actions = codec_for(action_space, (ACTIONS,))
         self._columns_without_infos = len([*self.observations.paths(), *self.actions.paths()]) + 3
         self._leaves = [
             (leaf.path, 1 if codec is self.observations else 0, leaf.shape, without_ones(leaf.shape))

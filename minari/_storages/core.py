@@ -27,9 +27,10 @@ from minari._model.metadata_json import SPACES
 from minari._storages.images import image_leaves, with_decoded_frames
 from minari._storages.metadata_file import find_raw_metadata, stamp_of, with_measured_size
 from minari._storages.paths import is_remote
+from minari._storages.rows import RecentEpisodes, RowRequest, gather_rows
 from minari._storages.staged_directory import directory_size
 from minari.errors import DataPathError, DatasetCorruptError, DatasetNotFoundError, StorageError
-from minari.spaces import ColumnPath, Columns, EpisodeColumns, Leaf
+from minari.spaces import Column, ColumnPath, Columns, EpisodeColumns, Leaf
 
 
 _log = logging.getLogger(__name__)
@@ -146,6 +147,8 @@ class StorageCore(ABC):
         self._metadata_stamp = stamp_of(data_path)
         self.episode_codec = metadata.episode_codec
         self._compression: Compression | None = None  # created by the first write
+        self._recent = RecentEpisodes()
+        self._verified: set[int] = set()
 
     # Properties
 
@@ -319,6 +322,36 @@ class StorageCore(ABC):
             self._check_place()
             yield _GuardedWriter(opened, self)
 
+    def read_rows(self, requests: Sequence[RowRequest]) -> list[Column]:
+        """Return rows of leaves out of many episodes, for samplers.
+
+        Args:
+            requests: the rows to read; numbers of episodes and rows that exist.
+
+        Returns:
+            A new array for each request, of the shape of its rows followed by that of a row, in native byte order.
+            Its dtype is that of the stored values; if episodes differ in that, it represents the values of all.
+
+        Raises:
+            DatasetCorruptError: a leaf is missing or damaged.
+            ChecksumError: the values of an episode differ from those written, if verified.
+        """
+        if self.verify_checksums:
+            self._verify_once(requests)
+        return self._read_rows(requests)
+
+    def read_parts(self, indices: Iterable[int], paths: Container[ColumnPath]) -> Iterator[tuple[int, Columns]]:
+        """Yield the columns at some paths of episodes, frames decoded, in the order of the indices."""
+        for index, columns in self._read_leaves(self._checked(indices), paths):
+            yield index, self.with_frames(columns) if self.frame_leaves else columns
+
+    def _verify_once(self, requests: Sequence[RowRequest]) -> None:
+        """Verify the checksums of episodes whose rows are read for the first time."""
+        asked = {index for request in requests for index in np.unique(request.episodes).tolist()}
+        new = sorted(asked - self._verified)
+        for index, _ in self._read_columns(new):
+            self._verified.add(index)
+
     def stored_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
         """Yield the columns of each episode as they are stored, in the order of the indices."""
         return self._read_columns(indices)
@@ -356,6 +389,12 @@ class StorageCore(ABC):
         """Yield only the columns at some paths; a format may read the others too."""
         for index, columns in self._read_columns(indices):
             yield index, {path: column for path, column in columns.items() if path in paths}
+
+    def _read_rows(self, requests: Sequence[RowRequest]) -> list[Column]:
+        """Return the rows of each request, see :meth:`read_rows`; by default out of whole episodes."""
+        paths = frozenset(request.path for request in requests)
+        state = stamp_of(self._data_path)
+        return gather_rows(requests, lambda indices: self._recent.read(indices, paths, state, self.read_parts))
 
     def _episodes_without_checksums(self, indices: Iterable[int]) -> list[int]:
         """Return those of the episodes that have no checksums, so that their values cannot be verified."""

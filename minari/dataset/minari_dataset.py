@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol, overload
@@ -28,6 +28,8 @@ from minari._storages.base import MinariStorage, PathLike
 from minari.dataset.convert import write_as_dataset
 from minari.dataset.description import DatasetStatistics, statistics_of
 from minari.errors import ArgumentTypeError, DatasetNotFoundError, EnvironmentSpecError, EpisodeError, EpisodeIndexError
+from minari.sampling.transitions import Transitions
+from minari.sampling.windows import Pad, PadValue, Windows
 
 
 __all__ = ["EpisodeData", "MinariDataset", "MinariDatasetSpec", "gen_dataset_id", "parse_dataset_id"]
@@ -306,6 +308,129 @@ class MinariDataset:
     def statistics(self) -> DatasetStatistics:
         """Return the returns and lengths of the episodes of this view, computed from their rewards."""
         return statistics_of(self._storage, self._indices)
+
+    # Sampling
+
+    def transitions(
+        self,
+        *,
+        fields: Iterable[str] | None = None,
+        n_step: int = 1,
+        discount: float = 1.0,
+        returns_to_go: bool = False,
+        infos: Iterable[str] = (),
+    ) -> Transitions:
+        """Return the steps of this view with their successors, as a flat sequence.
+
+        Nothing is read before an element is asked for. ``t[3]`` is one transition, ``t[2:8]``, ``t[[3, 1, 1]]`` and
+        ``t[mask]`` are batches; their arrays belong to the caller and have the dtypes of the stored values.
+
+        Args:
+            fields: what to read, for example ``["observations/camera", "actions", "rewards"]``; by default
+                ``observations``, ``actions``, ``next_observations``, ``rewards``, ``terminations``, ``truncations``,
+                ``episode_ids`` and ``timesteps``.
+            n_step: number of steps from an observation to its successor; fewer at the end of an episode. With more
+                than one, ``rewards`` is the discounted sum of their rewards in float64, ``terminations`` and
+                ``truncations`` tell whether the episode ended within them.
+            discount: the factor γ from 0 to 1 for n-step rewards and returns. If it is given, or ``n_step`` is more
+                than one, batches have ``discounts``: γ to the power of the number of steps, which multiplies the
+                value of ``next_observations``.
+            returns_to_go: True to add ``returns_to_go``, the discounted sum of the rewards from the step to the end of
+                its episode, in float64.
+            infos: names of infos, for ``infos`` and ``next_infos``; keys of nested ones are joined by ``/``.
+
+        Raises:
+            ArgumentError: an argument is invalid, or there is no such field.
+            EpisodeError: the view is empty.
+
+        Example:
+            >>> import minari, numpy as np
+            >>> dataset = minari.create_dataset_from_arrays(
+            ...     "docs/transitions-v0", observations=np.arange(7.0), actions=np.zeros(5), rewards=np.ones(5),
+            ...     terminations=np.array([0, 0, 1, 0, 1]),
+            ... )
+            >>> batch = dataset.transitions(returns_to_go=True)[[2, 3]]
+            >>> batch["observations"], batch["next_observations"], batch["returns_to_go"]
+            (array([2., 4.]), array([3., 5.]), array([1., 2.]))
+        """
+        return Transitions(
+            self._storage,
+            self._indices,
+            fields=fields,
+            n_step=n_step,
+            discount=discount,
+            returns_to_go=returns_to_go,
+            infos=infos,
+        )
+
+    def windows(
+        self,
+        length: int | None = None,
+        *,
+        stride: int = 1,
+        pad: Pad | None = None,
+        pad_value: PadValue = "zero",
+        fields: Iterable[str] | None = None,
+        discount: float = 1.0,
+        returns_to_go: bool = False,
+        final_observation: bool = False,
+        infos: Iterable[str] = (),
+        offsets: Mapping[str, Iterable[int]] | None = None,
+    ) -> Windows:
+        """Return the windows of ``length`` consecutive steps of this view, none across episodes, as a flat sequence.
+
+        Batches have the keys of :meth:`transitions`, each of shape (B, length, …), and ``mask``, which is True for
+        steps of the episode and False for padding.
+
+        Args:
+            length: the number of steps of a window.
+            stride: the number of steps from a window to the next one.
+            pad: None for whole windows only, which begin at the steps 0, stride, … of each episode; ``"left"`` for
+                one window that ends at each of these steps; ``"right"`` for one that begins there.
+            pad_value: ``"zero"`` for zeros (and False, empty text, and None for other values without a fixed shape)
+                where there is padding, ``"edge"`` for the values of the nearest step. ``episode_ids`` is that of the
+                window everywhere.
+            fields: what to read; by default all fields, without ``next_observations`` if there is a final
+                observation, in which case ``observations`` has all of them.
+            discount: the factor γ from 0 to 1 for returns.
+            returns_to_go: True to add the discounted sum of the rewards to the end of the episode, in float64.
+            final_observation: True for ``length + 1`` observations, with the one after the last step.
+            infos: names of infos, for ``infos`` and ``next_infos``; keys of nested ones are joined by ``/``.
+            offsets: instead of a length, the rows of each field around every step: ``{"observations": (-1, 0),
+                "actions": range(16)}``. Each field has a mask of its own, such as ``observations_mask``;
+                ``episode_ids`` and ``timesteps``, of shape (B,), are those of the step.
+
+        Raises:
+            ArgumentError: an argument is invalid, no window is whole, or there is no such field.
+            EpisodeError: the view is empty.
+
+        Example:
+            >>> import minari, numpy as np
+            >>> dataset = minari.create_dataset_from_arrays(
+            ...     "docs/windows-v0", observations=np.arange(7.0), actions=np.arange(5.0), rewards=np.ones(5),
+            ...     terminations=np.array([0, 0, 1, 0, 1]),
+            ... )
+            >>> dataset.windows(2)[:]["actions"]
+            array([[0., 1.],
+                   [1., 2.],
+                   [3., 4.]])
+            >>> dataset.windows(2, pad="left")[0]["mask"]
+            array([False,  True])
+        """
+        return Windows(
+            self._storage,
+            self._indices,
+            length,
+            stride=stride,
+            pad=pad,
+            pad_value=pad_value,
+            fields=fields,
+            discount=discount,
+            returns_to_go=returns_to_go,
+            final_observation=final_observation,
+            infos=infos,
+            offsets=offsets,
+        )
 
     # Changing and saving
 

@@ -325,6 +325,23 @@ class EpisodeIndex:
         schema = self._schemas[row[0]]
         return schema, row[_FIXED : _FIXED + schema.width]
 
+    def leaf(self, path: ColumnPath) -> list[tuple[LeafPlace, npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+        """Return where a leaf lies: its layouts, each with the episodes and, in a row, their row counts and offsets."""
+        found = []
+        numbers = self._rows[: self._count, 0]
+        for number, schema in enumerate(self._schemas):
+            for leaf, place in zip(schema.leaves, _row_places(schema), strict=True):
+                if leaf.path == path and len(episodes := np.flatnonzero(numbers == number)):
+                    begin = _FIXED + place
+                    found.append((leaf, episodes, self._rows[episodes, begin : begin + 1 + leaf.pieces]))
+        return found
+
+    def unknown(self, total: int) -> npt.NDArray[np.int64]:
+        """Return the episodes below a number whose positions are not known."""
+        numbers, known = np.full(total, UNKNOWN), min(self._count, total)
+        numbers[:known] = self._rows[:known, 0]
+        return np.flatnonzero(numbers < 0)
+
     def lengths(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64] | None:
         """Return the numbers of steps of these episodes; None if one of them is unknown."""
         if len(indices) and indices.max() >= self._count:

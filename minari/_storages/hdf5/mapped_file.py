@@ -40,8 +40,16 @@ class MappedFile(mmap.mmap):
         self.stamp = file.stamp
         self._seen = 0
 
-    def array(self, offset: int, shape: Sequence[int], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    def array(
+        self, offset: int, shape: Sequence[int], dtype: np.dtype[Any], stride: int | None = None
+    ) -> npt.NDArray[Any]:
         """Return a view of the bytes at an offset as an array.
+
+        Args:
+            offset: of the first byte.
+            shape: of the array.
+            dtype: of its items.
+            stride: for one dimension, the number of bytes from an item to the next; by default the size of an item.
 
         Raises:
             ValueError: the file is too short.
@@ -49,7 +57,7 @@ class MappedFile(mmap.mmap):
         if offset < 0:  # NumPy would accept bytes before the map
             raise ValueError(f"byte {offset} of {len(self)}")
         try:
-            array: npt.NDArray[Any] = np.ndarray(shape, dtype, self, offset)
+            array: npt.NDArray[Any] = np.ndarray(shape, dtype, self, offset, None if stride is None else [stride])
         except TypeError as error:
             raise ValueError(f"an array of shape {tuple(shape)} at byte {offset} of {len(self)}") from error
         return array

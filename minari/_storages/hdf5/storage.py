@@ -27,7 +27,7 @@ from minari._base.locks import folder_lock
 from minari._base.parallel import map_in_batches
 from minari._base.system_errors import failures_logged
 from minari._model.compression import Codec, Codecs
-from minari._model.episode_codec import REWARDS, TERMINATIONS, TRUNCATIONS
+from minari._model.episode_codec import OBSERVATIONS, REWARDS, TERMINATIONS, TRUNCATIONS
 from minari._model.metadata import DatasetMetadata
 from minari._storages.base import EpisodeWriter, MinariStorage
 from minari._storages.hdf5.appender import StoredEpisode
@@ -40,9 +40,11 @@ from minari._storages.hdf5.infos import with_own_types, without_own_types
 from minari._storages.hdf5.mapped_file import MappedFile
 from minari._storages.hdf5.names import DATA_FILE_NAME, to_hdf5_name
 from minari._storages.hdf5.reader import EpisodeFile
+from minari._storages.hdf5.rows import LeafRows
 from minari._storages.hdf5.writer import WriterContext, empty_file, open_writer
 from minari._storages.journal import JOURNAL_NAME, Overlay, has_journal, pending_change
 from minari._storages.metadata_file import stamp_of
+from minari._storages.rows import RowRequest
 from minari.errors import ChecksumError, DatasetBusyError, DatasetCorruptError
 from minari.spaces import Column, ColumnPath, Columns, EpisodeColumns, native, path_name
 
@@ -109,6 +111,9 @@ class HDF5Storage(MinariStorage):
         self._first_reward: tuple[int, ...] | None = None
         self._reader: tuple[tuple[int, ...], EpisodeFile] | None = None
         self._map: weakref.ref[MappedFile] | None = None  # exists while there are views of it
+        self._kept_map: MappedFile | None = None  # once rows have been read from it
+        self._rows: dict[ColumnPath, LeafRows] = {}  # of the file in this state
+        self._rows_of: object = None
         codecs = (self.episode_codec.observations, self.episode_codec.actions)
         self._known_paths = {to_hdf5_name(path): path for codec in codecs for path in codec.paths()}
         self._index = EpisodeIndex(self._file, [REWARDS, TERMINATIONS, TRUNCATIONS, *self._known_paths.values()])
@@ -171,6 +176,47 @@ class HDF5Storage(MinariStorage):
     def _read_leaves(self, indices: Iterable[int], paths: Container[ColumnPath]) -> Iterator[tuple[int, Columns]]:
         for index, columns in self._read_all(indices, partial(self._read_batch, paths=paths)):
             yield index, {path: column for path, column in columns.items() if path in paths}
+
+    def _read_rows(self, requests: Sequence[RowRequest]) -> list[Column]:
+        try:
+            with self._index.lock.current:
+                file = self._opened()
+                mapped = self._kept_map = self._mapped(file)
+                leaves = self._leaves_of(file, requests)
+            with file:
+                pairs = zip(leaves, requests, strict=True)
+                found = [leaf.gather(file, mapped, request) for leaf, request in pairs]
+        except DatasetCorruptError:
+            with self._index.lock.current:
+                if not self._index.distrust():  # may have been wrong
+                    raise
+                self._rows.clear()
+            return self._read_rows(requests)
+        others = [request for request, rows in zip(requests, found, strict=True) if rows is None]
+        if not others:
+            return cast("list[Column]", found)
+        read = iter(super()._read_rows(others))
+        return [next(read) if rows is None else rows for rows in found]
+
+    def _leaves_of(self, file: DataFile, requests: Iterable[RowRequest]) -> list[LeafRows]:
+        """Return the positions of the rows of leaves, which are the same until the file changes."""
+        state = (file.stamp, self.total_episodes)
+        if state != self._rows_of:
+            unknown = self._index.unknown(state[1]).tolist()
+            if unknown:
+                self._locate(unknown, file)
+                self._index.save()
+            self._rows, self._rows_of = {}, state
+        for request in requests:
+            if request.path not in self._rows:
+                total_rows = self._index.lengths(np.arange(state[1]))
+                if total_rows is None:
+                    raise DatasetCorruptError(f"Some of the {state[1]} episodes are not in {self._file}.")
+                if request.path[0] == OBSERVATIONS:
+                    total_rows = total_rows + 1
+                found = self._index.leaf(request.path)
+                self._rows[request.path] = LeafRows(request.path, request.shape, found, total_rows)
+        return [self._rows[request.path] for request in requests]
 
     def _read_all(
         self, indices: Iterable[int], read: Callable[[Sequence[int]], list[tuple[int, Columns]]]

@@ -10,7 +10,7 @@ import math
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
@@ -135,15 +135,14 @@ def fill_from_chunks(
     Raises:
         ValueError: a chunk is damaged.
     """
-    size, filters = chunking.size(array.dtype), chunking.filters
 
     def decode(placed: tuple[tuple[int, ...], Piece]) -> None:
         corner, piece = placed
-        chunk = decoded(piece.data, size, filters, piece.skipped).view(array.dtype).reshape(chunking.shape)
+        chunk = _decoded(piece, array.dtype, chunking)
         part = array[_around(corner, chunking.shape)]
         part[...] = chunk[tuple(map(slice, part.shape))]
 
-    map_chunks(decode, placed, _chunks_at_a_time(size))
+    map_chunks(decode, placed, _chunks_at_a_time(chunking.size(array.dtype)))
 
 
 def _chunks_at_a_time(size: int) -> int:
@@ -204,6 +203,59 @@ def _checked(data: bytes) -> bytes:
     return data + _CHECKSUM.pack(checksum(data))
 
 
+@dataclass(frozen=True, slots=True)
+class ChunkTable:
+    """The positions of the chunks of a column.
+
+    Attributes:
+        dtype: dtype of the elements of the column.
+        chunking: its chunks.
+        places: position of each chunk, in the order of their indices.
+        sizes: stored size of each.
+        skipped: the filters that were not applied to each, one bit each.
+    """
+
+    dtype: np.dtype[Any]
+    chunking: Chunking
+    places: Sequence[int]
+    sizes: Sequence[int]
+    skipped: Sequence[int]
+
+    @classmethod
+    def read(
+        cls, read_at: ReadAt, address: int, shape: tuple[int, ...], dtype: np.dtype[Any], chunking: Chunking
+    ) -> ChunkTable:
+        """Return the table at an address.
+
+        Args:
+            read_at: returns bytes of the file by offset and size, fewer at its end.
+            address: address of the table.
+            shape: shape of the column.
+            dtype: dtype of its elements.
+            chunking: its chunks.
+
+        Raises:
+            ValueError: the table is damaged or has another layout, or the file ends before it does.
+        """
+        width = _size_width(chunking.size(dtype))
+        count, element = chunking.count(shape), _ADDRESS + width + _MASK
+        block_at = _block_address(read_at, address, count, element)
+        block = _read_checked(read_at, block_at, _BLOCK.size + count * element)
+        if _BLOCK.unpack_from(block) != (b"FADB", 0, 1, address):
+            raise ValueError("the table of its chunks belongs to another array")
+        elements = np.frombuffer(block, np.uint8, offset=_BLOCK.size).reshape(count, element)
+        bounds = (0, _ADDRESS, _ADDRESS + width, element)
+        return cls(dtype, chunking, *(_integers(elements[:, begin:end]) for begin, end in pairwise(bounds)))
+
+    def piece(self, read_at: ReadAt, number: int) -> Piece:
+        """Return a chunk in its stored form.
+
+        Raises:
+            ValueError: the file ends before it does.
+        """
+        return Piece(_read(read_at, self.places[number], self.sizes[number]), self.skipped[number])
+
+
 def read_column(
     read_at: ReadAt,
     address: int,
@@ -211,35 +263,27 @@ def read_column(
     dtype: np.dtype[Any],
     chunking: Chunking,
 ) -> StoredColumn:
-    """Return a column in its stored form.
-
-    Args:
-        read_at: returns bytes of the file by offset and size, fewer at its end.
-        address: address of the table.
-        shape: shape of the column.
-        dtype: dtype of its elements.
-        chunking: its chunks.
+    """Return a column in its stored form; see :meth:`ChunkTable.read`.
 
     Raises:
         ValueError: the table is damaged or has another layout, or the file ends before a chunk.
     """
-    width = _size_width(chunking.size(dtype))
-    count, element = chunking.count(shape), _ADDRESS + width + _MASK
-    block_at = _block_address(read_at, address, count, element)
-    block = _read_checked(read_at, block_at, _BLOCK.size + count * element)
-    if _BLOCK.unpack_from(block) != (b"FADB", 0, 1, address):
-        raise ValueError("the table of its chunks belongs to another array")
-    elements = np.frombuffer(block, np.uint8, offset=_BLOCK.size).reshape(count, element)
-    places, sizes, skipped = (
-        _integers(elements[:, begin:end])
-        for begin, end in ((0, _ADDRESS), (_ADDRESS, _ADDRESS + width), (_ADDRESS + width, element))
-    )
-    return StoredColumn(
-        dtype,
-        shape,
-        chunking,
-        [Piece(_read(read_at, place, size), mask) for place, size, mask in zip(places, sizes, skipped, strict=True)],
-    )
+    table = ChunkTable.read(read_at, address, shape, dtype, chunking)
+    return StoredColumn(dtype, shape, chunking, [table.piece(read_at, number) for number in range(len(table.places))])
+
+
+def decoded_chunk(read_at: ReadAt, table: ChunkTable, number: int) -> npt.NDArray[Any]:
+    """Return a decoded chunk in its whole shape, which may extend beyond the column.
+
+    Raises:
+        ValueError: the chunk is damaged, or the file ends before it does.
+    """
+    return _decoded(table.piece(read_at, number), table.dtype, table.chunking)
+
+
+def _decoded(piece: Piece, dtype: np.dtype[Any], chunking: Chunking) -> npt.NDArray[Any]:
+    data = decoded(piece.data, chunking.size(dtype), chunking.filters, piece.skipped)
+    return data.view(dtype).reshape(chunking.shape)
 
 
 def has_table(read_at: ReadAt, address: int, shape: tuple[int, ...], dtype: np.dtype[Any], chunking: Chunking) -> bool:
