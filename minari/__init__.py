@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from minari import dataset as dataset
     from minari import errors as errors
     from minari import namespace as namespace
+    from minari import sampling as sampling
     from minari import serialization as serialization
     from minari import storage as storage
     from minari import utils
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from minari.dataset.minari_dataset import MinariDataset
     from minari.dataset.scores import get_normalized_score
     from minari.dataset.validation import validate
+    from minari.sampling.mixing import mix
     from minari.storage.hosting import download_dataset, list_remote_datasets, upload_dataset
     from minari.storage.local import delete_dataset, load_dataset, open_dataset, rename_dataset
 else:
@@ -47,6 +49,7 @@ else:
             "minari.dataset.scores": ("get_normalized_score",),
             "minari.dataset.validation": ("validate",),
             "minari._model.format_version": ("supported_dataset_versions",),
+            "minari.sampling.mixing": ("mix",),
             "minari._catalog.listing": ("list_local_datasets",),
             "minari.storage.hosting": ("download_dataset", "list_remote_datasets", "upload_dataset"),
             "minari.storage.local": ("delete_dataset", "load_dataset", "open_dataset", "rename_dataset"),
@@ -73,9 +76,11 @@ __all__ = [
     "list_local_datasets",
     "list_remote_datasets",
     "load_dataset",
+    "mix",
     "namespace",
     "open_dataset",
     "rename_dataset",
+    "sampling",
     "serialization",
     "split_dataset",
     "supported_dataset_versions",

@@ -190,31 +190,52 @@ def _combined_metadata(datasets: Sequence[MinariDataset], new_id: str) -> dict[s
     return metadata
 
 
-def split_dataset(dataset: MinariDataset, sizes: Sequence[int], seed: int | None = None) -> list[MinariDataset]:
+def split_dataset(
+    dataset: MinariDataset, sizes: Sequence[int] | Sequence[float], seed: int | None = None
+) -> list[MinariDataset]:
     """Return random views of a dataset without common episodes.
 
     Args:
         dataset: the dataset to split.
-        sizes: number of episodes of each view.
+        sizes: number of episodes of each view, or, as floats, its fraction of them: ``[0.8, 0.2]``. Fractions that
+            add up to 1 leave out no episode.
         seed: seed for the permutation of the episodes.
 
     Raises:
         ArgumentTypeError: an argument has an invalid type.
-        CombineError: a size is not a number of episodes, or they add up to more than there are.
+        CombineError: a size is not a number or fraction of episodes, or they add up to more than there are.
     """
     if not isinstance(dataset, MinariDataset):
         raise no_dataset("dataset", dataset)
     if isinstance(sizes, str) or not isinstance(sizes, (Iterable)):
         raise ArgumentTypeError(f"sizes is {shortened(sizes)}, expected a list of numbers of episodes.")
-    sizes = list(sizes)
+    given = list(sizes)
     check_seed("seed", seed)
-    if any(isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 0 for size in sizes):
-        raise CombineError(f"The sizes are {list(sizes)}, expected numbers of episodes from 0.")
-    if sum(sizes) > dataset.total_episodes:
+    counts = _counts_of(given, dataset.total_episodes)
+    if sum(counts) > dataset.total_episodes:
         raise CombineError(
-            f"The sizes {list(sizes)} add up to {sum(sizes)}, which exceeds the {dataset.total_episodes} episodes "
+            f"The sizes {given} add up to {sum(counts)}, which exceeds the {dataset.total_episodes} episodes "
             f"of {dataset.id}; ask for less."
         )
     order = np.random.default_rng(seed).permutation(dataset.episode_indices)
-    ends = np.cumsum(sizes)
-    return [MinariDataset(dataset.storage, order[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
+    ends = np.cumsum(counts)
+    return [MinariDataset(dataset.storage, order[end - size : end]) for size, end in zip(counts, ends, strict=True)]
+
+
+def _counts_of(sizes: list[Any], total: int) -> list[int]:
+    """Return numbers of episodes for numbers or fractions of them.
+
+    Raises:
+        CombineError: they are neither, or fractions that add up to more than 1.
+    """
+    if sizes and all(isinstance(size, (float, np.floating)) for size in sizes):
+        fractions = np.array(sizes, np.float64)
+        if not ((fractions >= 0) & (fractions <= 1)).all() or fractions.sum() > 1 + 1e-9:
+            raise CombineError(f"The sizes are {sizes}, expected fractions from 0 to 1 that add up to at most 1.")
+        ends = np.rint(np.minimum(np.cumsum(fractions), 1) * total).astype(int)
+        return [int(size) for size in np.diff(ends, prepend=0)]
+    if any(isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 0 for size in sizes):
+        raise CombineError(
+            f"The sizes are {sizes}, expected numbers of episodes from 0, or only fractions such as 0.8."
+        )
+    return [int(size) for size in sizes]

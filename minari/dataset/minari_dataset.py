@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Protocol, overload
+from typing import Any, Literal, Protocol, overload
 
 import gymnasium as gym
 import numpy as np
@@ -28,6 +28,7 @@ from minari._storages.base import MinariStorage, PathLike
 from minari.dataset.convert import write_as_dataset
 from minari.dataset.description import DatasetStatistics, statistics_of
 from minari.errors import ArgumentTypeError, DatasetNotFoundError, EnvironmentSpecError, EpisodeError, EpisodeIndexError
+from minari.sampling.statistics import FieldStatistics, Normalizer, statistics_of_fields
 from minari.sampling.transitions import Transitions
 from minari.sampling.windows import Pad, PadValue, Windows
 
@@ -431,6 +432,63 @@ class MinariDataset:
             infos=infos,
             offsets=offsets,
         )
+
+    def field_statistics(self, fields: Iterable[str] | None = None) -> dict[str, FieldStatistics]:
+        """Return the mean, deviation, extremes and quantiles of every numeric leaf over the steps of this view.
+
+        The data is read once, episode by episode. The result is stored in a hidden file beside the data of a local
+        dataset, and used until the data changes. Observations are counted with those after the last step.
+
+        Args:
+            fields: names such as ``"observations"``, ``"observations/camera"``, ``"actions"`` and ``"rewards"``; by
+                default all of them.
+
+        Returns:
+            The statistics by the names of the leaves.
+
+        Raises:
+            ArgumentError: there is no such field, or its values have no fixed shape.
+            EpisodeError: the view is empty.
+
+        Example:
+            >>> import minari, numpy as np
+            >>> dataset = minari.create_dataset_from_arrays(
+            ...     "docs/statistics-v0", observations=np.arange(5.0), actions=np.zeros(4), rewards=np.ones(4),
+            ...     terminations=np.arange(4) == 3,
+            ... )
+            >>> found = dataset.field_statistics()["observations"]
+            >>> found.count, found.mean, found.max, found.quantiles[0.5]
+            (5, array(2.), array(4.), np.float64(2.0))
+        """
+        return statistics_of_fields(self._storage, self._indices, fields)
+
+    def normalizer(
+        self,
+        fields: Iterable[str] | None = None,
+        method: Literal["mean_std", "min_max", "quantiles"] = "mean_std",
+    ) -> Normalizer:
+        """Return what scales the fields of batches by their statistics, and back.
+
+        Args:
+            fields: see :meth:`field_statistics`.
+            method: ``"mean_std"`` for a mean of 0 and a standard deviation of 1, ``"min_max"`` for values from -1 to
+                1, ``"quantiles"`` for values from -1 to 1 between the quantiles 0.01 and 0.99.
+
+        Raises:
+            ArgumentError: there is no such field, or its values have no fixed shape.
+            EpisodeError: the view is empty.
+
+        Example:
+            >>> import minari, numpy as np
+            >>> dataset = minari.create_dataset_from_arrays(
+            ...     "docs/normalizer-v0", observations=np.arange(5.0), actions=np.zeros(4), rewards=np.ones(4),
+            ...     terminations=np.arange(4) == 3,
+            ... )
+            >>> normalizer = dataset.normalizer(["observations"], "min_max")
+            >>> normalizer.normalize(dataset.transitions()[:])["observations"]
+            array([-1. , -0.5,  0. ,  0.5])
+        """
+        return Normalizer(self.field_statistics(fields), method)
 
     # Changing and saving
 

@@ -20,7 +20,10 @@ from minari.sampling.reader import EpisodeTable, Positions, Query, StepReader
 from minari.sampling.streams import Weights, checked_shard, stream_of
 
 
-__all__ = ["Samples"]
+__all__ = ["Draw", "Samples"]
+
+#: The epoch of a batch of a stream, and its first position in it.
+Draw = tuple[int, int]
 
 _ONE_BY_ONE: Final = 256  # elements that are read together when they are iterated one by one
 
@@ -92,20 +95,21 @@ class Samples(ABC):
     def __len__(self) -> int: ...
 
     @abstractmethod
-    def _read(self, indices: Positions, out: Batch | None = None) -> Batch:
+    def _read(self, indices: Positions, out: Batch | None = None, draw: Draw | None = None) -> Batch:
         """Return the batch of elements that exist; large arrays may be those of ``out``."""
 
-    def read(self, indices: Positions, *, out: Batch | None = None) -> Batch:
+    def read(self, indices: Positions, *, out: Batch | None = None, draw: Draw | None = None) -> Batch:
         """Return the batch of elements that exist.
 
         Args:
             indices: of the elements, from 0 on, shape (B,), int64.
             out: a batch of this size, whose arrays are filled and returned; None for new arrays.
+            draw: the epoch and the first position in it, if the batch is drawn by a stream.
 
         Raises:
             ArgumentError: the fields, shapes or dtypes of ``out`` are others.
         """
-        batch: Batch = filled(self._read(indices, out), out)
+        batch: Batch = filled(self._read(indices, out, draw), out)
         return batch
 
     def __getitem__(self, index: Any) -> Batch:
@@ -247,6 +251,10 @@ class Samples(ABC):
     def episode_metadata(self) -> Iterator[dict[str, Any]]:
         """Return the metadata of each episode of the view."""
         return self._reader.storage.get_episode_metadata(self._reader.table.numbers.tolist())
+
+    @abstractmethod
+    def locate(self, indices: Positions) -> tuple[Positions, Positions]:
+        """Return the position of the episode of each element, and its step, shapes (B,)."""
 
     @abstractmethod
     def episode_positions(self) -> Positions:

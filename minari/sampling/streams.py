@@ -25,6 +25,7 @@ __all__ = ["Drawn", "Stream", "Weights", "stream_of"]
 #: Elements of a block of neighbors, and blocks that are shuffled together, in the order ``"blocks"``.
 BLOCK: Final = 64
 BLOCKS_AT_A_TIME: Final = 32
+PROBABILITIES: Final = "probabilities"  # a field of batches that are drawn by weights
 
 #: Weights of elements: an array, ``"return"``, or a function of the metadata of an episode.
 Weights = npt.ArrayLike | Callable[[Mapping[str, Any]], float]
@@ -42,7 +43,7 @@ class Elements(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read(self, indices: Positions, *, out: Batch | None = None) -> Batch:
+    def read(self, indices: Positions, *, out: Batch | None = None, draw: tuple[int, int] | None = None) -> Batch:
         """Return the batch of elements that exist."""
 
     def checked(self, given: Any) -> Positions:
@@ -82,11 +83,7 @@ class Stream:
 
     def read(self, epoch: int, begin: int, drawn: Drawn, out: Batch | None = None) -> Batch:
         """Return the batch of drawn elements."""
-        indices, probabilities = drawn
-        batch = self.samples.read(indices, out=out)
-        if probabilities is not None:
-            batch["probabilities"] = probabilities
-        return batch
+        return self.samples.read(drawn[0], out=out, draw=(epoch, begin))
 
     def reseed(self, seed: int) -> None:
         """Change the seed."""
@@ -169,7 +166,7 @@ class BlockStream(Stream):
         if self.world > 1:
             first = int(generator.integers(0, rest + 1))
             return first + self._block * blocks[: self.world * (self.size // self._block)][self.rank :: self.world]
-        return self._block * np.concatenate([blocks, np.full(rest > 0, whole)])
+        return self._block * np.concatenate([blocks, np.full(int(rest > 0), whole)])
 
     def read(self, epoch: int, begin: int, drawn: Drawn, out: Batch | None = None) -> Batch:
         """Return the batch of drawn elements, out of the groups in memory."""
@@ -180,7 +177,9 @@ class BlockStream(Stream):
             if (epoch, group) not in self._groups:
                 elements = self._group(epoch, group)
                 order = np.argsort(elements)
-                self._groups[epoch, group] = taken(self.samples.read(elements[order]), np.argsort(order))
+                self._groups[epoch, group] = taken(
+                    self.samples.read(elements[order], draw=(epoch, group * self._group_size)), np.argsort(order)
+                )
             start = max(0, begin - group * self._group_size)
             stop = min(self._group_size, begin + count - group * self._group_size)
             parts.append(taken(self._groups[epoch, group], np.arange(start, stop)))
@@ -254,6 +253,12 @@ class WeightedStream(ReplacingStream):
         """Return the elements at some positions of an epoch, and their probabilities."""
         places = self._tree.find(self._fractions(epoch, begin, count))
         return places * self.world + self.rank, self._tree.weights[places] / self._tree.total
+
+    def read(self, epoch: int, begin: int, drawn: Drawn, out: Batch | None = None) -> Batch:
+        """Return the batch of drawn elements, with their probabilities."""
+        inner = None if out is None else {name: values for name, values in out.items() if name != PROBABILITIES}
+        batch: Batch = {**super().read(epoch, begin, drawn, inner), PROBABILITIES: drawn[1]}
+        return batch if out is None else filled(batch, out)
 
 
 def checked_weights(weights: Any, count: int) -> npt.NDArray[np.float64]:

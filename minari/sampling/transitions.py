@@ -10,10 +10,12 @@ import numpy.typing as npt
 
 from minari._model.arguments import checked_count
 from minari._storages.base import MinariStorage
+from minari.errors import ArgumentError
 from minari.sampling.fields import NEXT_OBSERVATIONS
+from minari.sampling.hindsight import HindsightTransitions, RewardFunction, Strategy
 from minari.sampling.nested import Batch
 from minari.sampling.reader import FLAGS, Positions, Query
-from minari.sampling.samples import Samples
+from minari.sampling.samples import Draw, Samples
 
 
 __all__ = ["Transitions"]
@@ -53,10 +55,15 @@ class Transitions(Samples):
     def __repr__(self) -> str:
         return f"Transitions({self._reader.storage.dataset_id!r}, {len(self)} steps, fields={self._names})"
 
-    def _read(self, indices: Positions, out: Batch | None = None) -> Batch:
+    def locate(self, indices: Positions) -> tuple[Positions, Positions]:
+        """Return the position of the episode of each element, and its step, shapes (B,)."""
+        starts = self._reader.table.starts
+        positions = starts.searchsorted(indices, "right") - 1
+        return positions, indices - starts[positions]
+
+    def _read(self, indices: Positions, out: Batch | None = None, draw: Draw | None = None) -> Batch:
         table = self._reader.table
-        positions = table.starts.searchsorted(indices, "right") - 1
-        steps = indices - table.starts[positions]
+        positions, steps = self.locate(indices)
         spans = np.minimum(self._n_step, table.lengths[positions] - steps)
         queries: list[Query] = []
         counts: dict[str, int] = {}
@@ -88,6 +95,62 @@ class Transitions(Samples):
             batch["infos"] = {name: self._reader.infos(name, positions, steps) for name in self._infos}
             batch["next_infos"] = {name: self._reader.infos(name, positions, steps + spans) for name in self._infos}
         return batch
+
+    def with_hindsight_goals(
+        self,
+        strategy: Strategy = "future",
+        *,
+        ratio: float = 0.8,
+        achieved: str = "achieved_goal",
+        desired: str = "desired_goal",
+        reward: RewardFunction,
+        seed: int = 0,
+    ) -> HindsightTransitions:
+        """Return these transitions with some of their goals replaced by goals that were achieved.
+
+        In a batch, each transition gets another goal with the probability ``ratio``: the goal achieved after a step
+        of its episode. It replaces the desired goal of ``observations`` and ``next_observations``, and ``rewards`` is
+        computed for it; flags stay as recorded. ``relabeled`` (B,) tells which ones were changed. Batches draw goals
+        anew in each epoch; an index always has the same.
+
+        Args:
+            strategy: ``"future"`` for the goal after this or a later step, ``"final"`` for that after the last one,
+                ``"episode"`` for that after any step.
+            ratio: the probability of another goal, from 0 to 1.
+            achieved: the key of the achieved goal in the observations.
+            desired: the key of the desired goal.
+            reward: computes the rewards (B,) of achieved goals (B, …) and desired goals (B, …), both of the state
+                after the step, and ``next_infos`` of the batch; ``env.unwrapped.compute_reward`` of goal environments.
+            seed: of the choice.
+
+        Raises:
+            ArgumentError: the observations have no such goals, or these are n-step transitions or have returns,
+                which other goals would change.
+
+        Example:
+            >>> import minari, numpy as np, gymnasium as gym
+            >>> goals = {key: gym.spaces.Box(-9, 9, (1,)) for key in ("achieved_goal", "desired_goal")}
+            >>> reached = np.arange(4, dtype=np.float32).reshape(4, 1)
+            >>> dataset = minari.create_dataset_from_arrays(
+            ...     "docs/goals-v0", observation_space=gym.spaces.Dict(goals), actions=np.zeros(3),
+            ...     observations={"achieved_goal": reached, "desired_goal": reached + 5}, rewards=np.full(3, -1.0),
+            ...     terminations=np.arange(3) == 2,
+            ... )
+            >>> def reward(achieved, desired, infos):
+            ...     return -(achieved != desired).any(axis=-1).astype(float)
+            >>> hindsight = dataset.transitions().with_hindsight_goals("final", ratio=1.0, reward=reward)
+            >>> batch = hindsight[:]
+            >>> batch["observations"]["desired_goal"].ravel(), batch["rewards"]
+            (array([3., 3., 3.], dtype=float32), array([-1., -1.,  0.]))
+        """
+        if self._n_step != 1 or self._returns is not None:
+            raise ArgumentError(
+                "Other goals change the rewards of all steps, so that n_step and returns_to_go cannot be combined with "
+                "hindsight; use transitions() without them."
+            )
+        return HindsightTransitions(
+            self, strategy=strategy, ratio=ratio, achieved=achieved, desired=desired, reward=reward, seed=seed
+        )
 
     def episode_positions(self) -> Positions:
         """Return the position of the episode of each step, shape (N,)."""

@@ -16,7 +16,7 @@ from minari.errors import ArgumentError, ArgumentTypeError
 from minari.sampling.fields import NEXT_OBSERVATIONS
 from minari.sampling.nested import Batch
 from minari.sampling.reader import FLAGS, Positions, Query
-from minari.sampling.samples import Samples
+from minari.sampling.samples import Draw, Samples
 
 
 __all__ = ["Windows"]
@@ -125,12 +125,15 @@ class Windows(Samples):
         final = int(self._with_final and field == "observations")
         return Span(np.arange(length + final), 0, final)
 
-    def _read(self, indices: Positions, out: Batch | None = None) -> Batch:
-        table = self._reader.table
+    def locate(self, indices: Positions) -> tuple[Positions, Positions]:
+        """Return the position of the episode of each window, and its first step, negative if padding comes first."""
         positions = self._window_starts.searchsorted(indices, "right") - 1
         steps = (indices - self._window_starts[positions]) * self._stride
-        if self._pad == "left":
-            steps -= self._steps_span.count - 1
+        return positions, steps - (self._steps_span.count - 1) if self._pad == "left" else steps
+
+    def _read(self, indices: Positions, out: Batch | None = None, draw: Draw | None = None) -> Batch:
+        table = self._reader.table
+        positions, steps = self.locate(indices)
         last = table.lengths[positions] - 1
         spans = {name: span.rows(steps, last) for name, span in self._spans.items()}
         queries: list[Query] = []

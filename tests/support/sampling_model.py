@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-from minari import EpisodeData
+import minari
+from minari import EpisodeData, MinariDataset
 from minari.data_collector import EpisodeBuffer
 
 
@@ -27,6 +28,26 @@ SPACES = {
     "text": gym.spaces.Dict({"mission": gym.spaces.Text(6), "at": gym.spaces.Box(-1, 1, (2,), np.float32)}),
     "sequence": gym.spaces.Tuple((gym.spaces.Sequence(gym.spaces.Discrete(3)), gym.spaces.Discrete(4))),
 }
+
+
+LENGTHS = (5, 1, 12, 7, 40)
+
+
+def make(dataset_id: str, lengths: tuple[int, ...] = LENGTHS, space: str = "vector", **options: Any) -> MinariDataset:
+    """Return a dataset whose actions are the number of the step in the whole dataset."""
+    rng = np.random.default_rng(0)
+    buffers, start = [], 0
+    for length in lengths:
+        buffer = episode(SPACES[space], SPACES["number"], length, rng)
+        buffers.append(replace(buffer, actions=np.arange(start, start + length, dtype=np.float32)))
+        start += length
+    return minari.create_dataset_from_buffers(
+        dataset_id,
+        buffers,
+        observation_space=SPACES[space],
+        action_space=SPACES["number"],
+        **options,
+    )
 
 
 def episode(
