@@ -16,6 +16,7 @@ from minari.errors import DatasetBusyError, StorageError
 __all__ = [
     "checked_root",
     "name_of_root",
+    "get_cache_root",
     "get_datasets_root",
     "get_default_remote",
     "get_listed_root",
@@ -24,6 +25,7 @@ __all__ = [
 ]
 
 _ROOT_VARIABLE = "MINARI_DATASETS_PATH"
+_CACHE_VARIABLE = "MINARI_CACHE_PATH"
 _REMOTE_VARIABLE = "MINARI_REMOTE"
 _TIMEOUT_VARIABLE = "MINARI_LOCK_TIMEOUT"
 _USUAL_TIMEOUT = 60.0  # seconds
@@ -38,6 +40,11 @@ def get_datasets_root(root: str | os.PathLike[str] | None = None) -> Path:
     chosen = root if root is not None else os.environ.get(_ROOT_VARIABLE) or "~/.minari/datasets"
     # Absolute, so that datasets stay open when the program changes its working directory.
     return Path(chosen).expanduser().absolute()
+
+
+def get_cache_root() -> Path:
+    """Return the directory of what is decoded once: ``MINARI_CACHE_PATH``, or ``~/.minari/cache``; not created."""
+    return Path(os.environ.get(_CACHE_VARIABLE) or "~/.minari/cache").expanduser().absolute()
 
 
 def get_listed_root(root: str | os.PathLike[str] | None = None) -> Path:

@@ -340,6 +340,10 @@ class StorageCore(ABC):
             self._verify_once(requests)
         return self._read_rows(requests)
 
+    def has_plain_rows(self, request: RowRequest) -> bool:
+        """Return whether the rows of a request are stored as they are in memory, so that caching them is no use."""
+        return False
+
     def read_parts(self, indices: Iterable[int], paths: Container[ColumnPath]) -> Iterator[tuple[int, Columns]]:
         """Yield the columns at some paths of episodes, frames decoded, in the order of the indices."""
         for index, columns in self._read_leaves(self._checked(indices), paths):

@@ -28,6 +28,7 @@ from minari._storages.base import MinariStorage, PathLike
 from minari.dataset.convert import write_as_dataset
 from minari.dataset.description import DatasetStatistics, statistics_of
 from minari.errors import ArgumentTypeError, DatasetNotFoundError, EnvironmentSpecError, EpisodeError, EpisodeIndexError
+from minari.sampling.row_cache import CACHE_BYTES, CacheKind
 from minari.sampling.statistics import FieldStatistics, Normalizer, statistics_of_fields
 from minari.sampling.transitions import Transitions
 from minari.sampling.windows import Pad, PadValue, Windows
@@ -320,6 +321,8 @@ class MinariDataset:
         discount: float = 1.0,
         returns_to_go: bool = False,
         infos: Iterable[str] = (),
+        cache: CacheKind | None = None,
+        cache_bytes: int = CACHE_BYTES,
     ) -> Transitions:
         """Return the steps of this view with their successors, as a flat sequence.
 
@@ -339,6 +342,10 @@ class MinariDataset:
             returns_to_go: True to add ``returns_to_go``, the discounted sum of the rewards from the step to the end of
                 its episode, in float64.
             infos: names of infos, for ``infos`` and ``next_infos``; keys of nested ones are joined by ``/``.
+            cache: for compressed data, which a training run reads again and again: ``"memory"`` or ``"disk"`` to decode
+                each row once and then serve it from memory or from files that all processes share, below
+                ``MINARI_CACHE_PATH`` or ``~/.minari/cache``. Rows stored uncompressed in HDF5 need none.
+            cache_bytes: the most bytes to keep; what does not fit is decoded each time.
 
         Raises:
             ArgumentError: an argument is invalid, or there is no such field.
@@ -362,6 +369,8 @@ class MinariDataset:
             discount=discount,
             returns_to_go=returns_to_go,
             infos=infos,
+            cache=cache,
+            cache_bytes=cache_bytes,
         )
 
     def windows(
@@ -377,6 +386,8 @@ class MinariDataset:
         final_observation: bool = False,
         infos: Iterable[str] = (),
         offsets: Mapping[str, Iterable[int]] | None = None,
+        cache: CacheKind | None = None,
+        cache_bytes: int = CACHE_BYTES,
     ) -> Windows:
         """Return the windows of ``length`` consecutive steps of this view, none across episodes, as a flat sequence.
 
@@ -400,6 +411,8 @@ class MinariDataset:
             offsets: instead of a length, the rows of each field around every step: ``{"observations": (-1, 0),
                 "actions": range(16)}``. Each field has a mask of its own, such as ``observations_mask``;
                 ``episode_ids`` and ``timesteps``, of shape (B,), are those of the step.
+            cache: see :meth:`transitions`.
+            cache_bytes: see :meth:`transitions`.
 
         Raises:
             ArgumentError: an argument is invalid, no window is whole, or there is no such field.
@@ -431,6 +444,8 @@ class MinariDataset:
             final_observation=final_observation,
             infos=infos,
             offsets=offsets,
+            cache=cache,
+            cache_bytes=cache_bytes,
         )
 
     def field_statistics(self, fields: Iterable[str] | None = None) -> dict[str, FieldStatistics]:

@@ -16,12 +16,14 @@ from minari._storages.base import MinariStorage
 from minari._storages.rows import RowRequest
 from minari.errors import DatasetCorruptError, EpisodeError
 from minari.sampling.fields import Part
+from minari.sampling.row_cache import RowCache
 from minari.spaces import Column, ColumnPath
 
 
 __all__ = ["FLAGS", "EpisodeTable", "Positions", "Query", "StepReader"]
 
 _MOST_RECENT: Final = 256  # episodes whose values without a fixed shape are kept
+_MOST_STEPS: Final = 2**22  # of which a table of their episodes is made, faster than a search and 16 MB at most
 _INFOS: Final = "infos"
 _MISSING: Final = object()
 
@@ -30,9 +32,12 @@ FLAGS: Final = (Part(TERMINATIONS, ()), Part(TRUNCATIONS, ()))
 Positions = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
 class EpisodeTable:
     """The episodes of a view.
+
+    Args:
+        numbers: the number of each episode in the whole dataset.
+        lengths: the number of steps of each.
 
     Attributes:
         numbers: the number of each episode in the whole dataset.
@@ -40,16 +45,27 @@ class EpisodeTable:
         starts: the number of steps before each, and of all, shape (episodes + 1,).
     """
 
-    numbers: Positions
-    lengths: Positions
-    starts: Positions
+    def __init__(self, numbers: Positions, lengths: Positions) -> None:
+        self.numbers, self.lengths = numbers, lengths
+        self.starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+        self._of_steps: npt.NDArray[np.int32] | None = None  # the position of the episode of each step
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.numbers, self.lengths)
+
+    def positions_of(self, steps: Positions) -> Positions:
+        """Return the positions of the episodes of steps, which are numbered over the whole view."""
+        if self._of_steps is None:
+            if self.starts[-1] > _MOST_STEPS:
+                return self.starts.searchsorted(steps, "right") - 1
+            self._of_steps = np.repeat(np.arange(len(self.lengths), dtype=np.int32), self.lengths)
+        return self._of_steps[steps].astype(np.int64)
 
     @classmethod
     def of(cls, storage: MinariStorage, numbers: npt.ArrayLike) -> EpisodeTable:
         """Return the table of these episodes of a storage."""
         episodes = np.asarray(numbers, np.int64)
-        lengths = storage.get_episode_lengths(episodes)
-        return cls(episodes, lengths, np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]))
+        return cls(episodes, storage.get_episode_lengths(episodes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +93,16 @@ class StepReader:
     Args:
         storage: of the dataset.
         table: the episodes of the view.
+        cache: of decoded rows, None for none.
     """
 
-    def __init__(self, storage: MinariStorage, table: EpisodeTable) -> None:
-        self.storage, self.table = storage, table
+    def __init__(self, storage: MinariStorage, table: EpisodeTable, cache: RowCache | None = None) -> None:
+        self.storage, self.table, self._cache = storage, table, cache
         self._reward_shape: tuple[int, ...] | None = None
         self._recent: OrderedDict[tuple[Any, int], list[Any]] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"storage": self.storage, "table": self.table}
+        return {"storage": self.storage, "table": self.table, "cache": self._cache}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
@@ -125,8 +142,16 @@ class StepReader:
             for query in arrays
             if query.part.shape is not None
         ]
-        found = iter(self.storage.read_rows(requests) if requests else ())
+        found = iter(self._rows(requests))
         return [next(found) if query.part.shape is not None else self._values(query) for query in queries]
+
+    def _rows(self, requests: list[RowRequest]) -> list[Column]:
+        if self._cache is None:
+            return self.storage.read_rows(requests) if requests else []
+        cached = [self._cache.read(request) for request in requests]
+        others = [request for request, rows in zip(requests, cached, strict=True) if rows is None]
+        read = iter(self.storage.read_rows(others) if others else ())
+        return [next(read) if rows is None else rows for rows in cached]
 
     def _values(self, query: Query) -> list[Any]:
         """Return values without a fixed shape."""

@@ -17,6 +17,7 @@ from minari.sampling.batches import Batches, checked_seed
 from minari.sampling.fields import NEXT_OBSERVATIONS, FieldTree, checked_names, select
 from minari.sampling.nested import Batch, element_of, filled, without_batch
 from minari.sampling.reader import EpisodeTable, Positions, Query, StepReader
+from minari.sampling.row_cache import CacheKind, RowCache
 from minari.sampling.streams import Weights, checked_shard, stream_of
 
 
@@ -38,6 +39,8 @@ class Samples(ABC):
         infos: the names of infos to read.
         discount: the discount factor.
         returns_to_go: True to add the discounted sum of rewards up to the end of the episode.
+        cache: ``"memory"`` or ``"disk"`` to keep decoded rows of compressed leaves.
+        cache_bytes: the most bytes of them.
     """
 
     #: What an element is called in messages.
@@ -53,12 +56,16 @@ class Samples(ABC):
         infos: Iterable[str],
         discount: float,
         returns_to_go: bool,
+        cache: CacheKind | None,
+        cache_bytes: int,
     ) -> None:
-        self._reader = StepReader(storage, EpisodeTable.of(storage, numbers))
-        if not len(self.episode_starts) - 1:
+        table = EpisodeTable.of(storage, numbers)
+        if not len(table.numbers):
             raise EpisodeError(
                 f"The view of {storage.dataset_id} has no episode, expected at least one to sample from."
             )
+        kept = None if cache is None else RowCache(storage, table.numbers, table.lengths, cache, cache_bytes)
+        self._reader = StepReader(storage, table, kept)
         self._fields = None if fields is None else checked_names("fields", fields)
         self._infos = checked_names("infos", infos)
         self._discount = checked_discount(discount)

@@ -15,6 +15,7 @@ from minari.sampling.fields import NEXT_OBSERVATIONS
 from minari.sampling.hindsight import HindsightTransitions, RewardFunction, Strategy
 from minari.sampling.nested import Batch
 from minari.sampling.reader import FLAGS, Positions, Query
+from minari.sampling.row_cache import CACHE_BYTES, CacheKind
 from minari.sampling.samples import Draw, Samples
 
 
@@ -30,7 +31,8 @@ class Transitions(Samples):
     Args:
         storage: of the dataset.
         numbers: the episodes of the view.
-        fields, n_step, discount, returns_to_go, infos: see :meth:`minari.MinariDataset.transitions`.
+        fields, n_step, discount, returns_to_go, infos, cache, cache_bytes: see
+            :meth:`minari.MinariDataset.transitions`.
     """
 
     KIND: ClassVar[str] = "transition"
@@ -45,9 +47,11 @@ class Transitions(Samples):
         discount: float = 1.0,
         returns_to_go: bool = False,
         infos: Iterable[str] = (),
+        cache: CacheKind | None = None,
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self._n_step = checked_count("n_step", n_step)
-        super().__init__(storage, numbers, fields, infos, discount, returns_to_go)
+        super().__init__(storage, numbers, fields, infos, discount, returns_to_go, cache, cache_bytes)
 
     def __len__(self) -> int:
         return int(self.episode_starts[-1])
@@ -57,9 +61,8 @@ class Transitions(Samples):
 
     def locate(self, indices: Positions) -> tuple[Positions, Positions]:
         """Return the position of the episode of each element, and its step, shapes (B,)."""
-        starts = self._reader.table.starts
-        positions = starts.searchsorted(indices, "right") - 1
-        return positions, indices - starts[positions]
+        positions = self._reader.table.positions_of(indices)
+        return positions, indices - self._reader.table.starts[positions]
 
     def _read(self, indices: Positions, out: Batch | None = None, draw: Draw | None = None) -> Batch:
         table = self._reader.table

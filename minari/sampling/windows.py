@@ -16,6 +16,7 @@ from minari.errors import ArgumentError, ArgumentTypeError
 from minari.sampling.fields import NEXT_OBSERVATIONS
 from minari.sampling.nested import Batch
 from minari.sampling.reader import FLAGS, Positions, Query
+from minari.sampling.row_cache import CACHE_BYTES, CacheKind
 from minari.sampling.samples import Draw, Samples
 
 
@@ -36,6 +37,7 @@ class Windows(Samples):
         numbers: the episodes of the view.
         length, stride, pad, pad_value, fields, discount, returns_to_go, final_observation, infos, offsets: see
             :meth:`minari.MinariDataset.windows`.
+        cache, cache_bytes: see :meth:`minari.MinariDataset.windows`.
     """
 
     KIND: ClassVar[str] = "window"
@@ -55,6 +57,8 @@ class Windows(Samples):
         final_observation: bool = False,
         infos: Iterable[str] = (),
         offsets: Mapping[str, Iterable[int]] | None = None,
+        cache: CacheKind | None = None,
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
         if pad not in (None, "left", "right"):
             raise ArgumentError(f"pad is {shortened(pad)}, expected None, 'left' or 'right'.")
@@ -73,7 +77,7 @@ class Windows(Samples):
             raise ArgumentError(
                 "fields, pad and final_observation go with length; with offsets, name the fields there."
             )
-        super().__init__(storage, numbers, fields, infos, discount, returns_to_go)
+        super().__init__(storage, numbers, fields, infos, discount, returns_to_go, cache, cache_bytes)
         self._window_starts = self._count_windows()
         if not len(self):
             longest = int(self._reader.table.lengths.max())

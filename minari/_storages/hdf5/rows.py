@@ -56,6 +56,10 @@ class LeafRows:
         shape: the shape of a row in the space.
         found: where the leaf lies, see :meth:`EpisodeIndex.leaf`.
         total_rows: the number of rows that the leaf must have in each episode.
+
+    Attributes:
+        dtype: of the rows.
+        is_mapped: True if every row lies in the file as it is in memory.
     """
 
     def __init__(
@@ -82,6 +86,7 @@ class LeafRows:
         ]
         dtypes = {leaf.dtype for leaf, _, _ in usable if leaf.dtype is not None}
         self._is_usable = bool(dtypes)
+        self.is_mapped = False
         self.dtype = np.result_type(*dtypes) if dtypes else np.dtype(float)
         check_exact(dtypes, self.dtype, path)
         self._size = math.prod(shape, start=self.dtype.itemsize)
@@ -94,7 +99,7 @@ class LeafRows:
                 self._compressed.append(_Compressed(leaf.dtype, leaf.shape, Chunking(leaf.chunks, leaf.filters)))
             elif leaf.chunks is None and leaf.dtype == self.dtype and self._size:
                 self._offsets[episodes] = places[:, 1]
-        self._is_mapped = bool((self._forms < 0).all() and (self._offsets >= 0).all())
+        self.is_mapped = bool((self._forms < 0).all() and (self._offsets >= 0).all())
         mapped = self._offsets[(self._forms < 0) & (self._offsets >= 0)]
         self._unit = math.gcd(int(np.gcd.reduce(mapped)) if len(mapped) else 0, self._size) or 1
         self._units, self._step = self._offsets // self._unit, self._size // self._unit
@@ -110,17 +115,21 @@ class LeafRows:
         if not self._is_usable:
             return None
         episodes = request.episodes
-        if self._is_mapped:
-            return None if mapped is None else self._from_map(mapped, request)
+        if self.is_mapped:
+            return None if mapped is None else self.from_map(mapped, request)
         forms = self._forms[episodes]
         if (forms >= 0).all():
             return self._from_chunks(file, request, forms)
         if (forms < 0).all() and mapped is not None and (self._offsets[episodes] >= 0).all():
-            return self._from_map(mapped, request)
+            return self.from_map(mapped, request)
         return None
 
-    def _from_map(self, mapped: MappedFile, request: RowRequest) -> Column:
-        """Gather rows as one index over a view of the map in which every row begins at a multiple of the unit."""
+    def from_map(self, mapped: MappedFile, request: RowRequest) -> Column:
+        """Return rows by one index over a view of the map, in which every row begins at a multiple of the unit.
+
+        Raises:
+            DatasetCorruptError: the file has been cut off.
+        """
         dtype, length = self.dtype, request.length or 1
         size = length * self._size
         units = self._units.take(request.episodes)
@@ -131,7 +140,7 @@ class LeafRows:
         view = mapped.array(
             0,
             [max(0, (len(mapped) - size) // self._unit + 1)],
-            dtype if is_number else np.dtype(f"V{size}"),
+            dtype if is_number else np.dtype((np.void, size)),
             self._unit,
         )
         if mapped.size() < len(mapped):  # (reading beyond the end would kill the process)

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minari._base.data_file import DataFile
+from minari._base.data_file import stamp_of as file_stamp
 from minari._base.files import METADATA_FILE_NAME
 from minari._base.lazy import LazyModule
 from minari._base.locks import folder_lock
@@ -111,7 +112,8 @@ class HDF5Storage(MinariStorage):
         self._first_reward: tuple[int, ...] | None = None
         self._reader: tuple[tuple[int, ...], EpisodeFile] | None = None
         self._map: weakref.ref[MappedFile] | None = None  # exists while there are views of it
-        self._kept_map: MappedFile | None = None  # once rows have been read from it
+        #: The file of the last rows that were read, its map, and the positions of leaves in it.
+        self._ready: tuple[tuple[int, ...], MappedFile, dict[ColumnPath, LeafRows]] | None = None
         self._rows: dict[ColumnPath, LeafRows] = {}  # of the file in this state
         self._rows_of: object = None
         codecs = (self.episode_codec.observations, self.episode_codec.actions)
@@ -178,25 +180,48 @@ class HDF5Storage(MinariStorage):
             yield index, {path: column for path, column in columns.items() if path in paths}
 
     def _read_rows(self, requests: Sequence[RowRequest]) -> list[Column]:
+        found = self._read_plain_rows(requests)
+        if found is not None:
+            return found
         try:
             with self._index.lock.current:
                 file = self._opened()
-                mapped = self._kept_map = self._mapped(file)
+                mapped = self._mapped(file)
                 leaves = self._leaves_of(file, requests)
+                self._ready = None if mapped is None else (file.stamp, mapped, self._rows)
             with file:
-                pairs = zip(leaves, requests, strict=True)
-                found = [leaf.gather(file, mapped, request) for leaf, request in pairs]
+                rows = [leaf.gather(file, mapped, request) for leaf, request in zip(leaves, requests, strict=True)]
         except DatasetCorruptError:
             with self._index.lock.current:
                 if not self._index.distrust():  # may have been wrong
                     raise
-                self._rows.clear()
+                self._rows_of = self._ready = None
             return self._read_rows(requests)
-        others = [request for request, rows in zip(requests, found, strict=True) if rows is None]
-        if not others:
-            return cast("list[Column]", found)
-        read = iter(super()._read_rows(others))
-        return [next(read) if rows is None else rows for rows in found]
+        others = [request for request, one in zip(requests, rows, strict=True) if one is None]
+        read = iter(super()._read_rows(others) if others else ())
+        return [next(read) if one is None else one for one in rows]
+
+    def _read_plain_rows(self, requests: Sequence[RowRequest]) -> list[Column] | None:
+        """Return the rows out of the map, without opening the file again; None if it has changed, or has to be read."""
+        ready = self._ready
+        if ready is None or has_journal(self._place):
+            return None
+        stamp, mapped, leaves = ready
+        try:
+            if file_stamp(self._file.stat()) != stamp:
+                return None
+        except OSError:
+            return None
+        found = [leaves.get(request.path) for request in requests]
+        if not all(leaf is not None and leaf.is_mapped for leaf in found):
+            return None
+        pairs = zip(found, requests, strict=True)
+        return [leaf.from_map(mapped, request) for leaf, request in pairs if leaf is not None]
+
+    def has_plain_rows(self, request: RowRequest) -> bool:
+        """Return whether the rows of a request are stored as they are in memory."""
+        with self._index.lock.current, self._opened() as file:
+            return self._mapped(file) is not None and self._leaves_of(file, [request])[0].is_mapped
 
     def _leaves_of(self, file: DataFile, requests: Iterable[RowRequest]) -> list[LeafRows]:
         """Return the positions of the rows of leaves, which are the same until the file changes."""
