@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from minari.errors import DatasetCorruptError
 from minari.spaces import Column, ColumnPath, Columns, path_name, without_ones
 
 
-__all__ = ["RecentEpisodes", "RowRequest", "gather_rows"]
+__all__ = ["RecentEpisodes", "RowRequest", "check_exact", "gather_rows", "merged", "split"]
 
 _NUMBERS: Final = "biufc"  # kinds of dtypes
 _EXACT_BITS: Final = {2: 11, 4: 24, 8: 53}  # of whole numbers in a float of so many bytes
@@ -48,6 +49,30 @@ class RowRequest:
     def all_rows(self) -> npt.NDArray[np.int64]:
         """Return the numbers of all rows, shape (B,) or (B, L)."""
         return self.rows if self.length is None else self.rows[:, None] + np.arange(self.length)
+
+
+def merged(requests: Sequence[RowRequest]) -> RowRequest:
+    """Return several requests of one leaf as one, of shape (N,), see :func:`split`."""
+    if len(requests) == 1:
+        return requests[0]
+    rows = [request.all_rows for request in requests]
+    episodes = [
+        np.repeat(request.episodes, one.size // max(len(one), 1)) for request, one in zip(requests, rows, strict=True)
+    ]
+    first = requests[0]
+    return RowRequest(
+        first.path, first.shape, np.concatenate(episodes), np.concatenate([one.reshape(-1) for one in rows])
+    )
+
+
+def split(rows: Column, requests: Sequence[RowRequest]) -> list[Column]:
+    """Return the rows of each request out of those of the merged one."""
+    if len(requests) == 1:
+        return [rows]
+    shapes = [request.all_rows.shape for request in requests]
+    ends = np.cumsum([math.prod(shape) for shape in shapes])
+    parts = np.split(rows, ends[:-1])
+    return [part.reshape(*shape, *part.shape[1:]) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def gather_rows(

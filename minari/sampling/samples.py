@@ -225,7 +225,7 @@ class Samples(ABC):
             ...     terminations=np.array([0, 0, 1, 0, 1]),
             ... )
             >>> [batch["actions"].tolist() for batch in dataset.transitions().batches(2, seed=1, epochs=1)]
-            [[0, 4], [2, 3]]
+            [[4, 0], [1, 2]]
         """
         number = checked_seed(seed)
         stream = stream_of(

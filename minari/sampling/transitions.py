@@ -140,7 +140,7 @@ class Transitions(Samples):
             ...     terminations=np.arange(3) == 2,
             ... )
             >>> def reward(achieved, desired, infos):
-            ...     return -(achieved != desired).any(axis=-1).astype(float)
+            ...     return np.where((achieved == desired).all(axis=-1), 0.0, -1.0)
             >>> hindsight = dataset.transitions().with_hindsight_goals("final", ratio=1.0, reward=reward)
             >>> batch = hindsight[:]
             >>> batch["observations"]["desired_goal"].ravel(), batch["rewards"]

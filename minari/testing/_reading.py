@@ -13,6 +13,7 @@ from gymnasium import spaces
 
 from minari._model.episode_codec import window_of
 from minari._storages.base import MinariStorage
+from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import EpisodeIndexError
 from minari.testing._suite import ACTIONS, OBSERVATIONS, Suite, refused
 from minari.testing.comparison import assert_episode, assert_same
@@ -118,6 +119,31 @@ class ReadingSuite(Suite):
         with refused(EpisodeIndexError, "no episode 3"):
             storage.get_window(3, 0, 1)
 
+    def test_transitions(self, tmp_path: Path, nested: str) -> None:
+        """Transitions and windows, in any order and with repetitions, equal the steps of the episodes."""
+        pair = SPACES[nested], spaces.Box(-1.0, 1.0, (3,), np.float32)
+        storage = self.new(tmp_path, *pair)
+        lengths = (3, 1, 40)
+        storage.update_episodes(as_buffer(draw_truth(*pair, count, count, {})) for count in lengths)
+        episodes = list(MinariDataset(storage))
+        steps = [(episode, step) for episode in episodes for step in range(len(episode))]
+        transitions, windows = MinariDataset(storage).transitions(), MinariDataset(storage).windows(3)
+        assert len(transitions) == sum(lengths)
+        for chosen in ([0], [43, 2, 2, 3], list(range(44))):
+            batch = transitions[chosen]
+            for position, (episode, step) in enumerate(steps[index] for index in chosen):
+                for key, values, row in (
+                    ("observations", episode.observations, step),
+                    ("next_observations", episode.observations, step + 1),
+                    ("actions", episode.actions, step),
+                    ("rewards", episode.rewards, step),
+                    ("terminations", episode.terminations, step),
+                ):
+                    assert_same(row_of(batch[key], position), row_of(values, row), key)
+        window = windows[5]
+        assert_same(window["actions"], episodes[2].actions[4:7], "actions")
+        assert window["timesteps"].tolist() == [4, 5, 6]
+
     def test_apply(self, tmp_path: Path) -> None:
         """A function over episodes is computed on demand."""
         storage, truths = self.filled(tmp_path, [2, 3, 4])
@@ -177,3 +203,12 @@ class ReadingSuite(Suite):
         self.assert_holds(pickle.loads(pickle.dumps(storage)), truths)
         list(storage.get_episodes([0]))
         self.assert_holds(pickle.loads(pickle.dumps(storage)), truths)
+
+
+def row_of(values: Any, index: int) -> Any:
+    """Return one step of values that are nested as a space is."""
+    if isinstance(values, dict):
+        return {key: row_of(inner, index) for key, inner in values.items()}
+    if isinstance(values, tuple):
+        return tuple(row_of(inner, index) for inner in values)
+    return values[index]

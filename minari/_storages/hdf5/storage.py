@@ -45,7 +45,7 @@ from minari._storages.hdf5.rows import LeafRows
 from minari._storages.hdf5.writer import WriterContext, empty_file, open_writer
 from minari._storages.journal import JOURNAL_NAME, Overlay, has_journal, pending_change
 from minari._storages.metadata_file import stamp_of
-from minari._storages.rows import RowRequest
+from minari._storages.rows import RowRequest, merged, split
 from minari.errors import ChecksumError, DatasetBusyError, DatasetCorruptError
 from minari.spaces import Column, ColumnPath, Columns, EpisodeColumns, native, path_name
 
@@ -84,6 +84,26 @@ def _from_chunks(
             part = array[tuple(slice(start, start + side) for start, side in zip(corner, chunks, strict=True))]
             part[...] = chunk[tuple(map(slice, part.shape))]
     return array
+
+
+def _gathered(
+    file: DataFile, mapped: MappedFile | None, wanted: Sequence[tuple[LeafRows, RowRequest]]
+) -> list[Column | None]:
+    """Return the rows of each request, None where they have to be read in another way.
+
+    What is compressed is decoded once for all requests of a leaf.
+    """
+    found: list[Column | None] = [None] * len(wanted)
+    for leaf in {leaf.path: leaf for leaf, _ in wanted}.values():
+        places = [place for place, (other, _) in enumerate(wanted) if other is leaf]
+        groups = [[place] for place in places] if leaf.is_mapped else [places]
+        for group in groups:
+            requests = [wanted[place][1] for place in group]
+            rows = leaf.gather(file, mapped, merged(requests))
+            if rows is not None:
+                for place, part in zip(group, split(rows, requests), strict=True):
+                    found[place] = part
+    return found
 
 
 def _among(checksums: dict[ColumnPath, int], paths: Container[ColumnPath] | None) -> dict[ColumnPath, int]:
@@ -190,7 +210,7 @@ class HDF5Storage(MinariStorage):
                 leaves = self._leaves_of(file, requests)
                 self._ready = None if mapped is None else (file.stamp, mapped, self._rows)
             with file:
-                rows = [leaf.gather(file, mapped, request) for leaf, request in zip(leaves, requests, strict=True)]
+                rows = _gathered(file, mapped, list(zip(leaves, requests, strict=True)))
         except DatasetCorruptError:
             with self._index.lock.current:
                 if not self._index.distrust():  # may have been wrong
