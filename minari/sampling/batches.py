@@ -111,6 +111,17 @@ class Batches(Iterator[Batch]):
             self._read_ahead()
         return batch
 
+    def drawn_in_epoch(self) -> Iterator[tuple[int, int, Drawn]]:
+        """Yield what the batches from the current position to the end of its epoch are made of, for other readers."""
+        self.close()
+        self._ahead = epoch, _ = self._epoch, self._number
+        while self._ahead[0] == epoch:
+            yield self._drawn()
+
+    def advance(self) -> None:
+        """Count a batch that another reader has returned."""
+        self._epoch, self._number = self._after(self._epoch, self._number)
+
     def _after(self, epoch: int, number: int) -> tuple[int, int]:
         return (epoch, number + 1) if number + 1 < self._per_epoch else (epoch + 1, 0)
 
