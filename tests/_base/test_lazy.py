@@ -84,17 +84,6 @@ def test_tools_see_everything() -> None:
     assert {*minari.__all__, "data_collector", "dataset", "errors", "storage"} <= set(members)
 
 
-@pytest.mark.parametrize("package", ["minari", "minari.dataset", "minari.storage"])
-def test_each_submodule_is_an_attribute_of_its_package(package: str) -> None:
-    directory = Path(importlib.import_module(package).__file__ or "").parent
-    paths = [*directory.glob("[a-z]*.py"), *(file.parent for file in directory.glob("[a-z]*/__init__.py"))]
-    names = sorted(path.stem for path in paths)
-    assert len(names) > 3
-    assert set(names) <= set(dir(importlib.import_module(package)))
-    program = f"import {package}\nfor name in {names}: print(getattr({package}, name).__name__)"
-    assert run(program).splitlines() == [f"{package}.{name}" for name in names]
-
-
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """A lazy package of its own: ``ok`` can be imported, ``poor`` lacks something that it needs."""

@@ -107,12 +107,6 @@ def test_a_kill_at_any_moment_leaves_whole_episodes(pause: float) -> None:
     assert len(minari.load_dataset("test/recovered-v0")[-1]) == 3
 
 
-def test_a_kill_before_the_first_episode_was_written_leaves_nothing_to_recover(datasets_root: Path) -> None:
-    killed_recording(buffer_steps=10_000, after_episodes=3)
-    assert list_recordings() == []
-    assert listing(datasets_root) == {}
-
-
 def test_recordings_of_several_programs_are_told_apart() -> None:
     collectors = [collected(env, 2, buffer_steps=1) for env in (gym.make("CartPole-v1"), ScriptedEnv())]
     recordings = list_recordings()

@@ -10,7 +10,6 @@ import sys
 import types
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -30,7 +29,6 @@ from minari._model.env_spec import (
     specs_equal_up_to_max_episode_steps,
 )
 from minari.errors import EnvironmentSpecError
-from support.official import data_directories
 
 
 class Corridor(gym.Env[int, int]):
@@ -270,20 +268,6 @@ def test_keys_of_other_releases_are_left_out() -> None:
 def test_damaged_texts_are_refused(text: str) -> None:
     with pytest.raises(EnvironmentSpecError, match="spec"):
         parse_env_spec(text)
-
-
-def test_specs_of_every_release_are_read(fixtures_dir: Path) -> None:
-    h5py = pytest.importorskip("h5py")
-    texts = set()
-    for data in data_directories(fixtures_dir):
-        if (data / "metadata.json").exists():
-            texts.add(json.loads((data / "metadata.json").read_text(encoding="utf-8")).get("env_spec"))
-        else:
-            with h5py.File(data / "main_data.hdf5", "r") as file:
-                texts.add(file.attrs["env_spec"])
-    ids = {parse_env_spec(text).id for text in texts if text is not None}
-    assert {"CartPole-v1", "Pendulum-v1", "AdroitHandDoor-v1", "ToyFixture2-v0"} <= ids
-    assert "toyfixtures" not in sys.modules
 
 
 def test_why_an_environment_cannot_be_made_is_said(module: types.ModuleType) -> None:

@@ -9,7 +9,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -29,7 +28,6 @@ from minari.errors import (
     UnknownSpaceError,
 )
 from minari.serialization import serialize_space
-from support.official import data_directories
 from support.operations import METADATA
 from support.scripted import PLANE, buffer_of
 
@@ -264,27 +262,6 @@ def test_attributes_of_the_first_releases_are_upgraded(tmp_path: Path) -> None:
         assert upgrade_attributes(file.attrs)["description"] is None
 
 
-def test_metadata_of_every_official_release_are_read(fixtures_dir: Path) -> None:
-    h5py = pytest.importorskip("h5py")
-    seen = 0
-    for data in data_directories(fixtures_dir):
-        file = data / "metadata.json"
-        if file.exists():
-            value = DatasetMetadata.from_json(file.read_bytes(), file)
-            assert value.raw == json.loads(file.read_text(encoding="utf-8"))
-        else:
-            with h5py.File(data / "main_data.hdf5", "r") as hdf5:
-                value = DatasetMetadata.from_raw(upgrade_attributes(hdf5.attrs), data)
-                assert value.total_episodes == sum(name.startswith("episode_") for name in hdf5)
-            assert value.has_spaces == (value.minari_version != "~=0.3.0")
-        assert value.total_steps >= value.total_episodes > 0
-        if value.has_spaces:
-            assert isinstance(value.observation_space, gym.Space)
-            assert isinstance(value.action_space, gym.Space)
-        seen += 1
-    assert seen >= 78
-
-
 # Of a dataset on disk
 
 
@@ -329,35 +306,6 @@ def test_metadata_are_given_for_people_and_stored_as_json(dataset: minari.Minari
     assert minari.list_local_datasets() == {"test/described-v0": stored}
     public["author"].add("Mallory")
     assert dataset.storage.metadata["author"] == {"Ann Author", "Bo Author"}
-
-
-def test_updates_are_seen_by_every_handle(dataset: minari.MinariDataset) -> None:
-    other, before = minari.load_dataset(dataset.id), raw(dataset)
-    mine = {"deep": (1, np.float32(0.5)), "array": np.arange(3), "set": {"b", "a"}, "none": None}
-    dataset.storage.update_metadata({"description": "new 🎲", "author": {"Cy"}, "mine": mine, "bound": np.inf})
-    expected = {"deep": [1, 0.5], "array": [0, 1, 2], "set": ["a", "b"], "none": None}
-    assert raw(dataset) == before | {"description": "new 🎲", "author": ["Cy"], "mine": expected, "bound": np.inf}
-    for one in (dataset, other, minari.load_dataset(dataset.id)):
-        assert one.storage.metadata["mine"] == expected
-        assert one.storage.metadata["author"] == {"Cy"}
-        assert len(one) == 2
-
-
-@pytest.mark.parametrize(
-    ("metadatas", "indices"),
-    [
-        *(([{}], None), ([{}, {}, {}], None), ([{"x": 1}], [0, 1]), ([{"id": 3}], [0]), ([{"total_steps": 3}], [0])),
-        *(([{"x": object()}], [0]), ([{"x": 1}, {"x": object()}], None)),
-    ],
-)
-def test_episode_metadata_that_are_refused_change_nothing(
-    dataset: minari.MinariDataset, metadatas: list[dict[str, Any]], indices: list[int] | None
-) -> None:
-    before = list(map(str, dataset.storage.get_episode_metadata([0, 1])))
-    with pytest.raises(MetadataError) as caught:
-        dataset.storage.update_episode_metadata(metadatas, indices)
-    assert isinstance(caught.value, ValueError)
-    assert list(map(str, minari.load_dataset(dataset.id).storage.get_episode_metadata([0, 1]))) == before
 
 
 @pytest.mark.parametrize("indices", [[2], [-1], [0, 9], [0.5], ["0"]])

@@ -185,14 +185,6 @@ def test_infos_that_cannot_be_stored_are_named_and_can_be_discarded(
     assert not isinstance(odd, socket.socket) or odd.fileno() != -1  # it is still open
 
 
-@pytest.mark.parametrize("key", [b"a", frozenset({1}), ("a", object())])
-def test_keys_of_infos_that_cannot_be_stored_are_named(key: Any) -> None:
-    collector = collected(ScriptedEnv(inform=lambda time: {key: time}), record_infos=True)
-    with pytest.raises(EpisodeError, match="have the key") as caught:
-        collector.create_dataset("test/odd-v0")
-    assert repr(key) in str(caught.value)
-
-
 #: What an info holds at a time; it is read as it was given.
 CHANGING: dict[str, Callable[[int], Any]] = {
     "none": lambda time: None,

@@ -83,12 +83,6 @@ def test_statistics_that_come_with_the_last_step_are_masked() -> None:
         assert (episode.infos["episode"]["r"][-1], episode.infos["episode"]["l"][-1]) == (15.0, 5)
 
 
-def test_stacked_frames_are_recorded() -> None:
-    (episode,) = recorded(wrappers.FrameStackObservation(ScriptedEnv(), 3))
-    assert episode.observations.shape == (6, 3, 2)
-    assert episode.observations[[0, -1], :, 0].tolist() == [[0, 0, 0], [3, 4, 5]]
-
-
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")
 @pytest.mark.parametrize(
     "wrap",
@@ -147,13 +141,6 @@ def test_an_environment_without_a_spec_gives_a_dataset_without_one() -> None:
     assert "env_spec" not in dataset.storage.metadata
     with pytest.raises(ValueError, match=r"test/recorded-v0 cannot be recovered.*created without one"):
         dataset.recover_environment()
-
-
-def test_an_environment_whose_entry_point_is_a_callable_is_recorded_with_a_warning() -> None:
-    spec = gym.envs.registration.EnvSpec("Scripted-v0", entry_point=lambda: ScriptedEnv())
-    with pytest.warns(UserWarning, match="Scripted-v0 is stored without its entry_point"):
-        dataset = recorded(gym.make(spec, disable_env_checker=True))
-    assert (dataset.env_spec.id, len(dataset)) == ("Scripted-v0", 1)
 
 
 def test_an_environment_without_spaces_is_recorded_with_given_ones() -> None:

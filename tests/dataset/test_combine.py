@@ -243,17 +243,6 @@ def test_a_damaged_part_leaves_nothing(datasets_root: Path) -> None:
 # Splitting
 
 
-@pytest.mark.parametrize(("sizes", "seed"), [([2, 3], 0), ([1, 1, 1], 9), ([5], 1), ([0, 5], 2), ([], 3), ((2, 2), 4)])
-def test_splits_are_parts_of_a_seeded_permutation(sizes: Any, seed: int) -> None:
-    dataset = create("test/five-v0", (1, 2, 3, 4, 5))
-    parts = minari.split_dataset(dataset, sizes, seed)
-    assert [len(part) for part in parts] == list(sizes)
-    order = np.random.default_rng(seed).permutation(5)
-    assert [i for part in parts for i in part.episode_indices] == order[: sum(sizes)].tolist()
-    for part in parts:
-        assert [episode.observations[0, 0] for episode in part] == [10 * index for index in part.episode_indices]
-
-
 @pytest.mark.parametrize("sizes", [[6], [3, 3], [-1, 2], [1.5], [True], ["1"], [None]])
 def test_sizes_that_do_not_fit_are_refused(sizes: Any) -> None:
     dataset = create("test/five-v0", (1, 2, 3, 4, 5))

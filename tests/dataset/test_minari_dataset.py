@@ -21,8 +21,6 @@ from minari.dataset.minari_storage import MinariStorage
 from minari.errors import (
     DataPathError,
     DatasetBusyError,
-    DatasetExistsError,
-    DatasetIdError,
     DatasetVersionError,
     EpisodeError,
     EpisodeIndexError,
@@ -128,16 +126,6 @@ def test_an_empty_view_is_a_view_of_nothing(dataset: MinariDataset) -> None:
     for use in (lambda: empty[0], lambda: empty.sample_episodes(1), lambda: empty.save("test/empty-v0")):
         with pytest.raises((EpisodeIndexError, EpisodeError)):
             use()
-
-
-def test_views_of_views_keep_their_order(dataset: MinariDataset) -> None:
-    part = minari.split_dataset(dataset, sizes=[6, 2], seed=0)[0]
-    longer = part.filter_episodes(lambda episode: len(episode) > 1)
-    expected = [number for number in part.episode_indices.tolist() if LENGTHS[number] > 1]
-    assert_is_view(longer, expected)
-    assert_is_view(longer[::-1][[0, -1]], [expected[-1], expected[0]])
-    assert longer[1].id == expected[1]
-    assert_is_view(dataset, list(range(8)))
 
 
 @pytest.mark.parametrize("data_format", ["hdf5", "arrow", "parquet", "zarr"])
@@ -262,26 +250,6 @@ def test_statistics_are_those_of_the_view(dataset: MinariDataset) -> None:
 # Changing
 
 
-def test_appending_to_a_dataset_and_to_a_view_of_it(dataset: MinariDataset) -> None:
-    view = dataset[[5, 1]]
-    view.update_dataset_from_buffer([buffer_of(2, seed=77), buffer_of(3)])
-    assert view.episode_indices.tolist() == [5, 1, 8, 9]
-    assert view.total_steps == 9 + 1 + 2 + 3
-    assert (len(dataset), dataset.storage.total_episodes, dataset.storage.total_steps) == (8, 10, 36)
-    loaded = minari.load_dataset(dataset.id)
-    assert (len(loaded), loaded.total_steps) == (10, 36)
-    assert next(iter(loaded.storage.get_episode_metadata([8])))["seed"] == 77
-    assert len(minari.load_dataset(dataset.id)[8]) == 2
-
-
-def test_reading_goes_on_while_the_dataset_grows(dataset: MinariDataset) -> None:
-    iterator = iter(dataset)
-    next(iterator)
-    dataset.update_dataset_from_buffer([buffer_of(2)])
-    assert ids(iterator) == [1, 2, 3, 4, 5, 6, 7]
-    assert ids(dataset) == list(range(9))
-
-
 @pytest.mark.parametrize(
     "buffers",
     [
@@ -303,34 +271,6 @@ def test_episodes_that_are_refused_change_nothing(dataset: MinariDataset, buffer
 
 
 # Saving a view
-
-
-def test_a_saved_view_keeps_all_metadata(dataset: MinariDataset) -> None:
-    described = {"author": {"Ann", "Bo"}, "description": "ä", "mine": {"deep": [1, 2.5]}}
-    dataset.storage.update_metadata(described)
-    dataset.storage.update_episode_metadata([{"grade": f"g{number}"} for number in range(8)])
-    saved = dataset[[6, 0, 6]].save("test/deep/saved-v3")
-    loaded = minari.load_dataset("test/deep/saved-v3")
-    assert ids(saved) == ids(loaded) == [0, 1, 2]
-    assert (loaded.id, saved.id, loaded.spec.version) == ("test/deep/saved-v3", "test/deep/saved-v3", 3)
-    assert {key: loaded.storage.metadata[key] for key in described} == described
-    metadatas = loaded.storage.get_episode_metadata(range(3))
-    for episode, metadata, original in zip(loaded, metadatas, dataset[[6, 0, 6]], strict=True):
-        assert dataclasses.replace(episode, id=original.id) == original
-        assert (metadata["grade"], metadata["seed"]) == (f"g{original.id}", original.id)
-        assert metadata["options"] == {"number": original.id}
-    assert minari.namespace.list_local_namespaces() == ["test", "test/deep"]
-
-
-@pytest.mark.parametrize(
-    ("dataset_id", "error"),
-    [("test/views-v0", DatasetExistsError), ("views", DatasetIdError), ("test/views-v0/x-v0", DatasetExistsError)],
-)
-def test_wrong_ids_of_saved_views_are_refused(dataset: MinariDataset, dataset_id: str, error: type[Exception]) -> None:
-    before = listing(dataset.storage.data_path.parents[2])
-    with pytest.raises(error):
-        dataset.save(dataset_id)
-    assert listing(dataset.storage.data_path.parents[2]) == before
 
 
 # Opening
