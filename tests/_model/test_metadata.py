@@ -194,7 +194,6 @@ UNSTORABLE = [object(), b"bytes", 1j, np.datetime64("2020"), Path("x"), np.array
             }.items()
         ),
     ],
-    ids=str,
 )
 def test_updates_that_are_refused_leave_the_file_as_it_was(
     dataset: minari.MinariDataset, update: dict[Any, Any], message: str

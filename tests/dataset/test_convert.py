@@ -208,7 +208,7 @@ def test_a_codec_whose_package_is_missing_is_named(datasets_root: Path, monkeypa
 
 
 class Counter:
-    """Observer that adds up the reports of each task, and raises at a number if it is told to."""
+    """Observer that adds up the reports of each task, and raises at a number if it is given one."""
 
     def __init__(self, error: BaseException | None = None) -> None:
         self.counts: dict[ProgressTask, int] = {}
