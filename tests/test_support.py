@@ -108,9 +108,8 @@ def test_the_witness_saw_what_the_environment_gave() -> None:
     action = draw(env.action_space, np.random.default_rng(0))
     last, reward, terminated, truncated, last_info = env.step(action)
     (episode,) = env.columns()
-    assert_identical(episode["observations"], stack_steps([observation, last]))
-    assert_identical(episode["actions"], stack_steps([action]))
-    assert_identical(episode["infos"], stack_steps([info, last_info]))
-    assert episode["rewards"].tolist() == [reward]
-    assert (episode["terminations"].tolist(), episode["truncations"].tolist()) == ([terminated], [truncated])
+    for name, steps in {"observations": [observation, last], "actions": [action], "infos": [info, last_info]}.items():
+        assert_identical(episode[name], stack_steps(steps))
+    ends = [episode[name].tolist() for name in ("rewards", "terminations", "truncations")]
+    assert ends == [[reward], [terminated], [truncated]]
     assert episode["seed"] == 3
