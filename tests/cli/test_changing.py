@@ -258,7 +258,7 @@ def test_repack_of_what_an_older_release_wrote(run: Minari, copy_fixture: Callab
 
 @pytest.mark.parametrize("data_format", LASTING)
 def test_record_in_a_format_and_with_a_codec(run: Minari, data_format: str) -> None:
-    """What is appended follows the dataset."""
+    """Appended episodes are stored as the dataset is."""
     codec = next(installed_codecs(data_format), "none")
     recording = ("record", "CartPole-v1", "--seed", "3", "--episodes", "2", "--dataset-id")
     assert run(*recording, "cart/a-v0", "--format", data_format, "--compression", codec).code == 0

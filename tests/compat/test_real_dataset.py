@@ -154,10 +154,10 @@ def test_filtered_view_is_combined_and_saved(dataset: Any, original: list[dict[s
     for name in ("door/best-v0", "door/best-v1"):
         loaded = minari.load_dataset(name)
         assert_same_episodes(loaded, original, chosen)
-        for key in ("author", "author_email", "requirements", "ref_min_score", "ref_max_score", "code_permalink"):
-            assert loaded.storage.metadata[key] == dataset.storage.metadata[key], key
         assert loaded.env_spec == dataset.env_spec
         assert np.isinf(loaded.observation_space.low[0])
+    for key in ("author", "author_email", "requirements", "ref_min_score", "ref_max_score", "code_permalink"):
+        assert loaded.storage.metadata[key] == dataset.storage.metadata[key], key
     assert set(minari.list_local_datasets()) == {ID, "door/best-v0", "door/best-v1"}
     with pytest.raises(ValueError, match="door/best-v1"):
         view.save("door/best-v1")

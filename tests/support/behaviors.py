@@ -66,9 +66,40 @@ def behavior(*words: str, row: str | None = None) -> Callable[[Any], Any]:
     return register
 
 
-def behaviors(**programs: Callable[[], Any] | Behavior) -> None:
+#: The rows of the table of differences in which programs of one line differ on purpose; words of them.
+ROWS = {
+    "missing_metadata_is_warned_about": "One warning lists all of them",
+    "recording_nothing": "A collector that has recorded nothing",
+    "texts_in_infos_of_parquet": "arrays of NumPy's text type from Arrow and Parquet",
+    "infos_of_a_buffer_with_new_keys": "Info dicts given to `EpisodeBuffer.add_step_data`",
+    "a_buffer_without_a_step": "without a single step",
+    "a_buffer_without_the_first_observation": "as many observations as actions",
+    "texts_in_infos": "Texts in infos",
+    "tuples_in_infos": "Tuples in infos",
+    "an_episode_without_infos": "`infos` is an empty dict",
+    "slices": "`dataset[1:3]`",
+    "scores_without_an_environment": "Reference scores of a dataset that names no environment",
+    "an_id_without_a_version": "an id without `-vN` fails with an error about `int`",
+    "one_letter_namespaces": "Namespaces of one letter are refused",
+    "nested_metadata_of_episodes": "Metadata of episodes that are nested",
+    "versions_that_are_supported": "Datasets of 0.3 and 0.4",
+    "remotes_that_nobody_knows": "an unknown remote is a `KeyError: 's3'`",
+}
+#: Words of their errors.
+WORDS = {
+    "an_environment_of_a_missing_module": ("No module named 'gone_module'",),
+    "a_malformed_namespace": ("Malformed namespace",),
+    "reading_a_namespace_that_does_not_exist": ("does not exist",),
+    "updating_a_namespace_that_does_not_exist": ("does not exist",),
+    "deleting_a_namespace_that_does_not_exist": ("does not exist",),
+    "reading_a_path_that_does_not_exist": ("doesn't exist",),
+}
+
+
+def behaviors(**programs: Callable[[], Any]) -> None:
     """Register programs of one line."""
-    BEHAVIORS.update({name: run if isinstance(run, Behavior) else Behavior(run) for name, run in programs.items()})
+    for name, run in programs.items():
+        BEHAVIORS[name] = Behavior(run, WORDS.get(name, ()), ROWS.get(name))
 
 
 def outcome(name: str) -> dict[str, Any]:
@@ -294,13 +325,8 @@ behaviors(
     expert_policy_and_ref_max_score_exclude_each_other=lambda: collected().create_dataset(
         "toy/scores-v0", **{**DESCRIPTION, "expert_policy": lambda _: 0}
     ),
-    missing_metadata_is_warned_about=Behavior(
-        lambda: collected().create_dataset("toy/plain-v0").id, row="One warning lists all of them"
-    ),
-    recording_nothing=Behavior(
-        lambda: seen(lambda: created(DataCollector(gym.make("CartPole-v1"))).total_episodes),
-        row="A collector that has recorded nothing",
-    ),
+    missing_metadata_is_warned_about=lambda: collected().create_dataset("toy/plain-v0").id,
+    recording_nothing=lambda: seen(lambda: created(DataCollector(gym.make("CartPole-v1"))).total_episodes),
 )
 
 
@@ -367,12 +393,9 @@ def keys_that_a_callback_adds() -> Any:
 
 
 behaviors(
-    texts_in_infos_of_parquet=Behavior(
-        lambda: cartpole(episodes=1, data_format="parquet", record_infos=True, step_data_callback=Naming)[0].infos[
-            "name"
-        ],
-        row="arrays of NumPy's text type from Arrow and Parquet",
-    ),
+    texts_in_infos_of_parquet=lambda: cartpole(
+        episodes=1, data_format="parquet", record_infos=True, step_data_callback=Naming
+    )[0].infos["name"],
 )
 
 
@@ -417,9 +440,8 @@ behaviors(
     a_buffer_refuses_fewer_keys=lambda: extended(step_data({"a": 1}), observations={"a": 1, "b": 2}),
     a_step_needs_all_keys=lambda: extended({"observation": 1, "action": 1, "reward": 0.5}, observations=0),
     a_buffer_is_frozen=lambda: (seen(setattr, EpisodeBuffer(), "id", 3), seen(hash, EpisodeBuffer())),
-    infos_of_a_buffer_with_new_keys=Behavior(
-        lambda: seen(lambda: EpisodeBuffer(observations=0, infos={}).add_step_data(step_data(1, a=1)).infos),
-        row="Info dicts given to `EpisodeBuffer.add_step_data`",
+    infos_of_a_buffer_with_new_keys=lambda: seen(
+        lambda: EpisodeBuffer(observations=0, infos={}).add_step_data(step_data(1, a=1)).infos
     ),
 )
 
@@ -499,22 +521,16 @@ behaviors(
     seeds_and_options_of_buffers=lambda: [
         (one["seed"], one["options"]) for one in metadata_of(stored(rising(seed=7, options={"a": 1})))
     ],
-    a_buffer_without_a_step=Behavior(
-        lambda: seen(stored, EpisodeBuffer(observations=np.zeros(2))), row="without a single step"
-    ),
-    a_buffer_without_the_first_observation=Behavior(
-        lambda: seen(lambda: stored(EpisodeBuffer().add_step_data(step_data(np.zeros(2)))).total_steps),
-        row="as many observations as actions",
+    a_buffer_without_a_step=lambda: seen(stored, EpisodeBuffer(observations=np.zeros(2))),
+    a_buffer_without_the_first_observation=lambda: seen(
+        lambda: stored(EpisodeBuffer().add_step_data(step_data(np.zeros(2)))).total_steps
     ),
     infos_of_buffers=lambda: infos_stored(
         {"n": 1, "b": True, "d": {"x": np.zeros(2)}}, {"n": 2, "b": False, "d": {"x": np.ones(2)}}
     ),
-    texts_in_infos=Behavior(lambda: list(infos_stored({"t": "a"}, {"t": "b"})["t"]), row="Texts in infos"),
-    tuples_in_infos=Behavior(lambda: infos_stored({"t": (1, 2)}, {"t": (3, 4)})["t"], row="Tuples in infos"),
-    an_episode_without_infos=Behavior(
-        lambda: stored(EpisodeBuffer(observations=np.zeros((2, 2)), **ONE_STEP))[0].infos,
-        row="`infos` is an empty dict",
-    ),
+    texts_in_infos=lambda: list(infos_stored({"t": "a"}, {"t": "b"})["t"]),
+    tuples_in_infos=lambda: infos_stored({"t": (1, 2)}, {"t": (3, 4)})["t"],
+    an_episode_without_infos=lambda: stored(EpisodeBuffer(observations=np.zeros((2, 2)), **ONE_STEP))[0].infos,
 )
 
 
@@ -631,7 +647,7 @@ def frames_as_jpeg() -> Any:
 
 
 behaviors(
-    slices=Behavior(lambda: seen(lambda: len(cartpole()[1:3])), row="`dataset[1:3]`"),
+    slices=lambda: seen(lambda: len(cartpole()[1:3])),
 )
 
 
@@ -686,15 +702,11 @@ def estimated_scores() -> Any:
 
 behaviors(
     a_dataset_without_an_environment=lambda: stored(rising()).recover_environment(),
-    an_environment_of_a_missing_module=Behavior(
-        lambda: _with_changed(
-            cartpole(), env_spec=_spec(id="Gone-v0", entry_point="gone_module.envs:Env")
-        ).recover_environment(),
-        ("No module named 'gone_module'",),
-    ),
-    scores_without_an_environment=Behavior(
-        lambda: seen(minari.get_normalized_score, stored(rising(), ref_min_score=-1.0, ref_max_score=3.0), np.zeros(1)),
-        row="Reference scores of a dataset that names no environment",
+    an_environment_of_a_missing_module=lambda: _with_changed(
+        cartpole(), env_spec=_spec(id="Gone-v0", entry_point="gone_module.envs:Env")
+    ).recover_environment(),
+    scores_without_an_environment=lambda: seen(
+        minari.get_normalized_score, stored(rising(), ref_min_score=-1.0, ref_max_score=3.0), np.zeros(1)
     ),
 )
 
@@ -791,22 +803,14 @@ def deleting_a_namespace_that_is_not_empty() -> Any:
 behaviors(
     no_namespace_at_all=lambda: seen(namespace.create_namespace, None),
     levels_of_namespaces=lambda: list(namespace.namespace_hierarchy("aa/bb")),
-    an_id_without_a_version=Behavior(
-        lambda: seen(parse_dataset_id, "aa/bb"), row="an id without `-vN` fails with an error about `int`"
+    an_id_without_a_version=lambda: seen(parse_dataset_id, "aa/bb"),
+    one_letter_namespaces=lambda: seen(parse_dataset_id, "a/b-v0"),
+    a_malformed_namespace=lambda: seen(namespace.create_namespace, "../lab"),
+    reading_a_namespace_that_does_not_exist=lambda: seen(namespace.get_namespace_metadata, "lab/leg"),
+    updating_a_namespace_that_does_not_exist=lambda: seen(
+        namespace.update_namespace_metadata, "lab/leg", description="x"
     ),
-    one_letter_namespaces=Behavior(
-        lambda: seen(parse_dataset_id, "a/b-v0"), row="Namespaces of one letter are refused"
-    ),
-    a_malformed_namespace=Behavior(lambda: seen(namespace.create_namespace, "../lab"), ("Malformed namespace",)),
-    reading_a_namespace_that_does_not_exist=Behavior(
-        lambda: seen(namespace.get_namespace_metadata, "lab/leg"), ("does not exist",)
-    ),
-    updating_a_namespace_that_does_not_exist=Behavior(
-        lambda: seen(namespace.update_namespace_metadata, "lab/leg", description="x"), ("does not exist",)
-    ),
-    deleting_a_namespace_that_does_not_exist=Behavior(
-        lambda: seen(namespace.delete_namespace, "lab/leg"), ("does not exist",)
-    ),
+    deleting_a_namespace_that_does_not_exist=lambda: seen(namespace.delete_namespace, "lab/leg"),
 )
 
 
@@ -908,11 +912,8 @@ def image_spaces() -> Any:
 
 
 behaviors(
-    reading_a_path_that_does_not_exist=Behavior(lambda: MinariStorage.read(_path("nowhere")), ("doesn't exist",)),
-    nested_metadata_of_episodes=Behavior(
-        lambda: seen(stored(rising()).storage.update_episode_metadata, [{"deep": {"er": "x"}}]),
-        row="Metadata of episodes that are nested",
-    ),
+    reading_a_path_that_does_not_exist=lambda: MinariStorage.read(_path("nowhere")),
+    nested_metadata_of_episodes=lambda: seen(stored(rising()).storage.update_episode_metadata, [{"deep": {"er": "x"}}]),
 )
 
 
@@ -944,12 +945,8 @@ def checking_what_is_to_be_combined() -> Any:
 
 
 behaviors(
-    versions_that_are_supported=Behavior(
-        lambda: sorted(minari.supported_dataset_versions), row="Datasets of 0.3 and 0.4"
-    ),
-    remotes_that_nobody_knows=Behavior(
-        lambda: seen(get_cloud_storage, "nowhere://bucket"), row="an unknown remote is a `KeyError: 's3'`"
-    ),
+    versions_that_are_supported=lambda: sorted(minari.supported_dataset_versions),
+    remotes_that_nobody_knows=lambda: seen(get_cloud_storage, "nowhere://bucket"),
 )
 
 
@@ -1093,39 +1090,6 @@ def page_basic_usage() -> Any:
 
 
 @behavior()
-def page_checkpoints() -> Any:
-    env = DataCollector(gym.make("CartPole-v1"))
-    dataset = None
-    for episode in range(4):
-        env.reset(seed=episode)
-        for _ in range(5):
-            env.step(episode % 2)
-        if episode % 2:
-            with silent():
-                if dataset is None:
-                    dataset = env.create_dataset("cartpole/steps-v0")
-                else:
-                    env.add_to_dataset(dataset)
-    assert dataset is not None
-    return dataset.total_episodes, dataset.total_steps, minari.load_dataset("cartpole/steps-v0").total_steps
-
-
-@behavior()
-def page_dataset_standards() -> Any:
-    space = spaces.Dict({
-        "component_1": spaces.Box(-1, 1, (1,), np.float32),
-        "component_2": spaces.Dict({"subcomponent_1": spaces.Box(2, 3, (2,), np.float64), "d": spaces.Discrete(4)}),
-        "component_3": spaces.Tuple((spaces.Discrete(4), spaces.Box(0, 1, (2,), np.float32))),
-    })  # fmt: skip
-    first, *others = _values(space)
-    buffer = EpisodeBuffer(observations=first, infos={"infos_datasets": 0.5, "infos_subgroup": {"infos": [1.0]}})
-    for value in others:
-        buffer = buffer.add_step_data(step_data(value, infos_datasets=0.25, infos_subgroup={"infos": 2.0}))
-    episode = stored(buffer, space=space)[0]
-    return episode.observations, episode.infos, episode.rewards, episode.terminations, len(episode)
-
-
-@behavior()
 def page_observation_subsets() -> Any:
     keys = {"observation": 1, "achieved_goal": 0, "desired_goal": 2}
     goal = spaces.Dict(dict.fromkeys(keys, BOX))
@@ -1161,41 +1125,3 @@ def page_callbacks() -> Any:
     dataset = created(env, "cartpole/callbacks-v0")
     metadata = metadata_of(dataset, [0, 1])
     return dataset[1].infos, [(float(one["gravity"]), float(one["rewards_min"])) for one in metadata]
-
-
-@behavior()
-def page_custom_spaces() -> Any:
-    image = spaces.Box(0, 255, (3, 3), np.uint8)
-    space = spaces.Dict({"mission": spaces.Text(12), "direction": spaces.Discrete(4), "image": image})
-    first, *others = _values(space)
-    buffer = EpisodeBuffer(observations=first)
-    for value in others:
-        buffer = buffer.add_step_data(step_data(value))
-    read = minari.load_dataset(stored(buffer, space=space).id)
-    return read.observation_space == space, read[0].observations
-
-
-@behavior()
-def page_behavioral_cloning() -> Any:
-    dataset = cartpole(episodes=5)
-    batch = list(dataset.iterate_episodes())
-    longest = max(len(episode) for episode in batch)
-    observations = np.stack([np.pad(e.observations[:-1], ((0, longest - len(e)), (0, 0))) for e in batch])
-    actions = np.stack([np.pad(e.actions, (0, longest - len(e))) for e in batch])
-    weights, *_ = np.linalg.lstsq(observations.reshape(-1, 4), actions.reshape(-1).astype(float), rcond=None)
-    env = dataset.recover_environment()
-    observation, _ = env.reset(seed=42)
-    choice = int(observation @ weights > 0.5)
-    return observations, actions, env.step(choice)[1:4], type(batch[0].actions[0]).__name__
-
-
-@behavior()
-def page_command_line() -> Any:
-    stored(rising(), author="Ann")
-    stored(rising(), dataset_id="toy/other-v0", author="Bo")
-    steps = [
-        minari_command("list", "local"), minari_command("show", "toy/made-v0"),
-        minari_command("combine", "toy/made-v0", "toy/other-v0", "--dataset-id=toy/all-v0"),
-        minari_command("delete", "toy/made-v0", "toy/other-v0", answer="y\ny\n"),
-    ]  # fmt: skip
-    return [done["code"] for done in steps], list(minari.list_local_datasets())
