@@ -71,8 +71,7 @@ def test_steps_become_columns() -> None:
 
 @given(
     arrays.arrays(
-        arrays.scalar_dtypes().filter(lambda dtype: dtype.kind in "biuf"),
-        arrays.array_shapes(min_dims=0, min_side=0),
+        arrays.scalar_dtypes().filter(lambda dtype: dtype.kind in "biuf"), arrays.array_shapes(min_dims=0, min_side=0)
     ),
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),

@@ -90,8 +90,7 @@ def test_download(run: Minari, shared: str, datasets_root: Path, by: str) -> Non
     options = ["--remote", shared] if by == "option" else []
     done = run("download", named, *options, MINARI_REMOTE=shared if by == "default" else "nowhere://bucket")
     done.assert_done(
-        f"Downloading toy/a-v1 from {shared}...",
-        f"Dataset toy/a-v1 downloaded to {datasets_root / 'toy' / 'a-v1'}",
+        f"Downloading toy/a-v1 from {shared}...", f"Dataset toy/a-v1 downloaded to {datasets_root / 'toy' / 'a-v1'}"
     )
     assert [len(episode) for episode in minari.load_dataset("toy/a-v1")] == [3, 5]
 

@@ -112,8 +112,7 @@ def test_repacked(
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the child processes are forks")
 @pytest.mark.parametrize(
-    ("release", "dataset_id"),
-    [("0.3.1", "cartpole-random-v0"), ("0.4.0", "toy-frames-v0"), ("0.5.3", "toy/dict-v0")],
+    ("release", "dataset_id"), [("0.3.1", "cartpole-random-v0"), ("0.4.0", "toy-frames-v0"), ("0.5.3", "toy/dict-v0")]
 )
 def test_killed_while_it_is_repacked(release: str, dataset_id: str, copy_fixture: CopyFixture, tmp_path: Path) -> None:
     """Whichever files are the old ones and which the new ones, they fit each other."""

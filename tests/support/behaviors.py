@@ -25,7 +25,6 @@ from gymnasium import spaces
 import minari
 from minari import DataCollector, EpisodeData, EpisodeMetadataCallback, MinariDataset, StepDataCallback, namespace
 from minari.data_collector import EpisodeBuffer
-from minari.dataset._storages import get_minari_storage, get_storage_keys
 from minari.dataset.minari_dataset import gen_dataset_id, parse_dataset_id
 from minari.dataset.minari_storage import MinariStorage, is_image_space
 from minari.serialization import deserialize_space, serialize_space
@@ -33,6 +32,7 @@ from minari.storage import get_dataset_path
 from minari.storage.local import dataset_id_sort_key, list_non_hidden_dirs
 from minari.storage.remotes import get_cloud_storage
 from minari.utils import RandomPolicy, get_average_reference_score, validate_datasets_to_combine
+from support.scripted import ScriptedEnv
 
 
 @dataclass(frozen=True)
@@ -66,40 +66,9 @@ def behavior(*words: str, row: str | None = None) -> Callable[[Any], Any]:
     return register
 
 
-#: The rows of the table of differences in which programs of one line differ on purpose; words of them.
-ROWS = {
-    "missing_metadata_is_warned_about": "One warning lists all of them",
-    "recording_nothing": "A collector that has recorded nothing",
-    "texts_in_infos_of_parquet": "arrays of NumPy's text type from Arrow and Parquet",
-    "infos_of_a_buffer_with_new_keys": "Info dicts given to `EpisodeBuffer.add_step_data`",
-    "a_buffer_without_a_step": "without a single step",
-    "a_buffer_without_the_first_observation": "as many observations as actions",
-    "texts_in_infos": "Texts in infos",
-    "tuples_in_infos": "Tuples in infos",
-    "an_episode_without_infos": "`infos` is an empty dict",
-    "slices": "`dataset[1:3]`",
-    "scores_without_an_environment": "Reference scores of a dataset that names no environment",
-    "an_id_without_a_version": "an id without `-vN` fails with an error about `int`",
-    "one_letter_namespaces": "Namespaces of one letter are refused",
-    "nested_metadata_of_episodes": "Metadata of episodes that are nested",
-    "versions_that_are_supported": "Datasets of 0.3 and 0.4",
-    "remotes_that_nobody_knows": "an unknown remote is a `KeyError: 's3'`",
-}
-#: Words of their errors.
-WORDS = {
-    "an_environment_of_a_missing_module": ("No module named 'gone_module'",),
-    "a_malformed_namespace": ("Malformed namespace",),
-    "reading_a_namespace_that_does_not_exist": ("does not exist",),
-    "updating_a_namespace_that_does_not_exist": ("does not exist",),
-    "deleting_a_namespace_that_does_not_exist": ("does not exist",),
-    "reading_a_path_that_does_not_exist": ("doesn't exist",),
-}
-
-
-def behaviors(**programs: Callable[[], Any]) -> None:
+def behaviors(**programs: Callable[[], Any] | Behavior) -> None:
     """Register programs of one line."""
-    for name, run in programs.items():
-        BEHAVIORS[name] = Behavior(run, WORDS.get(name, ()), ROWS.get(name))
+    BEHAVIORS.update({name: run if isinstance(run, Behavior) else Behavior(run) for name, run in programs.items()})
 
 
 def outcome(name: str) -> dict[str, Any]:
@@ -242,25 +211,9 @@ def collector_returns_what_the_environment_returns() -> Any:
 
 
 @behavior()
-def recorded_seeds_and_ends() -> Any:
-    dataset = cartpole()
-    seeds = [(one["id"], one["seed"], one["total_steps"]) for one in metadata_of(dataset, range(3))]
-    return seeds, [episode.truncations for episode in dataset]
-
-
-@behavior()
 def statistics_of_episodes() -> Any:
     (metadata,) = metadata_of(cartpole(), [2])
     return {key: float(value) for key, value in metadata.items() if key.startswith("rewards_")}
-
-
-UNSEEDED = {"minari_autoseed": False}
-
-
-@behavior()
-def given_metadata_is_kept_without_a_warning() -> Any:
-    dataset = collected().create_dataset("toy/full-v0", **DESCRIPTION, eval_env="CartPole-v1")
-    return {key: dataset.storage.metadata[key] for key in (*DESCRIPTION, "dataset_id", "total_steps")}
 
 
 @behavior("already exists")
@@ -270,63 +223,25 @@ def an_id_that_is_taken() -> None:
 
 
 @behavior()
-def the_collector_is_empty_afterwards() -> Any:
-    collector = collected()
-    first = created(collector, "toy/first-v0").total_steps
-    collector.reset(seed=1)
-    collector.step(0)
-    return first, created(collector, "toy/second-v0").total_steps
-
-
-@behavior()
-def adding_to_a_dataset() -> Any:
-    dataset = cartpole()
-    collected(seed=9, limit=6).add_to_dataset(dataset)
-    again = minari.load_dataset(dataset.id)
-    return dataset.total_episodes, dataset.total_steps, again.total_steps, again[3]
-
-
-class Told(gym.Env[Any, Any]):
-    """Gives what functions of the time say."""
-
-    action_space = spaces.Discrete(3)
-
-    def __init__(self, space: Any, observe: Any, inform: Any = lambda time: {}, length: int = 1) -> None:
-        self.observation_space, self.observe, self.inform, self.length = space, observe, inform, length
-
-    def reset(self, **_: Any) -> Any:
-        self.time = 0
-        return self.observe(0), self.inform(0)
-
-    def step(self, action: Any) -> Any:
-        self.time += 1
-        return self.observe(self.time), 0.0, self.time == self.length, False, self.inform(self.time)
-
-
-@behavior()
 def values_outside_their_space_are_warned_about() -> Any:
-    env = Told(spaces.Box(0, 1, (1,), np.float32), lambda time: np.full(1, 0.5 if time else 5, np.float32))
+    unit = spaces.Box(0, 1, (1,), np.float32)
+    env = ScriptedEnv(lambda time: np.full(1, 0.5 if time else 5, np.float32), length=1, observation_space=unit)
     return created(collected(env=env))[0].observations
-
-
-@behavior()
-def recorded_infos() -> Any:
-    def inform(time: int) -> Any:
-        return {"t": time, "deep": {"x": np.full(2, time), "f": bool(time)}, "r": time / 2}
-
-    return created(collected(2, env=Told(CHOICE, lambda time: time, inform, 2), record_infos=True))[0].infos
 
 
 behaviors(
     recorded_episodes=lambda: list(cartpole()),
-    recorded_options=lambda: metadata_of(created(collected(options={"low": -0.1, "high": 0.1})))[0]["options"],
-    no_seed_where_none_is_wanted=lambda: "seed" in metadata_of(created(collected(seed=None, options=UNSEEDED)))[0],
     recording_without_a_reset=lambda: seen(DataCollector(gym.make("CartPole-v1")).step, 0),
     expert_policy_and_ref_max_score_exclude_each_other=lambda: collected().create_dataset(
         "toy/scores-v0", **{**DESCRIPTION, "expert_policy": lambda _: 0}
     ),
-    missing_metadata_is_warned_about=lambda: collected().create_dataset("toy/plain-v0").id,
-    recording_nothing=lambda: seen(lambda: created(DataCollector(gym.make("CartPole-v1"))).total_episodes),
+    missing_metadata_is_warned_about=Behavior(
+        lambda: collected().create_dataset("toy/plain-v0").id, row="One warning lists all of them"
+    ),
+    recording_nothing=Behavior(
+        lambda: seen(lambda: created(DataCollector(gym.make("CartPole-v1"))).total_episodes),
+        row="A collector that has recorded nothing",
+    ),
 )
 
 
@@ -393,9 +308,12 @@ def keys_that_a_callback_adds() -> Any:
 
 
 behaviors(
-    texts_in_infos_of_parquet=lambda: cartpole(
-        episodes=1, data_format="parquet", record_infos=True, step_data_callback=Naming
-    )[0].infos["name"],
+    texts_in_infos_of_parquet=Behavior(
+        lambda: cartpole(episodes=1, data_format="parquet", record_infos=True, step_data_callback=Naming)[0].infos[
+            "name"
+        ],
+        row="arrays of NumPy's text type from Arrow and Parquet",
+    )
 )
 
 
@@ -440,8 +358,9 @@ behaviors(
     a_buffer_refuses_fewer_keys=lambda: extended(step_data({"a": 1}), observations={"a": 1, "b": 2}),
     a_step_needs_all_keys=lambda: extended({"observation": 1, "action": 1, "reward": 0.5}, observations=0),
     a_buffer_is_frozen=lambda: (seen(setattr, EpisodeBuffer(), "id", 3), seen(hash, EpisodeBuffer())),
-    infos_of_a_buffer_with_new_keys=lambda: seen(
-        lambda: EpisodeBuffer(observations=0, infos={}).add_step_data(step_data(1, a=1)).infos
+    infos_of_a_buffer_with_new_keys=Behavior(
+        lambda: seen(lambda: EpisodeBuffer(observations=0, infos={}).add_step_data(step_data(1, a=1)).infos),
+        row="Info dicts given to `EpisodeBuffer.add_step_data`",
     ),
 )
 
@@ -454,26 +373,9 @@ def _values(space: Any) -> list[Any]:
     return [space.sample() for _ in range(4)]
 
 
-def _of_space(space: Any, data_format: str | None = None) -> Any:
-    first, *others = _values(space)
-    buffer = EpisodeBuffer(observations=first)
-    for value in others:
-        buffer = buffer.add_step_data(step_data(value, value))
-    dataset = stored(buffer, space=space, action_space=space, data_format=data_format, jpeg_encoding=False)
-    return dataset.observation_space == space, dataset[0].observations, dataset[0].actions
-
-
 NESTED = spaces.Dict({"t": spaces.Tuple((spaces.Discrete(4), spaces.Text(3))), "x": spaces.Box(0, 1, (2,), np.float64)})
-IN_ARROW = spaces.Dict({"x": spaces.Box(0, 1, (2,), np.float64), "d": spaces.Discrete(3)})
-IN_PARQUET = spaces.Tuple((spaces.Box(0, 1, (2,), np.float64), spaces.Discrete(3)))
 COLUMNS = {"rewards": [1.0, 2.0], "terminations": [False, True], "truncations": [False, False]}
 ONE_STEP = {"actions": np.array([1]), "rewards": [1.0], "terminations": [True], "truncations": [False]}
-
-
-@behavior()
-def buffers_as_arrays() -> Any:
-    buffer = EpisodeBuffer(observations=np.arange(6.0).reshape(3, 2), actions=np.array([1, 2]), **COLUMNS)
-    return [episode.observations for episode in stored(buffer)], stored(buffer, dataset_id="toy/b-v0")[0].rewards
 
 
 @behavior()
@@ -482,26 +384,10 @@ def buffers_need_spaces_or_an_environment() -> None:
         minari.create_dataset_from_buffers("toy/none-v0", [rising()])
 
 
-@behavior()
-def buffers_take_the_spaces_of_the_environment() -> Any:
-    buffer = EpisodeBuffer(observations=np.zeros(4, np.float32)).add_step_data(step_data(np.ones(4, np.float32)))
-    with silent():
-        dataset = minari.create_dataset_from_buffers("toy/env-v0", [buffer], env="CartPole-v1")
-    return dataset.observation_space, dataset.action_space, dataset.env_spec.id if dataset.env_spec else None
-
-
 @behavior(row="Creating a dataset of buffers without an environment")
 def buffers_without_an_environment() -> Any:
     given = {"observation_space": BOX, "action_space": CHOICE, "eval_env": "CartPole-v1", **DESCRIPTION}
     return minari.create_dataset_from_buffers("toy/bare-v0", [rising()], **given).total_steps
-
-
-@behavior()
-def a_dataset_of_no_buffers_is_filled() -> Any:
-    dataset = stored()
-    before = len(dataset), dataset.total_steps, list(dataset)
-    dataset.update_dataset_from_buffer([rising()])
-    return before, len(dataset), dataset[0]
 
 
 def infos_stored(first: dict[str, Any], then: dict[str, Any]) -> Any:
@@ -510,27 +396,19 @@ def infos_stored(first: dict[str, Any], then: dict[str, Any]) -> Any:
 
 
 behaviors(
-    buffers_of_box=lambda: [_of_space(spaces.Box(-1, 1, (2, 3), np.float32))],
-    buffers_of_discrete=lambda: [_of_space(spaces.Discrete(5, start=-2))],
-    buffers_of_multi_discrete=lambda: [_of_space(spaces.MultiDiscrete([3, 4]))],
-    buffers_of_multi_binary=lambda: [_of_space(spaces.MultiBinary((2, 2)))],
-    buffers_of_text=lambda: [_of_space(spaces.Text(6))],
-    buffers_of_nested_spaces=lambda: [_of_space(NESTED)],
-    buffers_in_arrow=lambda: [_of_space(IN_ARROW, "arrow")],
-    buffers_in_parquet=lambda: [_of_space(IN_PARQUET, "parquet")],
-    seeds_and_options_of_buffers=lambda: [
-        (one["seed"], one["options"]) for one in metadata_of(stored(rising(seed=7, options={"a": 1})))
-    ],
-    a_buffer_without_a_step=lambda: seen(stored, EpisodeBuffer(observations=np.zeros(2))),
-    a_buffer_without_the_first_observation=lambda: seen(
-        lambda: stored(EpisodeBuffer().add_step_data(step_data(np.zeros(2)))).total_steps
+    a_buffer_without_a_step=Behavior(
+        lambda: seen(stored, EpisodeBuffer(observations=np.zeros(2))), row="without a single step"
     ),
-    infos_of_buffers=lambda: infos_stored(
-        {"n": 1, "b": True, "d": {"x": np.zeros(2)}}, {"n": 2, "b": False, "d": {"x": np.ones(2)}}
+    a_buffer_without_the_first_observation=Behavior(
+        lambda: seen(lambda: stored(EpisodeBuffer().add_step_data(step_data(np.zeros(2)))).total_steps),
+        row="as many observations as actions",
     ),
-    texts_in_infos=lambda: list(infos_stored({"t": "a"}, {"t": "b"})["t"]),
-    tuples_in_infos=lambda: infos_stored({"t": (1, 2)}, {"t": (3, 4)})["t"],
-    an_episode_without_infos=lambda: stored(EpisodeBuffer(observations=np.zeros((2, 2)), **ONE_STEP))[0].infos,
+    texts_in_infos=Behavior(lambda: list(infos_stored({"t": "a"}, {"t": "b"})["t"]), row="Texts in infos"),
+    tuples_in_infos=Behavior(lambda: infos_stored({"t": (1, 2)}, {"t": (3, 4)})["t"], row="Tuples in infos"),
+    an_episode_without_infos=Behavior(
+        lambda: stored(EpisodeBuffer(observations=np.zeros((2, 2)), **ONE_STEP))[0].infos,
+        row="`infos` is an empty dict",
+    ),
 )
 
 
@@ -572,45 +450,9 @@ def iterating() -> Any:
 
 
 @behavior()
-def sampling() -> Any:
-    dataset = cartpole(episodes=6)
-    dataset.set_seed(3)
-    drawn = [ids_of(dataset.sample_episodes(n)) for n in (3, 6, 1)]
-    return drawn, type(dataset.sample_episodes(1)).__name__, seen(dataset.sample_episodes, 7)
-
-
-@behavior()
-def filtering() -> Any:
-    view = cartpole(episodes=5).filter_episodes(lambda episode: len(episode) > 4)
-    return len(view), view.total_steps, view.episode_indices, ids_of(view), view[0].id == view[0].id
-
-
-@behavior()
 def filtering_a_view_again() -> Any:
     view = cartpole(episodes=6).filter_episodes(lambda e: e.id > 1).filter_episodes(lambda e: e.id % 2 == 0)
     return view.episode_indices, int(view[1].id), view.total_episodes
-
-
-@behavior()
-def splitting() -> Any:
-    parts = minari.split_dataset(dataset := cartpole(episodes=6), sizes=[2, 3], seed=5)
-    beyond = seen(minari.split_dataset, dataset, sizes=[40, 3])
-    return [part.episode_indices for part in parts], [part.total_steps for part in parts], beyond
-
-
-@behavior()
-def setting_the_indices() -> Any:
-    dataset = cartpole()
-    dataset.episode_indices = np.array([2, 0])
-    return len(dataset), dataset.total_steps, ids_of(dataset)
-
-
-@behavior()
-def appending_buffers() -> Any:
-    dataset = stored(rising())
-    dataset.update_dataset_from_buffer([rising(2, 5.0), rising(1)])
-    again = minari.load_dataset(dataset.id)
-    return len(dataset), dataset.total_steps, again.total_steps, again[1].observations
 
 
 @behavior()
@@ -635,33 +477,10 @@ def making_an_episode() -> Any:
     return len(episode), repr(episode).startswith("EpisodeData("), seen(lambda: setattr(episode, "id", 3))
 
 
-@behavior()
-def frames_as_jpeg() -> Any:
-    gradient = np.mgrid[:40, :48].sum(0).astype(np.uint8)
-    frames = np.stack([gradient + 10 * time for time in range(3)])
-    buffer = EpisodeBuffer(observations=frames, actions=np.array([1, 2]), **COLUMNS)
-    dataset = stored(buffer, space=spaces.Box(0, 255, (40, 48), np.uint8), jpeg_encoding=True)
-    read = dataset[0].observations
-    is_near = bool(abs(read[0, 1:, 1:] - frames[0, 1:, 1:]).max() < 99)
-    return dataset.storage.jpeg_encoding, read.shape, read.dtype.name, is_near
-
-
-behaviors(
-    slices=lambda: seen(lambda: len(cartpole()[1:3])),
-)
+behaviors(slices=Behavior(lambda: seen(lambda: len(cartpole()[1:3])), row="`dataset[1:3]`"))
 
 
 # Environments and scores
-
-
-@behavior()
-def recovering_the_environment() -> Any:
-    dataset = cartpole()
-    env = dataset.recover_environment()
-    evaluation = dataset.recover_environment(eval_env=True, max_episode_steps=2)
-    assert env.spec is not None
-    assert evaluation.spec is not None
-    return env.spec.id, env.spec.max_episode_steps, evaluation.spec.max_episode_steps, env.reset(seed=3)[0]
 
 
 def _with_changed(dataset: MinariDataset, **changes: Any) -> MinariDataset:
@@ -693,35 +512,22 @@ def normalized_scores() -> Any:
     return scores, seen(minari.get_normalized_score, stored(rising()), np.zeros(1))
 
 
-@behavior()
-def estimated_scores() -> Any:
-    estimate = {"expert_policy": lambda _: 0, "num_episodes_average_score": 3}
-    metadata = created(collected(seed=0, limit=5), **estimate).storage.metadata
-    return metadata["ref_max_score"], metadata["ref_min_score"], metadata["num_episodes_average_score"]
-
-
 behaviors(
     a_dataset_without_an_environment=lambda: stored(rising()).recover_environment(),
-    an_environment_of_a_missing_module=lambda: _with_changed(
-        cartpole(), env_spec=_spec(id="Gone-v0", entry_point="gone_module.envs:Env")
-    ).recover_environment(),
-    scores_without_an_environment=lambda: seen(
-        minari.get_normalized_score, stored(rising(), ref_min_score=-1.0, ref_max_score=3.0), np.zeros(1)
+    an_environment_of_a_missing_module=Behavior(
+        lambda: _with_changed(
+            cartpole(), env_spec=_spec(id="Gone-v0", entry_point="gone_module.envs:Env")
+        ).recover_environment(),
+        ("No module named 'gone_module'",),
+    ),
+    scores_without_an_environment=Behavior(
+        lambda: seen(minari.get_normalized_score, stored(rising(), ref_min_score=-1.0, ref_max_score=3.0), np.zeros(1)),
+        row="Reference scores of a dataset that names no environment",
     ),
 )
 
 
 # The catalog
-
-
-@behavior()
-def listing() -> Any:
-    for dataset_id in ("toy/cart-v10", "toy/cart-v2", "aa/deep/cart-v0", "plain-v0"):
-        stored(rising(), dataset_id=dataset_id)
-    found = minari.list_local_datasets()
-    newest, some = minari.list_local_datasets(latest_version=True), minari.list_local_datasets(prefix="toy")
-    one = found["toy/cart-v2"]
-    return list(found), list(newest), list(some), {k: one[k] for k in ("total_steps", "dataset_id", "data_format")}
 
 
 @behavior()
@@ -740,23 +546,6 @@ def sizes() -> Any:
     return told[0] == told[1] == listed, type(listed).__name__
 
 
-@behavior()
-def combining() -> Any:
-    first, second = stored(rising(), author="Ann"), stored(rising(1), rising(2), dataset_id="toy/more-v0", author="Bo")
-    combined = minari.combine_datasets([first, second], "toy/both-v0")
-    return (
-        combined.combined_datasets, combined.total_steps, [len(e) for e in combined], [int(e.id) for e in combined],
-        combined.storage.metadata["author"], minari.load_dataset("toy/both-v0").total_episodes,
-    )  # fmt: skip
-
-
-@behavior()
-def combining_limits_of_episodes() -> Any:
-    datasets = [created(collected(seed=0, limit=limit), f"toy/limit{limit}-v0") for limit in (5, 9)]
-    combined = minari.combine_datasets(datasets, "toy/both-v0")
-    return combined.env_spec.max_episode_steps if combined.env_spec else None
-
-
 @behavior(row="Combining a filtered or split view")
 def combining_a_view() -> Any:
     view = stored(rising(), rising(2)).filter_episodes(lambda episode: len(episode) == 2)
@@ -764,7 +553,7 @@ def combining_a_view() -> Any:
 
 
 behaviors(
-    combining_what_does_not_fit=lambda: seen(minari.combine_datasets, [cartpole(), stored(rising())], "toy/both-v0"),
+    combining_what_does_not_fit=lambda: seen(minari.combine_datasets, [cartpole(), stored(rising())], "toy/both-v0")
 )
 
 
@@ -802,15 +591,22 @@ def deleting_a_namespace_that_is_not_empty() -> Any:
 
 behaviors(
     no_namespace_at_all=lambda: seen(namespace.create_namespace, None),
-    levels_of_namespaces=lambda: list(namespace.namespace_hierarchy("aa/bb")),
-    an_id_without_a_version=lambda: seen(parse_dataset_id, "aa/bb"),
-    one_letter_namespaces=lambda: seen(parse_dataset_id, "a/b-v0"),
-    a_malformed_namespace=lambda: seen(namespace.create_namespace, "../lab"),
-    reading_a_namespace_that_does_not_exist=lambda: seen(namespace.get_namespace_metadata, "lab/leg"),
-    updating_a_namespace_that_does_not_exist=lambda: seen(
-        namespace.update_namespace_metadata, "lab/leg", description="x"
+    an_id_without_a_version=Behavior(
+        lambda: seen(parse_dataset_id, "aa/bb"), row="an id without `-vN` fails with an error about `int`"
     ),
-    deleting_a_namespace_that_does_not_exist=lambda: seen(namespace.delete_namespace, "lab/leg"),
+    one_letter_namespaces=Behavior(
+        lambda: seen(parse_dataset_id, "a/b-v0"), row="Namespaces of one letter are refused"
+    ),
+    a_malformed_namespace=Behavior(lambda: seen(namespace.create_namespace, "../lab"), ("Malformed namespace",)),
+    reading_a_namespace_that_does_not_exist=Behavior(
+        lambda: seen(namespace.get_namespace_metadata, "lab/leg"), ("does not exist",)
+    ),
+    updating_a_namespace_that_does_not_exist=Behavior(
+        lambda: seen(namespace.update_namespace_metadata, "lab/leg", description="x"), ("does not exist",)
+    ),
+    deleting_a_namespace_that_does_not_exist=Behavior(
+        lambda: seen(namespace.delete_namespace, "lab/leg"), ("does not exist",)
+    ),
 )
 
 
@@ -859,15 +655,6 @@ def totals_of_the_metadata() -> Any:
     return [seen(storage.update_metadata, {key: 7}) for key in ("total_episodes", "total_steps")]
 
 
-@behavior()
-def metadata_of_episodes() -> Any:
-    dataset = stored(rising(), rising(2))
-    dataset.storage.update_episode_metadata([{"grade": 1}, {"grade": 2}])
-    dataset.storage.update_episode_metadata([{"grade": 3, "label": "x"}], episode_indices=[1])
-    metadata = metadata_of(dataset, [0, 1])
-    return [int(one["grade"]) for one in metadata], str(metadata[1]["label"]), "label" in metadata[0]
-
-
 @behavior(row="The ids of episodes are NumPy integers")
 def types_of_ids() -> Any:
     dataset = stored(rising())
@@ -899,12 +686,6 @@ def updating_a_storage() -> Any:
 
 
 @behavior()
-def formats_of_storages() -> Any:
-    formats = sorted(name for name in get_storage_keys() if name in ("hdf5", "arrow", "parquet"))
-    return formats, [get_minari_storage(name).__name__ for name in formats]
-
-
-@behavior()
 def image_spaces() -> Any:
     shapes = [(64, 64, 3), (64, 64), (32, 32, 1), (16, 64, 3), (64,), (64, 64, 3, 1)]
     found = [bool(is_image_space(spaces.Box(0, 255, shape, np.uint8))) for shape in shapes]
@@ -912,8 +693,11 @@ def image_spaces() -> Any:
 
 
 behaviors(
-    reading_a_path_that_does_not_exist=lambda: MinariStorage.read(_path("nowhere")),
-    nested_metadata_of_episodes=lambda: seen(stored(rising()).storage.update_episode_metadata, [{"deep": {"er": "x"}}]),
+    reading_a_path_that_does_not_exist=Behavior(lambda: MinariStorage.read(_path("nowhere")), ("doesn't exist",)),
+    nested_metadata_of_episodes=Behavior(
+        lambda: seen(stored(rising()).storage.update_episode_metadata, [{"deep": {"er": "x"}}]),
+        row="Metadata of episodes that are nested",
+    ),
 )
 
 
@@ -945,8 +729,12 @@ def checking_what_is_to_be_combined() -> Any:
 
 
 behaviors(
-    versions_that_are_supported=lambda: sorted(minari.supported_dataset_versions),
-    remotes_that_nobody_knows=lambda: seen(get_cloud_storage, "nowhere://bucket"),
+    versions_that_are_supported=Behavior(
+        lambda: sorted(minari.supported_dataset_versions), row="Datasets of 0.3 and 0.4"
+    ),
+    remotes_that_nobody_knows=Behavior(
+        lambda: seen(get_cloud_storage, "nowhere://bucket"), row="an unknown remote is a `KeyError: 's3'`"
+    ),
 )
 
 
@@ -968,24 +756,6 @@ def serialized_spaces() -> Any:
             spaces.MultiBinary(3), spaces.MultiBinary([2, 2]), spaces.Text(5, min_length=2, charset="ab"), NESTED,
         )
     ]  # fmt: skip
-
-
-@behavior()
-def registering_a_space() -> Any:
-    class Angle(spaces.Box):
-        def __init__(self) -> None:
-            super().__init__(-np.pi, np.pi, (1,), np.float64)
-
-    @serialize_space.register(Angle)
-    def _(space: Any, to_string: bool = True) -> Any:
-        found = {"type": "Angle"}
-        return json.dumps(found) if to_string else found
-
-    @deserialize_space.register("Angle")
-    def _(description: Any) -> Any:
-        return Angle()
-
-    return serialize_space(Angle()), type(deserialize_space(serialize_space(Angle()))).__name__
 
 
 @behavior()
@@ -1038,26 +808,6 @@ def command_delete() -> Any:
     return refused, done, list(minari.list_local_datasets())
 
 
-@behavior()
-def command_combine() -> Any:
-    stored(rising())
-    stored(rising(), dataset_id="toy/more-v0")
-    done = done_with((), "combine", "toy/made-v0", "toy/more-v0", "--dataset-id", "toy/both-v0")
-    return done, list(minari.list_local_datasets())
-
-
-@behavior()
-def command_refusals() -> Any:
-    commands = "show", "combine", "no-such-command", "upload x", "show toy/x-v0", "delete toy/x-v0"
-    return [minari_command(*words.split(), answer="y\n")["code"] != 0 for words in commands]
-
-
-behaviors(
-    command_version=lambda: done_with((f"Minari version: {minari.__version__}",), "--version"),
-    command_version_in_short=lambda: done_with((f"Minari version: {minari.__version__}",), "-v"),
-)
-
-
 # What the pages of the released documentation do, line by line
 
 
@@ -1100,7 +850,10 @@ def page_observation_subsets() -> Any:
             del step["observation"]["achieved_goal"]
             return step
 
-    env = Told(goal, lambda time: {key: np.full(2, time + place, float) for key, place in keys.items()}, length=3)
+    def observe(time: int) -> Any:
+        return {key: np.full(2, time + place, float) for key, place in keys.items()}
+
+    env = ScriptedEnv(observe, length=3, observation_space=goal)
     kept = spaces.Dict({"observation": BOX, "desired_goal": BOX})
     dataset = created(collected(3, env=env, step_data_callback=Subset, observation_space=kept))
     return dataset.observation_space == kept, dataset[0].observations

@@ -19,6 +19,7 @@ import minari
 from minari.data_collector import EpisodeBuffer
 from support import kinds
 from support.cases import spaces_of
+from support.scripted import play as play_scripted
 from support.toys import ToyEnv, Witness, draw
 
 
@@ -78,10 +79,7 @@ def record(
     witness = _toy(case, play)
     if how == "collector":
         collector = minari.DataCollector(
-            witness,
-            record_infos=bool(play.get("infos")),
-            data_format=data_format,
-            jpeg_encoding=jpeg_encoding,
+            witness, record_infos=bool(play.get("infos")), data_format=data_format, jpeg_encoding=jpeg_encoding
         )
         truth = _play(collector, witness, **play)
         with _unasked_metadata_left_out():
@@ -123,12 +121,9 @@ def append(dataset_id: str, case: str, *, how: str = "collector", **play: Any) -
 
 def record_kind(dataset_id: str, *, info: str = "", reward: str = "", data_format: str = "hdf5") -> None:
     """Record an episode whose infos, or rewards, are of one of `support.kinds`; append another one."""
-    env = kinds.KindsEnv(kinds.INFOS.get(info, lambda time: time), kinds.REWARDS.get(reward, float))
-    collector = minari.DataCollector(env, record_infos=True, data_format=data_format)
+    collector = minari.DataCollector(kinds.environment(info, reward), record_infos=True, data_format=data_format)
     for _ in range(2):
-        collector.reset(seed=3)
-        for _ in range(4):
-            collector.step(1)
+        play_scripted(collector, action=1, seed=3)
         with _unasked_metadata_left_out():
             if dataset_id not in minari.list_local_datasets():
                 collector.create_dataset(dataset_id)
