@@ -109,7 +109,7 @@ def test_an_environment_is_made_once_for_the_same_versions(monkeypatch: pytest.M
         (home / "python").touch()
         return home / "python"
 
-    monkeypatch.setattr(environments, "_make_environment", make)
+    monkeypatch.setattr(environments, "make_environment", make)
     monkeypatch.setattr(environments, "call_worker", lambda *arguments: {"minari": "0.5.4"})
     versions = {"python": "3.12.1", "numpy": "2.1.0", "gymnasium": "1.2.0", "h5py": "3.12.0", "pyarrow": None}
     ours = Side("ours", Path(sys.executable), versions)
@@ -136,10 +136,10 @@ def test_sides_that_found_different_things_are_no_comparison() -> None:
         found = {"ours": (7.0, 7.0), "released": released, "floor": (None,)}
         return {side: [running.Sample(1.0, check) for check in each] for side, each in found.items()}
 
-    running._compare(WORKLOADS[0], samples(7.0, 7.0 + 1e-12))
+    running.compare(WORKLOADS[0], samples(7.0, 7.0 + 1e-12))
     for wrong in ((7.0, 7.1), (7.0, None)):
         with pytest.raises(BenchmarkError, match=WORKLOADS[0].name):
-            running._compare(WORKLOADS[0], samples(*wrong))
+            running.compare(WORKLOADS[0], samples(*wrong))
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_what_takes_minutes_is_run_less_often(quick: bool, repeats: int | None, 
 
 def test_what_was_written_is_told() -> None:
     samples = {"ours": [running.Sample(1.0, written=7), running.Sample(1.0, written=6)], "floor": [running.Sample(1.0)]}
-    assert running._written(samples) == {"ours": 6}
+    assert running.bytes_written(samples) == {"ours": 6}
 
 
 def test_without_a_terminal_progress_is_plain_lines() -> None:

@@ -59,18 +59,14 @@ def test_records_a_registered_environment(record: Minari) -> None:
     assert expected in done.out
 
 
-def test_the_last_of_a_number_of_steps_is_truncated(record: Minari) -> None:
-    assert "3 episodes, 13 steps" in record("--steps", "13").out
+@pytest.mark.parametrize(("steps", "lengths"), [(13, [5, 5, 3]), (10, [5, 5])])
+def test_last_of_a_number_of_steps_is_truncated_within_an_episode(
+    record: Minari, steps: int, lengths: list[int]
+) -> None:
+    assert f"{len(lengths)} episodes, {steps} steps" in record("--steps", str(steps)).out
     dataset = minari.load_dataset("own/a-v0")
-    assert [len(episode) for episode in dataset] == [5, 5, 3]
-    assert [bool(episode.truncations[-1]) for episode in dataset] == [False, False, True]
-
-
-def test_steps_that_end_with_an_episode(record: Minari) -> None:
-    record("--steps", "10")
-    dataset = minari.load_dataset("own/a-v0")
-    assert [len(episode) for episode in dataset] == [5, 5]
-    assert not any(episode.truncations.any() for episode in dataset)
+    assert [len(episode) for episode in dataset] == lengths
+    assert [bool(episode.truncations[-1]) for episode in dataset] == [length < 5 for length in lengths]
 
 
 def test_records_infos_and_arguments_of_the_environment(record: Minari) -> None:
@@ -83,22 +79,17 @@ def test_records_infos_and_arguments_of_the_environment(record: Minari) -> None:
 
 def test_records_metadata(record: Minari) -> None:
     options = {
-        "--author": "Ada",
-        "--author-email": "ada@example.org",
-        "--algorithm-name": "dice",
-        "--description": "Some *dice*.",
-        "--code-permalink": "https://example.org/code",
-        "--eval-env": "CartPole-v1",
-    }
+        "--author": "Ada", "--author-email": "ada@example.org", "--algorithm-name": "dice",
+        "--description": "Some *dice*.", "--code-permalink": "https://example.org/code", "--eval-env": "CartPole-v1",
+    }  # fmt: skip
     words = [word for option in options.items() for word in option]
     done = record(*words, "--author", "Grace", "--episodes", "1")
     assert (done.code, done.err) == (0, "")
     metadata = minari.load_dataset("own/a-v0").storage.metadata
     assert metadata["author"] == {"Ada", "Grace"}
     assert metadata["author_email"] == {"ada@example.org"}
-    assert metadata["algorithm_name"] == "dice"
-    assert metadata["description"] == "Some *dice*."
-    assert metadata["code_permalink"] == "https://example.org/code"
+    for name in ("algorithm_name", "description", "code_permalink"):
+        assert metadata[name] == options[f"--{name.replace('_', '-')}"]
     assert json.loads(metadata["eval_env_spec"])["id"] == "CartPole-v1"
 
 

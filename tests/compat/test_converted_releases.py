@@ -84,7 +84,8 @@ def assert_read_without_h5py(data_path: Path, monkeypatch: pytest.MonkeyPatch) -
         raise AssertionError("h5py was asked for")
 
     with monkeypatch.context() as context:
-        context.setattr(hdf5_process, "_ask", refuse)
+        for name in ("count", "root_attributes", "leaves", "leaf_types", "columns", "metadata"):
+            context.setattr(hdf5_process, name, refuse)
         storage = MinariStorage.read(data_path)
         numbers = range(storage.total_episodes)
         assert [episode["id"] for episode in storage.get_episodes(numbers)] == list(numbers)
