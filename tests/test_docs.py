@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from markdown_it import MarkdownIt
 
 
 if sys.version_info >= (3, 11):
@@ -57,22 +58,13 @@ class Block:
 
 def blocks_of(markdown: str) -> list[Block]:
     """The fenced blocks of a page; a block is a follower when only blank lines lie in between."""
-    lines = markdown.splitlines()
-    found: list[tuple[Block, int]] = []
-    start = 0
-    while start < len(lines):
-        fence = re.match(r"(`{3,}|~{3,})(\S*)", lines[start])
-        if fence is None:
-            start += 1
-            continue
-        end = next(i for i in range(start + 1, len(lines)) if lines[i].strip() == fence[1])
-        found.append((Block(fence[2], "\n".join(lines[start + 1 : end]), start + 2), end))
-        start = end + 1
+    tokens = [token for token in MarkdownIt().parse(markdown) if token.level == 0]
     blocks: list[Block] = []
-    for block, end in reversed(found):
-        between = "" if not blocks else "".join(lines[end + 1 : blocks[0].line - 2])
-        follower = blocks[0] if blocks and not between.strip() else None
-        blocks.insert(0, Block(block.language, block.text, block.line, follower))
+    for token, after in reversed(list(zip(tokens, [*tokens[1:], None], strict=True))):
+        if token.type == "fence" and token.map is not None:
+            follower = blocks[0] if after is not None and after.type == "fence" else None
+            language, text = token.info.partition(" ")[0], token.content.removesuffix("\n")
+            blocks.insert(0, Block(language, text, token.map[0] + 2, follower))
     return blocks
 
 
