@@ -87,7 +87,7 @@ def test_a_disk_that_fails_in_the_other_thread_is_told_with_the_next_episode(
 def test_text_and_lists_count(datasets_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number, info in enumerate([{"text": "x" * 50_000}, {"nested": [{"id": i, "at": [0.5]} for i in range(400)]}]):
         collector = DataCollector(ScriptedEnv(inform=lambda time, info=info: info), record_infos=True)
-        monkeypatch.setattr("minari.data_collector.episode_queue._BUFFER_BYTES", 400_000)
+        monkeypatch.setattr("minari.data_collector.finished_episodes._BUFFER_BYTES", 400_000)
         play(collector, 8)
         assert len(list_recordings()) == 1, number
         assert list_recordings()[0].episodes >= 2
@@ -95,7 +95,7 @@ def test_text_and_lists_count(datasets_root: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_bytes_of_the_running_episode_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minari.data_collector.episode_queue._BUFFER_BYTES", 1_000_000)
+    monkeypatch.setattr("minari.data_collector.finished_episodes._BUFFER_BYTES", 1_000_000)
     env = ScriptedEnv(lambda time: np.zeros(1000), observation_space=spaces.Box(-1, 1, (1000,), np.float64), length=5)
     collector = DataCollector(env)
     play(collector)

@@ -185,7 +185,7 @@ def test_an_episode_that_is_mended_is_saved_with_the_others() -> None:
 def test_an_episode_that_only_the_format_refuses_does_not_block_the_others(
     data_format: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from minari.data_collector import episode_queue as pending
+    from minari.data_collector import open_recording as pending
 
     append = pending.append_encoded
 
