@@ -9,7 +9,7 @@ import pytest
 from gymnasium import spaces
 
 from minari._model.episode_codec import append_steps
-from minari._model.infos import ABSENT
+from minari._model.info_values import ABSENT
 from minari.dataset.encoding import EpisodeCodec
 from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.errors import EpisodeError

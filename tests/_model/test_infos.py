@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minari._model.infos import ABSENT, append_info, decode_infos, discard_info, encode_infos
+from minari._model.info_values import ABSENT
+from minari._model.infos import append_info, decode_infos, discard_info, encode_infos
 from minari.errors import DatasetCorruptError, EpisodeError, EpisodeTypeError
 from minari.testing.comparison import assert_same
 from minari.testing.examples import INFOS
