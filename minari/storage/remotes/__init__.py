@@ -11,6 +11,7 @@ from minari.storage.remotes.object_storage import ABSENT, ConflictError, ObjectS
 from minari.storage.remotes.registry import (
     DEFAULT_REMOTE,
     get_cloud_storage,
+    get_remote_class,
     get_remote_schemes,
     register_remote,
     split_address,
@@ -29,6 +30,7 @@ __all__ = [
     "RemoteFile",
     "RemoteFileNotFoundError",
     "get_cloud_storage",
+    "get_remote_class",
     "get_remote_schemes",
     "register_remote",
     "split_address",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from minari._base.addresses import without_credentials
 from minari.errors import RemoteError
@@ -44,6 +44,8 @@ class CloudStorage(Remote):
 
     #: What stands before ``://`` in addresses, unless the constructor is given another scheme.
     SCHEME: ClassVar[str] = ""
+    #: True if ``token`` is the text of a token, False if it is the path of a file with a key or options.
+    TOKEN_IS_TEXT: ClassVar[bool] = False
     #: How long an answer may take before the remote counts as out of reach.
     LIMITS: ClassVar[Limits] = Limits()
 
@@ -91,6 +93,23 @@ class CloudStorage(Remote):
     def find_location(cls, location: str) -> tuple[str, str]:
         """Return what :meth:`split_location` does, after a look at the remote where the text leaves it open."""
         return cls.split_location(location)
+
+    def list_community(self, prefix: str | None = None) -> dict[str, dict[str, Any]]:
+        """Return the datasets of all owners, wherever they are in the service that this remote is a part of.
+
+        Args:
+            prefix: only ids that begin with this text, without the owner.
+
+        Returns:
+            Full address -> metadata as it is stored, sorted.
+
+        Raises:
+            RemoteError: remotes of this kind do not belong to such a service.
+        """
+        raise RemoteError(
+            f"{without_credentials(self.address)} does not list the datasets of other owners; hf:// does, the Hugging "
+            f"Face Hub."
+        )
 
     def upload_dataset(
         self, dataset_id: str, *, root: str | os.PathLike[str] | None = None, force: bool = False

@@ -42,6 +42,7 @@ class HttpsStorage(CloudStorage):
     """
 
     SCHEME = "https"
+    TOKEN_IS_TEXT = True
 
     def __init__(self, name: str, token: str | None = None, **options: Any) -> None:
         _check_location(name)

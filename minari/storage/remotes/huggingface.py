@@ -22,7 +22,7 @@ from minari._base.parallel import parallel_map
 from minari._model.dataset_id import is_part
 from minari._model.metadata_json import parse_metadata, with_id_of_place
 from minari.errors import DatasetCorruptError, RemoteAccessError, RemoteError
-from minari.storage.remotes.base import MAX_WORKERS, CloudStorage
+from minari.storage.remotes.base import CloudStorage
 from minari.storage.remotes.hub.client import HubClient, RefusedError
 from minari.storage.remotes.hub.publisher import HubPublisher, Operations, card_of
 from minari.storage.remotes.hub.repository import HubRepository, RepositoryState, search_repositories
@@ -42,7 +42,7 @@ from minari.storage.transfer.remote_files import (
 from minari.storage.transfer.upload_snapshot import UploadSnapshot, old_layout
 
 
-__all__ = ["HuggingFaceStorage", "list_community"]
+__all__ = ["HuggingFaceStorage"]
 
 _OWNER = re.compile(r"[\w.-]+", re.ASCII)
 _TAG = "minari"  # in every card that is made here
@@ -72,6 +72,7 @@ class HuggingFaceStorage(CloudStorage):
 
     SCHEME: ClassVar[str] = "hf"
     PRIVATE: ClassVar[bool] = True
+    TOKEN_IS_TEXT: ClassVar[bool] = True
 
     def __init__(self, name: str, token: str | None = None, **options: Any) -> None:
         super().__init__(name, token, **options)
@@ -258,44 +259,39 @@ class HuggingFaceStorage(CloudStorage):
             "is private, give a token, or log in (`hf auth login`, or HF_TOKEN)."
         )
 
+    def list_community(self, prefix: str | None = None) -> dict[str, dict[str, Any]]:
+        """Return the datasets of all owners on the Hub whose cards have the tag of this library.
 
-def list_community(
-    prefix: str | None = None, *, token: str | None = None, max_workers: int = MAX_WORKERS
-) -> dict[str, dict[str, Any]]:
-    """Return the datasets of all authors on the Hub whose cards have the tag of this library.
+        Args:
+            prefix: only ids that begin with this text, without the owner.
 
-    Args:
-        prefix: of the ids, without the owner.
-        token: by default that of the Hub's own login or environment.
-        max_workers: number of concurrent requests.
+        Returns:
+            Address, such as ``hf://owner/door/human-v2`` -> metadata, sorted.
 
-    Returns:
-        Address, such as ``hf://owner/door/human-v2`` -> metadata, sorted.
+        Raises:
+            RemoteError: the Hub cannot do it.
+        """
+        client, begins = self._client, prefix or ""
+        search = partial(search_repositories, client, {"filter": _TAG}, "listing datasets", self.max_workers)
+        found = with_retries(search)
 
-    Raises:
-        RemoteError: the Hub cannot do it.
-    """
-    client, begins = HubClient(token), prefix or ""
-    search = partial(search_repositories, client, {"filter": _TAG}, "listing datasets", max_workers)
-    found = with_retries(search)
+        def described(name: str) -> dict[str, dict[str, Any]]:
+            owner, _, repository = name.partition("/")
+            ids = {dataset_id for dataset_id in datasets_in(repository, found[name]) if dataset_id.startswith(begins)}
+            if not ids:
+                return {}
+            try:
+                entries = HubRepository(client, name).metadata(found[name], 1)
+            except (RemoteAccessError, RemoteFileNotFoundError) as error:  # gated, or gone meanwhile
+                _log.warning("The datasets of %s are left out: %s", name, error)
+                return {}
+            by_id = {"/".join(filter(None, (repository, path))): content for path, content in entries.items()}
+            return {f"hf://{owner}/{key}": _parsed(content, key) for key, content in by_id.items() if key in ids}
 
-    def described(name: str) -> dict[str, dict[str, Any]]:
-        owner, _, repository = name.partition("/")
-        wanted = {dataset_id for dataset_id in datasets_in(repository, found[name]) if dataset_id.startswith(begins)}
-        if not wanted:
-            return {}
-        try:
-            entries = HubRepository(client, name).metadata(found[name], 1)
-        except (RemoteAccessError, RemoteFileNotFoundError) as error:  # gated, or gone meanwhile
-            _log.warning("The datasets of %s are left out: %s", name, error)
-            return {}
-        ids = {"/".join(filter(None, (repository, path))): content for path, content in entries.items()}
-        return {f"hf://{owner}/{key}": _parsed(content, key) for key, content in ids.items() if key in wanted}
-
-    result: dict[str, dict[str, Any]] = {}
-    for part in parallel_map(described, found, max_workers):
-        result |= {address: metadata for address, metadata in part.items() if metadata}
-    return dict(sorted(result.items()))
+        result: dict[str, dict[str, Any]] = {}
+        for part in parallel_map(described, found, self.max_workers):
+            result |= {address: metadata for address, metadata in part.items() if metadata}
+        return dict(sorted(result.items()))
 
 
 def _parsed(content: bytes, dataset_id: str) -> dict[str, Any]:

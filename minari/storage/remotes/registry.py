@@ -90,6 +90,19 @@ def get_cloud_storage(
         raise
 
 
+def get_remote_class(address: str | None = None) -> type[CloudStorage]:
+    """Return the class for the remote at an address, or for a dataset on it.
+
+    Args:
+        address: by default that of the variable ``MINARI_REMOTE``, or else ``hf://farama-minari``.
+
+    Raises:
+        RemoteError: the address is malformed, or there is no class for its scheme.
+        MissingDependencyError: the package that the class needs is not installed.
+    """
+    return _remote_class(parse_address(get_default_remote() if address is None else address)[0])
+
+
 def split_address(address: str) -> tuple[str, str]:
     """Return the remote and the dataset id in the full address of a dataset.
 
