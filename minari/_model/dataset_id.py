@@ -88,10 +88,7 @@ class DatasetId:
         Raises:
             DatasetIdError: the text does not follow the grammar; also a ``TypeError`` if ``text`` is not a string.
         """
-        found = _ID.fullmatch(text) if isinstance(text, str) else None
-        if found is None:
-            raise _refusal(text)
-        return cls(found[1], found[2], int(found[3]))
+        return cls(*parse_dataset_id(text))
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -157,8 +154,10 @@ def parse_dataset_id(dataset_id: str) -> tuple[str | None, str, int]:
     Raises:
         DatasetIdError: the id does not follow the grammar.
     """
-    parsed = DatasetId.parse(dataset_id)
-    return parsed.namespace, parsed.name, parsed.version
+    found = _ID.fullmatch(dataset_id) if isinstance(dataset_id, str) else None
+    if found is None:
+        raise _refusal(dataset_id)
+    return found[1], found[2], int(found[3])
 
 
 def gen_dataset_id(namespace: str | None, dataset_name: str, version: int | None = None) -> str:
@@ -182,7 +181,8 @@ def dataset_id_sort_key(dataset_id: str) -> tuple[str, str, int]:
     Raises:
         DatasetIdError: the id does not follow the grammar.
     """
-    return DatasetId.parse(dataset_id).sort_key
+    namespace, name, version = parse_dataset_id(dataset_id)
+    return namespace or "", name, version
 
 
 def parse_namespace(namespace: str) -> tuple[str, ...]:
