@@ -1,7 +1,7 @@
-"""Dataset cards: the ``README.md`` in which the Hub shows what a dataset is and how to load it.
+"""Dataset cards: the ``README.md`` with which the Hub describes a dataset.
 
-A card is Markdown after a front matter in YAML, from which the Hub takes tags, license and size. All of it
-is made from the metadata of datasets, which may hold any text.
+A card is Markdown after a front matter in YAML, from which the Hub takes tags, license and size. All of it is
+created from the metadata of datasets, which may contain any text.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from minari.storage.remotes.hub.card_text import (
 
 __all__ = ["CARD_MARKER", "dataset_card", "repository_card"]
 
-#: In every card that is written here, and in no other: a card that has it may be rewritten.
+#: Marker of the cards of this library, which may be rewritten.
 CARD_MARKER = "<!-- minari-card: written at every upload. To keep a text of your own, take this line out. -->"
 
 Metadata = Mapping[str, Any]
@@ -36,7 +36,7 @@ Metadata = Mapping[str, Any]
 _TAGS = ("minari", "reinforcement-learning", "offline-rl")
 _MOST_STEPS = 10**18
 _HUB = "https://huggingface.co"
-#: Facts that a card shows elsewhere, or not at all: it is public, and search engines read it.
+#: Facts that a card shows elsewhere, or omits because it is public, such as email addresses.
 _NOT_IN_TABLE = frozenset({"observation_space", "action_space", "author_email"})
 _FIRST = ("env_spec", "eval_env_spec")
 _TITLES = {
@@ -53,7 +53,7 @@ _COLUMNS = {
     "algorithm_name": "Algorithm",
     "author": "Author",
 }
-# Of the licenses that the Hub knows by name, those that datasets have. It refuses a name that it does not know.
+# Names of the usual licenses of datasets on the Hub, which rejects unknown names.
 _LICENSES = frozenset(
     {
         *("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "gpl-2.0", "gpl-3.0", "lgpl-3.0", "agpl-3.0", "mpl-2.0"),
@@ -78,11 +78,11 @@ def dataset_card(
     True
 
     Args:
-        dataset_id: its id.
-        metadata: what its ``metadata.json`` holds. What is missing or odd in it is left out or shown as it is.
-        size: of all its files, in bytes.
-        address: the whole address that ``minari download`` takes, such as ``hf://me/toy/a-v0``.
-        returns: ``min``, ``mean``, ``max`` and ``std`` of the returns of its episodes, where they are known.
+        dataset_id: id of the dataset.
+        metadata: content of its ``metadata.json``. Missing values are left out, invalid ones are shown literally.
+        size: size of all its files in bytes.
+        address: full address for ``minari download``, such as ``hf://me/toy/a-v0``.
+        returns: ``min``, ``mean``, ``max`` and ``std`` of the returns of its episodes, if they are known.
     """
     description = metadata.get("description")
     sections = [
@@ -105,8 +105,8 @@ def repository_card(repository: str, datasets: Mapping[str, Metadata]) -> str:
     True
 
     Args:
-        repository: its owner and its name, joined by ``/``.
-        datasets: id -> metadata of all datasets in it; the first part of an id is the name of the repository.
+        repository: owner and name, joined by ``/``.
+        datasets: id -> metadata of all its datasets; the first part of an id is the name of the repository.
     """
     owner, _, name = repository.partition("/")
     rows = []
@@ -138,12 +138,12 @@ def _front_matter(name: str, datasets: list[Metadata]) -> DatasetCardData:
         tags=list(_TAGS),
         task_categories=["reinforcement-learning"],
         size_categories=[_size_category(sum(min(count, _MOST_STEPS) for count in steps if isinstance(count, int)))],
-        viewer=False,  # the files of an episode are not the rows of a table
+        viewer=False,  # the files are not tables that the Hub can show
     )
 
 
 def _license(datasets: list[Metadata]) -> dict[str, Any]:
-    """Return the license, if all datasets have the same; one that the Hub does not know becomes ``other``."""
+    """Return the license if all datasets have the same; unknown licenses become ``other``."""
     named = {one_line(metadata.get("license") or "") for metadata in datasets}
     (license_name,) = named if len(named) == 1 else ("",)
     if not license_name:
@@ -227,6 +227,6 @@ def _loading(dataset_id: str, address: str) -> str:
 
 
 def _page(repository: str, dataset_id: str) -> str:
-    """Return the address at which the Hub shows the files of a dataset."""
+    """Return the address of the files of a dataset on the Hub."""
     inside = dataset_id.partition("/")[2]
     return f"{_HUB}/datasets/{repository}/tree/main" + (f"/{inside}" if inside else "")
