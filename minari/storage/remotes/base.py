@@ -67,8 +67,8 @@ class CloudStorage(Remote):
         self.private = private
         if private and not self.PRIVATE:
             raise RemoteError(
-                f"{without_credentials(self.address)} cannot keep single datasets private: who may read it is set up "
-                "there, for all of it."
+                f"{without_credentials(self.address)} cannot keep single datasets private: access is configured there "
+                "for the whole remote."
             )
 
     def __repr__(self) -> str:

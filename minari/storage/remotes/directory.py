@@ -72,7 +72,7 @@ class FileStorage(CloudStorage):
             is_directory = self._root.is_dir()
         if not is_directory:
             raise RemoteError(
-                f"There is no directory {self._root} to serve as a remote; create it, or mount what it lies on."
+                f"There is no directory {self._root} to use as a remote; create it, or mount its file system."
             )
 
     @classmethod
@@ -195,14 +195,14 @@ class FileStorage(CloudStorage):
         with _remote_errors(f"Reading the manifest of {dataset_id} in {self._root}"):
             if self._is_changed(dataset_id):
                 warn(
-                    f"{self._path(dataset_id)} was changed there after it was uploaded, so that its manifest does "
-                    "not count: it is copied as it is, and only the sizes of its files are compared.",
+                    f"{self._path(dataset_id)} was changed there after it was uploaded, so its manifest is "
+                    "outdated: it is copied as it is, and only the sizes of its files are compared.",
                 )
         yield
         if self.list_files(dataset_id) != before:
             raise DatasetBusyError(
-                f"The dataset {self._path(dataset_id)} was changed while it was copied; try again when nobody is "
-                "writing it."
+                f"The dataset {self._path(dataset_id)} was changed while it was copied; try again when no program "
+                "is writing it."
             )
 
     def send_snapshot(self, snapshot: UploadSnapshot, advance: Advance, *, force: bool) -> None:
@@ -230,7 +230,7 @@ class FileStorage(CloudStorage):
         try:
             self._write_index()
         except (MinariError, OSError) as error:
-            _log.warning("The index of %s was not brought up to date: %s", self.address, error)
+            _log.warning("The index of %s was not updated: %s", self.address, error)
 
     def _write_index(self) -> None:
         """Write the index of all datasets, for clients that read the directory through a web server."""
@@ -260,7 +260,7 @@ def _copy(file: SnapshotFile, target: Directory) -> None:
         copy.flush()
         if copy.tell() != file.size or _sha256_of(copy) != file.sha256:
             raise RemoteError(
-                f"The copy of {file.path} in {target.path} is not what the file was; try again when nobody is writing "
+                f"The copy of {file.path} in {target.path} differs from the file; try again when no program is writing "
                 "the dataset and there is room for it."
             )
 
@@ -288,7 +288,7 @@ def _remove_others(directory: Path, names: set[str]) -> None:
 def _directory(name: str) -> Path:
     if not name.startswith("/"):
         raise RemoteError(f"The address of a directory must be of the form file:///directory, got 'file://{name}'.")
-    with _remote_errors(f"Understanding 'file://{name}'"):
+    with _remote_errors(f"Parsing 'file://{name}'"):
         return Path(url2pathname(name))
 
 
@@ -306,5 +306,5 @@ def _remote_errors(action: str) -> Iterator[None]:
         raise
     except OSError as error:
         raise RemoteError(
-            f"{action} failed ({error}); see that the directory is mounted, has room, and may be read and written."
+            f"{action} failed ({error}); check that the directory is mounted, has room, and is readable and writable."
         ) from error

@@ -146,7 +146,7 @@ class FsspecStorage(ObjectStorage):
         except RemoteFileNotFoundError:
             if self.IN_CONTAINER:
                 raise RemoteError(
-                    f"{self.address} does not exist, or nobody may know of it; check the spelling, or create it first."
+                    f"{self.address} does not exist, or is hidden from this user; check the spelling, or create it."
                 ) from None
             listed = {}
         above = f"{self._open().root}/"
@@ -158,8 +158,8 @@ class FsspecStorage(ObjectStorage):
             ]
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise RemoteError(
-                f"{self.address} lists something that is not a file, or not completely ({type(error).__name__}); see "
-                "what answers there."
+                f"{self.address} lists an entry that is not a file, or is incomplete ({type(error).__name__}); check "
+                "which server responds at this address."
             ) from None
 
     def read_file(self, name: str) -> bytes:
@@ -184,7 +184,7 @@ class FsspecStorage(ObjectStorage):
         except PastTheEndError:
             return b""
         if len(content) > stop - start:
-            raise RemoteError(f"{self.address} was asked for {stop - start} bytes of {name} and sent more.")
+            raise RemoteError(f"{self.address} sent more than the requested {stop - start} bytes of {name}.")
         return content
 
     def read_version(self, name: str) -> tuple[bytes, str | None]:
@@ -198,7 +198,7 @@ class FsspecStorage(ObjectStorage):
         if match == ABSENT:
             conditions = {"mode": "create"}
             if not self.IN_CONTAINER and self._call("Looking for", name, "exists"):
-                raise ConflictError(f"There is a file {name} in {self.address} already.")
+                raise ConflictError(f"{self.address} already has a file {name}.")
         elif match is not None:
             conditions = self._conditions(match)
         self._make_directory(name)
@@ -327,9 +327,9 @@ def _options_in(token: str) -> dict[str, Any]:
         options = None  # the message must not repeat the value, which may be a secret
     if not isinstance(options, dict):
         raise RemoteAccessError(
-            "The token of a store of fsspec must be the path of a JSON file that holds its options, such as "
-            '{"key": "...", "secret": "..."}; what was given is no such path. Without a token, the store looks into '
-            "its own environment."
+            "The token for a store of fsspec must be the path of a JSON file with its options, such as "
+            '{"key": "...", "secret": "..."}, but the given one is not; without a token, the environment of the store '
+            "is used."
         )
     return options
 

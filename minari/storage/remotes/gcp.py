@@ -99,8 +99,8 @@ class GCPStorage(ObjectStorage):
         if _BUCKET.fullmatch(self._bucket_name) is None:
             raise RemoteError(
                 f"The address of a bucket must be of the form gcp://bucket[/prefix], got "
-                f"{shortened(without_credentials(self.address))}; see how "
-                "the bucket is called."
+                f"{shortened(without_credentials(self.address))}; check "
+                "the name of the bucket."
             )
         self._credentials = None if token is None else _read_key(token)
         self._lock = ThreadLock()
@@ -151,7 +151,7 @@ class GCPStorage(ObjectStorage):
             except RequestRangeNotSatisfiable:
                 return b""
         if len(content) > stop - start:
-            raise RemoteError(f"{self.address} was asked for {stop - start} bytes of {name} and sent more.")
+            raise RemoteError(f"{self.address} sent more than the requested {stop - start} bytes of {name}.")
         return content
 
     def put(self, name: str, content: bytes, *, match: str | None = None) -> None:
@@ -244,7 +244,9 @@ class GCPStorage(ObjectStorage):
                 blob.compose([self._blob(source) for source in sources], timeout=self._timeout, retry=None)
         except RemoteFileNotFoundError:
             # Another program that sent the same file has finished and deleted the parts.
-            raise RemoteUnreachableError(f"The parts of {name} in {self.address} were taken away.") from None
+            raise RemoteUnreachableError(
+                f"The parts of {name} in {self.address} were deleted by another program."
+            ) from None
         return blob
 
     def _clear(self, directory: str) -> None:
@@ -254,7 +256,9 @@ class GCPStorage(ObjectStorage):
             for _ in parallel_map(lambda name: with_retries(partial(self.delete, name)), names, self.max_workers):
                 pass
         except RemoteError as error:
-            _log.warning("Parts of a file that is complete stay below %s in gcp://%s: %s", directory, self.name, error)
+            _log.warning(
+                "Parts of a complete file were not deleted below %s in gcp://%s: %s", directory, self.name, error
+            )
 
     def _reading(self, name: str) -> AbstractContextManager[None]:
         return _translated(f"Reading {name} from {self.address}", missing=f"There is no {name} in {self.address}.")
@@ -284,7 +288,7 @@ def _each_once(blobs: Any, address: str) -> Iterator[storage.Blob]:
         yield from page
         token = blobs.next_page_token
         if token in seen or number == _MOST_PAGES:
-            raise RemoteError(f"The list of {address} goes on without an end; try again later.")
+            raise RemoteError(f"The listing of {address} goes on without an end; try again later.")
         seen.add(token)
 
 
@@ -318,8 +322,8 @@ def _read_key(token: str) -> Credentials:
         ) from None
     except (ValueError, TypeError, KeyError, AttributeError, GoogleAuthError):
         raise RemoteAccessError(
-            f"The file{called} given as the token for Google Cloud Storage holds no service-account key; download "
-            "the key of the account again, as JSON."
+            f"The file{called} given as the token for Google Cloud Storage holds no service-account key; "
+            "download the key of the account again, as JSON."
         ) from None
     return credentials
 
@@ -340,7 +344,7 @@ def make_client(credentials: Credentials | None, connections: int, limits: Limit
     except DefaultCredentialsError:
         if os.environ.get(CREDENTIALS):
             raise RemoteAccessError(
-                f"The file that {CREDENTIALS} names is missing, or holds no credentials; correct it, or unset it."
+                f"The file that {CREDENTIALS} names is missing, or contains no credentials; correct or unset it."
             ) from None
         client = storage.Client(project="<none>", credentials=_Anonymous())
     session = client._http
@@ -405,32 +409,34 @@ def _translated(action: str, *, missing: str) -> Iterator[None]:
         raise RemoteFileNotFoundError(missing) from None
     except PreconditionFailed:
         raise ConflictError(
-            f"{action} failed: the object is not what it was to be; another program wrote it."
+            f"{action} failed: the object has another version, since another program wrote it."
         ) from None
     except GoogleAPICallError as error:
         raise _refused(action, error) from None
     except TransportError:
-        raise RemoteUnreachableError(f"{action} failed: Google's server for access tokens does not answer.") from None
+        raise RemoteUnreachableError(f"{action} failed: Google's server for access tokens does not respond.") from None
     except GoogleAuthError as error:
         if getattr(error, "retryable", False):
-            raise RemoteUnreachableError(f"{action} failed: Google gave no access token for now.") from None
-        raise RemoteAccessError(f"{action} failed: it takes credentials that are accepted; {_HOW_TO_ACCESS}.") from None
+            raise RemoteUnreachableError(f"{action} failed: Google temporarily gives no access token.") from None
+        raise RemoteAccessError(f"{action} failed: it requires valid credentials; {_HOW_TO_ACCESS}.") from None
     except DataCorruption:
-        raise RemoteUnreachableError(f"{action} failed: it was damaged on the way.") from None
+        raise RemoteUnreachableError(f"{action} failed: the content was damaged on the way.") from None
     except requests.exceptions.Timeout:
-        raise RemoteUnreachableError(f"{action} failed: the server took too long to answer; try again later.") from None
+        raise RemoteUnreachableError(
+            f"{action} failed: the server took too long to respond; try again later."
+        ) from None
     except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         if isinstance(error, MinariError):
             raise
         raise RemoteUnreachableError(
-            f"{action} failed: the connection was refused, or broke; see that the network is there, and try again."
+            f"{action} failed: the connection was refused or broken; check the network, and try again."
         ) from None
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         if isinstance(error, MinariError):
             raise
         raise RemoteError(
-            f"{action} failed: what answered is no Google Cloud Storage, as it does not speak like one; see whether "
-            "the network asks for a login."
+            f"{action} failed: the server that responded is not Google Cloud Storage; check whether the network "
+            "requires a login."
         ) from None
 
 
@@ -439,7 +445,7 @@ def _refused(action: str, error: GoogleAPICallError) -> RemoteError:
     said = plain_text("; ".join(str(detail.get("message")) for detail in error.errors if isinstance(detail, dict)))
     text = f"{action} failed: the server answered {code}{f' ({said})' if said else ''}"
     if code in (401, 403):
-        return RemoteAccessError(f"{text}; see that the account may do it, or {_HOW_TO_ACCESS}.")
+        return RemoteAccessError(f"{text}; check the permissions of the account, or {_HOW_TO_ACCESS}.")
     if is_transient(code) or "crc32c" in said.lower():  # the last: damaged in transit
         return RemoteUnreachableError(f"{text}.", retry_after(_headers(error.response).get("Retry-After")))
     return RemoteError(f"{text}.")

@@ -79,8 +79,8 @@ class HttpsStorage(CloudStorage):
             entries = until_intact(lambda: parse_index(self.read_file(INDEX_FILE_NAME)))
         except RemoteFileNotFoundError:
             raise RemoteError(
-                f"{self.address} has no {INDEX_FILE_NAME}, and a web server lists nothing by itself; datasets that "
-                "are uploaded to the directory or bucket behind it with `minari upload` are put into one."
+                f"{self.address} has no {INDEX_FILE_NAME}, and a web server does not list files; upload datasets to "
+                "the directory or bucket behind it with `minari upload`, which creates the index."
             ) from None
         return {name: entries[name] for name in entries if is_dataset_id(name) and name.startswith(prefix or "")}
 
@@ -237,7 +237,7 @@ class _WholeFiles:
 def _check_location(location: str) -> None:
     if "@" in location.partition("/")[0]:
         raise RemoteError(
-            "The address of a web server must not hold a user or a password; put them into ~/.netrc for the host."
+            "The address of a web server must not contain a user or a password; put them into ~/.netrc for the host."
         )
     if "?" in location or "#" in location:
         raise RemoteError(

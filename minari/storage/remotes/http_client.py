@@ -62,7 +62,7 @@ class HttpClient:
     def __init__(self, token: str | None, limits: Limits, connections: int) -> None:
         if token is not None and not re.fullmatch(r"[!-~]+", token):
             raise RemoteAccessError(
-                "The token holds blanks, line breaks or letters that no token has; copy it once more, as it is."
+                "The token contains spaces, line breaks or other characters that tokens do not have; copy it again."
             )
         self._token, self._limits, self._connections = token, limits, connections
         self._lock = ThreadLock()
@@ -118,7 +118,7 @@ class HttpClient:
                 if response.status == 206:
                     check_range(response.headers, -1 if start is None else start, stop, url)
                 if response.headers.get("Content-Encoding", "identity") != "identity":
-                    raise RemoteError(f"{url} comes compressed, which was not asked for; it cannot be used.")
+                    raise RemoteError(f"{url} was sent compressed, which was not requested; it cannot be used.")
                 yield response
             finally:
                 response.close()  # unless it was read completely, and the connection is back in its pool
@@ -145,7 +145,7 @@ class HttpClient:
             if moved[:2] != at[:2]:
                 authorization = None
             at = moved
-        raise RemoteError(f"{url} leads from one address to the next more than {MOST_REDIRECTS} times.")
+        raise RemoteError(f"{url} redirects more than {MOST_REDIRECTS} times.")
 
     def _manager(self, at: SplitResult) -> urllib3.PoolManager:
         """Return the connection pools for an address, since connections do not survive a fork."""
@@ -173,8 +173,8 @@ class HttpClient:
             return None
         except netrc.NetrcParseError as error:  # the message of which may contain a password
             raise RemoteAccessError(
-                f"Line {error.lineno} of {error.filename} cannot be read, which may hold the password for {host}; "
-                "correct it, or let nobody but yourself read the file."
+                f"Line {error.lineno} of {error.filename} cannot be read, which may contain the password for {host}; "
+                "correct it, or make the file readable only for yourself."
             ) from None
         if found is None:
             return None
@@ -208,13 +208,13 @@ def _redirect(at: SplitResult, location: str, url: str) -> SplitResult:
         new = urlsplit(urljoin(at.geturl(), location))
         new.port  # noqa: B018 (raises if it is not a number)
     except ValueError:
-        raise RemoteError(f"{url} sends to something that is not an address; it is not followed.") from None
+        raise RemoteError(f"{url} redirects to something that is not an address; it is not followed.") from None
     if new.scheme not in ("http", "https"):
-        raise RemoteError(f"{url} sends to an address of another kind than https; it is not followed.")
+        raise RemoteError(f"{url} redirects to an address of another kind than https; it is not followed.")
     if "@" in new.netloc:
-        raise RemoteError(f"{url} sends to an address with a user in it; it is not followed.")
+        raise RemoteError(f"{url} redirects to an address with a user in it; it is not followed.")
     if at.scheme == "https" and new.scheme != "https":
-        raise RemoteError(f"{url} sends to an address that is not encrypted; it is not followed.")
+        raise RemoteError(f"{url} redirects to an address that is not encrypted; it is not followed.")
     return new
 
 
@@ -224,7 +224,7 @@ def _announced(response: urllib3.BaseHTTPResponse, url: str) -> int | None:
     if text is None:
         return None
     if not re.fullmatch(r"[0-9]{1,19}", text.strip()):
-        raise RemoteError(f"{url} is announced with {shortened(text)} bytes, expected a number; it cannot be used.")
+        raise RemoteError(f"{url} has the announced size {shortened(text)}, expected a number; it cannot be used.")
     return int(text)
 
 
@@ -268,7 +268,7 @@ def _failure(error: Exception, url: str) -> RemoteError:
         return RemoteError(f"{url} has a certificate that is not trusted: {reason.verify_message}.")
     if isinstance(reason, OSError) and reason.errno == errno.ENOSPC:
         return RemoteError(
-            f"There is no room for {url} in the directory for temporary files; make some, or set TMPDIR."
+            f"There is no space for {url} in the directory for temporary files; free some, or set TMPDIR."
         )
     return RemoteUnreachableError(f"{url} cannot be reached: {plain_text(reason) or type(reason).__name__}.")
 
@@ -282,7 +282,7 @@ def check_range(headers: Any, start: int, stop: int, what: str) -> None:
     found = _RANGE.fullmatch(headers.get("Content-Range") or "")
     if found is None or int(found[1]) != start or int(found[2]) >= stop:
         raise RemoteError(
-            f"{what} was asked for bytes {start} to {stop} and the server sent others; it cannot be used."
+            f"{what} was asked for bytes {start} to {stop} and the server sent others; they cannot be used."
         )
 
 

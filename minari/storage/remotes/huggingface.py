@@ -181,7 +181,7 @@ class HuggingFaceStorage(CloudStorage):
             try:
                 addresses = repository.find_contents(wanted, max(self.max_workers - 1, 1))
             except RemoteError as error:
-                _log.debug("Each file is asked for by itself: %s", error)
+                _log.debug("The address of each file is requested individually: %s", error)
                 return {}
             return {file.name: addresses[oid] for file, (oid, _) in zip(large, wanted, strict=True) if oid in addresses}
 
@@ -255,8 +255,8 @@ class HuggingFaceStorage(CloudStorage):
         if self._client.has_token:
             return super().missing_dataset(dataset_id)
         return RemoteDatasetNotFoundError(
-            f"There is no dataset {dataset_id} in {self.address} that everybody may see; check the spelling, and if it "
-            "is private, give a token, or log in (`hf auth login`, or HF_TOKEN)."
+            f"There is no public dataset {dataset_id} in {self.address}; check the spelling, and if it is private, "
+            "give a token, or log in (`hf auth login`, or HF_TOKEN)."
         )
 
     def list_community(self, prefix: str | None = None) -> dict[str, dict[str, Any]]:

@@ -61,7 +61,9 @@ def _metadata_files(store: ObjectStore, prefix: str) -> dict[str, RemoteFile]:
     ending = f"/{METADATA_NAME}"
     listed = list(islice(store.find(prefix, ending), _MOST_DATASETS + 1))
     if len(listed) > _MOST_DATASETS:
-        raise RemoteError(f"{store.address} lists more than {_MOST_DATASETS:,} datasets; see what lies there.")
+        raise RemoteError(
+            f"{store.address} lists more than {_MOST_DATASETS:,} datasets, which is the maximum; check the address."
+        )
     named = ((file.name.removesuffix(ending), file) for file in listed)
     return {dataset_id: file for dataset_id, file in named if is_dataset_id(dataset_id)}
 
@@ -95,9 +97,9 @@ def put_into_index(store: ObjectStore, dataset_id: str, metadata: bytes) -> None
                 time.sleep(random.uniform(0, _PAUSE))
             else:
                 return
-        raise ConflictError(f"others write {INDEX_FILE_NAME} all the time")
+        raise ConflictError(f"other programs keep writing {INDEX_FILE_NAME}")
     except (MinariError, OSError) as error:
-        _log.warning("The index of %s was not brought up to date: %s", store.address, error)
+        _log.warning("The index of %s was not updated: %s", store.address, error)
 
 
 def _content_of(store: ObjectStore, dataset_id: str) -> tuple[str, bytes | None]:

@@ -119,7 +119,7 @@ class _Upload:
             if not force:
                 raise DatasetBusyError(
                     f"An upload of other data as {self.snapshot.dataset_id} to {self.store.address} is in progress, or "
-                    "was never finished; wait for it, or upload with force=True (--force) to take its place."
+                    "was never finished; wait for it, or upload with force=True (--force) to replace it."
                 ) from None
             with_retries(partial(self.store.put, name, manifest))
 
@@ -135,7 +135,7 @@ class _Upload:
             held = file.is_held_by(with_retries(put))
             if not (held or (held is None and self._read_back(name, file.size) == file.sha256)):
                 raise DamagedInTransitError(
-                    f"{name} arrived damaged in {self.store.address}, or was written meanwhile; the dataset was not "
+                    f"{name} arrived damaged in {self.store.address}, or was written concurrently; the dataset was not "
                     "completed there. Upload it again."
                 )
 

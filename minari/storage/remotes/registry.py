@@ -139,7 +139,7 @@ def parse_address(address: str) -> tuple[str, str]:
         got = shortened(without_credentials(address) if isinstance(address, str) else address)
         raise RemoteError(
             f"The address of a remote must be of the form scheme://name, such as file:///directory, got {got}; the "
-            f"schemes that can be used are {', '.join(get_remote_schemes())}.{_as_file_address(address)}"
+            f"available schemes are {', '.join(get_remote_schemes())}.{_as_file_address(address)}"
         )
     return found[1].lower(), found[2].rstrip("/") or "/"
 
@@ -162,8 +162,8 @@ def _remote_class(scheme: str) -> type[CloudStorage]:
     if target is None:
         usable = ", ".join(f"{known}://" for known in get_remote_schemes())
         raise RemoteError(
-            f"There is no kind of remote called {scheme!r}; expected scheme://name with one of {usable}, one that "
-            f"fsspec knows where that is installed, or a package that brings an entry point {scheme!r} of the "
+            f"There is no kind of remote called {scheme!r}; expected scheme://name with one of {usable}, one of "
+            f"fsspec if that is installed, or one of a package with an entry point {scheme!r} in the "
             f"group {ENTRY_POINT_GROUP!r}.{did_you_mean(scheme, get_remote_schemes())}"
         )
     remote_class: type[CloudStorage] = load_class(target, f"Remotes of the form {scheme}://name need")

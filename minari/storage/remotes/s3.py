@@ -87,7 +87,7 @@ class S3Storage(FsspecStorage):
             if not page.get("IsTruncated") or token is None:
                 return found
             if token in tokens or len(tokens) == _MOST_PAGES:
-                raise RemoteError(f"The list of {self.address} goes on without an end; try again later.")
+                raise RemoteError(f"The listing of {self.address} goes on without an end; try again later.")
             tokens.add(token)
             asked["ContinuationToken"] = token
 
@@ -103,7 +103,9 @@ class S3Storage(FsspecStorage):
                     pace.moved(len(piece))
                     content += piece
                     if len(content) > stop - start:
-                        raise RemoteError(f"{self.address} was asked for {stop - start} bytes of {name} and sent more.")
+                        raise RemoteError(
+                            f"{self.address} sent more than the requested {stop - start} bytes of {name}."
+                        )
             finally:
                 body.close()
             return bytes(content)

@@ -157,14 +157,14 @@ def _listed(source: Source, dataset_id: str) -> list[RemoteFile]:
     files = list(islice(source.list_files(dataset_id), _MOST_FILES + 1))
     if len(files) > _MOST_FILES:
         raise DatasetCorruptError(
-            f"The remote lists more than {_MOST_FILES:,} files of {dataset_id}, which no dataset has; see what lies "
-            "there."
+            f"The remote lists more than {_MOST_FILES:,} files of {dataset_id}, more than a dataset can have; check "
+            "the address."
         )
     for file in files:
         if type(file.size) is not int or not 0 <= file.size <= _LARGEST_FILE:
             raise DatasetCorruptError(
-                f"The remote says that {shortened(file.name)} has {shortened(file.size)} bytes, expected a size; ask "
-                "it again."
+                f"The remote reports {shortened(file.size)} as the size of {shortened(file.name)}, expected a size "
+                "in bytes; try again."
             )
     return files
 
@@ -175,8 +175,8 @@ def _as_promised(
     """Return the files of a manifest, which must agree with the listing."""
     if manifest.dataset_id != dataset_id and not moved:
         raise DatasetCorruptError(
-            f"The manifest of {dataset_id} on the remote is that of {shortened(manifest.dataset_id)}; whoever uploaded "
-            "it should delete it there and upload it again."
+            f"The manifest of {dataset_id} on the remote is that of {shortened(manifest.dataset_id)}; its owner should "
+            "delete it there and upload it again."
         )
     hidden = sorted(filter(is_hidden, manifest.files))
     if hidden:

@@ -207,7 +207,7 @@ class _Fetching:
         free = shutil.disk_usage(self._files.path).free
         if needed > free:
             raise RemoteError(
-                f"Downloading {self._plan.dataset_id} takes {needed / 1e6:,.1f} MB more and "
+                f"Downloading {self._plan.dataset_id} needs {needed / 1e6:,.1f} MB more and "
                 f"{Path(self._files.path).parent} has {free / 1e6:,.1f} MB left; make room, then download it again."
             )
 
@@ -226,8 +226,8 @@ class _Fetching:
             content = with_retries(partial(self._source.read_range, name, start, stop)) if stop > start else b""
             if not file.accepts(piece.number, content):
                 raise DatasetCorruptError(
-                    f"{name} came damaged: bytes {start} to {stop} are not what the remote promised. Nothing was put "
-                    "in place; if it happens again, the file is damaged there."
+                    f"{name} came damaged: bytes {start} to {stop} do not match their checksum. Nothing was "
+                    "installed; if this happens again, the file is damaged on the remote."
                 )
             return content
 
@@ -256,7 +256,7 @@ class _Fetching:
             if damaged:
                 names = ", ".join(self._plan.files[number].name for number in sorted(damaged))
                 raise DatasetCorruptError(
-                    f"Files of {self._plan.dataset_id} came damaged: {names}. Nothing was put in place; if it happens "
+                    f"Files of {self._plan.dataset_id} came damaged: {names}. Nothing was installed; if this happens "
                     "again, they are damaged on the remote."
                 )
 

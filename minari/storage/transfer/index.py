@@ -55,7 +55,7 @@ def parse_index(content: bytes, largest: int = _LARGEST) -> dict[str, bytes]:
         value = parse_json(_decompressed(content, min(largest, _SURELY_FINE + _LARGEST_RATIO * len(content))))
         if value["index_version"] != _VERSION:
             raise DatasetCorruptError(
-                f"The index is of version {shortened(value['index_version'])}, expected {_VERSION}."
+                f"The index has version {shortened(value['index_version'])}, expected {_VERSION}."
             )
         return {str(name): text.encode("utf-8") for name, text in value["datasets"].items()}
     except (EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -68,7 +68,7 @@ def _decompressed(content: bytes, limit: int) -> bytes:
     decompressor = zlib.decompressobj(_GZIP)
     text = decompressor.decompress(content, limit)
     if decompressor.unconsumed_tail:
-        raise ValueError(f"its {len(content):,} bytes hold more than {limit:,}")
+        raise ValueError(f"its {len(content):,} bytes expand to more than {limit:,}")
     if not decompressor.eof or decompressor.unused_data:
-        raise EOFError("it is cut, or something follows it")
+        raise EOFError("it is truncated, or followed by other data")
     return text

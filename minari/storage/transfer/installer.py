@@ -131,14 +131,14 @@ def fetch_dataset(remote: Remote, dataset_id: str, directory: Path, like: Path |
         if not any(file.name == METADATA_NAME for file in plan.files):
             if remote.has_file(f"{dataset_id}/{METADATA_NAME}"):
                 raise DatasetCorruptError(
-                    f"The manifest of {dataset_id} in {remote.address} leaves out {METADATA_NAME}, which is there; "
+                    f"The manifest of {dataset_id} in {remote.address} leaves out {METADATA_NAME}, which exists; "
                     "whoever uploaded the dataset should delete it there and upload it again."
                 )
             if not remote.has_dataset(dataset_id):
                 raise remote.missing_dataset(dataset_id)  # it is partly uploaded
         fetched = fetch_files(remote, plan, directory, like)
     if not (fetched / "data").is_dir():
-        raise RemoteError(f"The remote was asked for {dataset_id} and sent something else; ask it again.")
+        raise RemoteError(f"The remote sent something else than {dataset_id}; try again.")
     if all(file.checksum is not None for file in plan.files):
         _add_checksums(fetched / "data")
     read_raw_metadata(fetched / "data")  # raises if it is damaged
@@ -155,7 +155,7 @@ def _add_checksums(data_path: Path) -> None:
         if storage.HIDDEN_CHECKSUMS:
             storage.add_missing_checksums()
     except (MinariError, OSError) as error:  # reported again when the dataset is opened
-        _log.info("No checksums are made of the values in %s: %s", data_path, error)
+        _log.info("No checksums are computed for the values in %s: %s", data_path, error)
 
 
 def fetch_namespace_metadata(remote: Remote, namespace: str) -> bytes:

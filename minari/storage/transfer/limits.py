@@ -129,7 +129,7 @@ def within(seconds: float, call: Callable[[], T]) -> T:
         finally:
             failure.clear()  # otherwise the exception and this frame would keep each other alive
     if not answer:
-        raise TimeoutError(f"no answer after {seconds:g} seconds")
+        raise TimeoutError(f"no response after {seconds:g} seconds")
     return answer[0]
 
 

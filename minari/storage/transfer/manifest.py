@@ -95,14 +95,14 @@ class Manifest:
             version = value["manifest_version"]
             if version != _VERSION:
                 raise DatasetCorruptError(
-                    f"The manifest {source} is of version {shortened(version)}, and this release reads {_VERSION}; "
+                    f"The manifest {source} has version {shortened(version)}, and this release reads {_VERSION}; "
                     "upgrade minari to download the dataset."
                 )
             digest = value.pop("digest")
             files = {str(name): _parsed_file(entry) for name, entry in value["files"].items()}
             found = cls(value["dataset_id"], value["format_version"], files, value["piece_size"])
             if digest != _digest(value):
-                raise ValueError("its digest is another")
+                raise ValueError("its digest does not match")
             if not isinstance(found.dataset_id, str) or not isinstance(found.format_version, str | None):
                 raise ValueError("its dataset id or format version is not text")
             if type(found.piece_size) is not int or found.piece_size not in _PIECE_SIZES:

@@ -64,15 +64,15 @@ def check_size(content: bytes, limit: int, name: str) -> bytes:
 def too_large(name: str, limit: int) -> DatasetCorruptError:
     """Return the error for a small file that is too large."""
     return DatasetCorruptError(
-        f"{name} on the remote is larger than {limit:,} bytes, which no such file needs; whoever keeps it there should "
-        "upload it again."
+        f"{name} on the remote is larger than {limit:,} bytes, which no such file needs; its owner should upload it "
+        "again."
     )
 
 
 def already_there(address: str, dataset_id: str) -> DatasetExistsError:
     """Return the error for the upload of a dataset that the remote already has."""
     return DatasetExistsError(
-        f"{address} has the dataset {dataset_id} already, and datasets are never overwritten; upload it as another "
+        f"{address} already has the dataset {dataset_id}, and datasets are never overwritten; upload it as another "
         "version."
     )
 
@@ -135,7 +135,7 @@ def _parts(name: str) -> tuple[str, ...]:
         pass
     raise UnsafeNameError(
         f"The dataset holds a file called {shortened(name)}, which may not be the same file on every system; "
-        "nothing is copied until it has been renamed or taken out of the dataset."
+        "nothing is copied until it is renamed or removed from the dataset."
     )
 
 
@@ -154,13 +154,13 @@ def refuse_bad_names(names: Iterable[str]) -> None:
         folded = tuple(unicodedata.normalize("NFC", part).casefold() for part in _parts(name))
         if folded in taken:
             raise UnsafeNameError(
-                f"The dataset holds the files {shortened(taken[folded])} and {shortened(name)}, which are one to some "
-                "systems; nothing is copied until one has been renamed."
+                f"The dataset holds the files {shortened(taken[folded])} and {shortened(name)}, which are the same "
+                "file on some systems; nothing is copied until one is renamed."
             )
         taken[folded] = name
     for parts in taken:
         if any(parts[:end] in taken for end in range(1, len(parts))):
             raise UnsafeNameError(
                 f"The dataset holds both a file {shortened(taken[parts])} and a file in place of its directory; "
-                "nothing is copied until one has been renamed."
+                "nothing is copied until one is renamed."
             )

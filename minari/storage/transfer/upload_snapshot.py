@@ -139,8 +139,8 @@ class UploadSnapshot:
 def old_layout(dataset_id: str) -> RemoteError:
     """Return the error for a dataset without a metadata file, which remotes need."""
     return RemoteError(
-        f"{dataset_id} is of an old release that kept no metadata.json, by which remotes know datasets; upload a copy "
-        f"in today's layout: `minari convert {dataset_id} NEW_ID`."
+        f"{dataset_id} was written by an old release without metadata.json, which remotes need; upload a copy in the "
+        f"current layout: `minari convert {dataset_id} NEW_ID`."
     )
 
 
@@ -215,7 +215,7 @@ def _look_at(directory: Path, algorithms: Collection[str], file: LocalFile) -> S
 
 def _changed(directory: Path) -> DatasetBusyError:
     return DatasetBusyError(
-        f"The dataset {directory} was changed while it was copied; try again when nobody is writing it."
+        f"The dataset {directory} was changed while it was copied; try again when no program is writing it."
     )
 
 
@@ -247,10 +247,9 @@ def regular_file(path: Path, base: Path) -> tuple[int, tuple[int, int]]:
     """Return the size of a regular file in bytes, and its stamp; links that lead out of the dataset are rejected."""
     if not Path(os.path.realpath(path)).is_relative_to(base):  # which, unlike `resolve`, raises for circular links
         raise RemoteError(
-            f"{path} is a link that leads out of {base}, and only what lies there is copied; put the file "
-            "itself in its place."
+            f"{path} is a link that leads out of {base}, and only files in it are copied; replace the link by the file."
         )
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
-        raise RemoteError(f"{path} is a link to a directory, or no file at all; take it out of the dataset.")
+        raise RemoteError(f"{path} is a link to a directory, or no file at all; remove it from the dataset.")
     return status.st_size, (status.st_ino, status.st_mtime_ns)

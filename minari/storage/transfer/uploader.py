@@ -56,6 +56,6 @@ def upload_namespace(remote: Remote, namespace: str, *, root: str | os.PathLike[
     remote.check_writable()
     file = get_dataset_path(namespace, root=root) / NAMESPACE_METADATA_FILENAME
     if not file.is_file():
-        raise NamespaceError(f"Namespace {namespace!r} does not exist locally; create it before it is uploaded.")
+        raise NamespaceError(f"Namespace {namespace!r} does not exist locally; create it before the upload.")
     content = read_regular(file, NAMESPACE_METADATA_LIMIT)
     with_retries(lambda: remote.write_file(f"{namespace}/{NAMESPACE_METADATA_FILENAME}", content))

@@ -140,18 +140,20 @@ class HubClient:
             raise self._error(error.response, action, self.has_token) from None
         except HFValidationError:
             raise RefusedError(
-                f"The Hub has no repositories of such a name, which was to be used while {action}; a name has at most "
-                "96 letters, digits, '-', '_' and '.', no '--' or '..', and none of '-' and '.' at its ends.",
+                f"The Hub has no repositories of such a name, used while {action}; a name has at most 96 "
+                "letters, digits, '-', '_' and '.', no '--' or '..', and no '-' or '.' at its ends.",
                 400,
             ) from None
         except _FAILURES as error:
             # Its text and its traceback may contain a signed address.
             raise RemoteUnreachableError(
-                f"The Hub at {without_credentials(self.endpoint)} broke off or did not answer in time while {action} "
+                f"The Hub at {without_credentials(self.endpoint)} broke off or did not respond in time while {action} "
                 f"({type(error).__name__}); see that it can be reached, and try again."
             ) from None
         except ValueError as error:
-            raise RemoteError(f"{plain_text(error).rstrip('.')}, says the client of the Hub while {action}.") from None
+            raise RemoteError(
+                f"The client of the Hub failed while {action}: {plain_text(error).rstrip('.')}."
+            ) from None
         except (LookupError, TypeError, AttributeError):
             raise _no_hub(action) from None
 
@@ -216,11 +218,13 @@ class HubClient:
                 request = response.next_request  # without the token if it leads to another host
             finally:
                 response.close()
-        raise RemoteError(f"The Hub leads from one address to another while {action}, and to none that answers.")
+        raise RemoteError(f"The Hub redirects too often while {action}.")
 
     def _body(self, response: Any, accepted: str, span: tuple[int, int] | None, action: str) -> bytes:
         if (response.headers.get("Content-Encoding") or "identity") not in ("identity", accepted):
-            raise RemoteError(f"The Hub sent compressed what was not to be while {action}; it cannot be used.")
+            raise RemoteError(
+                f"The Hub sent a compressed response that was not requested while {action}; it cannot be used."
+            )
         pieces = _paced(response.iter_bytes(), Pace(self.limits))
         if response.status_code >= 300:
             return _beginning(pieces, 0, _LARGEST_REFUSAL)
@@ -247,7 +251,7 @@ class HubClient:
         entries: list[dict[str, Any]] = []
         while following is not None:
             if following in seen or len(seen) == _MOST_PAGES or len(entries) > _MOST_ENTRIES:
-                raise RefusedError(f"The Hub goes on without an end while {action}; try again later.", 200)
+                raise RefusedError(f"The Hub sends pages without an end while {action}; try again later.", 200)
             seen.add(following)
             answer = self.request(following, action)
             page = _parsed(answer, action)
@@ -278,23 +282,23 @@ class HubClient:
             )
         if answer.headers.get("X-Error-Code") == "GatedRepo":
             return RemoteAccessError(
-                f"The Hub does not allow {action}: the repository is gated; ask for access on its page, and log in "
-                "(`hf auth login`, or HF_TOKEN) as who has it."
+                f"The Hub does not allow {action}: the repository is gated; request access on its page, and log in "
+                "(`hf auth login`, or HF_TOKEN) as a user who has it."
             )
         if status == 401 and (has_token or answer.headers.get("X-Error-Message") == _WRONG_TOKEN):
             return RemoteAccessError(
-                f"The Hub does not accept the token that was given for {action}; make another at "
-                f"{without_credentials(self.endpoint)}/settings/tokens, and give that, or log in (`hf auth login`)."
+                f"The Hub does not accept the token given for {action}; create another one at "
+                f"{without_credentials(self.endpoint)}/settings/tokens, or log in (`hf auth login`)."
             )
         if status == 403:
             return RemoteAccessError(
-                f"The Hub does not allow {action}{told}; see that the token may do so, and that its user belongs "
-                "to the organization."
+                f"The Hub does not allow {action}{told}; check that the token has permission, and that its user "
+                "belongs to the organization."
             )
         if status in (401, 404):
             return RemoteFileNotFoundError(
-                f"The Hub knows nothing of it while {action}, or keeps it private: check the spelling, and log in "
-                "(`hf auth login`, or HF_TOKEN) as someone who may see it."
+                f"The Hub does not find the resource while {action}, or it is private: check the spelling, and log in "
+                "(`hf auth login`, or HF_TOKEN) as a user with access."
             )
         return RefusedError(f"The Hub answered with {status} while {action}{told}.", status)
 
@@ -319,9 +323,7 @@ def understood(action: str) -> Iterator[None]:
 
 def _checked_token(token: str | None) -> str | None:
     if token is not None and not re.fullmatch(r"[!-~]+", token):
-        raise RemoteAccessError(
-            "The token holds blanks or letters that no token of the Hub has; copy it once more, as it is."
-        )
+        raise RemoteAccessError("The token contains characters that tokens of the Hub do not have; copy it once more.")
     return token
 
 
@@ -329,10 +331,10 @@ def _check_redirect(old: str, location: str, action: str) -> None:
     try:
         new = urlsplit(urljoin(old, location))
     except ValueError:
-        raise RemoteError(f"The Hub leads to something that is not an address while {action}.") from None
+        raise RemoteError(f"The Hub redirects to something that is not an address while {action}.") from None
     if new.scheme not in ("http", "https") or "@" in new.netloc or (old.startswith("https:") and new.scheme != "https"):
         raise RemoteError(
-            f"The Hub leads to an address that is not encrypted, or of another kind, while {action}; it is not "
+            f"The Hub redirects to an address that is not encrypted, or of another kind, while {action}; it is not "
             "followed."
         )
 
@@ -391,8 +393,8 @@ def _parsed(answer: _Answer, action: str) -> Any:
 
 def _no_hub(action: str) -> RefusedError:
     return RefusedError(
-        f"What answered while {action} is no Hub, as it does not speak like one; see HF_ENDPOINT, and whether the "
-        "network asks for a login.",
+        f"The server that responded while {action} is no Hub; check HF_ENDPOINT, and whether the network "
+        "requires a login.",
         200,
     )
 

@@ -62,7 +62,7 @@ class _OutdatedError(RemoteError):
     """The repository has changed since it was read."""
 
     def __init__(self, repository: str) -> None:
-        super().__init__(f"The repository {repository} was changed by someone else meanwhile.")
+        super().__init__(f"The repository {repository} was changed by another program.")
 
 
 class _CommittingApi(HfApi):
@@ -100,7 +100,7 @@ class HubPublisher:
         name, client = self.repository.name, self.repository.client
         if not client.has_token:
             raise RemoteAccessError(
-                f"Writing to the repository {name} takes a token; give one that may write, or log in "
+                f"Writing to the repository {name} takes a token; give one with write permission, or log in "
                 "(`hf auth login`, or HF_TOKEN)."
             )
         state = self.seen.pop(name, _UNSEEN)
@@ -121,7 +121,7 @@ class HubPublisher:
             state = with_retries(self.repository.state)
         if self.private and not state.private:
             raise RemoteError(
-                f"The repository {name} is there already and public, so what is uploaded to it cannot be private; "
+                f"The repository {name} is there already and public, so datasets in it cannot be private; "
                 "make it private on its page, or choose another namespace."
             )
         return state, was_seen
@@ -178,7 +178,7 @@ class HubPublisher:
                 time.sleep(error.retry_after or _PAUSE)
             else:
                 return
-        raise DatasetBusyError(f"Others change the repository {self.repository.name} all the time; try again later.")
+        raise DatasetBusyError(f"Other programs keep changing the repository {self.repository.name}; try again later.")
 
     def _commit(self, state: RepositoryState, summary: str, operations: Operations) -> None:
         name = self.repository.name

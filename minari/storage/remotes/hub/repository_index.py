@@ -143,5 +143,5 @@ def repository_card_of(repository: str, entries: Mapping[str, bytes]) -> bytes:
         try:
             datasets[f"{name}/{path}"] = parse_metadata(content, f"of {name}/{path}")
         except DatasetCorruptError as error:
-            _log.warning("%s The card of %s does without it.", error, repository)
+            _log.warning("%s The card of %s omits it.", error, repository)
     return repository_card(repository, datasets).encode("utf-8")

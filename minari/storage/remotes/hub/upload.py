@@ -63,7 +63,7 @@ class UploadProgress:
             InterruptedError: the upload was abandoned.
         """
         if self.is_stopped:
-            raise InterruptedError("the upload was given up")
+            raise InterruptedError("the upload was abandoned")
         self._moved[path] = max(position, self._moved[path])
         self.current, self.last_read = path, time.monotonic()
 
@@ -113,8 +113,8 @@ class FileAddition(CommitOperationAdd):
             yield
         except (OSError, ValueError) as error:
             raise DatasetBusyError(
-                f"The file {self.file.path} can no longer be read; see that nobody is writing the dataset, and upload "
-                "it again."
+                f"The file {self.file.path} can no longer be read; check that no program is writing the dataset, and "
+                "upload it again."
             ) from error
 
 
@@ -205,8 +205,8 @@ def _send(
         if isinstance(of_content, HfHubHTTPError) and not is_transient(of_content.response.status_code):
             # Its address may also have expired.
             raise DamagedInTransitError(
-                f"The Hub did not take {progress.current}, as what arrived was not what had been announced; see that "
-                "nobody is writing the dataset, and try again."
+                f"The Hub rejected {progress.current}, since its content differs from the announced one; check that no "
+                "program is writing the dataset, and try again."
             ) from None
         with client.translated(f"sending {progress.current}"):
             raise (of_content or error) from None
