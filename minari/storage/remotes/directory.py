@@ -230,7 +230,7 @@ class FileStorage(CloudStorage):
         try:
             self._write_index()
         except (MinariError, OSError) as error:
-            _log.warning("The index of %s was not updated: %s", self.address, error)
+            _log.warning("The index of %s was not brought up to date: %s", self.address, error)
 
     def _write_index(self) -> None:
         """Write the index of all datasets, for clients that read the directory through a web server."""

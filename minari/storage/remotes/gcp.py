@@ -256,9 +256,7 @@ class GCPStorage(ObjectStorage):
             for _ in parallel_map(lambda name: with_retries(partial(self.delete, name)), names, self.max_workers):
                 pass
         except RemoteError as error:
-            _log.warning(
-                "Parts of a complete file were not deleted below %s in gcp://%s: %s", directory, self.name, error
-            )
+            _log.warning("Parts of a complete file stay below %s in gcp://%s: %s", directory, self.name, error)
 
     def _reading(self, name: str) -> AbstractContextManager[None]:
         return _translated(f"Reading {name} from {self.address}", missing=f"There is no {name} in {self.address}.")

@@ -99,7 +99,7 @@ def put_into_index(store: ObjectStore, dataset_id: str, metadata: bytes) -> None
                 return
         raise ConflictError(f"other programs keep writing {INDEX_FILE_NAME}")
     except (MinariError, OSError) as error:
-        _log.warning("The index of %s was not updated: %s", store.address, error)
+        _log.warning("The index of %s was not brought up to date: %s", store.address, error)
 
 
 def _content_of(store: ObjectStore, dataset_id: str) -> tuple[str, bytes | None]:

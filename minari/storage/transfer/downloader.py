@@ -207,7 +207,7 @@ class _Fetching:
         free = shutil.disk_usage(self._files.path).free
         if needed > free:
             raise RemoteError(
-                f"Downloading {self._plan.dataset_id} needs {needed / 1e6:,.1f} MB more and "
+                f"Downloading {self._plan.dataset_id} takes {needed / 1e6:,.1f} MB more and "
                 f"{Path(self._files.path).parent} has {free / 1e6:,.1f} MB left; make room, then download it again."
             )
 

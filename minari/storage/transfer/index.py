@@ -70,5 +70,5 @@ def _decompressed(content: bytes, limit: int) -> bytes:
     if decompressor.unconsumed_tail:
         raise ValueError(f"its {len(content):,} bytes expand to more than {limit:,}")
     if not decompressor.eof or decompressor.unused_data:
-        raise EOFError("it is truncated, or followed by other data")
+        raise EOFError("it is truncated, or other data follows it")
     return text

@@ -89,7 +89,7 @@ def install_dataset(
         ThreadPoolExecutor(1) as other,
     ):
         restore_replaced(destination)
-        # Another program may have downloaded it in the meantime, such as a worker that started at the same time.
+        # Another program may have downloaded it in the meantime, such as another worker.
         if existing == "refuse":
             refuse_taken(destination)
         elif existing == "keep" and dataset_exists(destination):

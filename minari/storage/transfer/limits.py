@@ -162,7 +162,7 @@ def with_retries(call: Callable[[], T]) -> T:
             if attempt == ATTEMPTS or time.monotonic() - begun > PATIENCE or (wanted or 0.0) > LONGEST_WAIT:
                 raise
             _log.debug("attempt %d failed: %s", attempt, error)
-            # Random, so that many clients that were rejected at the same time do not come back together.
+            # Random, so that many clients that were rejected together do not come back together.
             time.sleep(wanted if wanted is not None else pause * random.uniform(0.5, 1.0))
             pause *= 2
     raise AssertionError("unreachable: the last attempt returns or raises")

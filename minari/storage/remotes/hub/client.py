@@ -282,7 +282,7 @@ class HubClient:
             )
         if answer.headers.get("X-Error-Code") == "GatedRepo":
             return RemoteAccessError(
-                f"The Hub does not allow {action}: the repository is gated; request access on its page, and log in "
+                f"The Hub does not allow {action}: the repository is gated; ask for access on its page, and log in "
                 "(`hf auth login`, or HF_TOKEN) as a user who has it."
             )
         if status == 401 and (has_token or answer.headers.get("X-Error-Message") == _WRONG_TOKEN):
