@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -116,8 +117,8 @@ class StorageCore(ABC):
     """Base class of :class:`MinariStorage` with the hooks that differ between formats.
 
     A format has ``FORMAT`` and the hooks ``_read_columns``, ``_read_episode_metadata``, ``_writer`` and
-    ``_count_episodes``; if it can compress, ``CODECS`` and ``FRAME_CODEC``. The others have defaults, which a
-    format overrides if it can do better.
+    ``_count_episodes``; ``FILES``, if its files can be validated; ``CODECS`` and ``FRAME_CODEC``, if it can
+    compress. The others have defaults, which a format overrides if it can do better.
     """
 
     #: The name of the format.
@@ -128,6 +129,9 @@ class StorageCore(ABC):
     FRAME_CODEC: ClassVar[Codec | None] = None
     #: True if a dataset can be in any store that fsspec supports, and not only in a local directory.
     REMOTE: ClassVar[bool] = False
+
+    #: Names of the files and directories that hold the data; None if validation should not judge them.
+    FILES: ClassVar[re.Pattern[str] | None] = None
 
     #: True if checksums of values are in a hidden file, so that adding them changes no file of the dataset.
     HIDDEN_CHECKSUMS: ClassVar[bool] = False
@@ -395,6 +399,10 @@ class StorageCore(ABC):
     @abstractmethod
     def _count_episodes(self) -> int:
         """Return the number of episodes in the data, independent of the metadata."""
+
+    def has_file(self, name: str) -> bool:
+        """Return whether a file with one of the names :data:`FILES` is part of the dataset, and not a leftover."""
+        return True
 
     def _read_window(self, index: int, start: int, stop: int) -> Columns | None:
         """Return the columns of the steps from start to stop; None if the episode has to be read as a whole."""

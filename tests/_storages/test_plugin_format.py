@@ -84,6 +84,9 @@ def test_every_command_works_with_it(installed: Path, recorded: Path) -> None:
     assert files == {".npz", ".jsonl", ".json"}
     assert '"cart/a-v0"' in minari("list", "local", "--json")
     assert "cart/a-v0" in minari("show", "cart/a-v0")
+    assert minari("validate", "cart/a-v0", "--json").count('"kind"') == 0
+    (recorded / "cart" / "a-v0" / "data" / "notes.txt").touch()
+    assert '"foreign file"' in minari("validate", "cart/a-v0", "--json")
     minari("record", "CartPole-v1", "--dataset-id", "cart/a-v0", "--seed", "3", "--episodes", "2", "--append")
     assert "(npz to hdf5): 5 episodes" in minari("convert", "cart/a-v0", "cart/b-v0", "--format", "hdf5")
     back = minari("convert", "cart/b-v0", "cart/c-v0", "--format", "npz", "--compression", "deflate:9")

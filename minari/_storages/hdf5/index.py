@@ -114,26 +114,28 @@ class Schema:
     is_native: bool = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        views = [
-            (leaf.path, leaf.dtype, leaf.shape)
-            for leaf in self.leaves
-            if leaf.dtype is not None and leaf.chunks is None
-        ]
-        tables = sum(leaf.filters is not None for leaf in self.leaves)
-        width = sum(1 + leaf.pieces for leaf in self.leaves)
+        views: list[tuple[ColumnPath, np.dtype[Any], tuple[int, ...]]] = []
+        row_sizes: list[tuple[int, int]] = []
+        width = tables = 0
+        is_native, needs_hdf5 = True, False
+        for leaf in self.leaves:
+            if leaf.dtype is not None:
+                row_sizes.append((width, math.prod(leaf.shape, start=leaf.dtype.itemsize)))
+                is_native &= leaf.dtype.isnative
+                if leaf.chunks is None:
+                    views.append((leaf.path, leaf.dtype, leaf.shape))
+            needs_hdf5 |= leaf.needs_hdf5
+            tables += leaf.filters is not None
+            width += 1 + leaf.pieces
         derived = {
             "width": width,
             "row_width": _FIXED + width + len(self.leaves),
-            "is_native": all(leaf.dtype is None or leaf.dtype.isnative for leaf in self.leaves),
+            "is_native": is_native,
             "is_mapped": len(views) == len(self.leaves),
-            "needs_hdf5": any(leaf.needs_hdf5 for leaf in self.leaves),
+            "needs_hdf5": needs_hdf5,
             "is_copyable": len(views) + tables == len(self.leaves),
             "views": tuple(views),
-            "row_sizes": tuple(
-                (place, math.prod(leaf.shape, start=leaf.dtype.itemsize))
-                for leaf, place in zip(self.leaves, _row_places(self), strict=True)
-                if leaf.dtype is not None
-            ),
+            "row_sizes": tuple(row_sizes),
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)
@@ -264,10 +266,16 @@ class EpisodeIndex:
         header = parse_json(read_regular(self._header_file, _LARGEST_HEADER))
         if header["version"] != _VERSION:
             return
-        schemas = [Schema(tuple(map(_place_from_json, leaves))) for leaves in header["schemas"]]
-        if any(len({leaf.path for leaf in schema.leaves}) < len(schema.leaves) for schema in schemas):
-            raise ValueError("a leaf comes twice")
         width = _checked(header["width"], _FIXED, _LARGEST_HEADER)
+        schemas = []
+        for leaves in header["schemas"]:
+            schema = Schema(tuple(map(_place_from_json, leaves)))
+            paths = {leaf.path for leaf in schema.leaves}
+            if len(paths) < len(schema.leaves) or not self._needed <= paths:
+                raise ValueError("a leaf comes twice, or is missing")
+            if schema.row_width > width:
+                raise ValueError("a row is too short")
+            schemas.append(schema)
         most = (_LARGEST_TABLE + 8 * _stored_size(file.status)) // (8 * width)
         count = _checked(header["episodes"], 0, most)
         total = None if header["total"] is None else _checked(header["total"], count, most)
@@ -282,10 +290,6 @@ class EpisodeIndex:
         numbers = rows[:, 0]
         if count and not -1 - len(schemas) <= numbers.min() <= numbers.max() < len(schemas):
             raise ValueError("a row has a schema that is missing")
-        if any(schema.row_width > width for schema in schemas):
-            raise ValueError("a row is too short")
-        if not all(self._needed.issubset(leaf.path for leaf in schema.leaves) for schema in schemas):
-            raise ValueError("a leaf is missing")
         is_current = file.change is None and _is_of(header["file"], file) and _are_sound(schemas, rows, file.size)
         self._schemas, self._rows, self._count = schemas, rows, count
         self._schema_numbers = {schema: number for number, schema in enumerate(schemas)}
@@ -559,19 +563,20 @@ def _are_sound(schemas: Sequence[Schema], rows: npt.NDArray[np.int64], size: int
 
 def _are_possible(schema: Schema, rows: npt.NDArray[np.int64], size: int) -> bool:
     """Return whether episodes with these leaves can be in a file of a size as their rows claim."""
-    bounds = list(zip(rows.min(axis=0).tolist(), rows.max(axis=0).tolist(), strict=True))
-    if not _all_within(bounds[1:2], 0, MOST_EXPANDED * size) or not _all_within(bounds[2:3], UNKNOWN, size):
+    least, most = rows.min(axis=0).tolist(), rows.max(axis=0).tolist()
+    if least[1] < 0 or most[1] > MOST_EXPANDED * size or least[2] < UNKNOWN or most[2] > size:
         return False
     position = _FIXED
     for leaf in schema.leaves:
-        of_counts, of_offsets = bounds[position : position + 1], bounds[position + 1 : position + 1 + leaf.pieces]
-        counts = rows[:, position]
-        offsets = rows[:, position + 1 : position + 1 + leaf.pieces]
-        position += 1 + leaf.pieces
+        of_offsets = slice(position + 1, position + 1 + leaf.pieces)
+        counts, offsets = rows[:, position], rows[:, of_offsets]
         row_size = math.prod(leaf.shape, start=leaf.dtype.itemsize if leaf.dtype else 1)
         expanded = size if leaf.filters is None else MOST_EXPANDED * size
-        if not _all_within(of_counts, 0, expanded // max(row_size, 1)) or not _all_within(of_offsets, 0, size):
+        if least[position] < 0 or most[position] > expanded // max(row_size, 1):
             return False
+        if min(least[of_offsets]) < 0 or max(most[of_offsets]) > size:
+            return False
+        position = of_offsets.stop
         if leaf.path == ("rewards",) and (counts != rows[:, 1]).any():
             return False
         if leaf.filters is not None or leaf.dtype is None:
@@ -588,10 +593,6 @@ def _are_possible(schema: Schema, rows: npt.NDArray[np.int64], size: int) -> boo
         if (offsets > size - piece_sizes[:, None]).any():
             return False
     return True
-
-
-def _all_within(bounds: Sequence[tuple[int, int]], least: int, most: int) -> bool:
-    return all(least <= low and high <= most for low, high in bounds)
 
 
 def _row_places(schema: Schema) -> list[int]:
@@ -619,8 +620,13 @@ def _checked_name(name: Any) -> str:
 
 
 def _sides(values: Any, least: int, item_size: int) -> tuple[int, ...]:
-    sides = tuple(_checked(value, least, _LARGEST) for value in values)
-    if len(sides) > MOST_DIMENSIONS or math.prod(max(side, 1) for side in sides) * item_size > _LARGEST:
+    sides = tuple(values)
+    if len(sides) > MOST_DIMENSIONS:
+        raise ValueError("an array has too many dimensions")
+    size = item_size
+    for side in sides:
+        size *= max(_checked(side, least, _LARGEST), 1)
+    if size > _LARGEST:
         raise ValueError("an array is too large")
     return sides
 

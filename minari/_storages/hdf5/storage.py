@@ -8,6 +8,7 @@ written by other programs.
 from __future__ import annotations
 
 import os
+import re
 import time
 import weakref
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
@@ -93,6 +94,7 @@ class HDF5Storage(MinariStorage):
 
     FORMAT: ClassVar[str] = "hdf5"
     HIDDEN_CHECKSUMS: ClassVar[bool] = True
+    FILES: ClassVar[re.Pattern[str] | None] = re.compile(r"main_data\.hdf5|additional_data_\d+\.hdf5|\.index\..*")
     CODECS: ClassVar[Codecs] = {
         GZIP: GZIP_LEVELS,
         "lzf": None,

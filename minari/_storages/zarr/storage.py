@@ -7,6 +7,7 @@ documents them for programs that read the store without this library.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -46,6 +47,7 @@ class ZarrStorage(MinariStorage):
     CODECS: ClassVar[Codecs] = CODECS
     FRAME_CODEC: ClassVar[Codec | None] = Codec("zstd", 7)  # a sixth smaller than at level 3, and as fast to read
     REMOTE: ClassVar[bool] = True
+    FILES: ClassVar[re.Pattern[str] | None] = re.compile(re.escape(STORE_NAME))
 
     def __init__(self, data_path: Path, metadata: DatasetMetadata) -> None:
         super().__init__(data_path, metadata)

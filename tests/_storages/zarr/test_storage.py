@@ -175,12 +175,12 @@ def test_a_window_reads_two_chunks_of_each_array(tmp_path: Path, monkeypatch: py
 
     reads: Counter[str] = Counter()
     arrays: dict[int, str] = {}  # of open files
-    open_file, read_into = Directory.open, zarr_shards.read_into
+    open_file, read_into = Directory.open_sized, zarr_shards.read_into
 
-    def opening(self: Directory, name: str, flags: int = os.O_RDONLY) -> int:
-        descriptor = open_file(self, name, flags)
+    def opening(self: Directory, name: str, flags: int = os.O_RDONLY) -> tuple[int, int]:
+        descriptor, size = open_file(self, name, flags)
         arrays[descriptor] = str(Path(self.path, name).parent)
-        return descriptor
+        return descriptor, size
 
     def counting(descriptor: int, out: Any, offset: int) -> None:
         read_into(descriptor, out, offset)
@@ -193,7 +193,7 @@ def test_a_window_reads_two_chunks_of_each_array(tmp_path: Path, monkeypatch: py
             path.write_text(path.read_text().replace('{"name": "crc32c"}', '{"name": "crc32c", "configuration": {}}'))
     storage = MinariStorage.read(storage.data_path)
     storage.get_window(0, 0, 1)
-    monkeypatch.setattr(Directory, "open", opening)
+    monkeypatch.setattr(Directory, "open_sized", opening)
     monkeypatch.setattr(zarr_shards, "read_into", counting)
     monkeypatch.setattr(zarr_store, "read_into", counting)
     rng = np.random.default_rng(2)

@@ -11,7 +11,6 @@ import pytest
 
 from minari.storage.hosting import list_remote_datasets
 from minari.storage.remotes import get_cloud_storage
-from minari.storage.remotes.huggingface import list_community
 from minari.storage.transfer.index import INDEX_FILE_NAME, dump_index
 from minari.testing.sharing import tree, write_dataset
 from support.servers.hub import HubServer
@@ -121,6 +120,7 @@ def test_community_datasets(hub: HubServer, datasets_root: Path) -> None:
     put_datasets(hub, datasets_root, "untagged", ["x-v0"], index=False)
     hub.put("bob/words", {"README.md": b"---\ntags:\n- minari\n---\n"})
     hub.put("bob/broken", {"README.md": b"---\ntags: [minari]\n---\n", "x-v0/data/metadata.json": b"{"})
+    list_community = get_cloud_storage("hf://lab").list_community
     found = list_community()
     assert list(found) == ["hf://ann/mine/x-v0", "hf://lab/alone-v0", "hf://lab/n/deep/y-v1", "hf://lab/n/z-v0"]
     assert [metadata["author"] for metadata in found.values()] == [["ann"], ["lab"], ["lab"], ["lab"]]
