@@ -13,9 +13,9 @@ from minari._base.plain_values import array_of, brief, type_name
 from minari._model.episode import same_values
 from minari._model.episode_buffer import EpisodeBuffer
 from minari._model.episode_metadata import checked_metadata
-from minari._model.info_keys import RAGGED_VALUES, mask_name, second_mask_name
-from minari._model.info_values import ABSENT
 from minari._model.infos import columns_of_info, decode_infos, encode_infos, rows_so_far
+from minari._model.infos.keys import RAGGED_VALUES, mask_name, second_mask_name
+from minari._model.infos.values import ABSENT
 from minari.errors import DatasetCorruptError, EpisodeError, EpisodeIndexError, EpisodeTypeError
 from minari.spaces import (
     Column,

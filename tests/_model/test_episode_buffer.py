@@ -13,7 +13,7 @@ from gymnasium import spaces
 
 from minari._model.episode import EpisodeData, same_values
 from minari._model.episode_buffer import EpisodeBuffer, as_episode_buffers
-from minari._model.info_values import ABSENT
+from minari._model.infos.values import ABSENT
 from minari.dataset.encoding import EpisodeCodec
 from minari.errors import EpisodeError, EpisodeTypeError
 from support.values import assert_identical

@@ -14,8 +14,8 @@ import pytest
 from gymnasium import spaces
 
 import minari
-from minari._model.info_values import ABSENT
 from minari._model.infos import decode_infos, encode_infos
+from minari._model.infos.values import ABSENT
 from minari.data_collector import EpisodeBuffer
 from minari.errors import DatasetCorruptError, EpisodeError, EpisodeTypeError
 from minari.spaces import object_column

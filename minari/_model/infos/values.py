@@ -10,7 +10,7 @@ import numpy as np
 
 from minari._base.json_text import shortened
 from minari._base.plain_values import TYPED_KINDS, Unkept, brief, from_json, plain_value, to_json, type_name
-from minari._model.info_keys import (
+from minari._model.infos.keys import (
     JSON_TEXTS,
     RAGGED_SHAPES,
     RAGGED_VALUES,

@@ -29,7 +29,7 @@ import numpy as np
 
 from minari._base.json_text import shortened
 from minari._model.episode import same_values
-from minari._model.info_keys import (
+from minari._model.infos.keys import (
     DTYPE,
     ESCAPED_KEY,
     JSON_TEXTS,
@@ -45,7 +45,7 @@ from minari._model.info_keys import (
     parts_of_key,
     second_mask_name,
 )
-from minari._model.info_values import ABSENT, IMMUTABLE, decoded_json, decoded_typed, encode_values, ragged_rows
+from minari._model.infos.values import ABSENT, IMMUTABLE, decoded_json, decoded_typed, encode_values, ragged_rows
 from minari.errors import EpisodeError
 from minari.spaces.columns import Column, ColumnPath, Columns, object_column, path_name
 
