@@ -72,7 +72,7 @@ def test_error_of_the_system_is_reported_unless_the_change_is_made(
     master = store(tmp_path / "master", data_format, TRUTHS[:2])
     number, work, after = CHANGES[change]
     done = []
-    for at in range(1, 400, 7 if data_format == "zarr" else 1):
+    for at in range(1, 400, 7 if data_format == "zarr" and change != "metadata" else 1):
         data_path = shutil.copytree(master, tmp_path / f"{at}" / "data")
         opened, refused = MinariStorage.read(data_path), None
         with fault(number, at) as failed:
