@@ -32,7 +32,7 @@ from minari.spaces import Column, object_column
 PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from minari._storages.hdf5.child import main; main()"
 _SECONDS: Final = 5  # of CPU time, for a request
 _BYTES_A_SECOND: Final = 20_000_000  # of the file, in addition
-_MOMENT: Final = 1.0  # seconds for a process to exit after it closed its output
+MOMENT: float = 1.0  # seconds for a process to exit after it closed its output
 _MOST_FAILURES: Final = 3  # of requests for a file, after which no more are made
 PATIENCE: float = 10  # factor on the limits of CPU time, for a busy machine
 _LENGTH: Final = 8  # size in bytes of a length prefix
@@ -131,7 +131,7 @@ class _Child:
     def how_it_ended(self) -> str | None:
         """Return what happened to the process; None if it is running."""
         try:
-            code = self._process.wait(_MOMENT)
+            code = self._process.wait(MOMENT)
         except subprocess.TimeoutExpired:
             return None
         took_too_long = -code in (signal.SIGTERM, getattr(signal, "SIGKILL", 0), getattr(signal, "SIGXCPU", 0))
