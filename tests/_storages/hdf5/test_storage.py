@@ -118,8 +118,15 @@ def test_layout_and_attributes_are_those_of_the_format(tmp_path: Path) -> None:
     assert second.keys() == first.keys() | {"seed", "mean", "name", "mine/x", "none:json"}
     plain = {name: np.asarray(value).tolist() for name, value in second.items()}
     assert plain == {
-        "id": 1, "total_steps": 3, "seed": 1, "options/level": 3, "options/deep/array": [0.0, 1.0],
-        "mean": 0.5, "name": "a", "mine/x": [1, 2], "none:json": "null",
+        "id": 1,
+        "total_steps": 3,
+        "seed": 1,
+        "options/level": 3,
+        "options/deep/array": [0.0, 1.0],
+        "mean": 0.5,
+        "name": "a",
+        "mine/x": [1, 2],
+        "none:json": "null",
     }
 
 
