@@ -63,8 +63,7 @@ def test_signatures_and_hooks_are_those_that_programs_rely_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "builtin"),
-    [(DatasetExistsError, ValueError), (SpaceError, ValueError), (EpisodeIndexError, IndexError)],
+    ("error", "builtin"), [(DatasetExistsError, ValueError), (SpaceError, ValueError), (EpisodeIndexError, IndexError)]
 )
 def test_errors_are_those_of_python_too(error: type[Exception], builtin: type[Exception]) -> None:
     assert issubclass(error, builtin)

@@ -25,7 +25,7 @@ from minari.errors import DatasetBusyError, UnsafePathError
 from minari.testing._suite import ACTIONS, OBSERVATIONS
 from minari.testing.examples import as_buffer, as_continuation
 from support.programs import run
-from support.stored import TRUTHS, in_child, plain_buffer, store
+from support.stored import TRUTHS, plain_buffer, store
 
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="the other programs are forks")
@@ -75,21 +75,6 @@ def test_threads_take_turns_in_writing(data_path: Path) -> None:
     with ThreadPoolExecutor(3) as threads:
         list(threads.map(lambda _: append(data_path, 4), range(3)))
     assert_whole(data_path, 13)
-
-
-@needs_fork
-def test_second_program_can_read_but_not_write(data_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MINARI_LOCK_TIMEOUT", "0")
-
-    def while_others_try() -> Iterator[EpisodeBuffer]:
-        assert "DatasetBusyError" in in_child(lambda: append(data_path))
-        assert "DatasetBusyError" in in_child(lambda: MinariStorage.read(data_path).update_metadata({"a": 1}))
-        assert in_child(lambda: assert_whole(data_path, 1)) == "None"
-        yield episode(1)
-
-    MinariStorage.read(data_path).update_episodes(while_others_try())
-    assert in_child(lambda: append(data_path)) == "None"
-    assert_whole(data_path, 3)
 
 
 def test_readers_see_extended_episodes_as_they_were_or_are(tmp_path: Path, data_format: str) -> None:
@@ -148,17 +133,6 @@ def test_lock_of_a_directory_is_released_after_errors_and_not_waited_for_by_its_
     with pytest.raises(KeyError), folder_lock(tmp_path):
         raise KeyError
     assert not is_locked(tmp_path / LOCK_NAME)
-
-
-def test_writer_waits_for_a_program_that_has_the_file_open_through_hdf5(data_path: Path) -> None:
-    fcntl = pytest.importorskip("fcntl")
-    file = (data_path / "main_data.hdf5").open("rb")
-    fcntl.flock(file, fcntl.LOCK_EX)
-    timer = threading.Timer(0.05, file.close)
-    timer.start()
-    append(data_path)
-    timer.join()
-    assert_whole(data_path, 2)
 
 
 @pytest.mark.parametrize(
@@ -223,14 +197,6 @@ def test_owner_is_named_until_it_dies(data_path: Path) -> None:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     MinariStorage.read(data_path).update_metadata({"a": 1}, lock_timeout=0)
-
-
-@needs_fork
-def test_owner_is_waited_for(data_path: Path) -> None:
-    child = holding(data_path, lambda: time.sleep(0.2))
-    append(data_path)
-    os.waitpid(child, 0)
-    assert_whole(data_path, 2)
 
 
 OWNERS = [b"", b"{", b"[]", b"\xff" * 9, b'{"pid": 1}', b"[" * 4000, b"x" * 10**6]

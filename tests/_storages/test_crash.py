@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,45 +103,6 @@ def is_done(data_path: Path, work: str, compression: str | None, total: int) -> 
     if work == "repack":
         return storage.compression != compression
     return storage.total_episodes == total
-
-
-def test_kill_leaves_metadata_of_the_dataset_old_or_new(memory_path: Path) -> None:
-    master = MinariStorage.read(store(memory_path, truths=BEFORE, observation_space=SPACES[0]))
-    master.update_metadata({"note": "old"})
-    notes = []
-    for at in range(1, 1000):
-        data_path = shutil.copytree(master.data_path, memory_path / f"{at}" / "data")
-        was_killed = killed(at, lambda: MinariStorage.read(data_path).update_metadata({"note": "new"}))  # noqa: B023
-        notes.append(MinariStorage.read(data_path).metadata["note"])
-        if not was_killed:
-            break
-    assert notes == sorted(notes, reverse=True)
-    assert set(notes) == {"old", "new"}
-
-
-@pytest.mark.parametrize(
-    ("data_format", "kills", "seconds", "least"), [("hdf5", 12, (0.02, 0.15), 20), ("zarr", 8, (0.1, 0.3), 1)]
-)
-def test_kill_at_any_time_leaves_whole_calls(
-    tmp_path: Path, data_format: str, kills: int, seconds: tuple[float, float], least: int
-) -> None:
-    data_path = store(tmp_path, data_format, [], *SPACES)
-    truth, rng, total = draw(20, 9), np.random.default_rng(1), 0
-    for _ in range(kills):
-        child = os.fork()
-        if child == 0:
-            storage = MinariStorage.read(data_path)
-            while True:
-                storage.update_episodes([as_buffer(truth)] * 2)
-        time.sleep(rng.uniform(*seconds))
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        found = MinariStorage.read(data_path).total_episodes
-        assert found >= total
-        assert found % 2 == 0, "half of a call is there"
-        total = found
-        assert_holds(data_path, [truth] * total, *SPACES)
-    assert total > least
 
 
 def test_reader_without_permission_sees_what_a_killed_writer_has_committed(tmp_path: Path) -> None:

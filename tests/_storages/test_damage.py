@@ -144,10 +144,7 @@ ZARR: Damage = {
         r"array data/actions of .* has no zarr.json, or a damaged one",
     ),
     "no shard": (delete(SHARD), r"shard data/rewards/c.0 of .* is missing"),
-    "no shard of metadata": (
-        delete(f"{STORE}meta/episode_ends/c.0"),
-        r"shard meta/episode_ends/c.0 of .* is missing",
-    ),
+    "no shard of metadata": (delete(f"{STORE}meta/episode_ends/c.0"), r"shard meta/episode_ends/c.0 of .* is missing"),
     "cut shard": (write(SHARD, lambda content: content[:-7]), BAD_SHARD),
     "empty shard": (write(SHARD, b""), BAD_SHARD),
     "index of a shard": (lambda path: flip(path / SHARD, -9, 255), BAD_SHARD),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 from minari._base.locks import waiting_at_most
 from minari._storages import journal
 from minari._storages.journal import JOURNAL_NAME, FileTransaction, Overlay, has_journal, pending_change
-from minari.errors import DatasetBusyError, DatasetCorruptError, UnsafePathError
+from minari.errors import DatasetBusyError, UnsafePathError
 
 
 OLD = bytes(range(256)) * 40  # two and a half pages
@@ -237,44 +236,6 @@ def test_commit_may_shorten_and_extend_the_file(path: Path, size: int) -> None:
     assert contents(path) == (expected, "new")
 
 
-def fail_to_write(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Let no file of this name be written, for want of room."""
-    write = journal.write_atomically
-
-    def full(path: Path, content: str | bytes, **options: bool) -> None:
-        if path.name == name:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        write(path, content, **options)
-
-    monkeypatch.setattr(journal, "write_atomically", full)
-
-
-def test_failure_after_the_commit_is_logged_and_made_good_later(
-    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    fail_to_write(monkeypatch, "metadata.json")
-    file = changed(path)
-    file.commit({"metadata.json": "new"})
-    assert "No space left" in caplog.text
-    file.discard()
-    file.close()
-    assert seen(path) == (NEW, "new")
-    with pytest.raises(OSError, match="No space left"):
-        FileTransaction(path)
-    monkeypatch.undo()
-    FileTransaction(path).close()
-    assert contents(path) == (NEW, "new")
-
-
-def test_no_room_for_the_journal_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fail_to_write(monkeypatch, JOURNAL_NAME)
-    with changed(path) as file:
-        with pytest.raises(OSError, match="No space left"):
-            file.commit({})
-        file.discard()
-    assert contents(path) == (OLD, "old")
-
-
 def test_interrupt_when_the_journal_is_written_undoes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = journal.write_atomically
 
@@ -302,12 +263,3 @@ def test_commit_of_a_living_writer_is_waited_for_and_read_anyway(path: Path) -> 
         timer.join()
         commit_and_stop(path, "newer")
         assert seen(path)[1] == "newer"
-
-
-def test_damage_beside_a_commit_that_is_partly_in_place_is_refused(path: Path) -> None:
-    commit_and_stop(path)
-    path.write_bytes(NEW[:-3] + b"?" + NEW[-2:])
-    with pytest.raises(DatasetCorruptError, match="partly in place"):
-        pending_change(path.parent, path.name)
-    with pytest.raises(DatasetCorruptError, match="minari clean"):
-        FileTransaction(path)

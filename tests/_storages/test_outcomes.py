@@ -20,7 +20,6 @@ from minari.dataset.minari_storage import MinariStorage
 from minari.errors import DatasetNotFoundError, MinariError, StorageError
 from minari.storage.local import recover_recording
 from minari.testing.examples import as_buffer
-from support.killing import killed
 from support.scripted import ScriptedEnv, play
 from support.stored import TRUTHS, assert_holds, in_child, store
 
@@ -120,29 +119,6 @@ def test_adding_again_after_an_error_adds_once(datasets_root: Path, data_format:
         assert [each["seed"] for each in found.storage.get_episode_metadata(range(5))] == [0, 1, 0, 1, 2]
         collector.close()
         if not failed:
-            break
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="the child processes are forks")
-def test_killed_create_leaves_what_can_be_recovered(datasets_root: Path) -> None:
-    for at in range(1, 400, 3):
-        collectors: list[minari.DataCollector] = []
-        was_killed = killed(
-            at,
-            work=lambda: collectors[0].create_dataset("n/x-v0", author="Ada"),  # noqa: B023
-            before=lambda: collectors.append(recorded(4, buffer_steps=5)),  # noqa: B023
-        )
-        if "n/x-v0" in minari.list_local_datasets():
-            assert minari.load_dataset("n/x-v0").total_episodes == 4
-            minari.delete_dataset("n/x-v0")
-        else:
-            (recording,) = list_recordings()
-            dataset = recover_recording(recording.name, "n/y-v0")
-            assert dataset.id == dataset.spec.dataset_id == "n/y-v0"
-            assert dataset.total_episodes >= 3
-            minari.delete_dataset("n/y-v0")
-        assert list_recordings() == []
-        if not was_killed:
             break
 
 

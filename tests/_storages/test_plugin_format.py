@@ -64,12 +64,6 @@ def recorded(master: Path, datasets_root: Path) -> Path:
     return shutil.copytree(master, datasets_root, dirs_exist_ok=True)
 
 
-def test_installed_format_is_found(installed: Path, datasets_root: Path) -> None:
-    program = "from minari.dataset._storages import get_storage_keys; print(get_storage_keys())"
-    assert "'npz'" in run("-c", program, root=datasets_root, site=installed)[0]
-    assert "'npz'" not in run("-c", program, root=datasets_root)[0]
-
-
 #: All of these hold the same episodes, in their own formats.
 SAME = """
 import minari

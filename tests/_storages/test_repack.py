@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,18 +11,16 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-import minari
 from minari._base.locks import Lock
 from minari._storages.hdf5 import storage as hdf5_storage
 from minari.dataset.minari_storage import MinariStorage
 from minari.errors import DatasetBusyError, DatasetCorruptError
 from minari.progress import observe_progress
-from minari.testing.comparison import assert_episode
 from minari.testing.examples import as_buffer, draw_truth
 from minari.testing.sharing import Interference, interrupt
-from support.copies import assert_rich, installed_codecs, make_rich
+from support.copies import installed_codecs
 from support.scripted import listing
-from support.stored import assert_holds, in_child, store
+from support.stored import assert_holds, store
 
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -48,17 +44,6 @@ def visible(storage: MinariStorage) -> dict[str, bytes | None]:
 
 def size(storage: MinariStorage) -> int:
     return sum(len(content) for content in visible(storage).values() if content)
-
-
-def test_everything_stays(data_format: str) -> None:
-    dataset = make_rich("toy/rich-v0", data_format)
-    before = dataset.storage.metadata
-    for _ in range(2):
-        dataset.storage.repack()
-        for opened in (dataset, minari.load_dataset("toy/rich-v0")):
-            assert_rich(opened)
-        assert {**dataset.storage.metadata, "dataset_size": 0} == {**before, "dataset_size": 0}
-    assert list(minari.list_local_datasets()) == ["toy/rich-v0"]
 
 
 def test_empty_dataset_is_repacked_and_extended(data_format: str, tmp_path: Path) -> None:
@@ -142,22 +127,6 @@ def test_changes_just_before_the_lock_is_taken_are_kept(
         assert (opened.metadata["noted"], opened.compression) == ("late", "none")
 
 
-def test_iterators_and_open_storages_outlive_repacking(data_format: str, tmp_path: Path) -> None:
-    storage = new(tmp_path, data_format, compression="none")
-    iterator, metadatas = storage.get_episodes(range(5)), storage.get_episode_metadata(range(5))
-    episodes, lengths = [next(iterator), next(iterator)], [next(metadatas)["total_steps"]]
-    for choice in (*installed_codecs(data_format), None, "none"):
-        MinariStorage.read(storage.data_path).repack(compression=choice)
-    lengths += [metadata["total_steps"] for metadata in metadatas]
-    assert lengths == [3, 300, 1, 64, 200]
-    for episode, truth in zip([*episodes, *iterator], TRUTHS, strict=True):
-        assert_episode(episode, *SPACES, truth)
-    assert storage.compression == "none"
-    storage.update_episodes([as_buffer(TRUTHS[2])])
-    for opened in (storage, storage.data_path):
-        assert_holds(opened, [*TRUTHS, TRUTHS[2]], *SPACES)
-
-
 def test_file_replaced_before_it_is_opened_is_read_by_its_own_index(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,24 +174,3 @@ def test_other_writers_are_refused_meanwhile(data_format: str, tmp_path: Path) -
     assert observer.acted
     other.update_episodes([as_buffer(TRUTHS[0])])
     assert_holds(storage, [*TRUTHS, TRUTHS[0]], *SPACES)
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="the child processes are forks")
-def test_full_disk_leaves_nothing_half_made(data_format: str, datasets_root: Path) -> None:
-    resource = pytest.importorskip("resource")
-    dataset = make_rich("toy/rich-v0", data_format, compression="none")
-    before = listing(datasets_root)
-
-    def without_room(work: Callable[[], object]) -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-        work()
-
-    for work in (
-        lambda: minari.load_dataset("toy/rich-v0").storage.repack(),
-        lambda: dataset.convert("new/space/copy-v0", compression="none", jpeg_encoding=False),
-        lambda: dataset.convert("new/space/copy-v0", "hdf5", compression="none"),
-    ):
-        assert in_child(lambda: without_room(work)).startswith("StorageError")  # noqa: B023
-        assert listing(datasets_root) == before
-    assert_rich(minari.load_dataset("toy/rich-v0"))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from gymnasium import spaces
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from minari._model.infos import append_info
@@ -133,19 +133,3 @@ def test_metadata(data_format: str, tmp_path_factory: Any, first: Any, second: A
         assert metadata.keys() - {"seed"} == {"id", *expected} - {"seed"}
         assert metadata.get("seed") == seed
         assert_metadata(metadata, expected)
-
-
-@settings(max_examples=10)
-@given(lengths=st.lists(st.integers(1, 4), min_size=1, max_size=40), data=st.data())
-def test_any_selection(tmp_path_factory: pytest.TempPathFactory, lengths: list[int], data: st.DataObject) -> None:
-    """Any indices in any order, copied and read."""
-    truths = [draw_truth(SPACE, ACTIONS, length, seed) for seed, length in enumerate(lengths)]
-    source = new(tmp_path_factory)
-    source.update_episodes(map(as_buffer, truths))
-    chosen = data.draw(st.lists(st.integers(0, len(lengths) - 1), max_size=60))
-    copy = new(tmp_path_factory)
-    copy.update_from_storage(source, iter(chosen))
-    assert copy.get_episode_lengths().tolist() == [lengths[index] for index in chosen]
-    for selected in (source.get_episodes(chosen), copy.get_episodes(range(len(chosen)))):
-        for episode, index in zip(selected, chosen, strict=True):
-            assert_episode(episode, SPACE, ACTIONS, truths[index])

@@ -199,16 +199,6 @@ def test_columns_without_a_row_for_each_step_are_whole(tmp_path: Path, data_form
     assert episode["infos"]["void"].shape == (4, 0)
 
 
-def test_dicts_with_numbers_as_keys_are_no_tuples(tmp_path: Path, data_format: str) -> None:
-    infos = {
-        "dict": {"0": np.arange(4), "1": np.arange(4.0)},
-        "tuple": (np.arange(4), np.arange(4.0)),
-        "other": {"1": np.arange(4), "2": np.arange(4.0)},
-        "0": np.ones((4, 2), np.bool_),
-    }
-    assert_same(episode_of(new(tmp_path, data_format, infos=infos))["infos"], infos, "infos")
-
-
 def test_rows_of_another_shape_are_damage(tmp_path: Path, data_format: str) -> None:
     storage = MinariStorage.read(store(tmp_path, data_format, TRUTHS[:1]))
     x = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(9, np.float32)), 3)

@@ -20,7 +20,7 @@ from minari._storages.hdf5.attributes import flatten_metadata, is_of, nested_met
 from minari.dataset.minari_storage import MinariStorage
 from minari.testing.comparison import assert_metadata, assert_same
 from minari.testing.examples import as_buffer, draw_truth
-from support.hdf5_files import METADATA, NUMBERS, assert_same_metadata, numbers_of
+from support.hdf5_files import METADATA, assert_same_metadata
 from support.stored import store
 
 
@@ -59,16 +59,6 @@ def test_metadata_comes_back_in_whatever_order_attributes_are_found(metadata: An
         for name, _ in flatten_metadata({key: value}):
             assert is_of(name, [key])
             assert not is_of(name, other.keys() - {key})
-
-
-@pytest.mark.parametrize("name", ["x", "x:npy", "x:json"])
-def test_numbers_of_numpy_keep_their_dtype_under_any_name(name: str) -> None:
-    for dtype in NUMBERS:
-        for array in (numbers_of(dtype, (2, 3), 1), numbers_of(dtype, (0, 3), 1), numbers_of(dtype, (1,), 1)[0]):
-            found = nested_metadata([stored(array, name)])
-            assert found.keys() == {name}
-            assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape)
-            assert found[name].tobytes() == array.tobytes()
 
 
 VALUES: list[tuple[Any, Any]] = [
@@ -185,23 +175,6 @@ def test_updated_keys_lose_all_that_was_below_them(tmp_path_factory: Any, first:
         storage.update_episode_metadata([metadata])
     (found,) = storage.get_episode_metadata([0])
     assert_same_metadata(found, {"id": 0, "total_steps": 2, **first, **second})
-
-
-def test_large_arrays_are_options_and_metadata(tmp_path: Path) -> None:
-    arrays = {name: np.arange(7450.0) for name in ("x", "n" * 3000, "n" * 9000)}
-    arrays["deep"] = np.ones((1,) * 32)
-    storage = opened(tmp_path, options=arrays)
-    storage.update_episode_metadata([arrays])
-    (metadata,) = MinariStorage.read(storage.data_path).get_episode_metadata([0])
-    for found in (metadata, metadata["options"]):
-        assert all(np.array_equal(found[name], value) for name, value in arrays.items())
-
-
-def test_keys_that_only_look_like_an_updated_one_stay(tmp_path: Path) -> None:
-    storage, others = opened(tmp_path), {"x:npy": 2, "x:json": 3, "x:": 4, "xy": 5}
-    storage.update_episode_metadata([{"x": 1, **others}])
-    storage.update_episode_metadata([{"x": None}])
-    assert_metadata(next(iter(storage.get_episode_metadata([0]))), {"x": None, **others})
 
 
 # What other programs write

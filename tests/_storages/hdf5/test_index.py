@@ -14,7 +14,7 @@ import pytest
 
 from minari._base.data_file import DataFile
 from minari._storages.hdf5.index import INDEX_NAME, EpisodeIndex, LeafPlace, PlacedEpisodes, Schema
-from support.stored import edit_json, flip, rewrite_index
+from support.stored import flip, rewrite_index
 
 
 X = LeafPlace(("observations", "x"), np.dtype("<f4"), (3,))
@@ -141,26 +141,6 @@ def test_readers_that_save_at_once_do_not_mix_their_rows(data_file: Path, monkey
     known(opened(data_file))
 
 
-@pytest.mark.parametrize("key", ["version", "file", "table", "width", "episodes", "schemas", "checksum", "total"])
-def test_header_without_a_key_is_not_used(data_file: Path, index: EpisodeIndex, key: str) -> None:
-    edit_json(data_file.with_name(INDEX_NAME), lambda header: header.pop(key))
-    assert opened(data_file).count == 0
-
-
-@pytest.mark.parametrize("episodes", [4, 10**15])
-def test_no_room_is_made_for_rows_that_the_table_has_not(data_file: Path, index: EpisodeIndex, episodes: int) -> None:
-    rewrite_index(data_file.parent, lambda header, rows: header.update(episodes=episodes))
-    assert opened(data_file).count == 0
-
-
-def test_checksum_guards_every_byte_of_the_table(data_file: Path, index: EpisodeIndex) -> None:
-    for position in range(0, table(data_file).stat().st_size, 7):
-        flip(table(data_file), position)
-        assert opened(data_file).count == 0
-        flip(table(data_file), position)
-    assert opened(data_file).count == 3
-
-
 OTHER_NAMES = ["../{}", "{}", "/tmp/{}", "./{}", ".index.0123456.i8", ".index.01234567.i8x", 7, None]
 
 
@@ -191,18 +171,6 @@ def test_tables_that_are_links_are_not_written_to(
     add(index, range(3, 9))
     assert elsewhere.read_bytes() == before
     known(opened(data_file))
-
-
-def test_directory_that_cannot_be_written_to_gets_no_index(data_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any, **__: Any) -> None:
-        raise PermissionError
-
-    index = opened(data_file)
-    with monkeypatch.context() as context:
-        context.setattr(Path, "open", refuse)
-        add(index, range(3))
-    assert list(data_file.parent.iterdir()) == [data_file]
-    assert known(index) == [0, 1, 2]
 
 
 # The data file that it belongs to

@@ -19,7 +19,7 @@ from minari._storages.hdf5 import storage as hdf5_storage
 from minari._storages.hdf5.mapped_file import MappedFile
 from minari._storages.hdf5.names import from_hdf5_name, group_name, to_hdf5_name
 from minari.dataset.minari_storage import MinariStorage
-from minari.errors import DatasetBusyError, DatasetCorruptError, EpisodeError
+from minari.errors import DatasetBusyError, DatasetCorruptError
 from minari.testing._suite import ACTIONS, OBSERVATIONS
 from minari.testing.comparison import assert_episode, assert_same
 from minari.testing.examples import as_buffer, as_continuation, draw_truth
@@ -161,14 +161,6 @@ def test_nothing_is_left_of_an_episode_that_was_continued(tmp_path: Path) -> Non
     with opened(data_path) as file:
         assert sorted(file) == ["episode_0", "episode_1", "episode_2"]
         assert (file["episode_0"].attrs["total_steps"], file["episode_0/rewards"].shape) == (9, (9,))
-
-
-@pytest.mark.parametrize("keys", [("a", "a/b"), ("a/b", "a"), ("",), (".",), ("a/",), ("a//b",), ("\ud800",)])
-def test_keys_that_hdf5_cannot_have_are_refused(tmp_path: Path, keys: tuple[str, ...]) -> None:
-    space = spaces.Dict(dict.fromkeys(keys, ACTIONS))
-    with pytest.raises(EpisodeError, match="Episode 0 cannot be stored"):
-        store(tmp_path, truths=[draw_truth(space, ACTIONS, 2)], observation_space=space)
-    assert MinariStorage.read(tmp_path / "data").total_episodes == 0
 
 
 def test_names_of_paths_and_back() -> None:
