@@ -124,7 +124,7 @@ def read_all(data_path: Path) -> None:
 
 
 def in_child(work: Callable[[], Any]) -> str:
-    """What a function returns in a forked process, as a text, or the error that it raises."""
+    """Return the result of a function run in a forked process, as a text, or its error."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:

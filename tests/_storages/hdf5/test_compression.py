@@ -278,7 +278,7 @@ def small(tmp_path: Path) -> MinariStorage:
 
 
 def is_noticed(storage: MinariStorage) -> bool:
-    """Whether damage is reported; otherwise the values must be correct."""
+    """Return whether damage is reported; otherwise the values must be correct."""
     try:
         episodes = list(MinariStorage.read(storage.data_path).get_episodes(range(2)))
     except DatasetCorruptError:

@@ -204,7 +204,7 @@ def test_hdf5_reads_any_number_of_chunks(tmp_path: Path, count: int) -> None:
 def test_hdf5_reads_every_dtype_with_every_codec(
     tmp_path_factory: Any, dtype: np.dtype[Any], rows: int, row_shape: list[int], codec: str, seed: int
 ) -> None:
-    """What is too small to be worth it is not compressed."""
+    """Arrays too small to be worth it are not compressed."""
     if not codec.startswith(("gzip", "lzf")):
         pytest.importorskip("hdf5plugin")
     column, path = numbers_of(dtype, (rows, *row_shape), seed), tmp_path_factory.mktemp("codec") / "file.h5"

@@ -62,7 +62,7 @@ def found_at(content: bytes, address: int) -> Found:
 
 
 def attributes_in(path: Path, name: str) -> tuple[Found, dict[str, Any]]:
-    """What we read, and what h5py reads."""
+    """Return the attributes that we read, and those that h5py reads."""
     with h5py.File(path) as file:
         expected, address = dict(file[name].attrs), h5py.h5o.get_info(file[name].id).addr
     return found_at(path.read_bytes(), address), expected
