@@ -45,7 +45,7 @@ def mapped_at(path: Path) -> MappedFile:
 def test_arrays_are_views_of_any_place_and_stay_as_they_are(
     tmp_path_factory: pytest.TempPathFactory, places: list[tuple[int, int]], dtype: np.dtype, resident: int
 ) -> None:
-    """Whatever is given back meanwhile."""
+    """Also while pages are given back."""
     path = tmp_path_factory.getbasetemp() / "content"
     if not path.exists():
         path.write_bytes(CONTENT)
