@@ -285,7 +285,7 @@ class EpisodeIndex:
                 raise ValueError("cut off by a crash")
             rows = np.empty((count, width), dtype="<i8")
             table.read_arrays([(0, rows)])
-        if header["checksum"] != _checksum(header, rows):
+        if header["checksum"] != index_checksum(header, rows):
             raise ValueError("damaged, or written by two readers concurrently")
         numbers = rows[:, 0]
         if count and not -1 - len(schemas) <= numbers.min() <= numbers.max() < len(schemas):
@@ -485,14 +485,14 @@ class EpisodeIndex:
         rows = np.ascontiguousarray(self._rows[: self._count], dtype="<i8")
         header: dict[str, Any] = {
             "version": _VERSION,
-            "file": _identity_of(file),
+            "file": identity_of(file),
             "table": name,
             "width": width,
             "episodes": self._count,
             "total": self.total,
             "schemas": [[_place_to_json(leaf) for leaf in schema.leaves] for schema in self._schemas],
         }
-        text = json.dumps({**header, "checksum": _checksum(header, rows)})
+        text = json.dumps({**header, "checksum": index_checksum(header, rows)})
         if len(text) > _LARGEST_HEADER:
             return
         self._write_rows(name, rows[first:], first * width * 8, appending)
@@ -522,7 +522,7 @@ class EpisodeIndex:
 _IGNORED: Final = (OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError, MemoryError)
 
 
-def _identity_of(file: DataFile) -> list[int]:
+def identity_of(file: DataFile) -> list[int]:
     """Return the identity of a data file: size, modification time, inode, change time, and ends."""
     status = file.status
     head = file.read_at(0, _ENDS)
@@ -533,7 +533,7 @@ def _identity_of(file: DataFile) -> list[int]:
 
 def _is_of(identity: list[int], file: DataFile) -> bool:
     """Return whether an identity is that of a data file, or of the file that it is a copy of."""
-    size, modified, inode, changed, ends = _identity_of(file)
+    size, modified, inode, changed, ends = identity_of(file)
     if (identity[0], identity[1], identity[4]) != (size, modified, ends):
         return False
     return identity[2] != inode or identity[3] == changed
@@ -544,7 +544,7 @@ def _stored_size(status: os.stat_result) -> int:
     return min(status.st_size, 512 * getattr(status, "st_blocks", status.st_size))
 
 
-def _checksum(header: dict[str, Any], rows: npt.NDArray[np.int64]) -> int:
+def index_checksum(header: dict[str, Any], rows: npt.NDArray[np.int64]) -> int:
     """Return the checksum of the header, without the checksum itself, and of the rows of the table."""
     covered = {key: value for key, value in header.items() if key != "checksum"}
     return bytes_checksum(json.dumps(covered, sort_keys=True).encode(), bytes_checksum(rows))

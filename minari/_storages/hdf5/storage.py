@@ -57,7 +57,7 @@ else:
 
 _EPISODES_AT_A_TIME = 16  # read before the file is closed again
 _READ_AHEAD: Final = 2**18  # bytes of them
-_MOST_AT_A_TIME = 2**26  # bytes to be decompressed, or to be read through HDF5
+MOST_AT_A_TIME = 2**26  # bytes to be decompressed, or to be read through HDF5
 _PATIENCE = 30.0  # seconds to wait for a moment without a commit
 
 T = TypeVar("T")
@@ -362,7 +362,7 @@ class HDF5Storage(MinariStorage):
         for count, index in enumerate(batch):
             schema, places = self._placed(index)
             size += schema.decompressed_size(places)
-            if count and size > _MOST_AT_A_TIME:
+            if count and size > MOST_AT_A_TIME:
                 return batch[:count]
         return batch
 
