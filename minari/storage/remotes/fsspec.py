@@ -31,7 +31,7 @@ __all__ = ["FsspecStorage", "PastTheEndError", "as_remote_error", "without_secre
 
 T = TypeVar("T")
 
-_SLOWEST = 1 << 14  # bytes a second: a transfer that is slower than that has come to a halt
+SLOWEST = 1 << 14  # bytes a second: a transfer that is slower than that has come to a halt
 
 _PATIENCE = 120.0  # seconds; for a small file of which nobody knows how small
 _LONGEST_LISTING = 1800.0  # seconds
@@ -230,7 +230,7 @@ class FsspecStorage(ObjectStorage):
 
     def _patience(self, size: int) -> float:
         """Return for how many seconds to wait until so many bytes have been moved."""
-        return self.LIMITS.connect_timeout + self.LIMITS.read_timeout + size / _SLOWEST
+        return self.LIMITS.connect_timeout + self.LIMITS.read_timeout + size / SLOWEST
 
     def _make_directory(self, name: str) -> None:
         if not self.IN_CONTAINER:

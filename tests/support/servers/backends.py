@@ -80,8 +80,7 @@ class GCSBackend(Backend):
 
     def __init__(self, server: GCSServer, proxy: FaultyProxy) -> None:
         self._server, self._bucket = server, server.make_bucket()
-        environment = {"STORAGE_EMULATOR_HOST": proxy.url}
-        super().__init__(f"gcp://{self._bucket}", proxy, environment)
+        super().__init__(f"gcp://{self._bucket}", proxy, {"STORAGE_EMULATOR_HOST": proxy.url})
 
     def files(self) -> dict[str, bytes]:
         return {name: self._server.get(self._bucket, name) for name in self._server.names(self._bucket)}
@@ -114,12 +113,11 @@ class HubBackend(Backend):
     requires = "huggingface_hub"
     token = "hf_of_the_tests"
 
-    def __init__(self, server: HubServer, proxy: FaultyProxy, home: Path) -> None:
+    def __init__(self, server: HubServer, proxy: FaultyProxy) -> None:
         self._server = server
         self._owner = f"org{len(server.repositories.accounts)}-{len(server.repositories.by_name)}"
         server.add_token(self.token, "somebody", self._owner)
-        environment = {**server.environment(home), "HF_ENDPOINT": proxy.url}
-        super().__init__(f"hf://{self._owner}", proxy, environment)
+        super().__init__(f"hf://{self._owner}", proxy, {"HF_ENDPOINT": proxy.url})
 
     def _repository(self, name: str) -> tuple[str, str]:
         first, _, rest = name.partition("/")

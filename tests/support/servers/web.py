@@ -46,8 +46,12 @@ class WebServer(ThreadingHTTPServer):
         self.connections = 0
 
     @property
+    def port(self) -> int:
+        return int(self.server_address[1])
+
+    @property
     def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
+        return f"http://127.0.0.1:{self.port}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that hangs up in the middle of an answer is nothing to report."""
