@@ -11,7 +11,7 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import ThreadingHTTPServer
@@ -64,6 +64,7 @@ class HubServer:
         self.delayed = ""  # a regular expression for the paths that this is about
         self.tells_siblings = True  # whether the list of repositories has their files
         self.faults: list[Fault] = []
+        self.meanwhile: Callable[[str], object] = lambda path: None  # what others do before each request
         self.lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), HubHandler)
         self._server.hub = self
@@ -151,6 +152,7 @@ class HubServer:
             seen += self.requests[first:]
 
     def note(self, method: str, path: str) -> None:
+        self.meanwhile(path)
         with self.lock:
             self.requests.append((method, path))
         if self.delay and re.search(self.delayed, path):
@@ -163,6 +165,7 @@ class HubServer:
         self.requests.clear()
         self.received.clear()
         self.faults.clear()
+        self.meanwhile = lambda path: None
         self.delay = 0.0
         self.delayed = ""
         self.tells_siblings = True
