@@ -22,24 +22,13 @@ if TYPE_CHECKING:
 
 
 class Backend(ABC):
-    """An empty remote. Names are relative to its root.
+    """An empty remote. Names are relative to its root."""
 
-    Attributes:
-        address: of the remote.
-        proxy: in front of the server.
-        environment: the variables by which clients find it.
-        token: for those who write.
-        requires: the package that its client comes from.
-        has_network: whether there is a network that can fail, and so a proxy.
-        is_writable: whether the library can upload to it.
-        lists_files: whether it tells which files there are.
-    """
-
-    requires: str | None = None
-    has_network = True
-    is_writable = True
+    requires: str | None = None  # the package that its client comes from
+    has_network = True  # that can fail, and so a proxy
+    is_writable = True  # by the library
     lists_files = True
-    token: str | None = None
+    token: str | None = None  # for those who write
     proxy: FaultyProxy
 
     def __init__(self, address: str, proxy: FaultyProxy | None, environment: dict[str, str]) -> None:

@@ -35,15 +35,25 @@ class Exchange:
 
 @dataclass(slots=True)
 class Fault:
-    """Something that is to go wrong with the bodies that it falls to."""
+    """Something that is to go wrong with the bodies that it falls to.
+
+    Attributes:
+        kind: of fault.
+        at: the byte of the body, or the status.
+        side: whose body.
+        times: how often; None is always.
+        larger_than: bytes; bodies up to that size are left alone.
+        method: only requests of that method.
+        path: only requests whose path holds this text.
+    """
 
     kind: Literal["cut", "flip", "status"]
-    side: Side
     at: int
-    times: int | None
-    larger_than: int
-    method: str
-    path: str
+    side: Side = "answer"
+    times: int | None = 1
+    larger_than: int = 0
+    method: str = ""
+    path: str = ""
 
     def falls_to(self, exchange: Exchange, side: Side) -> bool:
         return self.side == side and self.times != 0 and exchange.concerns(self.method, self.path)
