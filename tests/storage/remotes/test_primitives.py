@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -10,9 +9,9 @@ from uuid import uuid4
 import pytest
 
 from minari.storage.remotes import get_cloud_storage
-from minari.storage.remotes.object_storage import ABSENT, ConflictError
 from minari.storage.transfer.limits import with_retries
 from minari.storage.transfer.remote_files import RemoteFileNotFoundError
+from support.object_store import check_conditions
 from support.servers.backends import Backend, only
 
 
@@ -32,30 +31,6 @@ def test_missing_file_is_not_found(backend: Backend) -> None:
             read()
     if backend.lists_files:
         assert list(remote.list_files("a/x")) == []
-
-
-def check_conditions(remote: Any, has_versions: bool = True) -> None:
-    """Require that objects are written and deleted under conditions; fsspec's own store cannot tell versions."""
-    remote.put("a/x", b"1", match=ABSENT)
-    with pytest.raises(ConflictError):
-        remote.put("a/x", b"2", match=ABSENT)
-    content, version = remote.read_version("a/x")
-    assert (content, version is not None) == (b"1", has_versions)
-    remote.put("a/x", b"3", match=version)
-    assert remote.read_file("a/x") == b"3"
-    with pytest.raises(ConflictError) if has_versions else suppress(ConflictError):
-        remote.put("a/x", b"4", match=version if has_versions else ABSENT)
-    assert remote.read_file("a/x") == b"3"
-    remote.put("a/x", b"5")
-    assert remote.read_file("a/x") == b"5"
-    for _ in range(2):
-        remote.delete("a/x")
-    with pytest.raises(RemoteFileNotFoundError):
-        remote.read_version("a/x")
-    if has_versions:
-        with pytest.raises(ConflictError):
-            remote.put("a/x", b"6", match=version)
-    assert list(remote.find("")) == []
 
 
 @only("gcs", "s3")
