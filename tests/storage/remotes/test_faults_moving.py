@@ -10,10 +10,8 @@ import pytest
 import minari
 from minari.errors import DatasetCorruptError, RemoteError, RemoteUnreachableError
 from minari.testing.sharing import tree, write_dataset
-from support.programs import start
 from support.servers.backends import Backend, only
 from support.servers.moving import (
-    DOWNLOAD,
     ID,
     LARGE,
     OVERHEAD,
@@ -41,20 +39,6 @@ def test_download_resumes_after_each_cut(backend: Backend, uploaded: Path, arriv
     backend.proxy.forget()
     assert_arrives(backend, arrival, uploaded)
     assert backend.proxy.bytes_received() < PIECE + 2 * OVERHEAD, "each attempt brought a tenth, and it was kept"
-
-
-@over_a_network
-def test_another_process_resumes_a_download(backend: Backend, uploaded: Path, arrival: Path) -> None:
-    backend.proxy.break_after(4 * PIECE + OVERHEAD)
-    program = start(DOWNLOAD, backend.address, str(arrival), "1")
-    _, err = program.communicate(timeout=60)
-    assert program.returncode == 1
-    assert "RemoteUnreachableError" in err
-    assert put_in_place(arrival) == []
-    backend.proxy.heal()
-    backend.proxy.forget()
-    assert_arrives(backend, arrival, uploaded)
-    assert backend.proxy.bytes_received() < 6 * PIECE + OVERHEAD
 
 
 @over_a_network

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -168,22 +167,6 @@ def test_one_of_two_that_download_the_same_waits(backend: Backend, uploaded: Pat
     assert [program.returncode for program in programs] == [0, 0], errors
     if backend.has_network:
         assert backend.proxy.bytes_received() < len(LARGE) + 2 * OVERHEAD
-    assert_same(arrival, uploaded)
-
-
-@only("gcs")
-def test_one_of_two_commands_that_download_the_same_waits(
-    backend: Backend, uploaded: Path, arrival: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MINARI_DATASETS_PATH", str(arrival))
-    backend.proxy.delay = 0.02
-    command = [sys.executable, "-m", "minari", "download", ID, "--remote", backend.address]
-    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    programs = [subprocess.Popen(command, **piped) for _ in range(2)]
-    said = [program.communicate(timeout=60)[0] for program in programs]
-    assert [program.returncode for program in programs] == [0, 0], said
-    assert sum(f"downloaded to {arrival}" in each for each in said) >= 1, said
-    assert backend.proxy.bytes_received() < len(LARGE) + 2 * OVERHEAD
     assert_same(arrival, uploaded)
 
 

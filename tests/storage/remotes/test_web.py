@@ -22,7 +22,7 @@ from minari import errors
 from minari.storage.remotes import CloudStorage, RemoteDatasetNotFoundError, get_cloud_storage, split_address
 from minari.storage.transfer import limits
 from minari.storage.transfer.index import INDEX_FILE_NAME, dump_index
-from minari.storage.transfer.limits import Limits, with_retries
+from minari.storage.transfer.limits import with_retries
 from minari.testing.sharing import tree, write_dataset, write_namespace
 from support.servers.proxy import FaultyProxy
 from support.servers.web import WebServer, web_server
@@ -328,38 +328,6 @@ def test_server_out_of_order_is_asked_in_one_round(
         with pytest.raises(errors.RemoteUnreachableError, match="503"):
             action()
         assert len(web.requests) == limits.ATTEMPTS
-
-
-def test_broken_connection_is_unreachable(
-    proxied: Callable[[int], FaultyProxy], web: WebServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (web.directory / "x").write_bytes(b"0123456789")
-    monkeypatch.setattr(CloudStorage, "LIMITS", Limits(read_timeout=0.3))
-    proxy = proxied(web.port)
-    remote = get_cloud_storage(proxy.url)
-    for read in (lambda: remote.read_file("x"), lambda: remote.read_range("x", 0, 10)):
-        proxy.cut(5)
-        with pytest.raises(errors.RemoteUnreachableError):
-            read()
-        assert read() == b"0123456789"
-    for fault, words in ((proxy.fall_silent, "timed out"), (proxy.refuse, "refused")):
-        fault()
-        with pytest.raises(errors.RemoteUnreachableError, match=words):
-            get_cloud_storage(proxy.url).read_file("x")
-
-
-def test_missing_file_of_a_dataset_is_named(
-    web: WebServer, remote: CloudStorage, upload: Upload, datasets_root: Path, arrival: Path
-) -> None:
-    write_dataset(datasets_root, "x-v0", files={"data/main_data.hdf5": os.urandom(9 * MIB)})
-    upload("x-v0")
-    for size in (3 * MIB, 5 * MIB):
-        os.truncate(web.directory / "x-v0/data/main_data.hdf5", size)
-        with pytest.raises(errors.DatasetCorruptError, match=r"main_data\.hdf5 came damaged"):
-            remote.download_dataset("x-v0", arrival)
-    (web.directory / "x-v0/data/main_data.hdf5").unlink()
-    with pytest.raises(errors.RemoteError, match=r"main_data\.hdf5 .*404"):
-        remote.download_dataset("x-v0", arrival)
 
 
 def test_certificate_must_be_trusted(
