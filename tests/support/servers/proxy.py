@@ -10,8 +10,18 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from typing import IO, Any
 
-from support.servers.faults import CutError, Exchange, Fault, Faults, Side
-from support.servers.messages import BrokenMessageError, Head, framed, read_body, read_head
+from support.servers.faults import (
+    BrokenMessageError,
+    CutError,
+    Exchange,
+    Fault,
+    Faults,
+    Head,
+    Side,
+    framed,
+    read_body,
+    read_head,
+)
 
 
 _HOST = "127.0.0.1"
