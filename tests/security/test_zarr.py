@@ -349,7 +349,7 @@ def test_chunks_that_overlap_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("compression", ["zstd", "gzip", "blosc"])
 def test_larger_chunk_is_refused_before_it_is_decompressed(compression: str) -> None:
-    """What the chunk says of its size is compared; its checksum is right."""
+    """The size in its header is compared; its checksum is right."""
     out = np.empty(800, np.uint8)
     with pytest.raises(ValueError, match=r"a chunk has \d+ bytes, expected 800"):
         decode(compression, encoded(Codec(compression), np.zeros(1 << 24, np.uint8)), out)

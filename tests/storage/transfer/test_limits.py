@@ -1,4 +1,4 @@
-"""What fails is tried again, for a while."""
+"""Retries of what fails: how often, after which pauses, and for how long."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ __all__ = ["HubServer"]
 
 @dataclass(slots=True)
 class Fault:
-    """What goes wrong with requests, so many times.
+    """Fault in the answers to requests, so many times.
 
     Attributes:
         path: a regular expression that is searched for in theirs.
