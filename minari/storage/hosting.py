@@ -51,7 +51,7 @@ __all__ = ["download_dataset", "list_community_datasets", "list_remote_datasets"
 
 Metadata: TypeAlias = dict[str, Any]
 
-_MOST_PARTS = 10_000  # of a combined dataset
+MOST_PARTS = 10_000  # of a combined dataset
 
 
 def list_remote_datasets(
@@ -319,9 +319,9 @@ def _parts(metadata: Mapping[str, Any], read: Callable[[str], Metadata]) -> tupl
         for part in map(str, pending.pop().get("combined_datasets") or ()):
             if part in found or part in missing:
                 continue
-            if len(found) + len(missing) == _MOST_PARTS:
+            if len(found) + len(missing) == MOST_PARTS:
                 raise DatasetCorruptError(
-                    f"The dataset is said to be combined from more than {_MOST_PARTS:,} others, each naming further "
+                    f"The dataset is said to be combined from more than {MOST_PARTS:,} others, each naming further "
                     "ones; see where it comes from."
                 )
             try:

@@ -31,7 +31,7 @@ __all__ = ["FsspecStorage", "PastTheEndError", "as_remote_error", "without_secre
 
 T = TypeVar("T")
 
-_SLOWEST = 1 << 14  # bytes a second: a slower transfer counts as stalled
+SLOWEST = 1 << 14  # bytes a second: a slower transfer counts as stalled
 
 _PATIENCE = 120.0  # seconds; for a small file of unknown size
 _LONGEST_LISTING = 1800.0  # seconds
@@ -229,7 +229,7 @@ class FsspecStorage(ObjectStorage):
 
     def _patience(self, size: int) -> float:
         """Return the number of seconds to wait for the transfer of that many bytes."""
-        return self.LIMITS.connect_timeout + self.LIMITS.read_timeout + size / _SLOWEST
+        return self.LIMITS.connect_timeout + self.LIMITS.read_timeout + size / SLOWEST
 
     def _make_directory(self, name: str) -> None:
         if not self.IN_CONTAINER:

@@ -29,7 +29,7 @@ __all__ = ["IndexedList", "put_into_index", "list_indexed"]
 
 _MOST_DATASETS = 1_000_000
 _CONFLICTS = 10  # number of concurrent changes of the index by other programs
-_PAUSE = 0.1  # seconds
+PAUSE = 0.1  # seconds
 
 _log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ def put_into_index(store: ObjectStore, dataset_id: str, metadata: bytes) -> None
             try:
                 store.put(INDEX_FILE_NAME, dump_index(entries), match=listed.index_version)
             except ConflictError:
-                time.sleep(random.uniform(0, _PAUSE))
+                time.sleep(random.uniform(0, PAUSE))
             else:
                 return
         raise ConflictError(f"other programs keep writing {INDEX_FILE_NAME}")

@@ -27,7 +27,7 @@ ENTRY_POINT_GROUP = "minari.remotes"
 
 _FSSPEC_STORE = "minari.storage.remotes.fsspec:FsspecStorage"
 
-_remotes: dict[str, Target] = {
+REMOTES: dict[str, Target] = {
     "file": ("minari.storage.remotes.directory:FileStorage", "minari"),
     **dict.fromkeys(("gcp", "gs"), ("minari.storage.remotes.gcp:GCPStorage", "minari[gcs]")),
     "hf": ("minari.storage.remotes.huggingface:HuggingFaceStorage", "minari[hf]"),
@@ -50,12 +50,12 @@ def register_remote(scheme: str, target: str, requirement: str) -> None:
         target: ``"package.module:Class"`` of a subclass of :class:`CloudStorage`.
         requirement: argument of ``pip install`` in the message if the module cannot be imported.
     """
-    _remotes[scheme] = (target, requirement)
+    REMOTES[scheme] = (target, requirement)
 
 
 def get_remote_schemes() -> list[str]:
     """Return the schemes of the available remotes, sorted."""
-    return sorted(known_targets(_remotes, ENTRY_POINT_GROUP))
+    return sorted(known_targets(REMOTES, ENTRY_POINT_GROUP))
 
 
 def get_cloud_storage(
@@ -154,7 +154,7 @@ def _as_file_address(address: object) -> str:
 
 
 def _remote_class(scheme: str) -> type[CloudStorage]:
-    target = find_target(scheme, _remotes, ENTRY_POINT_GROUP)
+    target = find_target(scheme, REMOTES, ENTRY_POINT_GROUP)
     if target is None:
         with suppress(ImportError):
             if scheme in fsspec.available_protocols():

@@ -25,7 +25,7 @@ from minari.storage.transfer.remote_files import RemoteFile, RemoteFileNotFoundE
 __all__ = ["S3Storage"]
 
 _MIB = 1 << 20
-_PART = 8 * _MIB  # bytes; files of at least twice that size are sent in parts
+PART_SIZE = 8 * _MIB  # bytes; files of at least twice that size are sent in parts
 _PARTS_AT_ONCE = 4  # of each file, held in memory
 _MOST_PARTS = 10_000
 _MOST_PAGES = 100_000  # of a listing, with a thousand objects each
@@ -138,7 +138,7 @@ class S3Storage(FsspecStorage):
     def put_file(self, name: str, path: Path, sent: Callable[[int], None] = unreported) -> RemoteFile:
         """Send a file, in parts if it is large, unless the store already has this content."""
         size = path.stat().st_size
-        part = max(_PART, -(-size // _MOST_PARTS // _MIB) * _MIB)
+        part = max(PART_SIZE, -(-size // _MOST_PARTS // _MIB) * _MIB)
         tag, md5 = _tag_and_md5(path, size, part)
         is_there = False
         if size >= 2 * part:

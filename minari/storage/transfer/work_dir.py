@@ -20,11 +20,12 @@ __all__ = ["LOCK_FILE_NAME", "work_dir"]
 #: Name of the file in a work directory that is locked while a program uses it.
 LOCK_FILE_NAME = "lock"
 _PAUSE = 0.1  # seconds between two checks whether the other program has finished
-_PATIENCE = 600.0  # seconds without a change, which computing checksums may take
+#: Seconds without a change, which computing checksums may take.
+PATIENCE = 600.0
 
 
 @contextmanager
-def work_dir(directory: Path, purpose: str) -> Iterator[Path]:
+def work_dir(directory: Path, purpose: str, *, patience: float = PATIENCE) -> Iterator[Path]:
     """Use a hidden directory exclusively, waiting for another program that uses it.
 
     The directory is removed when the block succeeds. If it fails, or the process is killed, its content stays
@@ -33,13 +34,17 @@ def work_dir(directory: Path, purpose: str) -> Iterator[Path]:
     Args:
         directory: the directory, created if missing, with its parents.
         purpose: phrase that is shown to waiting programs, such as ``"downloading x-v0"``.
+        patience: seconds without a change after which the other program is considered to hang.
 
     Yields:
         The directory.
+
+    Raises:
+        DatasetBusyError: the other program seems to hang.
     """
     created = make_parents(directory.parent)
     try:
-        held = _locked(directory, purpose)
+        held = _locked(directory, purpose, patience)
         try:
             yield directory
         except BaseException:
@@ -56,11 +61,11 @@ def work_dir(directory: Path, purpose: str) -> Iterator[Path]:
         raise
 
 
-def _locked(directory: Path, purpose: str) -> Lock:
+def _locked(directory: Path, purpose: str, patience: float) -> Lock:
     while True:
         held = _opened(directory)
         if held is None:
-            held = _waited_for(directory, purpose)
+            held = _waited_for(directory, purpose, patience)
         if held.is_at_its_path():
             return held
         held.release()  # the other program has finished and removed the directory
@@ -75,16 +80,16 @@ def _opened(directory: Path) -> Lock | None:
             continue
 
 
-def _waited_for(directory: Path, purpose: str) -> Lock:
+def _waited_for(directory: Path, purpose: str, patience: float) -> Lock:
     seen, since = _newest(directory), time.monotonic()
     with progress(f"waiting for another program that is {purpose}", None, unit="looks") as advance:
         while (held := _opened(directory)) is None:
             time.sleep(_PAUSE)
             advance(1)
-            if time.monotonic() - since > _PATIENCE:
+            if time.monotonic() - since > patience:
                 if seen == (newest := _newest(directory)):
                     raise DatasetBusyError(
-                        f"Another program that is {purpose} has changed nothing in {directory} for {_PATIENCE / 60:g} "
+                        f"Another program that is {purpose} has changed nothing in {directory} for {patience / 60:g} "
                         f"minutes; see whether it hangs, end it, and try again."
                     )
                 seen, since = newest, time.monotonic()
