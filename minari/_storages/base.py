@@ -73,10 +73,11 @@ class MinariStorage(StorageCore):
             UnknownFormatError: the format of the dataset is unknown.
         """
         path = as_data_path(data_path)
-        stamp = stamp_of(path)  # taken first, so that later changes by other programs are noticed
+        stamp = stamp_of(path)
         metadata = read_metadata(path)
         storage: MinariStorage = get_minari_storage(metadata.data_format)._for_place(path)(path, metadata)
-        storage._metadata_stamp = stamp
+        if stamp_of(path) != stamp:  # another program has changed it meanwhile
+            storage.forget_metadata()
         storage.verify_checksums = verify_checksums
         storage._check_total()
         return storage

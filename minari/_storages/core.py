@@ -136,6 +136,9 @@ class StorageCore(ABC):
     #: True if checksums of values are in a hidden file, so that adding them changes no file of the dataset.
     HIDDEN_CHECKSUMS: ClassVar[bool] = False
 
+    #: The names, beside the metadata, of what holds changes that are committed but not applied.
+    COMMITS: ClassVar[tuple[str, ...]] = ()
+
     #: True if every change survives a power failure. While a dataset is built in a hidden directory, this is False:
     #: all of it is flushed once, when it appears.
     durable: bool = True
@@ -147,7 +150,7 @@ class StorageCore(ABC):
         self._data_path = data_path
         self._metadata = self._metadata_at_first = metadata
         self.placed_id: str | None = None  # in a catalog, if it was opened by its id
-        self._metadata_stamp = stamp_of(data_path)
+        self._metadata_state: object = self._state_of_metadata(data_path)
         self.episode_codec = metadata.episode_codec
         self._compression: Compression | None = None  # created by the first write
 
@@ -214,15 +217,21 @@ class StorageCore(ABC):
     @property
     def current_metadata(self) -> DatasetMetadata:
         """Return the current metadata on disk."""
-        stamp = stamp_of(self._data_path)
-        if stamp != self._metadata_stamp:
+        state = self._state_of_metadata(self._data_path)
+        if state != self._metadata_state:
             self._metadata = read_metadata(self._data_path)
-            self._metadata_stamp = stamp
+            self._metadata_state = state
         return self._metadata
+
+    @classmethod
+    def _state_of_metadata(cls, data_path: Path) -> object:
+        """Return what differs when other metadata has been committed, even before its file is replaced."""
+        stamp = stamp_of(data_path)
+        return stamp if is_remote(data_path) else (stamp, *(stamp_of(data_path, name) for name in cls.COMMITS))
 
     def forget_metadata(self) -> None:
         """Read the metadata again when it is needed."""
-        self._metadata_stamp = (-1, -1, -1)
+        self._metadata_state = object()
 
     def measured_size(self) -> float:
         """Return the current size of the files in MB."""

@@ -23,7 +23,7 @@ from minari._storages.arrow.writer import ArrowWriter, WriterContext
 from minari._storages.base import MinariStorage
 from minari._storages.core import StorageCore
 from minari._storages.metadata_file import SizeCache
-from minari._storages.staged_directory import open_staged_directory
+from minari._storages.staged_directory import CHANGES_NAME, open_staged_directory
 from minari.errors import CompressionError, MissingDependencyError
 from minari.spaces import Columns
 
@@ -39,6 +39,7 @@ class ArrowStorage(MinariStorage):
     """
 
     FORMAT: ClassVar[str] = "arrow"
+    COMMITS: ClassVar[tuple[str, ...]] = (CHANGES_NAME,)
     CODECS: ClassVar[Codecs] = {"lz4": None, "zstd": range(1, 23)}
     FRAME_CODEC: ClassVar[Codec | None] = Codec("zstd", 7)
     FILES: ClassVar[re.Pattern[str] | None] = re.compile(r"\d+")  # a directory for each episode

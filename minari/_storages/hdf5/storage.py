@@ -93,6 +93,7 @@ class HDF5Storage(MinariStorage):
     """Episodes in one HDF5 file, read without HDF5 whenever possible."""
 
     FORMAT: ClassVar[str] = "hdf5"
+    COMMITS: ClassVar[tuple[str, ...]] = (JOURNAL_NAME,)
     HIDDEN_CHECKSUMS: ClassVar[bool] = True
     FILES: ClassVar[re.Pattern[str] | None] = re.compile(r"main_data\.hdf5|additional_data_\d+\.hdf5|\.index\..*")
     CODECS: ClassVar[Codecs] = {

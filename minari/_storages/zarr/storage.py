@@ -23,7 +23,7 @@ from minari._storages.base import MinariStorage
 from minari._storages.core import EpisodeWriter
 from minari._storages.metadata_file import DatasetState, SizeCache, state_of
 from minari._storages.paths import is_remote
-from minari._storages.staged_directory import directory_size, open_staged_directory, staged_overlay
+from minari._storages.staged_directory import CHANGES_NAME, directory_size, open_staged_directory, staged_overlay
 from minari._storages.write_session import with_jpeg
 from minari._storages.zarr.appender import WriterContext
 from minari._storages.zarr.codecs import CODECS
@@ -44,6 +44,7 @@ class ZarrStorage(MinariStorage):
     """Episodes in the arrays of a Zarr store."""
 
     FORMAT: ClassVar[str] = "zarr"
+    COMMITS: ClassVar[tuple[str, ...]] = (CHANGES_NAME,)
     CODECS: ClassVar[Codecs] = CODECS
     FRAME_CODEC: ClassVar[Codec | None] = Codec("zstd", 7)  # a sixth smaller than at level 3, and as fast to read
     REMOTE: ClassVar[bool] = True
