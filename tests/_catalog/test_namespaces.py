@@ -5,16 +5,26 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from gymnasium import spaces
 
 from minari import create_dataset_from_buffers, download_dataset
-from minari.errors import DatasetCorruptError, DatasetIdError, MetadataError, NamespaceError, RemoteError, StorageError
+from minari.errors import (
+    DatasetCorruptError,
+    DatasetIdError,
+    MetadataError,
+    NamespaceError,
+    RemoteAccessError,
+    RemoteError,
+    StorageError,
+)
 from minari.namespace import (
     create_namespace,
     delete_namespace,
@@ -27,6 +37,8 @@ from minari.namespace import (
     upload_namespace,
     validate_namespace,
 )
+from minari.storage.remotes.directory import FileStorage
+from minari.storage.remotes.registry import REMOTES
 from support.scripted import PLANE, buffer_of, listing
 
 
@@ -51,6 +63,31 @@ def remote(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
         (directory / namespace / FILE).write_text(text)
     monkeypatch.setenv("MINARI_REMOTE", f"file://{directory}")
     return directory
+
+
+class GuardedStorage(FileStorage):
+    """A directory that lets in whoever has the token, and records who asks for private uploads."""
+
+    asked_private: ClassVar[list[bool]] = []
+
+    def __init__(self, name: str, token: str | None = None, **options: Any) -> None:
+        super().__init__(name, token, **options)
+        self.asked_private.append(options["private"])
+
+    def read_file(self, name: str) -> bytes:
+        if self.token != "secret":
+            raise RemoteAccessError("the remote does not let you in")
+        return super().read_file(name)
+
+
+@pytest.fixture
+def guarded(remote: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of the same directory, behind a token."""
+    monkeypatch.setitem(REMOTES, "guarded", (f"{__name__}:GuardedStorage", ""))
+    monkeypatch.setitem(sys.modules, __name__, sys.modules.get(__name__, ModuleType(__name__)))
+    monkeypatch.setattr(sys.modules[__name__], "GuardedStorage", GuardedStorage, raising=False)
+    monkeypatch.setattr(GuardedStorage, "asked_private", [])
+    return f"guarded://{remote}"
 
 
 ENTRANCES: list[Callable[[Any], Any]] = [
@@ -242,6 +279,20 @@ def test_a_failed_download_changes_nothing(
     with pytest.raises(DatasetCorruptError):
         download_namespace_metadata("far/b", overwrite=overwrite)
     assert listing(datasets_root) == before
+
+
+def test_tokens_and_privacy_reach_the_remote(guarded: str, remote: Path, datasets_root: Path) -> None:
+    create_namespace("far/new")
+    before = listing(datasets_root)
+    with pytest.raises(RemoteAccessError, match="does not let you in"):
+        download_namespace_metadata("far/b", remote=guarded)
+    assert listing(datasets_root) == before
+    with pytest.raises(RemoteAccessError):
+        upload_namespace("far/new", "wrong", remote=guarded)
+    GuardedStorage.asked_private.clear()
+    upload_namespace("far/new", "secret", remote=guarded)
+    assert (remote / "far" / "new" / FILE).exists()
+    assert GuardedStorage.asked_private == [False]
 
 
 def test_an_upload_brings_the_levels_that_are_missing_and_no_others(remote: Path) -> None:

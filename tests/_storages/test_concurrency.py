@@ -165,6 +165,25 @@ def test_disk_without_locks_is_written_to_with_one_warning(data_path: Path, numb
     assert run(program, str(data_path)).split() == ["3", "1", "True", "False" if number else "None"]
 
 
+def test_another_failure_of_locking_is_an_error_and_nothing_is_written(data_path: Path) -> None:
+    pytest.importorskip("fcntl")
+    program = """
+        import errno, fcntl, sys
+        from minari.dataset.minari_storage import MinariStorage
+
+        def refuse(*_):
+            raise OSError(errno.EIO, "broken disk")
+
+        fcntl.flock = refuse
+        storage = MinariStorage.read(sys.argv[1])
+        try:
+            storage.update_from_storage(storage, [0])
+        except OSError as error:
+            print("broken disk" in str(error), storage.total_episodes)
+    """
+    assert run(program, str(data_path)).split() == ["True", "1"]
+
+
 @pytest.mark.parametrize("value", ["soon", "-1", "nan"])
 def test_timeout_that_is_no_number_is_refused(data_path: Path, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINARI_LOCK_TIMEOUT", value)
